@@ -1,0 +1,33 @@
+from setuptools import find_packages, setup
+
+setup(
+    name="tfprune",
+    version="0.1.0",
+    description="Pruning of Keras models: five published systems under one roof, smaller Keras models as their result",
+    packages=find_packages(include=["tfprune", "tfprune.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "tensorflow>=2.21,<2.23",
+        "keras>=3.15,<4",
+        "numpy>=2.0,<3",
+        "tensorflow-datasets>=4.9.9,<5",
+        "importlib_resources>=6",  # used by tensorflow-datasets, which does not ask for it
+        "scikit-learn>=1.5,<2",  # ships the digits that `make demo` runs on
+        "jsonargparse>=4.40,<5",
+        "pyyaml>=6,<7",
+        "tqdm>=4.66,<5",
+        "rich>=13.7,<16",
+        "tensorboard>=2.20,<3",  # tf.summary asks for it, TensorFlow no longer brings it
+    ],
+    extras_require={
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.14",
+            "mypy>=1.18",
+            "types-PyYAML",
+            "types-tqdm",
+        ],
+    },
+)

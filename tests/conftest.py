@@ -1,0 +1,33 @@
+"""Fixtures shared by all tests: where the reference numbers lie, and how TensorFlow is set up."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with reference numbers and data (`TFPRUNE_SHARED`, or `shared` beside the repository)."""
+    folder = Path(os.environ.get("TFPRUNE_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "golden").is_dir():
+        pytest.skip(f"no reference numbers at {folder}: set TFPRUNE_SHARED to the folder that holds golden/ and data/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> Mapping[str, np.ndarray]:
+    """Numbers computed with the original EKG code."""
+    with np.load(shared / "golden" / "ekg.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files if not name.startswith("search/")}
+
+
+@pytest.fixture(scope="session")
+def golden_search(shared: Path) -> Mapping[str, np.ndarray]:
+    """The recorded 77 steps of the original's ResNet-56 search (names without their `search/` prefix)."""
+    with np.load(shared / "golden" / "ekg.npz") as arrays:
+        return {name.removeprefix("search/"): arrays[name] for name in arrays.files if name.startswith("search/")}
