@@ -1,0 +1,128 @@
+"""The settings of EKG: one frozen dataclass, whose fields are the flags and the YAML keys."""
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from tfprune.errors import ConfigError
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+
+
+@dataclass(frozen=True)
+class EKGConfig:
+    """Settings of `train_cifar.py`: EKG from the trained network to the fine-tuned small one.
+
+    The names are those of the original's command line; where it had a flag that did nothing, the flag does here what
+    its name promises (`data_path`, `search_seed`, `setting`).
+
+    Attributes:
+        train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
+            `runs/ekg` named after architecture, data set and target.
+        data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
+        arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50.
+        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
+        trained_param: Trained network to start from: a `.keras` file or EKG's `.pkl`. Default: a baseline is trained
+            first and kept in `baseline_path`.
+        baseline_path: Folder where trained baselines are kept for the next run.
+        baseline_epoch: Epochs of training a baseline, where none is given or kept.
+        baseline_learning_rate: Base learning rate of training a baseline.
+        Knowledge: Fine-tune with the knowledge of the memory bank and two augmented views. The original left it off
+            unless asked, and then built the bank for nothing.
+        num_teacher: Interim sub-networks in the memory bank.
+        learning_rate: Base learning rate of fine-tuning (SGD, Nesterov momentum 0.9).
+        decay_points: Where the learning rate drops: fractions of the epochs (< 1) or epochs.
+        decay_rate: Factor of the learning rate at each decay point.
+        weight_decay: L2 coefficient, added to the gradient of every trainable variable.
+        batch_size: Batch size of training and fine-tuning, over all devices.
+        val_batch_size: Batch size of evaluation and of the memory bank.
+        train_epoch: Epochs of fine-tuning; 0 stops after slimming.
+        searching: Search and slim before fine-tuning; without it the given network is fine-tuned as it is.
+        search_target_rate: Stop searching when FLOPs fall to this fraction of the start.
+        search_step: Width that a try takes off a gate used by one layer; less for shared gates.
+        search_batch_size: Batch size of the search's validation and of the short training before it.
+        search_seed: Seed of the order of the search's two subsets.
+        search_images: Validation images of the search, per class (the last ones of each class of the training set).
+        search_precision: Number format of candidate evaluation: float32 or mixed_bfloat16.
+        pretrain_images: Images per class of the ten-step training before the search (the first ones).
+        gpu_id: GPUs to use, by index; several train in data parallel.
+        seed: Seed of initial weights, data order and augmentation.
+        accum: Chunks that a training batch is cut into; their gradients are accumulated.
+        do_log: Steps between two log lines.
+        compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
+        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16.
+        sync_batch_norm: With several devices, take batch statistics over all of them.
+        batch_statistics: Evaluate with the statistics of each test batch, as the original does, instead of moving
+            averages.
+        original_quirks: Follow the original's code where it departs from the paper (see `tfprune.methods.ekg.search`),
+            to reproduce its choices number for number.
+        resume: Continue the run in `train_path` where it stopped.
+        overwrite: Start anew in a `train_path` that already holds a run.
+        export: Also write the result as a SavedModel.
+    """
+
+    train_path: str | None = None
+    data_path: str | None = None
+    arch: str = "ResNet-56"
+    dataset: str = "CIFAR10"
+    trained_param: str | None = None
+    baseline_path: str = "runs/baselines"
+    baseline_epoch: int = 200
+    baseline_learning_rate: float = 0.1
+    Knowledge: bool = True
+    num_teacher: int = 5
+    learning_rate: float = 1e-2
+    decay_points: tuple[float, ...] = (0.3, 0.6, 0.8)
+    decay_rate: float = 0.2
+    weight_decay: float = 5e-4
+    batch_size: int = 128
+    val_batch_size: int = 256
+    train_epoch: int = 100
+    searching: bool = True
+    search_target_rate: float = 0.45
+    search_step: float = 0.2
+    search_batch_size: int = 256
+    search_seed: int = 1
+    search_images: int = 32
+    search_precision: Precision = "float32"
+    pretrain_images: int = 256
+    gpu_id: tuple[int, ...] = (0,)
+    seed: int = 1
+    accum: int = 1
+    do_log: int = 200
+    compile: Literal["auto", "on", "off"] = "auto"
+    precision: Precision = "float32"
+    sync_batch_norm: bool = True
+    batch_statistics: bool = False
+    original_quirks: bool = False
+    resume: bool = False
+    overwrite: bool = False
+    export: bool = True
+
+    def __post_init__(self) -> None:
+        positive = (
+            "baseline_epoch num_teacher batch_size val_batch_size search_batch_size search_images pretrain_images "
+            "accum do_log learning_rate baseline_learning_rate decay_rate"
+        )
+        for name in positive.split():
+            self._require(getattr(self, name) > 0, name, "a value above 0")
+        for name in ("weight_decay", "train_epoch", "seed", "search_seed"):
+            self._require(getattr(self, name) >= 0, name, "a value of at least 0")
+        self._require(0 < self.search_target_rate < 1, "search_target_rate", "a fraction of the FLOPs between 0 and 1")
+        self._require(0 < self.search_step < 1, "search_step", "a fraction of the width between 0 and 1")
+        self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")
+        self._require(len(self.gpu_id) > 0, "gpu_id", "at least one index")
+        self._require(all(point > 0 for point in self.decay_points), "decay_points", "values above 0")
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ConfigError(f"--{name}: expected {expected}, received {getattr(self, name)}")
+
+    def settings(self) -> dict[str, object]:
+        """The fields that decide the result, as plain values for a YAML file."""
+        decided_elsewhere = {"resume", "overwrite", "train_path"}
+        values = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in decided_elsewhere
+        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
