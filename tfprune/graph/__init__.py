@@ -1,0 +1,38 @@
+"""Reading and rewriting functional models: channel groups, cost, layer swaps, slimming."""
+
+from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.channel_groups import PINNED, ChannelGroup, ChannelGroups, Slot, channel_groups
+from tfprune.graph.channel_rules import register_rule
+from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
+from tfprune.graph.convert import FAMILIES, convert, rebuild
+from tfprune.graph.execute import execute
+from tfprune.graph.gate_sites import GateSite, gate_sites
+from tfprune.graph.segments import Segment, segments
+from tfprune.graph.slim import slim
+from tfprune.graph.slim_weights import ALIGNMENT, SlimWeights
+
+__all__ = [
+    "ALIGNMENT",
+    "FAMILIES",
+    "PINNED",
+    "Call",
+    "ChannelGroup",
+    "ChannelGroups",
+    "Complexity",
+    "CostModel",
+    "GateSite",
+    "LayerComplexity",
+    "Segment",
+    "SlimWeights",
+    "Slot",
+    "channel_groups",
+    "complexity",
+    "convert",
+    "execute",
+    "gate_sites",
+    "model_calls",
+    "rebuild",
+    "register_rule",
+    "segments",
+    "slim",
+]

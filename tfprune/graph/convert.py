@@ -1,0 +1,119 @@
+"""Copies of a functional model in which layers of one kind are swapped for another."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from tfprune.errors import ConfigError
+from tfprune.layers import (
+    FusedBatchNormalization,
+    MaskedConv2D,
+    MaskedDense,
+    MaskedDepthwiseConv2D,
+    ScoredBatchNormalization,
+)
+
+_STOCK_BATCH_NORM = keras.layers.BatchNormalization
+
+FAMILIES: dict[str, dict[type, type]] = {
+    "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM},
+    "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
+    "masked": {
+        _STOCK_BATCH_NORM: FusedBatchNormalization,
+        keras.layers.Conv2D: MaskedConv2D,
+        keras.layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
+        keras.layers.Dense: MaskedDense,
+    },
+    "gated": {
+        _STOCK_BATCH_NORM: ScoredBatchNormalization,
+        FusedBatchNormalization: ScoredBatchNormalization,
+    },
+}
+"""Layer families by name: which class takes the place of which.
+
+`fused` is faster batch norm, `plain` takes it back, `masked` has channel masks on every kernel, `gated` a gate on every
+batch norm.
+"""
+
+Config = dict[str, Any]
+
+
+def convert(
+    model: keras.Model,
+    family: str,
+    *,
+    dtype: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> keras.Model:
+    """Copies a model with every layer of a kind swapped for the one a family puts in its place.
+
+    Layer names and weights stay the same; weights that only the new layers have keep their initial values.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        family: Name of a layer family, see `FAMILIES`.
+        dtype: Policy for all layers of the copy, such as `mixed_bfloat16`. Default: as in `model`.
+        options: Constructor arguments for the swapped layers that the old ones do not have.
+
+    Returns:
+        A new model.
+
+    Raises:
+        ConfigError: There is no such family.
+    """
+    if family not in FAMILIES:
+        raise ConfigError(f"expected a layer family out of {', '.join(FAMILIES)}; received {family!r}")
+    swaps = FAMILIES[family]
+
+    def swap(layer: keras.Layer) -> keras.Layer:
+        kind = type(layer)
+        config = layer.get_config()
+        if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
+            config["dtype"] = dtype
+        if kind in swaps:
+            kind = swaps[kind]
+            config = _accepted(config, layer, kind) | dict(options or {})
+        return kind.from_config(config)
+
+    return rebuild(model, swap)
+
+
+def rebuild(
+    model: keras.Model,
+    make_layer: Callable[[keras.Layer], keras.Layer],
+    call_layer: Callable[..., Any] | None = None,
+    weights: Callable[[keras.Layer, keras.Variable], Any] | None = None,
+) -> keras.Model:
+    """Copies a model layer by layer and carries its weights over by layer and variable name.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        make_layer: From an old layer to the new one, of the same name.
+        call_layer: How to apply a new layer, given `(layer, *args, **kwargs)`; may insert further layers.
+        weights: From an old layer and its variable to the array for the new one. Default: the variable's value.
+
+    Returns:
+        A new model.
+    """
+    extra = {} if call_layer is None else {"call_function": call_layer}
+    graph = getattr(model, "_functional", None) or model
+    new = keras.models.clone_model(graph, clone_function=make_layer, **extra)
+    old_layers = {layer.name: layer for layer in graph.layers}
+    for layer in new.layers:
+        old = old_layers.get(layer.name)
+        if old is None:
+            continue
+        targets = {variable.name: variable for variable in layer.variables}
+        for variable in old.variables:
+            if variable.name in targets:
+                targets[variable.name].assign(variable if weights is None else weights(old, variable))
+    return new
+
+
+def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
+    """A layer's configuration without what only the old class knows."""
+    if issubclass(kind, type(old)):
+        return config
+    known = kind(name="probe").get_config()
+    return {key: value for key, value in config.items() if key in known}

@@ -1,0 +1,229 @@
+"""Runs sub-networks of a model fast: only the kept channels, only what lies behind a change."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.graph import (
+    Call,
+    ChannelGroups,
+    Segment,
+    SlimWeights,
+    execute,
+    gate_sites,
+    segments,
+)
+from tfprune.methods.ekg.objective import objective_sum
+
+Activations = list[tf.Tensor]
+"""Inputs of all segments for one batch, and the logits last."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scoring pass over one batch gives.
+
+    Attributes:
+        scores: Importance of every prunable channel `[channels]`, float32.
+        activations: Inputs of the segments in this sub-network, and the logits.
+    """
+
+    scores: np.ndarray
+    activations: Activations
+
+
+class SubNetworks:
+    """Evaluates sub-networks of a model, batch norm with the statistics of the batch, as EKG's search does.
+
+    Three things make a candidate cheap, none changes its result beyond rounding: masked channels are cut away instead of
+    multiplied by zero; segments before the first changed channel are not run again; and blocks of the same structure
+    share one traced function, whatever their widths.
+
+    Args:
+        model: A functional model of plain layers, one input and one output. Its weights are read once, here.
+        groups: Its channel groups.
+        dtype: `float32` or `bfloat16`, for convolutions and what lies between them. Logits are always float32.
+        alignment: Fill channels up to a multiple of this. Default: what suits the processor. Evaluators can go on from
+            each other's activations if it is the same.
+    """
+
+    def __init__(
+        self, model: keras.Model, groups: ChannelGroups, dtype: str = "float32", alignment: int | None = None
+    ) -> None:
+        self.groups = groups
+        self.segments = segments(model)
+        self._dtype = tf.as_dtype(dtype)
+        self._weights = SlimWeights(model, groups, dtype, alignment)
+        self._functions: dict[object, Callable[..., tf.Tensor]] = {}
+        self._runs = [self._function(segment) for segment in self.segments]
+        self._sites = gate_sites(model, groups)
+        self._score = tf.function(self._score_batch, input_signature=self._score_signature())
+        self._first = [self._first_segment(group.channels) for group in groups]
+
+    def first_segment(self, group: int) -> int:
+        """Index of the first segment whose result depends on a channel group."""
+        return self._first[group]
+
+    def first_difference(self, mask: np.ndarray, other: np.ndarray) -> int:
+        """Index of the first segment that differs between two sub-networks; the number of segments if none does."""
+        differing = np.unique(self.groups.owner[mask != other])
+        return min((self._first[group] for group in differing), default=len(self.segments))
+
+    def forward(self, mask: np.ndarray, values: tf.Tensor, start: int = 0) -> Iterator[tf.Tensor]:
+        """Runs a sub-network from a segment on.
+
+        Args:
+            mask: Bool `[channels]`, the channels kept.
+            values: Input of segment `start`: images `[batch, height, width, channels]` or cached activations.
+            start: Index of the first segment to run.
+
+        Yields:
+            The output of each segment; the last one is the logits `[batch, classes]`, float32.
+        """
+        values = tf.cast(values, self._dtype)
+        for segment, run in zip(self.segments[start:], self._runs[start:], strict=True):
+            values = run(values, *self._segment_weights(segment, mask))
+            yield values
+
+    def logits(self, mask: np.ndarray, values: tf.Tensor, start: int = 0) -> np.ndarray:
+        """As `forward`, but only the logits `[batch, classes]`."""
+        *_, last = self.forward(mask, values, start)
+        return np.asarray(last)
+
+    def activations(self, mask: np.ndarray, images: tf.Tensor) -> Activations:
+        """Inputs of all segments in a sub-network, and the logits."""
+        return [tf.cast(images, self._dtype), *self.forward(mask, images)]
+
+    def score(
+        self, mask: np.ndarray, images: tf.Tensor, labels: tf.Tensor, knowledge: tf.Tensor, scale: float
+    ) -> Scored:
+        """First-order importance of every channel on one batch.
+
+        The score of a channel is `|sum over batch and positions of dL/dy * y|` at each gate of its group, summed over the
+        gates, with `L` the search objective times `scale`.
+
+        Args:
+            mask: Bool `[channels]`, the channels kept; the others score 0.
+            images: `[batch, height, width, channels]`, normalised.
+            labels: `[batch]`, integers.
+            knowledge: Logits of the ensemble `[batch, classes]`, float32.
+            scale: Factor of the summed objective.
+
+        Returns:
+            The scores, and the activations, which a search can go on from.
+
+        Reference:
+            Lee & Song, EKG (ECCV 2022), importance of a gate's channels.
+        """
+        weights = [self._segment_weights(segment, mask) for segment in self.segments]
+        site_scores, activations = self._score(tf.cast(images, self._dtype), labels, knowledge, weights)
+        scores = np.zeros(self.groups.channels, np.float32)
+        for site, values in zip(self._sites, site_scores, strict=True):
+            channels = self.groups.groups[site.group].channels
+            numbers = np.arange(channels.start, channels.stop)
+            layout = self._weights.layout(numbers, mask)
+            scores[numbers[layout[layout >= 0]]] += np.float32(scale) * np.asarray(values)[layout >= 0]
+        return Scored(scores, list(activations))
+
+    def forget_weights(self) -> None:
+        """Drops cached weights of sub-networks, so that a long search does not collect them."""
+        self._weights.forget()
+
+    def _score_batch(
+        self, images: tf.Tensor, labels: tf.Tensor, knowledge: tf.Tensor, weights: Sequence[Sequence[tf.Tensor]]
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        tensors = {id(self.segments[0].input): images}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(images)
+            for segment, values in zip(self.segments, weights, strict=True):
+                execute(segment.calls, tensors, self._naming(segment, values))
+            logits = tf.cast(tensors[id(self.segments[-1].output)], tf.float32)
+            loss = objective_sum(logits, labels, knowledge)
+        gated = [tensors[id(site.tensor)] for site in self._sites]
+        gradients = tape.gradient(loss, gated)
+        axes = [list(range(values.shape.rank - 1)) for values in gated]
+        scores = [
+            tf.abs(tf.reduce_sum(tf.cast(values * gradient, tf.float32), axis))
+            for values, gradient, axis in zip(gated, gradients, axes, strict=True)
+        ]
+        return scores, [images, *(tensors[id(segment.output)] for segment in self.segments[:-1]), logits]
+
+    def _segment_weights(self, segment: Segment, mask: np.ndarray) -> list[tf.Tensor]:
+        return [tensor for call in segment.calls for tensor in self._weights.tensors(call, mask)]
+
+    def _naming(self, segment: Segment, values: Sequence[tf.Tensor]) -> Callable[[Call], dict[str, tf.Tensor]]:
+        """Gives the flat list of a segment's weights back their names."""
+        named: dict[str, dict[str, tf.Tensor]] = {}
+        remaining = iter(values)
+        for call in segment.calls:
+            named[call.name] = {name: next(remaining) for name in self._weights.names(call)}
+        return lambda call: named[call.name]
+
+    def _function(self, segment: Segment) -> Callable[..., tf.Tensor]:
+        """The traced function of a segment; segments of equal structure share it."""
+        key = self._structure(segment)
+        if key not in self._functions:
+            last = segment is self.segments[-1]
+
+            def run(values: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+                tensors = {id(segment.input): values}
+                execute(segment.calls, tensors, self._naming(segment, weights))
+                output = tensors[id(segment.output)]
+                return tf.cast(output, tf.float32) if last else output
+
+            self._functions[key] = tf.function(run, input_signature=self._signature(segment)).get_concrete_function()
+        return self._functions[key]
+
+    def _signature(self, segment: Segment) -> list[tf.TensorSpec]:
+        shape = list(segment.input.shape)
+        if segment is not self.segments[0]:
+            shape[-1] = None
+        return [tf.TensorSpec(shape, self._dtype), *self._weight_specs(segment)]
+
+    def _weight_specs(self, segment: Segment) -> list[tf.TensorSpec]:
+        weights = self._segment_weights(segment, np.ones(self.groups.channels, bool))
+        channel_axes = [min(tensor.shape.rank, 2) for tensor in weights]
+        return [
+            tf.TensorSpec([*tensor.shape[: tensor.shape.rank - axes], *[None] * axes], tensor.dtype)
+            for tensor, axes in zip(weights, channel_axes, strict=True)
+        ]
+
+    def _score_signature(self) -> list[object]:
+        return [
+            self._signature(self.segments[0])[0],
+            tf.TensorSpec([None], tf.int64),
+            tf.TensorSpec([None, None]),
+            [self._weight_specs(segment) for segment in self.segments],
+        ]
+
+    def _structure(self, segment: Segment) -> object:
+        """A key that is equal for segments that one traced function can serve."""
+        numbers = {id(segment.input): 0}
+        rows = [tuple(segment.input.shape[1:-1]), segment is self.segments[-1], segment is self.segments[0]]
+        for call in segment.calls:
+            wiring = tuple(numbers[id(tensor)] for tensor in call.inputs)
+            numbers[id(call.outputs[0])] = len(numbers)
+            own = call.name if getattr(call.layer, "weights", None) and not self._weights.names(call) else None
+            rows.append((type(call.layer), wiring, own, self._weights.names(call), _settings(call.layer)))
+        return tuple(rows)
+
+    def _first_segment(self, channels: slice) -> int:
+        for index, segment in enumerate(self.segments):
+            for call in segment.calls:
+                for slot in self.groups.slots.get(call.name, ()):
+                    if np.any((slot.channels >= channels.start) & (slot.channels < channels.stop)):
+                        return index
+        return len(self.segments)
+
+
+_WIDTHS_AND_NAMES = {"name", "filters", "units", "build_config", "dtype"}
+
+
+def _settings(layer: keras.Operation) -> str:
+    """A layer's configuration without what may differ between blocks that work alike."""
+    config = layer.get_config() if isinstance(layer, keras.Layer) else {}
+    kept = {key: value for key, value in config.items() if key not in _WIDTHS_AND_NAMES and "initializer" not in key}
+    return repr(sorted(kept.items(), key=lambda item: item[0]))
