@@ -1,0 +1,5 @@
+"""Optimizers."""
+
+from tfprune.optimizers.sgd import SGD
+
+__all__ = ["SGD"]

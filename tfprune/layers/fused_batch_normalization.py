@@ -1,0 +1,109 @@
+"""Batch normalisation on the fused kernel, interchangeable with Keras' layer."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.ops.fused_batch_norm import (
+    NormalizedBatch,
+    fused_batch_norm,
+    normalize_with,
+    synchronized_batch_norm,
+)
+
+_FUSED_TYPES = ("float32", "bfloat16", "float16")
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` on TensorFlow's fused kernel: same numbers, same variables, less time.
+
+    It differs from its parent in speed, in keeping bfloat16 and float16 activations as they are (parameters and
+    statistics stay float32), in having right second derivatives, and in weighing rows rather than replicas equally when
+    `synchronized`. Inputs with a Keras mask, and float64, have no fused kernel: they take the parent's path.
+
+    Args:
+        axis: The last axis; no other is supported.
+        momentum: Share of the old value in the moving averages.
+        epsilon: Added to the variance.
+        center: Whether there is an offset `beta`.
+        scale: Whether there is a factor `gamma`.
+        synchronized: Whether the replicas of a `tf.distribute` strategy share their batch statistics, as one device
+            with the global batch would have them.
+        **kwargs: Further arguments of `keras.layers.BatchNormalization`, except `renorm`.
+
+    Call arguments:
+        inputs: `[batch, ..., channels]` with at least two dimensions.
+        training: Whether to use the batch's statistics and to update the moving ones.
+
+    Raises:
+        ConfigError: If `renorm` is asked for, or `axis` is not the last one.
+
+    Example:
+        >>> layer = FusedBatchNormalization()
+        >>> layer(keras.ops.ones((4, 8, 8, 3)), training=True).shape
+        TensorShape([4, 8, 8, 3])
+
+    Reference:
+        Ioffe and Szegedy, "Batch Normalization", ICML 2015, https://arxiv.org/abs/1502.03167.
+    """
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        synchronized: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs.get("renorm"):
+            raise ConfigError("renorm: expected False, received True; keep keras.layers.BatchNormalization there")
+        super().__init__(
+            axis=axis,
+            momentum=momentum,
+            epsilon=epsilon,
+            center=center,
+            scale=scale,
+            synchronized=synchronized,
+            **kwargs,
+        )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates gamma, beta and the moving averages."""
+        if self.axis not in (-1, len(input_shape) - 1):
+            raise ConfigError(
+                f"axis: expected the last one (-1 or {len(input_shape) - 1}), received {self.axis}; "
+                "keep keras.layers.BatchNormalization there"
+            )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalises the inputs."""
+        if mask is not None or keras.backend.standardize_dtype(inputs.dtype) not in _FUSED_TYPES:
+            return super().call(inputs, training=training, mask=mask)
+        scale, offset = self._scale_and_offset(inputs.shape[-1])
+        if not (training and self.trainable):
+            mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+            return normalize_with(inputs, mean, variance, scale, offset, epsilon=self.epsilon)
+        batch = self._normalize_batch(inputs, scale, offset)
+        self._update_moving_averages(batch)
+        return batch.output
+
+    def _scale_and_offset(self, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+        scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
+        offset = tf.convert_to_tensor(self.beta) if self.center else tf.zeros([channels])
+        return scale, offset
+
+    def _normalize_batch(self, inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> NormalizedBatch:
+        context = tf.distribute.get_replica_context()
+        if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
+            return synchronized_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
+        return fused_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
+
+    def _update_moving_averages(self, batch: NormalizedBatch) -> None:
+        for average, value in ((self.moving_mean, batch.mean), (self.moving_variance, batch.variance)):
+            average.assign(average * self.momentum + tf.stop_gradient(value) * (1.0 - self.momentum))

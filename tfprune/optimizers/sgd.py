@@ -1,0 +1,79 @@
+"""Stochastic gradient descent with momentum and L2 weight decay."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class SGD(keras.optimizers.SGD):
+    """SGD whose weight decay is *coupled*: L2 regularisation, added to the gradient of every trainable variable.
+
+    With the gradient `g`, the velocity `a` and the learning rate `lr`:
+
+        g <- g + weight_decay * v
+        a <- momentum * a - lr * g
+        v <- v + momentum * a - lr * g      (Nesterov)
+        v <- v + a                          (without)
+
+    `keras.optimizers.SGD(weight_decay=...)` is something else: it shrinks the variable beside the momentum (decoupled,
+    as in SGDW), `v <- v - lr * weight_decay * v`. Here the decay passes through the momentum, as in PyTorch's SGD and
+    in most published training recipes. The decay is added after the gradients of all replicas are summed, so it is the
+    same for any number of devices.
+
+    Args:
+        learning_rate: A float or a `keras.optimizers.schedules.LearningRateSchedule`.
+        momentum: Momentum in [0, 1].
+        nesterov: Whether to look ahead along the velocity.
+        weight_decay: Coefficient of the coupled decay, at least 0.
+        **kwargs: Further arguments of `keras.optimizers.SGD`, such as `clipnorm` or `name`.
+
+    Raises:
+        ValueError: If `weight_decay` is negative or `momentum` is outside [0, 1].
+
+    Example:
+        >>> optimizer = SGD(0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
+        >>> optimizer.get_config()["weight_decay"]
+        0.0005
+
+    Reference:
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 1 without the decoupling.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        if weight_decay < 0:
+            raise ValueError(f"weight_decay: expected a value of at least 0, received {weight_decay}")
+        # Keras must not see the coefficient: it would also apply its own, decoupled decay.
+        super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, weight_decay=None, **kwargs)
+        self.coupled_weight_decay = float(weight_decay)
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates one variable, with one kernel for velocity and variable (GPUs pay for each launch)."""
+        gradient = tf.cast(gradient, variable.dtype)
+        learning_rate = tf.cast(learning_rate, variable.dtype)
+        if self.coupled_weight_decay:
+            gradient += self.coupled_weight_decay * variable
+        if not self.momentum:
+            self.assign_sub(variable, learning_rate * gradient)
+            return
+        velocity = self.momentums[self._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=velocity.value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer."""
+        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
