@@ -1,0 +1,25 @@
+"""Training: the loop, what it is given, what it writes, and evaluation."""
+
+from tfprune.training.cross_entropy import CrossEntropy
+from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
+from tfprune.training.forward import forward
+from tfprune.training.loop import Loop
+from tfprune.training.objective import Objective
+from tfprune.training.recalibration import recalibrate_batch_norm
+from tfprune.training.run_folder import RunFolder
+from tfprune.training.step_decay import StepDecay
+from tfprune.training.strategy import make_strategy
+
+__all__ = [
+    "CrossEntropy",
+    "Evaluation",
+    "Loop",
+    "Objective",
+    "RunFolder",
+    "StepDecay",
+    "evaluate",
+    "forward",
+    "make_strategy",
+    "predict_logits",
+    "recalibrate_batch_norm",
+]

@@ -1,0 +1,80 @@
+"""How good a model is on a data set."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.training.compilation import Compile
+from tfprune.training.forward import forward
+from tfprune.training.objective import Batch
+
+
+class Evaluation(NamedTuple):
+    """Means over all examples.
+
+    Attributes:
+        loss: Cross-entropy.
+        top1: Fraction of examples whose label has the largest logit.
+        top5: Fraction whose label is among the five largest (or all, with fewer classes).
+        examples: How many there were.
+    """
+
+    loss: float
+    top1: float
+    top5: float
+    examples: int
+
+
+def evaluate(
+    model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> Evaluation:
+    """Loss and accuracy of a model.
+
+    Every example counts once, whatever batch it is in (the original averaged over batches).
+
+    Args:
+        model: A built model that returns logits.
+        batches: Dicts with `images` `[batch, height, width, channels]` and `labels` `[batch]`.
+        batch_statistics: Normalise each batch with its own statistics instead of the moving averages; no variable
+            changes. The result then depends on how the data are cut into batches.
+        compile: XLA: on, off, or auto (on where all devices are GPUs).
+
+    Raises:
+        ConfigError: If there is no batch.
+    """
+    sums = np.zeros(3)
+    examples = 0
+    for batch in batches:
+        labels = tf.convert_to_tensor(batch["labels"])
+        logits = forward(model, batch["images"], batch_statistics=batch_statistics, compile=compile)
+        sums += _sums(logits, labels).numpy()
+        examples += len(labels)
+    if not examples:
+        raise ConfigError("batches: expected at least one, received none")
+    loss, top1, top5 = (sums / examples).tolist()
+    return Evaluation(loss, top1, top5, examples)
+
+
+def predict_logits(
+    model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> np.ndarray:
+    """Logits of a data set, `[examples, classes]` float32; arguments as in `evaluate`."""
+    logits = [
+        forward(model, batch["images"], batch_statistics=batch_statistics, compile=compile).numpy() for batch in batches
+    ]
+    if not logits:
+        raise ConfigError("batches: expected at least one, received none")
+    return np.concatenate(logits)
+
+
+@tf.function(reduce_retracing=True)
+def _sums(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Summed loss, top-1 and top-5 hits; equal logits rank by class number, so constant logits win nothing."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    ranked = tf.cast(tf.math.top_k(logits, min(5, logits.shape[-1])).indices, labels.dtype)
+    hits = tf.cast(ranked == labels[:, None], tf.float64)
+    return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(hits[:, 0]), tf.reduce_sum(hits)])

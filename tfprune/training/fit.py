@@ -1,0 +1,156 @@
+"""One training from its first step, or its last checkpoint, to its end."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.training.interrupt import GracefulInterrupt
+from tfprune.training.journal import Journal
+from tfprune.training.loop_state import LoopState
+from tfprune.training.metrics_log import Row
+from tfprune.training.objective import Batch, Metrics
+from tfprune.training.run_folder import RunFolder
+
+
+class Fit:
+    """The state machine behind `Loop.fit`: steps, epochs, checkpoints, rows, progress.
+
+    Args:
+        step: Trains on a batch and returns its metrics.
+        model: Goes into the checkpoints.
+        optimizer: Goes into the checkpoints.
+        steps_per_epoch: Steps of an epoch.
+        epochs: Epochs in all.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Batch], Metrics],
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+    ) -> None:
+        self._step = step
+        self._optimizer = optimizer
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._state = LoopState(steps_per_epoch)
+        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._state)
+        self._manager: tf.train.CheckpointManager | None = None
+        self._saved_at = time.monotonic()
+        self._rate = math.nan
+
+    def open(self, name: str, run: RunFolder | None, *, resume: bool) -> None:
+        """Restores the latest checkpoint and opens the tables.
+
+        Raises:
+            RunFolderError: If there are checkpoints of this name and `resume` is off.
+        """
+        if run is not None:
+            folder = run.checkpoints(name)
+            self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
+            latest = self._manager.latest_checkpoint
+            if latest and not resume:
+                raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
+            if latest:
+                self._checkpoint.restore(latest).assert_existing_objects_matched()
+        self._journal = Journal(run, name, last_step=self._state.step)
+
+    def present(
+        self, description: str, *, postfix: Callable[[], str] | None, log_every: int, checkpoint_minutes: float
+    ) -> None:
+        """Sets what is shown, and how often things are written."""
+        self._description = description
+        self._postfix = postfix
+        self._log_every = log_every
+        self._checkpoint_seconds = 60.0 * checkpoint_minutes
+
+    def run(
+        self, batches: Callable[[int], tf.data.Dataset], evaluate: Callable[[], dict[str, float]] | None
+    ) -> list[Row]:
+        """Trains to the end and returns a row per epoch."""
+        state = self._state
+        data: Iterator[Batch] = iter(())
+        if state.step < self._epochs * self._steps_per_epoch:
+            data = iter(batches(state.step))
+        with GracefulInterrupt() as interrupt, self._journal:
+            while state.epochs_done < self._epochs:
+                self._run_epoch(data, interrupt)
+                if state.step < (state.epochs_done + 1) * self._steps_per_epoch:
+                    self._save()
+                    raise KeyboardInterrupt
+                self._finish_epoch(evaluate)
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+        return self._journal.epochs
+
+    def _run_epoch(self, data: Iterator[Batch], interrupt: GracefulInterrupt) -> None:
+        """Steps to the end of the epoch, or to where an interrupt was asked for."""
+        state = self._state
+        done = state.step - state.epochs_done * self._steps_per_epoch
+        label = f"{self._description} {state.epochs_done + 1}/{self._epochs}"
+        with tqdm(desc=label, total=self._steps_per_epoch, initial=done, disable=None, leave=False) as bar:
+            for _ in range(done, self._steps_per_epoch):
+                if interrupt.requested:
+                    return
+                batch = self._next(data)
+                if self._row_follows():
+                    self._rate = float(self._optimizer.learning_rate)
+                state.add(self._step(batch))
+                if bar.update():
+                    bar.set_postfix_str(self._progress(), refresh=False)
+                self._log_and_save_in_between()
+
+    def _log_and_save_in_between(self) -> None:
+        state = self._state
+        if self._log_every and state.step % self._log_every == 0:
+            tqdm.write(f"{self._description} step {state.step}: {self._progress()}")
+            self._journal.write_step({"step": state.step, "learning_rate": self._rate, **state.means()})
+        inside = state.step % self._steps_per_epoch
+        if self._manager and inside and time.monotonic() - self._saved_at > self._checkpoint_seconds:
+            self._save()
+
+    def _finish_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> None:
+        """Evaluates, writes the epoch's row, and only then the checkpoint that says so."""
+        state = self._state
+        means = {f"train_{name}": value for name, value in state.means().items()}
+        row: Row = {"epoch": state.epochs_done + 1, "step": state.step, "learning_rate": self._rate, **means}
+        row.update(evaluate() if evaluate else {})
+        self._journal.write_epoch(row)
+        state.close_epoch()
+        self._save()
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "step"))
+        tqdm.write(f"{self._description} {state.epochs_done}/{self._epochs}: {shown}")
+
+    def _next(self, data: Iterator[Batch]) -> Batch:
+        try:
+            return next(data)
+        except StopIteration:
+            raise TfpruneError(
+                f"the training data ended after {self._state.step} steps; expected "
+                f"{self._epochs * self._steps_per_epoch} ({self._epochs} epochs of {self._steps_per_epoch})"
+            ) from None
+
+    def _save(self) -> None:
+        """Writes a checkpoint, but never one of a training that diverged."""
+        self._state.means()
+        if self._manager:
+            self._manager.save()
+        self._saved_at = time.monotonic()
+
+    def _progress(self) -> str:
+        """What stands behind the bar: the epoch's means so far and the caller's text."""
+        shown = [f"{name} {value:.4f}" for name, value in self._state.means().items()]
+        return ", ".join([*shown, *([self._postfix()] if self._postfix else [])])
+
+    def _row_follows(self) -> bool:
+        """Whether the coming step is the last before a row, which is to hold the learning rate of that step."""
+        step = self._state.step + 1
+        return step % self._steps_per_epoch == 0 or bool(self._log_every and step % self._log_every == 0)

@@ -1,0 +1,51 @@
+"""A model's forward pass as a compiled function that leaves the model untouched."""
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary, ref
+
+import keras
+import tensorflow as tf
+
+from tfprune.training.compilation import Compile, default_devices, uses_xla
+
+_FUNCTIONS: WeakKeyDictionary[keras.Model, dict[tuple[bool, bool], Callable]] = WeakKeyDictionary()
+
+
+def forward(
+    model: keras.Model, inputs: tf.Tensor, *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> tf.Tensor:
+    """Logits of a batch.
+
+    The compiled functions are kept as long as the model lives, so evaluating after each epoch traces once.
+
+    Args:
+        model: A built model.
+        inputs: `[batch, ...]`.
+        batch_statistics: Run in training mode: batch norm takes the statistics of this batch, dropout drops. No
+            variable changes.
+        compile: XLA: on, off, or auto (on where all devices are GPUs).
+
+    Returns:
+        `[batch, classes]`, float32.
+    """
+    functions = _FUNCTIONS.setdefault(model, {})
+    key = (batch_statistics, uses_xla(compile, default_devices()))
+    if key not in functions:
+        functions[key] = _make(model, training=batch_statistics, jit=key[1])
+    trainable = [variable.value for variable in model.trainable_variables]
+    frozen = [variable.value for variable in model.non_trainable_variables]
+    return functions[key](
+        [tf.convert_to_tensor(v) for v in trainable], [tf.convert_to_tensor(v) for v in frozen], inputs
+    )
+
+
+def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:
+    alive: ref[keras.Model] = ref(model)  # the function must not keep the model that keeps it
+
+    def compute(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        model = alive()
+        assert model is not None, "called through a live model"
+        logits, _ = model.stateless_call(trainable, frozen, inputs, training=training)
+        return tf.cast(logits, tf.float32)
+
+    return tf.function(compute, jit_compile=jit, reduce_retracing=True)

@@ -1,0 +1,156 @@
+"""The training loop that all methods share."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.training.accumulated_step import AccumulatedStep
+from tfprune.training.compilation import Compile, default_devices, uses_xla
+from tfprune.training.fit import Fit
+from tfprune.training.gradient_function import GradientFunction
+from tfprune.training.metrics_log import Row
+from tfprune.training.objective import Batch, Metrics, Objective
+from tfprune.training.run_folder import RunFolder
+from tfprune.training.split_batch import split_batch
+from tfprune.training.training_step import TrainingStep
+
+
+class Loop:
+    """Trains a model on an objective: compiled, on any number of replicas, with accumulation, resumable.
+
+    Args:
+        model: A built model, made in `strategy.scope()`.
+        optimizer: A Keras optimizer, made in `strategy.scope()`.
+        objective: What to minimise.
+        global_batch_size: Examples of a whole batch; summed losses are divided by it.
+        strategy: Default: the strategy in scope.
+        compile: XLA: on, off, or auto (on where all devices are GPUs; off with synchronized batch norm on several).
+        accumulate: Chunks that each batch is cut into; their gradients are summed before the update. Batch norm then
+            sees chunks, as with any gradient accumulation.
+
+    Raises:
+        ConfigError: If the settings contradict each other.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> loop = Loop(model, keras.optimizers.SGD(0.1), CrossEntropy(), global_batch_size=2)
+        >>> sorted(loop.train_step({"images": tf.ones((2, 4)), "labels": tf.constant([0, 1])}))
+        ['accuracy', 'loss']
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        objective: Objective,
+        *,
+        global_batch_size: int,
+        strategy: tf.distribute.Strategy | None = None,
+        compile: Compile = "auto",
+        accumulate: int = 1,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.accumulate = accumulate
+        self._replicas = self.strategy.num_replicas_in_sync
+        parts = accumulate * self._replicas
+        if accumulate < 1 or global_batch_size < parts:
+            raise ConfigError(
+                f"accumulate: expected 1 to {global_batch_size // self._replicas} chunks of a batch of "
+                f"{global_batch_size} on {self._replicas} device(s), received {accumulate}"
+            )
+        gradients = GradientFunction(
+            model, objective, global_batch_size=global_batch_size, parts=parts, jit=self._resolve_jit(compile)
+        )
+        if not optimizer.built:
+            with self.strategy.scope():
+                optimizer.build(model.trainable_variables)
+        step_class = TrainingStep if accumulate == 1 else AccumulatedStep
+        self._step = step_class(model, optimizer, gradients, self.strategy)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Trains on one global batch.
+
+        Args:
+            batch: Tensors or arrays, `[examples, ...]` each.
+
+        Returns:
+            The objective's metrics, averaged over the batch.
+        """
+        return {name: float(total) / float(count) for name, (total, count) in self.run_step(batch).items()}
+
+    def run_step(self, batch: Batch) -> Metrics:
+        """As `train_step`, but returns metrics as (sum, count) tensors and so does not wait for the device."""
+        pieces = split_batch(batch, self.accumulate * self._replicas)
+        chunks = [self._distribute(pieces[i : i + self._replicas]) for i in range(0, len(pieces), self._replicas)]
+        return self._step(chunks)
+
+    def fit(
+        self,
+        batches: Callable[[int], tf.data.Dataset],
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+        name: str,
+        run: RunFolder | None = None,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        resume: bool = False,
+        description: str = "training",
+        postfix: Callable[[], str] | None = None,
+        log_every: int = 0,
+        checkpoint_minutes: float = 5.0,
+    ) -> list[Row]:
+        """Trains for a number of epochs.
+
+        Killed at any moment and called again with `resume`, it ends with the weights and the metrics of an unbroken
+        run, bit for bit on one device, provided that `batches` is a function of its argument.
+
+        Args:
+            batches: Gives the data set of global batches from a step (counted over all epochs) on.
+            steps_per_epoch: Steps of an epoch.
+            epochs: Epochs of the whole training, those done before a resume included.
+            name: Of the checkpoints, tables and events in the run folder.
+            run: Where to write; nothing is written without it.
+            evaluate: Called after each epoch; what it returns goes into the epoch's row.
+            resume: Continue from the latest checkpoint, if there is one.
+            description: Shown at the progress bar.
+            postfix: Gives text to show behind the bar.
+            log_every: Steps between two lines on the console and in the table `<name>_steps`; 0 for none.
+            checkpoint_minutes: Time between two checkpoints within an epoch; there is always one after each epoch.
+
+        Returns:
+            One row per epoch: epoch, step, learning_rate, the objective's metrics as `train_...`, and what `evaluate`
+            gave.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, when the step was finished and a checkpoint saved.
+            TfpruneError: If the loss is no finite number, or the data end early.
+            RunFolderError: If `run` holds checkpoints of this name and `resume` is off.
+        """
+        fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        fit.open(name, run, resume=resume)
+        fit.present(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
+        return fit.run(batches, evaluate)
+
+    def _resolve_jit(self, compile: Compile) -> bool:
+        devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
+        jit = uses_xla(compile, tuple(devices))
+        layers = self.model._flatten_layers()
+        if not (jit and self._replicas > 1 and any(getattr(layer, "synchronized", False) for layer in layers)):
+            return jit
+        if compile == "on":
+            raise ConfigError(
+                "compile: expected auto or off for synchronized batch norm on several devices, received on; XLA cannot "
+                "compile reductions over devices"
+            )
+        return False
+
+    def _distribute(self, parts: list[Batch]) -> Batch:
+        if self._replicas == 1:
+            return parts[0]
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group]
+        )

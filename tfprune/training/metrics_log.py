@@ -1,0 +1,65 @@
+"""Rows of numbers on disk, as CSV for people and JSON lines for programs."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from tfprune.errors import RunFolderError
+from tfprune.training import atomic
+
+Row: TypeAlias = dict[str, float]
+
+
+class MetricsLog:
+    """A growing table in `<stem>.csv` and `<stem>.jsonl`; its rows carry a `step`, by which they are cut on resuming.
+
+    Args:
+        stem: Path of the two files without their suffix.
+        last_step: Rows of a later step are dropped: they were written after the checkpoint that is continued.
+
+    Attributes:
+        rows: The rows that stand in the files.
+    """
+
+    def __init__(self, stem: Path, *, last_step: int) -> None:
+        self._csv = stem.with_name(stem.name + ".csv")
+        self._jsonl = stem.with_name(stem.name + ".jsonl")
+        self.rows = [row for row in self._read() if row["step"] <= last_step]
+        atomic.write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in self.rows))
+        atomic.write_text(self._csv, self._as_csv(self.rows, header=True) if self.rows else "")
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Writes a row; it survives the process being killed right after.
+
+        Raises:
+            RunFolderError: If its columns are not those of the rows before.
+        """
+        if self.rows and list(row) != list(self.rows[0]):
+            raise RunFolderError(f"{self._csv}: expected the columns {list(self.rows[0])}, received {list(row)}")
+        with self._jsonl.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+        with self._csv.open("a", encoding="utf-8", newline="") as file:
+            file.write(self._as_csv([dict(row)], header=not self.rows))
+        self.rows.append(dict(row))
+
+    def _read(self) -> list[Row]:
+        if not self._jsonl.exists():
+            return []
+        rows = []
+        for line in self._jsonl.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n"):
+                break  # the process was killed while it wrote this row
+            rows.append(json.loads(line))
+        return rows
+
+    @staticmethod
+    def _as_csv(rows: list[Row], *, header: bool) -> str:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
