@@ -17,6 +17,12 @@ from tfprune.training.metrics_log import MetricsLog
 
 _MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
+# What a training writes into the folders that people also look into; anything else in there stays.
+_CONTENTS = {
+    "metrics": ("*.csv", "*.jsonl"),
+    "events": ("*/events.out.tfevents.*",),
+    "checkpoints": ("*/checkpoint", "*/ckpt-*"),
+}
 
 
 class RunFolder:
@@ -90,7 +96,7 @@ class RunFolder:
         if Path(name).name != name or name == _MANIFEST:
             raise RunFolderError(f"expected a plain file name, received {name!r}")
         if name not in self._entries:
-            if (self.path / name).exists():
+            if (self.path / name).exists() and name not in _CONTENTS:
                 raise RunFolderError(
                     f"{self.path / name} exists and was not made by a run: move it away, or take another --train_path"
                 )
@@ -162,11 +168,21 @@ def _remove(path: Path, entries: list[str]) -> None:
     """Removes what the manifest names, and the manifest last, so that a killed removal can be repeated."""
     for name in entries:
         entry = path / name
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
+        if entry.is_symlink() or not entry.is_dir():
             entry.unlink(missing_ok=True)
+        elif name in _CONTENTS:
+            for file in (file for pattern in _CONTENTS[name] for file in entry.glob(pattern)):
+                file.unlink()
+            _remove_if_empty(*(folder for folder in entry.iterdir() if folder.is_dir()), entry)
+        else:
+            shutil.rmtree(entry)
     (path / _MANIFEST).unlink()
+
+
+def _remove_if_empty(*folders: Path) -> None:
+    for folder in folders:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _csv_field(value: Any) -> str:

@@ -1,0 +1,77 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.optimizers import SGD
+from tfprune.training import StepDecay
+
+
+def by_hand(value, gradients, *, rate, momentum, nesterov, decay):
+    velocity = np.zeros_like(value)
+    for gradient in gradients:
+        gradient = gradient + decay * value
+        velocity = momentum * velocity - rate * gradient
+        value = value + (momentum * velocity - rate * gradient if nesterov else velocity)
+    return value
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.9, False), (0.0, False)])
+def test_equals_the_formula(momentum, nesterov, graph):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(4, 3)), rng.normal(size=(5, 4, 3))
+    variables = [keras.Variable(start, dtype="float32"), keras.Variable(2 * start[0], dtype="float32")]
+    optimizer = SGD(0.1, momentum=momentum, nesterov=nesterov, weight_decay=0.05)
+    optimizer.build(variables)
+    apply = tf.function(optimizer.apply) if graph else optimizer.apply
+    for gradient in gradients:
+        apply([tf.constant(gradient, tf.float32), tf.constant(gradient[1], tf.float32)])
+    settings = {"rate": 0.1, "momentum": momentum, "nesterov": nesterov, "decay": 0.05}
+    np.testing.assert_allclose(variables[0].numpy(), by_hand(start, gradients, **settings), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        variables[1].numpy(), by_hand(2 * start[0], gradients[:, 1], **settings), rtol=1e-5, atol=1e-6
+    )
+    assert int(optimizer.iterations) == 5
+
+
+def test_without_decay_it_is_that_of_keras():
+    results = []
+    for optimizer in (SGD(0.1, 0.9, True), keras.optimizers.SGD(0.1, 0.9, True)):
+        variable = keras.Variable(np.ones(3), dtype="float32")
+        for gradient in np.random.default_rng(1).normal(size=(6, 3)):
+            optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+        results.append(variable.numpy())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6)
+
+
+def test_decay_is_coupled():
+    """One decoupled step from 1 with gradient 0 gives the same, the second differs: decay goes through the momentum."""
+    ours, theirs = keras.Variable([1.0]), keras.Variable([1.0])
+    coupled, decoupled = SGD(0.1, 0.9, weight_decay=0.5), keras.optimizers.SGD(0.1, 0.9, weight_decay=0.5)
+    for _ in range(2):
+        coupled.apply([tf.zeros(1)], [ours])
+        decoupled.apply([tf.zeros(1)], [theirs])
+    assert float(theirs[0]) == pytest.approx(0.9025)
+    assert float(ours[0]) == pytest.approx(0.95 - 0.9 * 0.05 - 0.1 * 0.5 * 0.95)
+
+
+def test_serialises(tmp_path):
+    optimizer = SGD(StepDecay(0.1, (0.5,), 0.1, 4, 10), momentum=0.9, nesterov=True, weight_decay=5e-4, clipnorm=1.0)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(copy, SGD)
+    assert copy.get_config() == optimizer.get_config()
+    assert copy.coupled_weight_decay == 5e-4
+    assert copy.weight_decay is None  # else Keras would decay once more
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(optimizer, "mse")
+    model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras").optimizer
+    assert loaded.coupled_weight_decay == 5e-4
+    np.testing.assert_array_equal(loaded.momentums[0], optimizer.momentums[0])
+
+
+def test_refuses_a_negative_decay():
+    with pytest.raises(ValueError, match="weight_decay"):
+        SGD(0.1, weight_decay=-1.0)

@@ -1,0 +1,97 @@
+import json
+import os
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from tfprune.errors import RunFolderError
+from tfprune.training import RunFolder
+
+SETTINGS = {"learning_rate": 0.01, "points": (0.3, 0.6), "arch": "ResNet-20", "data_path": None}
+
+
+def test_a_new_run_says_how_it_was_started(tmp_path):
+    run = RunFolder.create(tmp_path / "deep" / "run", SETTINGS, seed=7)
+    assert not run.resumed
+    assert yaml.safe_load((run.path / "settings.yaml").read_text()) == {**SETTINGS, "points": [0.3, 0.6]}
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["seed"] == 7
+    assert environment["packages"]["tensorflow"] == tf.__version__
+    assert environment["argv"]
+    assert environment["devices"]
+
+
+def test_an_existing_run_is_neither_mixed_nor_lost(tmp_path):
+    RunFolder.create(tmp_path, SETTINGS)
+    with pytest.raises(RunFolderError, match="add --resume to continue it, --overwrite to start anew"):
+        RunFolder.create(tmp_path, SETTINGS)
+    assert RunFolder.create(tmp_path, SETTINGS, resume=True).resumed
+
+
+def test_resuming_nothing_starts_anew(tmp_path):
+    assert not RunFolder.create(tmp_path / "new", SETTINGS, resume=True).resumed
+    (tmp_path / "new" / "settings.yaml").unlink()  # as if killed between two files
+    assert not RunFolder.create(tmp_path / "new", SETTINGS).resumed
+
+
+def test_resuming_names_the_changed_settings(tmp_path):
+    RunFolder.create(tmp_path, SETTINGS)
+    with pytest.raises(RunFolderError, match=r"other settings: extra \(None -> 1\), learning_rate \(0.01 -> 0.1\);"):
+        RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1, "extra": 1}, resume=True)
+
+
+def test_overwriting_removes_what_the_run_made_and_nothing_else(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    run = RunFolder.create(tmp_path, SETTINGS)
+    run.metrics("train").append({"step": 1, "loss": 2.0})
+    with run.events("train").as_default(step=1):
+        tf.summary.scalar("loss", 2.0)
+    (run.checkpoints("train") / "ckpt-1.index").write_text("x")
+    (run.checkpoints("train") / "mine.bin").write_text("precious")
+    (run.folder("saved_model") / "weights").write_text("x")
+    run.file("model.keras").write_text("x")
+    run.write_result({"top1": 0.5})
+    new = RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 1.0}, overwrite=True)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"mine.txt", "checkpoints/train/mine.bin", "run.json", "settings.yaml", "environment.json"}
+    assert new.checkpoints("train").is_dir()
+
+
+def test_foreign_files_are_never_taken_over(tmp_path):
+    (tmp_path / "settings.yaml").write_text("mine: 1\n")
+    with pytest.raises(RunFolderError, match="was not made by a run"):
+        RunFolder.create(tmp_path, SETTINGS, overwrite=True)
+    assert (tmp_path / "settings.yaml").read_text() == "mine: 1\n"
+    run = RunFolder.create(tmp_path / "run", SETTINGS)
+    (run.path / "model.keras").write_text("mine")
+    with pytest.raises(RunFolderError, match="was not made by a run"):
+        run.file("model.keras")
+    with pytest.raises(RunFolderError, match="plain file name"):
+        run.file("../model.keras")
+
+
+@pytest.mark.parametrize("manifest", ['{"made": ["../../etc"]}', "[]", "{", '{"made": [1]}'])
+def test_a_foreign_manifest_removes_nothing(tmp_path, manifest):
+    (tmp_path / "run.json").write_text(manifest)
+    with pytest.raises(RunFolderError, match="is not the list of a run's files"):
+        RunFolder.create(tmp_path, SETTINGS, overwrite=True)
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot write the run folder"):
+        RunFolder.create(tmp_path / "file" / "run", SETTINGS)
+    if os.geteuid():
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(RunFolderError, match="cannot write the run folder"):
+            RunFolder.create(tmp_path / "locked", SETTINGS)
+
+
+def test_results(tmp_path):
+    run = RunFolder.create(tmp_path, SETTINGS)
+    run.write_result({"arch": "a,b", "top1": 0.5, "teacher": None})
+    run.write_result({"arch": 'say "x"', "top1": 0.25, "teacher": None})
+    assert (tmp_path / "results.csv").read_text() == 'arch,top1,teacher\n"say ""x""",0.25,\n'
+    assert json.loads((tmp_path / "results.json").read_text()) == {"arch": 'say "x"', "top1": 0.25, "teacher": None}
+    assert not list(tmp_path.glob(".*"))
