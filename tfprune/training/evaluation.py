@@ -75,6 +75,6 @@ def predict_logits(
 def _sums(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Summed loss, top-1 and top-5 hits; equal logits rank by class number, so constant logits win nothing."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    ranked = tf.cast(tf.math.top_k(logits, min(5, logits.shape[-1])).indices, labels.dtype)
+    ranked = tf.cast(tf.math.top_k(logits, tf.minimum(5, tf.shape(logits)[-1])).indices, labels.dtype)
     hits = tf.cast(ranked == labels[:, None], tf.float64)
     return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(hits[:, 0]), tf.reduce_sum(hits)])

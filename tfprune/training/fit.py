@@ -42,7 +42,12 @@ class Fit:
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
         self._state = LoopState(steps_per_epoch)
-        self._checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer, state=self._state)
+        # By variable, not by object: a Keras model does not track the seeds of its dropout layers.
+        self._checkpoint = tf.train.Checkpoint(
+            model=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in optimizer.variables],
+            state=self._state,
+        )
         self._manager: tf.train.CheckpointManager | None = None
         self._saved_at = time.monotonic()
         self._rate = math.nan
@@ -60,7 +65,7 @@ class Fit:
             if latest and not resume:
                 raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
             if latest:
-                self._checkpoint.restore(latest).assert_existing_objects_matched()
+                self._checkpoint.restore(latest).assert_consumed()
         self._journal = Journal(run, name, last_step=self._state.step)
 
     def present(
