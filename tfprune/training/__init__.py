@@ -2,7 +2,6 @@
 
 from tfprune.training.cross_entropy import CrossEntropy
 from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
-from tfprune.training.forward import forward
 from tfprune.training.loop import Loop
 from tfprune.training.objective import Objective
 from tfprune.training.recalibration import recalibrate_batch_norm
@@ -18,7 +17,6 @@ __all__ = [
     "RunFolder",
     "StepDecay",
     "evaluate",
-    "forward",
     "make_strategy",
     "predict_logits",
     "recalibrate_batch_norm",

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.training.compilation import Compile
-from tfprune.training.forward import forward
+from tfprune.training.forward import snapshot_forward
 from tfprune.training.objective import Batch
 
 
@@ -46,12 +46,12 @@ def evaluate(
     Raises:
         ConfigError: If there is no batch.
     """
+    forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
     sums = np.zeros(3)
     examples = 0
     for batch in batches:
         labels = tf.convert_to_tensor(batch["labels"])
-        logits = forward(model, batch["images"], batch_statistics=batch_statistics, compile=compile)
-        sums += _sums(logits, labels).numpy()
+        sums += _sums(forward(tf.convert_to_tensor(batch["images"])), labels).numpy()
         examples += len(labels)
     if not examples:
         raise ConfigError("batches: expected at least one, received none")
@@ -63,9 +63,8 @@ def predict_logits(
     model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
 ) -> np.ndarray:
     """Logits of a data set, `[examples, classes]` float32; arguments as in `evaluate`."""
-    logits = [
-        forward(model, batch["images"], batch_statistics=batch_statistics, compile=compile).numpy() for batch in batches
-    ]
+    forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
+    logits = [forward(tf.convert_to_tensor(batch["images"])).numpy() for batch in batches]
     if not logits:
         raise ConfigError("batches: expected at least one, received none")
     return np.concatenate(logits)

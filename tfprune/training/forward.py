@@ -1,6 +1,7 @@
 """A model's forward pass as a compiled function that leaves the model untouched."""
 
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakKeyDictionary, ref
 
 import keras
@@ -11,32 +12,30 @@ from tfprune.training.compilation import Compile, default_devices, uses_xla
 _FUNCTIONS: WeakKeyDictionary[keras.Model, dict[tuple[bool, bool], Callable]] = WeakKeyDictionary()
 
 
-def forward(
-    model: keras.Model, inputs: tf.Tensor, *, batch_statistics: bool = False, compile: Compile = "auto"
-) -> tf.Tensor:
-    """Logits of a batch.
+def snapshot_forward(
+    model: keras.Model, *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from inputs to logits, with the weights that the model has now.
 
-    The compiled functions are kept as long as the model lives, so evaluating after each epoch traces once.
+    The compiled graphs are kept as long as the model lives, so evaluating after each epoch traces once. Weights are
+    read once, not for every batch.
 
     Args:
         model: A built model.
-        inputs: `[batch, ...]`.
-        batch_statistics: Run in training mode: batch norm takes the statistics of this batch, dropout drops. No
+        batch_statistics: Run in training mode: batch norm takes the statistics of each batch, dropout drops. No
             variable changes.
         compile: XLA: on, off, or auto (on where all devices are GPUs).
 
     Returns:
-        `[batch, classes]`, float32.
+        A function from `[batch, ...]` to `[batch, classes]`, float32.
     """
     functions = _FUNCTIONS.setdefault(model, {})
     key = (batch_statistics, uses_xla(compile, default_devices()))
     if key not in functions:
         functions[key] = _make(model, training=batch_statistics, jit=key[1])
-    trainable = [variable.value for variable in model.trainable_variables]
-    frozen = [variable.value for variable in model.non_trainable_variables]
-    return functions[key](
-        [tf.convert_to_tensor(v) for v in trainable], [tf.convert_to_tensor(v) for v in frozen], inputs
-    )
+    trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
+    frozen = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
+    return partial(functions[key], trainable, frozen)
 
 
 def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:

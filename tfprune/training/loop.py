@@ -34,6 +34,7 @@ class Loop:
         ConfigError: If the settings contradict each other.
 
     Example:
+        >>> from tfprune.training import CrossEntropy
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
         >>> loop = Loop(model, keras.optimizers.SGD(0.1), CrossEntropy(), global_batch_size=2)
         >>> sorted(loop.train_step({"images": tf.ones((2, 4)), "labels": tf.constant([0, 1])}))

@@ -30,5 +30,5 @@ class Objective(Protocol):
 
         Returns:
             The loss *summed* over the examples (the loop divides it by the global batch size), and metrics as name ->
-            (sum, count); a metric called `loss` is what the loop watches for overflow.
+            (sum, count), of which the loop shows the means; one that is no finite number stops the training.
         """

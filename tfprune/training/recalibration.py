@@ -39,7 +39,9 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
     count = 0
     compute = tf.function(_make(model, positions), reduce_retracing=True)
     for batch in batches:
-        sums = [total + value for total, value in zip(sums, compute(batch["images"]), strict=True)]
+        sums = [
+            total + value for total, value in zip(sums, compute(tf.convert_to_tensor(batch["images"])), strict=True)
+        ]
         count += 1
     if not count:
         raise ConfigError("batches: expected at least one, received none")
