@@ -2,6 +2,7 @@
 
 from tfprune.training.cross_entropy import CrossEntropy
 from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
+from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.loop import Loop
 from tfprune.training.objective import Objective
 from tfprune.training.recalibration import recalibrate_batch_norm
@@ -12,6 +13,7 @@ from tfprune.training.strategy import make_strategy
 __all__ = [
     "CrossEntropy",
     "Evaluation",
+    "GracefulInterrupt",
     "Loop",
     "Objective",
     "RunFolder",
