@@ -6,7 +6,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 # oneDNN's kernel works on whole vectors of channels; other counts take a path that is up to eight times slower.
-_CHANNELS_PER_VECTOR = {tf.float32: 8, tf.bfloat16: 16}
+_TRAINING_VECTOR = {tf.float32: 8, tf.bfloat16: 16}
+_INFERENCE_VECTOR = {tf.float32: 4, tf.bfloat16: 16}
 
 
 class NormalizedBatch(NamedTuple):
@@ -38,7 +39,7 @@ def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, 
         >>> batch.output.numpy().ravel().tolist(), float(batch.mean[0]), float(batch.variance[0])
         ([-1.0, 1.0], 2.0, 1.0)
     """
-    fold = _fold(inputs)
+    fold = _fold(inputs, _TRAINING_VECTOR)
     if fold > 1:
         return _folded_batch_norm(inputs, scale, offset, fold, epsilon)
     rows = _count_rows(inputs)
@@ -71,7 +72,7 @@ def normalize_with(
     Returns:
         The output in the shape and type of `inputs`.
     """
-    fold = _fold(inputs)
+    fold = _fold(inputs, _INFERENCE_VECTOR)
     output = tf.raw_ops.FusedBatchNormV3(
         x=_as_images(inputs, fold),
         scale=tf.tile(scale, [fold]),
@@ -135,13 +136,13 @@ def _folded_batch_norm(
     return NormalizedBatch(_shaped_as(inputs, tf.cast(output, inputs.dtype)), mean, variance)
 
 
-def _fold(inputs: tf.Tensor) -> int:
+def _fold(inputs: tf.Tensor, vectors: dict[tf.DType, int]) -> int:
     """Rows to read as one so that their channels fill whole vectors of the CPU; 1 where nothing is gained.
 
     Nothing is on GPUs, nor where the number of rows is not known to divide.
     """
     channels = inputs.shape[-1]
-    fold = math.lcm(channels, _CHANNELS_PER_VECTOR.get(inputs.dtype, 1)) // channels
+    fold = math.lcm(channels, vectors.get(inputs.dtype, 1)) // channels
     known = math.prod(size for size in inputs.shape[:-1] if size is not None)
     return 1 if tf.config.list_logical_devices("GPU") or known % fold else fold
 
