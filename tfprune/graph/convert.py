@@ -53,7 +53,9 @@ def convert(
     Args:
         model: A functional or sequential model. It is not changed.
         family: Name of a layer family, see `FAMILIES`.
-        dtype: Policy for all layers of the copy, such as `mixed_bfloat16`. Default: as in `model`.
+        dtype: Policy for all layers of the copy, such as `mixed_bfloat16`, but those that give the model's outputs,
+        which
+            are float32 then. Default: as in `model`.
         options: Constructor arguments for the swapped layers that the old ones do not have.
 
     Returns:
@@ -70,7 +72,7 @@ def convert(
         kind = type(layer)
         config = layer.get_config()
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
-            config["dtype"] = dtype
+            config["dtype"] = "float32" if layer.name in model.output_names else dtype
         if kind in swaps:
             kind = swaps[kind]
             config = _accepted(config, layer, kind) | dict(options or {})

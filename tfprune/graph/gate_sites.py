@@ -48,9 +48,7 @@ def gate_sites(model: keras.Model, groups: ChannelGroups) -> tuple[GateSite, ...
     for call in calls:
         for tensor in call.inputs:
             readers.setdefault(id(tensor), []).append(call)
-    return tuple(
-        site for call in calls if _starts_chain(call) if (site := _site(call, readers, groups)) is not None
-    )
+    return tuple(site for call in calls if _starts_chain(call) if (site := _site(call, readers, groups)) is not None)
 
 
 def _site(start: Call, readers: dict[int, list[Call]], groups: ChannelGroups) -> GateSite | None:

@@ -1,6 +1,6 @@
 """Cuts a model into segments that hand on a single tensor, so that what lies before a change need not be recomputed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -53,10 +53,12 @@ def segments(model: keras.Model) -> tuple[Segment, ...]:
             pieces.append([])
     joined = _join(piece for piece in pieces if piece)
     starts = [input_call.outputs[0], *(piece[-1].outputs[0] for piece in joined)]
-    return tuple(Segment(tuple(piece), start, piece[-1].outputs[0]) for piece, start in zip(joined, starts, strict=False))
+    return tuple(
+        Segment(tuple(piece), start, piece[-1].outputs[0]) for piece, start in zip(joined, starts, strict=False)
+    )
 
 
-def _join(pieces: Sequence[list[Call]]) -> list[list[Call]]:  # type: ignore[type-arg]
+def _join(pieces: Iterable[list[Call]]) -> list[list[Call]]:
     joined: list[list[Call]] = []
     for piece in pieces:
         if joined and not any(hasattr(call.layer, "kernel") for call in piece):

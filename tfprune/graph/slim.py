@@ -25,7 +25,8 @@ def slim(
         model: A functional or sequential model of plain layers. It is not changed.
         mask: Bool `[channels]`, True for the prunable channels to keep, in the numbering of `groups`.
         groups: The model's channel groups. Default: they are found anew.
-        rescale_kernels: Scale every kernel that loses channels to the norm that it had whole, as EKG's masked layers do.
+        rescale_kernels: Scale every kernel that loses channels to the norm that it had whole, as EKG's masked layers
+        do.
 
     Returns:
         A new model of the same layers with smaller weights.

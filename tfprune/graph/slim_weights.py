@@ -70,7 +70,9 @@ class SlimWeights:
 
     def _read(self, call: Call) -> None:
         slots = self._groups.slots.get(call.name, ())
-        names = tuple(dict.fromkeys(slot.weight for slot in slots if slot.weight not in ("moving_mean", "moving_variance")))
+        names = tuple(
+            dict.fromkeys(slot.weight for slot in slots if slot.weight not in ("moving_mean", "moving_variance"))
+        )
         if names:
             self._names[call.name] = names
         for name in names:

@@ -1,5 +1,7 @@
 """A gate as a layer of its own."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -27,7 +29,7 @@ class ChannelGate(GateVariables, keras.layers.Layer):
         Lee & Song, EKG (ECCV 2022).
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates score, order and rate."""
         self.add_gate(input_shape[-1])
 

@@ -41,7 +41,7 @@ class MaskedConv2D(SavesMasks, keras.layers.Conv2D):
                 f"{self.data_format}; leave it a plain Conv2D"
             )
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates kernel, bias and masks."""
         super().build(input_shape)
         self.in_mask = add_mask(self, "in_mask", input_shape[-1])

@@ -1,5 +1,7 @@
 """Dense layer with masks on its inputs and outputs."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -20,7 +22,7 @@ class MaskedDense(SavesMasks, keras.layers.Dense):
         Lee & Song, EKG (ECCV 2022).
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates kernel, bias and masks."""
         super().build(input_shape)
         self.in_mask = add_mask(self, "in_mask", input_shape[-1])

@@ -32,10 +32,10 @@ class MaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
         super().__init__(*args, **kwargs)
         if self.data_format != "channels_last":
             raise UnsupportedLayerError(
-                f"layer {self.name}: expected channels last, received {self.data_format}; leave it a plain DepthwiseConv2D"
+                f"layer {self.name}: expected channels last, received {self.data_format}; leave it as it is"
             )
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates kernel, bias and mask."""
         super().build(input_shape)
         self.in_mask = add_mask(self, "in_mask", input_shape[-1])

@@ -1,5 +1,7 @@
 """Batch norm with a gate on its channels."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -25,7 +27,7 @@ class ScoredBatchNormalization(GateVariables, FusedBatchNormalization):
         Lee & Song, EKG (ECCV 2022).
     """
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Creates the variables of the batch norm and of the gate."""
         super().build(input_shape)
         self.add_gate(input_shape[-1])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfprune.graph import ChannelGroups
-from tfprune.ops import channel_mask, rank_scores
+from tfprune.ops import keep_limit, rank_scores
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,13 @@ class Gates:
 
     def orders(self, scores: np.ndarray) -> np.ndarray:
         """Ranks of all channels `[channels]` within their groups, by descending score; ties by position."""
-        return np.concatenate([np.asarray(rank_scores(scores[group.channels])) for group in self.groups])
+        return np.concatenate([rank_scores(scores[group.channels]) for group in self.groups])
 
     def mask(self, orders: np.ndarray, rates: np.ndarray) -> np.ndarray:
         """Bool `[channels]`, True for kept channels; every gate keeps at least one."""
-        parts = [
-            np.asarray(channel_mask(orders[group.channels], np.float32(rate)), bool)
-            for group, rate in zip(self.groups, rates, strict=True)
-        ]
-        return np.concatenate(parts)
+        limits = [keep_limit(size, rate) for size, rate in zip(self.sizes, rates, strict=True)]
+        return orders < np.repeat(limits, self.sizes)
 
     def kept(self, group: int, rate: float) -> int:
         """Channels that a gate keeps at a rate, once its channels are ranked."""
-        size = self.groups[group].size
-        return int(np.asarray(channel_mask(np.arange(size, dtype=np.float32), np.float32(rate))).sum())
+        return int(np.ceil(keep_limit(self.sizes[group], rate)))

@@ -15,8 +15,8 @@ def softened_divergence(teacher: tf.Tensor, student: tf.Tensor, temperature: flo
         temperature: Divides both.
 
     Returns:
-        `T * sum softmax(teacher / T) (log softmax(teacher / T) - log softmax(student / T))`, shape `[...]`. Its gradient
-        in the student's logits is `softmax(student / T) - softmax(teacher / T)`.
+        `T * sum softmax(teacher / T) (log softmax(teacher / T) - log softmax(student / T))`, shape `[...]`. Its
+        gradient in the student's logits is `softmax(student / T) - softmax(teacher / T)`.
     """
     log_teacher = tf.nn.log_softmax(teacher / temperature)
     log_student = tf.nn.log_softmax(student / temperature)

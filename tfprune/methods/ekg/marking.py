@@ -59,9 +59,7 @@ def trimmed_otsu(values: Sequence[float] | np.ndarray) -> float:
     if count <= 2:
         return float(ordered[-1])
     lower = np.arange(1, count - 1)
-    variances = [
-        t * (count - t) * (trimmed[:t].mean() - trimmed[t:].mean()) ** 2 for t in lower
-    ]
+    variances = [t * (count - t) * (trimmed[:t].mean() - trimmed[t:].mean()) ** 2 for t in lower]
     best = int(lower[np.argmax(variances)])
     return float((trimmed[best - 1] + trimmed[best]) / 2)
 

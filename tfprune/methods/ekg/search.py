@@ -1,6 +1,6 @@
 """EKG's greedy search for a sub-network, guided by the ensemble of the sub-networks found on the way."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import keras
@@ -120,14 +120,15 @@ class Search:
     """The search over one model and one set of validation images.
 
     Each step ranks the channels of every gate by first-order importance, marks the gates whose next decrement costs
-    little, tries one decrement for each of those, and keeps the single one whose sub-network has the least cross-entropy
-    to the labels plus cross-entropy to the ensemble's mean logits.
+    little, tries one decrement for each of those, and keeps the single one whose sub-network has the least
+    cross-entropy to the labels plus cross-entropy to the ensemble's mean logits.
 
     With `original_quirks` it follows the original's code where that departs from the paper, so that its choices can be
-    compared: the importance of a decrement is summed over the wrong axis (`removable_importance`), the first entry of the
-    history carries the rates of the last candidate tried instead of the full network, rates are rounded to 5 digits (which
-    can keep a channel too many) and to 2 in the fine search, whose range ignores that shared gates take smaller steps,
-    and losses are divided by `batches * batch_size` instead of by the number of images. Without it, these are mended.
+    compared: the importance of a decrement is summed over the wrong axis (`removable_importance`), the first entry of
+    the history carries the rates of the last candidate tried instead of the full network, rates are rounded to 5 digits
+    (which can keep a channel too many) and to 2 in the fine search, whose range ignores that shared gates take smaller
+    steps, and losses are divided by `batches * batch_size` instead of by the number of images. Without it, these are
+    mended.
 
     Attributes:
         model: A functional model of plain layers. It is not changed.
@@ -138,7 +139,6 @@ class Search:
         batch_size: Images per batch; batch statistics are taken over a batch, so it matters.
         dtype: `float32`, or `bfloat16` for candidates: those in reach of the best are then run again in float32.
         original_quirks: See above.
-        progress: Called after every evaluated candidate with candidates done and to do.
 
     Raises:
         ConfigError: There are no images, or labels of another number.
@@ -156,14 +156,14 @@ class Search:
     batch_size: int = 256
     dtype: str = "float32"
     original_quirks: bool = False
-    progress: Callable[[int, int], None] | None = None
     groups: ChannelGroups = field(init=False)
     gates: Gates = field(init=False)
 
     def __post_init__(self) -> None:
         if len(self.images) == 0 or len(self.images) != len(self.labels):
             raise ConfigError(
-                f"expected as many labels as images, and some, received {len(self.images)} images and {len(self.labels)}"
+                f"expected as many labels as images, and at least one, received {len(self.images)} images and "
+                f"{len(self.labels)} labels"
             )
         self.groups = channel_groups(self.model)
         if not len(self.groups):
@@ -206,7 +206,9 @@ class Search:
         """
         state = state or self.start()
         if len(state.history) == 1 and state.flops <= self.target * self.full_flops:
-            raise SearchError(f"the network meets the target of {self.target:.0%} of its FLOPs already; nothing to search")
+            raise SearchError(
+                f"the network meets the target of {self.target:.0%} of its FLOPs already; nothing to search"
+            )
         while not self.done(state):
             state, step = self.step(state)
             yield state, step
@@ -227,7 +229,7 @@ class Search:
         scores, cached = self._score(state)
         orders = self.gates.orders(scores)
         marked = marked_gates(removable_importance(scores, self.gates, state.rates, whole=self.original_quirks))
-        tries = [self._decrement(state, orders, gate) for gate in np.flatnonzero(marked & (state.rates > 0))]
+        tries = [self._decrement(state, orders, int(gate)) for gate in np.flatnonzero(marked & (state.rates > 0))]
         tries = [candidate for candidate in tries if candidate.flops < state.flops or self.original_quirks]
         if not tries:
             raise SearchError(
@@ -283,7 +285,7 @@ class Search:
         if flops / self.full_flops < self.target:
             rate = self._refine(state, orders, gate, rate)
             params, flops = self._cost_at(state, orders, gate, rate)
-        return Candidate(int(gate), rate, params, flops)
+        return Candidate(gate, rate, params, flops)
 
     def _refine(self, state: SearchState, orders: np.ndarray, gate: int, rate: float) -> float:
         """The widest rate from `rate` upwards that still meets the target."""

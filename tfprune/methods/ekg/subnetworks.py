@@ -38,8 +38,8 @@ class Scored:
 class SubNetworks:
     """Evaluates sub-networks of a model, batch norm with the statistics of the batch, as EKG's search does.
 
-    Three things make a candidate cheap, none changes its result beyond rounding: masked channels are cut away instead of
-    multiplied by zero; segments before the first changed channel are not run again; and blocks of the same structure
+    Three things make a candidate cheap, none changes its result beyond rounding: masked channels are cut away instead
+    of multiplied by zero; segments before the first changed channel are not run again; and blocks of the same structure
     share one traced function, whatever their widths.
 
     Args:
@@ -102,8 +102,8 @@ class SubNetworks:
     ) -> Scored:
         """First-order importance of every channel on one batch.
 
-        The score of a channel is `|sum over batch and positions of dL/dy * y|` at each gate of its group, summed over the
-        gates, with `L` the search objective times `scale`.
+        The score of a channel is `|sum over batch and positions of dL/dy * y|` at each gate of its group, summed over
+        the gates, with `L` the search objective times `scale`.
 
         Args:
             mask: Bool `[channels]`, the channels kept; the others score 0.

@@ -10,8 +10,8 @@ _USED = 1e6
 def choose_teachers(losses: Sequence[float] | np.ndarray, count: int, *, original_quirks: bool = False) -> list[int]:
     """Picks teachers whose losses are spread evenly from the least to the greatest.
 
-    The wanted losses are `min + j (max - min) / count` for `j = 0 .. count - 1`; for each in turn the nearest entry that
-    is not taken yet is picked.
+    The wanted losses are `min + j (max - min) / count` for `j = 0 .. count - 1`; for each in turn the nearest entry
+    that is not taken yet is picked.
 
     Args:
         losses: Label loss of each entry of a search's history.

@@ -1,0 +1,128 @@
+import keras
+import numpy as np
+import pytest
+
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph import PINNED, channel_groups, model_calls, register_rule
+from tfprune.models import build_model
+
+layers = keras.layers
+
+
+def residual_model() -> keras.Model:
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    y = layers.Conv2D(6, 3, padding="same", name="inner")(x)
+    y = layers.Conv2D(4, 3, padding="same", name="outer")(y)
+    x = layers.Add()([x, y])
+    x = layers.Flatten()(x)
+    return keras.Model(inputs, layers.Dense(5, name="fc")(x))
+
+
+def test_residual_sums_tie_channels():
+    groups = channel_groups(residual_model())
+    assert [(group.name, group.start, group.size, group.layers) for group in groups] == [
+        ("stem", 0, 4, ("stem", "outer")),
+        ("inner", 4, 6, ("inner",)),
+    ]
+    assert groups.channels == 10
+    assert groups.owner.tolist() == [0] * 4 + [1] * 6
+
+
+def test_slots_of_kernels_and_flattened_channels():
+    groups = channel_groups(residual_model())
+    kernel_in, kernel_out, bias = groups.slots["outer"]
+    assert (kernel_in.weight, kernel_in.axis, kernel_in.role) == ("kernel", -2, "in")
+    assert kernel_in.channels.tolist() == list(range(4, 10))
+    assert kernel_out.channels.tolist() == bias.channels.tolist() == [0, 1, 2, 3]
+    flattened = groups.slots["fc"][0]
+    assert flattened.channels.tolist() == [0, 1, 2, 3] * 64
+    assert set(groups.slots["fc"][1].channels.tolist()) == {PINNED}
+    mask = np.ones(10, bool)
+    mask[1] = False
+    assert flattened.kept(mask).tolist() == [i for i in range(256) if i % 4 != 1]
+
+
+def test_golden_groups_of_resnet56(golden):
+    groups = channel_groups(build_model("ResNet-56", num_classes=10, input_shape=(32, 32, 3)))
+    names = [f"ResNet/{group.name.replace('block', 'BasicBlock').replace('_', '/')}" for group in groups]
+    recorded = [name if name.startswith("ResNet/") else f"ResNet/{name}" for name in golden["gate_names"].tolist()]
+    assert names == recorded
+    assert [group.size for group in groups] == golden["gate_channels"].tolist()
+    assert [len(group.layers) for group in groups] == [max(1, calls) for calls in golden["gate_num_call"].tolist()]
+
+
+@pytest.mark.parametrize("field", ["in", "out"])
+def test_golden_gates_of_each_layer(golden, field):
+    groups = channel_groups(build_model("ResNet-56", num_classes=10, input_shape=(32, 32, 3)))
+    for pair in golden[f"layer_{field}_gate"].tolist():
+        layer, gate = (part.removeprefix("ResNet/") for part in pair.split("<-"))
+        slots = groups.slots[layer.replace("BasicBlock", "block").replace("/", "_")]
+        slot = next(each for each in slots if each.role in (field, "pass"))
+        group = groups[groups.group_of(slot.channels)]
+        assert group.name.replace("block", "BasicBlock").replace("_", "/") == gate
+
+
+def test_calls_come_in_the_order_they_were_written():
+    model = build_model("ResNet-20", num_classes=10, input_shape=(32, 32, 3))
+    names = [call.name for call in model_calls(model)]
+    assert names.index("block1.0_conv3") < names.index("block1.0_conv1")
+    seen: set[int] = set()
+    for call in model_calls(model):
+        assert all(id(tensor) in seen for tensor in call.inputs)
+        seen.update(id(tensor) for tensor in call.outputs)
+
+
+def test_what_no_rule_knows_is_left_alone_and_named():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="a")(inputs)
+    x = layers.UnitNormalization(name="odd")(x)
+    x = layers.Conv2D(5, 3, name="b")(x)
+    groups = channel_groups(keras.Model(inputs, layers.Conv2D(2, 3, name="c")(x)))
+    assert [group.name for group in groups] == ["b"]
+    assert groups.pinned == ("odd (UnitNormalization)",)
+    assert "left alone, no rule for it: odd (UnitNormalization)" in str(groups)
+
+
+def test_grouped_convolutions_are_left_alone():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="a")(inputs)
+    x = layers.Conv2D(4, 3, groups=2, name="grouped")(x)
+    groups = channel_groups(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
+    assert len(groups) == 0
+    assert groups.pinned == ("grouped (Conv2D)",)
+
+
+@keras.saving.register_keras_serializable(package="test")
+class Doubling(keras.layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+
+
+def test_users_can_add_rules():
+    def build():
+        inputs = keras.Input((8, 8, 3))
+        x = Doubling()(layers.Conv2D(4, 3, name="a")(inputs))
+        return keras.Model(inputs, layers.Conv2D(2, 3)(x))
+
+    assert len(channel_groups(build())) == 0
+    register_rule(Doubling, like=layers.ReLU)
+    assert [group.name for group in channel_groups(build())] == ["a"]
+    with pytest.raises(UnsupportedLayerError, match=r"expected one of .*Conv2D.*, received LSTM"):
+        register_rule(Doubling, like=layers.LSTM)
+
+
+def test_models_without_a_graph_are_refused():
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(UnsupportedLayerError, match="functional or sequential"):
+        channel_groups(Subclassed())
+
+
+def test_shared_layers_are_refused():
+    inputs = keras.Input((8, 8, 4))
+    shared = layers.Conv2D(4, 3, padding="same", name="shared")
+    with pytest.raises(UnsupportedLayerError, match="shared is called more than once"):
+        channel_groups(keras.Model(inputs, shared(shared(inputs))))

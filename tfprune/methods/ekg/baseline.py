@@ -1,0 +1,81 @@
+"""The trained network that a run starts from: loaded, kept from an earlier run, or trained now."""
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import ImageData, training_batches
+from tfprune.export import save_model
+from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.ekg.train import train
+from tfprune.models import build_model, load_checkpoint
+from tfprune.training import CrossEntropy, RunFolder
+
+_DECIDING = (
+    "arch",
+    "dataset",
+    "baseline_epoch",
+    "baseline_learning_rate",
+    "decay_points",
+    "decay_rate",
+    "weight_decay",
+    "batch_size",
+    "accum",
+    "seed",
+    "precision",
+)
+
+
+def baseline_path(config: EKGConfig) -> Path:
+    """Where the baseline of these settings is kept; its name carries a digest of all settings that shape it."""
+    settings = {name: getattr(config, name) for name in _DECIDING}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    return Path(config.baseline_path) / f"{config.arch}-{config.dataset}-{digest}.keras"
+
+
+def obtain_baseline(
+    config: EKGConfig, data: ImageData, run: RunFolder, strategy: tf.distribute.Strategy
+) -> keras.Model:
+    """Loads the given network, or the kept baseline, or trains one and keeps it.
+
+    Args:
+        config: Settings; `trained_param` names a file to load.
+        data: The data set.
+        run: Where a training writes its metrics and checkpoints.
+        strategy: The devices.
+
+    Returns:
+        A plain Keras model that gives logits.
+
+    Raises:
+        CheckpointError: The file cannot be used.
+    """
+    shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+    if config.trained_param is not None:
+        return load_checkpoint(config.trained_param, arch=config.arch, **shape)
+    kept = baseline_path(config)
+    if kept.exists():
+        print(f"using the baseline that an earlier run trained: {kept}")
+        return load_checkpoint(kept, arch=config.arch, **shape)
+    batches = partial(
+        training_batches, data, batch_size=config.batch_size, epochs=config.baseline_epoch, seed=config.seed
+    )
+    trained = train(
+        config,
+        build_model(config.arch, seed=config.seed, **shape),
+        CrossEntropy(),
+        lambda start: batches(start_step=start),
+        data=data,
+        strategy=strategy,
+        run=run,
+        name="baseline",
+        epochs=config.baseline_epoch,
+        learning_rate=config.baseline_learning_rate,
+    )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    save_model(trained, kept)
+    return trained

@@ -1,0 +1,181 @@
+"""EKG from beginning to end: baseline, search, memory bank, slimming, fine-tuning, evaluation, export."""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.data import ImageData, fixed_batches, load_data, search_subsets, training_batches
+from tfprune.export import export_saved_model, save_model
+from tfprune.graph import complexity
+from tfprune.methods.ekg.bank_stage import build_memory_bank
+from tfprune.methods.ekg.baseline import obtain_baseline
+from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.ekg.knowledge_loss import KnowledgeObjective
+from tfprune.methods.ekg.search_stage import run_search
+from tfprune.methods.ekg.train import test, train
+from tfprune.methods.ekg.warm_up import warm_up
+from tfprune.models import load_checkpoint
+from tfprune.report import compare_latency, comparison_table
+from tfprune.training import CrossEntropy, RunFolder, make_strategy, recalibrate_batch_norm
+
+_RECALIBRATION_IMAGES = 2560
+
+
+@dataclass(frozen=True)
+class EKGResult:
+    """What a run of EKG gives.
+
+    Attributes:
+        model: The small fine-tuned model, stock Keras layers only.
+        folder: The run's folder.
+        numbers: What stands in `results.csv`.
+    """
+
+    model: keras.Model
+    folder: Path
+    numbers: dict[str, object]
+
+
+def run(config: EKGConfig) -> EKGResult:
+    """Runs EKG with these settings.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The small model and the run's numbers.
+
+    Raises:
+        TfpruneError: Something the user can mend: settings, data, checkpoint, folder.
+        KeyboardInterrupt: After Ctrl-C, when everything done so far was kept.
+    """
+    return _Run(config).whole()
+
+
+class _Run:
+    """The stages of one run; each keeps its result in the run folder and is skipped if it is there."""
+
+    def __init__(self, config: EKGConfig) -> None:
+        self.config = config
+        self.data: ImageData = load_data(config.dataset, config.data_path)
+        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
+        self.folder = RunFolder.create(
+            config.train_path or _default_path(config),
+            config.settings(),
+            resume=config.resume,
+            overwrite=config.overwrite,
+            seed=config.seed,
+        )
+        self.seconds: dict[str, float] = {}
+
+    def whole(self) -> EKGResult:
+        """All stages."""
+        config = self.config
+        baseline = self._timed("baseline", partial(obtain_baseline, config, self.data, self.folder, self.strategy))
+        small, bank = self._pruned(baseline) if config.searching else (baseline, None)
+        final = self._fine_tuned(small, bank) if config.train_epoch else small
+        save_model(final, self.folder.file("finetuned.keras"))
+        if config.export:
+            export_saved_model(final, self.folder.file("saved_model"))
+        return self._report(baseline, small, final)
+
+    def _pruned(self, baseline: keras.Model) -> tuple[keras.Model, np.ndarray | None]:
+        """The slimmed network, its batch norms recalibrated, and the memory bank if fine-tuning wants it."""
+        config = self.config
+        subsets = search_subsets(
+            self.data,
+            validation_per_class=config.search_images,
+            training_per_class=config.pretrain_images,
+            seed=config.search_seed,
+        )
+        warm = self._timed("warm_up", partial(self._warmed_up, baseline, subsets.training))
+        found = self._timed("search", partial(run_search, config, warm, self.data, subsets.validation, self.folder))
+        bank = None
+        if config.Knowledge and config.train_epoch:
+            bank = self._timed("memory_bank", partial(build_memory_bank, config, found, self.data, self.folder))
+        small = found.slim()
+        some = subsets.training[:_RECALIBRATION_IMAGES]
+        batches = fixed_batches(
+            self.data.train_images[some], self.data.train_labels[some], self.data, config.val_batch_size
+        )
+        recalibrate_batch_norm(small, batches)
+        save_model(small, self.folder.file("slimmed.keras"))
+        return small, bank
+
+    def _warmed_up(self, baseline: keras.Model, subset: np.ndarray) -> keras.Model:
+        kept = self.folder.file("warmed_up.keras")
+        if kept.exists():
+            shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
+            return load_checkpoint(kept, arch=self.config.arch, **shape)
+        model, losses = warm_up(self.config, baseline, self.data, subset)
+        print(f"short training before the search: loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
+        save_model(model, kept)
+        return model
+
+    def _fine_tuned(self, small: keras.Model, bank: np.ndarray | None) -> keras.Model:
+        config = self.config
+        batches = partial(
+            training_batches, self.data, batch_size=config.batch_size, epochs=config.train_epoch, seed=config.seed
+        )
+        if bank is not None:
+            batches = partial(batches, views=2, color_jitter=True, knowledge=bank)
+        return self._timed(
+            "fine_tuning",
+            partial(
+                train,
+                config,
+                small,
+                CrossEntropy() if bank is None else KnowledgeObjective(self.data.num_classes),
+                lambda start: batches(start_step=start),
+                data=self.data,
+                strategy=self.strategy,
+                run=self.folder,
+                name="finetuning",
+                epochs=config.train_epoch,
+                learning_rate=config.learning_rate,
+            ),
+        )
+
+    def _report(self, baseline: keras.Model, small: keras.Model, final: keras.Model) -> EKGResult:
+        """Measures before and after, prints the table, writes the results."""
+        original = self.folder.file("baseline.keras")
+        save_model(baseline, original)
+        models = {"before": baseline, "after": final}
+        files = {"before": original, "after": self.folder.file("finetuned.keras")}
+        latency = compare_latency(models)
+        rows = {}
+        for name, model in models.items():
+            tested, cost = test(self.config, model, self.data), complexity(model)
+            rows[name] = {
+                "accuracy": tested.top1,
+                "top5": tested.top5,
+                "loss": tested.loss,
+                "flops": cost.flops,
+                "params": cost.params,
+                "file_bytes": files[name].stat().st_size,
+                "latency_ms": latency[name].median_ms,
+            }
+        numbers: dict[str, object] = {
+            f"{name}_{key}": value for name, row in rows.items() for key, value in row.items()
+        }
+        numbers["slimmed_accuracy"] = test(self.config, small, self.data).top1
+        numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.seconds.items()}
+        self.folder.write_result(numbers)
+        comparison_table(rows)
+        print(f"results in {self.folder.path}")
+        return EKGResult(final, self.folder.path, numbers)
+
+    def _timed(self, stage, work):  # type: ignore[no-untyped-def]
+        started = time.monotonic()
+        result = work()
+        self.seconds[stage] = time.monotonic() - started
+        return result
+
+
+def _default_path(config: EKGConfig) -> str:
+    return f"runs/ekg/{config.arch}-{config.dataset}-{config.search_target_rate:g}"

@@ -1,0 +1,100 @@
+"""The search as a stage of a run: progress on the screen, a kept state after every step."""
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfprune.data import ImageData
+from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.ekg.search import Search, SearchResult, SearchState, Step
+from tfprune.methods.ekg.search_record import load_state, save_state
+from tfprune.training import RunFolder
+from tfprune.training.interrupt import GracefulInterrupt
+
+_FILE = "search.npz"
+
+
+def run_search(
+    config: EKGConfig, model: keras.Model, data: ImageData, subset: np.ndarray, run: RunFolder
+) -> SearchResult:
+    """Searches for the sub-network at the target rate; goes on where an interrupted run stopped.
+
+    Args:
+        config: Settings of the search.
+        model: The plain model to search in.
+        data: The data set.
+        subset: Positions of the search's validation images among the training images.
+        run: Where the state and the metrics go.
+
+    Returns:
+        The finished search.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, when the step was finished and kept.
+        SearchError: The search cannot start or go on.
+    """
+    search = Search(
+        model,
+        data.normalize(data.train_images[subset]),
+        data.train_labels[subset],
+        target=config.search_target_rate,
+        search_step=config.search_step,
+        batch_size=config.search_batch_size,
+        dtype=config.search_precision.removeprefix("mixed_"),
+        original_quirks=config.original_quirks,
+    )
+    path = run.file(_FILE)
+    state = load_state(path) if path.exists() else search.start()
+    log = run.metrics("search", last_step=len(state.history) - 1)
+    with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
+        started = time.monotonic()
+        for number, (new, step) in enumerate(search.run(state), len(state.history)):
+            state = new
+            save_state(state, path)
+            row = _row(search, state, step, number, time.monotonic() - started)
+            log.append(row)
+            for name in ("accuracy", "loss", "flops_rate"):
+                tf.summary.scalar(f"search/{name}", row[name], step=number)
+            _show(bar, search, state)
+            if interrupt.requested:
+                raise KeyboardInterrupt
+    return search.result(state)
+
+
+def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> dict[str, float | str]:
+    chosen = step.chosen
+    return {
+        "step": number,
+        "gate": search.groups[chosen.gate].name,
+        "rate": chosen.rate,
+        "candidates": len(step.candidates),
+        "accuracy": state.accuracy,
+        "loss": state.loss,
+        "score": chosen.score,
+        "params": state.params,
+        "flops": state.flops,
+        "flops_rate": state.flops / search.full_flops,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _bar(search: Search, state: SearchState) -> tqdm:
+    """A bar that runs from 100 % of the FLOPs down to the target."""
+    bar = tqdm(
+        total=round(100 * (1 - search.target), 1),
+        desc="search",
+        disable=None,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    )
+    _show(bar, search, state)
+    return bar
+
+
+def _show(bar: tqdm, search: Search, state: SearchState) -> None:
+    rate = state.flops / search.full_flops
+    bar.n = min(bar.total, round(100 * (1 - rate), 1))
+    text = f"FLOPs {rate:.1%}, accuracy {state.accuracy:.1%}, loss {state.loss:.4f}, step {len(state.history) - 1}"
+    bar.set_postfix_str(text)

@@ -1,0 +1,82 @@
+"""Training a plain model with the settings of a run: fast layers in, plain layers out."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import ImageData, fixed_batches
+from tfprune.graph import convert
+from tfprune.methods.ekg.config import EKGConfig
+from tfprune.optimizers import SGD
+from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, evaluate
+
+
+def train(
+    config: EKGConfig,
+    model: keras.Model,
+    objective: Objective,
+    batches: Callable[[int], tf.data.Dataset],
+    *,
+    data: ImageData,
+    strategy: tf.distribute.Strategy,
+    run: RunFolder,
+    name: str,
+    epochs: int,
+    learning_rate: float,
+) -> keras.Model:
+    """Trains a copy of a model with SGD, Nesterov momentum 0.9 and a learning rate that drops in steps.
+
+    Args:
+        config: Batch size, decay of weights and learning rate, number format, compilation.
+        model: A plain model that gives logits. It is not changed.
+        objective: What to minimise.
+        batches: Training batches from a step on.
+        data: The data set, for the test after each epoch.
+        strategy: The devices.
+        run: Where metrics and checkpoints go.
+        name: Of the training within the run.
+        epochs: Epochs.
+        learning_rate: Of the first epochs.
+
+    Returns:
+        The trained model, plain layers again.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    steps = len(data.train_images) // config.batch_size
+    with strategy.scope():
+        options = {"synchronized": config.sync_batch_norm and several}
+        fast = convert(model, "fused", dtype=config.precision, options=options)
+        rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)
+        optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+        loop = Loop(
+            fast,
+            optimizer,
+            objective,
+            global_batch_size=config.batch_size,
+            strategy=strategy,
+            compile=config.compile,
+            accumulate=config.accum,
+        )
+    loop.fit(
+        batches,
+        steps_per_epoch=steps,
+        epochs=epochs,
+        name=name,
+        run=run,
+        evaluate=lambda: _row(test(config, fast, data)),
+        resume=config.resume,
+        description=name,
+        log_every=config.do_log,
+    )
+    return convert(fast, "plain", dtype="float32")
+
+
+def test(config: EKGConfig, model: keras.Model, data: ImageData) -> Evaluation:
+    """Evaluates a model on the test images, as the settings ask for."""
+    batches = fixed_batches(data.test_images, data.test_labels, data, config.val_batch_size)
+    return evaluate(model, batches, batch_statistics=config.batch_statistics, compile=config.compile)
+
+
+def _row(evaluation: Evaluation) -> dict[str, float]:
+    return {"test_loss": evaluation.loss, "test_accuracy": evaluation.top1}
