@@ -1,0 +1,7 @@
+"""Plain Keras architectures by name, and their weights from files."""
+
+from tfprune.models.checkpoint import load_checkpoint
+from tfprune.models.named_arrays import model_from_arrays
+from tfprune.models.registry import build_model, model_names
+
+__all__ = ["build_model", "load_checkpoint", "model_from_arrays", "model_names"]

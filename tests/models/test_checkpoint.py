@@ -1,0 +1,166 @@
+import json
+import os
+import pickle
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.models import build_model, load_checkpoint
+
+CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3)}
+DIGITS = {"num_classes": 10, "input_shape": (8, 8, 1)}
+
+
+@pytest.fixture(scope="module")
+def weights(shared):
+    return shared / "data" / "ekg" / "res56_cifar10.pkl"
+
+
+@pytest.fixture(scope="module")
+def pretrained(weights):
+    return load_checkpoint(weights, arch="ResNet-56", **CIFAR)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A ResNet-20 in a file."""
+    path = tmp_path_factory.mktemp("saved") / "small.keras"
+    build_model("ResNet-20", seed=1, widths={"block0.1_conv1": 3}, **DIGITS).save(path)
+    return path
+
+
+def refusal(path, arch="ResNet-20", **shape):
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(path, arch=arch, **(shape or DIGITS))
+    message = str(raised.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_golden_logits_moving_averages(pretrained, golden):
+    logits = pretrained(golden["test64_x"], training=False)
+    np.testing.assert_allclose(logits, golden["logits64_ma"], atol=1e-4)
+
+
+def test_golden_logits_batch_statistics(weights, golden):
+    model = load_checkpoint(weights, arch="ResNet-56", **CIFAR)  # its own: the moving statistics change
+    logits = model(golden["test64_x"], training=True)
+    np.testing.assert_allclose(logits, golden["logits64_bs64"], atol=1e-4)
+    stem = model.get_layer("bn")
+    np.testing.assert_allclose(stem.moving_mean, golden["bn_moving_mean_after1"].ravel(), atol=1e-6)
+    np.testing.assert_allclose(stem.moving_variance, golden["bn_moving_variance_after1"].ravel(), rtol=1e-5)
+
+
+def test_golden_pickle_is_read_whole(pretrained, golden, weights):
+    assert pretrained.count_params() == int(golden["unpruned_params"])
+    assert len(pretrained.variables) == 287
+    gammas = np.concatenate([layer.gamma for layer in pretrained.layers if hasattr(layer, "gamma")])
+    assert np.sum(np.abs(gammas) < 1e-4) == 77
+    assert len(gammas) == 2128
+
+
+def test_keras_file_comes_back(saved):
+    model = load_checkpoint(saved, arch="ResNet-20", **DIGITS)
+    assert model.get_layer("block0.1_conv1").filters == 3
+    expected = build_model("ResNet-20", seed=1, widths={"block0.1_conv1": 3}, **DIGITS)
+    for a, b in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_other_networks_are_named(saved, weights):
+    assert "is a ResNet-20, expected ResNet-56" in refusal(saved, "ResNet-56")
+    assert "is a ResNet-56, expected ResNet-20" in refusal(weights, **CIFAR)
+    assert "tells 10 classes apart, expected 100" in refusal(saved, num_classes=100, input_shape=(8, 8, 1))
+    assert "[8, 8, 1], expected [32, 32, 3]" in refusal(saved, **CIFAR)
+    assert "10 classes apart, expected 7" in refusal(weights, "ResNet-56", num_classes=7, input_shape=(32, 32, 3))
+    with pytest.raises(ConfigError, match="expected an architecture"):
+        load_checkpoint(saved, arch="VGG", **DIGITS)
+
+
+def test_files_that_are_none(tmp_path, saved):
+    assert "does not exist" in refusal(tmp_path / "absent.pkl")
+    assert "is a folder" in refusal(tmp_path)
+    for suffix in (".pkl", ".keras"):
+        empty = tmp_path / f"empty{suffix}"
+        empty.touch()
+        assert "empty" in refusal(empty)
+        noise = tmp_path / f"noise{suffix}"
+        noise.write_bytes(bytes(range(256)) * 4)
+        assert "damaged" in refusal(noise)
+    other = tmp_path / "weights.h5"
+    other.write_bytes(b"x")
+    assert "expected a .keras or a .pkl file" in refusal(other)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.999])
+def test_truncated_files(tmp_path, saved, weights, part):
+    for source, arch, shape in ((saved, "ResNet-20", DIGITS), (weights, "ResNet-56", CIFAR)):
+        content = source.read_bytes()
+        cut = tmp_path / f"cut{source.suffix}"
+        cut.write_bytes(content[: int(len(content) * part)])
+        assert "damaged" in refusal(cut, arch, **shape)
+
+
+def test_a_keras_file_of_anything_else(tmp_path, saved):
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
+    assert "no complete ResNet-20" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    refusal(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {3: np.zeros(2)}, {"a": [np.zeros(2)]}, {"x/y:0": np.zeros(2)}])
+def test_pickles_of_anything_else(tmp_path, content):
+    path = tmp_path / "other.pkl"
+    path.write_bytes(pickle.dumps(content))
+    assert "expected" in refusal(path)
+
+
+class Asks:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path):
+    path, trace = tmp_path / "hostile.pkl", tmp_path / "trace"
+    path.write_bytes(pickle.dumps({"conv/kernel:0": Asks(f"touch {trace}")}))
+    message = refusal(path)
+    assert message.startswith("refused: the file asks for posix.system")
+    assert not trace.exists()
+    path.write_bytes(pickle.dumps({"conv/kernel:0": np.array([Asks(f"touch {trace}")], object)}))
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()
+
+
+def test_hostile_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
+    trace = tmp_path / "trace"
+    inputs = keras.Input((8, 8, 1))
+    command = f"touch {trace}"
+    layer = keras.layers.Lambda(lambda x: (os.system(command), x)[1], output_shape=(8, 8, 1))
+    path = tmp_path / "lambda.keras"
+    keras.Model(inputs, layer(inputs)).save(path)
+    trace.unlink(missing_ok=True)
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()
+
+    with zipfile.ZipFile(saved) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    config["config"]["layers"][1].update(
+        module="subprocess", class_name="Popen", config={"args": ["touch", str(trace)]}
+    )
+    config["config"]["layers"][1].pop("registered_name")
+    path = tmp_path / "module.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | {"config.json": json.dumps(config)}).items():
+            archive.writestr(name, content)
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()

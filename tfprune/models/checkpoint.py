@@ -1,0 +1,91 @@
+"""Loading a trained network from a file."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+
+import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
+from tfprune.errors import CheckpointError
+from tfprune.models.named_arrays import check_architecture, model_from_arrays
+from tfprune.models.pickle_file import read_pickled_arrays
+from tfprune.models.registry import model_plan
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], *, arch: str, num_classes: int, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """A network from a `.keras` file, or from a `.pkl` file as EKG's authors write it; slimmed ones too.
+
+    Neither kind of file gets to run code: of a pickle only arrays are read, and Keras' safe mode stays on.
+
+    Args:
+        path: The file.
+        arch: The architecture it must hold, one of `model_names()`.
+        num_classes: Number of logits it must give.
+        input_shape: `(height, width, channels)` of the images it must take.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or belongs to another network.
+        ConfigError: The architecture is unknown.
+    """
+    model_plan(arch)
+    file = Path(path)
+    _check_file(file)
+    try:
+        if file.suffix == ".keras":
+            return _load_keras(file, arch, num_classes, tuple(input_shape))
+        return model_from_arrays(read_pickled_arrays(file), arch, num_classes, input_shape)
+    except CheckpointError as error:
+        message = str(error)
+        raise CheckpointError(message if str(file) in message else f"{file}: {message}") from error
+
+
+def _check_file(file: Path) -> None:
+    try:
+        if file.is_dir():
+            raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
+        if not file.exists():
+            raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
+        with file.open("rb") as opened:
+            if not opened.read(1):
+                raise CheckpointError(f"expected weights in {file}, it is empty; fetch or save it again")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
+    if file.suffix not in (".keras", ".pkl"):
+        raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
+
+
+def _load_keras(file: Path, arch: str, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
+    if not zipfile.is_zipfile(file):
+        raise CheckpointError(f"{file} is damaged or no Keras file; fetch or save it again")
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged or hostile file can make Keras raise anything
+        raise CheckpointError(
+            f"refused: Keras does not load {file} in safe mode: {_first_line(error)}; "
+            "expected a model of Keras' and tfprune's own layers"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
+    check_architecture({layer.name for layer in model.layers}, arch)
+    if model.input_shape[1:] != input_shape:
+        raise CheckpointError(
+            f"the file is for images of shape {list(model.input_shape[1:])}, expected {list(input_shape)}; "
+            "use the data set it was trained on"
+        )
+    if model.output_shape[-1] != num_classes:
+        raise CheckpointError(
+            f"the file tells {model.output_shape[-1]} classes apart, expected {num_classes}; "
+            "use the data set it was trained on"
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
