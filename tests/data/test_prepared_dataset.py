@@ -1,0 +1,87 @@
+import pytest
+
+from tfprune.data import load_data, prepared_dataset
+from tfprune.errors import DataUnavailableError
+
+NAMES = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setattr(prepared_dataset, "answers", lambda url, seconds: False)
+
+
+class FailingBuilder:
+    """Begins a download as TensorFlow Datasets does, and fails."""
+
+    def __init__(self, root, name, error):
+        self.root, self.name, self.error = root, name, error
+
+    def download_and_prepare(self):
+        (self.root / self.name / "incomplete.AB12_3.0.2").mkdir(parents=True)
+        (self.root / "downloads").mkdir()
+        (self.root / "downloads" / "half").write_text("half")
+        raise self.error
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """A network that answers, and a download that fails with the given error."""
+    import tensorflow_datasets as tfds
+
+    def fail_with(error):
+        monkeypatch.setattr(prepared_dataset, "answers", lambda url, seconds: True)
+        monkeypatch.setattr(tfds, "builder", lambda name, data_dir: FailingBuilder(data_dir, name, error))
+
+    return fail_with
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_data_and_no_network(name, offline, tmp_path):
+    absent = tmp_path / "deep" / "absent"
+    with pytest.raises(DataUnavailableError) as raised:
+        load_data(name, absent)
+    message = str(raised.value)
+    assert "\n" not in message
+    for part in (NAMES[name], str(absent), "--data_path DIR", "a machine with a network", "--dataset digits"):
+        assert part in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_folder_is_that_of_tensorflow_datasets(offline, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "mine"))
+    with pytest.raises(DataUnavailableError, match=f"{tmp_path}/mine"):
+        load_data("CIFAR10")
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(DataUnavailableError, match=f"{tmp_path}/tensorflow_datasets"):
+        load_data("CIFAR10")
+
+
+@pytest.mark.parametrize("error", [ConnectionError("broken\npipe"), KeyboardInterrupt()])
+def test_failed_download_leaves_nothing(failing, tmp_path, error):
+    failing(error)
+    root = tmp_path / "new" / "root"
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else DataUnavailableError
+    with pytest.raises(expected) as raised:
+        load_data("CIFAR10", root)
+    assert list(tmp_path.iterdir()) == []
+    if expected is DataUnavailableError:
+        assert "the download failed: broken;" in str(raised.value)
+
+
+def test_failed_download_leaves_what_was_there(failing, tmp_path):
+    failing(OSError("no space"))
+    (tmp_path / "cifar100").mkdir()
+    with pytest.raises(DataUnavailableError):
+        load_data("CIFAR10", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["cifar100"]
+
+
+def test_newest_version_is_taken(tmp_path):
+    for version in ("3.0.2", "3.0.10", "2.9.9", "incomplete.X_9.9.9"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "dataset_info.json").touch()
+    (tmp_path / "4.0.0").mkdir()  # nothing prepared in it
+    assert prepared_dataset._prepared_folder(tmp_path) == tmp_path / "3.0.10"
+    assert prepared_dataset._prepared_folder(tmp_path / "absent") is None
