@@ -1,27 +1,23 @@
 """tfprune: pruning of Keras models, and smaller Keras models as its result."""
 
-from importlib import import_module
-from typing import Any
+from tfprune.lazy import lazy_exports
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
     "channel_groups": "tfprune.graph",
-    "convert": "tfprune.graph",
     "complexity": "tfprune.graph",
+    "convert": "tfprune.graph",
+    "ekg": "tfprune.methods.ekg",
     "export_saved_model": "tfprune.export",
+    "load_checkpoint": "tfprune.models",
+    "measure_latency": "tfprune.report",
     "save_model": "tfprune.export",
-    "ekg": "tfprune.methods",
+    "slim": "tfprune.graph",
 }
 
-__all__ = sorted(_EXPORTS)
-
-
-def __getattr__(name: str) -> Any:
-    """Imports public names on first use, so that `import tfprune` costs next to nothing."""
-    if name not in _EXPORTS:
-        raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+__all__ = sorted(_EXPORTS)  # noqa: PLE0605
+__getattr__ = lazy_exports(__name__, _EXPORTS)
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,18 @@
 """EKG: Ensemble Knowledge Guided sub-network search and fine-tuning for filter pruning (Lee & Song, ECCV 2022)."""
 
-from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.ekg.knowledge_loss import KnowledgeObjective
-from tfprune.methods.ekg.search import Search, SearchResult, SearchState
-from tfprune.methods.ekg.subnetworks import SubNetworks
+from tfprune.lazy import lazy_exports
 
-__all__ = ["EKGConfig", "KnowledgeObjective", "Search", "SearchResult", "SearchState", "SubNetworks"]
+_EXPORTS = {
+    "EKGConfig": "tfprune.methods.ekg.config",
+    "EKGResult": "tfprune.methods.ekg.pipeline",
+    "KnowledgeObjective": "tfprune.methods.ekg.knowledge_loss",
+    "MemoryBank": "tfprune.methods.ekg.memory_bank",
+    "Search": "tfprune.methods.ekg.search",
+    "SearchResult": "tfprune.methods.ekg.search",
+    "SearchState": "tfprune.methods.ekg.search",
+    "SubNetworks": "tfprune.methods.ekg.subnetworks",
+    "run": "tfprune.methods.ekg.pipeline",
+}
+
+__all__ = sorted(_EXPORTS)
+__getattr__ = lazy_exports(__name__, _EXPORTS)

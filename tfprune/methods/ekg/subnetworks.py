@@ -171,8 +171,7 @@ class SubNetworks:
             def run(values: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
                 tensors = {id(segment.input): values}
                 execute(segment.calls, tensors, self._naming(segment, weights))
-                output = tensors[id(segment.output)]
-                return tf.cast(output, tf.float32) if last else output
+                return tf.cast(tensors[id(segment.output)], tf.float32 if last else self._dtype)
 
             self._functions[key] = tf.function(run, input_signature=self._signature(segment)).get_concrete_function()
         return self._functions[key]

@@ -1,0 +1,21 @@
+"""`test.py`: how good, how large and how fast a model is."""
+
+from collections.abc import Sequence
+
+from tfprune.cli.command import run_command
+from tfprune.cli.parser import parse
+from tfprune.methods.evaluate_config import EvaluateConfig
+
+PROG = "test.py"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parses the command line, evaluates, returns the exit code."""
+    config = parse(EvaluateConfig, arguments, prog=PROG)
+
+    def work() -> None:
+        from tfprune.methods.evaluate import run
+
+        run(config)
+
+    return run_command(work, prog=PROG)
