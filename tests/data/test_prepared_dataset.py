@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 
 from tfprune.data import load_data, prepared_dataset
+from tfprune.data.cifar import _split
 from tfprune.errors import DataUnavailableError
 
 NAMES = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}
@@ -85,3 +87,38 @@ def test_newest_version_is_taken(tmp_path):
     (tmp_path / "4.0.0").mkdir()  # nothing prepared in it
     assert prepared_dataset._prepared_folder(tmp_path) == tmp_path / "3.0.10"
     assert prepared_dataset._prepared_folder(tmp_path / "absent") is None
+
+
+def test_download_once_then_read_quietly_without_a_network(tmp_path, monkeypatch, capfd, caplog):
+    import tensorflow_datasets as tfds
+
+    class TinyMade(tfds.core.GeneratorBasedBuilder):
+        """Images of one grey each, its label; what a real download does after the network."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            image, label = tfds.features.Image(shape=(32, 32, 3)), tfds.features.ClassLabel(num_classes=10)
+            features = tfds.features.FeaturesDict({"image": image, "label": label})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(7)}
+
+        def _generate_examples(self, count):
+            for i in range(count):
+                yield i, {"image": np.full((32, 32, 3), i, np.uint8), "label": i}
+
+    monkeypatch.setattr(prepared_dataset, "answers", lambda url, seconds: True)
+    made = prepared_dataset.prepared_dataset("tiny_made", tmp_path, "")
+    assert (tmp_path / "tiny_made" / "1.0.0" / "dataset_info.json").exists()
+    monkeypatch.setattr(prepared_dataset, "answers", lambda url, seconds: pytest.fail("asked the network"))
+    found = prepared_dataset.prepared_dataset("tiny_made", tmp_path, "")
+    capfd.readouterr()
+    caplog.clear()
+    images, labels = _split(found, "train")
+    assert capfd.readouterr().out == ""
+    assert caplog.messages == []
+    assert sorted(labels) == list(range(7))
+    np.testing.assert_array_equal(images[:, 5, 6, 1], labels)
+    np.testing.assert_array_equal(_split(made, "train")[1], labels)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,3 +165,14 @@ def test_shapes_are_static():
 def test_numbers_out_of_range(options, expected):
     with pytest.raises(ConfigError, match=expected):
         training_batches(made_up(), **({"batch_size": 5, "epochs": 2, "seed": 0} | options))
+
+
+def test_every_step_draws_anew_and_the_seed_decides_what():
+    data = made_up()
+    data = replace(data, train_images=np.repeat(data.train_images[:1], 23, axis=0))  # only the augmentation differs
+    first, second = all_of(training_batches(data, batch_size=20, epochs=2, seed=0, color_jitter=True))
+    other = all_of(training_batches(data, batch_size=20, epochs=1, seed=1, color_jitter=True))[0]
+    assert not np.allclose(first["images"], second["images"])
+    assert not np.allclose(first["images"], other["images"])
+    pixels = np.unique(first["images"].reshape(20, -1), axis=0)
+    assert len(pixels) == 20

@@ -75,7 +75,6 @@ def _split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
             split=split,
             shuffle_files=False,
             batch_size=_READ_BATCH,
-            decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
         read = 0

@@ -49,7 +49,7 @@ class ImageData:
         Returns:
             `(images - mean) / std`, float32 of the same shape.
         """
-        return (images.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
         """The same as `normalize`, on a tensor of any number type."""
