@@ -17,6 +17,7 @@ setup(
         "pyyaml>=6,<7",
         "tqdm>=4.66,<5",
         "rich>=13.7,<16",
+        "docstring-parser>=0.16,<1",
         "tensorboard>=2.20,<3",  # tf.summary asks for it, TensorFlow no longer brings it
     ],
     extras_require={

@@ -16,7 +16,7 @@ _EXPORTS = {
     "slim": "tfprune.graph",
 }
 
-__all__ = sorted(_EXPORTS)  # noqa: PLE0605
+__all__ = sorted(_EXPORTS)
 __getattr__ = lazy_exports(__name__, _EXPORTS)
 
 

@@ -16,10 +16,10 @@ def lazy_exports(package: str, exports: Mapping[str, str]) -> Callable[[str], An
         The function to bind to `__getattr__` in the package.
     """
 
-    def __getattr__(name: str) -> Any:
+    def attribute(name: str) -> Any:
         if name not in exports:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = import_module(exports[name])
         return module if exports[name].endswith(f".{name}") else getattr(module, name)
 
-    return __getattr__
+    return attribute

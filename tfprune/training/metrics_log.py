@@ -10,7 +10,7 @@ from typing import TypeAlias
 from tfprune.errors import RunFolderError
 from tfprune.training import atomic
 
-Row: TypeAlias = dict[str, float]
+Row: TypeAlias = dict[str, float | str]
 
 
 class MetricsLog:
@@ -27,11 +27,11 @@ class MetricsLog:
     def __init__(self, stem: Path, *, last_step: int) -> None:
         self._csv = stem.with_name(stem.name + ".csv")
         self._jsonl = stem.with_name(stem.name + ".jsonl")
-        self.rows = [row for row in self._read() if row["step"] <= last_step]
+        self.rows = [row for row in self._read() if float(row["step"]) <= last_step]
         atomic.write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in self.rows))
         atomic.write_text(self._csv, self._as_csv(self.rows, header=True) if self.rows else "")
 
-    def append(self, row: Mapping[str, float]) -> None:
+    def append(self, row: Mapping[str, float | str]) -> None:
         """Writes a row; it survives the process being killed right after.
 
         Raises:

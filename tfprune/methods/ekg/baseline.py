@@ -9,10 +9,11 @@ import keras
 import tensorflow as tf
 
 from tfprune.data import ImageData, training_batches
+from tfprune.errors import ConfigError
 from tfprune.export import save_model
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.train import train
-from tfprune.models import build_model, load_checkpoint
+from tfprune.models import build_model, load_checkpoint, model_names
 from tfprune.training import CrossEntropy, RunFolder
 
 _DECIDING = (
@@ -37,36 +38,54 @@ def baseline_path(config: EKGConfig) -> Path:
     return Path(config.baseline_path) / f"{config.arch}-{config.dataset}-{digest}.keras"
 
 
-def obtain_baseline(
-    config: EKGConfig, data: ImageData, run: RunFolder, strategy: tf.distribute.Strategy
-) -> keras.Model:
-    """Loads the given network, or the kept baseline, or trains one and keeps it.
+def load_baseline(config: EKGConfig, data: ImageData) -> keras.Model | None:
+    """Loads the given network, or the baseline that an earlier run kept.
 
     Args:
         config: Settings; `trained_param` names a file to load.
+        data: The data set.
+
+    Returns:
+        A plain Keras model that gives logits; None if there is nothing to load.
+
+    Raises:
+        ConfigError: There is no such architecture.
+        CheckpointError: The file cannot be used.
+    """
+    if config.arch not in model_names():
+        raise ConfigError(f"--arch: expected one of {', '.join(model_names())}; received {config.arch}")
+    kept = baseline_path(config)
+    if config.trained_param is None and not kept.exists():
+        return None
+    if config.trained_param is None:
+        print(f"using the baseline that an earlier run trained: {kept}")
+    return load_checkpoint(
+        config.trained_param or kept,
+        arch=config.arch,
+        num_classes=data.num_classes,
+        input_shape=data.input_shape,
+    )
+
+
+def train_baseline(config: EKGConfig, data: ImageData, run: RunFolder, strategy: tf.distribute.Strategy) -> keras.Model:
+    """Trains a baseline and keeps it for later runs.
+
+    Args:
+        config: Settings.
         data: The data set.
         run: Where a training writes its metrics and checkpoints.
         strategy: The devices.
 
     Returns:
         A plain Keras model that gives logits.
-
-    Raises:
-        CheckpointError: The file cannot be used.
     """
-    shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
-    if config.trained_param is not None:
-        return load_checkpoint(config.trained_param, arch=config.arch, **shape)
     kept = baseline_path(config)
-    if kept.exists():
-        print(f"using the baseline that an earlier run trained: {kept}")
-        return load_checkpoint(kept, arch=config.arch, **shape)
     batches = partial(
         training_batches, data, batch_size=config.batch_size, epochs=config.baseline_epoch, seed=config.seed
     )
     trained = train(
         config,
-        build_model(config.arch, seed=config.seed, **shape),
+        build_model(config.arch, num_classes=data.num_classes, input_shape=data.input_shape, seed=config.seed),
         CrossEntropy(),
         lambda start: batches(start_step=start),
         data=data,

@@ -13,7 +13,7 @@ from tfprune.data import ImageData, fixed_batches, load_data, search_subsets, tr
 from tfprune.export import export_saved_model, save_model
 from tfprune.graph import complexity
 from tfprune.methods.ekg.bank_stage import build_memory_bank
-from tfprune.methods.ekg.baseline import obtain_baseline
+from tfprune.methods.ekg.baseline import load_baseline, train_baseline
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.knowledge_loss import KnowledgeObjective
 from tfprune.methods.ekg.search_stage import run_search
@@ -64,6 +64,7 @@ class _Run:
         self.config = config
         self.data: ImageData = load_data(config.dataset, config.data_path)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
+        self.baseline: keras.Model | None = load_baseline(config, self.data)
         self.folder = RunFolder.create(
             config.train_path or _default_path(config),
             config.settings(),
@@ -76,7 +77,9 @@ class _Run:
     def whole(self) -> EKGResult:
         """All stages."""
         config = self.config
-        baseline = self._timed("baseline", partial(obtain_baseline, config, self.data, self.folder, self.strategy))
+        baseline = self.baseline or self._timed(
+            "baseline", partial(train_baseline, config, self.data, self.folder, self.strategy)
+        )
         small, bank = self._pruned(baseline) if config.searching else (baseline, None)
         final = self._fine_tuned(small, bank) if config.train_epoch else small
         save_model(final, self.folder.file("finetuned.keras"))
@@ -110,8 +113,12 @@ class _Run:
     def _warmed_up(self, baseline: keras.Model, subset: np.ndarray) -> keras.Model:
         kept = self.folder.file("warmed_up.keras")
         if kept.exists():
-            shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
-            return load_checkpoint(kept, arch=self.config.arch, **shape)
+            return load_checkpoint(
+                kept,
+                arch=self.config.arch,
+                num_classes=self.data.num_classes,
+                input_shape=self.data.input_shape,
+            )
         model, losses = warm_up(self.config, baseline, self.data, subset)
         print(f"short training before the search: loss {losses[0]:.4f} -> {losses[-1]:.4f} in {len(losses)} steps")
         save_model(model, kept)

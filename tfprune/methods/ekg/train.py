@@ -49,6 +49,8 @@ def train(
         fast = convert(model, "fused", dtype=config.precision, options=options)
         rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)
         optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+        if config.precision == "mixed_float16":
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         loop = Loop(
             fast,
             optimizer,
