@@ -4,7 +4,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import PINNED, ChannelGroup, ChannelGroups, Slot, channel_groups
 from tfprune.graph.channel_rules import register_rule
 from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
-from tfprune.graph.convert import FAMILIES, convert, rebuild
+from tfprune.graph.convert import FAMILIES, convert, rebuild, swap_layer
 from tfprune.graph.execute import execute
 from tfprune.graph.gate_sites import GateSite, gate_sites
 from tfprune.graph.segments import Segment, segments
@@ -35,4 +35,5 @@ __all__ = [
     "register_rule",
     "segments",
     "slim",
+    "swap_layer",
 ]

@@ -64,21 +64,40 @@ def convert(
     Raises:
         ConfigError: There is no such family.
     """
+    outputs = set(getattr(model, "output_names", ()))
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
+
+    return rebuild(model, make)
+
+
+def swap_layer(
+    layer: keras.Layer, family: str, *, dtype: str | None = None, options: Mapping[str, Any] | None = None
+) -> keras.Layer:
+    """A new layer of a family in place of an old one, not built yet.
+
+    Args:
+        layer: The old layer.
+        family: Name of a layer family, see `FAMILIES`; layers it has nothing for are copied.
+        dtype: Policy of the new layer. Default: that of the old one.
+        options: Constructor arguments that the old layer does not have.
+
+    Returns:
+        The new layer, of the same name.
+
+    Raises:
+        ConfigError: There is no such family.
+    """
     if family not in FAMILIES:
         raise ConfigError(f"expected a layer family out of {', '.join(FAMILIES)}; received {family!r}")
-    swaps = FAMILIES[family]
-
-    def swap(layer: keras.Layer) -> keras.Layer:
-        kind = type(layer)
-        config = layer.get_config()
-        if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
-            config["dtype"] = "float32" if layer.name in model.output_names else dtype
-        if kind in swaps:
-            kind = swaps[kind]
-            config = _accepted(config, layer, kind) | dict(options or {})
-        return kind.from_config(config)
-
-    return rebuild(model, swap)
+    kind, config = type(layer), layer.get_config()
+    if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
+        config["dtype"] = dtype
+    if kind in FAMILIES[family]:
+        kind = FAMILIES[family][kind]
+        config = _accepted(config, layer, kind) | dict(options or {})
+    return kind.from_config(config)
 
 
 def rebuild(

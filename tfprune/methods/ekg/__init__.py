@@ -11,6 +11,7 @@ _EXPORTS = {
     "SearchResult": "tfprune.methods.ekg.search",
     "SearchState": "tfprune.methods.ekg.search",
     "SubNetworks": "tfprune.methods.ekg.subnetworks",
+    "Supernet": "tfprune.methods.ekg.supernet",
     "run": "tfprune.methods.ekg.pipeline",
 }
 
