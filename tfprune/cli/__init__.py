@@ -1,6 +1,7 @@
-"""Command lines."""
+"""Command lines: settings from flags and YAML files, a quiet start, errors in one line."""
 
-from tfprune.cli.command import quiet_import, run_command
+from tfprune.cli.command import run_command
 from tfprune.cli.parser import make_parser, parse
+from tfprune.cli.quiet import quiet_tensorflow
 
-__all__ = ["make_parser", "parse", "quiet_import", "run_command"]
+__all__ = ["make_parser", "parse", "quiet_tensorflow", "run_command"]

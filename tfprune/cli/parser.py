@@ -1,102 +1,171 @@
-"""From a settings dataclass to a command line with a YAML file behind it."""
+"""From flags and YAML files to a configuration object."""
 
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields
-from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+import dataclasses
+import difflib
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import docstring_parser
 import jsonargparse
+import yaml
 
 import tfprune
+from tfprune.cli.flag import Flag, FlagHelp
+from tfprune.cli.settings_file import load_yaml, read_settings
 from tfprune.errors import ConfigError
 
 Config = TypeVar("Config")
 
-
-class _Parser(jsonargparse.ArgumentParser):
-    """Reports what is wrong in one line, and exits with code 2."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip() for line in message.splitlines() if line.strip()]
-        self.exit(2, f"{self.prog}: error: {' '.join(lines)}\n")
+# Words on the command line mean what they mean in a file.
+_MODE = "tfprune"
+jsonargparse.set_loader(_MODE, load_yaml, exceptions=(yaml.YAMLError,))
 
 
 def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *, prog: str | None = None) -> Config:
-    """Reads settings from flags and, if `--config` (or `--setting`) names one, a YAML file; flags override the file.
+    """Reads settings from flags and from the YAML files that `--config` (or `--setting`) names.
 
-    Every field of the dataclass is a flag and a YAML key of the same name, its line in the docstring is the help text.
-    Tuples take blank-separated values, bools `--name` and `--no_name`.
+    Every field of the class is a flag `--name` and a YAML key; flags win over files, later files over earlier ones.
+    Types, defaults and help texts are those of the class. If it has a class variable `GROUPS`, from a title to
+    blank-separated field names, the help is divided accordingly.
 
     Args:
-        config_class: A dataclass of plain fields: numbers, strings, bools, tuples of these, literals, optionals.
-        arguments: The command line. Default: that of the process.
-        prog: Name of the program. Default: the script's.
+        config_class: A dataclass of numbers, texts, bools, literals, tuples of these, each perhaps optional, with a
+            text on every field in its docstring.
+        arguments: The command line's words. Default: those the program was started with.
+        prog: Name of the program. Default: that of the script.
 
     Returns:
-        The settings. Unknown flags or keys, wrong types and unreadable files end the process with one line and code 2,
-        as does a `ConfigError` of the dataclass itself.
+        The settings.
+
+    Raises:
+        ConfigError: A flag, a key or a value is wrong, or a file cannot be read; the message is one line.
+        SystemExit: After `--help` and `--version`.
+
+    Example:
+        >>> from tfprune.methods.ekg.config import EKGConfig
+        >>> parse(EKGConfig, ["--decay_points", ".5", ".8", "--no_Knowledge"]).decay_points
+        (0.5, 0.8)
     """
+    flags = _flags(config_class)
     parser = make_parser(config_class, prog=prog)
-    values = parser.parse_args(arguments)
-    chosen = {field.name: getattr(values, field.name) for field in fields(config_class)}  # type: ignore[arg-type]
-    try:
-        return config_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
-    except ConfigError as error:
-        parser.error(str(error))
+    given = parser.parse_args(arguments, defaults=False).as_dict()
+    values: dict[str, Any] = {}
+    for path in given.pop("config", None) or ():
+        values |= _from_file(path, parser, flags)
+    values |= {name: flags[name].value(value) for name, value in given.items()}
+    for name, flag in flags.items():
+        if flag.default is dataclasses.MISSING and name not in values:
+            raise ConfigError(f"--{name} is missing: {flag.help}")
+    return config_class(**values)
 
 
-def make_parser(config_class: type, *, prog: str | None = None) -> jsonargparse.ArgumentParser:
-    """The parser that `parse` uses."""
-    documentation = docstring_parser.parse(config_class.__doc__ or "")
-    helps = {param.arg_name: " ".join((param.description or "").split()) for param in documentation.params}
-    parser = _Parser(prog=prog, description=documentation.short_description, version=tfprune.__version__)
-    parser.add_argument("--config", "--setting", action="config", help="YAML file with values for any of the flags.")
-    hints = get_type_hints(config_class)
-    for field in fields(config_class):
-        _add(parser, field, hints[field.name], helps.get(field.name, ""))
+def make_parser(config_class: type, *, prog: str | None = None) -> "SettingsParser":
+    """The parser that `parse` uses; arguments as there."""
+    prog = prog or Path(sys.argv[0]).name
+    flags = _flags(config_class)
+    parser = SettingsParser(
+        prog=prog,
+        usage="%(prog)s [--config FILE.yaml] [--FLAG VALUE ...]",
+        description=_documentation(config_class).short_description,
+        version=f"(tfprune {tfprune.__version__})",
+        formatter_class=FlagHelp,
+        allow_abbrev=False,
+        default_env=False,
+        parser_mode=_MODE,
+    )
+    parser.flags = flags
+    parser.add_argument(
+        "--config",
+        "--setting",
+        action="append",
+        metavar="FILE.yaml",
+        help="YAML file with values for any of the flags; the flags win over it.",
+    )
+    left = dict(flags)
+    for title, names in getattr(config_class, "GROUPS", {}).items():
+        group = parser.add_argument_group(title)
+        for name in names.split():
+            left.pop(name).add_to(group)
+    if left:
+        group = parser.add_argument_group("settings")
+        for flag in left.values():
+            flag.add_to(group)
     return parser
 
 
-def _add(parser: jsonargparse.ArgumentParser, field: Field, hint: Any, text: str) -> None:  # type: ignore[type-arg]
-    flag, default = f"--{field.name}", None if field.default is MISSING else field.default
-    if hint is bool:
-        action = jsonargparse.ActionYesNo(yes_prefix="", no_prefix="no_")
-        parser.add_argument(flag, action=action, nargs="?", default=default, help=text)
-    elif get_origin(hint) is tuple:
-        element = get_args(hint)[0]
-        parser.add_argument(flag, type=element, nargs="+", default=list(default or ()), help=text)
-    elif get_origin(hint) is Literal:
-        parser.add_argument(flag, type=_choice(get_args(hint)), default=default, help=text, **_alone(hint))
-    elif get_origin(hint) is UnionType and NoneType in get_args(hint):
-        (element,) = (each for each in get_args(hint) if each is not NoneType)
-        parser.add_argument(flag, type=_optional(element), default=default, help=text)
-    else:
-        parser.add_argument(flag, type=hint, default=default, help=text)
+class SettingsParser(jsonargparse.ArgumentParser):
+    """A parser whose errors are one line, raised as `ConfigError`.
+
+    Attributes:
+        flags: The settings by name.
+    """
+
+    flags: Mapping[str, Flag]
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises a `ConfigError`."""
+        raise ConfigError(_reworded(message, self.flags)) from ex
 
 
-def _alone(hint: Any) -> dict[str, str]:
-    """A switch given without a value is on."""
-    return {"nargs": "?", "const": "on"} if "on" in get_args(hint) else {}
+def _flags(config_class: type) -> dict[str, Flag]:
+    types = get_type_hints(config_class)
+    texts = {param.arg_name: param.description or "" for param in _documentation(config_class).params}
+    return {
+        field.name: Flag.of(field, types[field.name], " ".join(texts.get(field.name, "").split()))
+        for field in dataclasses.fields(config_class)
+    }
 
 
-def _choice(options: tuple[str, ...]) -> Any:
-    def choose(value: Any) -> str:
-        # YAML reads on and off as truth values.
-        value = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-        if value not in options:
-            raise ValueError(f"expected one of {', '.join(options)}; received {value}")
-        return str(value)
-
-    return choose
+def _documentation(config_class: type) -> docstring_parser.Docstring:
+    return docstring_parser.parse(config_class.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
 
 
-def _optional(element: type) -> Any:
-    def convert(value: Any) -> Any:
-        if value is None or value == "None":
-            return None
-        if isinstance(value, dict | list):
-            raise ValueError(f"expected one {element.__name__}, received {value}")
-        return element(value)
+def _from_file(path: str, parser: SettingsParser, flags: Mapping[str, Flag]) -> dict[str, Any]:
+    values = {}
+    for name, value in read_settings(path).items():
+        if name not in flags:
+            raise ConfigError(f"{path}: unknown setting {name!r}{_instead(name, flags)}")
+        values[name] = _checked(value, path, parser, flags[name])
+    return values
 
-    return convert
+
+def _checked(value: Any, path: str, parser: SettingsParser, flag: Flag) -> Any:
+    wrong = ConfigError(f"{path}: {flag.name}: expected {flag.expected}, received {json.dumps(value, default=str)}")
+    if value is None:
+        if not flag.optional:
+            raise wrong
+        return None
+    if flag.is_list and not isinstance(value, list):
+        value = [value]
+    try:
+        return flag.value(parser.parse_object({flag.name: value}, defaults=False)[flag.name])
+    except ConfigError as error:
+        raise wrong from error
+
+
+def _reworded(message: str, flags: Mapping[str, Flag]) -> str:
+    """One line in our words for an error of argparse or jsonargparse; theirs on one line if it is a new one."""
+    if unknown := re.match(r"unrecognized arguments: (\S+)", message):
+        word = unknown[1].partition("=")[0]
+        if word.startswith("--"):
+            return f"unknown flag {word}{_instead(word.removeprefix('--'), flags, '--')}"
+        return f"expected a flag, received {word!r}"
+    if found := re.match(r"Parser key \"(\w+)\"|argument --(\w+)", message):
+        name = found[1] or found[2]
+        received = re.search(r"(?:Got value|Given value|invalid \w+ value): (.*)$", message)
+        if "expected one argument" in message or "expected at least one argument" in message:
+            words = flags[name].expected if name in flags else "a file"
+            return f"--{name}: expected {words}, received nothing"
+        if received and name in flags:
+            return f"--{name}: expected {flags[name].expected}, received {received[1].strip(chr(39))!r}"
+    return " ".join(message.split())
+
+
+def _instead(name: str, flags: Iterable[str], dashes: str = "") -> str:
+    known = [*flags, *(f"no_{flag}" for flag in flags if dashes)]
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+    return f"; did you mean {dashes}{near[0]}?" if near else f"; {dashes or '--'}help lists them all"

@@ -11,11 +11,10 @@ PROG = "test.py"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, evaluates, returns the exit code."""
-    config = parse(EvaluateConfig, arguments, prog=PROG)
+    return run_command(PROG, lambda: parse(EvaluateConfig, arguments, prog=PROG), _work)
 
-    def work() -> None:
-        from tfprune.methods.evaluate import run
 
-        run(config)
+def _work(config: EvaluateConfig) -> None:
+    from tfprune.methods.evaluate import run
 
-    return run_command(work, prog=PROG)
+    run(config)

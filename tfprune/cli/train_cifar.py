@@ -11,11 +11,15 @@ PROG = "train_cifar.py"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses the command line, runs EKG, returns the exit code."""
-    config = parse(EKGConfig, arguments, prog=PROG)
+    return run_command(
+        PROG,
+        lambda: parse(EKGConfig, arguments, prog=PROG),
+        _work,
+        interrupted="stopped; what was done is kept, continue with --resume",
+    )
 
-    def work() -> None:
-        from tfprune.methods import ekg
 
-        ekg.run(config)
+def _work(config: EKGConfig) -> None:
+    from tfprune.methods import ekg
 
-    return run_command(work, prog=PROG)
+    ekg.run(config)

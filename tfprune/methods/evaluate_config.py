@@ -1,7 +1,9 @@
 """The settings of `test.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from tfprune.errors import ConfigError
 
@@ -11,13 +13,13 @@ class EvaluateConfig:
     """Settings of `test.py`: a trained or pruned model on the test images of a data set.
 
     Attributes:
+        trained_param: The model: a `.keras` file, pruned or whole, or EKG's `.pkl`.
         arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50. A pruned model keeps its name and has other
             widths.
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
-        trained_param: The model: a `.keras` file or EKG's `.pkl`.
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
         val_batch_size: Images per batch.
-        gpu_id: GPU to use, by index.
+        gpu_id: GPU to use, by index; on a machine without one, 0 is the CPU.
         compile: XLA: on, off, or auto (on where the device is a GPU).
         batch_statistics: Normalise each batch with its own statistics, as the original does, instead of the moving
             averages; the result then depends on val_batch_size.
@@ -25,9 +27,16 @@ class EvaluateConfig:
         json: File to write the numbers to as well.
     """
 
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "model": "trained_param arch",
+        "data": "dataset data_path val_batch_size batch_statistics",
+        "execution": "gpu_id compile",
+        "output": "latency json",
+    }
+
+    trained_param: str
     arch: str = "ResNet-56"
     dataset: str = "CIFAR10"
-    trained_param: str | None = None
     data_path: str | None = None
     val_batch_size: int = 256
     gpu_id: tuple[int, ...] = (0,)
@@ -39,5 +48,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.val_batch_size < 1:
             raise ConfigError(f"--val_batch_size: expected a value above 0, received {self.val_batch_size}")
-        if self.trained_param is None:
-            raise ConfigError("--trained_param: expected a .keras or .pkl file, received nothing")
+        if len(self.gpu_id) != 1:
+            raise ConfigError(f"--gpu_id: expected one index, received {list(self.gpu_id)}: a test runs on one device")
+        if self.json is not None and not Path(self.json).parent.is_dir():
+            raise ConfigError(f"--json: the folder of {self.json} does not exist; make it, or name another")

@@ -1,0 +1,238 @@
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import pytest
+import yaml
+
+from tfprune.cli import make_parser, parse
+from tfprune.errors import ConfigError
+from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.evaluate_config import EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a test.
+
+    Not this.
+
+    Attributes:
+        rate: How fast, in 100 %
+            of something: yes.
+        count: How many.
+        name: What it is called.
+        path: Where. Default: nowhere.
+        points: When.
+        ids: Which.
+        Loud: Whether it makes noise.
+        calm: Whether it is calm.
+        mode: How.
+        compile: XLA.
+    """
+
+    GROUPS: ClassVar[Mapping[str, str]] = {"numbers": "rate count points ids", "texts": "name path"}
+
+    rate: float = 0.5
+    count: int = 3
+    name: str = "x"
+    path: str | None = None
+    points: tuple[float, ...] = (0.3, 0.6)
+    ids: tuple[int, ...] | None = (0,)
+    Loud: bool = False
+    calm: bool = True
+    mode: Literal["slow", "fast"] = "slow"
+    compile: Literal["auto", "on", "off"] = "auto"
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ConfigError("--rate: expected a value of at least 0")
+
+
+def read(line: str) -> dict:
+    """What differs from the defaults."""
+    received, default = parse(Config, line.split()), Config()
+    return {name: value for name, value in dataclasses.asdict(received).items() if value != getattr(default, name)}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", {}),
+        ("--rate 2 --count -1", {"rate": 2.0, "count": -1}),
+        ("--rate=1e-2", {"rate": 0.01}),
+        ("--points .3 .6 .8 --ids 1 2", {"points": (0.3, 0.6, 0.8), "ids": (1, 2)}),
+        ("--points 1 --rate 3", {"points": (1.0,), "rate": 3.0}),
+        ("--Loud --no_calm", {"Loud": True, "calm": False}),
+        ("--Loud true --calm false", {"Loud": True, "calm": False}),
+        ("--Loud on --calm off", {"Loud": True, "calm": False}),
+        ("--Loud --no_Loud", {}),
+        ("--no_calm false", {}),
+        ("--path a/b.pkl", {"path": "a/b.pkl"}),
+        ("--path a --path None", {}),
+        ("--ids None", {"ids": None}),
+        ("--path 007 --name 1e3", {"path": "007", "name": "1e3"}),
+        ("--name None", {"name": "None"}),
+        ("--mode fast --compile", {"mode": "fast", "compile": "on"}),
+        ("--compile off", {"compile": "off"}),
+    ],
+)
+def test_flags(line, expected):
+    received = read(line)
+    assert received == expected
+    assert all(type(received[name]) is type(value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", {}),
+        ("# nothing\n", {}),
+        ("rate: 1e-2\ncount: 5", {"rate": 0.01, "count": 5}),
+        ("points: [1, .5]\nids: [3]", {"points": (1.0, 0.5), "ids": (3,)}),
+        ("ids: 3", {"ids": (3,)}),
+        ("ids: []\npoints: []", {"ids": (), "points": ()}),
+        ("ids: null", {"ids": None}),
+        ("Loud: true\ncalm: no", {"Loud": True, "calm": False}),
+        ("compile: on\nmode: fast", {"compile": "on", "mode": "fast"}),
+        ("compile: off", {"compile": "off"}),
+        ("path: None", {}),
+        ("path: '5'\nname: on", {"path": "5", "name": "on"}),
+    ],
+)
+def test_yaml(tmp_path, text, expected):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    assert read(f"--config {file}") == expected
+
+
+def test_flags_win_over_files_and_later_files_over_earlier_ones(tmp_path):
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("rate: 1\ncount: 1\nname: first")
+    second.write_text("count: 2\nname: second")
+    expected = {"rate": 1.0, "count": 2, "name": "flag"}
+    assert read(f"--name flag --config {first} --setting {second}") == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--rate fast", "--rate: expected a number, received 'fast'"),
+        ("--rate", "--rate: expected a number, received nothing"),
+        ("--count 1.5", "--count: expected a whole number, received '1.5'"),
+        ("--count true", "--count: expected a whole number, received 'True'"),
+        ("--points .3 x", "--points: expected numbers, received 'x'"),
+        ("--points", "--points: expected numbers, received nothing"),
+        ("--ids .5", "--ids: expected whole numbers or None, received '.5'"),
+        ("--Loud maybe", "--Loud: expected true or false, received 'maybe'"),
+        ("--mode medium", "--mode: expected slow or fast, received 'medium'"),
+        ("--compile maybe", "--compile: expected auto, on or off, received 'maybe'"),
+        ("--rat 1", "unknown flag --rat; did you mean --rate?"),
+        ("--no-calm", "unknown flag --no-calm; did you mean --no_calm?"),
+        ("--zzz", "unknown flag --zzz; --help lists them all"),
+        ("extra", "expected a flag, received 'extra'"),
+        ("--config", "--config: expected a file, received nothing"),
+        ("--rate -1", "--rate: expected a value of at least 0"),
+    ],
+)
+def test_wrong_flags(line, message):
+    with pytest.raises(ConfigError) as caught:
+        read(line)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rat: 1", "unknown setting 'rat'; did you mean rate?"),
+        ("config: other.yaml", "unknown setting 'config'; --help lists them all"),
+        ("rate: fast", 'rate: expected a number, received "fast"'),
+        ("rate: true", "rate: expected a number, received true"),
+        ("count: 1.5", "count: expected a whole number, received 1.5"),
+        ("count: null", "count: expected a whole number, received null"),
+        ("points: .3 .6", 'points: expected numbers, received ".3 .6"'),
+        ("points: [1, x]", 'points: expected numbers, received [1, "x"]'),
+        ("name: {a: 1}", 'name: expected a text, received {"a": 1}'),
+        ("path: 5", "path: expected a text or None, received 5"),
+        ("Loud: 3", "Loud: expected true or false, received 3"),
+        ("mode: medium", 'mode: expected slow or fast, received "medium"'),
+    ],
+)
+def test_wrong_values_in_a_file(tmp_path, text, message):
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read(f"--config {file}")
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_a_setting_without_default_must_be_given():
+    with pytest.raises(ConfigError, match=r"^--trained_param is missing: The model: a `.keras` file"):
+        parse(EvaluateConfig, [])
+    assert parse(EvaluateConfig, ["--trained_param", "a.keras"]).trained_param == "a.keras"
+
+
+def test_help_has_groups_and_defaults(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Config, ["--help"], prog="program.py")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    text = " ".join(shown.split())
+    assert text.startswith("usage: program.py [--config FILE.yaml] [--FLAG VALUE ...] Settings of a test. options:")
+    assert shown.index("numbers:") < shown.index("--rate") < shown.index("texts:") < shown.index("settings:")
+    for line in (
+        "--rate X How fast, in 100 % of something: yes. (default: 0.5)",
+        "--points X [X ...] When. (default: 0.3 0.6)",
+        "--path TEXT Where. Default: nowhere. --",  # no "(default: None)" behind it
+        "--Loud, --no_Loud Whether it makes noise. (default: false)",
+        "--mode {slow,fast} How. (default: slow)",
+        "--compile [{auto,on,off}] XLA. (default: auto)",
+    ):
+        assert line.removesuffix(" --") in text
+    assert "nowhere. (default" not in text
+    assert "Not this" not in text
+
+
+@pytest.mark.parametrize("config", [EKGConfig, EvaluateConfig])
+def test_every_setting_of_the_programs_has_help(config):
+    text = " ".join(make_parser(config).format_help().split())
+    for field in dataclasses.fields(config):
+        assert f"--{field.name}" in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(Config, ["--version"], prog="program.py")
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("program.py (tfprune ")
+
+
+def test_recorded_settings_can_be_read_again(tmp_path):
+    config = EKGConfig(decay_points=(0.5,), gpu_id=(1,), compile="on", data_path="somewhere", Knowledge=False)
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump(config.settings()))
+    assert parse(EKGConfig, ["--config", str(file)]) == config
+
+
+def test_faults_of_the_program_are_no_config_errors():
+    @dataclass
+    class Silent:
+        """No word on its field."""
+
+        rate: float = 1.0
+
+    @dataclass
+    class Strange:
+        """Settings.
+
+        Attributes:
+            rate: A rate.
+        """
+
+        rate: dict = dataclasses.field(default_factory=dict)
+
+    with pytest.raises(TypeError, match="rate: expected a text on it"):
+        parse(Silent, [])
+    with pytest.raises(TypeError, match="rate: no flag for the type"):
+        parse(Strange, [])

@@ -1,0 +1,86 @@
+"""The two programs, as a user starts them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfprune.cli import test as test_program
+from tfprune.cli import train_cifar
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    from tfprune.export import save_model
+    from tfprune.models import build_model
+
+    path = tmp_path_factory.mktemp("network") / "narrow.keras"
+    model = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths={"block1.0_conv1": 5}, seed=0)
+    save_model(model, path)
+    return path
+
+
+@pytest.mark.parametrize("script", ["train_cifar.py", "test.py"])
+def test_help_without_tensorflow(script):
+    code = (
+        "import sys, runpy\n"
+        "sys.modules['tensorflow'] = None\n"
+        f"sys.argv = [{script!r}, '--help']\n"
+        f"runpy.run_path({script!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script} ")
+    assert "--trained_param" in done.stdout
+
+
+def test_mistakes_end_with_one_line(capsys, tmp_path):
+    assert train_cifar.main(["--learning_rat", "1"]) == 2
+    assert (
+        capsys.readouterr().err == "train_cifar.py: error: unknown flag --learning_rat; did you mean --learning_rate?\n"
+    )
+    assert test_program.main(["--trained_param", str(tmp_path / "none.keras"), "--dataset", "digits"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("test.py: error: ")
+    assert "none.keras" in error
+    assert error.count("\n") == 1
+    assert test_program.main(["--trained_param", "a.keras", "--gpu_id", "0", "1"]) == 2
+    assert "expected one index, received [0, 1]" in capsys.readouterr().err
+    assert test_program.main(["--trained_param", "a.keras", "--json", str(tmp_path / "no" / "a.json")]) == 2
+    assert "make it, or name another" in capsys.readouterr().err
+
+
+def test_test_py_reports_a_narrow_network(capsys, tmp_path, network):
+    file = tmp_path / "numbers.json"
+    line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file}"
+    assert test_program.main(line.split()) == 0
+    numbers = json.loads(file.read_text())
+    shown = capsys.readouterr().out
+    assert numbers["examples"] == 360
+    assert numbers["top1"] <= numbers["top5"] <= 1
+    # ResNet-20 for one grey channel has 273 754; block1.0_conv1, 3 x 3 from 16 channels, has 5 outputs instead of 32,
+    # and so has its batch norm; the 3 x 3 convolution to 32 channels behind it reads as many less.
+    assert numbers["params"] == 273_754 - 27 * (9 * 16 + 4 + 9 * 32)
+    assert f"{numbers['params']:,}" in shown
+    assert f"{numbers['flops']:,}" in shown
+    assert f"{numbers['top1']:.2%}" in shown
+    assert numbers["latency_ms"] >= numbers["latency_min_ms"] > 0
+
+
+def test_batch_statistics_and_latency_are_switches(capsys, tmp_path, network):
+    results = []
+    for extra in (
+        "--no_latency",
+        "--latency off --batch_statistics",
+        "--latency off --batch_statistics --val_batch_size 50",
+    ):
+        file = tmp_path / "numbers.json"
+        line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file} {extra}"
+        assert test_program.main(line.split()) == 0
+        results.append(json.loads(file.read_text()))
+    assert all("latency_ms" not in numbers for numbers in results)
+    assert len({numbers["loss"] for numbers in results}) == 3
