@@ -36,4 +36,6 @@ def comparison_table(rows: Rows, console: Console | None = None) -> None:
 def _change(key: str, before: float, after: float) -> str:
     if key == "accuracy":
         return f"{100 * (after - before):+.2f} points"
-    return f"{before / after:.2f} times less" if after <= before else f"{after / before:.2f} times more"
+    if before == after:
+        return "same"
+    return f"{before / after:.2f} times less" if after < before else f"{after / before:.2f} times more"

@@ -4,10 +4,13 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from tfprune.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ def compare_latency(
 
     Returns:
         A latency per name.
+
+    Raises:
+        ConfigError: A model has several inputs, or one of unknown size.
     """
     calls = {name: _call(model, batch_size) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -62,8 +68,9 @@ def compare_latency(
         for name, call in calls.items():
             started = time.perf_counter()
             call()
+            milliseconds = 1e3 * (time.perf_counter() - started)
             if run >= warm_up:
-                times[name].append(1e3 * (time.perf_counter() - started))
+                times[name].append(milliseconds)
     device = _device()
     return {
         name: Latency(float(np.median(values)), float(np.min(values)), batch_size, device)
@@ -72,8 +79,11 @@ def compare_latency(
 
 
 def _call(model: keras.Model, batch_size: int) -> Callable[[], np.ndarray]:
+    shape = model.input_shape[1:]
+    if len(model.inputs) != 1 or None in shape:
+        raise ConfigError(f"expected a model with one input of fixed shape, received {model.input_shape}")
     function = tf.function(lambda values: model(values, training=False))
-    values = tf.zeros([batch_size, *model.input_shape[1:]], model.inputs[0].dtype)
+    values = tf.zeros([batch_size, *shape], model.inputs[0].dtype)
     return lambda: function(values).numpy()
 
 
@@ -81,4 +91,14 @@ def _device() -> str:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
-    return platform.processor() or platform.machine()
+    return _cpu_name()
+
+
+def _cpu_name() -> str:
+    """The processor's name where the system tells it (Linux), its architecture elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
