@@ -31,4 +31,4 @@ quick: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q -m 'not slow'
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv

@@ -42,12 +42,13 @@ def test_other_errors_are_not_hidden():
         run_command("p.py", lambda: 0, lambda config: 1 / 0)
 
 
-def run_python(code, **options):
-    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, **options)
+def run_python(code, **variables):
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"} | variables
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
 
-def test_the_screen_stays_clean_and_errors_stay_visible():
+@pytest.mark.parametrize("variables", [{}, {"TF_CPP_MIN_LOG_LEVEL": "3"}])
+def test_the_screen_stays_clean_and_errors_stay_visible(variables):
     done = run_python(
         "import sys\n"
         "from tfprune.cli import run_command\n"
@@ -57,7 +58,8 @@ def test_the_screen_stays_clean_and_errors_stay_visible():
         "    import tensorflow as tf\n"
         "    tf.constant(1.0) + 1\n"
         "    print('seen', file=sys.stderr)\n"
-        "sys.exit(run_command('p.py', settings, work))\n"
+        "sys.exit(run_command('p.py', settings, work))\n",
+        **variables,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "seen\n")
 

@@ -1,6 +1,8 @@
 """The two programs, as a user starts them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -84,3 +86,44 @@ def test_batch_statistics_and_latency_are_switches(capsys, tmp_path, network):
         results.append(json.loads(file.read_text()))
     assert all("latency_ms" not in numbers for numbers in results)
     assert len({numbers["loss"] for numbers in results}) == 3
+
+
+def environment():
+    return os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.slow
+def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
+    """A whole run: interrupted, refused without --resume, continued, tested."""
+    (tmp_path / "tiny.yaml").write_text(
+        "dataset: digits\narch: ResNet-20\nbaseline_epoch: 2\ntrain_epoch: 1\nsearch_target_rate: .9\n"
+        f"baseline_path: {tmp_path}/baselines\ntrain_path: {tmp_path}/run\n"
+    )
+    command = [sys.executable, "train_cifar.py", "--config", str(tmp_path / "tiny.yaml")]
+    options = {"cwd": ROOT, "env": environment(), "text": True}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as started:
+        while not started.stdout.readline().startswith("baseline 1/2"):
+            assert started.poll() is None
+        started.send_signal(signal.SIGINT)
+        _, error = started.communicate(timeout=120)
+    assert started.returncode == 130
+    assert error == "train_cifar.py: stopped; what was done is kept, continue with --resume\n"
+
+    refused = subprocess.run(command, capture_output=True, **options)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "add --resume to continue it" in refused.stderr
+
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, **options)
+    assert (resumed.returncode, resumed.stderr) == (0, "")
+    assert "baseline 1/2" not in resumed.stdout
+    assert "baseline 2/2" in resumed.stdout
+    assert f"results in {tmp_path / 'run'}" in resumed.stdout
+    result = json.loads((tmp_path / "run" / "results.json").read_text())
+
+    tested = tmp_path / "tested.json"
+    line = f"--trained_param {tmp_path / 'run' / 'finetuned.keras'} --arch ResNet-20 --dataset digits --json {tested}"
+    assert test_program.main([*line.split(), "--no_latency"]) == 0
+    numbers = json.loads(tested.read_text())
+    assert numbers["top1"] == pytest.approx(result["after_accuracy"])
+    assert numbers["flops"] == result["after_flops"] < 0.9 * result["before_flops"]

@@ -12,17 +12,17 @@ def quiet_tensorflow() -> None:
     """Imports TensorFlow with nothing but real errors on the screen, from now on.
 
     Some of its messages at import (oneDNN, CUDA drivers) obey no setting, therefore standard error is held back
-    meanwhile. If the user has set `TF_CPP_MIN_LOG_LEVEL`, nothing is held back.
+    meanwhile. A user who has set `TF_CPP_MIN_LOG_LEVEL` to 0 sees everything.
 
     Raises:
         ImportError: TensorFlow cannot be imported; what it wrote has been printed then.
     """
-    if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        for name in ("tensorflow", "absl"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with _standard_error_held_back():
-            import tensorflow  # noqa: F401
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0" or "tensorflow" in sys.modules:
+        return
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with _standard_error_held_back():
+        import tensorflow  # noqa: F401
 
 
 @contextmanager
