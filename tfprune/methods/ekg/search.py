@@ -227,10 +227,7 @@ class Search:
     def step(self, state: SearchState) -> tuple[SearchState, Step]:
         """One step: score, mark, try, accept."""
         scores, cached = self._score(state)
-        orders = self.gates.orders(scores)
-        marked = marked_gates(removable_importance(scores, self.gates, state.rates, whole=self.original_quirks))
-        tries = [self._decrement(state, orders, int(gate)) for gate in np.flatnonzero(marked & (state.rates > 0))]
-        tries = [candidate for candidate in tries if candidate.flops < state.flops or self.original_quirks]
+        orders, tries = self.candidates(state, scores)
         if not tries:
             raise SearchError(
                 f"no gate is left to try at {state.flops / self.full_flops:.1%} of the FLOPs; "
@@ -258,6 +255,14 @@ class Search:
             chosen.accuracy,
         )
         return new, Step(scores, orders, tuple(candidates), chosen)
+
+    def candidates(self, state: SearchState, scores: np.ndarray) -> tuple[np.ndarray, list[Candidate]]:
+        """What a step tries, given the importance of all channels `[channels]`: their ranks, and the decrements."""
+        orders = self.gates.orders(scores)
+        marked = marked_gates(removable_importance(scores, self.gates, state.rates, whole=self.original_quirks))
+        tries = [self._decrement(state, orders, int(gate)) for gate in np.flatnonzero(marked & (state.rates > 0))]
+        # A decrement can keep as many channels as before; the original runs it all the same.
+        return orders, [each for each in tries if each.flops < state.flops or self.original_quirks]
 
     def _first_entry(self, state: SearchState, orders: np.ndarray, last: Candidate) -> SubNetwork:
         rates = state.rates.copy()
