@@ -4,7 +4,7 @@
 
 Both sides run in one process, on the same images, from the same states, in turn. The plain side scores with the
 supernet of masked layers and evaluates each candidate with it at full width, its batch norm composed of elementary
-functions as in Keras and the original. It gets its FLOPs for free; the original counts them by an eager forward for each
+functions as in Keras and the original. It gets its FLOPs for free; the original counts them by an eager forward per
 candidate, whose cost is measured apart. Figures are CPU seconds on one thread.
 """
 
@@ -25,7 +25,6 @@ from tfprune.methods.ekg import EKGConfig, Search, SearchState, Supernet
 from tfprune.methods.ekg.objective import objective_sum
 from tfprune.methods.ekg.warm_up import warm_up
 from tfprune.models import load_checkpoint
-
 
 Pick = tuple[int, int]
 """Gate chosen, candidates tried."""
@@ -148,7 +147,7 @@ def main() -> None:
         state, _ = exact.step(state)
         number += 1
     zeros = tf.zeros([1, *model.input_shape[1:]])
-    counting = min(cpu_seconds(lambda: (int(len(plain["stock"].model(zeros, training=False))), 0))[0] for _ in range(5))
+    counting = min(cpu_seconds(lambda: (len(plain["stock"].model(zeros, training=False)), 0))[0] for _ in range(5))
     print(f"an eager forward of one image, by which the original counts FLOPs: {counting:.2f} CPU s")
     base = totals["masked, stock batch norm"]
     for name, total in totals.items():
