@@ -62,3 +62,14 @@ def test_options_reach_the_swapped_layers(model):
 def test_unknown_family(model):
     with pytest.raises(ConfigError, match="expected a layer family out of plain, fused, masked, gated; received 'x'"):
         convert(model, "x")
+
+
+def test_composite_layers_keep_their_weights():
+    layers = keras.layers
+    inputs = keras.Input((6, 4))
+    x = layers.Bidirectional(layers.LSTM(5, return_sequences=True))(inputs)
+    x = layers.MultiHeadAttention(2, 3)(x, x)
+    model = keras.Model(inputs, layers.BatchNormalization()(x))
+    values = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
+    for family in ("plain", "fused"):
+        np.testing.assert_allclose(convert(model, family)(values), model(values), atol=1e-6)

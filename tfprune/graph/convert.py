@@ -106,7 +106,7 @@ def rebuild(
     call_layer: Callable[..., Any] | None = None,
     weights: Callable[[keras.Layer, keras.Variable], Any] | None = None,
 ) -> keras.Model:
-    """Copies a model layer by layer and carries its weights over by layer and variable name.
+    """Copies a model layer by layer and carries its weights over, layer by layer.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -125,11 +125,22 @@ def rebuild(
         old = old_layers.get(layer.name)
         if old is None:
             continue
-        targets = {variable.name: variable for variable in layer.variables}
-        for variable in old.variables:
-            if variable.name in targets:
-                targets[variable.name].assign(variable if weights is None else weights(old, variable))
+        for variable, target in _matched(old, layer):
+            target.assign(variable if weights is None else weights(old, variable))
     return new
+
+
+def _matched(old: keras.Layer, new: keras.Layer) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
+    if type(old) is type(new):
+        return list(zip(old.variables, new.variables, strict=True))
+    targets = {_path_within(new, variable): variable for variable in new.variables}
+    paths = {_path_within(old, variable): variable for variable in old.variables}
+    return [(variable, targets[path]) for path, variable in paths.items() if path in targets]
+
+
+def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
+    return variable.path.rpartition(f"{layer.name}/")[2]
 
 
 def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:

@@ -1,7 +1,8 @@
 """The settings of EKG: one frozen dataclass, whose fields are the flags and the YAML keys."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfprune.errors import ConfigError
 
@@ -60,6 +61,17 @@ class EKGConfig:
         export: Also write the result as a SavedModel.
     """
 
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "run": "train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
+        "data and network": "dataset data_path arch trained_param",
+        "baseline": "baseline_path baseline_epoch baseline_learning_rate",
+        "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
+        "search_precision pretrain_images original_quirks",
+        "fine-tuning": "train_epoch Knowledge num_teacher learning_rate decay_points decay_rate weight_decay "
+        "batch_size",
+        "evaluation": "val_batch_size batch_statistics",
+    }
+
     train_path: str | None = None
     data_path: str | None = None
     arch: str = "ResNet-56"
@@ -83,7 +95,7 @@ class EKGConfig:
     search_batch_size: int = 256
     search_seed: int = 1
     search_images: int = 32
-    search_precision: Precision = "float32"
+    search_precision: Literal["float32", "mixed_bfloat16"] = "float32"
     pretrain_images: int = 256
     gpu_id: tuple[int, ...] = (0,)
     seed: int = 1
