@@ -67,17 +67,17 @@ class PlainSearch:
         """One step: the gate chosen, and the number of candidates."""
         search, scores = self.search, np.zeros(self.search.groups.channels, np.float32)
         self.supernet.assign(state.orders, state.rates)
-        for batch, images in zip(search._batches, search._inputs, strict=True):
+        for batch, images in zip(search.batches, search.inputs, strict=True):
             labels, knowledge = tf.constant(search.labels[batch]), tf.constant(state.knowledge[batch])
-            scores += np.concatenate(self.gradients(images, labels, knowledge)) / search._score_divisor
+            scores += np.concatenate(self.gradients(images, labels, knowledge)) / search.score_divisor
         orders, candidates = search.candidates(state, scores)
         losses = []
         for candidate in candidates:
             rates = state.rates.copy()
             rates[candidate.gate] = candidate.rate
             self.supernet.assign(orders, rates)
-            logits = np.concatenate([self.logits(images) for images in search._inputs])
-            losses.append(search._measure(logits, state.knowledge)[2])
+            logits = np.concatenate([self.logits(images) for images in search.inputs])
+            losses.append(search.measure(logits, state.knowledge)[2])
         return candidates[int(np.argmin(losses))].gate, len(candidates)
 
 

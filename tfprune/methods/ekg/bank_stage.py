@@ -6,7 +6,7 @@ from tqdm import tqdm
 from tfprune.data import ImageData
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.memory_bank import MemoryBank
-from tfprune.methods.ekg.search import SearchResult
+from tfprune.methods.ekg.search_state import SearchResult
 from tfprune.methods.ekg.subnetworks import SubNetworks
 from tfprune.methods.ekg.teachers import choose_teachers
 from tfprune.training import RunFolder

@@ -8,111 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, SearchError
-from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, channel_groups, slim
+from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, channel_groups
 from tfprune.methods.ekg.gates import Gates, SubNetwork
 from tfprune.methods.ekg.marking import marked_gates, removable_importance
 from tfprune.methods.ekg.objective import knowledge_losses, label_losses
+from tfprune.methods.ekg.search_state import Candidate, SearchResult, SearchState, Step
 from tfprune.methods.ekg.subnetworks import Activations, SubNetworks
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One width decrement that a step tried.
-
-    Attributes:
-        gate: Index of the gate.
-        rate: Fraction of channels that it would keep.
-        params: Parameters of the sub-network.
-        flops: FLOPs of the sub-network.
-        accuracy: Top-1 accuracy on the validation images.
-        loss: Label loss.
-        score: Label loss plus cross-entropy to the ensemble; the least one wins.
-    """
-
-    gate: int
-    rate: float
-    params: int
-    flops: int
-    accuracy: float = float("nan")
-    loss: float = float("nan")
-    score: float = float("nan")
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step of the search did.
-
-    Attributes:
-        scores: Importance of all channels at its start.
-        orders: Their ranks.
-        candidates: What was tried, in gate order.
-        chosen: The one accepted.
-    """
-
-    scores: np.ndarray
-    orders: np.ndarray
-    candidates: tuple[Candidate, ...]
-    chosen: Candidate
-
-
-@dataclass(frozen=True)
-class SearchState:
-    """Everything a search needs to go on: kept after every step, and enough to resume one that was killed.
-
-    Attributes:
-        rates: Fraction of channels that each gate keeps.
-        orders: Ranks of all channels in the accepted sub-network.
-        knowledge: Mean logits `[images, classes]` of all sub-networks accepted so far, the start included.
-        members: How many that are.
-        history: The start and every accepted sub-network, the current one last.
-        params: Parameters of the current one.
-        flops: FLOPs of the current one.
-        accuracy: Its top-1 accuracy on the validation images.
-    """
-
-    rates: np.ndarray
-    orders: np.ndarray
-    knowledge: np.ndarray
-    members: int
-    history: tuple[SubNetwork, ...]
-    params: int
-    flops: int
-    accuracy: float
-
-    @property
-    def loss(self) -> float:
-        """Label loss of the current sub-network."""
-        return self.history[-1].loss
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """A finished search.
-
-    Attributes:
-        model: The model searched in.
-        groups: Its channel groups.
-        gates: Their gates.
-        history: The start and the interim sub-networks, the final one left out.
-        final: The sub-network at the target.
-        knowledge: The ensemble's logits `[images, classes]`.
-        params: Parameters of the final sub-network.
-        flops: FLOPs of the final sub-network.
-    """
-
-    model: keras.Model
-    groups: ChannelGroups
-    gates: Gates
-    history: tuple[SubNetwork, ...]
-    final: SubNetwork
-    knowledge: np.ndarray
-    params: int
-    flops: int
-
-    def slim(self) -> keras.Model:
-        """The final sub-network as a smaller plain Keras model; its batch norms' moving averages are the old ones."""
-        mask = self.gates.mask(self.final.orders, self.final.rates)
-        return slim(self.model, mask, self.groups, rescale_kernels=True)
 
 
 @dataclass
@@ -174,20 +75,20 @@ class Search:
         alignment = ALIGNMENT[self.dtype]
         self._exact = SubNetworks(self.model, self.groups, alignment=alignment)
         self._fast = self._exact if self.dtype == "float32" else SubNetworks(self.model, self.groups, self.dtype)
-        self._batches = [
+        self.batches = [
             slice(start, min(start + self.batch_size, len(self.images)))
             for start in range(0, len(self.images), self.batch_size)
         ]
-        self._inputs = [tf.constant(self.images[batch]) for batch in self._batches]
+        self.inputs = [tf.constant(self.images[batch]) for batch in self.batches]
         quirks = self.original_quirks
-        self._score_divisor = self.batch_size if quirks else len(self.images)
-        self._divisor = self.batch_size * len(self._batches) if quirks else len(self.images)
+        self.score_divisor = self.batch_size if quirks else len(self.images)
+        self._divisor = self.batch_size * len(self.batches) if quirks else len(self.images)
 
     def start(self) -> SearchState:
         """The state before the first step: the whole network, whose logits found the ensemble."""
         everything = np.ones(self.groups.channels, bool)
-        logits = np.concatenate([self._exact.logits(everything, images) for images in self._inputs])
-        accuracy, loss, _ = self._measure(logits, logits)
+        logits = np.concatenate([self._exact.logits(everything, images) for images in self.inputs])
+        accuracy, loss, _ = self.measure(logits, logits)
         rates, orders = np.ones(len(self.groups)), np.zeros(self.groups.channels, np.float32)
         history = (SubNetwork(orders, rates, loss),)
         return SearchState(rates, orders, logits, 1, history, self.full_params, self.full_flops, accuracy)
@@ -275,9 +176,9 @@ class Search:
         mask = self.gates.mask(state.orders, state.rates)
         scores = np.zeros(self.groups.channels, np.float32)
         cached = []
-        for batch, images in zip(self._batches, self._inputs, strict=True):
+        for batch, images in zip(self.batches, self.inputs, strict=True):
             labels, knowledge = tf.constant(self.labels[batch]), tf.constant(state.knowledge[batch])
-            scored = self._exact.score(mask, images, labels, knowledge, 1 / self._score_divisor)
+            scored = self._exact.score(mask, images, labels, knowledge, 1 / self.score_divisor)
             scores += scored.scores
             cached.append(scored.activations)
         return scores, cached
@@ -324,7 +225,7 @@ class Search:
             logits = self._screen(state, tries, masks, cached)
         self._exact.forget_weights()
         self._fast.forget_weights()
-        measured = [self._measure(each, state.knowledge) for each in logits]
+        measured = [self.measure(each, state.knowledge) for each in logits]
         candidates = [
             replace(each, accuracy=accuracy, loss=loss, score=score)
             for each, (accuracy, loss, score) in zip(tries, measured, strict=True)
@@ -340,7 +241,7 @@ class Search:
         lose after twice the greatest error seen.
         """
         logits = [self._run(self._fast, each.gate, mask, cached) for each, mask in zip(tries, masks, strict=True)]
-        scores = np.array([self._measure(each, state.knowledge)[2] for each in logits])
+        scores = np.array([self.measure(each, state.knowledge)[2] for each in logits])
         exact = np.full(len(tries), np.inf)
         error = 0.0
         while True:
@@ -348,7 +249,7 @@ class Search:
             if not np.isinf(exact[index]) or scores[index] - 2 * error > exact.min():
                 return logits
             logits[index] = self._run(self._exact, tries[index].gate, masks[index], cached)
-            exact[index] = self._measure(logits[index], state.knowledge)[2]
+            exact[index] = self.measure(logits[index], state.knowledge)[2]
             error = max(error, abs(exact[index] - scores[index]))
 
     def _renew(self, mask: np.ndarray, old: np.ndarray, cached: list[Activations]) -> list[Activations]:
@@ -364,7 +265,7 @@ class Search:
         start = networks.first_segment(gate)
         return np.concatenate([networks.logits(mask, activations[start], start) for activations in cached])
 
-    def _measure(self, logits: np.ndarray, knowledge: np.ndarray) -> tuple[float, float, float]:
+    def measure(self, logits: np.ndarray, knowledge: np.ndarray) -> tuple[float, float, float]:
         """Accuracy, label loss, and label loss plus cross-entropy to the ensemble."""
         label_loss = label_losses(logits, self.labels).sum() / self._divisor
         knowledge_loss = knowledge_losses(logits, knowledge).sum() / self._divisor

@@ -1,0 +1,109 @@
+"""What a search starts from, tries, accepts, and ends with."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from tfprune.graph import ChannelGroups, slim
+from tfprune.methods.ekg.gates import Gates, SubNetwork
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One width decrement that a step tried.
+
+    Attributes:
+        gate: Index of the gate.
+        rate: Fraction of channels that it would keep.
+        params: Parameters of the sub-network.
+        flops: FLOPs of the sub-network.
+        accuracy: Top-1 accuracy on the validation images.
+        loss: Label loss.
+        score: Label loss plus cross-entropy to the ensemble; the least one wins.
+    """
+
+    gate: int
+    rate: float
+    params: int
+    flops: int
+    accuracy: float = float("nan")
+    loss: float = float("nan")
+    score: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the search did.
+
+    Attributes:
+        scores: Importance of all channels at its start.
+        orders: Their ranks.
+        candidates: What was tried, in gate order.
+        chosen: The one accepted.
+    """
+
+    scores: np.ndarray
+    orders: np.ndarray
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Everything a search needs to go on: kept after every step, and enough to resume one that was killed.
+
+    Attributes:
+        rates: Fraction of channels that each gate keeps.
+        orders: Ranks of all channels in the accepted sub-network.
+        knowledge: Mean logits `[images, classes]` of all sub-networks accepted so far, the start included.
+        members: How many that are.
+        history: The start and every accepted sub-network, the current one last.
+        params: Parameters of the current one.
+        flops: FLOPs of the current one.
+        accuracy: Its top-1 accuracy on the validation images.
+    """
+
+    rates: np.ndarray
+    orders: np.ndarray
+    knowledge: np.ndarray
+    members: int
+    history: tuple[SubNetwork, ...]
+    params: int
+    flops: int
+    accuracy: float
+
+    @property
+    def loss(self) -> float:
+        """Label loss of the current sub-network."""
+        return self.history[-1].loss
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search.
+
+    Attributes:
+        model: The model searched in.
+        groups: Its channel groups.
+        gates: Their gates.
+        history: The start and the interim sub-networks, the final one left out.
+        final: The sub-network at the target.
+        knowledge: The ensemble's logits `[images, classes]`.
+        params: Parameters of the final sub-network.
+        flops: FLOPs of the final sub-network.
+    """
+
+    model: keras.Model
+    groups: ChannelGroups
+    gates: Gates
+    history: tuple[SubNetwork, ...]
+    final: SubNetwork
+    knowledge: np.ndarray
+    params: int
+    flops: int
+
+    def slim(self) -> keras.Model:
+        """The final sub-network as a smaller plain Keras model; its batch norms' moving averages are the old ones."""
+        mask = self.gates.mask(self.final.orders, self.final.rates)
+        return slim(self.model, mask, self.groups, rescale_kernels=True)
