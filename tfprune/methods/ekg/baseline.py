@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.data import ImageData, training_batches
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, RunFolderError
 from tfprune.export import save_model
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.train import train
@@ -34,6 +35,8 @@ _DECIDING = (
 def baseline_path(config: EKGConfig) -> Path:
     """Where the baseline of these settings is kept; its name carries a digest of all settings that shape it."""
     settings = {name: getattr(config, name) for name in _DECIDING}
+    if len(config.gpu_id) > 1 and not config.sync_batch_norm:
+        settings["statistics_of_devices"] = len(config.gpu_id)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return Path(config.baseline_path) / f"{config.arch}-{config.dataset}-{digest}.keras"
 
@@ -67,6 +70,23 @@ def load_baseline(config: EKGConfig, data: ImageData) -> keras.Model | None:
     )
 
 
+def prepare_baseline_folder(config: EKGConfig) -> None:
+    """Makes the folder of the baselines, and finds out whether files can be written there before hours of training.
+
+    Raises:
+        RunFolderError: They cannot.
+    """
+    folder = Path(config.baseline_path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write the folder of baselines {folder}: {error.strerror or error}; give another --baseline_path"
+        ) from error
+
+
 def train_baseline(config: EKGConfig, data: ImageData, run: RunFolder, strategy: tf.distribute.Strategy) -> keras.Model:
     """Trains a baseline and keeps it for later runs.
 
@@ -95,6 +115,5 @@ def train_baseline(config: EKGConfig, data: ImageData, run: RunFolder, strategy:
         epochs=config.baseline_epoch,
         learning_rate=config.baseline_learning_rate,
     )
-    kept.parent.mkdir(parents=True, exist_ok=True)
     save_model(trained, kept)
     return trained

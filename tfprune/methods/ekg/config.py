@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from tfprune.errors import ConfigError
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+SearchPrecision = Literal["float32", "mixed_bfloat16"]
+Compile = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,13 @@ class EKGConfig:
     search_batch_size: int = 256
     search_seed: int = 1
     search_images: int = 32
-    search_precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    search_precision: SearchPrecision = "float32"
     pretrain_images: int = 256
     gpu_id: tuple[int, ...] = (0,)
     seed: int = 1
     accum: int = 1
     do_log: int = 200
-    compile: Literal["auto", "on", "off"] = "auto"
+    compile: Compile = "auto"
     precision: Precision = "float32"
     sync_batch_norm: bool = True
     batch_statistics: bool = False
@@ -119,6 +121,8 @@ class EKGConfig:
             self._require(getattr(self, name) > 0, name, "a value above 0")
         for name in ("weight_decay", "train_epoch", "seed", "search_seed"):
             self._require(getattr(self, name) >= 0, name, "a value of at least 0")
+        for name, kind in {"precision": Precision, "search_precision": SearchPrecision, "compile": Compile}.items():
+            self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
         self._require(0 < self.search_target_rate < 1, "search_target_rate", "a fraction of the FLOPs between 0 and 1")
         self._require(0 < self.search_step < 1, "search_step", "a fraction of the width between 0 and 1")
         self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.methods.ekg.subnetworks import SubNetworks
+from tfprune.training import atomic
 
 _FLUSH_EVERY = 50
 
@@ -72,7 +73,7 @@ class MemoryBank:
                 progress(number + 1, len(starts))
             if (number + 1) % _FLUSH_EVERY == 0 or number + 1 == len(starts):
                 bank.flush()
-                self._note.write_text(json.dumps({**settings, "done": number + 1}))
+                atomic.write_text(self._note, json.dumps({**settings, "done": number + 1}))
         del bank
         return self.load()
 

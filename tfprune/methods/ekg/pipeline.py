@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data import ImageData, fixed_batches, load_data, search_subsets, training_batches
+from tfprune.data import ImageData, Subsets, fixed_batches, load_data, search_subsets, training_batches
+from tfprune.errors import ConfigError
 from tfprune.export import export_saved_model, save_model
 from tfprune.graph import complexity
 from tfprune.methods.ekg.bank_stage import build_memory_bank
-from tfprune.methods.ekg.baseline import load_baseline, train_baseline
+from tfprune.methods.ekg.baseline import load_baseline, prepare_baseline_folder, train_baseline
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.knowledge_loss import KnowledgeObjective
 from tfprune.methods.ekg.search_stage import run_search
@@ -62,9 +63,13 @@ class _Run:
 
     def __init__(self, config: EKGConfig) -> None:
         self.config = config
+        # All that can be wrong with settings, data and checkpoint is found before the folder is made.
         self.data: ImageData = load_data(config.dataset, config.data_path)
+        self.subsets: Subsets | None = _subsets(config, self.data)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.baseline: keras.Model | None = load_baseline(config, self.data)
+        if self.baseline is None:
+            prepare_baseline_folder(config)
         self.folder = RunFolder.create(
             config.train_path or _default_path(config),
             config.settings(),
@@ -77,25 +82,20 @@ class _Run:
     def whole(self) -> EKGResult:
         """All stages."""
         config = self.config
-        baseline = self.baseline or self._timed(
-            "baseline", partial(train_baseline, config, self.data, self.folder, self.strategy)
-        )
-        small, bank = self._pruned(baseline) if config.searching else (baseline, None)
+        baseline = self.baseline
+        if baseline is None:
+            train_one = partial(train_baseline, config, self.data, self.folder, self.strategy)
+            baseline = self._timed("baseline", train_one)
+        small, bank = (baseline, None) if self.subsets is None else self._pruned(baseline, self.subsets)
         final = self._fine_tuned(small, bank) if config.train_epoch else small
         save_model(final, self.folder.file("finetuned.keras"))
         if config.export:
             export_saved_model(final, self.folder.file("saved_model"))
         return self._report(baseline, small, final)
 
-    def _pruned(self, baseline: keras.Model) -> tuple[keras.Model, np.ndarray | None]:
+    def _pruned(self, baseline: keras.Model, subsets: Subsets) -> tuple[keras.Model, np.ndarray | None]:
         """The slimmed network, its batch norms recalibrated, and the memory bank if fine-tuning wants it."""
         config = self.config
-        subsets = search_subsets(
-            self.data,
-            validation_per_class=config.search_images,
-            training_per_class=config.pretrain_images,
-            seed=config.search_seed,
-        )
         warm = self._timed("warm_up", partial(self._warmed_up, baseline, subsets.training))
         found = self._timed("search", partial(run_search, config, warm, self.data, subsets.validation, self.folder))
         bank = None
@@ -182,6 +182,23 @@ class _Run:
         result = work()
         self.seconds[stage] = time.monotonic() - started
         return result
+
+
+def _subsets(config: EKGConfig, data: ImageData) -> Subsets | None:
+    """The search's two subsets, if there is to be one, once it is sure that the data are enough for the settings."""
+    images = len(data.train_images)
+    if config.batch_size > images:
+        raise ConfigError(
+            f"--batch_size: expected at most the {images} training images of {data.name}, received {config.batch_size}"
+        )
+    if not config.searching:
+        return None
+    return search_subsets(
+        data,
+        validation_per_class=config.search_images,
+        training_per_class=config.pretrain_images,
+        seed=config.search_seed,
+    )
 
 
 def _default_path(config: EKGConfig) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tfprune.errors import RunFolderError
 from tfprune.methods.ekg.gates import SubNetwork
-from tfprune.methods.ekg.search import SearchState
+from tfprune.methods.ekg.search_state import SearchState
 
 _ARRAYS = ("rates", "orders", "knowledge")
 _NUMBERS = ("members", "params", "flops", "accuracy")
@@ -26,7 +27,7 @@ def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
     for field in fields(SubNetwork):
         values[f"history_{field.name}"] = np.stack([getattr(entry, field.name) for entry in state.history])
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **values)
+    np.savez(buffer, **values)
     partial = Path(path).with_suffix(".partial")
     partial.write_bytes(buffer.getvalue())
     partial.replace(path)
@@ -39,13 +40,13 @@ def load_state(path: str | os.PathLike[str]) -> SearchState:
         RunFolderError: The file is no such state.
     """
     try:
-        with np.load(path, allow_pickle=False) as values:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as values:
             columns = [values[f"history_{field.name}"] for field in fields(SubNetwork)]
             history = tuple(
                 SubNetwork(orders, rates, float(loss)) for orders, rates, loss in zip(*columns, strict=True)
             )
             arrays = {name: values[name] for name in _ARRAYS}
             numbers = {name: values[name].item() for name in _NUMBERS}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunFolderError(f"cannot read the search kept in {path}: {error}; start anew with --overwrite") from None
     return SearchState(history=history, **arrays, **numbers)

@@ -9,12 +9,14 @@ from tqdm import tqdm
 
 from tfprune.data import ImageData
 from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.ekg.search import Search, SearchResult, SearchState, Step
+from tfprune.methods.ekg.search import Search
 from tfprune.methods.ekg.search_record import load_state, save_state
-from tfprune.training import RunFolder
-from tfprune.training.interrupt import GracefulInterrupt
+from tfprune.methods.ekg.search_state import SearchResult, SearchState, Step
+from tfprune.training import GracefulInterrupt, RunFolder
+from tfprune.training.metrics_log import Row
 
 _FILE = "search.npz"
+_SAY_EVERY = 10
 
 
 def run_search(
@@ -50,21 +52,31 @@ def run_search(
     state = load_state(path) if path.exists() else search.start()
     log = run.metrics("search", last_step=len(state.history) - 1)
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
-        started = time.monotonic()
+        for row in log.rows:
+            _write_events(row)  # opening them anew removed those of the interrupted run
+        started = time.monotonic() - (float(log.rows[-1]["seconds"]) if log.rows else 0.0)
         for number, (new, step) in enumerate(search.run(state), len(state.history)):
             state = new
-            save_state(state, path)
             row = _row(search, state, step, number, time.monotonic() - started)
+            # The state comes last: a row without its state is dropped and written again, a state without its row
+            # would leave a gap.
             log.append(row)
-            for name in ("accuracy", "loss", "flops_rate"):
-                tf.summary.scalar(f"search/{name}", row[name], step=number)
+            save_state(state, path)
+            _write_events(row)
             _show(bar, search, state)
+            if number % _SAY_EVERY == 0 or search.done(state):
+                tqdm.write(f"search: {_text(search, state)}")
             if interrupt.requested:
                 raise KeyboardInterrupt
     return search.result(state)
 
 
-def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> dict[str, float | str]:
+def _write_events(row: Row) -> None:
+    for name in ("accuracy", "loss", "flops_rate"):
+        tf.summary.scalar(f"search/{name}", row[name], step=int(row["step"]))
+
+
+def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> Row:
     chosen = step.chosen
     return {
         "step": number,
@@ -94,7 +106,10 @@ def _bar(search: Search, state: SearchState) -> tqdm:
 
 
 def _show(bar: tqdm, search: Search, state: SearchState) -> None:
+    bar.n = min(bar.total, round(100 * (1 - state.flops / search.full_flops), 1))
+    bar.set_postfix_str(_text(search, state))
+
+
+def _text(search: Search, state: SearchState) -> str:
     rate = state.flops / search.full_flops
-    bar.n = min(bar.total, round(100 * (1 - rate), 1))
-    text = f"FLOPs {rate:.1%}, accuracy {state.accuracy:.1%}, loss {state.loss:.4f}, step {len(state.history) - 1}"
-    bar.set_postfix_str(text)
+    return f"step {len(state.history) - 1}, FLOPs {rate:.1%}, accuracy {state.accuracy:.1%}, loss {state.loss:.4f}"
