@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfprune.graph.calls import Call
 
 Weights = Mapping[str, tf.Tensor]
+Runner = Callable[[keras.Layer, list[tf.Tensor], Weights], tf.Tensor]
 
 
 def execute(calls: Sequence[Call], tensors: dict[int, tf.Tensor], weights: Callable[[Call], Weights]) -> None:
@@ -21,19 +22,29 @@ def execute(calls: Sequence[Call], tensors: dict[int, tf.Tensor], weights: Calla
     """
     for call in calls:
         inputs = [tensors[id(tensor)] for tensor in call.inputs]
-        tensors[id(call.outputs[0])] = _run(call, inputs, weights(call))
+        run = _special(call.layer, weights(call))
+        outputs = [run(call.layer, inputs, weights(call))] if run else _as_the_layer_does(call, tensors, inputs)
+        tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
 
 
-def _run(call: Call, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    layer = call.layer
-    if isinstance(layer, keras.layers.ReLU) and not (layer.negative_slope or layer.threshold or layer.max_value):
-        return tf.nn.relu(inputs[0])
+def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
+    """How to run a layer on given weights, or without Keras' casts between number formats; None if it needs neither."""
+    if isinstance(layer, keras.layers.ReLU):
+        plain = not (layer.negative_slope or layer.threshold or layer.max_value)
+        return _relu if plain else None
     own_weights = bool(layer.weights) if isinstance(layer, keras.Layer) else False
-    for kind, run in _RUN.items():
-        if isinstance(layer, kind) and bool(weights) == own_weights:
-            return run(layer, inputs, weights)
-    output = layer(inputs[0] if len(inputs) == 1 else inputs)
-    return tf.cast(output, inputs[0].dtype)
+    runners = (run for kind, run in _RUN.items() if isinstance(layer, kind) and bool(weights) == own_weights)
+    return next(runners, None)
+
+
+def _as_the_layer_does(call: Call, tensors: dict[int, tf.Tensor], inputs: list[tf.Tensor]) -> list[tf.Tensor]:
+    arguments, named = call.node.arguments.fill_in(tensors)
+    outputs = keras.tree.flatten(call.layer(*arguments, **named))
+    return [tf.cast(output, inputs[0].dtype) for output in outputs]
+
+
+def _relu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
+    return tf.nn.relu(inputs[0])
 
 
 def _conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
@@ -81,7 +92,7 @@ def _add(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Te
     return tf.add_n(inputs) if len(inputs) > 2 else inputs[0] + inputs[1]
 
 
-_RUN: dict[type, Callable[[keras.Layer, list[tf.Tensor], Weights], tf.Tensor]] = {
+_RUN: dict[type, Runner] = {
     keras.layers.Conv2D: _conv,
     keras.layers.DepthwiseConv2D: _depthwise_conv,
     keras.layers.Dense: _dense,

@@ -204,9 +204,10 @@ class SubNetworks:
         rows = [tuple(segment.input.shape[1:-1]), segment is self.segments[-1], segment is self.segments[0]]
         for call in segment.calls:
             wiring = tuple(numbers[id(tensor)] for tensor in call.inputs)
-            numbers[id(call.outputs[0])] = len(numbers)
+            for tensor in call.outputs:
+                numbers[id(tensor)] = len(numbers)
             own = call.name if getattr(call.layer, "weights", None) and not self._weights.names(call) else None
-            rows.append((type(call.layer), wiring, own, self._weights.names(call), _settings(call.layer)))
+            rows.append((type(call.layer), wiring, own, self._weights.names(call), _settings(call)))
         return tuple(rows)
 
     def _first_segment(self, channels: slice) -> int:
@@ -221,8 +222,9 @@ class SubNetworks:
 _WIDTHS_AND_NAMES = {"name", "filters", "units", "build_config", "dtype"}
 
 
-def _settings(layer: keras.Operation) -> str:
-    """A layer's configuration without what may differ between blocks that work alike."""
-    config = layer.get_config() if isinstance(layer, keras.Layer) else {}
+def _settings(call: Call) -> str:
+    """A call's constants and its layer's configuration, without what may differ between blocks that work alike."""
+    config = call.layer.get_config() if isinstance(call.layer, keras.Layer) else {}
     kept = {key: value for key, value in config.items() if key not in _WIDTHS_AND_NAMES and "initializer" not in key}
-    return repr(sorted(kept.items(), key=lambda item: item[0]))
+    constants = call.node.arguments.convert(lambda each: None if isinstance(each, keras.KerasTensor) else each)
+    return repr((constants, sorted(kept.items(), key=lambda item: item[0])))
