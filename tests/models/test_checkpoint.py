@@ -164,3 +164,10 @@ def test_hostile_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
             archive.writestr(name, content)
     assert refusal(path).startswith("refused")
     assert not trace.exists()
+
+
+def test_the_folder_of_a_run_stands_for_its_best_model(tmp_path):
+    settings = {"arch": "ResNet-20", "num_classes": 3, "input_shape": (8, 8, 1)}
+    for name, width in (("slimmed.keras", 5), ("finetuned.keras", 7)):
+        build_model(**settings, widths={"block0.0_conv1": width}).save(tmp_path / name)
+        assert load_checkpoint(tmp_path, **settings).get_layer("block0.0_conv1").filters == width

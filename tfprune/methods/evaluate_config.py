@@ -13,7 +13,7 @@ class EvaluateConfig:
     """Settings of `test.py`: a trained or pruned model on the test images of a data set.
 
     Attributes:
-        trained_param: The model: a `.keras` file, pruned or whole, or EKG's `.pkl`.
+        trained_param: The model: a `.keras` file, pruned or whole, EKG's `.pkl`, or the folder of a run.
         arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50. A pruned model keeps its name and has other
             widths.
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).

@@ -12,6 +12,8 @@ from tfprune.models.named_arrays import check_architecture, model_from_arrays
 from tfprune.models.pickle_file import read_pickled_arrays
 from tfprune.models.registry import model_plan
 
+_RESULTS = ("finetuned.keras", "slimmed.keras")
+
 
 def load_checkpoint(
     path: str | os.PathLike[str], *, arch: str, num_classes: int, input_shape: tuple[int, int, int]
@@ -21,7 +23,7 @@ def load_checkpoint(
     Neither kind of file gets to run code: of a pickle only arrays are read, and Keras' safe mode stays on.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a run, which stands for its fine-tuned model, or else its slimmed one.
         arch: The architecture it must hold, one of `model_names()`.
         num_classes: Number of logits it must give.
         input_shape: `(height, width, channels)` of the images it must take.
@@ -34,7 +36,7 @@ def load_checkpoint(
         ConfigError: The architecture is unknown.
     """
     model_plan(arch)
-    file = Path(path)
+    file = _best_of(Path(path))
     _check_file(file)
     try:
         if file.suffix == ".keras":
@@ -43,6 +45,11 @@ def load_checkpoint(
     except CheckpointError as error:
         message = str(error)
         raise CheckpointError(message if str(file) in message else f"{file}: {message}") from error
+
+
+def _best_of(path: Path) -> Path:
+    """The result in a run's folder; any other path as it is."""
+    return next((path / name for name in _RESULTS if (path / name).is_file()), path)
 
 
 def _check_file(file: Path) -> None:
