@@ -27,7 +27,7 @@ def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
     for field in fields(SubNetwork):
         values[f"history_{field.name}"] = np.stack([getattr(entry, field.name) for entry in state.history])
     buffer = io.BytesIO()
-    np.savez(buffer, **values)
+    np.savez(buffer, **values)  # type: ignore[arg-type]  # the stubs take a name for `allow_pickle`
     partial = Path(path).with_suffix(".partial")
     partial.write_bytes(buffer.getvalue())
     partial.replace(path)

@@ -1,0 +1,186 @@
+import json
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.errors import CheckpointError, ConfigError, RunFolderError
+from tfprune.export import save_model
+from tfprune.methods.ekg import baseline, pipeline
+from tfprune.methods.ekg.baseline import baseline_path, load_baseline, train_baseline
+from tfprune.models import build_model
+
+from .conftest import tiny_config
+
+
+def network(arch="ResNet-20", classes=10, shape=(8, 8, 1)):
+    return build_model(arch, num_classes=classes, input_shape=shape, seed=0)
+
+
+@pytest.fixture
+def trained(few_digits, run_folder, tmp_path, monkeypatch):
+    """Runs `train_baseline` without the training; gives the model, the file and the training's arguments."""
+    received = {}
+
+    def fake(config, model, objective, batches, **settings):
+        received.update(settings, model=model, batches=batches)
+        return model
+
+    monkeypatch.setattr(baseline, "train", fake)
+
+    def run(**changes):
+        config = tiny_config(baseline_path=str(tmp_path / "kept"), **changes)
+        Path(config.baseline_path).mkdir(exist_ok=True)
+        model = train_baseline(config, few_digits, run_folder, tf.distribute.get_strategy())
+        return model, config, received
+
+    return run
+
+
+def test_settings_of_the_training(trained):
+    model, _, received = trained(baseline_epoch=7, baseline_learning_rate=0.25, batch_size=20, seed=5)
+    assert (received["name"], received["epochs"], received["learning_rate"]) == ("baseline", 7, 0.25)
+    images = next(iter(received["batches"](0)))["images"]
+    assert images.shape == (20, 8, 8, 1)
+    expected = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), seed=5)
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_baseline_is_kept_for_the_next_run(trained, few_digits, capsys):
+    model, config, _ = trained()
+    kept = load_baseline(config, few_digits)
+    assert capsys.readouterr().out == f"using the baseline that an earlier run trained: {baseline_path(config)}\n"
+    for one, other in zip(model.get_weights(), kept.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+CHANGES = {
+    "arch": "ResNet-32",
+    "dataset": "CIFAR10",
+    "baseline_epoch": 3,
+    "baseline_learning_rate": 0.2,
+    "decay_points": (0.5,),
+    "decay_rate": 0.5,
+    "weight_decay": 0.0,
+    "batch_size": 41,
+    "accum": 2,
+    "seed": 2,
+    "precision": "mixed_bfloat16",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_shapes_a_baseline_makes_another_one(name):
+    assert baseline_path(tiny_config(**{name: CHANGES[name]})) != baseline_path(tiny_config())
+
+
+def test_what_does_not_shape_it_finds_the_same_one():
+    same = tiny_config(
+        train_epoch=9, search_target_rate=0.3, learning_rate=0.5, do_log=7, Knowledge=False, export=False
+    )
+    assert baseline_path(same) == baseline_path(tiny_config())
+    assert baseline_path(tiny_config(gpu_id=(0, 1))) == baseline_path(tiny_config())
+    apart = baseline_path(tiny_config(gpu_id=(0, 1), sync_batch_norm=False))
+    assert apart != baseline_path(tiny_config(sync_batch_norm=False))
+
+
+def test_nothing_to_load(few_digits, tmp_path):
+    assert load_baseline(tiny_config(baseline_path=str(tmp_path)), few_digits) is None
+
+
+def test_a_given_network_wins_over_a_kept_one(trained, few_digits, tmp_path, capsys):
+    _, config, _ = trained()
+    other = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), seed=77)
+    save_model(other, tmp_path / "mine.keras")
+    given = tiny_config(baseline_path=config.baseline_path, trained_param=str(tmp_path / "mine.keras"))
+    loaded = load_baseline(given, few_digits)
+    np.testing.assert_array_equal(loaded.get_layer("conv").kernel, other.get_layer("conv").kernel)
+    assert capsys.readouterr().out == ""
+
+
+def write_checkpoint(kind: str, path: Path) -> Path:
+    """A file that cannot be used."""
+    file = path / f"{kind}.keras"
+    if kind == "damaged":
+        file.write_bytes(b"PK\3\4 no model")
+    elif kind == "hostile":
+        inputs = keras.Input((8, 8, 1))
+        keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(file)
+    elif kind == "empty":
+        file.touch()
+    elif kind == "half":
+        save_model(network(), file)
+        file.write_bytes(file.read_bytes()[:20_000])
+    elif kind == "configless":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("config.json", json.dumps({"class_name": "os.system", "config": {"command": "true"}}))
+    elif kind == "pickle":
+        file = path / "evil.pkl"
+        file.write_bytes(b"cos\nsystem\n(S'touch " + str(path / "pwned").encode() + b"'\ntR.")
+    elif kind == "folder":
+        file.mkdir()
+    elif kind != "missing":
+        arguments = {"deeper": {"arch": "ResNet-32"}, "classes": {"classes": 7}, "shape": {"shape": (16, 16, 3)}}
+        save_model(network(**arguments[kind]), file)
+    return file
+
+
+KINDS = {
+    "missing": "expected a file of weights, {file} does not exist; check the path",
+    "folder": "expected a file of weights, {file} is a folder; name a .keras or .pkl file in it",
+    "empty": "expected weights in {file}, it is empty; fetch or save it again",
+    "damaged": "{file} is damaged or no Keras file; fetch or save it again",
+    "half": "{file} is damaged or no Keras file; fetch or save it again",
+    "hostile": "refused: Keras does not load {file} in safe mode",
+    "configless": "refused: Keras does not load {file} in safe mode",
+    "pickle": "refused: the file asks for os.system; nothing in {file} was run",
+    "deeper": "{file}: ",
+    "classes": "{file}: the file tells 7 classes apart, expected 10; use the data set it was trained on",
+    "shape": "{file}: the file is for images of shape [16, 16, 3], expected [8, 8, 1]; use the data set it was trained",
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_checkpoint_is_one_line_and_leaves_no_folder(kind, few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    file = write_checkpoint(kind, tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        pipeline.run(tiny_config(trained_param=str(file), train_path=str(tmp_path / "run")))
+    message = str(caught.value)
+    assert message.startswith(KINDS[kind].format(file=file))
+    assert "\n" not in message
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_damaged_kept_baseline_is_named(trained, few_digits):
+    _, config, _ = trained()
+    baseline_path(config).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=f"{baseline_path(config)} is damaged"):
+        load_baseline(config, few_digits)
+
+
+def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    with pytest.raises(ConfigError) as caught:
+        pipeline.run(tiny_config(arch="ResNet-21", train_path=str(tmp_path / "run")))
+    assert str(caught.value).startswith("--arch: expected one of ResNet-")
+    assert str(caught.value).endswith("; received ResNet-21")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_unusable_folder_of_baselines_is_found_before_training(few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    monkeypatch.setattr(pipeline, "train_baseline", lambda *_: pytest.fail("trains"))
+    (tmp_path / "file").touch()
+    config = tiny_config(baseline_path=str(tmp_path / "file" / "kept"), train_path=str(tmp_path / "run"))
+    with pytest.raises(RunFolderError) as caught:
+        pipeline.run(config)
+    assert str(caught.value) == (
+        f"cannot write the folder of baselines {tmp_path}/file/kept: Not a directory; give another --baseline_path"
+    )
+    assert not (tmp_path / "run").exists()
