@@ -47,4 +47,15 @@ def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:
         logits, _ = model.stateless_call(trainable, frozen, inputs, training=training)
         return tf.cast(logits, tf.float32)
 
-    return tf.function(compute, jit_compile=jit, reduce_retracing=True)
+    function = tf.function(compute, jit_compile=jit)
+    traced: dict[tuple, Callable] = {}
+
+    def run(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        # One trace serves all batch sizes, and TensorFlow has no reason to warn of many.
+        kind = (tuple(inputs.shape[1:]), inputs.dtype)
+        if kind not in traced:
+            images = tf.TensorSpec([None, *inputs.shape[1:]], inputs.dtype)
+            traced[kind] = function.get_concrete_function(trainable, frozen, images)
+        return traced[kind](trainable, frozen, inputs)
+
+    return run

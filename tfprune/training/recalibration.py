@@ -37,11 +37,14 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
     positions = [index_of[id(variable)] for variable, _ in averages]
     sums = [tf.zeros(variable.shape) for variable, _ in averages]
     count = 0
-    compute = tf.function(_make(model, positions), reduce_retracing=True)
+    compute = None
     for batch in batches:
-        sums = [
-            total + value for total, value in zip(sums, compute(tf.convert_to_tensor(batch["images"])), strict=True)
-        ]
+        images = tf.convert_to_tensor(batch["images"])
+        if compute is None:
+            # One trace for all batch sizes; called as a plain function, it would be traced for the short last batch.
+            signature = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
+            compute = tf.function(_make(model, positions)).get_concrete_function(signature)
+        sums = [total + value for total, value in zip(sums, compute(images), strict=True)]
         count += 1
     if not count:
         raise ConfigError("batches: expected at least one, received none")
