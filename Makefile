@@ -17,7 +17,7 @@ setup: .venv/ready
 	touch $@
 
 demo: setup
-	$(BIN)/python train_cifar.py --config configs/ekg/digits.yaml
+	$(BIN)/python train_cifar.py --config configs/ekg/digits.yaml --overwrite
 
 check: setup
 	$(BIN)/ruff check .

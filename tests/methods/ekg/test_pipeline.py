@@ -137,7 +137,7 @@ PLACES = {
 }
 
 
-QUICK = ("in the search", "in the second epoch of fine-tuning")
+QUICK = ("in the second epoch of fine-tuning",)
 
 
 @pytest.mark.parametrize("place", [p if p in QUICK else pytest.param(p, marks=pytest.mark.slow) for p in PLACES])
