@@ -15,6 +15,8 @@ from tfprune.methods.ekg.objective import knowledge_losses, label_losses
 from tfprune.methods.ekg.search_state import Candidate, SearchResult, SearchState, Step
 from tfprune.methods.ekg.subnetworks import Activations, SubNetworks
 
+_LEAST_EXACT = 3
+
 
 @dataclass
 class Search:
@@ -237,8 +239,8 @@ class Search:
     ) -> list[np.ndarray]:
         """Runs all candidates fast, and in float32 those that could be the best.
 
-        The fast format's error is read off the candidates run both ways; a candidate is out of reach if it would still
-        lose after twice the greatest error seen.
+        The fast format's error is read off the candidates run both ways, at least three; a candidate is out of reach if
+        it would still lose after twice the greatest error seen.
         """
         logits = [self._run(self._fast, each.gate, mask, cached) for each, mask in zip(tries, masks, strict=True)]
         scores = np.array([self.measure(each, state.knowledge)[2] for each in logits])
@@ -246,7 +248,8 @@ class Search:
         error = 0.0
         while True:
             index = int(np.argmin(np.where(np.isinf(exact), scores, np.inf)))
-            if not np.isinf(exact[index]) or scores[index] - 2 * error > exact.min():
+            tried = np.isfinite(exact)
+            if tried.all() or (tried.sum() >= _LEAST_EXACT and scores[index] - 2 * error > exact.min()):
                 return logits
             logits[index] = self._run(self._exact, tries[index].gate, masks[index], cached)
             exact[index] = self.measure(logits[index], state.knowledge)[2]

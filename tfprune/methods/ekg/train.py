@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.data import ImageData, fixed_batches
-from tfprune.graph import convert
+from tfprune.graph import complexity, convert
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.optimizers import SGD
 from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, evaluate
@@ -43,6 +43,7 @@ def train(
         The trained model, plain layers again.
     """
     several = strategy.num_replicas_in_sync > 1
+    flops = complexity(model).flops
     steps = len(data.train_images) // config.batch_size
     with strategy.scope():
         options = {"synchronized": config.sync_batch_norm and several}
@@ -69,6 +70,7 @@ def train(
         evaluate=lambda: _row(test(config, fast, data)),
         resume=config.resume,
         description=name,
+        postfix=lambda: f"FLOPs {flops / 1e6:.1f} M",
         log_every=config.do_log,
     )
     return convert(fast, "plain", dtype="float32")
