@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.graph import execute, model_calls
+from tfprune.graph import SlimWeights, channel_groups, execute, model_calls, slim
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -103,3 +103,22 @@ def test_bfloat16_stays_bfloat16():
     model = keras.Model(inputs, layers.MaxPooling2D(2)(layers.ReLU()(inputs)))
     images = tf.cast(RNG.normal(size=(2, *IMAGE)), tf.bfloat16)
     assert outputs(model, images, own).dtype == tf.bfloat16
+
+
+def test_batch_norm_without_scale_and_offset_uses_the_batch():
+    inputs = keras.Input((4, 4, 3))
+    x = keras.layers.Conv2D(8, 3, padding="same")(inputs)
+    x = keras.layers.BatchNormalization(scale=False, center=False)(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalMaxPooling2D()(x)))
+    groups = channel_groups(model)
+    mask = np.arange(8) % 3 > 0
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32)
+    weights = SlimWeights(model, groups)
+    tensors = {id(model.inputs[0]): tf.constant(images)}
+    execute(
+        model_calls(model)[1:],
+        tensors,
+        lambda call: dict(zip(weights.names(call), weights.tensors(call, mask), strict=True)),
+    )
+    expected = slim(model, mask, groups, rescale_kernels=True)(images, training=True)
+    np.testing.assert_allclose(tensors[id(model.outputs[0])], expected, atol=1e-5)

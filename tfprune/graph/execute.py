@@ -32,6 +32,8 @@ def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
     if isinstance(layer, keras.layers.ReLU):
         plain = not (layer.negative_slope or layer.threshold or layer.max_value)
         return _relu if plain else None
+    if isinstance(layer, keras.layers.BatchNormalization) and (weights or not (layer.scale or layer.center)):
+        return _batch_norm
     own_weights = bool(layer.weights) if isinstance(layer, keras.Layer) else False
     runners = (run for kind, run in _RUN.items() if isinstance(layer, kind) and bool(weights) == own_weights)
     return next(runners, None)
@@ -96,7 +98,6 @@ _RUN: dict[type, Runner] = {
     keras.layers.Conv2D: _conv,
     keras.layers.DepthwiseConv2D: _depthwise_conv,
     keras.layers.Dense: _dense,
-    keras.layers.BatchNormalization: _batch_norm,
     keras.layers.Activation: _activation,
     keras.layers.Add: _add,
 }

@@ -36,6 +36,6 @@ def comparison_table(rows: Rows, console: Console | None = None) -> None:
 def _change(key: str, before: float, after: float) -> str:
     if key == "accuracy":
         return f"{100 * (after - before):+.2f} points"
-    if before == after:
+    if round(before / after, 2) == 1:
         return "same"
     return f"{before / after:.2f} times less" if after < before else f"{after / before:.2f} times more"

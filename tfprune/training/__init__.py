@@ -7,6 +7,7 @@ from tfprune.training.loop import Loop
 from tfprune.training.objective import Objective
 from tfprune.training.recalibration import recalibrate_batch_norm
 from tfprune.training.run_folder import RunFolder
+from tfprune.training.stage_times import StageTimes
 from tfprune.training.step_decay import StepDecay
 from tfprune.training.strategy import make_strategy
 
@@ -17,6 +18,7 @@ __all__ = [
     "Loop",
     "Objective",
     "RunFolder",
+    "StageTimes",
     "StepDecay",
     "evaluate",
     "make_strategy",

@@ -71,6 +71,7 @@ def test_what_stands_in_the_folder(unbroken):
         "results.json",
         "run.json",
         "search.npz",
+        "seconds.json",
         "settings.yaml",
         "slimmed.keras",
         "warmed_up.keras",

@@ -1,6 +1,5 @@
 """EKG from beginning to end: baseline, search, memory bank, slimming, fine-tuning, evaluation, export."""
 
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from tfprune.methods.ekg.train import test, train
 from tfprune.methods.ekg.warm_up import warm_up
 from tfprune.models import load_checkpoint
 from tfprune.report import compare_latency, comparison_table
-from tfprune.training import CrossEntropy, RunFolder, make_strategy, recalibrate_batch_norm
+from tfprune.training import CrossEntropy, RunFolder, StageTimes, make_strategy, recalibrate_batch_norm
 
 _RECALIBRATION_IMAGES = 2560
 
@@ -77,7 +76,7 @@ class _Run:
             overwrite=config.overwrite,
             seed=config.seed,
         )
-        self.seconds: dict[str, float] = {}
+        self.times = StageTimes(self.folder.file("seconds.json"))
 
     def whole(self) -> EKGResult:
         """All stages."""
@@ -171,17 +170,15 @@ class _Run:
             f"{name}_{key}": value for name, row in rows.items() for key, value in row.items()
         }
         numbers["slimmed_accuracy"] = test(self.config, small, self.data).top1
-        numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.seconds.items()}
+        numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
         self.folder.write_result(numbers)
         comparison_table(rows)
         print(f"results in {self.folder.path}")
         return EKGResult(final, self.folder.path, numbers)
 
     def _timed(self, stage, work):  # type: ignore[no-untyped-def]
-        started = time.monotonic()
-        result = work()
-        self.seconds[stage] = time.monotonic() - started
-        return result
+        with self.times.stage(stage):
+            return work()
 
 
 def _subsets(config: EKGConfig, data: ImageData) -> Subsets | None:

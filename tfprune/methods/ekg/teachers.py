@@ -29,7 +29,7 @@ def choose_teachers(losses: Sequence[float] | np.ndarray, count: int, *, origina
     order = np.argsort(losses)
     ascending = losses[order] + (np.arange(len(losses)) * 1e-12).astype(losses.dtype)
     low, high = ascending.min(), ascending.max()
-    if original_quirks:
+    if original_quirks and high > low:
         wanted = np.arange(low, high, (high - low) / count)
     else:
         wanted = low + (high - low) / count * np.arange(min(count, len(losses)))
