@@ -104,11 +104,8 @@ def _input(labels: Labels, call: Call) -> None:
 def _conv(labels: Labels, call: Call) -> None:
     if call.layer.groups != 1:
         _unknown(labels, call)
-        return
-    labels.slot(call, "kernel", -2, labels.of(call.inputs[0]), "in")
-    made = labels.make(call, call.layer.filters)
-    labels.slot(call, "kernel", -1, made, "out")
-    labels.slot(call, "bias", -1, made, "out")
+    else:
+        _kernel(labels, call, call.layer.filters)
 
 
 def _depthwise_conv(labels: Labels, call: Call) -> None:
@@ -120,8 +117,13 @@ def _depthwise_conv(labels: Labels, call: Call) -> None:
 
 
 def _dense(labels: Labels, call: Call) -> None:
+    _kernel(labels, call, call.layer.units)
+
+
+def _kernel(labels: Labels, call: Call, width: int) -> None:
+    """A kernel `[..., in, out]`: reads the input's channels, makes `width` new ones."""
     labels.slot(call, "kernel", -2, labels.of(call.inputs[0]), "in")
-    made = labels.make(call, call.layer.units)
+    made = labels.make(call, width)
     labels.slot(call, "kernel", -1, made, "out")
     labels.slot(call, "bias", -1, made, "out")
 

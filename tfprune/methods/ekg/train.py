@@ -42,19 +42,15 @@ def train(
     Returns:
         The trained model, plain layers again.
     """
-    several = strategy.num_replicas_in_sync > 1
     flops = complexity(model).flops
     steps = len(data.train_images) // config.batch_size
     with strategy.scope():
-        options = {"synchronized": config.sync_batch_norm and several}
+        options = {"synchronized": config.sync_batch_norm and strategy.num_replicas_in_sync > 1}
         fast = convert(model, "fused", dtype=config.precision, options=options)
         rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)
-        optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
-        if config.precision == "mixed_float16":
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         loop = Loop(
             fast,
-            optimizer,
+            _optimizer(config, rate),
             objective,
             global_batch_size=config.batch_size,
             strategy=strategy,
@@ -74,6 +70,12 @@ def train(
         log_every=config.do_log,
     )
     return convert(fast, "plain", dtype="float32")
+
+
+def _optimizer(config: EKGConfig, rate: StepDecay) -> keras.optimizers.Optimizer:
+    optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+    # Gradients in float16 underflow unless the loss is scaled up.
+    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
 
 
 def test(config: EKGConfig, model: keras.Model, data: ImageData) -> Evaluation:
