@@ -106,7 +106,8 @@ def _bar(search: Search, state: SearchState) -> tqdm:
 
 
 def _show(bar: tqdm, search: Search, state: SearchState) -> None:
-    bar.n = min(bar.total, round(100 * (1 - state.flops / search.full_flops), 1))
+    removed = 1 - state.flops / search.full_flops
+    bar.n = round(100 * min(removed, 1 - search.target), 1)
     bar.set_postfix_str(_text(search, state))
 
 
