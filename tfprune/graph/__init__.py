@@ -6,7 +6,7 @@ from tfprune.graph.channel_rules import register_rule
 from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.convert import FAMILIES, convert, rebuild, swap_layer
 from tfprune.graph.execute import execute
-from tfprune.graph.gate_sites import GateSite, gate_sites
+from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
 from tfprune.graph.segments import Segment, segments
 from tfprune.graph.slim import slim
 from tfprune.graph.slim_weights import ALIGNMENT, SlimWeights
@@ -34,6 +34,7 @@ __all__ = [
     "rebuild",
     "register_rule",
     "segments",
+    "sites_by_group",
     "slim",
     "swap_layer",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.graph import ChannelGroups, channel_groups, gate_sites, model_calls, rebuild, swap_layer
+from tfprune.graph import ChannelGroups, channel_groups, gate_sites, model_calls, rebuild, sites_by_group, swap_layer
 from tfprune.layers import ChannelGate, FusedBatchNormalization, ScoredBatchNormalization
 from tfprune.methods.ekg.gates import Gates
 
@@ -85,12 +85,10 @@ def _mask_variable(layer: keras.Layer, weight: str, role: str) -> keras.Variable
 
 def _placement(model: keras.Model, groups: ChannelGroups) -> tuple[dict[str, int], dict[str, int]]:
     """Which batch norms carry a gate, and behind which layers a shared gate acts: layer name to group."""
-    sites = gate_sites(model, groups)
     producer = {id(call.outputs[0]): call for call in model_calls(model)}
     scored: dict[str, int] = {}
     shared: dict[str, int] = {}
-    for group in range(len(groups)):
-        mine = [site for site in sites if site.group == group]
+    for group, mine in enumerate(sites_by_group(gate_sites(model, groups), groups)):
         norm = _norm_before(producer, mine[0].tensor) if len(mine) == 1 else None
         if norm is not None:
             scored[norm] = group
