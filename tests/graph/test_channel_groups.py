@@ -73,24 +73,31 @@ def test_calls_come_in_the_order_they_were_written():
         seen.update(id(tensor) for tensor in call.outputs)
 
 
+class Odd(keras.layers.Layer):
+    def call(self, inputs):
+        return keras.ops.cumsum(inputs, axis=-1)
+
+
 def test_what_no_rule_knows_is_left_alone_and_named():
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="a")(inputs)
-    x = layers.UnitNormalization(name="odd")(x)
+    x = Odd(name="odd")(x)
     x = layers.Conv2D(5, 3, name="b")(x)
     groups = channel_groups(keras.Model(inputs, layers.Conv2D(2, 3, name="c")(x)))
     assert [group.name for group in groups] == ["b"]
-    assert groups.pinned == ("odd (UnitNormalization)",)
-    assert "left alone, no rule for it: odd (UnitNormalization)" in str(groups)
+    assert groups.pinned == ("odd (Odd): no rule for Odd; give one to tfprune.register_rule",)
+    assert "left alone: odd (Odd): no rule for Odd" in str(groups)
 
 
-def test_grouped_convolutions_are_left_alone():
+def test_grouped_convolutions_tie_their_groups():
     inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(4, 3, name="a")(inputs)
-    x = layers.Conv2D(4, 3, groups=2, name="grouped")(x)
+    x = layers.Conv2D(8, 3, name="a")(inputs)
+    x = layers.Conv2D(12, 3, groups=4, name="grouped")(x)
     groups = channel_groups(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
-    assert len(groups) == 0
-    assert groups.pinned == ("grouped (Conv2D)",)
+    assert [(group.name, group.size, group.multiplicity) for group in groups] == [("a", 2, 4), ("grouped", 3, 4)]
+    kernel_in, kernel_out, _ = groups.slots["grouped"]
+    np.testing.assert_array_equal(kernel_in.channels, [0, 1])
+    np.testing.assert_array_equal(kernel_out.channels, [2, 3, 4] * 4)
 
 
 @keras.saving.register_keras_serializable(package="test")
@@ -108,8 +115,8 @@ def test_users_can_add_rules():
     assert len(channel_groups(build())) == 0
     register_rule(Doubling, like=layers.ReLU)
     assert [group.name for group in channel_groups(build())] == ["a"]
-    with pytest.raises(UnsupportedLayerError, match=r"expected one of .*Conv2D.*, received LSTM"):
-        register_rule(Doubling, like=layers.LSTM)
+    with pytest.raises(UnsupportedLayerError, match=r"expected one of .*Conv2D.*, or a function, received Hashing"):
+        register_rule(Doubling, like=layers.Hashing)
 
 
 def test_models_without_a_graph_are_refused():
@@ -121,8 +128,23 @@ def test_models_without_a_graph_are_refused():
         channel_groups(Subclassed())
 
 
-def test_shared_layers_are_refused():
-    inputs = keras.Input((8, 8, 4))
+def test_the_calls_of_a_shared_layer_are_united():
+    inputs = keras.Input((8, 8, 3))
     shared = layers.Conv2D(4, 3, padding="same", name="shared")
-    with pytest.raises(UnsupportedLayerError, match="shared is called more than once"):
-        channel_groups(keras.Model(inputs, shared(shared(inputs))))
+    x = shared(shared(layers.Conv2D(4, 1, name="first")(inputs)))
+    groups = channel_groups(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
+    assert [(group.size, group.layers) for group in groups] == [(4, ("first", "shared"))]
+
+
+def test_layers_can_be_left_alone_by_name_by_pattern_and_by_object():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, name="a1")(inputs)
+    x = layers.Conv2D(5, 3, name="a2")(x)
+    x = layers.Conv2D(6, 3, name="b")(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(x))
+    assert [group.name for group in channel_groups(model)] == ["a1", "a2", "b"]
+    assert [group.name for group in channel_groups(model, ignore=["a1"])] == ["a2", "b"]
+    assert [group.name for group in channel_groups(model, ignore=["a?"])] == ["b"]
+    assert [group.name for group in channel_groups(model, ignore=[model.get_layer("b")])] == ["a1"]
+    with pytest.raises(UnsupportedLayerError, match="received 'c', which it lacks"):
+        channel_groups(model, ignore=["c"])

@@ -36,10 +36,18 @@ def test_by_hand():
 
 
 def test_unknown_layers_with_weights_are_named():
-    inputs = keras.Input((6, 6, 3))
-    cost = complexity(keras.Model(inputs, layers.Conv2D(3, 3, groups=3, name="grouped")(inputs)))
-    assert cost.uncounted == ("grouped",)
-    assert cost.params == 30
+    inputs = keras.Input((6, 3))
+    x = layers.Bidirectional(layers.LSTM(2), name="both")(inputs)
+    cost = complexity(keras.Model(inputs, x))
+    assert cost.uncounted == ("both",)
+    assert cost.params == 2 * 4 * (3 * 2 + 2 * 2 + 2)
+
+
+def test_grouped_convolutions_cost_their_kernels():
+    inputs = keras.Input((6, 6, 4))
+    cost = complexity(keras.Model(inputs, layers.Conv2D(8, 3, groups=2, padding="same")(inputs)))
+    assert cost.macs == 36 * 9 * 2 * 8
+    assert cost.params == 9 * 2 * 8 + 8
 
 
 @settings(max_examples=10, deadline=None)

@@ -1,12 +1,16 @@
 """Reading and rewriting functional models: channel groups, cost, layer swaps, slimming."""
 
 from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.channel_groups import PINNED, ChannelGroup, ChannelGroups, Slot, channel_groups
-from tfprune.graph.channel_rules import register_rule
+from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
 from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
-from tfprune.graph.convert import FAMILIES, convert, rebuild, swap_layer
+from tfprune.graph.convert import FAMILIES, convert, swap_layer
 from tfprune.graph.execute import execute
 from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
+from tfprune.graph.labels import Labels
+from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
+from tfprune.graph.masked import masked
+from tfprune.graph.rebuild import rebuild
+from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import Segment, segments
 from tfprune.graph.slim import slim
 from tfprune.graph.slim_weights import ALIGNMENT, SlimWeights
@@ -19,8 +23,12 @@ __all__ = [
     "ChannelGroup",
     "ChannelGroups",
     "Complexity",
+    "Cost",
     "CostModel",
+    "Edit",
     "GateSite",
+    "Labels",
+    "LayerChannels",
     "LayerComplexity",
     "Segment",
     "SlimWeights",
@@ -30,6 +38,7 @@ __all__ = [
     "convert",
     "execute",
     "gate_sites",
+    "masked",
     "model_calls",
     "rebuild",
     "register_rule",

@@ -1,5 +1,6 @@
-"""The calls that make up a functional model, in one well-defined order."""
+"""The calls that make up a functional model, nested models opened up, in one well-defined order."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,45 +15,126 @@ class Call:
 
     Attributes:
         layer: The layer or operation.
+        name: Its name; `outer/inner` for a layer within a nested model. Calls of one shared layer have one name.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
         node: Keras' own record, which also holds the other arguments of the call.
     """
 
     layer: keras.Operation
+    name: str
     inputs: tuple[keras.KerasTensor, ...]
     outputs: tuple[keras.KerasTensor, ...]
     node: Any
 
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return self.layer.name
+    def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Positional and named arguments of the call.
+
+        Args:
+            values: What to put in the place of each symbolic input tensor, by its `id`.
+
+        Returns:
+            The arguments, constants included.
+        """
+        written = {
+            id(raw): values[id(tensor)] for raw, tensor in zip(self.node.input_tensors, self.inputs, strict=True)
+        }
+        return self.node.arguments.fill_in(written)
+
+
+@dataclass(frozen=True)
+class ModelGraph:
+    """A model as a flat list of calls.
+
+    Attributes:
+        calls: Producers before consumers, input layers included.
+        outputs: The symbolic output tensors, as the calls name them.
+    """
+
+    calls: tuple[Call, ...]
+    outputs: tuple[keras.KerasTensor, ...]
 
 
 def model_calls(model: keras.Model) -> tuple[Call, ...]:
+    """The calls of a model; arguments, order and errors as for `model_graph`."""
+    return model_graph(model).calls
+
+
+def model_graph(model: keras.Model) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
 
     The order is depth first from the outputs, inputs in the order in which the layer takes them. Unlike
     `model.layers`, which sorts by distance from the output, it follows the way a model was written down:
-    in `Add()([shortcut, branch])` the whole shortcut comes first.
+    in `Add()([shortcut, branch])` the whole shortcut comes first. In the place of a nested model stand its own calls,
+    once for every time it is called.
 
     Args:
         model: A functional or sequential model, built.
 
     Returns:
-        The calls, input layers included.
+        The calls, the model's input layers included, those of nested models left out.
 
     Raises:
         UnsupportedLayerError: The model has no graph (a subclassed model).
     """
-    graph = getattr(model, "_functional", None) or model
-    if not isinstance(graph, keras.src.models.functional.Functional):
+    graph = functional_graph(model)
+    if graph is None:
         raise UnsupportedLayerError(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), whose graph "
             "of layers Keras does not know; rebuild it as keras.Model(inputs, outputs)"
         )
-    calls: list[Call] = []
+    opened = _Opened()
+    outputs = opened.open(graph, "", {})
+    return ModelGraph(tuple(opened.calls), tuple(outputs))
+
+
+def functional_graph(model: Any) -> Any:
+    """The Keras functional graph within a model; None if it has none, or is no model."""
+    graph = getattr(model, "_functional", None) or model
+    return graph if isinstance(graph, keras.src.models.functional.Functional) else None
+
+
+class _Opened:
+    """Collects the calls of a graph and of the graphs within it."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._met: set[int] = set()
+
+    def open(
+        self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor], *, again: bool = False
+    ) -> list[keras.KerasTensor]:
+        """Adds a graph's calls and returns its outputs.
+
+        Args:
+            graph: A Keras functional graph.
+            prefix: What stands before the names of its layers.
+            tensors: Which tensor takes the place of one that Keras recorded, by `id`; it is filled.
+            again: The graph was opened before: its tensors are needed anew, as they mean something else now.
+        """
+        for node in _ordered(graph):
+            if node.is_input and prefix:
+                continue
+            inputs = [tensors[id(tensor)] for tensor in node.input_tensors]
+            inner = functional_graph(node.operation)
+            name = prefix + node.operation.name
+            if inner is not None:
+                within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
+                outputs = self.open(inner, f"{name}/", within, again=id(inner) in self._met)
+                self._met.add(id(inner))
+            else:
+                outputs = [_copy(tensor) if again else tensor for tensor in node.output_tensors]
+                self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
+            tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
+        return [tensors[id(tensor)] for tensor in graph.outputs]
+
+
+def _copy(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    return keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
+
+
+def _ordered(graph: Any) -> Iterator[Any]:
+    """Keras' nodes of one graph, depth first from the outputs."""
     done: set[int] = set()
     pending = [(_producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}
@@ -62,12 +144,15 @@ def model_calls(model: keras.Model) -> tuple[Call, ...]:
             continue
         if not inputs_done:
             pending.append((node, True))
-            if not any(id(tensor) in boundary for tensor in node.output_tensors):
+            if not _holds(node.output_tensors, boundary):
                 pending.extend((_producer(tensor), False) for tensor in reversed(node.input_tensors))
             continue
         done.add(id(node))
-        calls.append(Call(node.operation, tuple(node.input_tensors), tuple(node.output_tensors), node))
-    return tuple(calls)
+        yield node
+
+
+def _holds(tensors: Sequence[keras.KerasTensor], ids: set[int]) -> bool:
+    return any(id(tensor) in ids for tensor in tensors)
 
 
 def _producer(tensor: keras.KerasTensor) -> Any:

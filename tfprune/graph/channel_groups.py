@@ -3,37 +3,42 @@
 Every channel of every tensor carries a label. Layers that compute new channels (convolutions, dense layers) give out
 fresh labels, most other layers pass them on, and merges such as `Add` unite the labels of their inputs channel by
 channel. Each axis of a weight that runs over channels records the labels found there. What is united at the end must be
-kept or removed together: that is a channel group.
+kept or removed together: that is a prunable channel. Those that one layer computes are a channel group.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.channel_rules import Labels, rule_for
-
-PINNED = -1
-"""Channel number of positions that cannot be pruned: model inputs and outputs, and what unknown layers touch."""
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph.calls import Call, model_graph
+from tfprune.graph.labels import Labels, LayerRecord, Vector
+from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
+from tfprune.graph.rules import rule_for
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Channels that must be kept or removed together.
+    """Prunable channels that one layer computes, and maybe others along with it.
 
     Attributes:
-        name: Name of the first layer that computes these channels.
+        name: Name of the first layer that computes these channels; `layer.part` if it computes several kinds.
         start: Number of its first channel among all the model's prunable channels.
         size: Channels.
         layers: Names of all layers that compute these channels.
+        multiplicity: Positions of the first layer's width that one prunable channel stands for: 1, but 8 in a
+            convolution with 8 groups.
     """
 
     name: str
     start: int
     size: int
     layers: tuple[str, ...]
+    multiplicity: int = 1
 
     @property
     def channels(self) -> slice:
@@ -41,53 +46,44 @@ class ChannelGroup:
         return slice(self.start, self.start + self.size)
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One axis of one weight that runs over channels.
-
-    Attributes:
-        weight: Attribute name of the weight in its layer, such as `kernel`.
-        axis: The axis, negative.
-        channels: Channel number at each position of the axis `[axis length]`, or `PINNED`.
-        role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
-    """
-
-    weight: str
-    axis: int
-    channels: np.ndarray
-    role: str
-
-    def kept(self, mask: np.ndarray) -> np.ndarray:
-        """Positions of the axis that stay where `mask` (bool `[channels of the model]`) keeps its channels."""
-        keep = self.channels == PINNED
-        keep[~keep] = mask[self.channels[~keep]]
-        return np.flatnonzero(keep)
-
-
+@dataclass(frozen=True, eq=False)
 class ChannelGroups(Sequence[ChannelGroup]):
     """The channel groups of a model, in the order in which their first layers appear.
 
     Attributes:
         groups: The groups.
-        slots: Per layer name, the weight axes that run over channels.
-        pinned: Layers without a rule, whose channels are left alone: name and class.
-        channels: Number of prunable channels, over all groups.
-        owner: Index of the group of each prunable channel `[channels]`.
+        by_layer: Where the channels stand in every layer, by its name (`outer/inner` in a nested model).
+        pinned: Layers whose channels are left alone: name, class and reason.
     """
 
-    def __init__(
-        self,
-        groups: Sequence[ChannelGroup],
-        slots: dict[str, tuple[Slot, ...]],
-        tensors: dict[int, np.ndarray],
-        pinned: Sequence[str],
-    ) -> None:
-        self.groups = tuple(groups)
-        self.slots = slots
-        self.pinned = tuple(pinned)
-        self.channels = sum(group.size for group in groups)
-        self.owner = np.repeat(np.arange(len(groups)), [group.size for group in groups])
-        self._tensors = tensors
+    groups: tuple[ChannelGroup, ...]
+    by_layer: Mapping[str, LayerChannels]
+    pinned: tuple[str, ...]
+    _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
+
+    @property
+    def channels(self) -> int:
+        """Number of prunable channels, over all groups."""
+        return sum(group.size for group in self.groups)
+
+    @property
+    def owner(self) -> np.ndarray:
+        """Index of the group of each prunable channel `[channels]`."""
+        return np.repeat(np.arange(len(self.groups)), [group.size for group in self.groups])
+
+    @property
+    def slots(self) -> dict[str, tuple[Slot, ...]]:
+        """Per layer, the weight axes that run over channels."""
+        return {name: each.slots for name, each in self.by_layer.items() if each.slots}
+
+    @property
+    def layers(self) -> dict[str, keras.Operation]:
+        """The layers by name."""
+        return {name: each.layer for name, each in self.by_layer.items()}
+
+    def slots_of(self, name: str) -> tuple[Slot, ...]:
+        """The slots of a layer, none if nothing in it runs over channels."""
+        return self.by_layer[name].slots if name in self.by_layer else ()
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         return self.groups[index]
@@ -98,9 +94,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)
 
+    def axes(self, tensor: keras.KerasTensor) -> tuple[np.ndarray | None, ...]:
+        """Channel numbers along each axis after the batch axis; None for an axis along which nothing can go."""
+        return self._tensors[id(tensor)]
+
     def tensor_channels(self, tensor: keras.KerasTensor) -> np.ndarray:
         """Channel numbers along the last axis of a symbolic tensor of the model, `PINNED` where not prunable."""
-        return self._tensors[id(tensor)]
+        vector = self._tensors[id(tensor)][-1]
+        return np.full(tensor.shape[-1] or 1, PINNED) if vector is None else vector
 
     def group_of(self, channels: np.ndarray) -> int | None:
         """Index of the group whose channels these are exactly, in order; None if there is none."""
@@ -113,23 +114,30 @@ class ChannelGroups(Sequence[ChannelGroup]):
     def __str__(self) -> str:
         lines = [f"{len(self)} channel groups, {self.channels} channels"]
         lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone, no rule for it: {name}" for name in self.pinned]
+        lines += [f"  left alone: {name}" for name in self.pinned]
         return "\n".join(lines)
 
 
-def channel_groups(model: keras.Model) -> ChannelGroups:
+Ignored = str | Any
+"""Name or pattern of layers, or a layer."""
+
+
+def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
     """Finds the channel groups of a functional model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
+    Nested models are looked into; in a layer that is called several times the calls' channels are united.
 
     Args:
         model: A functional or sequential model, built. It is not changed.
+        ignore: Layers whose channels are to be left alone, those that they make and those that they read: names
+            (`outer/inner` in nested models), patterns such as `stage1_*`, or layers.
 
     Returns:
         The groups, with every weight axis that belongs to them.
 
     Raises:
-        UnsupportedLayerError: The model has no graph, or calls a layer with weights more than once.
+        UnsupportedLayerError: The model has no graph, or nothing is called as `ignore` says.
 
     Example:
         >>> import keras
@@ -140,34 +148,80 @@ def channel_groups(model: keras.Model) -> ChannelGroups:
         >>> [group.size for group in groups]
         [4]
     """
-    calls = model_calls(model)
+    graph = model_graph(model)
+    ignored = _ignored(graph.calls, ignore)
     labels = Labels()
-    for call in calls:
+    for call in graph.calls:
+        labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
-    graph = getattr(model, "_functional", None) or model
+        if call.name in ignored:
+            for tensor in (*call.inputs, *call.outputs):
+                labels.pin(*labels.of(tensor))
     for tensor in graph.outputs:
-        labels.pin(labels.of(tensor))
-    return _collect(calls, labels)
+        labels.pin(*labels.of(tensor))
+    return _collect(graph.calls, labels)
+
+
+def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
+    found: set[str] = set()
+    for each in ignore:
+        if isinstance(each, str):
+            names = {call.name for call in calls if fnmatchcase(call.name, each) or call.name.startswith(f"{each}/")}
+        else:
+            names = {call.name for call in calls if call.layer is each}
+        if not names:
+            shown = each if isinstance(each, str) else each.name
+            raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")
+        found |= names
+    return found
 
 
 def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
-    """Numbers the united labels group by group, and writes the numbers into slots and tensors."""
-    roots_of_layer = {name: np.unique(labels.roots(born)) for name, born in labels.born.items()}
+    """Numbers the united labels group by group, and writes the numbers into slots, settings, costs and tensors."""
+    root_of = labels.roots(np.arange(labels.count))
+    pinned = np.array([labels.is_pinned(root) for root in range(labels.count)], dtype=bool)
     number = np.full(labels.count, PINNED)
+    makers: dict[int, list[str]] = {}
+    for name, born in labels.born.items():
+        for root in np.unique(root_of[born]).tolist():
+            makers.setdefault(root, []).append(name)
     groups: list[ChannelGroup] = []
     start = 0
     for name, born in labels.born.items():
-        roots = [root for root in dict.fromkeys(labels.roots(born).tolist()) if not labels.is_pinned(root)]
-        fresh = [root for root in roots if number[root] == PINNED]
-        if not fresh:
+        roots, counts = _distinct(root_of[born])
+        free = ~pinned[root_of[roots]] & (number[roots] == PINNED)
+        if not free.any():
             continue
-        makers = tuple(other for other, made in roots_of_layer.items() if np.isin(fresh, made).any())
+        fresh = roots[free]
         number[fresh] = np.arange(start, start + len(fresh))
-        groups.append(ChannelGroup(name, start, len(fresh), makers))
+        known = {maker for root in fresh.tolist() for maker in makers[root]}
+        ordered = tuple(maker for maker in labels.born if maker in known)
+        groups.append(ChannelGroup(name, start, len(fresh), ordered, int(counts[free].max())))
         start += len(fresh)
-    slots = {
-        name: tuple(Slot(weight, axis, number[labels.roots(ids)], role) for weight, axis, ids, role in layer_slots)
-        for name, layer_slots in labels.slots.items()
+
+    def numbers(vector: Vector) -> np.ndarray | None:
+        return None if vector is None else number[root_of[vector]]
+
+    by_layer = {name: _numbered(record, numbers) for name, record in labels.records.items()}
+    tensors = {
+        id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
-    tensors = {id(tensor): number[labels.roots(labels.of(tensor))] for call in calls for tensor in call.outputs}
-    return ChannelGroups(groups, slots, tensors, labels.unknown)
+    unknown = tuple(f"{name}: {reason}" for name, reason in labels.unknown.items())
+    return ChannelGroups(tuple(groups), by_layer, unknown, tensors)
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct values in the order in which they appear, and how often each does."""
+    distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return distinct[order], counts[order]
+
+
+def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
+    slots = tuple(Slot(weight, axis, numbers(ids), role) for (weight, axis), (ids, role) in record.slots.items())
+    edits = tuple(
+        Edit(edit.key, tuple(map(numbers, edit.vectors)), edit.change, edit.argument) for edit in record.edits.values()
+    )
+    costs = tuple(Cost(cost.constant, tuple(map(numbers, cost.vectors)), cost.normalization) for cost in record.costs)
+    scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)
+    return LayerChannels(record.layer, slots, edits, costs, scales)

@@ -1,12 +1,16 @@
 """Parameters and FLOPs of a model, whole or with some channels masked, in closed form."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.channel_groups import PINNED, ChannelGroups, Slot, channel_groups
+from tfprune.graph.calls import model_calls
+from tfprune.graph.channel_groups import ChannelGroups, channel_groups
+from tfprune.graph.layer_channels import PINNED, Cost, LayerChannels
 
 
 @dataclass(frozen=True)
@@ -14,16 +18,18 @@ class LayerComplexity:
     """Cost of one layer.
 
     Attributes:
-        layer: Name.
+        layer: Name; `outer/inner` in a nested model.
         kind: Class.
         params: Parameters, moving statistics included.
-        flops: Multiply-accumulates of convolutions and dense layers; two per value for batch norm; 0 elsewhere.
+        flops: `macs`, and two per value for batch norm, as EKG counts.
+        macs: Multiply-accumulates of kernels (and of attention's products), over all calls of the layer.
     """
 
     layer: str
     kind: str
     params: int
     flops: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,14 @@ class Complexity:
     Attributes:
         params: Parameters, moving statistics included.
         flops: Sum of the layers' FLOPs, as `LayerComplexity` counts them.
+        macs: Sum of the layers' multiply-accumulates.
         layers: The layers that have parameters.
         uncounted: Layers with weights whose FLOPs are not known to this count; their FLOPs stand as 0.
     """
 
     params: int
     flops: int
+    macs: int
     layers: tuple[LayerComplexity, ...]
     uncounted: tuple[str, ...] = ()
 
@@ -47,93 +55,119 @@ class CostModel:
     """Closed form of a model's cost as a function of the channels that are kept.
 
     A convolution costs `positions * kernel height * kernel width * inputs kept * outputs kept` multiply-accumulates, a
-    dense layer the same with one position, a batch norm two operations per value; activations, additions and pooling
-    count nothing. Batch norm has four parameters per channel.
+    dense layer the same with one position, a batch norm two operations per value; activations, additions, pooling and
+    the other normalisations count nothing. Batch norm has four parameters per channel.
 
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `check_complexity`; sums are exact integers here.
 
     Args:
-        model: A functional model with fixed spatial sizes.
+        model: A functional model with fixed spatial sizes; unknown ones count as 1.
         groups: Its channel groups.
     """
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
-        self._rows = [
-            _Row(call, groups)
-            for call in {call.name: call for call in model_calls(model)}.values()
-            if getattr(call.layer, "weights", None)
-        ]
-        self._in = np.stack([row.readers for row in self._rows])
-        self._out = np.stack([row.makers for row in self._rows])
-        constants = np.array([row.constants for row in self._rows], dtype=np.int64).T
-        self._in_fixed, self._out_fixed, self._product, self._out_params, self._positions, self._out_flops = constants
+        names = dict.fromkeys(call.name for call in model_calls(model))
+        held = [groups.by_layer[name] for name in names]
+        self._rows = [(name, each) for name, each in zip(names, held, strict=True) if _has_cost(each)]
+        layers = [each for _, each in self._rows]
+        self._params = _Terms([_parameters(each) for each in layers], groups.channels)
+        self._macs = _Terms([[c for c in each.costs if not c.normalization] for each in layers], groups.channels)
+        self._norms = _Terms([[c for c in each.costs if c.normalization] for each in layers], groups.channels)
 
     def totals(self, mask: np.ndarray) -> tuple[int, int]:
         """Parameters and FLOPs where `mask` (bool `[channels]`) says which prunable channels are kept."""
-        params, flops = self._per_layer(mask)
-        return int(params.sum()), int(flops.sum())
+        params, macs, norms = self._per_layer(mask)
+        return int(params.sum()), int(macs.sum() + norms.sum())
 
     def complexity(self, mask: np.ndarray) -> Complexity:
         """As `totals`, layer by layer."""
-        params, flops = self._per_layer(mask)
+        params, macs, norms = self._per_layer(mask)
         rows = tuple(
-            LayerComplexity(row.name, row.kind, int(p), int(f))
-            for row, p, f in zip(self._rows, params, flops, strict=True)
+            LayerComplexity(name, type(each.layer).__name__, int(p), int(m + n), int(m))
+            for (name, each), p, m, n in zip(self._rows, params, macs, norms, strict=True)
         )
-        uncounted = tuple(row.name for row in self._rows if row.uncounted)
-        return Complexity(int(params.sum()), int(flops.sum()), rows, uncounted)
+        uncounted = tuple(name for name, each in self._rows if not each.costs and not _computes_nothing(each.layer))
+        flops = int(macs.sum() + norms.sum())
+        return Complexity(int(params.sum()), flops, int(macs.sum()), rows, uncounted)
 
-    def _per_layer(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _per_layer(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         kept = np.asarray(mask, dtype=np.int64)
-        width_in = self._in_fixed + self._in @ kept
-        width_out = self._out_fixed + self._out @ kept
-        product = self._product * width_in * width_out
-        params = product + self._out_params * width_out
-        flops = self._positions * (product + self._out_flops * width_out)
-        return params, flops
+        return self._params.values(kept), self._macs.values(kept), self._norms.values(kept)
 
 
-class _Row:
-    """Coefficients of one layer: cost = positions * (product * in * out + flops_per_out * out)."""
+class _Terms:
+    """Sums of products, one sum per layer: a constant times how many positions stay along each of some axes."""
 
-    def __init__(self, call: Call, groups: ChannelGroups) -> None:
-        self.name, self.kind = call.name, type(call.layer).__name__
-        slots = {(slot.weight, slot.role): slot for slot in groups.slots.get(call.name, ())}
-        shape = call.outputs[0].shape
-        positions = int(np.prod([size or 1 for size in shape[1:-1]], dtype=int))
-        self.uncounted = False
-        has_bias = getattr(call.layer, "bias", None) is not None
-        if ("kernel", "out") in slots:  # convolution, dense
-            kernel = call.layer.kernel.shape
-            reads, makes = slots["kernel", "in"], slots["kernel", "out"]
-            product = int(np.prod(kernel[:-2], dtype=int))
-            terms = (product, int(has_bias), positions, 0)
-        elif ("kernel", "pass") in slots:  # depthwise convolution: every output channel has one small kernel
-            reads, makes = None, slots["kernel", "pass"]
-            kernel = call.layer.kernel.shape
-            terms = (int(np.prod(kernel[:-2], dtype=int)) * kernel[-1], int(has_bias) * kernel[-1], positions, 0)
-        elif ("moving_mean", "pass") in slots:  # batch norm
-            reads, makes = None, slots["moving_mean", "pass"]
-            terms = (0, sum(weight.endswith(_BATCH_NORM) for weight, _ in slots), positions, 2)
-        else:
-            reads, makes = None, None
-            self.uncounted = True
-            terms = (call.layer.count_params(), 0, 0, 0)
-        self.readers, fixed_in = _count(reads, groups.channels)
-        self.makers, fixed_out = _count(makes, groups.channels)
-        self.constants = (fixed_in, fixed_out, *terms)
+    def __init__(self, layers: Sequence[Sequence[Cost]], channels: int) -> None:
+        self._layers, self._channels = len(layers), channels
+        axes: dict[bytes, int] = {b"": 0}
+        distinct: list[np.ndarray] = [np.full(1, PINNED)]
+        rows, constants, factors = [], [], []
+        for row, costs in enumerate(layers):
+            for cost in costs:
+                rows.append(row)
+                constants.append(cost.constant)
+                factors.append([_number(axis, axes, distinct) for axis in cost.axes])
+        width = max((len(each) for each in factors), default=0) or 1
+        self._rows = np.array(rows, dtype=int)
+        self._constants = np.array(constants, dtype=np.int64)
+        self._factors = np.array([each + [0] * (width - len(each)) for each in factors], dtype=int).reshape(-1, width)
+        self._positions = np.concatenate(distinct)
+        self._starts = np.cumsum([0, *(len(axis) for axis in distinct[:-1])])
+
+    def values(self, kept: np.ndarray) -> np.ndarray:
+        """The sum of each layer `[layers]` where `kept` (0 or 1, `[channels]`) says which channels stay."""
+        stays = np.append(kept, 1)[self._positions]  # PINNED is -1, the last one
+        counts = np.add.reduceat(stays, self._starts)
+        result = np.zeros(self._layers, np.int64)
+        np.add.at(result, self._rows, self._constants * counts[self._factors].prod(axis=1))
+        return result
 
 
-_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+def _number(axis: np.ndarray, numbers: dict[bytes, int], distinct: list[np.ndarray]) -> int:
+    key = axis.tobytes()
+    if key not in numbers:
+        numbers[key] = len(distinct)
+        distinct.append(axis)
+    return numbers[key]
 
 
-def _count(slot: Slot | None, channels: int) -> tuple[np.ndarray, int]:
-    """How often each prunable channel stands on an axis, and how many positions are always there."""
-    if slot is None:
-        return np.zeros(channels, np.int64), 1
-    prunable = slot.channels[slot.channels != PINNED]
-    return np.bincount(prunable, minlength=channels).astype(np.int64), int((slot.channels == PINNED).sum())
+def _parameters(channels: LayerChannels) -> list[Cost]:
+    """The number of parameters of a layer, as a sum over its weights."""
+    axes: dict[int, dict[int, np.ndarray]] = {}
+    for slot in channels.slots:
+        axes.setdefault(id(attrgetter(slot.weight)(channels.layer)), {})[slot.axis] = slot.channels
+    costs = []
+    for weight in _weights(channels.layer):
+        labelled = axes.get(id(weight), {})
+        rank = len(weight.shape)
+        fixed = [size for axis, size in enumerate(weight.shape, start=-rank) if axis not in labelled]
+        costs.append(Cost(int(np.prod(fixed, dtype=np.int64)), tuple(labelled.values())))
+    return costs
+
+
+def _weights(layer: Any) -> list[keras.Variable]:
+    return list(getattr(layer, "weights", ()))
+
+
+def _has_cost(channels: LayerChannels) -> bool:
+    return bool(_weights(channels.layer) or channels.costs)
+
+
+_FREE = (
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.Normalization,
+    keras.layers.PReLU,
+    keras.layers.Embedding,
+)
+
+
+def _computes_nothing(layer: Any) -> bool:
+    """Whether a layer with weights has no multiply-accumulates by the rules of this count."""
+    return isinstance(layer, _FREE) or type(layer).__name__ == "LayerScale"
 
 
 def complexity(model: keras.Model) -> Complexity:

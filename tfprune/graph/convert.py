@@ -1,11 +1,12 @@
 """Copies of a functional model in which layers of one kind are swapped for another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from tfprune.errors import ConfigError
+from tfprune.graph.rebuild import rebuild
 from tfprune.layers import (
     FusedBatchNormalization,
     MaskedConv2D,
@@ -98,49 +99,6 @@ def swap_layer(
         kind = FAMILIES[family][kind]
         config = _accepted(config, layer, kind) | dict(options or {})
     return kind.from_config(config)
-
-
-def rebuild(
-    model: keras.Model,
-    make_layer: Callable[[keras.Layer], keras.Layer],
-    call_layer: Callable[..., Any] | None = None,
-    weights: Callable[[keras.Layer, keras.Variable], Any] | None = None,
-) -> keras.Model:
-    """Copies a model layer by layer and carries its weights over, layer by layer.
-
-    Args:
-        model: A functional or sequential model. It is not changed.
-        make_layer: From an old layer to the new one, of the same name.
-        call_layer: How to apply a new layer, given `(layer, *args, **kwargs)`; may insert further layers.
-        weights: From an old layer and its variable to the array for the new one. Default: the variable's value.
-
-    Returns:
-        A new model.
-    """
-    extra = {} if call_layer is None else {"call_function": call_layer}
-    graph = getattr(model, "_functional", None) or model
-    new = keras.models.clone_model(graph, clone_function=make_layer, **extra)
-    old_layers = {layer.name: layer for layer in graph.layers}
-    for layer in new.layers:
-        old = old_layers.get(layer.name)
-        if old is None:
-            continue
-        for variable, target in _matched(old, layer):
-            target.assign(variable if weights is None else weights(old, variable))
-    return new
-
-
-def _matched(old: keras.Layer, new: keras.Layer) -> list[tuple[keras.Variable, keras.Variable]]:
-    """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
-    if type(old) is type(new):
-        return list(zip(old.variables, new.variables, strict=True))
-    targets = {_path_within(new, variable): variable for variable in new.variables}
-    paths = {_path_within(old, variable): variable for variable in old.variables}
-    return [(variable, targets[path]) for path, variable in paths.items() if path in targets]
-
-
-def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
-    return variable.path.rpartition(f"{layer.name}/")[2]
 
 
 def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:

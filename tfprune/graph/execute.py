@@ -40,7 +40,7 @@ def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
 
 
 def _as_the_layer_does(call: Call, tensors: dict[int, tf.Tensor], inputs: list[tf.Tensor]) -> list[tf.Tensor]:
-    arguments, named = call.node.arguments.fill_in(tensors)
+    arguments, named = call.arguments(tensors)
     outputs = keras.tree.flatten(call.layer(*arguments, **named))
     return [tf.cast(output, inputs[0].dtype) for output in outputs]
 

@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.channel_groups import PINNED, ChannelGroups
+from tfprune.graph.channel_groups import ChannelGroups
+from tfprune.graph.layer_channels import PINNED
 from tfprune.graph.slim import norm_ratio
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
@@ -30,6 +31,7 @@ class SlimWeights:
         self, model: keras.Model, groups: ChannelGroups, dtype: str = "float32", alignment: int | None = None
     ) -> None:
         self._groups = groups
+        self._owner = groups.owner
         self._alignment = alignment or ALIGNMENT[dtype]
         self._dtype = dtype
         self._names: dict[str, tuple[str, ...]] = {}
@@ -44,7 +46,7 @@ class SlimWeights:
 
     def tensors(self, call: Call, mask: np.ndarray) -> tuple[tf.Tensor, ...]:
         """The weights of a call in the sub-network where `mask` (bool `[channels]`) keeps its channels."""
-        slots = self._groups.slots.get(call.name, ())
+        slots = self._groups.slots_of(call.name)
         layouts = {(slot.weight, slot.axis): self.layout(slot.channels, mask) for slot in slots}
         key = (call.name, b"|".join(layout.tobytes() for layout in layouts.values()))
         if key not in self._cache:
@@ -53,7 +55,7 @@ class SlimWeights:
 
     def layout(self, channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Which position of the whole axis each position of the cut and filled one holds; -1 for filling."""
-        owner = np.where(channels == PINNED, PINNED, self._groups.owner[channels]) if len(self._groups) else channels
+        owner = np.where(channels == PINNED, PINNED, self._owner[channels]) if len(self._groups) else channels
         starts = np.flatnonzero((np.diff(owner) != 0) | ((np.diff(channels) <= 0) & (owner[1:] != PINNED))) + 1
         parts = []
         for block in np.split(np.arange(len(channels)), starts):
@@ -69,7 +71,7 @@ class SlimWeights:
         self._cache.clear()
 
     def _read(self, call: Call) -> None:
-        slots = self._groups.slots.get(call.name, ())
+        slots = self._groups.slots_of(call.name)
         names = tuple(
             dict.fromkeys(slot.weight for slot in slots if slot.weight not in ("moving_mean", "moving_variance"))
         )

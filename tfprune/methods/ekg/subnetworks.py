@@ -213,7 +213,7 @@ class SubNetworks:
     def _first_segment(self, channels: slice) -> int:
         for index, segment in enumerate(self.segments):
             for call in segment.calls:
-                for slot in self.groups.slots.get(call.name, ()):
+                for slot in self.groups.slots_of(call.name):
                     if np.any((slot.channels >= channels.start) & (slot.channels < channels.stop)):
                         return index
         return len(self.segments)

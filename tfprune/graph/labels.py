@@ -1,0 +1,227 @@
+"""Labels of the channels of all tensors of a model, with union-find over them, and what is recorded on the way.
+
+Every axis of a tensor (but the batch axis) has either no labels, when nothing along it can ever be removed, or one
+label per position. Position `(i, j)` of a tensor stays if both its labels stay, so what is kept is always a box.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.graph.calls import Call
+
+Vector = np.ndarray | None
+"""Labels along an axis, `[size]`, or None if nothing along it can be removed."""
+
+Axes = tuple[Vector, ...]
+"""One vector for each axis of a tensor after the batch axis."""
+
+Change = Callable[[Any, list[np.ndarray]], Any]
+"""From the old value of a setting, and which positions stay along some axes (bool arrays), to the new value."""
+
+
+def kept_count(old: Any, kept: list[np.ndarray]) -> int:
+    """The usual change of a setting: how many positions stay."""
+    return int(kept[0].sum())
+
+
+@dataclass(frozen=True)
+class EditRecord:
+    """A setting of a layer, or an argument of its call, that depends on how many channels stay."""
+
+    key: str
+    vectors: tuple[Vector, ...]
+    change: Change
+    argument: bool = False
+
+
+@dataclass(frozen=True)
+class CostRecord:
+    """Multiply-accumulates: a constant times how many positions stay along each of some axes."""
+
+    constant: int
+    vectors: tuple[np.ndarray, ...]
+    normalization: bool = False
+
+
+@dataclass
+class LayerRecord:
+    """What the rules noted about one layer.
+
+    Attributes:
+        layer: The layer.
+        slots: `(weight, axis) -> (labels, role)`, for the weight axes that run over channels.
+        edits: Settings to change when the layer shrinks.
+        costs: Its multiply-accumulates.
+        scales: Weights to multiply by the root of the fraction that stays along an axis, as `(weight, labels)`.
+    """
+
+    layer: keras.Operation
+    slots: dict[tuple[str, int], tuple[np.ndarray, str]] = field(default_factory=dict)
+    edits: dict[str, EditRecord] = field(default_factory=dict)
+    costs: list[CostRecord] = field(default_factory=list)
+    scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
+
+
+class Labels:
+    """The labels of all tensors, and the records of all layers. Rules read and write these.
+
+    Attributes:
+        born: The labels that each layer gave out, by the layer's name.
+        records: What was noted about each layer, by its name.
+        unknown: Layers whose channels are left alone, with the reason.
+    """
+
+    def __init__(self) -> None:
+        self.born: dict[str, np.ndarray] = {}
+        self.records: dict[str, LayerRecord] = {}
+        self.unknown: dict[str, str] = {}
+        self._parent: list[int] = []
+        self._pinned: set[int] = set()
+        self._axes: dict[int, Axes] = {}
+
+    @property
+    def count(self) -> int:
+        """Labels given out so far."""
+        return len(self._parent)
+
+    def fresh(self, count: int) -> np.ndarray:
+        """Gives out `count` new labels."""
+        new = np.arange(self.count, self.count + count)
+        self._parent.extend(new.tolist())
+        return new
+
+    def find(self, label: int) -> int:
+        """The label that stands for all labels united with this one."""
+        while self._parent[label] != label:
+            self._parent[label] = self._parent[self._parent[label]]
+            label = self._parent[label]
+        return label
+
+    def roots(self, labels: np.ndarray) -> np.ndarray:
+        """`find` for each label of an array."""
+        return np.array([self.find(label) for label in labels.ravel().tolist()], dtype=int).reshape(labels.shape)
+
+    def unite(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Unites two arrays of labels of one shape position by position; the older label stands for both."""
+        if first is second:
+            return
+        for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
+            low, high = sorted((self.find(a), self.find(b)))
+            if low == high:
+                continue
+            self._parent[high] = low
+            if high in self._pinned:
+                self._pinned.add(low)
+
+    def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
+        """Unites the equal parts of a vector with one another, and returns the first part."""
+        rows = labels.reshape(parts, -1)
+        for row in rows[1:]:
+            self.unite(rows[0], row)
+        return rows[0]
+
+    def pin(self, *vectors: Vector) -> None:
+        """Marks channels as not prunable."""
+        for vector in vectors:
+            if vector is not None:
+                self._pinned.update(self.roots(vector).ravel().tolist())
+
+    def is_pinned(self, label: int) -> bool:
+        """Whether a channel is marked as not prunable."""
+        return self.find(label) in self._pinned
+
+    def of(self, tensor: keras.KerasTensor) -> Axes:
+        """Labels of a tensor."""
+        return self._axes[id(tensor)]
+
+    def put(self, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> None:
+        """Sets the labels of a tensor.
+
+        Args:
+            tensor: A symbolic tensor of rank `n + 1`.
+            axes: `n` vectors.
+        """
+        sizes = tensor.shape[1:]
+        wrong = len(axes) != len(sizes) or any(
+            vector is not None and len(vector) != size for vector, size in zip(axes, sizes, strict=True)
+        )
+        if wrong:
+            found = tuple(None if vector is None else len(vector) for vector in axes)
+            raise AssertionError(f"labels {found} do not fit a tensor of shape {tensor.shape}")
+        self._axes[id(tensor)] = tuple(axes)
+
+    def record(self, call: Call) -> LayerRecord:
+        """The record of a call's layer."""
+        return self.records.setdefault(call.name, LayerRecord(call.layer))
+
+    def slot(self, call: Call, weight: str, axis: int, labels: Vector, role: str) -> None:
+        """Notes that an axis of a weight runs over channels; in a layer called again the labels are united.
+
+        Args:
+            call: The call.
+            weight: Where the layer keeps the weight: an attribute, perhaps of an attribute (`cell.kernel`); a weight
+                that the layer lacks is passed over.
+            axis: The axis, counted from the end.
+            labels: The labels along it; None if all of it stays.
+            role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
+        """
+        variable = attrgetter(weight)(call.layer)
+        if variable is None:
+            return
+        if labels is None:
+            labels = self.fresh(variable.shape[axis])
+            self.pin(labels)
+        slots = self.record(call).slots
+        if (weight, axis) in slots:
+            self.unite(slots[weight, axis][0], labels)
+        else:
+            slots[weight, axis] = (labels, role)
+
+    def make(self, call: Call, count: int, part: str = "") -> np.ndarray:
+        """Gives out the labels of a layer that computes new channels; a layer called again gets those it had.
+
+        Args:
+            call: The call.
+            count: How many channels it makes.
+            part: Which of several kinds of channels of the layer.
+        """
+        name = f"{call.name}.{part}" if part else call.name
+        if name not in self.born:
+            self.born[name] = self.fresh(count)
+        return self.born[name]
+
+    def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_count, argument: bool = False) -> None:
+        """Notes that a setting of the layer depends on what stays along some axes.
+
+        Args:
+            call: The call.
+            key: Key in the layer's configuration.
+            vectors: The labels along these axes; without any labels nothing is noted.
+            change: See `Change`. Default: the setting is the number of positions that stay.
+            argument: The key names an argument of the call instead.
+        """
+        if any(vector is not None for vector in vectors):
+            self.record(call).edits[key] = EditRecord(key, vectors, change, argument)
+
+    def cost(self, call: Call, constant: int, *vectors: Vector, normalization: bool = False) -> None:
+        """Notes multiply-accumulates for one example: a constant times the positions that stay along some axes."""
+        labelled = tuple(vector for vector in vectors if vector is not None)
+        self.record(call).costs.append(CostRecord(int(constant), labelled, normalization))
+
+    def scale(self, call: Call, weight: str, labels: Vector) -> None:
+        """Notes that a weight is to be multiplied by the root of the fraction that stays along an axis."""
+        if labels is not None and attrgetter(weight)(call.layer) is not None:
+            self.record(call).scales.append((weight, labels))
+
+    def leave_alone(self, call: Call, reason: str) -> None:
+        """Pins everything that a call touches, and says why."""
+        for tensor in call.inputs:
+            self.pin(*self.of(tensor))
+        for tensor in call.outputs:
+            self.put(tensor, (None,) * (len(tensor.shape) - 1))
+        self.unknown.setdefault(f"{call.name} ({type(call.layer).__name__})", reason)

@@ -1,0 +1,143 @@
+"""A model at full width in which masked channels take part in nothing: what a slimmed model must agree with."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.graph.calls import model_calls
+from tfprune.graph.channel_groups import ChannelGroups
+from tfprune.graph.layer_channels import Slot, staying
+from tfprune.graph.rebuild import rebuild
+from tfprune.graph.slim import checked_mask
+
+
+def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
+    """Copies a model at full width, with the channels that are masked cut off from all that reads them.
+
+    Every kernel has zeros where it would read a masked channel, and normalisations over channels take their statistics
+    over the others.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        mask: Bool `[channels]`, True for the channels to keep.
+        groups: The model's channel groups.
+
+    Returns:
+        A model of the same shapes, with the outputs that `slim(model, mask, groups)` has. It is meant for comparison:
+        it is not faster, and cannot be saved where normalisations were replaced.
+
+    Raises:
+        UnsupportedLayerError: The mask does not fit the groups.
+    """
+    mask = checked_mask(mask, groups)
+    reading: dict[int, list[Slot]] = {}
+    statistics: dict[int, np.ndarray] = {}
+    for each in groups.by_layer.values():
+        for slot in each.slots:
+            if slot.role == "in":
+                reading.setdefault(id(_weight(each.layer, slot)), []).append(slot)
+    for call in model_calls(model):
+        if type(call.layer) in _KEPT_STATISTICS:
+            statistics[id(call.layer)] = _box(groups, call.inputs[0], mask)
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        if id(layer) in statistics:
+            return _KEPT_STATISTICS[type(layer)](statistics[id(layer)], layer.get_config())
+        config = layer.get_config()
+        config.pop("build_config", None)
+        return type(layer).from_config(config)
+
+    def weight(layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
+        array = np.array(variable)
+        for slot in reading.get(id(variable), ()):
+            np.moveaxis(array, slot.axis, 0)[~staying(slot.channels, mask)] = 0
+        return array
+
+    return rebuild(model, make, weights=weight)
+
+
+def _weight(layer: Any, slot: Slot) -> keras.Variable:
+    for name in slot.weight.split("."):
+        layer = getattr(layer, name)
+    return layer
+
+
+def _box(groups: ChannelGroups, tensor: keras.KerasTensor, mask: np.ndarray) -> np.ndarray:
+    """Which positions of a tensor stay, float32, of its rank."""
+    box = np.ones([1] * len(tensor.shape), np.float32)
+    for axis, channels in enumerate(groups.axes(tensor), start=1):
+        if channels is not None:
+            shape = [1] * len(tensor.shape)
+            shape[axis] = len(channels)
+            box = box * staying(channels, mask).reshape(shape)
+    return box
+
+
+class _KeptLayerNormalization(keras.layers.LayerNormalization):
+    def __init__(self, kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept
+
+    def call(self, inputs: Any) -> Any:
+        axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
+        kept = ops.broadcast_to(self._kept, ops.shape(inputs))
+        count = ops.sum(kept, axes, keepdims=True)
+        mean = ops.sum(inputs * kept, axes, keepdims=True) / count
+        variance = ops.sum(ops.square(inputs - mean) * kept, axes, keepdims=True) / count
+        normalised = {axis % len(inputs.shape) for axis in axes}
+        shape = [size if axis in normalised else 1 for axis, size in enumerate(inputs.shape)]
+        result = (inputs - mean) * ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            result = result * ops.reshape(self.gamma, shape)
+        return result + ops.reshape(self.beta, shape) if self.center else result
+
+
+class _KeptRMSNormalization(keras.layers.RMSNormalization):
+    def __init__(self, kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept
+
+    def call(self, inputs: Any) -> Any:
+        kept = ops.broadcast_to(self._kept, ops.shape(inputs))
+        total = ops.sum(ops.square(inputs) * kept, self.axis, keepdims=True)
+        return inputs * ops.rsqrt(total / ops.sum(kept, self.axis, keepdims=True) + self.epsilon) * self.scale
+
+
+class _KeptUnitNormalization(keras.layers.UnitNormalization):
+    def __init__(self, kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * ops.rsqrt(
+            ops.maximum(ops.sum(ops.square(inputs * self._kept), self.axis, keepdims=True), 1e-12)
+        )
+
+
+class _KeptGroupNormalization(keras.layers.GroupNormalization):
+    def __init__(self, kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept
+
+    def call(self, inputs: Any) -> Any:
+        axis = self.axis % len(inputs.shape)
+        last = ops.moveaxis(inputs, axis, -1)
+        kept = ops.broadcast_to(np.moveaxis(self._kept, axis, -1), ops.shape(last))
+        grouped = (-1, int(np.prod(last.shape[1:-1], dtype=int)), self.groups, last.shape[-1] // self.groups)
+        values, weights = ops.reshape(last, grouped), ops.reshape(kept, grouped)
+        count = ops.sum(weights, (1, 3), keepdims=True)
+        mean = ops.sum(values * weights, (1, 3), keepdims=True) / count
+        variance = ops.sum(ops.square(values - mean) * weights, (1, 3), keepdims=True) / count
+        result = ops.reshape((values - mean) * ops.rsqrt(variance + self.epsilon), ops.shape(last))
+        result = result * self.gamma if self.scale else result
+        return ops.moveaxis(result + self.beta if self.center else result, -1, axis)
+
+
+_KEPT_STATISTICS: dict[type, Any] = {
+    keras.layers.LayerNormalization: _KeptLayerNormalization,
+    keras.layers.RMSNormalization: _KeptRMSNormalization,
+    keras.layers.UnitNormalization: _KeptUnitNormalization,
+    keras.layers.GroupNormalization: _KeptGroupNormalization,
+}

@@ -1,0 +1,129 @@
+"""Copies of a functional model, layer by layer, nested models included."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph.calls import functional_graph
+
+MakeLayer = Callable[[keras.Layer], keras.Layer]
+MakeOperation = Callable[[keras.Operation], keras.Operation]
+CallLayer = Callable[..., Any]
+
+
+def rebuild(
+    model: keras.Model,
+    make_layer: MakeLayer,
+    call_layer: CallLayer | None = None,
+    weights: Callable[[keras.Layer, keras.Variable], Any] | None = None,
+    *,
+    make_operation: MakeOperation | None = None,
+) -> keras.Model:
+    """Copies a model layer by layer and carries its weights over, layer by layer.
+
+    Args:
+        model: A functional or sequential model. It is not changed. If it is compiled the copy is compiled alike.
+        make_layer: From an old layer to the new one, of the same name. Layers of nested models come by, too, not the
+            nested models themselves.
+        call_layer: How to apply a new layer or operation, given `(layer, *args, **kwargs)`; may insert further layers.
+        weights: From an old layer and its variable to the array for the new one. Default: the variable's value.
+        make_operation: From an old bare operation (`keras.ops`) to the new one. Default: a copy.
+
+    Returns:
+        A new model of the same kind: sequential if `model` is and there is no `call_layer`, functional else.
+
+    Raises:
+        UnsupportedLayerError: The model has no graph.
+    """
+    if functional_graph(model) is None:
+        raise UnsupportedLayerError(
+            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
+            "rebuild it as keras.Model(inputs, outputs)"
+        )
+    copies = _Copies(make_layer, make_operation or copy_operation, call_layer)
+    new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
+    for old_layer, new_layer in copies.layers:
+        for variable, target in _matched(old_layer, new_layer):
+            target.assign(variable if weights is None else weights(old_layer, variable))
+    if model.compiled:
+        new.compile_from_config(model.get_compile_config())
+    return new
+
+
+def copy_operation(operation: keras.Operation) -> keras.Operation:
+    """A copy of a bare operation that no graph knows yet."""
+    new = copy.copy(operation)
+    new._inbound_nodes = []
+    new._outbound_nodes = []
+    return new
+
+
+class _Copies:
+    """Makes each new layer once, however often the old one is called.
+
+    Attributes:
+        layers: Pairs of old and new layers.
+    """
+
+    def __init__(self, make_layer: MakeLayer, make_operation: MakeOperation, call_layer: CallLayer | None) -> None:
+        self.layers: list[tuple[keras.Layer, keras.Layer]] = []
+        self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
+        self._made: dict[int, Any] = {}
+
+    def model(self, model: keras.Model, shapes: list[Any]) -> keras.Model:
+        """A copy of a model that takes inputs of the given shapes, batch axis included."""
+        graph = functional_graph(model)
+        inputs = [
+            keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+            for tensor, shape in zip(graph.inputs, shapes, strict=True)
+        ]
+        if isinstance(model, keras.Sequential) and self._call_layer is None:
+            new = keras.Sequential(inputs, name=model.name)
+            for layer in model.layers:
+                new.add(self._copy(layer, [new.outputs[0].shape if new.layers else shapes[0]]))
+        else:
+            structured = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
+            new = keras.Model(structured, self._run(graph, structured), name=model.name)
+        new.trainable = model.trainable
+        return new
+
+    def _run(self, graph: Any, inputs: Any) -> Any:
+        def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+            new = self._copy(operation, [tensor.shape for tensor in tensors])
+            nested = functional_graph(operation) is not None
+            if self._call_layer is None or nested:
+                return new(*args, **kwargs)
+            return self._call_layer(new, *args, **kwargs)
+
+        return graph._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
+
+    def _copy(self, operation: Any, shapes: list[Any]) -> Any:
+        if id(operation) not in self._made:
+            self._made[id(operation)] = self._new(operation, shapes)
+        return self._made[id(operation)]
+
+    def _new(self, operation: Any, shapes: list[Any]) -> Any:
+        if functional_graph(operation) is not None:
+            return self.model(operation, shapes)
+        if not isinstance(operation, keras.Layer):
+            return self._make_operation(operation)
+        new = self._make_layer(operation)
+        self.layers.append((operation, new))
+        return new
+
+
+def _matched(old: keras.Layer, new: keras.Layer) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
+    if type(old) is type(new):
+        return list(zip(old.variables, new.variables, strict=True))
+    targets = {_path_within(new, variable): variable for variable in new.variables}
+    paths = {_path_within(old, variable): variable for variable in old.variables}
+    return [(variable, targets[path]) for path, variable in paths.items() if path in targets]
+
+
+def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
+    return variable.path.rpartition(f"{layer.name}/")[2]

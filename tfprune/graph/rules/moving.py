@@ -1,0 +1,242 @@
+"""Layers and operations that move channels about: their labels move in the same way."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.ops import nn, numpy
+
+from tfprune.graph.calls import Call
+from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.graph.rules.axes import after_batch
+from tfprune.graph.rules.registry import rule
+from tfprune.graph.rules.reshaping import reshaped
+
+layers = keras.layers
+
+
+@rule(layers.Flatten)
+def _flatten(labels: Labels, call: Call) -> None:
+    if call.layer.data_format == "channels_first" and len(call.inputs[0].shape) > 2:
+        first, *others = labels.of(call.inputs[0])
+        sizes = call.inputs[0].shape
+        axes, order = (*others, first), (*sizes[2:], sizes[1])
+        labels.put(call.outputs[0], reshaped(labels, axes, order, call.outputs[0].shape[1:]))
+        return
+    _reshape_to_output(labels, call)
+
+
+@rule(layers.Reshape)
+def _reshape(labels: Labels, call: Call) -> None:
+    made = _reshape_to_output(labels, call)
+    labels.edit(call, "target_shape", *made, change=_new_sizes)
+
+
+@rule(numpy.Reshape)
+def _reshape_operation(labels: Labels, call: Call) -> None:
+    if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
+        labels.leave_alone(call, "it reshapes the batch axis")
+        return
+    made = _reshape_to_output(labels, call)
+    labels.edit(call, "newshape", None, *made, change=_new_sizes)
+
+
+def _reshape_to_output(labels: Labels, call: Call) -> Axes:
+    made = reshaped(labels, labels.of(call.inputs[0]), call.inputs[0].shape[1:], call.outputs[0].shape[1:])
+    labels.put(call.outputs[0], made)
+    return made
+
+
+def _new_sizes(old: Any, kept: list[np.ndarray]) -> Any:
+    """The sizes of a reshape's target; -1 stays, as it means whatever is left."""
+    return [
+        size if mask is None or size in (-1, None) else int(mask.sum()) for size, mask in zip(old, kept, strict=True)
+    ]
+
+
+@rule(layers.Permute)
+def _permute(labels: Labels, call: Call) -> None:
+    axes = labels.of(call.inputs[0])
+    labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in call.layer.dims))
+
+
+@rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis)
+def _transpose(labels: Labels, call: Call) -> None:
+    order = np.array(_order(call.layer, len(call.inputs[0].shape)))
+    if order[0] != 0:
+        labels.leave_alone(call, "it moves the batch axis")
+        return
+    axes = labels.of(call.inputs[0])
+    labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in order[1:]))
+
+
+def _order(operation: Any, rank: int) -> list[int]:
+    """Which input axis stands at each output axis."""
+    axes = list(range(rank))
+    if isinstance(operation, numpy.Transpose):
+        return [axis % rank for axis in operation.axes] if operation.axes is not None else axes[::-1]
+    if isinstance(operation, numpy.Swapaxes):
+        first, second = operation.axis1, operation.axis2
+        axes[first], axes[second] = axes[second], axes[first]
+        return axes
+    sources = [axis % rank for axis in np.ravel(operation.source).tolist()]
+    targets = [axis % rank for axis in np.ravel(operation.destination).tolist()]
+    left = [axis for axis in axes if axis not in sources]
+    for target, source in sorted(zip(targets, sources, strict=True)):
+        left.insert(target, source)
+    return left
+
+
+@rule(numpy.ExpandDims, numpy.Squeeze)
+def _size_one_axes(labels: Labels, call: Call) -> None:
+    """Adds or drops axes of size one, which a reshape does as well."""
+    if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
+        labels.leave_alone(call, "it changes the batch axis")
+        return
+    _reshape_to_output(labels, call)
+
+
+@rule(layers.Concatenate, numpy.Concatenate)
+def _concatenate(labels: Labels, call: Call) -> None:
+    joined = after_batch(call.layer.axis, call.inputs[0])
+    if joined < 0:
+        labels.leave_alone(call, "it joins batches")
+        return
+    parts = [labels.of(tensor) for tensor in call.inputs]
+    result: list[Vector] = []
+    for axis in range(len(parts[0])):
+        vectors = [part[axis] for part in parts]
+        if axis == joined:
+            sizes = [tensor.shape[1 + axis] for tensor in call.inputs]
+            result.append(_joined(labels, vectors, sizes))
+        else:
+            result.append(_same(labels, vectors))
+    labels.put(call.outputs[0], result)
+
+
+def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> Vector:
+    if all(vector is None for vector in vectors):
+        return None
+    return np.concatenate([_known(labels, vector, size or 1) for vector, size in zip(vectors, sizes, strict=True)])
+
+
+def _known(labels: Labels, vector: Vector, size: int) -> np.ndarray:
+    """The labels of an axis; pinned ones where it has none."""
+    if vector is None:
+        vector = labels.fresh(size)
+        labels.pin(vector)
+    return vector
+
+
+def _same(labels: Labels, vectors: list[Vector]) -> Vector:
+    if any(vector is None for vector in vectors):
+        labels.pin(*vectors)
+        return None
+    known = [vector for vector in vectors if vector is not None]
+    for vector in known[1:]:
+        labels.unite(known[0], vector)
+    return known[0]
+
+
+@rule(numpy.Split)
+def _split(labels: Labels, call: Call) -> None:
+    axis = after_batch(call.layer.axis, call.inputs[0])
+    if axis < 0:
+        labels.leave_alone(call, "it splits batches")
+        return
+    axes = labels.of(call.inputs[0])
+    cut = axes[axis]
+    equal = isinstance(call.layer.indices_or_sections, int)
+    if cut is not None and equal:
+        labels.tie(cut, call.layer.indices_or_sections)  # equal parts stay equal
+    start = 0
+    for tensor in call.outputs:
+        size = tensor.shape[1 + axis]
+        part = None if cut is None else cut[start : start + size]
+        if part is not None and not equal:
+            labels.pin(part[:1])  # so that no part becomes empty
+        labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
+        start += size
+    if not equal:
+        labels.edit(call, "indices_or_sections", cut, change=_new_sections)
+
+
+def _new_sections(old: Any, kept: list[np.ndarray]) -> Any:
+    return [int(kept[0][:point].sum()) for point in old]
+
+
+@rule(numpy.GetItem)
+def _get_item(labels: Labels, call: Call) -> None:
+    """A slice: ranges of step one, and single positions, whose axis stays whole; anything else is left alone."""
+    (tensor,) = call.inputs
+    arguments, named = call.arguments({id(tensor): None})
+    taken = _parts(arguments[1] if len(arguments) > 1 else named["key"], tensor.shape)
+    if taken is None:
+        labels.leave_alone(call, "no rule for this kind of slice")
+        return
+    axes, left = labels.of(tensor), []
+    for vector, part in zip(axes, taken, strict=True):
+        if isinstance(part, int):
+            labels.pin(vector)
+        elif vector is None or part == _WHOLE:
+            left.append(vector)
+        else:
+            labels.pin(vector[part][:1])  # so that the range does not become empty
+            left.append(vector[part])
+    labels.put(call.outputs[0], left)
+    labels.edit(call, "key", *axes, change=lambda old, kept: _new_key(taken, kept), argument=True)
+
+
+_WHOLE = slice(None)
+_Part = int | slice
+
+
+def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
+    """What is taken of each axis after the batch axis; None if the key is of another kind."""
+    parts = list(key) if isinstance(key, tuple) else [key]
+    dots = [index for index, part in enumerate(parts) if part is Ellipsis]
+    if dots:
+        parts[dots[0] : dots[0] + 1] = [_WHOLE] * (len(shape) - len(parts) + 1)
+    parts += [_WHOLE] * (len(shape) - len(parts))
+    known = all(isinstance(part, int) or (isinstance(part, slice) and part.step in (None, 1)) for part in parts)
+    if not known or len(parts) != len(shape) or parts[0] != _WHOLE:
+        return None
+    taken: list[_Part] = []
+    for part, size in zip(parts[1:], shape[1:], strict=True):
+        if isinstance(part, int) or part == _WHOLE:
+            taken.append(part)
+        elif size is None:
+            return None
+        else:
+            taken.append(slice(*part.indices(size)))
+    return taken
+
+
+def _new_key(taken: list[_Part], kept: list[np.ndarray]) -> tuple[_Part, ...]:
+    key: list[_Part] = [_WHOLE]
+    for part, mask in zip(taken, kept, strict=True):
+        if mask is None or isinstance(part, int) or part == _WHOLE:
+            key.append(part)
+        else:
+            key.append(slice(int(mask[: part.start].sum()), int(mask[: part.stop].sum())))
+    return tuple(key)
+
+
+@rule(nn.DepthToSpace, nn.SpaceToDepth)
+def _depth_space(labels: Labels, call: Call) -> None:
+    operation: Any = call.layer
+    if operation.data_format == "channels_first":
+        labels.leave_alone(call, "no rule for channels_first")
+        return
+    *spatial, channels = labels.of(call.inputs[0])
+    labels.pin(*spatial)
+    square = operation.block_size**2
+    if channels is not None:
+        deeper = isinstance(operation, nn.SpaceToDepth)
+        channels = np.tile(channels, square) if deeper else labels.tie(channels, square)
+    labels.put(call.outputs[0], (None, None, channels))
+
+
+@rule(layers.RepeatVector)
+def _repeat_vector(labels: Labels, call: Call) -> None:
+    labels.put(call.outputs[0], (None, *labels.of(call.inputs[0])))

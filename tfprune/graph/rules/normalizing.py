@@ -1,0 +1,98 @@
+"""Normalisations, and other layers with one weight per channel."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.applications.convnext import LayerScale
+
+from tfprune.graph.calls import Call
+from tfprune.graph.labels import Labels
+from tfprune.graph.rules.axes import after_batch, extent
+from tfprune.graph.rules.registry import rule
+
+layers = keras.layers
+
+
+@rule(layers.BatchNormalization)
+def _batch_norm(labels: Labels, call: Call) -> None:
+    (tensor,) = call.inputs
+    axes = labels.of(tensor)
+    axis = after_batch(call.layer.axis, tensor)
+    labels.pin(*(vector for index, vector in enumerate(axes) if index != axis))
+    for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
+        labels.slot(call, weight, -1, axes[axis], "pass")
+    whole = extent(axes, tensor.shape[1:])
+    labels.cost(call, 2 * whole, *axes, normalization=True)
+    labels.put(call.outputs[0], axes)
+
+
+@rule(layers.LayerNormalization, layers.RMSNormalization)
+def _layer_norm(labels: Labels, call: Call) -> None:
+    """Its statistics run over the channels: those of the smaller layer are taken over the channels that stay."""
+    (tensor,) = call.inputs
+    axes = labels.of(tensor)
+    given = call.layer.axis if isinstance(call.layer.axis, Sequence) else [call.layer.axis]
+    normalised = sorted(after_batch(axis, tensor) for axis in given)
+    for position, index in enumerate(normalised):
+        for weight in ("gamma", "beta", "scale"):
+            if hasattr(getattr(call.layer, weight, None), "shape"):
+                labels.slot(call, weight, position - len(normalised), axes[index], "pass")
+    labels.put(call.outputs[0], axes)
+
+
+@rule(layers.GroupNormalization)
+def _group_norm(labels: Labels, call: Call) -> None:
+    (tensor,) = call.inputs
+    axes = labels.of(tensor)
+    axis = after_batch(call.layer.axis, tensor)
+    labels.pin(*(vector for index, vector in enumerate(axes) if index != axis))
+    channels = axes[axis]
+    if channels is not None and call.layer.groups == len(channels):
+        labels.edit(call, "groups", channels)
+    elif channels is not None and call.layer.groups != -1:
+        labels.tie(channels, call.layer.groups)
+    for weight in ("gamma", "beta"):
+        labels.slot(call, weight, -1, channels, "pass")
+    labels.put(call.outputs[0], axes)
+
+
+@rule(layers.UnitNormalization)
+def _unit_norm(labels: Labels, call: Call) -> None:
+    labels.put(call.outputs[0], labels.of(call.inputs[0]))
+
+
+@rule(layers.PReLU)
+def _prelu(labels: Labels, call: Call) -> None:
+    axes = labels.of(call.inputs[0])
+    shared = {axis - 1 for axis in call.layer.shared_axes or ()}
+    for index, vector in enumerate(axes):
+        if index not in shared:
+            labels.slot(call, "alpha", index - len(axes), vector, "pass")
+    labels.put(call.outputs[0], axes)
+
+
+@rule(LayerScale)
+def _layer_scale(labels: Labels, call: Call) -> None:
+    axes = labels.of(call.inputs[0])
+    labels.slot(call, "gamma", -1, axes[-1], "pass")
+    labels.edit(call, "projection_dim", axes[-1])
+    labels.put(call.outputs[0], axes)
+
+
+@rule(layers.Normalization)
+def _normalization(labels: Labels, call: Call) -> None:
+    """Its statistics are part of its configuration and weights both; it stands at inputs, so its channels stay."""
+    axes = labels.of(call.inputs[0])
+    labels.pin(*axes)
+    labels.put(call.outputs[0], axes)
+
+
+@rule(layers.Rescaling)
+def _rescaling(labels: Labels, call: Call) -> None:
+    layer: Any = call.layer
+    axes = labels.of(call.inputs[0])
+    if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
+        labels.pin(*axes)
+    labels.put(call.outputs[0], axes)

@@ -1,0 +1,185 @@
+"""Layers that compute new channels: convolutions, dense layers, embeddings."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.graph.calls import Call
+from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.graph.rules.axes import activation_mixes, channel_axis, extent, only, pin_all_but, positions
+from tfprune.graph.rules.registry import rule
+
+layers = keras.layers
+
+
+@rule(layers.InputLayer)
+def _input(labels: Labels, call: Call) -> None:
+    for tensor in call.outputs:
+        labels.put(tensor, (None,) * (len(tensor.shape) - 1))
+
+
+@rule(layers.Dense)
+def _dense(labels: Labels, call: Call) -> None:
+    *outer, read = labels.of(call.inputs[0])
+    made = labels.make(call, call.layer.units)
+    labels.slot(call, "kernel", -2, read, "in")
+    labels.slot(call, "kernel", -1, made, "out")
+    labels.slot(call, "bias", -1, made, "out")
+    labels.edit(call, "units", made)
+    sizes = call.inputs[0].shape[1:-1]
+    constant = extent(tuple(outer), sizes) * (1 if read is not None else call.inputs[0].shape[-1])
+    labels.cost(call, constant, *outer, read, made)
+    finish(labels, call, (*outer, made))
+
+
+@rule(layers.Embedding)
+def _embedding(labels: Labels, call: Call) -> None:
+    made = labels.make(call, call.layer.output_dim)
+    labels.slot(call, "embeddings", -1, made, "out")
+    labels.edit(call, "output_dim", made)
+    labels.put(call.outputs[0], (*labels.of(call.inputs[0]), made))
+
+
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
+def _conv(labels: Labels, call: Call) -> None:
+    layer: Any = call.layer
+    made: Vector
+    axis = channel_axis(layer, call.inputs[0])
+    read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    width = call.inputs[0].shape[1 + axis]
+    if layer.groups == 1:
+        labels.slot(call, "kernel", -2, read, "in")
+        made = _made(labels, call, "kernel", -1)
+        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, read, made)
+    elif layer.groups == width:
+        made = _depthwise_as_groups(labels, call, read)
+    else:
+        first = None if read is None else labels.tie(read, layer.groups)
+        labels.slot(call, "kernel", -2, first, "in")
+        labels.tie(made := _made(labels, call, "kernel", -1), layer.groups)
+        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, first, made)
+    labels.slot(call, "bias", -1, made, "out")
+    if made is not None:
+        labels.edit(call, "filters", made)
+    finish(labels, call, only(axis, made, call.outputs[0]))
+
+
+def _depthwise_as_groups(labels: Labels, call: Call, read: Vector) -> Vector:
+    """A convolution with as many groups as channels."""
+    layer: Any = call.layer
+    made = None if read is None else np.repeat(read, layer.filters // layer.groups)
+    labels.slot(call, "kernel", -1, made, "pass")
+    labels.edit(call, "groups", read)
+    kernel = layer.kernel.shape
+    _kernel_cost(labels, call, call.outputs[0], (*kernel[:-2], 1, kernel[-1]), None, made)
+    return made
+
+
+@rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+def _conv_transpose(labels: Labels, call: Call) -> None:
+    axis = channel_axis(call.layer, call.inputs[0])
+    read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    labels.slot(call, "kernel", -1, read, "in")
+    made = _made(labels, call, "kernel", -2)
+    labels.slot(call, "bias", -1, made, "out")
+    labels.edit(call, "filters", made)
+    *window, width_out, width_in = call.layer.kernel.shape
+    _kernel_cost(labels, call, call.inputs[0], (*window, width_in, width_out), read, made)
+    finish(labels, call, only(axis, made, call.outputs[0]))
+
+
+@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+def _depthwise_conv(labels: Labels, call: Call) -> None:
+    axis = channel_axis(call.layer, call.inputs[0])
+    read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    made = _depthwise_kernel(labels, call, "kernel", read)
+    labels.slot(call, "bias", -1, made, "pass")
+    finish(labels, call, only(axis, made, call.outputs[0]))
+
+
+@rule(layers.SeparableConv1D, layers.SeparableConv2D)
+def _separable_conv(labels: Labels, call: Call) -> None:
+    axis = channel_axis(call.layer, call.inputs[0])
+    read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    between = _depthwise_kernel(labels, call, "depthwise_kernel", read)
+    labels.slot(call, "pointwise_kernel", -2, between, "in")
+    made = _made(labels, call, "pointwise_kernel", -1)
+    labels.slot(call, "bias", -1, made, "out")
+    labels.edit(call, "filters", made)
+    _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, made)
+    finish(labels, call, only(axis, made, call.outputs[0]))
+
+
+@rule(layers.EinsumDense)
+def _einsum_dense(labels: Labels, call: Call) -> None:
+    read, kernel, written = _letters(call)
+    letters = dict(zip(read, labels.of(call.inputs[0]), strict=True)) if read else {}
+    shared = any(letter in read and letter in written for letter in kernel)
+    if not read or shared or any(letter not in kernel + written for letter in read):
+        labels.leave_alone(call, f"no rule for the equation {call.layer.equation}")
+        return
+    for axis, letter in enumerate(kernel, start=-len(kernel)):
+        if letter in read:
+            labels.slot(call, "kernel", axis, letters[letter], "in")
+        else:
+            letters[letter] = labels.make(call, call.layer.kernel.shape[axis], letter if kernel[-1] != letter else "")
+            labels.slot(call, "kernel", axis, letters[letter], "out")
+    for axis, letter in enumerate(call.layer.bias_axes or "", start=-len(call.layer.bias_axes or "")):
+        labels.slot(call, "bias", axis, letters[letter], "out" if letter in kernel else "pass")
+    made = tuple(letters[letter] for letter in written)
+    labels.edit(call, "output_shape", *made, change=_resized)
+    every = {letter: letters[letter] for letter in (*read, *kernel)}
+    sizes = dict(zip(read, call.inputs[0].shape[1:], strict=True)) | dict(
+        zip(kernel, call.layer.kernel.shape, strict=True)
+    )
+    labels.cost(call, extent(tuple(every.values()), (sizes[letter] for letter in every)), *every.values())
+    finish(labels, call, made)
+
+
+def _letters(call: Call) -> tuple[str, str, str]:
+    """The letters of an equation's input, kernel and output, batch left out; nothing if it is of no simple form."""
+    source, _, written = call.layer.equation.replace(" ", "").partition("->")
+    read, _, kernel = source.partition(",")
+    if read.startswith("...") and written.startswith("..."):
+        missing = len(call.inputs[0].shape) - len(read) + 3
+        outer = "ABCDEFGH"[:missing]
+        read, written = outer + read[3:], outer + written[3:]
+    simple = "..." not in read + kernel + written and read[:1] == written[:1] and read[:1] not in kernel
+    return (read[1:], kernel, written[1:]) if simple else ("", "", "")
+
+
+def _resized(old: Any, kept: list[np.ndarray]) -> Any:
+    sizes = [old] if isinstance(old, int) else list(old)
+    return [size if mask is None or size is None else int(mask.sum()) for size, mask in zip(sizes, kept, strict=True)]
+
+
+def finish(labels: Labels, call: Call, axes: Axes) -> None:
+    """Sets the labels of the output of a layer with an activation; pins the channels if the activation mixes them."""
+    if activation_mixes(call.layer):
+        labels.pin(axes[-1])
+    labels.put(call.outputs[0], axes)
+
+
+def _made(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:
+    made = labels.make(call, call.layer.filters)
+    labels.slot(call, weight, axis, made, "out")
+    return made
+
+
+def _depthwise_kernel(labels: Labels, call: Call, weight: str, read: Vector) -> Vector:
+    kernel = getattr(call.layer, weight).shape
+    labels.slot(call, weight, -2, read, "pass")
+    multiplier = kernel[-1]
+    _kernel_cost(labels, call, call.outputs[0], (*kernel[:-2], kernel[-2], multiplier), read, None)
+    return None if read is None else np.repeat(read, multiplier)
+
+
+def _kernel_cost(
+    labels: Labels, call: Call, where: keras.KerasTensor, kernel: tuple[int, ...], read: Vector, made: Vector
+) -> None:
+    """Notes the cost of a kernel `[..., in, out]` at every position of a tensor."""
+    axis = channel_axis(call.layer, where)
+    spatial = [size for index, size in enumerate(where.shape[1:]) if index != axis]
+    window = positions(kernel[:-2]) * (1 if read is not None else kernel[-2]) * (1 if made is not None else kernel[-1])
+    labels.cost(call, positions(spatial) * window, read, made)
