@@ -10,14 +10,14 @@ layers = keras.layers
 
 def found(model):
     groups = channel_groups(model)
-    return [(groups[site.group].name, site.layer) for site in gate_sites(model, groups)]
+    return [(groups[site.group].name, site.layer) for site in gate_sites(groups)]
 
 
 def test_golden_gates_of_resnet56(golden):
     """In the original the stem's and the projections' gates act after the sums, 10, 9 and 9 times; others once."""
     model = build_model("ResNet-56", num_classes=10, input_shape=(32, 32, 3))
     groups = channel_groups(model)
-    sites = sites_by_group(gate_sites(model, groups), groups)
+    sites = sites_by_group(gate_sites(groups), groups)
     names = [str(name).replace("BasicBlock", "block").replace("/", "_") for name in golden["gate_names"]]
     assert [group.name for group in groups] == names
     for group, mine in zip(groups, sites, strict=True):
@@ -61,7 +61,7 @@ def test_before_a_merge_there_is_no_gate_but_at_every_other_reader_one():
 def test_outputs_have_none():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(3)(inputs))
-    assert gate_sites(model, channel_groups(model)) == ()
+    assert gate_sites(channel_groups(model)) == ()
 
 
 def test_zeros_at_the_sites_are_what_slimming_removes():
@@ -69,7 +69,7 @@ def test_zeros_at_the_sites_are_what_slimming_removes():
     model = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), seed=0)
     groups = channel_groups(model)
     reads = {name for name, slots in groups.slots.items() for slot in slots if slot.role == "in"}
-    gated = {site.layer for site in gate_sites(model, groups)}
+    gated = {site.layer for site in gate_sites(groups)}
     producers = {}
     for layer in model.layers:
         if layer.name in reads and layer.name != "conv":

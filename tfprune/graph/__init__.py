@@ -4,7 +4,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
 from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.convert import FAMILIES, convert, swap_layer
-from tfprune.graph.execute import execute
+from tfprune.graph.execute import averages_channels, executable_groups, execute
 from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
 from tfprune.graph.labels import Labels
 from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
@@ -33,9 +33,11 @@ __all__ = [
     "Segment",
     "SlimWeights",
     "Slot",
+    "averages_channels",
     "channel_groups",
     "complexity",
     "convert",
+    "executable_groups",
     "execute",
     "gate_sites",
     "masked",

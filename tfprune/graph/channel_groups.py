@@ -52,11 +52,13 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
     Attributes:
         groups: The groups.
+        calls: The model's calls, nested models opened up; their tensors are those that `axes` knows.
         by_layer: Where the channels stand in every layer, by its name (`outer/inner` in a nested model).
         pinned: Layers whose channels are left alone: name, class and reason.
     """
 
     groups: tuple[ChannelGroup, ...]
+    calls: tuple[Call, ...] = field(repr=False)
     by_layer: Mapping[str, LayerChannels]
     pinned: tuple[str, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
@@ -207,7 +209,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
     unknown = tuple(f"{name}: {reason}" for name, reason in labels.unknown.items())
-    return ChannelGroups(tuple(groups), by_layer, unknown, tensors)
+    return ChannelGroups(tuple(groups), tuple(calls), by_layer, unknown, tensors)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

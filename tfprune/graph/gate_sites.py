@@ -4,38 +4,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups
+from tfprune.graph.layer_channels import PINNED
 from tfprune.layers import FusedBatchNormalization
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GateSite:
-    """A tensor that a gate masks.
+    """A tensor that gates mask.
 
     Attributes:
-        group: Index of the channel group.
+        channels: Channel numbers along its last axis, `PINNED` where there is nothing to mask.
+        group: Index of the channel group, if these are the channels of one, all of them, in order.
         tensor: The symbolic tensor, the last one before the channels are read or merged again.
         layer: Name of the layer whose output it is.
     """
 
-    group: int
+    channels: np.ndarray
+    group: int | None
     tensor: keras.KerasTensor
     layer: str
 
 
-def gate_sites(model: keras.Model, groups: ChannelGroups) -> tuple[GateSite, ...]:
-    """Finds the tensors where each channel group's gate acts.
+def gate_sites(groups: ChannelGroups) -> tuple[GateSite, ...]:
+    """Finds the tensors where the channel groups' gates act.
 
-    A chain starts where channels are made (convolution, dense layer) or merged (`Add`) and goes on through layers that
-    handle each channel by itself (batch norm, activation, pooling, depthwise convolution). Its gate sits at the last
-    activation or normalisation of the chain; but a chain that only leads into a merge has none, the merge's own chain
-    has it.
+    There is one wherever a kernel reads prunable channels: at the last activation, normalisation or merge before it.
+    Pooling, reshaping and depthwise convolutions between the two are passed by. A tensor that only leads into a merge,
+    or into a batch norm, has none: the scale of what a batch norm reads does not matter.
 
     Args:
-        model: A functional model.
-        groups: Its channel groups.
+        groups: The channel groups of a model.
 
     Returns:
         The sites in call order.
@@ -43,49 +45,45 @@ def gate_sites(model: keras.Model, groups: ChannelGroups) -> tuple[GateSite, ...
     Reference:
         Lee & Song, EKG (ECCV 2022): gates after batch norm + ReLU, and after a residual sum's ReLU.
     """
-    calls = model_calls(model)
-    readers: dict[int, list[Call]] = {}
+    calls = groups.calls
+    makers = {id(tensor): call for call in calls for tensor in call.outputs}
+    gated: dict[int, keras.KerasTensor] = {}
     for call in calls:
-        for tensor in call.inputs:
-            readers.setdefault(id(tensor), []).append(call)
-    return tuple(site for call in calls if _starts_chain(call) if (site := _site(call, readers, groups)) is not None)
+        if any(slot.role == "in" for slot in groups.slots_of(call.name)):
+            for tensor in call.inputs:
+                if np.any(groups.tensor_channels(tensor) != PINNED):
+                    site = _before(tensor, makers, groups)
+                    gated[id(site)] = site
+    return tuple(_site(call, tensor, groups) for call in calls for tensor in call.outputs if id(tensor) in gated)
 
 
-def _site(start: Call, readers: dict[int, list[Call]], groups: ChannelGroups) -> GateSite | None:
-    end = start
-    while True:
-        group = groups.group_of(groups.tensor_channels(end.outputs[0]))
-        following = readers.get(id(end.outputs[0]), [])
-        if len(following) == 1 and _goes_along(following[0]):
-            end = following[0]
-            continue
-        if group is None or (following and all(_merges(call) for call in following)):
-            return None
-        return GateSite(group, end.outputs[0], end.name)
+def _site(call: Call, tensor: keras.KerasTensor, groups: ChannelGroups) -> GateSite:
+    channels = groups.tensor_channels(tensor)
+    return GateSite(channels, groups.group_of(channels), tensor, call.name)
 
 
 _ALONG = (
     keras.layers.BatchNormalization,
     FusedBatchNormalization,
+    keras.layers.LayerNormalization,
     keras.layers.Activation,
     keras.layers.ReLU,
     keras.layers.LeakyReLU,
+    keras.layers.PReLU,
     keras.layers.Dropout,
 )
 
 
-def _goes_along(call: Call) -> bool:
-    return isinstance(call.layer, _ALONG)
-
-
-def _merges(call: Call) -> bool:
-    return len(call.inputs) > 1
-
-
-def _starts_chain(call: Call) -> bool:
-    return isinstance(call.layer, keras.layers.Conv2D | keras.layers.Dense) or _merges(call)
+def _before(tensor: keras.KerasTensor, makers: dict[int, Call], groups: ChannelGroups) -> keras.KerasTensor:
+    """The tensor at which the gate of what is read at `tensor` sits."""
+    call = makers[id(tensor)]
+    makes = any(slot.role == "out" for slot in groups.slots_of(call.name))
+    if isinstance(call.layer, _ALONG) or makes or len(call.inputs) != 1:
+        return tensor
+    (before,) = call.inputs
+    return _before(before, makers, groups) if np.any(groups.tensor_channels(before) != PINNED) else tensor
 
 
 def sites_by_group(sites: Sequence[GateSite], groups: ChannelGroups) -> list[list[GateSite]]:
-    """The sites of each group, in the order of the groups."""
+    """The sites of each group, in the order of the groups; sites with channels of several groups belong to none."""
     return [[site for site in sites if site.group == index] for index in range(len(groups))]

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.graph.calls import model_calls
 from tfprune.graph.channel_groups import ChannelGroups
 from tfprune.graph.layer_channels import Slot, staying
 from tfprune.graph.rebuild import rebuild
@@ -38,7 +37,7 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         for slot in each.slots:
             if slot.role == "in":
                 reading.setdefault(id(_weight(each.layer, slot)), []).append(slot)
-    for call in model_calls(model):
+    for call in groups.calls:
         if type(call.layer) in _KEPT_STATISTICS:
             statistics[id(call.layer)] = _box(groups, call.inputs[0], mask)
 
@@ -50,7 +49,7 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         return type(layer).from_config(config)
 
     def weight(layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
-        array = np.array(variable)
+        array = np.asarray(variable).copy()
         for slot in reading.get(id(variable), ()):
             np.moveaxis(array, slot.axis, 0)[~staying(slot.channels, mask)] = 0
         return array

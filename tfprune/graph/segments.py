@@ -1,11 +1,12 @@
 """Cuts a model into segments that hand on a single tensor, so that what lies before a change need not be recomputed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import keras
 
-from tfprune.graph.calls import Call, model_calls
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph.calls import Call
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,29 @@ class Segment:
     output: keras.KerasTensor
 
 
-def segments(model: keras.Model) -> tuple[Segment, ...]:
+def segments(calls: Sequence[Call]) -> tuple[Segment, ...]:
     """Cuts a model with one input and one output wherever a single tensor carries everything on.
 
     Stretches without a kernel are joined to the segment before them. A residual network falls into its stem, its blocks
     and its classifier.
 
     Args:
-        model: A functional or sequential model with one input and one output.
+        calls: All calls of a model with one input and one output.
 
     Returns:
         The segments, in order; each reads what the one before it makes.
+
+    Raises:
+        UnsupportedLayerError: The model has several inputs or outputs.
     """
-    input_call, *calls = model_calls(model)
+    input_call, *calls = calls
     uses: dict[int, int] = {}
     for call in calls:
         for tensor in call.inputs:
             uses[id(tensor)] = uses.get(id(tensor), 0) + 1
+    unread = [tensor for call in calls for tensor in call.outputs if id(tensor) not in uses]
+    if len(unread) != 1 or any(isinstance(call.layer, keras.layers.InputLayer) for call in calls):
+        raise UnsupportedLayerError("expected a model with one input and one output, received one with several")
     live = {id(input_call.outputs[0])}
     pieces: list[list[Call]] = [[]]
     for call in calls:
@@ -61,8 +68,12 @@ def segments(model: keras.Model) -> tuple[Segment, ...]:
 def _join(pieces: Iterable[list[Call]]) -> list[list[Call]]:
     joined: list[list[Call]] = []
     for piece in pieces:
-        if joined and not any(hasattr(call.layer, "kernel") for call in piece):
+        if joined and not any(_has_kernel(call) for call in piece):
             joined[-1].extend(piece)
         else:
             joined.append(list(piece))
     return joined
+
+
+def _has_kernel(call: Call) -> bool:
+    return hasattr(call.layer, "kernel") or hasattr(call.layer, "pointwise_kernel")

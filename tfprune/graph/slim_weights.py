@@ -1,11 +1,14 @@
 """The weights of a sub-network, cut out of the whole model's for one run, without building a new model."""
 
+from operator import attrgetter
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups
+from tfprune.graph.execute import takes_weights
 from tfprune.graph.layer_channels import PINNED
 from tfprune.graph.slim import norm_ratio
 
@@ -53,6 +56,11 @@ class SlimWeights:
             self._cache[key] = tuple(self._cut(call, name, layouts) for name in self.names(call))
         return self._cache[key]
 
+    def flexible_axes(self, call: Call, name: str) -> tuple[int, ...]:
+        """The axes, negative, of a call's weight whose size depends on the sub-network."""
+        slots = self._groups.slots_of(call.name)
+        return tuple(slot.axis for slot in slots if slot.weight == name and np.any(slot.channels != PINNED))
+
     def layout(self, channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Which position of the whole axis each position of the cut and filled one holds; -1 for filling."""
         owner = np.where(channels == PINNED, PINNED, self._owner[channels]) if len(self._groups) else channels
@@ -75,10 +83,12 @@ class SlimWeights:
         names = tuple(
             dict.fromkeys(slot.weight for slot in slots if slot.weight not in ("moving_mean", "moving_variance"))
         )
+        if not takes_weights(call.layer):
+            return
         if names:
             self._names[call.name] = names
         for name in names:
-            self._arrays[call.name, name] = np.asarray(getattr(call.layer, name))
+            self._arrays[call.name, name] = np.asarray(attrgetter(name)(call.layer))
 
     def _cut(self, call: Call, name: str, layouts: dict[tuple[str, int], np.ndarray]) -> tf.Tensor:
         whole = self._arrays[call.name, name]
@@ -87,7 +97,7 @@ class SlimWeights:
             if weight == name:
                 part = np.take(part, np.maximum(layout, 0), axis=axis)
                 part = np.moveaxis(np.where(layout >= 0, np.moveaxis(part, axis, -1), 0), -1, axis)
-        if name == "kernel":
+        if "kernel" in name:
             part = part * norm_ratio(whole, part)
-        convolves = name == "kernel" and whole.ndim > 2
+        convolves = "kernel" in name and whole.ndim > 2
         return tf.constant(part, tf.as_dtype(self._dtype) if convolves else tf.float32)

@@ -3,7 +3,7 @@ import pytest
 
 from tfprune.graph import slim
 from tfprune.methods.ekg.bank_stage import build_memory_bank
-from tfprune.methods.ekg.search import Search
+from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.teachers import choose_teachers
 
 from .conftest import tiny_config

@@ -12,7 +12,7 @@ from tfprune.data import search_subsets
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.methods.ekg import KnowledgeObjective, MemoryBank, pipeline, search_stage
-from tfprune.methods.ekg.search import Search
+from tfprune.methods.ekg.greedy_search import Search
 from tfprune.training import CrossEntropy, evaluate
 from tfprune.training.loop import Loop
 

@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.errors import RunFolderError
 from tfprune.methods.ekg.gates import SubNetwork
-from tfprune.methods.ekg.search import SearchState
+from tfprune.methods.ekg.greedy_search import SearchState
 from tfprune.methods.ekg.search_record import load_state, save_state
 
 

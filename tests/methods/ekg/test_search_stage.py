@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfprune.graph import complexity
 from tfprune.methods.ekg import search_stage
-from tfprune.methods.ekg.search import Search
+from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_record import load_state
 from tfprune.methods.ekg.search_stage import run_search
 from tfprune.training import RunFolder

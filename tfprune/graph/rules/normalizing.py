@@ -11,11 +11,12 @@ from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
 from tfprune.graph.rules.axes import after_batch, extent
 from tfprune.graph.rules.registry import rule
+from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 
 layers = keras.layers
 
 
-@rule(layers.BatchNormalization)
+@rule(layers.BatchNormalization, FusedBatchNormalization, ScoredBatchNormalization)
 def _batch_norm(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
     axes = labels.of(tensor)

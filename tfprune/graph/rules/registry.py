@@ -25,15 +25,20 @@ def rule(*kinds: type) -> Callable[[Rule], Rule]:
 
 
 def rule_for(layer: keras.Operation) -> Rule:
-    """Finds the rule of a layer's class, or of the nearest class it derives from.
+    """Finds the rule of a layer's class, or of the class it derives from if it computes the same.
 
     Args:
         layer: A layer or operation.
 
     Returns:
-        The rule; for a kind without one, the rule that leaves all channels it touches alone.
+        The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that has methods
+        `call` or `build` of its own may do anything, so it needs a rule of its own.
     """
-    return next((_RULES[kind] for kind in type(layer).__mro__ if kind in _RULES), _no_rule)
+    own = type(layer)
+    kind = next((kind for kind in own.__mro__ if kind in _RULES), None)
+    if kind is None or any(getattr(own, name, None) is not getattr(kind, name, None) for name in ("call", "build")):
+        return _no_rule
+    return _RULES[kind]
 
 
 def _no_rule(labels: Labels, call: Call) -> None:

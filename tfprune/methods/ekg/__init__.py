@@ -7,11 +7,12 @@ _EXPORTS = {
     "EKGResult": "tfprune.methods.ekg.pipeline",
     "KnowledgeObjective": "tfprune.methods.ekg.knowledge_loss",
     "MemoryBank": "tfprune.methods.ekg.memory_bank",
-    "Search": "tfprune.methods.ekg.search",
+    "Search": "tfprune.methods.ekg.greedy_search",
     "SearchResult": "tfprune.methods.ekg.search_state",
     "SearchState": "tfprune.methods.ekg.search_state",
     "SubNetworks": "tfprune.methods.ekg.subnetworks",
     "Supernet": "tfprune.methods.ekg.supernet",
+    "search": "tfprune.methods.ekg.any_model",
     "run": "tfprune.methods.ekg.pipeline",
 }
 

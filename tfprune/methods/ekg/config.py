@@ -56,8 +56,8 @@ class EKGConfig:
         sync_batch_norm: With several devices, take batch statistics over all of them.
         batch_statistics: Evaluate with the statistics of each test batch, as the original does, instead of moving
             averages.
-        original_quirks: Follow the original's code where it departs from the paper (see `tfprune.methods.ekg.search`),
-            to reproduce its choices number for number.
+        original_quirks: Follow the original's code where it departs from the paper (see `tfprune.ekg.Search`), to
+            reproduce its choices number for number.
         resume: Continue the run in `train_path` where it stopped.
         overwrite: Start anew in a `train_path` that already holds a run.
         export: Also write the result as a SavedModel.

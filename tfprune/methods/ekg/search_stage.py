@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from tfprune.data import ImageData
 from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.ekg.search import Search
+from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_record import load_state, save_state
 from tfprune.methods.ekg.search_state import SearchResult, SearchState, Step
 from tfprune.training import GracefulInterrupt, RunFolder

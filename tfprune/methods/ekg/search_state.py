@@ -1,12 +1,14 @@
 """What a search starts from, tries, accepts, and ends with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfprune.graph import ChannelGroups, slim
 from tfprune.methods.ekg.gates import Gates, SubNetwork
+from tfprune.training import recalibrate_batch_norm
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class SearchResult:
         knowledge: The ensemble's logits `[images, classes]`.
         params: Parameters of the final sub-network.
         flops: FLOPs of the final sub-network.
+        examples: What the averages of batch norm are taken over when the network is cut out; None to leave the old
+            ones.
     """
 
     model: keras.Model
@@ -102,8 +106,16 @@ class SearchResult:
     knowledge: np.ndarray
     params: int
     flops: int
+    examples: np.ndarray | None = field(default=None, repr=False)
 
     def slim(self) -> keras.Model:
-        """The final sub-network as a smaller plain Keras model; its batch norms' moving averages are the old ones."""
+        """The final sub-network as a smaller plain Keras model.
+
+        Its batch norms' moving averages are taken over `examples`; without any they are the old ones, which do not fit.
+        """
         mask = self.gates.mask(self.final.orders, self.final.rates)
-        return slim(self.model, mask, self.groups, rescale_kernels=True)
+        small = slim(self.model, mask, self.groups, rescale_kernels=True)
+        if self.examples is not None:
+            batches = tf.data.Dataset.from_tensor_slices({"images": self.examples}).batch(256)
+            recalibrate_batch_norm(small, batches)
+        return small

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.graph import (
+    PINNED,
     Call,
     ChannelGroups,
     Segment,
@@ -54,12 +55,12 @@ class SubNetworks:
         self, model: keras.Model, groups: ChannelGroups, dtype: str = "float32", alignment: int | None = None
     ) -> None:
         self.groups = groups
-        self.segments = segments(model)
+        self.segments = segments(groups.calls)
         self._dtype = tf.as_dtype(dtype)
         self._weights = SlimWeights(model, groups, dtype, alignment)
         self._functions: dict[object, Callable[..., tf.Tensor]] = {}
         self._runs = [self._function(segment) for segment in self.segments]
-        self._sites = gate_sites(model, groups)
+        self._sites = gate_sites(groups)
         self._score = tf.function(self._score_batch, input_signature=self._score_signature())
         self._first = [self._first_segment(group.channels) for group in groups]
 
@@ -122,10 +123,10 @@ class SubNetworks:
         site_scores, activations = self._score(tf.cast(images, self._dtype), labels, knowledge, weights)
         scores = np.zeros(self.groups.channels, np.float32)
         for site, values in zip(self._sites, site_scores, strict=True):
-            channels = self.groups.groups[site.group].channels
-            numbers = np.arange(channels.start, channels.stop)
-            layout = self._weights.layout(numbers, mask)
-            scores[numbers[layout[layout >= 0]]] += np.float32(scale) * np.asarray(values)[layout >= 0]
+            layout = self._weights.layout(site.channels, mask)
+            channels = np.where(layout >= 0, site.channels[layout], PINNED)
+            prunable = channels != PINNED
+            np.add.at(scores, channels[prunable], np.float32(scale) * np.asarray(values)[prunable])
         return Scored(scores, list(activations))
 
     def forget_weights(self) -> None:
@@ -178,17 +179,20 @@ class SubNetworks:
 
     def _signature(self, segment: Segment) -> list[tf.TensorSpec]:
         shape = list(segment.input.shape)
-        if segment is not self.segments[0]:
+        if np.any(self.groups.tensor_channels(segment.input) != PINNED):
             shape[-1] = None
         return [tf.TensorSpec(shape, self._dtype), *self._weight_specs(segment)]
 
     def _weight_specs(self, segment: Segment) -> list[tf.TensorSpec]:
-        weights = self._segment_weights(segment, np.ones(self.groups.channels, bool))
-        channel_axes = [min(tensor.shape.rank, 2) for tensor in weights]
-        return [
-            tf.TensorSpec([*tensor.shape[: tensor.shape.rank - axes], *[None] * axes], tensor.dtype)
-            for tensor, axes in zip(weights, channel_axes, strict=True)
-        ]
+        whole = np.ones(self.groups.channels, bool)
+        specs = []
+        for call in segment.calls:
+            for name, tensor in zip(self._weights.names(call), self._weights.tensors(call, whole), strict=True):
+                shape = list(tensor.shape)
+                for axis in self._weights.flexible_axes(call, name):
+                    shape[axis] = None
+                specs.append(tf.TensorSpec(shape, tensor.dtype))
+        return specs
 
     def _score_signature(self) -> list[object]:
         return [
@@ -201,7 +205,7 @@ class SubNetworks:
     def _structure(self, segment: Segment) -> object:
         """A key that is equal for segments that one traced function can serve."""
         numbers = {id(segment.input): 0}
-        rows = [tuple(segment.input.shape[1:-1]), segment is self.segments[-1], segment is self.segments[0]]
+        rows: list[object] = [segment is self.segments[-1], repr(self._signature(segment))]
         for call in segment.calls:
             wiring = tuple(numbers[id(tensor)] for tensor in call.inputs)
             for tensor in call.outputs:
@@ -219,12 +223,16 @@ class SubNetworks:
         return len(self.segments)
 
 
-_WIDTHS_AND_NAMES = {"name", "filters", "units", "build_config", "dtype"}
+_OWN = {"name", "filters", "units", "build_config", "dtype"}
 
 
 def _settings(call: Call) -> str:
     """A call's constants and its layer's configuration, without what may differ between blocks that work alike."""
-    config = call.layer.get_config() if isinstance(call.layer, keras.Layer) else {}
-    kept = {key: value for key, value in config.items() if key not in _WIDTHS_AND_NAMES and "initializer" not in key}
+    config = call.layer.get_config() if isinstance(call.layer, keras.Layer) else vars(call.layer)
+    kept = {
+        key: value
+        for key, value in config.items()
+        if not key.startswith("_") and key not in _OWN and "initializer" not in key
+    }
     constants = call.node.arguments.convert(lambda each: None if isinstance(each, keras.KerasTensor) else each)
     return repr((constants, sorted(kept.items(), key=lambda item: item[0])))

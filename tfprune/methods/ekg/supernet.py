@@ -1,11 +1,22 @@
 """The supernet: a Keras model with gates and masked kernels, of which every gate setting is a sub-network."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.graph import ChannelGroups, channel_groups, gate_sites, model_calls, rebuild, sites_by_group, swap_layer
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph import (
+    ChannelGroups,
+    GateSite,
+    channel_groups,
+    gate_sites,
+    model_calls,
+    rebuild,
+    sites_by_group,
+    swap_layer,
+)
 from tfprune.layers import ChannelGate, FusedBatchNormalization, ScoredBatchNormalization
 from tfprune.methods.ekg.gates import Gates
 
@@ -23,6 +34,9 @@ class Supernet:
         model: A functional model of plain layers. It is not changed.
         search_step: As in `Gates`.
 
+    Raises:
+        UnsupportedLayerError: A gate would act on channels of several groups, as behind a concatenation.
+
     Attributes:
         model: The Keras model with masks and gates; it trains with `fit` and with `training.Loop`.
         groups: The channel groups.
@@ -35,7 +49,14 @@ class Supernet:
     def __init__(self, model: keras.Model, search_step: float = 0.2) -> None:
         self.groups: ChannelGroups = channel_groups(model)
         self.gates = Gates(self.groups, search_step)
-        scored, shared = _placement(model, self.groups)
+        sites = gate_sites(self.groups)
+        mixed = [site.layer for site in sites if site.group is None]
+        if mixed:
+            raise UnsupportedLayerError(
+                f"expected a model whose gates each act on one channel group, received one where {', '.join(mixed)} "
+                "has channels of several; `Search` can search in it"
+            )
+        scored, shared = _placement(model, self.groups, sites)
         self._gates: list[Gate] = []
         gate_of_group = {group: ChannelGate(name=f"{self.groups[group].name}_gate") for group in set(shared.values())}
 
@@ -83,12 +104,14 @@ def _mask_variable(layer: keras.Layer, weight: str, role: str) -> keras.Variable
     return layer.out_mask if role == "out" else layer.in_mask
 
 
-def _placement(model: keras.Model, groups: ChannelGroups) -> tuple[dict[str, int], dict[str, int]]:
+def _placement(
+    model: keras.Model, groups: ChannelGroups, sites: Sequence[GateSite]
+) -> tuple[dict[str, int], dict[str, int]]:
     """Which batch norms carry a gate, and behind which layers a shared gate acts: layer name to group."""
     producer = {id(call.outputs[0]): call for call in model_calls(model)}
     scored: dict[str, int] = {}
     shared: dict[str, int] = {}
-    for group, mine in enumerate(sites_by_group(gate_sites(model, groups), groups)):
+    for group, mine in enumerate(sites_by_group(sites, groups)):
         norm = _norm_before(producer, mine[0].tensor) if len(mine) == 1 else None
         if norm is not None:
             scored[norm] = group

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, SearchError
-from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, channel_groups
+from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups
 from tfprune.methods.ekg.gates import Gates, SubNetwork
 from tfprune.methods.ekg.marking import marked_gates, removable_importance
 from tfprune.methods.ekg.objective import knowledge_losses, label_losses
@@ -45,7 +45,7 @@ class Search:
 
     Raises:
         ConfigError: There are no images, or labels of another number.
-        SearchError: The model has nothing to prune, or is at the target already.
+        SearchError: The model gives no logits, has nothing to prune, or is at the target already.
 
     Reference:
         Lee & Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
@@ -68,15 +68,21 @@ class Search:
                 f"expected as many labels as images, and at least one, received {len(self.images)} images and "
                 f"{len(self.labels)} labels"
             )
-        self.groups = channel_groups(self.model)
+        if len(self.model.outputs) != 1 or len(self.model.outputs[0].shape) != 2:
+            raise SearchError(
+                f"expected a model with one output [batch, classes], received outputs {self.model.output_shape}"
+            )
+        self.groups = executable_groups(self.model)
         if not len(self.groups):
             raise SearchError(f"model {self.model.name} has no channels that can be pruned")
         self.gates = Gates(self.groups, self.search_step)
         self.cost = CostModel(self.model, self.groups)
         self.full_params, self.full_flops = self.cost.totals(np.ones(self.groups.channels, bool))
-        alignment = ALIGNMENT[self.dtype]
+        alignment = 1 if averages_channels(self.groups) else ALIGNMENT[self.dtype]
         self._exact = SubNetworks(self.model, self.groups, alignment=alignment)
-        self._fast = self._exact if self.dtype == "float32" else SubNetworks(self.model, self.groups, self.dtype)
+        self._fast = (
+            self._exact if self.dtype == "float32" else SubNetworks(self.model, self.groups, self.dtype, alignment)
+        )
         self.batches = [
             slice(start, min(start + self.batch_size, len(self.images)))
             for start in range(0, len(self.images), self.batch_size)

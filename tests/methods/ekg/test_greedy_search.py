@@ -5,7 +5,7 @@ import pytest
 
 from tfprune.errors import ConfigError, SearchError
 from tfprune.methods.ekg.gates import SubNetwork
-from tfprune.methods.ekg.search import Search
+from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_state import SearchState
 from tfprune.methods.ekg.teachers import choose_teachers
 
