@@ -116,7 +116,7 @@ class _Opened:
             if node.is_input and prefix:
                 continue
             inputs = [tensors[id(tensor)] for tensor in node.input_tensors]
-            inner = functional_graph(node.operation)
+            inner = _opened_graph(node)
             name = prefix + node.operation.name
             if inner is not None:
                 within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
@@ -127,6 +127,18 @@ class _Opened:
                 self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+
+def _opened_graph(node: Any) -> Any:
+    """The graph within a nested model, if its inputs are given in the order in which it has them."""
+    graph = functional_graph(node.operation)
+    in_order = graph is not None and takes_in_order(graph, node.arguments.args)
+    return graph if in_order and len(node.input_tensors) == len(graph.inputs) else None
+
+
+def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
+    """Whether a model is called with its inputs in the order in which it has them, not with a dict for a list."""
+    return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(graph._inputs_struct))
 
 
 def _copy(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import functional_graph
+from tfprune.graph.calls import functional_graph, takes_in_order
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
@@ -92,10 +92,12 @@ class _Copies:
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            nested = functional_graph(operation)
             tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+            if nested is not None and not takes_in_order(nested, args):
+                tensors = nested.inputs  # nothing in it shrinks
             new = self._copy(operation, [tensor.shape for tensor in tensors])
-            nested = functional_graph(operation) is not None
-            if self._call_layer is None or nested:
+            if self._call_layer is None or nested is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 

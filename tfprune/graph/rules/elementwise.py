@@ -15,8 +15,8 @@ layers = keras.layers
 
 @rule(
     *(layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Identity, layers.ActivityRegularization),
-    *(layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
-    *(layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.Masking, StochasticDepth),
+    *(layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
+    *(layers.GaussianDropout, layers.GaussianNoise, StochasticDepth),
     *(nn.Relu, nn.Relu6, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Silu, nn.LogSigmoid, nn.LeakyRelu),
     *(nn.HardSigmoid, nn.HardSilu, nn.Elu, nn.Selu, nn.Gelu, nn.Celu, nn.HardTanh),
     *(numpy.Absolute, numpy.Exp, numpy.Expm1, numpy.Log, numpy.Log1p, numpy.Negative, numpy.Reciprocal),
@@ -25,6 +25,14 @@ layers = keras.layers
 )
 def _each(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], labels.of(call.inputs[0]))
+
+
+@rule(layers.Dropout, layers.AlphaDropout)
+def _dropout(labels: Labels, call: Call) -> None:
+    if call.layer.noise_shape is not None:
+        labels.leave_alone(call, "its noise has a fixed shape")
+    else:
+        _each(labels, call)
 
 
 @rule(layers.Activation)

@@ -34,11 +34,17 @@ def rule_for(layer: keras.Operation) -> Rule:
         The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that has methods
         `call` or `build` of its own may do anything, so it needs a rule of its own.
     """
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        return _other_weights
     own = type(layer)
     kind = next((kind for kind in own.__mro__ if kind in _RULES), None)
     if kind is None or any(getattr(own, name, None) is not getattr(kind, name, None) for name in ("call", "build")):
         return _no_rule
     return _RULES[kind]
+
+
+def _other_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, "its weights are quantized or have low-rank additions; prune first")
 
 
 def _no_rule(labels: Labels, call: Call) -> None:

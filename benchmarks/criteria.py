@@ -1,0 +1,113 @@
+"""Accuracy of a pretrained CIFAR-10 network pruned by each criterion, one table.
+
+    python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.5
+
+Three columns for each criterion: right after pruning, with batch norm averages taken anew, and after one epoch of
+training. Criteria that look at data look at 10 batches of 128 training images. Rows are appended to a file of JSON
+lines as they are done; a row that is there is not measured again.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import ImageData, fixed_batches, load_data, training_batches
+from tfprune.graph import complexity, convert
+from tfprune.models import load_checkpoint
+from tfprune.optimizers import SGD
+from tfprune.pruning import plan_channels
+from tfprune.training import CrossEntropy, Loop, evaluate, recalibrate_batch_norm
+
+BATCH = 128
+CRITERIA = ("random", "l1", "l2", "bn_scale", "fpgm", "taylor", "ekg")
+
+
+def scoring_data(data: ImageData, batches: int) -> tf.data.Dataset:
+    """Pairs of images and labels, the first ones of the training set."""
+    count = batches * BATCH
+    images, labels = data.normalize(data.train_images[:count]), data.train_labels[:count]
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
+
+
+def tested(model: keras.Model, data: ImageData) -> float:
+    """Top-1 accuracy on the test set."""
+    return evaluate(model, fixed_batches(data.test_images, data.test_labels, data, 500)).top1
+
+
+def one_epoch(model: keras.Model, data: ImageData, seed: int) -> keras.Model:
+    """The network after one epoch of SGD with augmentation, its learning rate falling to zero along a cosine."""
+    steps = len(data.train_labels) // BATCH
+    trained = convert(model, "fused")
+    rate = keras.optimizers.schedules.CosineDecay(0.02, steps)
+    optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=BATCH)
+    batches = partial(training_batches, data, batch_size=BATCH, epochs=1, seed=seed)
+    loop.fit(lambda start: batches(start_step=start), steps_per_epoch=steps, epochs=1, name="epoch")
+    return trained
+
+
+def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table."""
+    started = time.process_time()
+    plan = plan_channels(model, criterion, flops=args.flops, data=scoring_data(data, 10), scope=args.scope)
+    small = plan.apply()
+    seconds = time.process_time() - started
+    cost = complexity(small)
+    row = {"criterion": criterion, "scope": args.scope, "flops": cost.flops, "params": cost.params}
+    row |= {"prune_cpu_s": round(seconds, 1), "pruned": tested(small, data)}
+    images = data.train_images[: 20 * 500], data.train_labels[: 20 * 500]
+    recalibrate_batch_norm(small, fixed_batches(*images, data, 500))
+    row["recalibrated"] = tested(small, data)
+    row["one_epoch"] = tested(one_epoch(small, data, args.seed), data)
+    return row
+
+
+def show(rows: list[Mapping[str, Any]]) -> None:
+    """Prints the table in Markdown."""
+    print("| criterion | ranking | FLOPs | parameters | pruned | averages anew | one epoch |\n|---|---|---|---|---|---|---|")
+    for row in rows:
+        accuracies = " | ".join(f"{row[key]:.2%}" for key in ("pruned", "recalibrated", "one_epoch"))
+        sizes = f"{row['flops'] / 1e6:.1f} M | {row['params']:,}"
+        print(f"| {row['criterion']} | {row['scope']} | {sizes} | {accuracies} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="ResNet-56")
+    parser.add_argument("--dataset", default="CIFAR10")
+    parser.add_argument("--data_path")
+    parser.add_argument("--trained_param", required=True)
+    parser.add_argument("--flops", type=float, default=0.5)
+    parser.add_argument("--scope", default="global", choices=("global", "local"))
+    parser.add_argument("--criteria", nargs="+", default=CRITERIA)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/criteria.jsonl"))
+    args = parser.parse_args()
+    data = load_data(args.dataset, args.data_path)
+    shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+    model = load_checkpoint(args.trained_param, arch=args.arch, **shape)
+    print(f"whole network: {tested(model, data):.2%}, {complexity(model).flops / 1e6:.1f} M FLOPs")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = {(row["criterion"], row["scope"]) for row in rows}
+    for criterion in args.criteria:
+        if (criterion, args.scope) not in done:
+            rows.append(measure(criterion, model, data, args))
+            with args.out.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(rows[-1], flush=True)
+    show(rows)
+
+
+if __name__ == "__main__":
+    main()
