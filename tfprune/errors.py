@@ -31,3 +31,7 @@ class UnsupportedLayerError(TfpruneError):
 
 class SearchError(TfpruneError):
     """A search cannot start, or has no candidate left before it reached its target."""
+
+
+class PruningError(TfpruneError):
+    """A target cannot be reached, or a plan does not fit the model it is applied to."""

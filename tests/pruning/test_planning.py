@@ -1,0 +1,257 @@
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfprune.errors import ConfigError, PruningError, UnsupportedLayerError
+from tfprune.graph import CostModel, channel_groups, slim
+from tfprune.pruning import PruningPlan, Totals, plan_channels
+
+layers = keras.layers
+WHOLE_A, WHOLE_B = (0, 1, 2, 3), (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "a", "b", "flops"),
+    [
+        # The order is b0 a1 b2 a3 a2 a0 b1, the cost a + a b + 2 b: 22, and then 16, 13, 8, 6, 4.
+        ({"flops": 1.0}, WHOLE_A, WHOLE_B, 22),
+        ({"flops": 0.99}, WHOLE_A, (1, 2), 16),
+        ({"flops": 0.6}, (0, 2, 3), (1, 2), 13),
+        ({"flops": 0.5}, (0, 2, 3), (1,), 8),
+        ({"params": 0.5}, (0, 2, 3), (1,), 8),
+        ({"flops": 0.2}, (0,), (1,), 4),
+        # Seven channels: 3 of them are less than half, 4 are not.
+        ({"density": 0.5}, (0, 2), (1,), 6),
+        ({"density": 0.58}, (0, 2, 3), (1,), 8),
+        ({"flops": 0.5, "min_channels": 2}, (0, 2), (1, 2), 10),
+        # The widths 4 and 2 are allowed for a, 3 and 2 for b.
+        ({"flops": 0.75, "round_to": 2}, WHOLE_A, (1, 2), 16),
+        ({"flops": 0.7, "round_to": 2}, (0, 2), (1, 2), 10),
+        # b is narrower than 4, and so is what a could be rounded down to.
+        ({"flops": 1.0, "round_to": 4}, WHOLE_A, WHOLE_B, 22),
+        # a may lose 2 of 4, b 1 of 3.
+        ({"flops": 0.5, "max_sparsity": 0.5}, (0, 2), (1, 2), 10),
+        # Fractions lost: 1/4 (a1), 1/3 (b0), 1/2 (a3), 2/3 (b2), 3/4 (a2).
+        ({"flops": 0.9, "scope": "local"}, (0, 2, 3), WHOLE_B, 18),
+        ({"flops": 0.6, "scope": "local"}, (0, 2, 3), (1, 2), 13),
+        ({"flops": 0.5, "scope": "local"}, (0, 2), (1, 2), 10),
+        ({"flops": 0.4, "scope": "local"}, (0, 2), (1,), 6),
+        ({"flops": 0.5, "ignore": "a"}, WHOLE_A, (1,), 10),
+        ({"flops": 0.65, "ignore": ["ou?"]}, (0, 2), WHOLE_B, 14),
+    ],
+)
+def test_plans_by_hand(hand, make, asked, a, b, flops):
+    plan = plan_channels(hand, make.fixed(), **asked)
+    assert plan.keep == {"a": a, "b": b}
+    assert plan.before == Totals(7, 22, 22)
+    assert plan.after == Totals(len(a) + len(b), flops, flops)
+
+
+def test_a_target_met_exactly_is_met_however_floats_round():
+    inputs = keras.Input((1,))
+    x = layers.Dense(100, use_bias=False, name="a")(inputs)
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(x))
+    assert 0.29 * 100 < 29  # in binary
+    assert plan_channels(model, density=0.29, criterion=_Constant()).after.channels == 29
+    assert plan_channels(model, density=0.5, criterion=_Constant(), max_sparsity=0.58).after.channels == 50
+    with pytest.raises(PruningError, match="at least 42 of 100 channels"):
+        plan_channels(model, density=0.4, criterion=_Constant(), max_sparsity=0.58)
+
+
+class _Constant:
+    name = "constant"
+
+    def scores(self, model, groups, data=None):
+        return np.ones(groups.channels)
+
+
+def test_equal_scores_go_in_the_order_of_the_model(hand):
+    assert plan_channels(hand, _Constant(), density=0.5).keep == {"a": (3,), "b": (1, 2)}
+
+
+def test_the_same_fraction_of_groups_of_the_same_size_goes_at_once(hand, make):
+    model = make.residual()
+    plan = plan_channels(model, make.kernels(), density=0.7, scope="local")
+    lost = {group.name: 1 - len(group.keep) / group.size for group in plan.groups}
+    assert max(lost.values()) - min(lost.values()) < 0.25
+
+
+def test_layers_can_be_ignored_by_name_pattern_object_and_folder(mixed, make):
+    nested = mixed.get_layer("nested")
+    by_name = plan_channels(mixed, make.kernels(), flops=0.7, ignore="nested/pointwise")
+    sizes = {group.name: group.size for group in by_name.groups}
+    whole = {name for name, keep in by_name.keep.items() if len(keep) == sizes[name]}
+    assert {"stem", "nested/pointwise"} <= whole
+    for ignore in ("*/pointwise", [nested.get_layer("pointwise")]):
+        assert plan_channels(mixed, make.kernels(), flops=0.7, ignore=ignore).keep == by_name.keep
+    for ignore in ("nested", nested, ["nested/*"]):
+        assert plan_channels(mixed, make.kernels(), flops=0.7, ignore=ignore).ignore in (("nested",), ("nested/*",))
+        assert plan_channels(mixed, make.kernels(), flops=0.7, ignore=ignore).keep == by_name.keep
+
+
+def test_groups_without_a_score_are_left_alone_and_named(hand, make):
+    plan = plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.5)
+    assert plan.keep == {"a": WHOLE_A, "b": (1,)}
+    assert "Left alone:\n  a  all 4 channels  fixed gives no score" in plan.explain()
+    with pytest.raises(PruningError, match=r"at least 10 of 22 FLOPs .*groups without a score"):
+        plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.4)
+
+
+def test_a_layer_whose_channels_are_a_part_of_a_group_never_runs_empty():
+    inputs = keras.Input((1,))
+    x = layers.Dense(6, name="wide")(inputs)
+    halves = [layers.Dense(3, name="left")(inputs), layers.Dense(3, name="right")(inputs)]
+    x = layers.Add()([x, layers.Concatenate()(halves)])
+    model = keras.Model(inputs, layers.Dense(1)(x))
+    groups = channel_groups(model)
+    assert [(group.name, group.size) for group in groups] == [("wide", 6)]
+
+    class RightFirst:
+        def scores(self, model, groups, data=None):
+            return np.array([6.0, 5, 4, 1, 3, 2])
+
+    plan = plan_channels(model, RightFirst(), density=0.4)
+    assert plan.keep == {"wide": (0, 4)}
+    assert plan.apply().get_layer("right").units == 1
+    assert "2 of 6 channels  or a layer would run empty" in plan.explain()
+    assert plan_channels(model, RightFirst(), density=0.7, min_channels=2).keep == {"wide": (0, 1, 4, 5)}
+
+
+def test_a_grouped_convolution_is_rounded_by_its_channels(mixed, make):
+    assert [(group.name, group.size, group.multiplicity) for group in channel_groups(mixed)] == [
+        ("stem", 2, 4),
+        ("inner", 3, 4),
+        ("nested/pointwise", 10, 1),
+    ]
+    plan = plan_channels(mixed, make.kernels(), flops=0.75, round_to=8)
+    assert [(group.before, group.after) for group in plan.groups] == [(8, 8), (12, 8), (10, 8)]
+    assert plan_channels(mixed, make.kernels(), density=0.97, min_channels=9).groups[1].after == 12
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({}, ConfigError, "expected exactly one of flops, params and density .* received none"),
+        ({"flops": 0.5, "params": 0.4}, ConfigError, "received flops=0.5, params=0.4"),
+        ({"flops": 50}, ConfigError, "flops: expected the fraction to keep, .* received 50; to keep half, write 0.5"),
+        ({"density": 0}, ConfigError, "density: expected the fraction"),
+        ({"flops": float("nan")}, ConfigError, "flops: expected the fraction"),
+        ({"flops": 0.5, "scope": "layer"}, ConfigError, "scope: expected global or local, received 'layer'"),
+        ({"flops": 0.5, "round_to": 0}, ConfigError, "round_to: expected a whole number of at least 1, received 0"),
+        ({"flops": 0.5, "min_channels": 2.5}, ConfigError, "min_channels: expected a whole number"),
+        ({"flops": 0.5, "max_sparsity": 1.5}, ConfigError, "max_sparsity: .* between 0 and 1, received 1.5"),
+        ({"flops": 0.5, "ignore": "x*"}, UnsupportedLayerError, "layers of the model to ignore, received 'x"),
+        ({"flops": 0.5, "ignore": [layers.Dense(1, name="alien")]}, UnsupportedLayerError, "'alien'"),
+        (
+            {"flops": 0.1},
+            PruningError,
+            r"flops=0.1 cannot be met: at least 4 of 22 FLOPs \(18.2 %\) stay.*Ask for flops=0.182 or more",
+        ),
+        ({"flops": 0.4, "round_to": 2}, PruningError, r"at least 10 of 22 .*round_to=2"),
+        ({"params": 0.4, "min_channels": 2}, PruningError, r"at least 10 of 22 parameters .*min_channels=2"),
+        ({"flops": 0.4, "max_sparsity": 0.5, "ignore": "b"}, PruningError, "layers to ignore"),
+    ],
+)
+def test_errors_say_what_to_do(hand, make, asked, error, message):
+    with pytest.raises(error, match=message):
+        plan_channels(hand, make.fixed(), **asked)
+
+
+def test_wrong_scores_and_unknown_criteria_are_refused(hand, make):
+    with pytest.raises(ConfigError, match=r"criterion fixed: .* of shape \(7,\), received shape \(2,\)"):
+        plan_channels(hand, make.fixed(1, 2), flops=0.5)
+    with pytest.raises(ConfigError, match=r"l1, .*received 'nonsense'"):
+        plan_channels(hand, "nonsense", flops=0.5)
+
+
+def test_the_least_that_is_offered_can_be_met(mixed, make):
+    with pytest.raises(PruningError) as caught:
+        plan_channels(mixed, make.kernels(), flops=0.01, round_to=4, ignore="inner")
+    offered = float(str(caught.value).partition("Ask for flops=")[2].split()[0])
+    plan_channels(mixed, make.kernels(), flops=offered, round_to=4, ignore="inner")
+
+
+def test_a_model_without_prunable_channels_says_so(make):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    with pytest.raises(PruningError, match="the model has no prunable channels"):
+        plan_channels(model, make.kernels(), flops=0.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_plans_hold_their_limits_and_remove_the_least(mixed, data):
+    groups = channel_groups(mixed)
+    scores = data.draw(
+        st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), min_size=groups.channels, max_size=groups.channels)
+    )
+    measure = data.draw(st.sampled_from(["flops", "params", "density"]))
+    limits = {
+        "round_to": data.draw(st.sampled_from([1, 2, 4])),
+        "min_channels": data.draw(st.integers(1, 5)),
+        "max_sparsity": data.draw(st.sampled_from([0.6, 0.9, 1.0])),
+        "scope": data.draw(st.sampled_from(["global", "local"])),
+    }
+    fraction = data.draw(st.floats(0.3, 1))
+
+    class Drawn:
+        def scores(self, model, groups, data=None):
+            return np.array(scores)
+
+    try:
+        plan = plan_channels(mixed, Drawn(), **{measure: fraction}, **limits)
+    except PruningError:
+        return
+    assert plan == plan_channels(mixed, Drawn(), **{measure: fraction}, **limits)
+    assert PruningPlan.from_json(plan.to_json()) == plan
+    assert plan.after.of(measure) <= fraction * plan.before.of(measure) * (1 + 1e-12)
+    for group in plan.groups:
+        assert group.after % limits["round_to"] == 0 or group.after == group.before
+        assert group.after >= min(limits["min_channels"], group.before)
+        assert group.size - len(group.keep) <= group.size * limits["max_sparsity"] + 1e-9
+        best = sorted(range(group.size), key=lambda unit: (scores[_start(groups, group) + unit], unit))
+        assert sorted(best[group.size - len(group.keep) :]) == list(group.keep)
+    assert plan.after == Totals(plan.after.channels, *CostModel(mixed, groups).totals(plan.mask)[:2])
+
+
+def _start(groups, plan):
+    return next(group.start for group in groups if group.name == plan.name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    order=st.permutations(range(7)),
+    fraction=st.floats(0.2, 0.99),
+    measure=st.sampled_from(["flops", "params", "density"]),
+)
+def test_one_unit_fewer_would_miss_the_budget(hand, order, fraction, measure):
+    class Drawn:
+        def scores(self, model, groups, data=None):
+            return np.argsort(order).astype(float)
+
+    try:
+        plan = plan_channels(hand, Drawn(), **{measure: fraction})
+    except PruningError:
+        return
+    removed = [unit for unit in order if not plan.mask[unit]]
+    more = plan.mask.copy()
+    more[removed[-1]] = True
+    a, b = more[:4].sum(), more[4:].sum()
+    assert (more.sum() / 7 if measure == "density" else (a + a * b + 2 * b) / 22) > fraction
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000), fraction=st.floats(0.5, 0.9))
+def test_applying_a_plan_is_slimming_by_its_mask(mixed, seed, fraction):
+    class Drawn:
+        def scores(self, model, groups, data=None):
+            return np.random.default_rng(seed).random(groups.channels)
+
+    plan = plan_channels(mixed, Drawn(), flops=fraction)
+    small, same = plan.apply(), slim(mixed, plan.mask)
+    images = np.random.default_rng(seed).normal(size=(2, 6, 6, 2)).astype(np.float32)
+    for mine, other in zip(small.variables, same.variables, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    np.testing.assert_array_equal(small(images), same(images))
+    assert small.count_params() == plan.after.params

@@ -1,0 +1,140 @@
+"""A decision which channels of a model stay: it can be read, stored and carried out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from tfprune.errors import PruningError
+from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.pruning.budget import Budget
+from tfprune.pruning.cut import cut
+from tfprune.pruning.explain import explain, summary_line
+from tfprune.pruning.group_plan import GroupPlan
+from tfprune.pruning.plan_file import load_plan, plan_from_json, plan_to_json, save_plan
+from tfprune.pruning.totals import Totals
+from tfprune.pruning.width_constraints import WidthConstraints
+
+
+@dataclass(frozen=True)
+class PruningPlan:
+    """Which channels of a model stay, and why.
+
+    Making a plan costs no pruning and changes nothing; `apply` carries it out.
+
+    Attributes:
+        model: Name of the model.
+        criterion: Name of the criterion that ranked the channels.
+        budget: What was asked for.
+        scope: `global` or `local`.
+        constraints: Limits of the widths.
+        ignore: Layers that were to be left alone.
+        groups: What happens to each channel group.
+        before: The model's totals.
+        after: Those of the pruned model.
+        pinned: Layers without a rule, whose channels stay: name, class and reason.
+        uncounted: Layers whose FLOPs are not known.
+        source: The model that the plan was made from; None in a plan that was loaded.
+
+    Example:
+        >>> import keras, tfprune
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> plan = tfprune.plan_channels(keras.Sequential(layers), "l2", density=0.5)
+        >>> plan.after.channels
+        4
+        >>> plan.apply().layers[0].filters
+        4
+    """
+
+    model: str
+    criterion: str
+    budget: Budget
+    scope: str
+    constraints: WidthConstraints
+    ignore: tuple[str, ...]
+    groups: tuple[GroupPlan, ...]
+    before: Totals
+    after: Totals
+    pinned: tuple[str, ...] = ()
+    uncounted: tuple[str, ...] = ()
+    source: keras.Model | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def keep(self) -> Mapping[str, tuple[int, ...]]:
+        """The units that stay in each group, by its name."""
+        return {group.name: group.keep for group in self.groups}
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Bool `[channels]`, True for the units that stay, as `tfprune.slim` takes it."""
+        parts = [np.isin(np.arange(group.size), group.keep) for group in self.groups]
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
+    def apply(self, model: keras.Model | None = None, *, keep_optimizer: bool = False) -> keras.Model:
+        """Makes the smaller model.
+
+        Args:
+            model: A model of the same layers, perhaps with other weights. It is not changed. Default: the model that
+                the plan was made from.
+            keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
+
+        Returns:
+            A new model.
+
+        Raises:
+            PruningError: The plan has no model and none is given, or it belongs to another model, or the optimizer's
+                state cannot be carried over.
+        """
+        model = self.source if model is None else model
+        if model is None:
+            raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
+        groups = channel_groups(model)
+        self._check(model, groups)
+        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer)
+
+    def explain(self) -> str:
+        """A table of what happens to each group, what is left alone and why, and which limits bound."""
+        return explain(self)
+
+    def to_json(self) -> str:
+        """The plan as JSON, without the model."""
+        return plan_to_json(self)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PruningPlan":
+        """A plan from JSON; `PruningError` if it is none."""
+        return plan_from_json(cls, text)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plan to a JSON file, in one step."""
+        save_plan(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PruningPlan":
+        """Reads a plan from a JSON file; `PruningError` if it is missing or holds no plan."""
+        return load_plan(cls, path)
+
+    def __str__(self) -> str:
+        return summary_line(self)
+
+    def _check(self, model: keras.Model, groups: ChannelGroups) -> None:
+        found = {group.name: (group.size, group.layers) for group in groups}
+        meant = {group.name: (group.size, group.layers) for group in self.groups}
+        if list(found) == list(meant) and found == meant:
+            return
+        name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
+        raise PruningError(
+            f"the plan was made for {self.model} and does not fit {model.name}: expected {_shown(name, meant)}, "
+            f"received {_shown(name, found)}; make a plan for this model"
+        )
+
+
+def _shown(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:
+    if not name:
+        return f"the groups in the order {', '.join(groups)}"
+    if name not in groups:
+        return f"no group {name}"
+    size, layers = groups[name]
+    return f"the group {name} of {size} units, made by {', '.join(layers)}"

@@ -1,0 +1,117 @@
+"""Units that are not removed whatever their score is, and why."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.graph import PINNED, ChannelGroups, channel_groups
+from tfprune.graph.channel_groups import Ignored
+
+IGNORED = "ignored"
+"""The user wants the layers that make or read them left alone."""
+
+UNSCORED = "no score"
+"""The criterion cannot judge their group."""
+
+NEEDED = "needed"
+"""Without them a layer would have too few channels, or none."""
+
+
+def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Iterable[Ignored]) -> tuple[str, ...]:
+    """Names, patterns and layers as texts that mean the same: layers become their paths, nested models their names."""
+    paths = {id(layer): path for path, layer in groups.layers.items()}
+    paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
+    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
+    every = [ignore] if single else list(ignore)  # type: ignore[arg-type]
+    unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
+    if unknown:
+        channel_groups(model, unknown)  # says what is wrong with it
+    return tuple(each if isinstance(each, str) else paths[id(each)] for each in every)
+
+
+def ignored_units(model: keras.Model, groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:
+    """Bool `[channels]`: units that the layers to ignore make or read.
+
+    Args:
+        model: The model.
+        groups: Its groups, nothing ignored.
+        ignore: Names and patterns, see `channel_groups`.
+    """
+    result = np.zeros(groups.channels, bool)
+    if not ignore:
+        return result
+    pinned = channel_groups(model, ignore).slots
+    for path, slots in groups.slots.items():
+        for slot, same in zip(slots, pinned[path], strict=True):
+            touched = slot.channels[(same.channels == PINNED) & (slot.channels != PINNED)]
+            result[touched] = True
+    return result
+
+
+def protections(
+    ignored: np.ndarray, scores: np.ndarray, places: np.ndarray, groups: ChannelGroups, min_channels: int
+) -> dict[str, np.ndarray]:
+    """The protected units by the reason, bool `[channels]` each.
+
+    Args:
+        ignored: Those that the user wants left alone.
+        scores: Scores, NaN where there is none.
+        places: Places in the order of removal.
+        groups: The groups.
+        min_channels: See `needed_units`.
+    """
+    return {
+        IGNORED: ignored,
+        UNSCORED: unscored_units(scores, groups),
+        NEEDED: needed_units(places, groups, min_channels),
+    }
+
+
+def unscored_units(scores: np.ndarray, groups: ChannelGroups) -> np.ndarray:
+    """Bool `[channels]`: units of groups in which a score is not a number."""
+    return np.isin(groups.owner, groups.owner[np.isnan(scores)])
+
+
+def needed_units(places: np.ndarray, groups: ChannelGroups, min_channels: int) -> np.ndarray:
+    """Bool `[channels]`: the best units of axes that no constraint of whole groups keeps from running empty.
+
+    A group keeps its share by itself. An axis that holds only a part of each of some groups, such as the outputs of a
+    layer that are added to half of another's, might lose all of it.
+
+    Args:
+        places: Places in the order of removal `[channels]`, the last ones are the best.
+        groups: The groups.
+        min_channels: Positions that stay at least along an axis of outputs. Of other axes one does.
+    """
+    result = np.zeros(groups.channels, bool)
+    seen: set[tuple[bytes, int]] = set()
+    sizes = np.array([group.size for group in groups])
+    for channels, least in _axes(groups, min_channels):
+        key = (channels.tobytes(), least)
+        if key in seen:
+            continue
+        seen.add(key)
+        free = channels[channels != PINNED]
+        units, positions = np.unique(free, return_counts=True)
+        here = np.bincount(groups.owner[units], minlength=len(sizes))
+        missing = least - (len(channels) - len(free))
+        if missing <= 0 or (here == sizes).any():
+            continue
+        best = np.argsort(places[units], kind="stable")[::-1]
+        enough = int(np.searchsorted(np.cumsum(positions[best]), missing)) + 1
+        result[units[best[:enough]]] = True
+    return result
+
+
+def _axes(groups: ChannelGroups, min_channels: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Channel numbers along each axis of a weight or a setting, and how many positions have to stay."""
+    each: Any
+    for each in groups.by_layer.values():
+        for slot in each.slots:
+            yield slot.channels, min_channels if slot.role == "out" else 1
+        for edit in each.edits:
+            for channels in edit.axes:
+                if channels is not None:
+                    yield channels, 1
