@@ -1,0 +1,170 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.errors import ConfigError, PruningError
+from tfprune.graph import complexity
+from tfprune.pruning import plan_channels, prune_channels
+
+layers = keras.layers
+
+
+def equal(first, second):
+    for one, other in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_one_step_is_what_the_plan_does(mixed, make):
+    settings = {"flops": 0.7, "round_to": 2, "ignore": "stem_bn"}
+    small = prune_channels(mixed, make.kernels(), **settings)
+    equal(small, plan_channels(mixed, make.kernels(), **settings).apply())
+
+
+@pytest.mark.parametrize("schedule", ["linear", "exponential", "cubic"])
+def test_steps_meet_targets_relative_to_the_original(mixed, make, schedule):
+    from tfprune.pruning.schedule import fractions
+
+    whole = complexity(mixed).flops
+    seen = []
+
+    def between(model, step):
+        seen.append((step, complexity(model).flops / whole))
+
+    small = prune_channels(mixed, make.kernels(), flops=0.5, steps=3, schedule=schedule, between=between)
+    assert [step for step, _ in seen] == [1, 2]
+    for reached, asked in zip(
+        [*(flops for _, flops in seen), complexity(small).flops / whole], fractions(0.5, 3, schedule), strict=True
+    ):
+        assert reached <= asked + 1e-12
+    assert seen[0][1] < 1
+
+
+def test_scores_of_independent_channels_do_not_change_so_steps_do_not_matter(mixed, make):
+    class Everywhere:
+        """Scores that every unit carries along in the kernel that makes it."""
+
+        def scores(self, model, groups, data=None):
+            result = np.zeros(groups.channels)
+            for group in groups:
+                bias = np.asarray(groups.layers[group.layers[0]].bias)
+                out = next(s for s in groups.slots[group.layers[0]] if s.role == "out" and s.weight == "bias")
+                np.add.at(result, out.channels, bias)
+            return result
+
+    for scope in ("global", "local"):
+        settings = {"flops": 0.5, "scope": scope}
+        equal(
+            prune_channels(mixed, Everywhere(), steps=4, **settings),
+            prune_channels(mixed, Everywhere(), **settings),
+        )
+
+
+def test_each_step_scores_what_is_left_and_limits_are_those_of_the_original(by_hand):
+    sizes = []
+
+    class Last:
+        """The last unit of every group goes first, `b` before `a`."""
+
+        def scores(self, model, groups, data=None):
+            sizes.append([group.size for group in groups])
+            return np.concatenate([10.0 * (index == 0) - np.arange(g.size) for index, g in enumerate(groups)])
+
+    small = prune_channels(by_hand, Last(), density=4 / 7, steps=3, max_sparsity=0.5)
+    # b may lose 1 of 3 and a 2 of 4, over all steps together
+    assert sizes == [[4, 3], [4, 2], [3, 2]]
+    assert (small.get_layer("a").units, small.get_layer("b").units) == (2, 2)
+    np.testing.assert_array_equal(small.get_layer("a").kernel, np.asarray(by_hand.get_layer("a").kernel)[:, :2])
+
+
+def test_between_may_train_or_replace_the_model(by_hand, make):
+    def between(model, step):
+        model.get_layer("a").kernel.assign_add(np.full_like(np.asarray(model.get_layer("a").kernel), 100.0))
+        return keras.models.clone_model(model) if step == 2 else None
+
+    small = prune_channels(by_hand, make.kernels(), flops=0.3, steps=3, between=between)
+    assert np.abs(np.asarray(small.get_layer("a").kernel)).max() < 50  # the clone has fresh weights
+    small = prune_channels(by_hand, make.kernels(), flops=0.3, steps=2, between=between)
+    assert np.abs(np.asarray(small.get_layer("a").kernel)).min() > 50
+    with pytest.raises(PruningError, match=r"between: expected a model of the layers that it was given"):
+        prune_channels(by_hand, make.kernels(), flops=0.3, steps=2, between=lambda model, step: make.hand_made())
+
+
+def test_a_target_out_of_reach_shows_before_the_first_training(by_hand, make):
+    def between(model, step):
+        raise AssertionError("too late")
+
+    with pytest.raises(PruningError, match=r"flops=0.1 cannot be met"):
+        prune_channels(by_hand, make.kernels(), flops=0.1, steps=5, between=between)
+
+
+def test_settings_are_checked(by_hand, make):
+    with pytest.raises(ConfigError, match=r"schedule: expected one of"):
+        prune_channels(by_hand, make.kernels(), flops=0.5, schedule="fast")
+    with pytest.raises(ConfigError, match=r"exactly one of"):
+        prune_channels(by_hand, make.kernels())
+
+
+def test_the_criterion_gets_the_data(by_hand, make):
+    seen = []
+
+    class Looking(make.kernels):
+        def scores(self, model, groups, data=None):
+            seen.append(data)
+            return super().scores(model, groups)
+
+    prune_channels(by_hand, Looking(), flops=0.5, steps=2, data="the data")
+    assert seen == ["the data"] * 2
+
+
+def batch_norm_model() -> keras.Model:
+    inputs = keras.Input((4, 4, 2))
+    x = layers.Conv2D(6, 1, name="conv")(inputs)
+    x = layers.BatchNormalization(name="bn")(x)
+    return keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("kind", ["arrays", "array", "dataset", "inputs", "mappings"])
+def test_batch_norms_get_the_statistics_of_the_data(make, kind):
+    images = np.random.default_rng(0).normal(3, 2, (64, 4, 4, 2)).astype(np.float32)
+    labels = np.zeros(64, np.int64)
+    data = {
+        "arrays": (images, labels),
+        "array": images,
+        "dataset": tf.data.Dataset.from_tensor_slices((images, labels)).batch(32),
+        "inputs": tf.data.Dataset.from_tensor_slices(images).batch(32),
+        "mappings": [{"images": images, "labels": labels}],
+    }[kind]
+    small = prune_channels(batch_norm_model(), make.kernels(), density=0.5, recalibrate=data)
+    outputs = np.asarray(small.get_layer("conv")(images)).reshape(-1, 3)
+    np.testing.assert_allclose(small.get_layer("bn").moving_mean, outputs.mean(0), rtol=1e-4)
+    if kind not in ("dataset", "inputs"):
+        np.testing.assert_allclose(small.get_layer("bn").moving_variance, outputs.var(0), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (5, "recalibrate: expected batches .* received int"),
+        ({"x": 1}, "received dict"),
+        ([{"x": 1}], "expected batches with 'images', received x"),
+        ([np.zeros(3)], r"batch the data first"),
+        (tf.data.Dataset.from_tensors(np.zeros((2, 4, 4, 2))).repeat(), r"repeats for ever; use \.take"),
+        ([], "at least one, received none"),
+    ],
+)
+def test_bad_data_for_recalibration_is_refused(make, data, message):
+    with pytest.raises(ConfigError, match=message):
+        prune_channels(batch_norm_model(), make.kernels(), density=0.5, recalibrate=data)
+
+
+@pytest.mark.parametrize("criterion", ["l2", "taylor"])
+def test_with_criteria_by_name(mixed, criterion):
+    rng = np.random.default_rng(0)
+    data = (rng.normal(size=(8, 6, 6, 2)).astype(np.float32), np.arange(8) % 3)
+    plan = plan_channels(mixed, criterion, flops=0.5, data=data)
+    assert plan.criterion == criterion
+    assert plan == plan_channels(mixed, criterion, flops=0.5, data=data)
+    small = prune_channels(mixed, criterion, flops=0.5, data=data, steps=2, round_to=2, recalibrate=data)
+    assert complexity(small).flops <= 0.5 * complexity(mixed).flops
+    assert small(data[0]).shape == (8, 3)

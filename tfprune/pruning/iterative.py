@@ -1,0 +1,120 @@
+"""Pruning a model's channels, at once or step by step."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.errors import PruningError
+from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.pruning.batches import image_batches
+from tfprune.pruning.budget import Budget
+from tfprune.pruning.cut import cut
+from tfprune.pruning.planner import Planner
+from tfprune.pruning.removal import Scope
+from tfprune.pruning.schedule import fractions
+from tfprune.pruning.scoring import Scorer
+from tfprune.pruning.width_constraints import WidthConstraints
+from tfprune.training import recalibrate_batch_norm
+
+Between = Callable[[keras.Model, int], keras.Model | None]
+"""What to do between two steps: it trains the model it is given, or returns another of the same layers."""
+
+
+def prune_channels(
+    model: keras.Model,
+    criterion: Any = "l2",
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    density: float | None = None,
+    data: Any = None,
+    scope: Scope = "global",
+    round_to: int = 1,
+    min_channels: int = 1,
+    max_sparsity: float = 1.0,
+    ignore: Any | Iterable[Any] = (),
+    steps: int = 1,
+    schedule: str = "linear",
+    between: Between | None = None,
+    recalibrate: Any = None,
+    keep_optimizer: bool = False,
+) -> keras.Model:
+    """Prunes channels of a model.
+
+    With several steps the model approaches the target along a schedule, and what is left is scored anew at each step.
+    All targets and limits are relative to the original model.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        criterion: See `plan_channels`, as for all others up to `ignore`.
+        flops: Fraction of the FLOPs to keep.
+        params: Fraction of the parameters to keep.
+        density: Fraction of the channels to keep.
+        data: Data for criteria that look at some.
+        scope: `global` or `local`.
+        round_to: Keep multiples of this.
+        min_channels: Keep at least so many per group.
+        max_sparsity: The largest fraction that a group may lose.
+        ignore: Layers to leave alone.
+        steps: In how many steps.
+        schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
+        between: Called as `between(model, step)` after every step but the last, with the steps counted from 1; may
+            train the model, or return another of the same layers.
+        recalibrate: Data for fresh moving averages of batch norms after each step: batches `(x, y)` or `x`, or arrays.
+        keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
+
+    Returns:
+        A new, smaller model of the same layers; compiled like the old one if that was compiled.
+
+    Raises:
+        ConfigError: A setting has no sense.
+        PruningError: The target cannot be met, or `between` returned a model of other layers, or the optimizer's state
+            cannot be carried over.
+        UnsupportedLayerError: The model has no graph.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> prune_channels(keras.Sequential(layers), "l2", flops=0.5, steps=2).layers[0].filters
+        4
+    """
+    scorer = Scorer(criterion, data)
+    constraints = WidthConstraints(round_to, min_channels, max_sparsity)
+    budget = Budget.of(flops, params, density)
+    path = fractions(budget.fraction, steps, schedule)
+    planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
+    kept = np.ones(planner.groups.channels, bool)
+    for step, fraction in enumerate(path, start=1):
+        groups = _groups(model, planner.groups, kept)
+        scores = np.full(len(kept), -np.inf)
+        scores[kept] = scorer.scores(model, groups)
+        if step == 1:
+            planner.plan(scores, scorer.name)  # a target out of reach shows before the first training
+        mask = planner.plan(scores, scorer.name, alive=kept, budget=replace(budget, fraction=fraction)).mask
+        model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer)
+        kept = mask
+        if recalibrate is not None:
+            recalibrate_batch_norm(model, image_batches(recalibrate))
+        if between is not None and step < steps:
+            other = between(model, step)
+            model = model if other is None else other
+    return model
+
+
+def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> ChannelGroups:
+    """The groups of a model on its way, which must be what was kept of the whole model's."""
+    groups = channel_groups(model)
+    meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
+    found = [(group.name, group.size) for group in groups]
+    if meant != found:
+        expected, received = next(
+            ((a, b) for a, b in zip(meant, found, strict=False) if a != b), (f"{len(meant)} groups", len(found))
+        )
+        raise PruningError(
+            f"between: expected a model of the layers that it was given (group {expected}), received {received}; "
+            "train that model, or return a copy of it"
+        )
+    return groups
