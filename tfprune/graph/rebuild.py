@@ -77,7 +77,7 @@ class _Copies:
         """A copy of a model that takes inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
         inputs = [
-            keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+            keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
             for tensor, shape in zip(graph.inputs, shapes, strict=True)
         ]
         if isinstance(model, keras.Sequential) and self._call_layer is None:
