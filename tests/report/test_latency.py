@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.report import alternating_times as timing
 from tfprune.report import compare_latency, latency, measure_latency
 
 
@@ -37,7 +38,7 @@ def clock_of(monkeypatch, steps):
         readings[0] += 1
         return now[0]
 
-    monkeypatch.setattr(latency.time, "perf_counter", read)
+    monkeypatch.setattr(timing.time, "perf_counter", read)
 
 
 def test_median_minimum_and_warm_up(monkeypatch):
@@ -51,7 +52,7 @@ def test_median_minimum_and_warm_up(monkeypatch):
 
 
 def test_models_take_turns(monkeypatch):
-    clock_of(monkeypatch, [0.002, 0.004])
+    clock_of(monkeypatch, [0.002, 0.004, 0.004, 0.002])  # the order turns round with every run
     (one, one_calls), (other, other_calls) = network(), network()
     received = compare_latency({"one": one, "other": other}, runs=4, warm_up=1)
     assert received["one"].median_ms == pytest.approx(2)
@@ -69,17 +70,28 @@ def test_real_times_are_those_of_inference():
 @pytest.mark.parametrize("shape", [(None, 3), (2, None)])
 def test_unknown_sizes_are_refused(shape):
     inputs = keras.Input(shape)
-    with pytest.raises(ConfigError, match="one input of fixed shape, received"):
+    with pytest.raises(ConfigError, match=r"inputs have a fixed shape, received \(None, .*give the input_shape"):
         measure_latency(keras.Model(inputs, keras.layers.ReLU()(inputs)))
 
 
-def test_several_inputs_are_refused():
-    inputs = [keras.Input((2,)), keras.Input((2,))]
-    with pytest.raises(ConfigError, match="one input of fixed shape, received"):
-        measure_latency(keras.Model(inputs, keras.layers.Add()(inputs)))
+def test_several_inputs_and_outputs():
+    tokens, values = keras.Input((2,), dtype="int32", name="tokens"), keras.Input((3,), name="values")
+    embedded = keras.layers.Embedding(4, 3)(tokens)
+    model = keras.Model({"tokens": tokens, "values": values}, [keras.ops.mean(embedded, 1) + values, embedded])
+    assert [value.shape for value in latency._call(model, 5)()] == [(5, 3), (5, 2, 3)]
+    assert measure_latency(model, runs=2, warm_up=1).median_ms > 0
+
+
+def test_subclassed_models_are_refused():
+    class Own(keras.Model):
+        def call(self, values):
+            return values
+
+    with pytest.raises(ConfigError, match="expected a functional or sequential model, received Own"):
+        measure_latency(Own())
 
 
 def test_what_is_timed_is_complete():
     model, _ = network()
-    values = latency._call(model, 1)()
+    (values,) = latency._call(model, 1)()
     assert isinstance(values, np.ndarray)

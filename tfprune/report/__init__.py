@@ -2,5 +2,26 @@
 
 from tfprune.report.comparison import comparison_table
 from tfprune.report.latency import Latency, compare_latency, measure_latency
+from tfprune.report.layer_latency import compare_layer_latency
+from tfprune.report.memory_traffic import memory_traffic
+from tfprune.report.model_report import LayerReport, ModelReport, model_report
+from tfprune.report.sized_model import has_unknown_sizes, sized_model
+from tfprune.report.summary import Summary, report_console, summarize, summary
 
-__all__ = ["Latency", "compare_latency", "comparison_table", "measure_latency"]
+__all__ = [
+    "Latency",
+    "LayerReport",
+    "ModelReport",
+    "Summary",
+    "compare_latency",
+    "compare_layer_latency",
+    "comparison_table",
+    "has_unknown_sizes",
+    "measure_latency",
+    "memory_traffic",
+    "model_report",
+    "report_console",
+    "sized_model",
+    "summarize",
+    "summary",
+]

@@ -1,7 +1,6 @@
 """How long a model takes for one batch, measured."""
 
 import platform
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.report.alternating_times import alternating_times
+from tfprune.report.example_inputs import example_inputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, 
     """Times a model's inference in a traced function.
 
     Args:
-        model: A model with one input of fixed shape.
+        model: A model whose inputs have a fixed shape.
         batch_size: Examples per call.
         runs: Timed calls.
         warm_up: Calls before them, tracing included.
@@ -46,48 +46,45 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, 
 
 
 def compare_latency(
-    models: Mapping[str, keras.Model], *, batch_size: int = 1, runs: int = 50, warm_up: int = 10
+    models: Mapping[str, keras.Model],
+    *,
+    batch_size: int = 1,
+    runs: int = 50,
+    warm_up: int = 10,
+    description: str | None = None,
 ) -> dict[str, Latency]:
     """Times several models in turn, call by call, so that a change of the machine's speed meets all of them.
 
     Args:
-        models: Models by name, each with one input of fixed shape.
+        models: Models by name, whose inputs have a fixed shape.
         batch_size: Examples per call.
         runs: Timed calls of each model.
         warm_up: Calls before them, tracing included.
+        description: What stands before a progress bar. Default: no bar.
 
     Returns:
         A latency per name.
 
     Raises:
-        ConfigError: A model has several inputs, or one of unknown size.
+        ConfigError: A model has an input of unknown size.
     """
     calls = {name: _call(model, batch_size) for name, model in models.items()}
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for run in range(warm_up + runs):
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            milliseconds = 1e3 * (time.perf_counter() - started)
-            if run >= warm_up:
-                times[name].append(milliseconds)
-    device = _device()
+    times = alternating_times(calls, runs=runs, warm_up=warm_up, description=description)
+    device = device_name()
     return {
         name: Latency(float(np.median(values)), float(np.min(values)), batch_size, device)
         for name, values in times.items()
     }
 
 
-def _call(model: keras.Model, batch_size: int) -> Callable[[], np.ndarray]:
-    shape = model.input_shape[1:]
-    if len(model.inputs) != 1 or None in shape:
-        raise ConfigError(f"expected a model with one input of fixed shape, received {model.input_shape}")
-    function = tf.function(lambda values: model(values, training=False))
-    values = tf.zeros([batch_size, *shape], model.inputs[0].dtype)
-    return lambda: function(values).numpy()
+def _call(model: keras.Model, batch_size: int) -> Callable[[], list[np.ndarray]]:
+    values = example_inputs(model, batch_size)
+    function = tf.function(lambda inputs: keras.tree.flatten(model(inputs, training=False)))
+    return lambda: [output.numpy() for output in function(values)]
 
 
-def _device() -> str:
+def device_name() -> str:
+    """What TensorFlow computes on: the first GPU, or the processor."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

@@ -1,0 +1,100 @@
+"""How long each layer of a model takes by itself, measured."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfprune.errors import ConfigError
+from tfprune.graph import Call, model_calls
+from tfprune.report.alternating_times import alternating_times
+from tfprune.report.example_inputs import SIZES, example_tensor
+from tfprune.report.memory_traffic import moves_nothing
+
+_NOTHING = ""  # stands for the empty function among models' names
+
+
+def compare_layer_latency(
+    models: Mapping[str, keras.Model], *, batch_size: int = 1, runs: int = 20, warm_up: int = 3
+) -> dict[str, dict[str, float]]:
+    """Times every layer alone, with inputs of the shape that it has in the model.
+
+    Layers of the same name in several models take turns, call by call, along with a function that does nothing: its
+    time, the price of a call, is taken off. Their sum is more than the whole model takes where TensorFlow fuses layers.
+
+    Args:
+        models: Models by name, whose inputs have a fixed shape.
+        batch_size: Examples per call.
+        runs: Timed calls of each layer.
+        warm_up: Calls before them.
+
+    Returns:
+        Per model, median milliseconds by layer, over all calls of the layer.
+
+    Raises:
+        ConfigError: A tensor in a model has an unknown size.
+    """
+    calls = {name: _calls_by_layer(model) for name, model in models.items()}
+    layers = list(dict.fromkeys(layer for each in calls.values() for layer in each))
+    result: dict[str, dict[str, float]] = {name: {} for name in models}
+    for layer in tqdm(layers, desc="timing layers", disable=None, leave=False):
+        timed = {name: each[layer] for name, each in calls.items() if layer in each}
+        for name, milliseconds in _alone(timed, batch_size, runs, warm_up).items():
+            result[name][layer] = milliseconds
+    return result
+
+
+def _calls_by_layer(model: keras.Model) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in model_calls(model):
+        found.setdefault(call.name, []).append(call)
+        for tensor in (*call.inputs, *call.outputs):
+            if None in tensor.shape[1:]:
+                raise ConfigError(f"{model.name}: the size of {tensor.shape} at {call.name} is unknown; {SIZES}")
+    return found
+
+
+def _alone(calls: Mapping[str, Sequence[Call]], batch_size: int, runs: int, warm_up: int) -> dict[str, float]:
+    """Milliseconds of one layer in each model, the price of a call taken off."""
+    total = dict.fromkeys(calls, 0.0)
+    for index in range(max(map(len, calls.values()))):
+        there = {name: each[index] for name, each in calls.items() if index < len(each)}
+        if moves_nothing(next(iter(there.values())).layer):
+            continue
+        first, *others = [(name, _function(call, batch_size)) for name, call in there.items()]
+        empty = (_NOTHING, _empty(next(iter(there.values())), batch_size))
+        # the empty function in the middle, or one of two models would always run behind it
+        times = alternating_times(dict([first, empty, *others]), runs=runs, warm_up=warm_up)
+        price = times.pop(_NOTHING)
+        for name, values in times.items():
+            total[name] += max(0.0, float(np.median(values - price)))
+    return total
+
+
+def _function(call: Call, batch_size: int) -> Callable[[], object]:
+    """Runs a layer; complete, also on a GPU, when it returns."""
+
+    def compute(*inputs: tf.Tensor) -> list[tf.Tensor]:
+        arguments, named = call.arguments({id(old): new for old, new in zip(call.inputs, inputs, strict=True)})
+        return keras.tree.flatten(call.layer(*arguments, **named))
+
+    return _ready(compute, call, batch_size)
+
+
+def _empty(call: Call, batch_size: int) -> Callable[[], object]:
+    """Takes the same inputs and does nothing with them."""
+    return _ready(lambda *inputs: [tf.identity(value) for value in inputs], call, batch_size)
+
+
+def _ready(compute: Callable[..., Any], call: Call, batch_size: int) -> Callable[[], object]:
+    values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in call.inputs]
+    concrete = tf.function(compute).get_concrete_function(*(tf.TensorSpec(each.shape, each.dtype) for each in values))
+
+    def run() -> None:
+        concrete(*values)
+        tf.test.experimental.sync_devices()
+
+    return run
