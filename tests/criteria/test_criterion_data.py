@@ -1,0 +1,99 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.criteria import CriterionData
+from tfprune.errors import ConfigError
+
+X, Y = np.arange(300.0).reshape(100, 3), np.arange(100)
+
+
+def sizes(data, limit=None):
+    return [len(y) for _, y in CriterionData(data).batches(limit)]
+
+
+def dataset(batch=30):
+    return tf.data.Dataset.from_tensor_slices((X, Y)).batch(batch)
+
+
+def test_arrays_are_cut_into_batches_of_64():
+    (first, second) = CriterionData((X, Y)).batches()
+    np.testing.assert_array_equal(tf.concat([first[0], second[0]], 0), X)
+    np.testing.assert_array_equal(second[1], np.arange(64, 100))
+
+
+def test_structures_of_arrays_keep_their_form():
+    data = CriterionData(({"a": X, "b": X[:, :1]}, [Y, Y]))
+    x, y = next(data.batches())
+    assert {name: value.shape.as_list() for name, value in x.items()} == {"a": [64, 3], "b": [64, 1]}
+    assert [value.shape.as_list() for value in y] == [[64], [64]]
+
+
+def test_datasets_and_lists_of_batches_go_as_they_are():
+    assert sizes(dataset()) == [30, 30, 30, 10]
+    assert sizes([(X[:7], Y[:7]), [X[:3], Y[:3]]]) == [7, 3]
+
+
+def test_our_own_batches_are_understood():
+    (batch,) = CriterionData([{"images": X, "labels": Y, "knowledge": X}]).batches()
+    np.testing.assert_array_equal(batch[0], X)
+    np.testing.assert_array_equal(batch[1], Y)
+
+
+class Halves(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return X[50 * index : 50 * index + 50], Y[50 * index : 50 * index + 50]
+
+
+def test_kerass_own_data_sets_end():
+    assert sizes(Halves()) == [50, 50]
+
+
+def test_the_limit_stops_in_time():
+    assert sizes(dataset().repeat(), limit=5) == [30, 30, 30, 10, 30]
+    assert sizes((X, Y), limit=1) == [64]
+    assert sizes(dataset(), limit=9) == [30, 30, 30, 10]
+
+
+def test_data_can_be_gone_through_again():
+    data = CriterionData.required(dataset(), "taylor")
+    assert CriterionData.required(data, "taylor") is data
+    assert len(list(data.batches())) == len(list(data.batches())) == 4
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (X, "received batches that are ndarray"),
+        ("cifar10", "received str"),
+        (7, "received int"),
+        (iter([(X, Y)]), "received list_iterator"),
+        ({"x": X}, "received dict"),
+        ((X, Y, Y), "tuple of 3"),
+        ((X, Y[:5]), r"arrays of \[5, 100\] rows"),
+        ([(X, Y[:5])], r"batches of \[5, 100\] rows"),
+        ([(X, Y, Y)], "a tuple of 3; map them"),
+        ([{"x": X}], "mappings with x"),
+        ([], "at least one batch"),
+        ((X[:0], Y[:0]), "at least one batch"),
+        (dataset().repeat(), "for ever; give batches="),
+        (tf.data.Dataset.from_tensor_slices((X, Y)), "single examples"),
+    ],
+)
+def test_other_data_is_refused(source, said):
+    with pytest.raises(ConfigError, match=said):
+        list(CriterionData(source).batches())
+
+
+def test_data_that_is_missing_is_asked_for():
+    with pytest.raises(ConfigError, match=r"criterion taylor looks at data: .* give data="):
+        CriterionData.required(None, "taylor")
+
+
+def test_the_limit_is_checked():
+    with pytest.raises(ConfigError, match="batches: expected 1 or more, received 0"):
+        sizes(dataset(), limit=0)

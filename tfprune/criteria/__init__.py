@@ -1,0 +1,30 @@
+"""Criteria: how much each prunable unit of a model is worth."""
+
+from tfprune.criteria.aggregation import Normalize, Reduce
+from tfprune.criteria.bn_scale import BNScale
+from tfprune.criteria.criterion import Criterion
+from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.ekg import EKG
+from tfprune.criteria.fpgm import FPGM
+from tfprune.criteria.l1 import L1
+from tfprune.criteria.l2 import L2
+from tfprune.criteria.random_scores import Random
+from tfprune.criteria.registry import get, names, register
+from tfprune.criteria.taylor import Taylor
+
+__all__ = [
+    "EKG",
+    "FPGM",
+    "L1",
+    "L2",
+    "BNScale",
+    "Criterion",
+    "CriterionData",
+    "Normalize",
+    "Random",
+    "Reduce",
+    "Taylor",
+    "get",
+    "names",
+    "register",
+]

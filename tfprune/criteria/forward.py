@@ -1,0 +1,76 @@
+"""Running a model call by call, with a look at tensors on the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.graph import ChannelGroups
+from tfprune.graph.calls import functional_graph, model_graph
+
+
+class Forward:
+    """Runs a model by the calls of its channel groups, on its own weights.
+
+    The model runs in inference mode, but for batch norms if so asked. Nothing in it changes: moving averages stay.
+
+    Args:
+        model: A functional or sequential model.
+        groups: Its channel groups.
+        batch_statistics: Let batch norms use the statistics of the batch, except frozen ones.
+
+    Raises:
+        ConfigError: The groups are another model's.
+    """
+
+    def __init__(self, model: keras.Model, groups: ChannelGroups, *, batch_statistics: bool = False) -> None:
+        graph = model_graph(model)
+        if [id(call.layer) for call in graph.calls] != [id(call.layer) for call in groups.calls]:
+            raise ConfigError(
+                f"expected the channel groups of model {model.name}, received those of another one; "
+                "give channel_groups(model)"
+            )
+        # Keras' tensors within a nested model that is called again are copies, made anew each time a graph is read.
+        known = {
+            id(new): id(old)
+            for ours, theirs in zip(graph.calls, groups.calls, strict=True)
+            for new, old in zip(ours.outputs, theirs.outputs, strict=True)
+        }
+        self._calls = groups.calls
+        self._graph: Any = functional_graph(model)
+        self._inputs = [known[id(tensor)] for tensor in self._graph.inputs]
+        self._outputs = [known[id(tensor)] for tensor in graph.outputs]
+        self._batch_statistics = batch_statistics
+
+    def __call__(self, x: Any, look: Callable[[int, tf.Tensor], None] | None = None) -> Any:
+        """Runs the model.
+
+        Args:
+            x: Inputs of a batch, in the structure that the model takes.
+            look: Called with the `id` of each symbolic tensor of the calls and its value, once that is known.
+
+        Returns:
+            The outputs, in the model's structure.
+        """
+        tensors = dict(zip(self._inputs, self._graph._standardize_inputs(x), strict=True))
+        with keras.StatelessScope():
+            for call in self._calls:
+                if isinstance(call.layer, keras.layers.InputLayer):
+                    continue
+                arguments, named = call.arguments(tensors)
+                outputs = keras.tree.flatten(call.layer(*arguments, **self._with_mode(call.layer, named)))
+                for tensor, value in zip(call.outputs, outputs, strict=True):
+                    tensors[id(tensor)] = value
+                    if look is not None:
+                        look(id(tensor), value)
+        outputs = [tensors[tensor] for tensor in self._outputs]
+        return keras.tree.pack_sequence_as(self._graph.output, outputs)
+
+    def _with_mode(self, layer: keras.Operation, named: dict[str, Any]) -> dict[str, Any]:
+        """Named arguments of a call, with the mode to run in where the call leaves it open."""
+        if not getattr(layer, "_call_has_training_arg", False) or named.get("training") is not None:
+            return named
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        return named | {"training": self._batch_statistics and norm}
