@@ -7,6 +7,7 @@ from tfprune.criteria import EKG
 from tfprune.errors import ConfigError
 from tfprune.graph import channel_groups
 from tfprune.methods.ekg.greedy_search import Search
+from tfprune.models import load_checkpoint
 
 layers = keras.layers
 
@@ -38,6 +39,23 @@ def test_signs_cancel_within_a_batch_only():
     x, y = np.array([[1.0], [-1]], np.float32), np.zeros((2, 1), np.float32)
     np.testing.assert_allclose(EKG(output).scores(model, groups, (x, y)), [0], atol=1e-7)
     np.testing.assert_allclose(EKG(output).scores(model, groups, [(x[:1], y[:1]), (x[1:], y[1:])]), [6], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_golden_scores(shared, golden):
+    """The original's scores of the pretrained ResNet-56, whose loss has the ensemble's logits as a second target."""
+    path = shared / "data" / "ekg" / "res56_cifar10.pkl"
+    model = load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=(32, 32, 3))
+
+    def with_knowledge(y, logits):
+        to_labels = tf.nn.softmax_cross_entropy_with_logits(y[:, :10], logits)
+        return to_labels + tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(y[:, 10:]), logits)
+
+    y = np.concatenate([np.eye(10, dtype="float32")[golden["test64_labels"].ravel()], golden["K64"]], axis=1)
+    scores = EKG(with_knowledge).scores(model, channel_groups(model), [(golden["test64_x"], y)])
+    expected = golden["scores_full"]
+    np.testing.assert_allclose(scores, expected, rtol=0.02, atol=1e-3 * expected.max())
+    assert np.corrcoef(scores, expected)[0, 1] > 0.99999
 
 
 def straight():
@@ -220,6 +238,19 @@ def test_several_inputs_by_name_and_several_outputs():
     assert scores.shape == (15,)
     assert (scores >= 0).all()
     assert (scores > 0).sum() > 8
+
+
+def test_sequential_models():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(5, activation="relu"), layers.Dense(3)])
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(9, 4)), rng.integers(0, 3, 9)
+    x, (kernel, bias) = data[0], model.layers[0].get_weights()
+    hidden = tf.Variable(np.maximum(x @ kernel + bias, 0))
+    with tf.GradientTape() as tape:
+        outputs = tf.cast(hidden, tf.float32) @ model.layers[1].kernel + model.layers[1].bias
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(data[1], outputs))
+    expected = np.abs(np.sum(np.asarray(hidden) * np.asarray(tape.gradient(loss, hidden)), axis=0))
+    np.testing.assert_allclose(EKG().scores(model, channel_groups(model), data), expected, rtol=1e-3, atol=1e-6)
 
 
 def test_data_is_needed():
