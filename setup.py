@@ -1,5 +1,8 @@
 from setuptools import find_packages, setup
 
+ONNX = ["onnx>=1.20,<2", "tf2onnx>=1.17,<2", "onnxruntime>=1.23,<2"]  # writes .onnx files; runs them
+LITERT = ["ai-edge-litert>=2.1,<3"]  # runs .tflite files; TensorFlow writes them
+
 setup(
     name="tfprune",
     version="0.1.0",
@@ -21,7 +24,11 @@ setup(
         "tensorboard>=2.20,<3",  # tf.summary asks for it, TensorFlow no longer brings it
     ],
     extras_require={
+        "onnx": ONNX,
+        "litert": LITERT,
         "dev": [
+            *ONNX,
+            *LITERT,
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",

@@ -9,10 +9,11 @@ _EXPORTS = {
     "complexity": "tfprune.graph",
     "convert": "tfprune.graph",
     "ekg": "tfprune.methods.ekg",
-    "export_saved_model": "tfprune.export",
+    "export": "tfprune.exporting",
+    "export_saved_model": "tfprune.exporting",
     "load_checkpoint": "tfprune.models",
     "measure_latency": "tfprune.report",
-    "save_model": "tfprune.export",
+    "save_model": "tfprune.exporting",
     "slim": "tfprune.graph",
 }
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    from tfprune.export import save_model
+    from tfprune.exporting import save_model
     from tfprune.models import build_model
 
     path = tmp_path_factory.mktemp("network") / "narrow.keras"

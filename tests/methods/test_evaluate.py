@@ -6,7 +6,7 @@ import pytest
 
 from tfprune.data import load_data
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.export import save_model
+from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.methods import evaluate as module
 from tfprune.methods.evaluate_config import EvaluateConfig

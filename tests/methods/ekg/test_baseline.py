@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.export import save_model
+from tfprune.exporting import save_model
 from tfprune.methods.ekg import baseline, pipeline
 from tfprune.methods.ekg.baseline import baseline_path, load_baseline, train_baseline
 from tfprune.models import build_model

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.data import ImageData, training_batches
 from tfprune.errors import ConfigError, RunFolderError
-from tfprune.export import save_model
+from tfprune.exporting import save_model
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.train import train
 from tfprune.models import build_model, load_checkpoint, model_names

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfprune.data import ImageData, Subsets, fixed_batches, load_data, search_subsets, training_batches
 from tfprune.errors import ConfigError
-from tfprune.export import export_saved_model, save_model
+from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity
 from tfprune.methods.ekg.bank_stage import build_memory_bank
 from tfprune.methods.ekg.baseline import load_baseline, prepare_baseline_folder, train_baseline
