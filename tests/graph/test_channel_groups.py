@@ -148,3 +148,15 @@ def test_layers_can_be_left_alone_by_name_by_pattern_and_by_object():
     assert [group.name for group in channel_groups(model, ignore=[model.get_layer("b")])] == ["a1"]
     with pytest.raises(UnsupportedLayerError, match="received 'c', which it lacks"):
         channel_groups(model, ignore=["c"])
+
+
+def test_a_head_stands_for_all_its_channels():
+    inputs = keras.Input((5, 12))
+    x = layers.MultiHeadAttention(3, 4, value_dim=2, name="attention")(inputs, inputs)
+    groups = channel_groups(keras.Model(inputs, layers.Dense(2)(x)))
+    assert {group.name: (group.size, group.multiplicity) for group in groups} == {
+        "attention.heads": (3, 4),
+        "attention.keys": (4, 3),
+        "attention.values": (2, 3),
+        "attention": (12, 1),
+    }

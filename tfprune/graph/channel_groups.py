@@ -31,7 +31,7 @@ class ChannelGroup:
         size: Channels.
         layers: Names of all layers that compute these channels.
         multiplicity: Positions of the first layer's width that one prunable channel stands for: 1, but 8 in a
-            convolution with 8 groups.
+            convolution with 8 groups, and all channels of a head in attention.
     """
 
     name: str
@@ -198,7 +198,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
         number[fresh] = np.arange(start, start + len(fresh))
         known = {maker for root in fresh.tolist() for maker in makers[root]}
         ordered = tuple(maker for maker in labels.born if maker in known)
-        groups.append(ChannelGroup(name, start, len(fresh), ordered, int(counts[free].max())))
+        groups.append(ChannelGroup(name, start, len(fresh), ordered, labels.widths[name] * int(counts[free].max())))
         start += len(fresh)
 
     def numbers(vector: Vector) -> np.ndarray | None:

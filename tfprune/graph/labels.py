@@ -72,12 +72,14 @@ class Labels:
 
     Attributes:
         born: The labels that each layer gave out, by the layer's name.
+        widths: How many positions of an activation each of them stands for.
         records: What was noted about each layer, by its name.
         unknown: Layers whose channels are left alone, with the reason.
     """
 
     def __init__(self) -> None:
         self.born: dict[str, np.ndarray] = {}
+        self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
         self._parent: list[int] = []
@@ -182,17 +184,19 @@ class Labels:
         else:
             slots[weight, axis] = (labels, role)
 
-    def make(self, call: Call, count: int, part: str = "") -> np.ndarray:
+    def make(self, call: Call, count: int, part: str = "", width: int = 1) -> np.ndarray:
         """Gives out the labels of a layer that computes new channels; a layer called again gets those it had.
 
         Args:
             call: The call.
             count: How many channels it makes.
             part: Which of several kinds of channels of the layer.
+            width: How many positions of an activation each of them stands for, such as the channels of a head.
         """
         name = f"{call.name}.{part}" if part else call.name
         if name not in self.born:
             self.born[name] = self.fresh(count)
+            self.widths[name] = width
         return self.born[name]
 
     def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_count, argument: bool = False) -> None:

@@ -21,9 +21,9 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     if not plain:
         labels.leave_alone(call, "no rule for gates, given masks, returned scores, or attention over several axes")
         return
-    heads = labels.make(call, layer._num_heads, "heads")
-    keys = labels.make(call, layer._key_dim, "keys")
-    values = labels.make(call, layer._value_dim, "values")
+    heads = labels.make(call, layer._num_heads, "heads", layer._key_dim)
+    keys = labels.make(call, layer._key_dim, "keys", layer._num_heads)
+    values = labels.make(call, layer._value_dim, "values", layer._num_heads)
     made = labels.make(call, layer._output_dense.kernel.shape[-1])
     for part, tensor, inner in (("query", query, keys), ("key", key, keys), ("value", value, values)):
         role = "in" if part == "key" else "out"
