@@ -35,6 +35,14 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     assert [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")] == ["folder", "folder/a"]
 
 
+def test_a_folder_left_between_the_renames_outlives_a_second_failure(tmp_path):
+    (tmp_path / ".folder.old").mkdir()
+    (tmp_path / ".folder.old" / "a").write_text("old")
+    with pytest.raises(OSError, match="disk full"), replaced_folder(tmp_path / "folder", KIND):
+        raise OSError("disk full")
+    assert [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")] == ["folder", "folder/a"]
+
+
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "folder").mkdir()
     with replaced_folder(tmp_path / "folder", KIND) as partial:

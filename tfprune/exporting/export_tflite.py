@@ -35,7 +35,8 @@ def export_tflite(
     Args:
         model: A functional or sequential model without masks and gates.
         path: The file, ending in `.tflite`; an older one is replaced, a missing folder made.
-        quantize: `None` for float32, or one of `QUANTIZATIONS`.
+        quantize: `None` for float32, or one of `QUANTIZATIONS`. The converter's `dynamic` leaves kernels of fewer than
+            1024 values in float32.
         data: For `int8`: examples such as the model is trained on, see `calibration_batches`.
         float_io: For `int8`: inputs and outputs are float32, not int8 with the scale noted in the file.
 

@@ -48,13 +48,15 @@ def replaced_folder(path: Path, kept_in: frozenset[str]) -> Iterator[Path]:
     Raises:
         ConfigError: There is something else than such a folder at `path`; it is left alone.
     """
+    partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
+    if old.exists() and not path.exists():  # a process was killed between the two renames below
+        os.replace(old, path)
     if path.exists() and not (path.is_dir() and kept_in.issuperset(entry.name for entry in path.iterdir())):
         raise ConfigError(
             f"expected a folder with nothing but {', '.join(sorted(kept_in))} to replace, or nothing, at {path}; "
             "found something else; name another"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     try:
