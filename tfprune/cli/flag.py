@@ -69,8 +69,13 @@ class Flag:
             words = _WORDS[self.kind][self.is_list]
         return f"{words} or None" if self.optional else words
 
-    def add_to(self, group: Any) -> None:
-        """Adds it to a group of arguments of a jsonargparse parser."""
+    def add_to(self, group: Any, *, shown: str | None = None) -> None:
+        """Adds it to a group of arguments of a jsonargparse parser.
+
+        Args:
+            group: The group.
+            shown: What stands for it in the help. Default: the flag with what it takes.
+        """
         options: dict[str, Any] = {"default": None, "help": self._help_text()}
         if self.kind is bool:
             group.add_argument(f"--{self.name}", f"--no_{self.name}", action=YesNo, **options)
@@ -84,7 +89,8 @@ class Flag:
             options["metavar"] = _METAVARS[self.kind]
         if self.is_list:
             options["nargs"] = "+"
-        group.add_argument(f"--{self.name}", type=self.kind | None if self.optional else self.kind, **options)
+        action = group.add_argument(f"--{self.name}", type=self.kind | None if self.optional else self.kind, **options)
+        action.shown = shown
 
     def value(self, parsed: Any) -> Any:
         """The field's value from what the parser made of the flag or the YAML key."""
@@ -120,6 +126,8 @@ class FlagHelp(argparse.HelpFormatter):
         super().__init__(prog, **{"max_help_position": 32, **options})
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
+        if shown := getattr(action, "shown", None):
+            return shown
         if isinstance(action, YesNo):
             return ", ".join(action.option_strings)
         return super()._format_action_invocation(action)
@@ -145,4 +153,6 @@ def _without_none(annotation: Any) -> tuple[Any, bool]:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if value == ():
+        return "none"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

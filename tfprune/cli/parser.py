@@ -1,11 +1,10 @@
 """From flags and YAML files to a configuration object."""
 
 import dataclasses
-import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
@@ -15,7 +14,9 @@ import yaml
 
 import tfprune
 from tfprune.cli.flag import Flag, FlagHelp
+from tfprune.cli.positional import usage, with_flags
 from tfprune.cli.settings_file import load_yaml, read_settings
+from tfprune.cli.suggestion import suggestion, unknown_flag
 from tfprune.errors import ConfigError
 
 Config = TypeVar("Config")
@@ -30,7 +31,8 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
 
     Every field of the class is a flag `--name` and a YAML key; flags win over files, later files over earlier ones.
     Types, defaults and help texts are those of the class. If it has a class variable `GROUPS`, from a title to
-    blank-separated field names, the help is divided accordingly.
+    blank-separated field names, the help is divided accordingly. Those that a class variable `POSITIONAL` names,
+    blank-separated, too, need no flag: they are given in this order, and the last may be a list.
 
     Args:
         config_class: A dataclass of numbers, texts, bools, literals, tuples of these, each perhaps optional, with a
@@ -51,7 +53,10 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
         (0.5, 0.8)
     """
     flags = _flags(config_class)
+    positional = _positional(config_class)
     parser = make_parser(config_class, prog=prog)
+    if positional:
+        arguments = with_flags(sys.argv[1:] if arguments is None else arguments, flags, positional)
     given = parser.parse_args(arguments, defaults=False).as_dict()
     values: dict[str, Any] = {}
     for path in given.pop("config", None) or ():
@@ -59,7 +64,7 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
     values |= {name: flags[name].value(value) for name, value in given.items()}
     for name, flag in flags.items():
         if flag.default is dataclasses.MISSING and name not in values:
-            raise ConfigError(f"--{name} is missing: {flag.help}")
+            raise ConfigError(f"{name.upper() if name in positional else f'--{name}'} is missing: {flag.help}")
     return config_class(**values)
 
 
@@ -67,9 +72,10 @@ def make_parser(config_class: type, *, prog: str | None = None) -> "SettingsPars
     """The parser that `parse` uses; arguments as there."""
     prog = prog or Path(sys.argv[0]).name
     flags = _flags(config_class)
+    arguments = [flags[name] for name in _positional(config_class)]
     parser = SettingsParser(
         prog=prog,
-        usage="%(prog)s [--config FILE.yaml] [--FLAG VALUE ...]",
+        usage=" ".join(["%(prog)s", *map(usage, arguments), "[--config FILE.yaml] [--FLAG VALUE ...]"]),
         description=_documentation(config_class).short_description,
         version=f"(tfprune {tfprune.__version__})",
         formatter_class=FlagHelp,
@@ -78,6 +84,11 @@ def make_parser(config_class: type, *, prog: str | None = None) -> "SettingsPars
         parser_mode=_MODE,
     )
     parser.flags = flags
+    left = dict(flags)
+    if arguments:
+        group = parser.add_argument_group("arguments")
+        for flag in arguments:
+            left.pop(flag.name).add_to(group, shown=flag.name.upper())
     parser.add_argument(
         "--config",
         "--setting",
@@ -85,7 +96,6 @@ def make_parser(config_class: type, *, prog: str | None = None) -> "SettingsPars
         metavar="FILE.yaml",
         help="YAML file with values for any of the flags; the flags win over it.",
     )
-    left = dict(flags)
     for title, names in getattr(config_class, "GROUPS", {}).items():
         group = parser.add_argument_group(title)
         for name in names.split():
@@ -120,6 +130,10 @@ def _flags(config_class: type) -> dict[str, Flag]:
     }
 
 
+def _positional(config_class: type) -> list[str]:
+    return getattr(config_class, "POSITIONAL", "").split()
+
+
 def _documentation(config_class: type) -> docstring_parser.Docstring:
     return docstring_parser.parse(config_class.__doc__ or "", docstring_parser.DocstringStyle.GOOGLE)
 
@@ -128,7 +142,8 @@ def _from_file(path: str, parser: SettingsParser, flags: Mapping[str, Flag]) -> 
     values = {}
     for name, value in read_settings(path).items():
         if name not in flags:
-            raise ConfigError(f"{path}: unknown setting {name!r}{_instead(name, flags)}")
+            near = suggestion(name.replace("-", "_"), flags, otherwise="--help lists them all")
+            raise ConfigError(f"{path}: unknown setting {name!r}{near}")
         values[name] = _checked(value, path, parser, flags[name])
     return values
 
@@ -152,7 +167,7 @@ def _reworded(message: str, flags: Mapping[str, Flag]) -> str:
     if unknown := re.match(r"unrecognized arguments: (\S+)", message):
         word = unknown[1].partition("=")[0]
         if word.startswith("--"):
-            return f"unknown flag {word}{_instead(word.removeprefix('--'), flags, '--')}"
+            return unknown_flag(word.removeprefix("--"), flags)
         return f"expected a flag, received {word!r}"
     if found := re.match(r"Parser key \"(\w+)\"|argument --(\w+)", message):
         name = found[1] or found[2]
@@ -163,9 +178,3 @@ def _reworded(message: str, flags: Mapping[str, Flag]) -> str:
         if received and name in flags:
             return f"--{name}: expected {flags[name].expected}, received {received[1].strip(chr(39))!r}"
     return " ".join(message.split())
-
-
-def _instead(name: str, flags: Iterable[str], dashes: str = "") -> str:
-    known = [*flags, *(f"no_{flag}" for flag in flags if dashes)]
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
-    return f"; did you mean {dashes}{near[0]}?" if near else f"; {dashes or '--'}help lists them all"
