@@ -30,7 +30,7 @@ def example_inputs(model: keras.Model, batch_size: int) -> Any:
     shapes = [tensor.shape for tensor in graph.inputs]
     if any(None in shape[1:] for shape in shapes):
         shown = shapes[0] if len(shapes) == 1 else shapes
-        raise ConfigError(f"expected a model whose inputs have a fixed shape, received {shown}; {SIZES}")
+        raise ConfigError(f"expected a model whose inputs have a fixed shape, {model.name} takes {shown}; {SIZES}")
     values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in graph.inputs]
     return keras.tree.pack_sequence_as(graph._inputs_struct, values)
 

@@ -14,7 +14,7 @@ from tfprune.report.latency import compare_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import ModelReport, model_report
 from tfprune.report.sized_model import sized_model
-from tfprune.report.summary_table import summary_table
+from tfprune.report.summary_table import ARROW, summary_table
 
 _WIDE = 240  # columns where no terminal limits them
 _DISPENSABLE = ("kind", "traffic", "params")  # columns to leave out where there is no room, first one first
@@ -43,6 +43,7 @@ class Summary:
             table = summary_table(self.reports, without=without)
             if Measurement.get(console, options.update(width=_WIDE), table).maximum <= options.max_width:
                 break
+        yield Text(ARROW.join(each.name for each in self.reports), style="bold")
         yield table
         if without:
             yield Text(f"a wider window shows {' and '.join(without)}, too", style="dim")

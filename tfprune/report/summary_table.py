@@ -49,7 +49,7 @@ def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = 
     """
     columns = [column for column in _columns(reports) if column.field not in without]
     rows = [*_rows(reports), _total(reports)]
-    table = Table(box=SIMPLE_HEAD, title=ARROW.join(each.name for each in reports), title_justify="left")
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("layer", overflow="fold")
     if "kind" not in without:
         table.add_column("kind", overflow="fold")
