@@ -9,6 +9,7 @@ setup(
     description="Pruning of Keras models: five published systems under one roof, smaller Keras models as their result",
     packages=find_packages(include=["tfprune", "tfprune.*"]),
     python_requires=">=3.11",
+    entry_points={"console_scripts": ["tfprune = tfprune.cli.main:main"]},
     install_requires=[
         "tensorflow>=2.21,<2.23",
         "keras>=3.15,<4",

@@ -1,0 +1,98 @@
+"""The `tfprune` program, as a user starts it."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+from tfprune.cli import make_parser
+from tfprune.cli.main import main
+from tfprune.commands import COMMANDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8, activation="relu", name="first")(inputs)
+    keras.Model(inputs, keras.layers.Dense(2, name="last")(x), name="net").save(path)
+    return path
+
+
+def run_python(code, *words):
+    return subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_the_commands(capsys, words):
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: tfprune COMMAND [ARGUMENTS ...]\n")
+    for name in COMMANDS:
+        assert f"\n  {name} " in shown
+    assert "prune      Prunes the channels of a model and writes the smaller model.\n" in shown
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("tfprune 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
+        (["zzz"], "tfprune: error: unknown command 'zzz'; there are inspect, prune, benchmark, export"),
+        (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
+        (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
+        (
+            ["inspect", "no.keras"],
+            "tfprune inspect: error: expected a .keras file, no.keras does not exist; check the path",
+        ),
+    ],
+)
+def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    received = capsys.readouterr()
+    assert (received.out, received.err) == ("", message + "\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_setting_has_help(name):
+    text = " ".join(make_parser(COMMANDS[name], prog=name).format_help().split())
+    for field in dataclasses.fields(COMMANDS[name]):
+        positional = field.name in COMMANDS[name].POSITIONAL.split()
+        assert (field.name.upper() if positional else f"--{field.name}") in text
+
+
+@pytest.mark.parametrize("words", [["--help"], ["prune", "--help"], ["export", "a.keras", "b.tflite", "--int8"]])
+def test_help_and_wrong_settings_need_no_tensorflow(words):
+    code = "import sys\nsys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+    done = run_python(code + "from tfprune.cli.main import main\nsys.exit(main(sys.argv[1:]))", *words)
+    assert done.returncode == (2 if "--int8" in words else 0)
+    assert "--int8: the ranges of the activations" in done.stderr if "--int8" in words else done.stderr == ""
+
+
+def test_python_m_tfprune_is_a_clean_program(model, tmp_path):
+    small = tmp_path / "small.keras"
+    words = ["prune", str(model), str(small), "--density", "0.5"]
+    done = subprocess.run([sys.executable, "-m", "tfprune", *words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith(f"wrote {small}: ")
+    assert keras.saving.load_model(small).get_layer("first").units == 4
+
+
+def test_flags_for_files_as_well(model, tmp_path):
+    small = tmp_path / "small.keras"
+    assert main(["prune", "--model", str(model), "--criterion", "l2", "--flops", "0.5", "--out", str(small)]) == 0
+    assert keras.saving.load_model(small).get_layer("first").units == 4
+
+
+def test_the_console_script_is_named():
+    assert '"tfprune = tfprune.cli.main:main"' in (ROOT / "setup.py").read_text()

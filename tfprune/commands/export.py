@@ -1,0 +1,41 @@
+"""What `tfprune export` does."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from tfprune.commands.examples import load_examples
+from tfprune.commands.export_config import ExportConfig
+from tfprune.commands.file_size import file_size
+from tfprune.commands.model_file import load_model_file
+from tfprune.commands.working import working
+from tfprune.exporting import export
+from tfprune.report import report_console
+
+
+def run(config: ExportConfig, console: Console | None = None) -> Path:
+    """Writes a model file in another format.
+
+    Args:
+        config: The settings.
+        console: Where to print. Default: standard output.
+
+    Returns:
+        The path written.
+
+    Raises:
+        TfpruneError: Something the user can mend.
+    """
+    console = console or report_console()
+    config.check_files()
+    with working(f"reading {config.model}"):
+        model = load_model_file(config.model)
+    examples = None
+    if config.data is not None:
+        with working(f"reading {config.data}"):
+            examples = load_examples(config.data, config.data_path, config.examples, model).x
+    with working(f"writing {config.out}"):
+        path = export(model, config.out, quantize=config.quantization, data=examples)
+    console.print(Text(f"wrote {path}: {file_size(path)}, {config.model} has {file_size(config.model)}"))
+    return path

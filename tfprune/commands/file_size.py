@@ -1,0 +1,17 @@
+"""How large files are, in words."""
+
+from pathlib import Path
+
+_UNITS = ("B", "kB", "MB", "GB")
+
+
+def file_size(path: str | Path) -> str:
+    """The size of a file, or of all files in a folder together."""
+    path = Path(path)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size: float = sum(file.stat().st_size for file in files)
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,41 @@
+"""Models from files, whatever their architecture."""
+
+import zipfile
+
+import keras
+
+import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
+from tfprune.commands.checks import check_model_file
+from tfprune.errors import CheckpointError
+
+
+def load_model_file(path: str) -> keras.Model:
+    """Reads a model from a `.keras` file; the file gets to run no code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or holds no model.
+    """
+    check_model_file(path)
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is damaged or no Keras file; fetch or save it again")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged or hostile file can make Keras raise anything
+        raise CheckpointError(
+            f"Keras does not load {path} in safe mode: {_first_line(error)}; expected a model of Keras' and tfprune's "
+            "own layers (models with layers of your own: call tfprune from Python)"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__

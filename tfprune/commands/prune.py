@@ -1,0 +1,132 @@
+"""What `tfprune prune` does."""
+
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.text import Text
+
+from tfprune.commands.examples import Examples, load_examples
+from tfprune.commands.file_size import file_size
+from tfprune.commands.model_file import load_model_file
+from tfprune.commands.prune_config import PruneConfig
+from tfprune.commands.working import working
+from tfprune.errors import ConfigError
+from tfprune.exporting import save_model
+from tfprune.graph import complexity
+from tfprune.pruning import PruningPlan, plan_channels, prune_channels
+from tfprune.pruning.batches import image_batches
+from tfprune.report import has_unknown_sizes, report_console, sized_model
+from tfprune.training import recalibrate_batch_norm
+
+
+def run(config: PruneConfig, console: Console | None = None) -> keras.Model | None:
+    """Prunes a model file: shows the plan, carries it out, writes the smaller model.
+
+    Args:
+        config: The settings.
+        console: Where to print. Default: standard output.
+
+    Returns:
+        The smaller model; None after a dry run.
+
+    Raises:
+        TfpruneError: Something the user can mend.
+    """
+    console = console or report_console()
+    config.check_files()
+    with working(f"reading {config.model}"):
+        model = load_model_file(config.model)
+        sized = _sized(config, model)
+    examples = None
+    if config.data is not None:
+        with working(f"reading {config.data}"):
+            examples = load_examples(config.data, config.data_path, config.examples, model)
+    if config.steps > 1:
+        small = _in_steps(config, sized, examples, console)
+    else:
+        plan = _plan(config, sized, examples, console)
+        if config.dry_run:
+            console.print("dry run: nothing was pruned")
+            return None
+        small = plan.apply(model)
+        _recalibrate(config, small, examples)
+    assert config.out is not None, "checked by the settings"
+    with working(f"writing {config.out}"):
+        save_model(small, config.out)
+    console.print(Text(f"wrote {config.out}: {file_size(config.out)}, {config.model} has {file_size(config.model)}"))
+    return small
+
+
+def _sized(config: PruneConfig, model: keras.Model) -> keras.Model:
+    """The model at the size that its FLOPs are to be counted for."""
+    if config.input_shape is not None:
+        if config.steps > 1 and has_unknown_sizes(model):
+            raise ConfigError(
+                "--steps: the steps of a model that takes inputs of any size cannot be given --input_shape"
+            )
+        return sized_model(model, config.input_shape)
+    if config.flops is not None and has_unknown_sizes(model):
+        raise ConfigError(
+            f"--flops: they depend on the size of the inputs, and {config.model} takes any; "
+            "give --input_shape, such as 224 224 3, or --params instead"
+        )
+    return model
+
+
+def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
+    return {
+        **config.target,
+        "data": None if examples is None else tuple(examples),
+        "scope": config.scope,
+        "round_to": config.round_to,
+        "min_channels": config.min_channels,
+        "max_sparsity": config.max_sparsity,
+        "ignore": config.ignore,
+    }
+
+
+def _plan(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> PruningPlan:
+    """Reads or makes the plan, shows it, and writes it if asked to."""
+    if config.reads_plan:
+        assert config.plan is not None
+        plan = PruningPlan.load(config.plan)
+    else:
+        with working(f"ranking channels by {config.criterion}"):
+            plan = plan_channels(model, config.criterion, **_settings(config, examples))
+    console.print(Text(plan.explain()))
+    if config.input_shape is None and has_unknown_sizes(model):
+        console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
+    console.print()
+    if not config.reads_plan and config.plan is not None:
+        plan.save(config.plan)
+        console.print(Text(f"wrote the plan {config.plan}"))
+    return plan
+
+
+def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> keras.Model:
+    whole = complexity(model)
+
+    def show(small: keras.Model, step: int) -> None:
+        cost = complexity(small)
+        flops, params = cost.flops / whole.flops if whole.flops else 1.0, cost.params / whole.params
+        console.print(f"step {step} of {config.steps}: {flops:.1%} of the FLOPs, {params:.1%} of the parameters")
+
+    with working(f"pruning in {config.steps} steps by {config.criterion}"):
+        small = prune_channels(
+            model,
+            config.criterion,
+            **_settings(config, examples),
+            steps=config.steps,
+            schedule=config.schedule,
+            between=show,
+            recalibrate=examples.x if config.recalibrate and examples is not None else None,
+        )
+    show(small, config.steps)
+    return small
+
+
+def _recalibrate(config: PruneConfig, small: keras.Model, examples: Examples | None) -> None:
+    if config.recalibrate and examples is not None:
+        with working("measuring batch norms"):
+            recalibrate_batch_norm(small, image_batches(examples.x))

@@ -1,0 +1,135 @@
+"""The settings of `tfprune prune`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from tfprune.commands.checks import at_least_one, check_model_file, check_output
+from tfprune.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PruneConfig:
+    """Prunes the channels of a model and writes the smaller model.
+
+    How much is to stay is said by one of flops, params and density.
+
+    Attributes:
+        model: The .keras file to prune.
+        out: The .keras file to write. May be missing in a dry run. Default: none.
+        flops: Fraction of the FLOPs to keep, such as 0.5. Default: another target.
+        params: Fraction of the parameters to keep. Default: another target.
+        density: Fraction of the channels to keep. Default: another target.
+        criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
+            (fpgm), at random, or with data (taylor, ekg).
+        scope: Compare channels over the whole model (global), or take the same fraction of every group (local).
+        round_to: Keep multiples of this many channels.
+        min_channels: Keep at least this many channels in every group.
+        max_sparsity: The largest fraction of its channels that a group may lose.
+        ignore: Layers that keep all their channels: names, or patterns such as stage1_*.
+        input_shape: Shape of one example, such as 224 224 3, for models that take inputs of any size. Default: the
+            model's.
+        steps: Prune in this many steps, judging anew what is left.
+        schedule: How fast the steps approach the target.
+        data: Examples for criteria that look at some and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz file
+            with arrays x and y. Default: none.
+        data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
+        examples: How many examples to look at.
+        recalibrate: Measure the moving averages of batch norms anew on the data after pruning.
+        plan: JSON file of the plan. With a target it is written; without one it is read and carried out. Default: none.
+        dry_run: Show the plan, and prune nothing.
+        overwrite: Replace files that exist.
+    """
+
+    POSITIONAL: ClassVar[str] = "model out"
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "target": "flops params density",
+        "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape",
+        "procedure": "steps schedule recalibrate",
+        "data": "data data_path examples",
+        "output": "plan dry_run overwrite",
+    }
+
+    model: str
+    out: str | None = None
+    flops: float | None = None
+    params: float | None = None
+    density: float | None = None
+    criterion: Literal["l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg"] = "l2"
+    scope: Literal["global", "local"] = "global"
+    round_to: int = 1
+    min_channels: int = 1
+    max_sparsity: float = 1.0
+    ignore: tuple[str, ...] = ()
+    input_shape: tuple[int, ...] | None = None
+    steps: int = 1
+    schedule: Literal["linear", "exponential", "cubic"] = "linear"
+    data: str | None = None
+    data_path: str | None = None
+    examples: int = 1024
+    recalibrate: bool = False
+    plan: str | None = None
+    dry_run: bool = False
+    overwrite: bool = False
+
+    @property
+    def target(self) -> dict[str, float]:
+        """The fraction to keep, by what is counted; empty if a plan is to be read."""
+        targets = {"flops": self.flops, "params": self.params, "density": self.density}
+        return {name: value for name, value in targets.items() if value is not None}
+
+    @property
+    def reads_plan(self) -> bool:
+        """Whether the plan is made already."""
+        return self.plan is not None and not self.target
+
+    def __post_init__(self) -> None:
+        at_least_one(
+            round_to=self.round_to,
+            min_channels=self.min_channels,
+            steps=self.steps,
+            examples=self.examples,
+            input_shape=self.input_shape,
+        )
+        self._check_target()
+        self._check_output()
+        if self.data is None and self.recalibrate:
+            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
+        if self.data is None and self.criterion in ("taylor", "ekg") and not self.reads_plan:
+            raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
+
+    def check_files(self) -> None:
+        """Makes sure that the model is there and the results can be written.
+
+        Raises:
+            CheckpointError: The model is not there.
+            RunFolderError: A result exists and must not be overwritten, or its folder does not exist.
+        """
+        check_model_file(self.model)
+        check_output(None if self.dry_run else self.out, overwrite=self.overwrite)
+        check_output(None if self.reads_plan else self.plan, overwrite=self.overwrite)
+
+    def _check_target(self) -> None:
+        for name, value in self.target.items():
+            if not 0 < value <= 1:
+                raise ConfigError(
+                    f"--{name}: expected the fraction to keep, above 0 and at most 1, received {value:g}; "
+                    "to keep half, write 0.5"
+                )
+        if len(self.target) > 1 or not (self.target or self.plan):
+            received = " and ".join(f"--{name}" for name in self.target) or "none"
+            raise ConfigError(
+                f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
+            )
+        if not 0 < self.max_sparsity <= 1:
+            raise ConfigError(f"--max_sparsity: expected a value above 0 and at most 1, received {self.max_sparsity:g}")
+
+    def _check_output(self) -> None:
+        if self.out is None and not self.dry_run:
+            raise ConfigError("OUT is missing: the .keras file to write; or add --dry_run")
+        if self.out is not None and not self.out.endswith(".keras"):
+            raise ConfigError(
+                f"expected a file to write that ends in .keras, received {self.out}; `tfprune export` writes others"
+            )
+        if self.steps > 1 and (self.plan is not None or self.dry_run):
+            raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
