@@ -69,8 +69,8 @@ class Forward:
         return keras.tree.pack_sequence_as(self._graph.output, outputs)
 
     def _with_mode(self, layer: keras.Operation, named: dict[str, Any]) -> dict[str, Any]:
-        """Named arguments of a call, with the mode to run in where the call leaves it open."""
-        if not getattr(layer, "_call_has_training_arg", False) or named.get("training") is not None:
+        """Named arguments of a call, with the mode to run in; like Keras, whatever mode the call was written with."""
+        if not getattr(layer, "_call_has_training_arg", False):
             return named
         norm = isinstance(layer, keras.layers.BatchNormalization)
         return named | {"training": self._batch_statistics and norm}
