@@ -40,6 +40,16 @@ def test_files_that_would_run_code(tmp_path):
         load_model_file(str(tmp_path / "code.keras"))
 
 
+def test_layers_of_unknown_classes_are_named(tmp_path):
+    class Mine(keras.layers.Layer):
+        def call(self, values):
+            return values
+
+    keras.Sequential([keras.Input((4,)), Mine()]).save(tmp_path / "mine.keras")
+    with pytest.raises(CheckpointError, match=r"mine.keras has layers of a class Mine .* call tfprune from Python"):
+        load_model_file(str(tmp_path / "mine.keras"))
+
+
 def test_other_things_than_models(tmp_path):
     keras.saving.save_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), tmp_path / "model.keras")
     layer = keras.layers.Dense(2)

@@ -46,6 +46,13 @@ def test_layers_of_nested_models_and_bare_operations_have_their_own():
     assert list(received.values())[-1] == 4 * (2 + 2)
 
 
+@pytest.mark.parametrize(("rows", "read"), [(100, 5 * 3), (2, 2 * 3)])
+def test_an_embedding_reads_what_is_looked_up(rows, read):
+    inputs = keras.Input((5,), dtype="int32")
+    received = traffic(inputs, layers.Embedding(rows, 3, name="embedding")(inputs))
+    assert received["embedding"] == 4 * (5 + read + 5 * 3)
+
+
 def test_unknown_sizes_have_no_count():
     inputs = keras.Input((None, None, 3))
     x = layers.Conv2D(4, 3, name="conv")(inputs)

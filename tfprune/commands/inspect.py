@@ -52,6 +52,16 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary:
 def _print_groups(groups: ChannelGroups, name: str, console: Console) -> None:
     title = f"{name}: {_count(groups.channels, 'prunable channel')} in {_count(len(groups), 'group')}"
     console.print(Text(title, style="bold"))
+    if groups:
+        console.print(_group_table(groups))
+    if groups.pinned:
+        console.print(Text("left alone, with the channels that they touch:"))
+        for each in groups.pinned:
+            console.print(Padding(Text(each), (0, 0, 0, 2)))
+    console.print()
+
+
+def _group_table(groups: ChannelGroups) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("group", overflow="fold")
     table.add_column("channels", justify="right", no_wrap=True)
@@ -59,12 +69,7 @@ def _print_groups(groups: ChannelGroups, name: str, console: Console) -> None:
     for group in groups:
         width = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
         table.add_row(group.name, width, ", ".join(group.layers))
-    console.print(table)
-    if groups.pinned:
-        console.print(Text("left alone, with the channels that they touch:"))
-        for each in groups.pinned:
-            console.print(Padding(Text(each), (0, 0, 0, 2)))
-        console.print()
+    return table
 
 
 def _count(number: int, noun: str) -> str:

@@ -1,5 +1,6 @@
 """Models from files, whatever their architecture."""
 
+import re
 import zipfile
 
 import keras
@@ -27,9 +28,14 @@ def load_model_file(path: str) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged or hostile file can make Keras raise anything
+        if unknown := re.search(r"Could not locate class '([^']+)'", str(error)):
+            raise CheckpointError(
+                f"{path} has layers of a class {unknown[1]} that Keras does not know; "
+                "call tfprune from Python, where you can register it"
+            ) from error
         raise CheckpointError(
             f"Keras does not load {path} in safe mode: {_first_line(error)}; expected a model of Keras' and tfprune's "
-            "own layers (models with layers of your own: call tfprune from Python)"
+            "own layers"
         ) from error
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")

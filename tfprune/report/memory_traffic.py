@@ -34,6 +34,7 @@ def memory_traffic(calls: Iterable[Call]) -> dict[str, int | None]:
     """Bytes that each layer reads and writes for one example, at float32: inputs, weights and outputs.
 
     It is what a layer moves that runs alone; a runtime that fuses layers or keeps tensors in its caches moves less.
+    Weights count once per call, in recurrent layers, too, and of an embedding only what is looked up.
     Layers that hand their input on (input layers, dropout, flatten, reshape) move nothing.
 
     Args:
@@ -63,4 +64,6 @@ def _moved(call: Call) -> int | None:
     if any(None in shape for shape in shapes):
         return None
     weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
+    if isinstance(call.layer, keras.layers.Embedding):
+        weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
     return _BYTES * (weights + sum(map(prod, shapes)))
