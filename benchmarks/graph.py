@@ -9,6 +9,7 @@ half of each group, the shapes of all kernels. Timed in turn, in CPU seconds on 
 
     groups  finding all groups from a built model: `channel_groups`; `DependencyGraph` and its groups
     prune   from a whole model to one at half its channels by magnitude: ours a new Keras model, theirs changed in place
+    copy    `keras.models.clone_model` and `copy.deepcopy` of the whole model: what a new model costs as such
 """
 
 import argparse
@@ -155,17 +156,24 @@ def compare(name: str, rounds: int) -> bool:
         ("only there", each) for each in right - left
     ]:
         print(f"  {label}: {group[0]} channels, {sorted(group[1])}")
+    print_times(ours, theirs, rounds)
+    return same_shapes and left == right
+
+
+def print_times(ours: Ours, theirs: Theirs, rounds: int) -> None:
+    """Times both sides in turn."""
     times: dict[tuple[str, str], list[float]] = {}
     for _ in range(rounds):
         times.setdefault(("groups", "here"), []).append(seconds(ours.find))
         times.setdefault(("groups", "there"), []).append(seconds(theirs.find))
         times.setdefault(("prune", "here"), []).append(seconds(ours.prune))
         times.setdefault(("prune", "there"), []).append(seconds(theirs.prune, theirs.copy()))
+        times.setdefault(("copy", "here"), []).append(seconds(keras.models.clone_model, ours.model))
+        times.setdefault(("copy", "there"), []).append(seconds(theirs.copy))
     print(f"{'CPU seconds, median of ' + str(rounds):<28}{'tfprune':>10}{'Torch-Pruning':>15}")
-    for task in ("groups", "prune"):
+    for task in ("groups", "prune", "copy"):
         here, there = (statistics.median(times[task, side]) for side in ("here", "there"))
         print(f"{task:<28}{here:>10.3f}{there:>15.3f}", flush=True)
-    return same_shapes and left == right
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"\n{options.model}, {kind}, batch of {batch_size}, {options.threads} thread, {options.clock} time")
             print_shares(measure(calls, options.runs, clock), flops)
             if options.profile:
-                print_profile(calls, max(1, options.runs // 3))
+                print_profile(calls, options.runs)
 
 
 if __name__ == "__main__":
