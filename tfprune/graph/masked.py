@@ -82,7 +82,7 @@ class _KeptLayerNormalization(keras.layers.LayerNormalization):
     def call(self, inputs: Any) -> Any:
         axes = [self.axis] if isinstance(self.axis, int) else list(self.axis)
         kept = ops.broadcast_to(self._kept, ops.shape(inputs))
-        count = ops.sum(kept, axes, keepdims=True)
+        count = _at_least_one(ops.sum(kept, axes, keepdims=True))
         mean = ops.sum(inputs * kept, axes, keepdims=True) / count
         variance = ops.sum(ops.square(inputs - mean) * kept, axes, keepdims=True) / count
         normalised = {axis % len(inputs.shape) for axis in axes}
@@ -101,7 +101,8 @@ class _KeptRMSNormalization(keras.layers.RMSNormalization):
     def call(self, inputs: Any) -> Any:
         kept = ops.broadcast_to(self._kept, ops.shape(inputs))
         total = ops.sum(ops.square(inputs) * kept, self.axis, keepdims=True)
-        return inputs * ops.rsqrt(total / ops.sum(kept, self.axis, keepdims=True) + self.epsilon) * self.scale
+        count = _at_least_one(ops.sum(kept, self.axis, keepdims=True))
+        return inputs * ops.rsqrt(total / count + self.epsilon) * self.scale
 
 
 class _KeptUnitNormalization(keras.layers.UnitNormalization):
@@ -126,12 +127,17 @@ class _KeptGroupNormalization(keras.layers.GroupNormalization):
         kept = ops.broadcast_to(np.moveaxis(self._kept, axis, -1), ops.shape(last))
         grouped = (-1, int(np.prod(last.shape[1:-1], dtype=int)), self.groups, last.shape[-1] // self.groups)
         values, weights = ops.reshape(last, grouped), ops.reshape(kept, grouped)
-        count = ops.sum(weights, (1, 3), keepdims=True)
+        count = _at_least_one(ops.sum(weights, (1, 3), keepdims=True))
         mean = ops.sum(values * weights, (1, 3), keepdims=True) / count
         variance = ops.sum(ops.square(values - mean) * weights, (1, 3), keepdims=True) / count
         result = ops.reshape((values - mean) * ops.rsqrt(variance + self.epsilon), ops.shape(last))
         result = result * self.gamma if self.scale else result
         return ops.moveaxis(result + self.beta if self.center else result, -1, axis)
+
+
+def _at_least_one(count: Any) -> Any:
+    """Where nothing stays nobody reads the result, but it must be a number all the same."""
+    return ops.maximum(count, 1)
 
 
 _KEPT_STATISTICS: dict[type, Any] = {
