@@ -10,13 +10,24 @@ import pytest
 import yaml
 
 from tfprune.cli import parse
+from tfprune.commands.benchmark_config import BenchmarkConfig
+from tfprune.commands.export_config import ExportConfig
+from tfprune.commands.inspect_config import InspectConfig
+from tfprune.commands.prune_config import PruneConfig
 from tfprune.graph import complexity
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.evaluate_config import EvaluateConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGS = {"train_cifar.py": EKGConfig, "test.py": EvaluateConfig}
+CONFIGS = {
+    ("python", "train_cifar.py"): EKGConfig,
+    ("python", "test.py"): EvaluateConfig,
+    ("tfprune", "inspect"): InspectConfig,
+    ("tfprune", "prune"): PruneConfig,
+    ("tfprune", "export"): ExportConfig,
+    ("tfprune", "benchmark"): BenchmarkConfig,
+}
 
 
 def blocks(language):
@@ -26,20 +37,23 @@ def blocks(language):
 def test_python_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
-    (code,) = blocks("python")
     names = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert complexity(names["small"]).flops <= 0.5 * complexity(names["model"]).flops
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), names)
+        assert complexity(names["small"]).flops <= 0.5 * complexity(names["model"]).flops
     images = names["images"][:5]
     np.testing.assert_allclose(
         keras.saving.load_model("small.keras")(images), names["small"](images), rtol=1e-4, atol=1e-4
     )
-    assert "multiply-adds" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "multiply-adds" in printed
+    assert "channel groups" in printed
+    assert Path("small.tflite").stat().st_size > Path("small_int8.tflite").stat().st_size > 0
 
 
 def commands():
     lines = (line for block in blocks("bash") for line in block.splitlines())
-    return [words for line in lines if (words := shlex.split(line, comments=True))[:1] == ["python"]]
+    return [words for line in lines if (words := shlex.split(line, comments=True))[:1] in (["python"], ["tfprune"])]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -49,17 +63,18 @@ def test_commands_are_understood(words, tmp_path, monkeypatch):
     (tmp_path / "runs" / "res56").mkdir(parents=True)
     (tmp_path / "runs" / "res56" / "settings.yaml").write_text(yaml.safe_dump(EKGConfig().settings()))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    _, script, *arguments = words
-    assert (ROOT / script).exists()
+    program, script, *arguments = words
+    assert program == "tfprune" or (ROOT / script).exists()
+    config = CONFIGS[program, script]
     if arguments == ["--help"]:
         with pytest.raises(SystemExit):
-            parse(CONFIGS[script], arguments)
+            parse(config, arguments)
     else:
-        parse(CONFIGS[script], arguments)
+        parse(config, arguments)
 
 
-def test_there_are_commands_of_both_programs():
-    assert {words[1] for words in commands()} == set(CONFIGS)
+def test_there_are_commands_of_all_programs():
+    assert {(words[0], words[1]) for words in commands()} == set(CONFIGS)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
