@@ -114,13 +114,13 @@ def settle(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> None:
     for layer in norms:
         layer.momentum = 0.0  # the moving statistics become those of the next batch
     if norms:
-        reference(images(model), training=True)
+        logits(reference, images(model), training=True)
     for variable, settled in zip(model.variables, reference.variables, strict=True):
         if variable.name.startswith("moving_"):
             variable.assign(settled)
 
 
-def images(model: keras.Model, count: int = 4) -> np.ndarray:
+def images(model: keras.Model, count: int = 2) -> np.ndarray:
     """Random patches of colour, of the range that the model asks for."""
     height, width, channels = model.input_shape[1:]
     bytes_wanted = any(isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization) for layer in model.layers)
@@ -131,13 +131,18 @@ def images(model: keras.Model, count: int = 4) -> np.ndarray:
 def outputs(model: keras.Model, reference: keras.Model, small: keras.Model) -> Row:
     """Compares the logits of the original, the masked and the pruned model."""
     batch = images(model)
-    whole, cut, found = (np.asarray(each(batch, training=False)) for each in (model, reference, small))
+    whole, cut, found = (logits(each, batch) for each in (model, reference, small))
     return {
         "shape": found.shape == whole.shape and small.input_shape == model.input_shape,
         "error": difference(cut, found),
         "power": difference(whole, cut),
         "response": difference(found[:1], found[1:2]),
     }
+
+
+def logits(model: keras.Model, batch: np.ndarray, training: bool = False) -> np.ndarray:
+    """Outputs of a traced model; called as it is, Keras would keep all tensors in memory to the end."""
+    return tf.function(lambda values: model(values, training=training))(tf.constant(batch)).numpy()
 
 
 def difference(left: np.ndarray, right: np.ndarray) -> float:
