@@ -160,3 +160,13 @@ def test_a_head_stands_for_all_its_channels():
         "attention.values": (2, 3),
         "attention": (12, 1),
     }
+
+
+def test_dropout_of_whole_examples_passes_channels_on_and_fixed_noise_does_not():
+    def groups_with(noise_shape):
+        inputs = keras.Input((4, 4, 3))
+        x = layers.Dropout(0.2, noise_shape=noise_shape)(layers.Conv2D(6, 1)(inputs))
+        return channel_groups(keras.Model(inputs, layers.Conv2D(2, 1)(x)))
+
+    assert len(groups_with(None)) == len(groups_with((None, 1, 1, 1))) == 1
+    assert len(groups_with((None, 4, 4, 6))) == 0

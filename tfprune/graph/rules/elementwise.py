@@ -29,7 +29,7 @@ def _each(labels: Labels, call: Call) -> None:
 
 @rule(layers.Dropout, layers.AlphaDropout)
 def _dropout(labels: Labels, call: Call) -> None:
-    if call.layer.noise_shape is not None:
+    if any(size not in (None, 1) for size in call.layer.noise_shape or ()):
         labels.leave_alone(call, "its noise has a fixed shape")
     else:
         _each(labels, call)
