@@ -74,7 +74,8 @@ def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.
 
 def show(rows: list[Mapping[str, Any]]) -> None:
     """Prints the table in Markdown."""
-    print("| criterion | ranking | FLOPs | parameters | pruned | averages anew | one epoch |\n|---|---|---|---|---|---|---|")
+    titles = ("criterion", "ranking", "FLOPs", "parameters", "pruned", "averages anew", "one epoch")
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for row in rows:
         accuracies = " | ".join(f"{row[key]:.2%}" for key in ("pruned", "recalibrated", "one_epoch"))
         sizes = f"{row['flops'] / 1e6:.1f} M | {row['params']:,}"
@@ -82,6 +83,7 @@ def show(rows: list[Mapping[str, Any]]) -> None:
 
 
 def main() -> None:
+    """Measures what is not measured yet, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="ResNet-56")
     parser.add_argument("--dataset", default="CIFAR10")

@@ -23,7 +23,7 @@ def compare_layer_latency(
     """Times every layer alone, with inputs of the shape that it has in the model.
 
     Layers of the same name in several models take turns, call by call, along with a function that does nothing: its
-    time, the price of a call, is taken off. Their sum is more than the whole model takes where TensorFlow fuses layers.
+    time, the price of a call, is taken off. Their sum need not be what the whole model takes.
 
     Args:
         models: Models by name, whose inputs have a fixed shape.

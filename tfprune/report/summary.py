@@ -144,7 +144,7 @@ def _notes(numbers: Summary, without: Collection[str]) -> Iterator[str]:
         examples = "example" if first.latency.batch_size == 1 else "examples"
         yield (
             f"latency: median for {first.latency.batch_size} {examples} on {first.latency.device}; layers are timed "
-            "alone, so they add up to more than the whole, where TensorFlow fuses them"
+            "alone; they need not add up to the whole"
         )
     for report in numbers.reports:
         if report.uncounted:
