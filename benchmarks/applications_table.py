@@ -7,7 +7,7 @@ from application_check import LARGEST_ERROR, LEAST_EFFECT, Row, failures
 
 PAGE = """# Every model of keras.applications, pruned to {flops:.0%} of its FLOPs
 
-Written by `python benchmarks/applications.py --table`; do not edit. {passed} of {models} models pass all checks:
+Written by `python benchmarks/applications.py --table`. {passed} of {models} models pass all checks:
 
 - the outputs have the shape they had, FLOPs are at most {flops:.0%}, and no layer was left alone for want of a rule;
 - the pruned model equals the whole one with the removed channels masked (`tfprune.graph.masked`): *error* is the
@@ -30,6 +30,7 @@ made them, nothing folded or frozen.
 
 {titles}
 """
+BY_HAND = "<!-- From here on written by hand, and kept when the table is written anew. -->"
 COLUMNS = {
     "model": "",
     "input": "",
@@ -50,7 +51,7 @@ COLUMNS = {
 
 
 def write_table(rows: Mapping[str, Row], path: Path) -> None:
-    """Writes the page.
+    """Writes the page, but for what stands there from the line `BY_HAND` on.
 
     Args:
         rows: A row per model.
@@ -70,7 +71,8 @@ def write_table(rows: Mapping[str, Row], path: Path) -> None:
         **first["versions"],
     )
     body = "".join(f"{_line(_cells(rows[name]))}\n" for name in sorted(rows))
-    path.write_text(page + body, encoding="utf-8")
+    _, marker, kept = path.read_text(encoding="utf-8").partition(BY_HAND) if path.exists() else ("", "", "")
+    path.write_text(page + body + (f"\n{marker}{kept}" if marker else ""), encoding="utf-8")
 
 
 def _line(cells: object) -> str:

@@ -1,5 +1,6 @@
 import application_check
 import applications
+import applications_table
 import numpy as np
 import pytest
 from application_check import Settings, check, failures, latency_only, model_names
@@ -77,6 +78,10 @@ def test_table(row, tmp_path):
     assert "| exact |" in right
     assert wrong.startswith("| **Other: error, profiler** |")
     assert "| off by +0 → -" in wrong
+    written = page.read_text()
+    page.write_text(f"old\n{applications_table.BY_HAND}\n\nMore.\n")
+    applications_table.write_table(applications.read_rows(rows), page)
+    assert page.read_text() == f"{written}\n{applications_table.BY_HAND}\n\nMore.\n"
 
 
 def test_models_run_apart_and_only_once(tmp_path, monkeypatch, capfd):
