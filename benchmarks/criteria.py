@@ -68,7 +68,8 @@ def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.
     images = data.train_images[: 20 * 500], data.train_labels[: 20 * 500]
     recalibrate_batch_norm(small, fixed_batches(*images, data, 500))
     row["recalibrated"] = tested(small, data)
-    row["one_epoch"] = tested(one_epoch(small, data, args.seed), data)
+    if not args.no_training:
+        row["one_epoch"] = tested(one_epoch(small, data, args.seed), data)
     return row
 
 
@@ -77,7 +78,9 @@ def show(rows: list[Mapping[str, Any]]) -> None:
     titles = ("criterion", "ranking", "FLOPs", "parameters", "pruned", "averages anew", "one epoch")
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for row in rows:
-        accuracies = " | ".join(f"{row[key]:.2%}" for key in ("pruned", "recalibrated", "one_epoch"))
+        accuracies = " | ".join(
+            f"{row[key]:.2%}" if key in row else "" for key in ("pruned", "recalibrated", "one_epoch")
+        )
         sizes = f"{row['flops'] / 1e6:.1f} M | {row['params']:,}"
         print(f"| {row['criterion']} | {row['scope']} | {sizes} | {accuracies} |")
 
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("--flops", type=float, default=0.5)
     parser.add_argument("--scope", default="global", choices=("global", "local"))
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
+    parser.add_argument("--no_training", action="store_true", help="leave out the column of one epoch")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/criteria.jsonl"))
     args = parser.parse_args()
