@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from application_check import LARGEST_ERROR, LEAST_EFFECT, Row, failures
+from application_check import LARGEST_ERROR, LEAST_EFFECT, Row, failures, model_names
 
 PAGE = """# Every model of keras.applications, pruned to {flops:.0%} of its FLOPs
 
-Written by `python benchmarks/applications.py --table`. {passed} of {models} models pass all checks:
+Written by `python benchmarks/applications.py --table`. {passed} of {models} models{missing} pass all checks:
 
 - the outputs have the shape they had, FLOPs are at most {flops:.0%}, and no layer was left alone for want of a rule;
 - the pruned model equals the whole one with the removed channels masked (`tfprune.graph.masked`): *error* is the
@@ -58,6 +58,7 @@ def write_table(rows: Mapping[str, Row], path: Path) -> None:
         path: Where to.
     """
     first = next(iter(rows.values()))
+    missing = len(set(model_names()) - set(rows))
     titles = [COLUMNS, [f"---{alignment}" for alignment in COLUMNS.values()]]
     page = PAGE.format(
         flops=first["flops_target"],
@@ -66,6 +67,7 @@ def write_table(rows: Mapping[str, Row], path: Path) -> None:
         effect=LEAST_EFFECT,
         passed=sum(not failures(row) for row in rows.values()),
         models=len(rows),
+        missing=f" measured ({missing} are still missing)" if missing else "",
         titles="\n".join(map(_line, titles)),
         **{key: first["latency"][key] for key in ("runs", "threads", "device")},
         **first["versions"],
