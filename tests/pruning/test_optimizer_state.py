@@ -67,6 +67,7 @@ def test_state_of_kept_channels_is_carried_over(make, optimizer, parts):
 
 def dense(make):
     """A trained model of dense layers, and how to train it on by one step."""
+    keras.utils.set_random_seed(0)
     model = make.hand_made()
     model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="mse", jit_compile=False)
 
@@ -86,7 +87,8 @@ def test_training_goes_on_as_if_nothing_had_happened(make):
         step(each)
     for mine, expected in zip(same.trainable_variables, model.trainable_variables, strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-6)
-    assert np.abs(fresh.trainable_variables[0].numpy() - model.trainable_variables[0].numpy()).max() > 1e-4
+    pairs = zip(fresh.trainable_variables, model.trainable_variables, strict=True)
+    assert max(np.abs(a.numpy() - b.numpy()).max() for a, b in pairs) > 1e-3
     assert int(fresh.optimizer.iterations) == 2
 
 
