@@ -15,7 +15,8 @@ class Call:
 
     Attributes:
         layer: The layer or operation.
-        name: Its name; `outer/inner` for a layer within a nested model. Calls of one shared layer have one name.
+        name: Its name; `outer/inner` for a layer within a nested model. All calls of one layer have one name, that of
+            the first, even where it stands both within a nested model and outside.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
         node: Keras' own record, which also holds the other arguments of the call.
@@ -89,9 +90,14 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
 
 def functional_graph(model: Any) -> Any:
-    """The Keras functional graph within a model; None if it has none, or is no model."""
+    """The Keras functional graph within a model; None if it has none, is no model, or computes something else."""
+    if getattr(type(model), "call", None) not in (_Functional.call, keras.Sequential.call):
+        return None  # a class with a `call` of its own may do anything
     graph = getattr(model, "_functional", None) or model
-    return graph if isinstance(graph, keras.src.models.functional.Functional) else None
+    return graph if isinstance(graph, _Functional) else None
+
+
+_Functional = keras.src.models.functional.Functional
 
 
 class _Opened:
@@ -99,18 +105,16 @@ class _Opened:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self._met: set[int] = set()
+        self._names: dict[int, str] = {}
+        self._given_out: set[int] = set()
 
-    def open(
-        self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor], *, again: bool = False
-    ) -> list[keras.KerasTensor]:
+    def open(self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Adds a graph's calls and returns its outputs.
 
         Args:
             graph: A Keras functional graph.
             prefix: What stands before the names of its layers.
             tensors: Which tensor takes the place of one that Keras recorded, by `id`; it is filled.
-            again: The graph was opened before: its tensors are needed anew, as they mean something else now.
         """
         for node in _ordered(graph):
             if node.is_input and prefix:
@@ -120,13 +124,20 @@ class _Opened:
             name = prefix + node.operation.name
             if inner is not None:
                 within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
-                outputs = self.open(inner, f"{name}/", within, again=id(inner) in self._met)
-                self._met.add(id(inner))
+                outputs = self.open(inner, f"{name}/", within)
             else:
-                outputs = [_copy(tensor) if again else tensor for tensor in node.output_tensors]
+                name = self._names.setdefault(id(node.operation), name)
+                outputs = [self._fresh(tensor) for tensor in node.output_tensors]
                 self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _fresh(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
+        """The tensor, or a copy if it was given out before: in a graph that is opened again it means something else."""
+        if id(tensor) in self._given_out:
+            tensor = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
+        self._given_out.add(id(tensor))
+        return tensor
 
 
 def _opened_graph(node: Any) -> Any:
@@ -139,10 +150,6 @@ def _opened_graph(node: Any) -> Any:
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
     """Whether a model is called with its inputs in the order in which it has them, not with a dict for a list."""
     return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(graph._inputs_struct))
-
-
-def _copy(tensor: keras.KerasTensor) -> keras.KerasTensor:
-    return keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
 
 
 def _ordered(graph: Any) -> Iterator[Any]:

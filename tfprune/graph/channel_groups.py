@@ -9,6 +9,7 @@ kept or removed together: that is a prunable channel. Those that one layer compu
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -121,7 +122,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
 
 Ignored = str | Any
-"""Name or pattern of layers, or a layer."""
+"""Name or pattern of layers, or a layer, or a nested model."""
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
@@ -161,7 +162,22 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
                 labels.pin(*labels.of(tensor))
     for tensor in graph.outputs:
         labels.pin(*labels.of(tensor))
+    _pin_shared_weights(labels)
     return _collect(graph.calls, labels)
+
+
+def _pin_shared_weights(labels: Labels) -> None:
+    """Leaves channels alone in weights that several layers hold, as a layer within a wrapper that is also used bare."""
+    holders: dict[int, list[str]] = {}
+    for name, record in labels.records.items():
+        for variable in {id(weight) for weight in getattr(record.layer, "weights", ())}:
+            holders.setdefault(variable, []).append(name)
+    for name, record in labels.records.items():
+        for (weight, _), (vector, _) in record.slots.items():
+            others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != name]
+            if others:
+                labels.pin(vector)
+                labels.unknown.setdefault(labels.title(name), f"it shares weights with {', '.join(others)}")
 
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
@@ -170,7 +186,8 @@ def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
         if isinstance(each, str):
             names = {call.name for call in calls if fnmatchcase(call.name, each) or call.name.startswith(f"{each}/")}
         else:
-            names = {call.name for call in calls if call.layer is each}
+            within = {id(layer) for layer in each._flatten_layers()} if isinstance(each, keras.Layer) else {id(each)}
+            names = {call.name for call in calls if id(call.layer) in within}
         if not names:
             shown = each if isinstance(each, str) else each.name
             raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")
@@ -222,7 +239,9 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
     slots = tuple(Slot(weight, axis, numbers(ids), role) for (weight, axis), (ids, role) in record.slots.items())
     edits = tuple(
-        Edit(edit.key, tuple(map(numbers, edit.vectors)), edit.change, edit.argument) for edit in record.edits.values()
+        Edit(edit.key, tuple(map(numbers, edit.vectors)), edit.change, edit.argument)
+        for edit in record.edits.values()
+        if any(vector is not None for vector in edit.vectors)
     )
     costs = tuple(Cost(cost.constant, tuple(map(numbers, cost.vectors)), cost.normalization) for cost in record.costs)
     scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)

@@ -205,12 +205,26 @@ class Labels:
         Args:
             call: The call.
             key: Key in the layer's configuration.
-            vectors: The labels along these axes; without any labels nothing is noted.
+            vectors: The labels along these axes; where none of them has labels the setting stays.
             change: See `Change`. Default: the setting is the number of positions that stay.
             argument: The key names an argument of the call instead.
         """
-        if any(vector is not None for vector in vectors):
-            self.record(call).edits[key] = EditRecord(key, vectors, change, argument)
+        edits = self.record(call).edits
+        if key in edits:
+            self._keep_alike(edits[key].vectors, vectors)
+        else:
+            edits[key] = EditRecord(key, vectors, change, argument)
+
+    def _keep_alike(self, first: Sequence[Vector], second: Sequence[Vector]) -> None:
+        """Lets the same positions stay in two calls of one layer, as there is one setting for both."""
+        if len(first) != len(second):
+            self.pin(*first, *second)
+            return
+        for one, other in zip(first, second, strict=True):
+            if one is None or other is None or len(one) != len(other):
+                self.pin(one, other)
+            else:
+                self.unite(one, other)
 
     def cost(self, call: Call, constant: int, *vectors: Vector, normalization: bool = False) -> None:
         """Notes multiply-accumulates for one example: a constant times the positions that stay along some axes."""
@@ -219,8 +233,10 @@ class Labels:
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is to be multiplied by the root of the fraction that stays along an axis."""
-        if labels is not None and attrgetter(weight)(call.layer) is not None:
-            self.record(call).scales.append((weight, labels))
+        scales = self.record(call).scales
+        known = any(weight == other for other, _ in scales)
+        if labels is not None and not known and attrgetter(weight)(call.layer) is not None:
+            scales.append((weight, labels))
 
     def leave_alone(self, call: Call, reason: str) -> None:
         """Pins everything that a call touches, and says why."""
@@ -228,4 +244,9 @@ class Labels:
             self.pin(*self.of(tensor))
         for tensor in call.outputs:
             self.put(tensor, (None,) * (len(tensor.shape) - 1))
-        self.unknown.setdefault(f"{call.name} ({type(call.layer).__name__})", reason)
+        self.record(call)
+        self.unknown.setdefault(self.title(call.name), reason)
+
+    def title(self, name: str) -> str:
+        """Name and class of a layer."""
+        return f"{name} ({type(self.records[name].layer).__name__})"

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.graph.channel_groups import ChannelGroups
+from tfprune.graph.copied_layer import copied_layer
 from tfprune.graph.layer_channels import Slot, staying
 from tfprune.graph.rebuild import rebuild
 from tfprune.graph.slim import checked_mask
@@ -44,9 +45,7 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     def make(layer: keras.Layer) -> keras.Layer:
         if id(layer) in statistics:
             return _KEPT_STATISTICS[type(layer)](statistics[id(layer)], layer.get_config())
-        config = layer.get_config()
-        config.pop("build_config", None)
-        return type(layer).from_config(config)
+        return copied_layer(layer)
 
     def weight(layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         array = np.asarray(variable).copy()

@@ -48,9 +48,28 @@ def rebuild(
     for old_layer, new_layer in copies.layers:
         for variable, target in _matched(old_layer, new_layer):
             target.assign(variable if weights is None else weights(old_layer, variable))
+    for old_layer, new_layer in copies.layers:
+        for old_part, new_part in zip(old_layer._flatten_layers(), new_layer._flatten_layers(), strict=False):
+            new_part.trainable = old_part.trainable
     if model.compiled:
-        new.compile_from_config(model.get_compile_config())
+        _compile_alike(model, new)
     return new
+
+
+def _compile_alike(model: keras.Model, new: keras.Model) -> None:
+    """Compiles a copy with the same losses, and with an optimizer and metrics of its own."""
+    settings = dict(model._compile_config.config)
+    for key in ("metrics", "weighted_metrics"):
+        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
+    new.compile(**{**settings, "optimizer": _fresh(model.optimizer)})
+    if new.optimizer is not None:
+        new.optimizer.build(new.trainable_variables)
+
+
+def _fresh(value: Any) -> Any:
+    """A new metric or optimizer like another one; names and functions hold nothing, so they are returned."""
+    has_state = isinstance(value, (keras.Metric, keras.Optimizer))
+    return type(value).from_config(value.get_config()) if has_state else value
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:
@@ -76,10 +95,7 @@ class _Copies:
     def model(self, model: keras.Model, shapes: list[Any]) -> keras.Model:
         """A copy of a model that takes inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
-        inputs = [
-            keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name)
-            for tensor, shape in zip(graph.inputs, shapes, strict=True)
-        ]
+        inputs = [_input(tensor, shape) for tensor, shape in zip(graph.inputs, shapes, strict=True)]
         if isinstance(model, keras.Sequential) and self._call_layer is None:
             new = keras.Sequential(inputs, name=model.name)
             for layer in model.layers:
@@ -118,9 +134,22 @@ class _Copies:
         return new
 
 
+def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
+    old: Any = tensor._keras_history.operation
+    optional = getattr(old, "optional", False)
+    return keras.Input(
+        batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse or None, name=old.name, optional=optional
+    )
+
+
 def _matched(old: keras.Layer, new: keras.Layer) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
     if type(old) is type(new):
+        if len(old.variables) != len(new.variables):
+            raise UnsupportedLayerError(
+                f"expected layers that Keras can make again from their configuration, received {old.name} "
+                f"({type(old).__name__}) with {len(old.variables)} variables, and {len(new.variables)} when made again"
+            )
         return list(zip(old.variables, new.variables, strict=True))
     targets = {_path_within(new, variable): variable for variable in new.variables}
     paths = {_path_within(old, variable): variable for variable in old.variables}

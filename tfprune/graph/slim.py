@@ -1,6 +1,7 @@
 """Cutting masked channels out of a model: a smaller model with the same outputs."""
 
 from collections.abc import Iterable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
+from tfprune.graph.copied_layer import copied_layer
 from tfprune.graph.layer_channels import Edit, LayerChannels, Slot, staying
 from tfprune.graph.rebuild import copy_operation, rebuild
 
@@ -81,11 +83,7 @@ class _Cutter:
         self.edits_arguments = any(edit.argument for each in groups.by_layer.values() for edit in each.edits)
 
     def layer(self, layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        for edit in self._of(layer).edits:
-            config[edit.key] = edit.value(config[edit.key], self._mask)
-        config.pop("build_config", None)
-        return type(layer).from_config(config)
+        return copied_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in self._of(layer).edits})
 
     def operation(self, operation: keras.Operation) -> keras.Operation:
         edits = self._of(operation).edits

@@ -5,12 +5,12 @@ from typing import Any
 import keras
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels, Vector
+from tfprune.graph.labels import Labels
 from tfprune.graph.rules.axes import positions
 from tfprune.graph.rules.registry import rule
 
 
-@rule(keras.layers.MultiHeadAttention)
+@rule(keras.layers.MultiHeadAttention, several=True)
 def _multi_head_attention(labels: Labels, call: Call) -> None:
     """Three kinds of channels go out: heads, channels that query and key share, channels of the values.
 
@@ -21,6 +21,7 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     if not plain:
         labels.leave_alone(call, "no rule for gates, given masks, returned scores, or attention over several axes")
         return
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to one another
     heads = labels.make(call, layer._num_heads, "heads", layer._key_dim)
     keys = labels.make(call, layer._key_dim, "keys", layer._num_heads)
     values = labels.make(call, layer._value_dim, "values", layer._num_heads)
@@ -44,8 +45,7 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     labels.cost(call, length, heads, values, made)
     for setting, vector in (("num_heads", heads), ("key_dim", keys), ("value_dim", values), ("output_shape", made)):
         labels.edit(call, setting, vector)
-    outer: tuple[Vector, ...] = labels.of(query)[:-1]
-    labels.put(call.outputs[0], (*outer, made))
+    labels.put(call.outputs[0], (None, made))
 
 
 def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor, bool]:
@@ -55,7 +55,7 @@ def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.K
     query, value = given["query"], given["value"]
     key = given.get("key")
     key = value if key is None else key
-    others = [name for name, argument in given.items() if name not in _OPERANDS and argument not in (None, False)]
+    others = [name for name, each in given.items() if name not in _OPERANDS and each is not None and each is not False]
     plain = not set(others) - {"training", "use_causal_mask"} and len(arguments) <= 3
     three = all(len(tensor.shape) == 3 for tensor in (query, value, key))
     layer: Any = call.layer

@@ -59,4 +59,4 @@ def constants_of(call: Call) -> list[Any]:
     """Arrays among the arguments of a call that are no symbolic tensors and hold more than one value."""
     arguments, named = call.arguments({id(tensor): None for tensor in call.inputs})
     leaves = keras.tree.flatten((arguments, named))
-    return [leaf for leaf in leaves if getattr(leaf, "ndim", 0) and np.prod(leaf.shape) > 1]
+    return [leaf for leaf in leaves if np.prod(getattr(leaf, "shape", ()), dtype=np.int64) > 1]

@@ -21,7 +21,7 @@ layers = keras.layers
     *(nn.HardSigmoid, nn.HardSilu, nn.Elu, nn.Selu, nn.Gelu, nn.Celu, nn.HardTanh),
     *(numpy.Absolute, numpy.Exp, numpy.Expm1, numpy.Log, numpy.Log1p, numpy.Negative, numpy.Reciprocal),
     *(numpy.Sin, numpy.Cos, numpy.Sign, numpy.Sqrt, numpy.Square, numpy.Tanh),
-    *(core.Cast, core.StopGradient),
+    *(core.Cast, core.StopGradient, numpy.LogicalNot),
 )
 def _each(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], labels.of(call.inputs[0]))
@@ -71,6 +71,7 @@ def _spatial(labels: Labels, call: Call) -> None:
 @rule(
     *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
     *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
+    masks=True,
 )
 def _global_pooling(labels: Labels, call: Call) -> None:
     axis = channel_axis(call.layer, call.inputs[0])
@@ -79,7 +80,7 @@ def _global_pooling(labels: Labels, call: Call) -> None:
     labels.put(output, only(axis, channels, output) if call.layer.keepdims else (channels,))
 
 
-@rule(numpy.Mean, numpy.Max, numpy.Min, numpy.Sum)
+@rule(numpy.Mean, numpy.Max, numpy.Min, numpy.Sum, numpy.Any, numpy.All)
 def _reduction(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
     axes, given = labels.of(tensor), call.layer.axis
@@ -97,7 +98,9 @@ def _reduction(labels: Labels, call: Call) -> None:
 @rule(
     *(layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum, CustomScaleLayer),
     *(numpy.Add, numpy.Subtract, numpy.Multiply, numpy.Divide, numpy.TrueDivide),
-    *(numpy.Maximum, numpy.Minimum, numpy.Power),
+    *(numpy.Maximum, numpy.Minimum, numpy.Power, numpy.LogicalAnd, numpy.LogicalOr, numpy.LogicalXor),
+    *(numpy.Equal, numpy.NotEqual, numpy.Less, numpy.LessEqual, numpy.Greater, numpy.GreaterEqual),
+    several=True,
 )
 def _merge(labels: Labels, call: Call) -> None:
     """Unites the labels of its inputs axis by axis; where one of them is stretched, or a constant, nothing can go."""

@@ -8,9 +8,9 @@ from keras.src.ops import nn, numpy
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.axes import after_batch
+from tfprune.graph.rules.axes import after_batch, constants_of
 from tfprune.graph.rules.registry import rule
-from tfprune.graph.rules.reshaping import reshaped
+from tfprune.graph.rules.reshaping import reshaped, same_positions
 
 layers = keras.layers
 
@@ -34,7 +34,9 @@ def _reshape(labels: Labels, call: Call) -> None:
 
 @rule(numpy.Reshape)
 def _reshape_operation(labels: Labels, call: Call) -> None:
-    if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
+    if call.inputs[0].shape[0] != call.outputs[0].shape[0] or not same_positions(
+        call.inputs[0].shape[1:], call.outputs[0].shape[1:]
+    ):
         labels.leave_alone(call, "it reshapes the batch axis")
         return
     made = _reshape_to_output(labels, call)
@@ -93,11 +95,17 @@ def _size_one_axes(labels: Labels, call: Call) -> None:
     if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
         labels.leave_alone(call, "it changes the batch axis")
         return
-    _reshape_to_output(labels, call)
+    made = _reshape_to_output(labels, call)
+    if isinstance(call.layer, numpy.Squeeze) and call.layer.axis is None:
+        gone = tuple(axis for axis, size in enumerate(call.inputs[0].shape) if size == 1)
+        labels.edit(call, "axis", *made, change=lambda old, kept: gone)  # axes that shrink to size 1 are to stay
 
 
-@rule(layers.Concatenate, numpy.Concatenate)
+@rule(layers.Concatenate, numpy.Concatenate, several=True)
 def _concatenate(labels: Labels, call: Call) -> None:
+    if constants_of(call):
+        labels.leave_alone(call, "it joins constants")
+        return
     joined = after_batch(call.layer.axis, call.inputs[0])
     if joined < 0:
         labels.leave_alone(call, "it joins batches")
@@ -115,15 +123,17 @@ def _concatenate(labels: Labels, call: Call) -> None:
 
 
 def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> Vector:
-    if all(vector is None for vector in vectors):
+    if None in sizes:
+        labels.pin(*vectors)
+    if None in sizes or all(vector is None for vector in vectors):
         return None
-    return np.concatenate([_known(labels, vector, size or 1) for vector, size in zip(vectors, sizes, strict=True)])
+    return np.concatenate([_known(labels, vector, size) for vector, size in zip(vectors, sizes, strict=True)])
 
 
-def _known(labels: Labels, vector: Vector, size: int) -> np.ndarray:
+def _known(labels: Labels, vector: Vector, size: int | None) -> np.ndarray:
     """The labels of an axis; pinned ones where it has none."""
     if vector is None:
-        vector = labels.fresh(size)
+        vector = labels.fresh(size or 0)
         labels.pin(vector)
     return vector
 
@@ -198,7 +208,7 @@ def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
     if dots:
         parts[dots[0] : dots[0] + 1] = [_WHOLE] * (len(shape) - len(parts) + 1)
     parts += [_WHOLE] * (len(shape) - len(parts))
-    known = all(isinstance(part, int) or (isinstance(part, slice) and part.step in (None, 1)) for part in parts)
+    known = all(type(part) is int or (isinstance(part, slice) and part.step in (None, 1)) for part in parts)
     if not known or len(parts) != len(shape) or parts[0] != _WHOLE:
         return None
     taken: list[_Part] = []

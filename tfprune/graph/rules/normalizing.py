@@ -16,9 +16,9 @@ from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 layers = keras.layers
 
 
-@rule(layers.BatchNormalization, FusedBatchNormalization, ScoredBatchNormalization)
+@rule(layers.BatchNormalization, FusedBatchNormalization, ScoredBatchNormalization, masks=True)
 def _batch_norm(labels: Labels, call: Call) -> None:
-    (tensor,) = call.inputs
+    tensor = call.inputs[0]
     axes = labels.of(tensor)
     axis = after_batch(call.layer.axis, tensor)
     labels.pin(*(vector for index, vector in enumerate(axes) if index != axis))
@@ -67,7 +67,7 @@ def _unit_norm(labels: Labels, call: Call) -> None:
 @rule(layers.PReLU)
 def _prelu(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
-    shared = {axis - 1 for axis in call.layer.shared_axes or ()}
+    shared = {(axis - 1) % len(axes) for axis in call.layer.shared_axes or ()}
     for index, vector in enumerate(axes):
         if index not in shared:
             labels.slot(call, "alpha", index - len(axes), vector, "pass")

@@ -14,7 +14,7 @@ from tfprune.layers import MaskedConv2D, MaskedDense, MaskedDepthwiseConv2D
 layers = keras.layers
 
 
-@rule(layers.InputLayer)
+@rule(layers.InputLayer, several=True)
 def _input(labels: Labels, call: Call) -> None:
     for tensor in call.outputs:
         labels.put(tensor, (None,) * (len(tensor.shape) - 1))
@@ -126,8 +126,10 @@ def _einsum_dense(labels: Labels, call: Call) -> None:
         else:
             letters[letter] = labels.make(call, call.layer.kernel.shape[axis], letter if kernel[-1] != letter else "")
             labels.slot(call, "kernel", axis, letters[letter], "out")
-    for axis, letter in enumerate(call.layer.bias_axes or "", start=-len(call.layer.bias_axes or "")):
-        labels.slot(call, "bias", axis, letters[letter], "out" if letter in kernel else "pass")
+    bias = "" if call.layer.bias is None else written[len(written) - len(call.layer.bias.shape) :]
+    for axis, letter in enumerate(bias, start=-len(bias)):
+        if letter in call.layer.bias_axes:  # the others have size 1
+            labels.slot(call, "bias", axis, letters[letter], "out" if letter in kernel else "pass")
     made = tuple(letters[letter] for letter in written)
     labels.edit(call, "output_shape", *made, change=_resized)
     every = {letter: letters[letter] for letter in (*read, *kernel)}
@@ -144,21 +146,23 @@ def _letters(call: Call) -> tuple[str, str, str]:
     read, _, kernel = source.partition(",")
     if read.startswith("...") and written.startswith("..."):
         missing = len(call.inputs[0].shape) - len(read) + 3
-        outer = "ABCDEFGH"[:missing]
+        outer = "".join(sorted(set("ABCDEFGHIJKLMNOPQRSTUVWXYZ") - set(source + written))[:missing])
         read, written = outer + read[3:], outer + written[3:]
     simple = "..." not in read + kernel + written and read[:1] == written[:1] and read[:1] not in kernel
+    simple = simple and all(len(set(each)) == len(each) for each in (read, kernel, written))
     return (read[1:], kernel, written[1:]) if simple else ("", "", "")
 
 
 def _resized(old: Any, kept: list[np.ndarray]) -> Any:
     sizes = [old] if isinstance(old, int) else list(old)
+    kept = kept[len(kept) - len(sizes) :]  # the axes before them are those of an ellipsis
     return [size if mask is None or size is None else int(mask.sum()) for size, mask in zip(sizes, kept, strict=True)]
 
 
 def finish(labels: Labels, call: Call, axes: Axes) -> None:
-    """Sets the labels of the output of a layer with an activation; pins the channels if the activation mixes them."""
+    """Sets the labels of the output of a layer with an activation; pins them if the activation mixes positions."""
     if activation_mixes(call.layer):
-        labels.pin(axes[-1])
+        labels.pin(*axes)
     labels.put(call.outputs[0], axes)
 
 

@@ -15,12 +15,12 @@ layers = keras.layers
 _GATES: dict[type, int] = {layers.SimpleRNN: 1, layers.GRU: 3, layers.LSTM: 4}
 
 
-@rule(*_GATES)
+@rule(*_GATES, masks=True)
 def _recurrent(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     mixing = mixes(layer.activation) or mixes(getattr(layer, "recurrent_activation", None))
-    if len(call.inputs) != 1 or layer.stateful or mixing:
-        labels.leave_alone(call, "no rule for given or kept states, or activations over all units")
+    if layer.stateful or mixing:
+        labels.leave_alone(call, "no rule for states that are kept, or activations over all units")
         return
     time, read = labels.of(call.inputs[0])
     labels.pin(time)

@@ -14,14 +14,39 @@ Rule = Callable[[Labels, Call], None]
 _RULES: dict[type, Rule] = {}
 
 
-def rule(*kinds: type) -> Callable[[Rule], Rule]:
-    """Registers the decorated function as the rule of some layer classes."""
+def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[Rule], Rule]:
+    """Registers the decorated function as the rule of some layer classes.
+
+    Args:
+        kinds: The classes.
+        several: The rule looks at all tensors that a call takes. Otherwise it looks at the first, and calls that take
+            more than that are left alone.
+        masks: The call may take a mask besides, of one value per position, whose axes are then left alone.
+    """
 
     def register(function: Rule) -> Rule:
-        _RULES.update(dict.fromkeys(kinds, function))
+        _RULES.update(dict.fromkeys(kinds, function if several else _of_one_tensor(function, masks)))
         return function
 
     return register
+
+
+def _of_one_tensor(function: Rule, masks: bool) -> Rule:
+    def guarded(labels: Labels, call: Call) -> None:
+        masked = masks and len(call.inputs) == 2 and _is_mask(call, *call.inputs)
+        if len(call.inputs) != 1 and not masked:
+            labels.leave_alone(call, "no rule for calls on several tensors")
+            return
+        for tensor in call.inputs[1:]:
+            labels.pin(*labels.of(tensor))
+        function(labels, call)
+
+    return guarded
+
+
+def _is_mask(call: Call, tensor: keras.KerasTensor, other: keras.KerasTensor) -> bool:
+    _, named = call.arguments({id(each): each for each in call.inputs})
+    return len(other.shape) == len(tensor.shape) - 1 and named.get("mask") is other
 
 
 def rule_for(layer: keras.Operation) -> Rule:
@@ -31,16 +56,29 @@ def rule_for(layer: keras.Operation) -> Rule:
         layer: A layer or operation.
 
     Returns:
-        The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that has methods
-        `call` or `build` of its own may do anything, so it needs a rule of its own.
+        The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that replaces
+        methods of the one it derives from may do anything, so it needs a rule of its own.
     """
-    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+    parts = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
+    if any(getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None) for part in parts):
         return _other_weights
-    own = type(layer)
-    kind = next((kind for kind in own.__mro__ if kind in _RULES), None)
-    if kind is None or any(getattr(own, name, None) is not getattr(kind, name, None) for name in ("call", "build")):
+    own = type(layer).__mro__
+    kind = next((kind for kind in own if kind in _RULES), None)
+    if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
         return _no_rule
     return _RULES[kind]
+
+
+def _replaces(derived: type, kind: type) -> bool:
+    """Whether a class has something in the place of what a class has that it derives from, but for how it is made."""
+    return any(hasattr(kind, name) for name in set(vars(derived)) - _HARMLESS)
+
+
+_HARMLESS = {
+    *("__init__", "get_config", "from_config", "compute_output_shape", "compute_output_spec", "compute_mask"),
+    *("__module__", "__doc__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__"),
+    *("__dict__", "__weakref__", "_api_export_path", "_api_export_symbol_id"),
+}
 
 
 def _other_weights(labels: Labels, call: Call) -> None:

@@ -1,6 +1,7 @@
 """What a reshape does to labels."""
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 
@@ -26,6 +27,9 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
         Labels along the new axes.
     """
     result: list[Vector] = []
+    if not same_positions(old, new):
+        labels.pin(*axes)
+        return (None,) * len(new)
     for before, after in _blocks(old, new):
         vectors = axes[before]
         if list(old[before]) == list(new[after]):
@@ -38,6 +42,12 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
         sizes = [size or 1 for size in old[before]]
         result.extend(_parted(labels, _merged(labels, vectors, sizes), [size or 1 for size in new[after]]))
     return tuple(result)
+
+
+def same_positions(old: Sizes, new: Sizes) -> bool:
+    """Whether two lists of sizes hold equally many positions, as far as is known."""
+    known = [[size for size in sizes if size is not None] for sizes in (old, new)]
+    return prod(known[0]) == prod(known[1]) and len(old) - len(known[0]) == len(new) - len(known[1])
 
 
 def _blocks(old: Sizes, new: Sizes) -> Iterator[tuple[slice, slice]]:
