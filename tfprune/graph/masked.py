@@ -86,10 +86,10 @@ class _KeptLayerNormalization(keras.layers.LayerNormalization):
         variance = ops.sum(ops.square(inputs - mean) * kept, axes, keepdims=True) / count
         normalised = {axis % len(inputs.shape) for axis in axes}
         shape = [size if axis in normalised else 1 for axis, size in enumerate(inputs.shape)]
-        result = (inputs - mean) * ops.rsqrt(variance + self.epsilon)
-        if self.scale:
+        result = (inputs if self.rms_scaling else inputs - mean) * ops.rsqrt(variance + self.epsilon)
+        if self.gamma is not None:
             result = result * ops.reshape(self.gamma, shape)
-        return result + ops.reshape(self.beta, shape) if self.center else result
+        return result if self.beta is None else result + ops.reshape(self.beta, shape)
 
 
 class _KeptRMSNormalization(keras.layers.RMSNormalization):

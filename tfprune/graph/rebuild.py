@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -48,6 +49,10 @@ def rebuild(
     for old_layer, new_layer in copies.layers:
         for variable, target in _matched(old_layer, new_layer):
             target.assign(variable if weights is None else weights(old_layer, variable))
+        if hasattr(old_layer, "save_assets"):  # a vocabulary, which is neither a weight nor a setting
+            with TemporaryDirectory() as folder:
+                old_layer.save_assets(folder)
+                new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
         for old_part, new_part in zip(old_layer._flatten_layers(), new_layer._flatten_layers(), strict=False):
             new_part.trainable = old_part.trainable
