@@ -160,10 +160,30 @@ def _resized(old: Any, kept: list[np.ndarray]) -> Any:
 
 
 def finish(labels: Labels, call: Call, axes: Axes) -> None:
-    """Sets the labels of the output of a layer with an activation; pins them if the activation mixes positions."""
-    if activation_mixes(call.layer):
+    """Sets the labels of the output of a layer with an activation.
+
+    They are pinned if the activation mixes positions, or if Keras might take the wrong axis for the bias: its `add`
+    (3.15, TensorFlow) takes anything as long as the last axis for a bias along that.
+    """
+    mistaken = _bias_may_be_mistaken(call.layer, call.outputs[0])
+    if mistaken:
+        reason = (
+            "Keras adds its bias along the wrong axis where that has as many channels as the last axis has positions"
+        )
+        labels.unknown.setdefault(labels.title(call.name), reason)
+    if mistaken or activation_mixes(call.layer):
         labels.pin(*axes)
     labels.put(call.outputs[0], axes)
+
+
+def _bias_may_be_mistaken(layer: Any, output: keras.KerasTensor) -> bool:
+    bias = getattr(layer, "bias", None)
+    if bias is None:
+        return False
+    if getattr(layer, "data_format", None) == "channels_first":
+        columns = output.shape[-1]
+        return columns is None or bias.shape[0] >= columns
+    return len(bias.shape) > 1 and bias.shape[-1] == 1
 
 
 def _made(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""What every rule has to hold to: the slimmed model computes what the masked one does, and costs what it should."""
+
+import keras
+import numpy as np
+
+from tfprune.graph import ChannelGroups, CostModel, channel_groups, complexity, masked, slim
+
+
+def randomize(model, seed=0):
+    """Gives scales, offsets and statistics values other than 0 and 1."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        if variable.name in ("beta", "bias", "moving_mean", "alpha"):
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+        elif variable.name in ("gamma", "moving_variance", "scale"):
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+
+
+def random_mask(groups, seed, density=0.5):
+    """Keeps each channel by chance, and at least one of each group."""
+    mask = np.random.default_rng(seed).random(groups.channels) < density
+    for group in groups:
+        mask[group.start] |= not mask[group.channels].any()
+    return mask
+
+
+def example_inputs(model, examples=3, seed=0):
+    """Inputs in the structure that the model takes; open sizes are 5."""
+    rng = np.random.default_rng(seed)
+    values = []
+    for tensor in model.inputs:
+        shape = (examples, *(size or 5 for size in tensor.shape[1:]))
+        whole = tensor.dtype.startswith("int")
+        values.append(rng.integers(0, 4, shape) if whole else rng.normal(0, 1, shape).astype(tensor.dtype))
+    struct = getattr(model, "_inputs_struct", None)
+    return values[0] if struct is None else keras.tree.pack_sequence_as(struct, values)
+
+
+def outputs(model, inputs):
+    """The model's outputs as a flat list of arrays."""
+    return [np.asarray(each, np.float32) for each in keras.tree.flatten(model(inputs, training=False))]
+
+
+def assert_close(found, expected, tolerance):
+    """Compares lists of arrays relative to the largest value of each."""
+    for result, reference in zip(found, expected, strict=True):
+        assert result.shape == reference.shape
+        np.testing.assert_allclose(result, reference, rtol=tolerance, atol=tolerance * np.abs(reference).max())
+
+
+def agrees(model, *, pinned=(), seeds=3, tolerance=1e-5, power=0.02) -> ChannelGroups:
+    """Asserts that slimmed, masked and counted models agree, and that the masks change something.
+
+    Args:
+        model: The model; its weights are changed.
+        pinned: What is to be left alone, as `(start of the text, part of the text)`.
+        seeds: How many masks to try.
+        tolerance: Largest error, relative to the largest output.
+        power: Least change of an output by the masks, relative to the largest; None where nothing can go.
+
+    Returns:
+        The model's groups.
+    """
+    randomize(model)
+    inputs = example_inputs(model)
+    groups = channel_groups(model)
+    assert len(groups.pinned) == len(pinned), groups.pinned
+    for text, (start, part) in zip(groups.pinned, pinned, strict=True):
+        assert text.startswith(start)
+        assert part in text
+    whole, change = outputs(model, inputs), 0.0
+    for seed in range(seeds):
+        mask = random_mask(groups, seed)
+        small = slim(model, mask, groups)
+        reference = outputs(masked(model, mask, groups), inputs)
+        assert_close(outputs(small, inputs), reference, tolerance)
+        change = max([change, *(np.abs(a - b).max() / np.abs(a).max() for a, b in zip(whole, reference, strict=True))])
+        assert CostModel(model, groups).complexity(mask) == complexity(small)
+        assert complexity(small).params == small.count_params()
+    if power is None:
+        assert groups.channels == 0
+    else:
+        assert change > power, "the masks change nothing to agree on"
+    return groups
+
+
+def sizes(groups):
+    """Group sizes by name."""
+    return {group.name: group.size for group in groups}
