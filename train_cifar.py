@@ -1,4 +1,4 @@
-"""EKG on CIFAR-10, CIFAR-100 or the embedded digits: `python train_cifar.py --help`."""
+"""EKG, or another method, on CIFAR-10, CIFAR-100 or the embedded digits: `python train_cifar.py --help`."""
 
 import sys
 

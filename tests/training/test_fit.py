@@ -197,3 +197,38 @@ def test_a_name_is_used_once_and_with_one_epoch_length(unbroken):
         make_loop().fit(batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run)
     with pytest.raises(TfpruneError, match="5 steps per epoch, this run 4"):
         make_loop().fit(batches, steps_per_epoch=4, epochs=EPOCHS, name="fit", run=run, resume=True)
+
+
+def test_before_each_epoch_once():
+    seen = []
+    train(None, before_epoch=lambda epoch: seen.append(epoch))
+    assert seen == [0, 1, 2, 3]
+
+
+def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path):
+    """A kill right before an epoch, after its hook: the resumed run calls the hook again, in the same state."""
+    loops = []
+
+    def shift(epoch):
+        if epoch == 2:
+            bias = loops[-1].model.layers[-1].bias
+            bias.assign(bias + 1.0)
+
+    def run(folder, hook, **settings):
+        loops.append(make_loop())
+        run = RunFolder.create(folder, {"epochs": EPOCHS}, **settings)
+        loops[-1].fit(
+            batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run, before_epoch=hook, **settings
+        )
+        return digest(loops[-1].model)
+
+    def killed(epoch):
+        shift(epoch)
+        if epoch == 2:
+            raise RuntimeError("killed")
+
+    unbroken = run(tmp_path / "a", shift)
+    assert unbroken != run(tmp_path / "b", None)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "c", killed)
+    assert run(tmp_path / "c", shift, resume=True) == unbroken

@@ -78,7 +78,10 @@ class Fit:
         self._checkpoint_seconds = 60.0 * checkpoint_minutes
 
     def run(
-        self, batches: Callable[[int], tf.data.Dataset], evaluate: Callable[[], dict[str, float]] | None
+        self,
+        batches: Callable[[int], tf.data.Dataset],
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        before_epoch: Callable[[int], None] | None = None,
     ) -> list[Row]:
         """Trains to the end and returns a row per epoch."""
         state = self._state
@@ -87,6 +90,8 @@ class Fit:
             data = iter(batches(state.step))
         with GracefulInterrupt() as interrupt, self._journal:
             while state.epochs_done < self._epochs:
+                if before_epoch and state.step == state.epochs_done * self._steps_per_epoch:
+                    before_epoch(state.epochs_done)
                 self._run_epoch(data, interrupt)
                 if state.step < (state.epochs_done + 1) * self._steps_per_epoch:
                     self._save()

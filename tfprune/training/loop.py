@@ -98,6 +98,7 @@ class Loop:
         name: str,
         run: RunFolder | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
+        before_epoch: Callable[[int], None] | None = None,
         resume: bool = False,
         description: str = "training",
         postfix: Callable[[], str] | None = None,
@@ -116,6 +117,8 @@ class Loop:
             name: Of the checkpoints, tables and events in the run folder.
             run: Where to write; nothing is written without it.
             evaluate: Called after each epoch; what it returns goes into the epoch's row.
+            before_epoch: Called with the number of each epoch, from 0, before its first step. It may change variables
+                of the model. After a crash in between it is called again for the same epoch, in the same state.
             resume: Continue from the latest checkpoint, if there is one.
             description: Shown at the progress bar.
             postfix: Gives text to show behind the bar.
@@ -134,7 +137,7 @@ class Loop:
         fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
         fit.open(name, run, resume=resume)
         fit.present(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
-        return fit.run(batches, evaluate)
+        return fit.run(batches, evaluate, before_epoch)
 
     def _resolve_jit(self, compile: Compile) -> bool:
         devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()

@@ -19,6 +19,7 @@ class EKGConfig:
     its name promises (`data_path`, `search_seed`, `setting`).
 
     Attributes:
+        method: `ekg`; what `train_cifar.py` is to do. The other is `peekaboo`: `--method peekaboo --help`.
         train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
             `runs/ekg` named after architecture, data set and target.
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
@@ -64,7 +65,7 @@ class EKGConfig:
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
+        "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
         "data and network": "dataset data_path arch trained_param",
         "baseline": "baseline_path baseline_epoch baseline_learning_rate",
         "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
@@ -74,6 +75,7 @@ class EKGConfig:
         "evaluation": "val_batch_size batch_statistics",
     }
 
+    method: Literal["ekg"] = "ekg"
     train_path: str | None = None
     data_path: str | None = None
     arch: str = "ResNet-56"

@@ -1,0 +1,215 @@
+"""The settings of Peek-a-Boo: one frozen dataclass, whose fields are the flags and the YAML keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal, get_args
+
+from tfprune.errors import ConfigError
+
+Optimizer = Literal["BOP", "SGD"]
+Scope = Literal["global", "local"]
+Schedule = Literal["exponential", "linear"]
+Precision = Literal["float32", "mixed_bfloat16"]
+Compile = Literal["auto", "on", "off"]
+
+_PSG_ONLY = "psg_input_bits psg_gradient_bits psg_relative_threshold psg_absolute_threshold psg_sparsify"
+
+
+@dataclass(frozen=True)
+class PeekabooConfig:
+    """Settings of Peek-a-Boo: prune a network before training, then train the signs of what is left.
+
+    The defaults are the published recipe for CIFAR-10 without PSG; all of it is
+    `configs/peekaboo/cifar10_resnet18.yaml`.
+
+    Attributes:
+        method: `peekaboo`; what `train_cifar.py` is to do. The default there is `ekg`.
+        train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
+            `runs/peekaboo` named after architecture, data set, pruner and density.
+        resume: Continue the run in `train_path` where it stopped.
+        overwrite: Start anew in a `train_path` that already holds a run.
+        seed: Seed of initial weights, pruning images, data order and augmentation.
+        gpu_id: GPUs to use, by index; several train in data parallel.
+        do_log: Steps between two log lines.
+        compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
+        precision: Number format of training: float32 or mixed_bfloat16. Signs and Bop's state stay float32.
+        sync_batch_norm: With several devices, take batch statistics over all of them.
+        accum: Chunks that a training batch is cut into; their gradients are accumulated.
+        export: Also write the result as a SavedModel.
+        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
+        data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
+        arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10, VGG-16 or Conv4.
+        init_method: Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace,
+            kaiming_constant_signed, kaiming_constant_unsigned, xavier_normal or xavier_constant.
+        trained_param: Network to start from instead: a `.keras` file of the same architecture.
+        masks: Masks to train with instead of pruning: an `.npz` file, such as `tfprune prune` writes.
+        pruner: Criterion that prunes: SynFlow, SNIP, GraSP, Mag, random, grad_norm or fisher; none for no pruning.
+        density: Fraction of the prunable weights that is kept.
+        prune_iters: Rounds of scoring and pruning, each a little further.
+        prune_schedule: How the density falls over the rounds: exponential or linear.
+        prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
+        prune_images: Training images that SNIP, GraSP and the like look at.
+        prune_balanced: Take as many of these from each class, rather than any.
+        prune_batch_size: Images per batch of these.
+        prune_epoch: Epoch before which the (last) pruning happens; 0 for before training.
+        prune_shots: Prunings on the way to `prune_epoch`, evenly spaced, each to a lower density.
+        prune_classifier: Prune the last dense layer, too. The originals do for VGG and for ImageNet.
+        original_ties: Remove all weights that tie at the threshold, as the original does, instead of exactly so many.
+        optimizer: BOP trains the signs of the convolutions, and the rest with SGD; SGD trains everything.
+        ar: Bop's adaptivity rate, between 0 and 1.
+        tau: Bop's threshold, at least 0.
+        ar_decay_freq: Epochs between two drops of `ar`.
+        ar_decay_ratio: Factor of each drop of `ar`.
+        learning_rate: Learning rate of SGD.
+        momentum: Momentum of SGD.
+        weight_decay: L2 coefficient of SGD, added to the gradients.
+        milestones: Epochs at which the learning rate is divided by 10.
+        epochs: Epochs of training; 0 stops after pruning.
+        batch_size: Batch size of training, over all devices.
+        val_batch_size: Batch size of evaluation.
+        psg: Compute the gradients of the kernels from quantised tensors (predictive sign gradients).
+        psg_input_bits: Bits of a layer's input for that.
+        psg_gradient_bits: Bits of the gradient at its output.
+        psg_relative_threshold: Gradients below this fraction of a kernel's largest one count as small.
+        psg_absolute_threshold: Gradients below this count as small; in place of the relative threshold.
+        psg_sparsify: Small gradients become 0; without it they are taken from the tensors before quantisation.
+        psg_take_sign: Keep only the signs of the gradients.
+        psg_quantize: Quantise at all; without it only `psg_take_sign` is left of PSG.
+    """
+
+    GROUPS: ClassVar[Mapping[str, str]] = {
+        "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
+        "data and network": "dataset data_path arch init_method trained_param masks",
+        "pruning": "pruner density prune_iters prune_schedule prune_scope prune_images prune_balanced prune_batch_size "
+        "prune_epoch prune_shots prune_classifier original_ties",
+        "training": "optimizer ar tau ar_decay_freq ar_decay_ratio learning_rate momentum weight_decay milestones "
+        "epochs batch_size val_batch_size",
+        "predictive sign gradients": "psg psg_input_bits psg_gradient_bits psg_relative_threshold "
+        "psg_absolute_threshold psg_sparsify psg_take_sign psg_quantize",
+    }
+
+    method: Literal["peekaboo"] = "peekaboo"
+    train_path: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    seed: int = 0
+    gpu_id: tuple[int, ...] = (0,)
+    do_log: int = 200
+    compile: Compile = "auto"
+    precision: Precision = "float32"
+    sync_batch_norm: bool = True
+    accum: int = 1
+    export: bool = True
+    dataset: str = "CIFAR10"
+    data_path: str | None = None
+    arch: str = "ResNet-18"
+    init_method: str = "kaiming_normal"
+    trained_param: str | None = None
+    masks: str | None = None
+    pruner: str = "SynFlow"
+    density: float = 0.3
+    prune_iters: int = 100
+    prune_schedule: Schedule = "exponential"
+    prune_scope: Scope = "global"
+    prune_images: int = 100
+    prune_balanced: bool = False
+    prune_batch_size: int = 256
+    prune_epoch: int = 0
+    prune_shots: int = 1
+    prune_classifier: bool = False
+    original_ties: bool = False
+    optimizer: Optimizer = "BOP"
+    ar: float = 1e-3
+    tau: float = 1e-6
+    ar_decay_freq: int = 45
+    ar_decay_ratio: float = 0.15
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    milestones: tuple[int, ...] = (80, 120)
+    epochs: int = 180
+    batch_size: int = 128
+    val_batch_size: int = 256
+    psg: bool = False
+    psg_input_bits: int = 8
+    psg_gradient_bits: int = 16
+    psg_relative_threshold: float = 0.0
+    psg_absolute_threshold: float | None = None
+    psg_sparsify: bool = False
+    psg_take_sign: bool = True
+    psg_quantize: bool = True
+
+    def __post_init__(self) -> None:
+        positive = (
+            "do_log accum prune_iters prune_images prune_batch_size prune_shots ar_decay_freq ar_decay_ratio "
+            "learning_rate batch_size val_batch_size"
+        )
+        for name in positive.split():
+            self._require(getattr(self, name) > 0, name, "a value above 0")
+        for name in ("seed", "tau", "momentum", "weight_decay", "epochs", "prune_epoch", "psg_relative_threshold"):
+            self._require(getattr(self, name) >= 0, name, "a value of at least 0")
+        choices = {
+            "optimizer": Optimizer,
+            "prune_scope": Scope,
+            "prune_schedule": Schedule,
+            "precision": Precision,
+            "compile": Compile,
+        }
+        for name, kind in choices.items():
+            self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
+        self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
+        self._require(0 < self.ar < 1, "ar", "a rate between 0 and 1")
+        self._require(self.momentum < 1, "momentum", "a value below 1")
+        self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")
+        self._require(len(self.gpu_id) > 0, "gpu_id", "at least one index")
+        self._require(all(point > 0 for point in self.milestones), "milestones", "epochs above 0")
+        self._check_psg()
+        self._check_pruning()
+        if self.resume and self.overwrite:
+            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a criterion is to prune."""
+        return self.pruner.lower() != "none" and self.masks is None
+
+    def settings(self) -> dict[str, object]:
+        """The fields that decide the result, as plain values for a YAML file."""
+        decided_elsewhere = {"resume", "overwrite", "train_path"}
+        values = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in decided_elsewhere
+        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def _check_psg(self) -> None:
+        for name in ("psg_input_bits", "psg_gradient_bits"):
+            self._require(2 <= getattr(self, name) <= 32, name, "2 to 32 bits")
+        if self.psg_absolute_threshold is not None:
+            self._require(self.psg_absolute_threshold >= 0, "psg_absolute_threshold", "a value of at least 0")
+            if self.psg_relative_threshold:
+                raise ConfigError(
+                    "--psg_relative_threshold and --psg_absolute_threshold exclude each other: give one of them"
+                )
+        if self.psg:
+            return
+        defaults = {field.name: field.default for field in fields(self)}
+        changed = [name for name in _PSG_ONLY.split() if getattr(self, name) != defaults[name]]
+        if changed:
+            raise ConfigError(f"--{changed[0]} does nothing without --psg: add --psg, or leave it out")
+
+    def _check_pruning(self) -> None:
+        if self.prune_shots > 1 and self.prune_epoch < self.prune_shots:
+            raise ConfigError(
+                f"--prune_shots: expected at most one per epoch before --prune_epoch {self.prune_epoch}, received "
+                f"{self.prune_shots}; raise --prune_epoch"
+            )
+        if self.prune_epoch and self.prune_epoch >= self.epochs:
+            raise ConfigError(
+                f"--prune_epoch: expected an epoch before the last of {self.epochs}, received {self.prune_epoch}"
+            )
+        if self.masks is not None and self.prune_epoch:
+            raise ConfigError("--masks holds from the start: leave out --prune_epoch")
+
+    def _require(self, holds: bool, name: str, expected: str) -> None:
+        if not holds:
+            raise ConfigError(f"--{name}: expected {expected}, received {getattr(self, name)}")

@@ -1,0 +1,144 @@
+"""Training of the masked network: signs by Bop, the rest by SGD."""
+
+from collections.abc import Callable
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import ImageData, fixed_batches, training_batches
+from tfprune.graph import convert, masks_of
+from tfprune.masks import Masks
+from tfprune.methods.peekaboo.config import PeekabooConfig
+from tfprune.optimizers import SGD, Bop
+from tfprune.training import CrossEntropy, Evaluation, Loop, PeriodicDecay, RunFolder, StepDecay, evaluate
+
+Prune = Callable[[int, keras.Model, Masks], Masks | None]
+
+_DROP = 0.1
+
+
+def sparse_model(config: PeekabooConfig, model: keras.Model, masks: Masks, *, synchronized: bool) -> keras.Model:
+    """The network that is trained: masked or PSG layers, fast batch norm, the model's weights."""
+    fast = convert(model, "fused", dtype=config.precision, options={"synchronized": synchronized})
+    if not config.psg:
+        return convert(fast, "masked", masks)
+    options = {
+        "input_bits": config.psg_input_bits,
+        "gradient_bits": config.psg_gradient_bits,
+        "relative_threshold": config.psg_relative_threshold,
+        "absolute_threshold": config.psg_absolute_threshold,
+        "sparsify": config.psg_sparsify,
+        "take_sign": config.psg_take_sign,
+        "quantize": config.psg_quantize,
+    }
+    return convert(fast, "psg", masks, options=options)
+
+
+def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """SGD in PyTorch's form, and Bop beside it for the masked kernels of convolutions if the settings ask for it."""
+    rate = StepDecay(config.learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch)
+    sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
+    if config.optimizer == "SGD":
+        return sgd
+    return Bop(
+        PeriodicDecay(config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps_per_epoch),
+        config.tau,
+        companion=sgd,
+        sign_trained=[variable.path for variable in _convolution_kernels(model)],
+    )
+
+
+def train(
+    config: PeekabooConfig,
+    model: keras.Model,
+    masks: Masks,
+    *,
+    data: ImageData,
+    strategy: tf.distribute.Strategy,
+    run: RunFolder,
+    prune: Prune,
+    keep_best: Callable[[keras.Model, float], None],
+) -> keras.Model:
+    """Trains the masked network.
+
+    Args:
+        config: The settings.
+        model: A plain model that gives logits. It is not changed.
+        masks: Those to begin with.
+        data: The data set.
+        strategy: The devices.
+        run: Where metrics and checkpoints go.
+        prune: Called before each epoch with its number, the network as a plain model whose pruned weights keep their
+            values, and the masks; gives new masks, or None to leave them.
+        keep_best: Called after each epoch with the network and its accuracy on the test images.
+
+    Returns:
+        The trained network with its masks.
+    """
+    steps = len(data.train_images) // config.batch_size
+    with strategy.scope():
+        sparse = sparse_model(
+            config, model, masks, synchronized=config.sync_batch_norm and strategy.num_replicas_in_sync > 1
+        )
+        loop = Loop(
+            sparse,
+            make_optimizer(config, sparse, steps),
+            CrossEntropy(),
+            global_batch_size=config.batch_size,
+            strategy=strategy,
+            compile=config.compile,
+            accumulate=config.accum,
+        )
+
+    def before_epoch(epoch: int) -> None:
+        if (found := prune(epoch, unmasked(sparse, model), masks_of(sparse))) is not None:
+            set_masks(sparse, found)
+
+    def after_epoch() -> dict[str, float]:
+        tested = test(config, sparse, data)
+        keep_best(sparse, tested.top1)
+        return {"test_loss": tested.loss, "test_accuracy": tested.top1}
+
+    batches = partial(training_batches, data, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    loop.fit(
+        lambda start: batches(start_step=start),
+        steps_per_epoch=steps,
+        epochs=config.epochs,
+        name="training",
+        run=run,
+        evaluate=after_epoch,
+        before_epoch=before_epoch,
+        resume=config.resume,
+        log_every=config.do_log,
+    )
+    return sparse
+
+
+def test(config: PeekabooConfig, model: keras.Model, data: ImageData) -> Evaluation:
+    """Evaluates a model on the test images."""
+    batches = fixed_batches(data.test_images, data.test_labels, data, config.val_batch_size)
+    return evaluate(model, batches, compile=config.compile)
+
+
+def unmasked(sparse: keras.Model, plain: keras.Model) -> keras.Model:
+    """A copy of a plain model with the weights of its masked twin, those of pruned positions included."""
+    copy = keras.models.clone_model(plain)
+    for layer in copy.layers:
+        values = {variable.name: variable for variable in sparse.get_layer(layer.name).variables}
+        for variable in layer.variables:
+            variable.assign(values[variable.name])
+    return copy
+
+
+def set_masks(sparse: keras.Model, masks: Masks) -> None:
+    """Replaces the masks of a masked model."""
+    for name, mask in masks.items():
+        sparse.get_layer(name.rpartition("/")[0]).mask.assign(mask)
+
+
+def _convolution_kernels(model: keras.Model) -> list[keras.Variable]:
+    """The masked kernels that are not those of dense layers, which the original trains by SGD."""
+    return [
+        layer.kernel for layer in model.layers if hasattr(layer, "mask") and not isinstance(layer, keras.layers.Dense)
+    ]
