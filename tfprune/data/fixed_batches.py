@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data.image_data import ImageData
+from tfprune.data.image_arrays import ImageArrays
 
 
 def fixed_batches(
-    images: np.ndarray, labels: np.ndarray, data: ImageData, batch_size: int, drop_remainder: bool = False
+    images: np.ndarray, labels: np.ndarray, data: ImageArrays, batch_size: int, drop_remainder: bool = False
 ) -> tf.data.Dataset:
     """Normalised batches in the given order, without augmentation.
 

@@ -5,52 +5,54 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from tfprune.data.fixed_batches import fixed_batches
+from tfprune.data.image_arrays import ImageArrays
+from tfprune.data.image_dataset import ImageDataset
+from tfprune.data.prune_set import prune_set
+from tfprune.data.training_batches import training_batches
+
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
-    """Images and labels in file order, and how they are normalised and augmented.
-
-    Args:
-        name: Name of the data set, as `data_names()` lists it.
-        num_classes: Number of classes; labels lie in `0 .. num_classes - 1`.
-        train_images: `[train, height, width, channels]`, uint8.
-        train_labels: `[train]`, int64.
-        test_images: `[test, height, width, channels]`, uint8.
-        test_labels: `[test]`, int64.
-        mean: Subtracted per channel, on the scale 0 .. 255.
-        std: Divided by per channel, after the mean.
-        flip: Whether a mirrored image is still an image of its class.
-        crop_padding: Pixels by which training images are padded (by reflection) before a crop of their own size.
-    """
-
-    name: str
-    num_classes: int
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: bool
-    crop_padding: int
+class ImageData(ImageArrays, ImageDataset):
+    """The arrays of a data set (see `ImageArrays` for its arguments), and batches of them."""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)` of one image."""
-        height, width, channels = self.train_images.shape[1:]
-        return height, width, channels
+    def train_examples(self) -> int:
+        """Number of training images."""
+        return len(self.train_labels)
 
-    def normalize(self, images: np.ndarray) -> np.ndarray:
-        """Images as a network sees them.
+    @property
+    def test_examples(self) -> int:
+        """Number of test images."""
+        return len(self.test_labels)
 
-        Args:
-            images: `[..., height, width, channels]`, on the scale 0 .. 255.
+    def training_batches(
+        self,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start_step: int = 0,
+        views: int = 1,
+        color_jitter: bool = False,
+        knowledge: np.ndarray | None = None,
+    ) -> tf.data.Dataset:
+        """See `training_batches`."""
+        return training_batches(
+            self,
+            batch_size=batch_size,
+            epochs=epochs,
+            seed=seed,
+            start_step=start_step,
+            views=views,
+            color_jitter=color_jitter,
+            knowledge=knowledge,
+        )
 
-        Returns:
-            `(images - mean) / std`, float32 of the same shape.
-        """
-        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+    def test_batches(self, batch_size: int) -> tf.data.Dataset:
+        """All test images in file order."""
+        return fixed_batches(self.test_images, self.test_labels, self, batch_size)
 
-    def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
-        """The same as `normalize`, on a tensor of any number type."""
-        return (tf.cast(images, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
+    def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """See `prune_set`."""
+        return prune_set(self, count, balanced=balanced, seed=seed)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.data.image_data import ImageData
+from tfprune.data.image_arrays import ImageArrays
 from tfprune.errors import ConfigError
 
 
@@ -23,7 +23,7 @@ class Subsets:
 
 
 def search_subsets(
-    data: ImageData, *, validation_per_class: int = 32, training_per_class: int = 256, seed: int = 1
+    data: ImageArrays, *, validation_per_class: int = 32, training_per_class: int = 256, seed: int = 1
 ) -> Subsets:
     """Cuts two class-balanced, disjoint subsets from the training images.
 

@@ -1,0 +1,54 @@
+"""Chosen training images of a data set in memory, flipped, cropped, coloured and normalised."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from tfprune.data.augmentation import jitter_colors, random_positions
+from tfprune.data.image_arrays import ImageArrays
+
+_Batch = dict[str, tf.Tensor]
+
+
+def augmented_batch(
+    data: ImageArrays, *, batch_size: int, seed: int, views: int = 1, color_jitter: bool = False
+) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
+    """Makes the function that gathers, augments and normalises training images.
+
+    Args:
+        data: The data set.
+        batch_size: Images per batch.
+        seed: With the step, it decides all draws.
+        views: With 2 or more, so many independently augmented views of each image, stacked on axis 1.
+        color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
+
+    Returns:
+        From a step and positions `[batch]` in the training images to the positions and the batch.
+    """
+    height, width, channels = data.input_shape
+    pixels = height * width
+    with tf.device("CPU:0"):  # the data set runs there, and no accelerator should hold all images
+        source = tf.constant(data.train_images.reshape(-1, channels))
+        labels = tf.constant(data.train_labels, tf.int64)
+
+    def batch(step: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, _Batch]:
+        keys = tf.random.split(tf.random.fold_in(tf.constant([seed, 1], tf.int64), step), 2)
+        moved = random_positions(
+            keys[0],
+            batch=batch_size,
+            views=views,
+            height=height,
+            width=width,
+            padding=data.crop_padding,
+            flip=data.flip,
+        )
+        first = positions[:, None, None, None] * pixels
+        images = tf.cast(tf.gather(source, first + tf.cast(moved, tf.int64)), tf.float32)
+        if color_jitter:
+            whole = tf.gather(tf.reshape(source, [-1, pixels, channels]), positions)
+            means = tf.reduce_mean(tf.cast(whole, tf.float32), axis=1)[:, None, None, None, :]
+            images = jitter_colors(images, means, keys[1])
+        images = data.normalize_tensor(images if views > 1 else images[:, 0])
+        return positions, {"images": images, "labels": tf.gather(labels, positions)}
+
+    return batch
