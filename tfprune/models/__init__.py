@@ -1,7 +1,8 @@
-"""Plain Keras architectures by name, and their weights from files."""
+"""Plain Keras architectures by name, and their weights: initial ones by name, trained ones from files."""
 
 from tfprune.models.checkpoint import load_checkpoint
+from tfprune.models.initial_weights import initializer, initializer_names
 from tfprune.models.named_arrays import model_from_arrays
 from tfprune.models.registry import build_model, model_names
 
-__all__ = ["build_model", "load_checkpoint", "model_from_arrays", "model_names"]
+__all__ = ["build_model", "initializer", "initializer_names", "load_checkpoint", "model_from_arrays", "model_names"]

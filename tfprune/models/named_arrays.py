@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.models.registry import build_model, recognised
+from tfprune.models.registry import build_model, model_plan, recognised, sized_layers
 
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
@@ -61,11 +61,12 @@ def check_architecture(layer_names: set[str], arch: str) -> None:
     Raises:
         CheckpointError: They belong to another one, or to none that is known.
     """
+    if set(model_plan(arch).default_widths()) == sized_layers(layer_names):
+        return
     found = recognised(layer_names)
     if found is None:
         raise CheckpointError(f"the file holds no complete {arch}: its convolutions are those of no known architecture")
-    if found != arch:
-        raise CheckpointError(f"the file is a {found}, expected {arch}; use --arch {found} or another file")
+    raise CheckpointError(f"the file is a {found}, expected {arch}; use --arch {found} or another file")
 
 
 def _variable_path(name: str) -> str:

@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 
-from tfprune.models.resnet_layers import ResNetLayers
+from tfprune.models.network_layers import NetworkLayers
+from tfprune.models.network_options import NetworkOptions, Start
+
+_EKG = Start(init="kaiming_truncated_normal", mode="fan_out", zero_gamma=True)
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,20 @@ class ResNet:
         widths: Channels per stage (before the expansion).
         bottleneck: Whether a block is 1 x 1, 3 x 3, 1 x 1 with 4 times as many channels at its end, rather than two
             3 x 3 convolutions.
+        inner: Factor of the channels within a bottleneck.
+        norms: Where the batch norm of a block's last convolution stands: `before` the sum, `after` it, or the very
+            same one at `both` places (a slip of the multi-prize tickets' `v2` models, whose numbers depend on it; of
+            a bottleneck, `both` are two).
+        start: How the weights begin unless asked otherwise.
     """
 
     blocks: tuple[int, ...]
     widths: tuple[int, ...]
     bottleneck: bool = False
+    inner: int = 1
+    norms: Literal["before", "after", "both"] = "before"
+    start: Start = _EKG
+    classifier_like_layers = False
 
     @property
     def expansion(self) -> int:
@@ -39,11 +52,12 @@ class ResNet:
         for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for block in range(blocks):
                 prefix = f"block{stage}.{block}_"
+                inner = width * self.inner
                 if self.has_projection(stage, block):
                     widths[prefix + "conv3"] = width * self.expansion
                 if self.bottleneck:
-                    widths[prefix + "conv0"] = width
-                widths[prefix + "conv1"] = width
+                    widths[prefix + "conv0"] = inner
+                widths[prefix + "conv1"] = inner
                 widths[prefix + "conv2"] = width * self.expansion
         return widths
 
@@ -54,30 +68,55 @@ class ResNet:
         num_classes: int,
         input_shape: tuple[int, int, int],
         widths: Mapping[str, int],
-        seed: int | None,
+        options: NetworkOptions,
     ) -> keras.Model:
         """The network; see `build_model`."""
-        make = ResNetLayers(widths, seed)
+        make = NetworkLayers(widths, options)
         inputs = keras.Input(tuple(input_shape), name="images")
-        if num_classes == 1000:
-            x = make.convolution(inputs, "", "", kernel=7, stride=2)
-            x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool")(make.relu(x, "relu"))
-        else:
-            x = make.relu(make.convolution(inputs, "", "", kernel=3), "relu")
+        large = num_classes == 1000 if options.stem == "auto" else options.stem == "large"
+        x = self._stem(make, inputs, large, rectified=options.activation is None)
         for stage, blocks in enumerate(self.blocks):
             for block in range(blocks):
                 x = self._block(make, x, stage, block)
-        x = keras.layers.GlobalAveragePooling2D(name="global_pool")(x)
-        return keras.Model(inputs, make.classifier(x, num_classes), name=name)
+        return keras.Model(inputs, make.pooled_classifier(x, num_classes), name=name)
 
-    def _block(self, make: ResNetLayers, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
+    def _stem(self, make: NetworkLayers, x: keras.KerasTensor, large: bool, *, rectified: bool) -> keras.KerasTensor:
+        if not large:
+            return make.activation(make.batch_norm(make.convolution(x, "conv", kernel=3), "bn"), "relu")
+        x = make.convolution(x, "conv", kernel=7, stride=2)
+        if self.norms != "before":
+            return make.activation(make.batch_norm(make.stem_pool(x, signed=True), "bn"), "relu")
+        x = make.batch_norm(x, "bn")
+        if rectified:  # rectifying before and after the pooling give the same; zeros may be padded to this one
+            return make.stem_pool(make.relu(x, "relu"), signed=False)
+        return make.activation(make.stem_pool(x, signed=True), "relu")
+
+    def _block(self, make: NetworkLayers, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
         prefix = f"block{stage}.{block}_"
         stride = 2 if stage > 0 and block == 0 else 1
+
+        def normed(x: keras.KerasTensor, number: int, kernel: int, stride: int = 1) -> keras.KerasTensor:
+            x = make.convolution(x, f"{prefix}conv{number}", kernel=kernel, stride=stride)
+            return make.batch_norm(x, f"{prefix}bn{number}", ends_branch=number == 2)
+
         shortcut = x
         if self.has_projection(stage, block):
-            shortcut = make.convolution(x, prefix, "3", kernel=1, stride=stride)
+            shortcut = normed(x, 3, 1, stride)
         if self.bottleneck:
-            x = make.relu(make.convolution(x, prefix, "0", kernel=1), prefix + "relu0")
-        x = make.relu(make.convolution(x, prefix, "1", kernel=3, stride=stride), prefix + "relu1")
-        x = make.convolution(x, prefix, "2", kernel=1 if self.bottleneck else 3)
-        return make.relu(make.add(shortcut, x, prefix + "add"), prefix + "relu2")
+            x = make.activation(normed(x, 0, 1), prefix + "relu0")
+        x = make.activation(normed(x, 1, 3, stride), prefix + "relu1")
+        x = self._end(make, x, shortcut, prefix)
+        return make.activation(x, prefix + "relu2")
+
+    def _end(
+        self, make: NetworkLayers, x: keras.KerasTensor, shortcut: keras.KerasTensor, prefix: str
+    ) -> keras.KerasTensor:
+        """The last convolution of a branch, its batch norms and the sum."""
+        x = make.convolution(x, f"{prefix}conv2", kernel=1 if self.bottleneck else 3)
+        if self.norms == "before":
+            return make.add(shortcut, make.batch_norm(x, f"{prefix}bn2", ends_branch=True), prefix + "add")
+        if self.norms == "after":
+            return make.batch_norm(make.add(shortcut, x, prefix + "add"), f"{prefix}bn2")
+        norm = make.norm_layer(f"{prefix}bn2")
+        x = make.add(shortcut, norm(x), prefix + "add")
+        return make.batch_norm(x, f"{prefix}bn4") if self.bottleneck else norm(x)
