@@ -1,0 +1,217 @@
+"""What the layers that train a sub-network of random weights share."""
+
+from collections.abc import MutableMapping
+from math import prod
+from typing import Any, Literal, TypeAlias
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.layers.subnet_scope import inside_selection
+from tfprune.ops.kept_count import kept_count
+from tfprune.ops.largest import largest
+from tfprune.ops.subnet_kernel import binary_subnet_kernel, sampled_subnet_kernel, subnet_scale
+
+Scope: TypeAlias = Literal["layer", "global"]
+Selection: TypeAlias = Literal["top", "sampled", "fixed"]
+
+_CHOICES = {"scope": ("layer", "global"), "selection": ("top", "sampled", "fixed")}
+
+
+class Subnet(keras.layers.Layer):
+    """Base of layers with a frozen random kernel, of which trained scores pick the weights that take part.
+
+    With `selection="top"` the effective kernel is `alpha * sign(kernel) * mask`: the mask keeps the weights of the
+    largest absolute scores, exactly as many as the density says, and alpha is the mean absolute kept weight. Training
+    renews the mask at each step; evaluation takes it as it is, and it is saved with the layer. So after training the
+    mask is the one that the last step worked with; `tfprune.layers.refresh_masks` makes it follow the last update.
+
+    Args:
+        *args: Those of the stock Keras layer.
+        density: Share of weights to keep, in (0, 1].
+        scope: Among which weights the largest are picked: those of the `layer`, or of all layers of the model
+            (`global`; the model must be a `tfprune.layers.GlobalSubnet`).
+        selection: `top`; or `sampled`: at every call each weight of the plain kernel is kept with the probability
+            `sigmoid(score)`; or `fixed`: the plain kernel, masked by what the initial scores say; nothing is trained.
+        score_initializer: A Keras initializer. Default: uniform in ±1/√fan_in, of `seed`.
+        original_quirks: Divide by `trunc(density * size)` in alpha as the authors do, for most densities one less than
+            the number of kept weights; and mask the share `density` where `fixed` (for the scope `layer` only).
+        seed: Of the default score initializer, and of sampling; `None` for another one every time.
+        use_bias: As in the stock layer, but off by default. A bias is trained.
+        kernel_initializer: As in the stock layer (`depthwise_initializer` there). Default: normal, variance 2/fan_in.
+        **kwargs: Those of the stock layer.
+
+    Attributes:
+        kernel: Of the stock layer's shape, not trained.
+        scores: Of the kernel's shape, trained.
+        mask: Bool, of the kernel's shape, not trained.
+        density: Scalar float64, not trained; see `tfprune.layers.set_density`.
+
+    Raises:
+        ConfigError: A setting has a value that cannot be used.
+
+    Reference:
+        Diffenderfer & Kailkhura, "Multi-Prize Lottery Ticket Hypothesis" (ICLR 2021).
+    """
+
+    _initializer_key = "kernel_initializer"
+
+    def __init__(
+        self,
+        *args: Any,
+        density: float = 0.5,
+        scope: Scope = "layer",
+        selection: Selection = "top",
+        score_initializer: Any = None,
+        original_quirks: bool = False,
+        seed: int | None = None,
+        use_bias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault(
+            self._initializer_key, keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+        )
+        super().__init__(*args, use_bias=use_bias, **kwargs)
+        for key, value in (("scope", scope), ("selection", selection)):
+            if value not in _CHOICES[key]:
+                raise ConfigError(
+                    f"layer {self.name}: {key}: expected {' or '.join(_CHOICES[key])}, received {value!r}; use one"
+                )
+        self._settings = {
+            "density": checked_density(density),
+            "scope": scope,
+            "selection": selection,
+            "original_quirks": original_quirks,
+            "seed": seed,
+        }
+        self.scope, self.selection, self.original_quirks, self.seed = scope, selection, original_quirks, seed
+        self.score_initializer = keras.initializers.get(score_initializer)
+        self._random = keras.random.SeedGenerator(seed) if selection == "sampled" else None
+
+    def build(self, input_shape: Any) -> None:
+        """Creates kernel, scores and mask."""
+        super().build(input_shape)
+        shape = self.kernel.shape
+        self.scores = self.add_weight(
+            name="scores",
+            shape=shape,
+            initializer=self.score_initializer or _score_initializer(shape, self._inputs_per_output(shape), self.seed),
+            trainable=self.selection != "fixed",
+            autocast=False,
+        )
+        density = np.float64(self._settings["density"])
+        self.density = self.add_weight(
+            name="density",
+            # Keras' constants pass through float32, where 0.2 of 10 weights would be 3.
+            initializer=lambda *_, **__: tf.constant(density),
+            dtype="float64",
+            trainable=False,
+            autocast=False,
+        )
+        self.mask = self.add_weight(
+            name="mask", shape=shape, initializer=lambda *_, **__: self._top(), dtype="bool", trainable=False
+        )
+
+    def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
+        """Adds a weight as Keras does, but the kernel frozen and in full precision."""
+        if name == "kernel":
+            kwargs |= {"trainable": False, "autocast": False, "regularizer": None}
+        return super().add_weight(*args, name=name, **kwargs)
+
+    def select(self) -> None:
+        """Makes the mask that of the present scores among the layer's own weights."""
+        self.mask.assign(self._top())
+
+    def effective_kernel(self, training: bool = False) -> tf.Tensor:
+        """The kernel that the layer works with, in its compute type.
+
+        Args:
+            training: Renew the mask first, where the scope is `layer`.
+
+        Returns:
+            Of the kernel's shape.
+
+        Raises:
+            ConfigError: In training, where the scope is `global` and nothing has selected the masks.
+        """
+        kernel, scores = tf.convert_to_tensor(self.kernel.value), tf.convert_to_tensor(self.scores.value)
+        if self.selection == "sampled":
+            uniform = keras.random.uniform(kernel.shape, dtype=kernel.dtype.name, seed=self._random)
+            return tf.cast(sampled_subnet_kernel(kernel, scores, uniform), self.compute_dtype)
+        if training and self.trainable and self.selection == "top":
+            self._renew()
+        mask = tf.convert_to_tensor(self.mask.value)
+        if self.selection == "fixed":
+            return tf.cast(tf.where(mask, kernel, tf.zeros([], kernel.dtype)), self.compute_dtype)
+        scale = subnet_scale(kernel, mask, self._divisor())
+        return tf.cast(binary_subnet_kernel(kernel, scores, mask, scale), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """The stock layer's settings and the sub-network's."""
+        initializer = self.score_initializer and keras.initializers.serialize(self.score_initializer)
+        return {**super().get_config(), **self._settings, "score_initializer": initializer}
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Puts all the layer's variables into a file; Keras' layers would save kernel and bias only."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Takes all the layer's variables from a file."""
+        keras.layers.Layer.load_own_variables(self, store)
+
+    def _renew(self) -> None:
+        if self.scope == "layer":
+            self.select()
+        elif not inside_selection():
+            raise ConfigError(
+                f"layer {self.name}: expected a selection among all layers before training, as its scope is global, "
+                "found none; make the model a tfprune.layers.GlobalSubnet(inputs, outputs), or use global_selection"
+            )
+
+    def _top(self) -> tf.Tensor:
+        """The mask of the present scores among the layer's own weights, bool, of the kernel's shape."""
+        scores = tf.abs(tf.convert_to_tensor(self.scores.value))
+        size, density = prod(scores.shape), tf.convert_to_tensor(self.density.value)
+        keep = kept_count(size, density)
+        if self.selection == "fixed" and self.original_quirks:
+            keep = size - tf.cast(tf.floor(density * size), tf.int32)
+        return tf.reshape(largest(tf.reshape(scores, [-1]), keep), scores.shape)
+
+    def _divisor(self) -> tf.Tensor | None:
+        """By what alpha divides, if not by the number of kept weights."""
+        if not self.original_quirks or self.scope == "global":
+            return None
+        size = tf.constant(prod(self.mask.shape), tf.float64)
+        return tf.floor(tf.convert_to_tensor(self.density.value) * size)
+
+    def _inputs_per_output(self, shape: tuple[int, ...]) -> int:
+        """How many weights of a kernel an output reads."""
+        return prod(shape[:-1])
+
+    def _finish(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Adds the bias along the channel axis and applies the activation."""
+        if self.use_bias:
+            first = getattr(self, "data_format", None) == "channels_first"
+            bias = tf.cast(self.bias, outputs.dtype)
+            outputs += tf.reshape(bias, [1, -1] + [1] * (len(outputs.shape) - 2)) if first else bias
+        return outputs if self.activation is None else self.activation(outputs)
+
+
+def checked_density(density: float) -> float:
+    """A density that can be used.
+
+    Raises:
+        ConfigError: It is not above 0 and at most 1.
+    """
+    if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
+        raise ConfigError(
+            f"density: expected the share of weights to keep, above 0 and at most 1, received {density!r}"
+        )
+    return float(density)
+
+
+def _score_initializer(shape: tuple[int, ...], fan: int, seed: int | None) -> keras.initializers.Initializer:
+    bound = fan**-0.5
+    return keras.initializers.RandomUniform(-bound, bound, seed=seed)
