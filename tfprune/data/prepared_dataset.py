@@ -28,18 +28,36 @@ def prepared_dataset(name: str, data_path: str | os.PathLike[str] | None, url: s
     Raises:
         DataUnavailableError: The data is absent and cannot be downloaded.
     """
-    import tensorflow_datasets as tfds
-
     root = Path(data_path) if data_path is not None else _default_root()
     folder = _prepared_folder(root / name)
     if folder is not None:
-        try:
-            return tfds.builder_from_directory(folder)
-        except Exception as error:  # whatever a damaged folder makes TensorFlow Datasets raise
-            raise damaged(name, folder, error) from error
+        return _builder(name, folder)
     if not answers(url, _SECONDS_TO_ANSWER):
         raise _unavailable(name, root, f"{url} does not answer")
     return _downloaded(name, root)
+
+
+def opened_dataset(name: str, data_path: str | os.PathLike[str] | None) -> Any:
+    """The builder of a data set that has been prepared before; nothing is downloaded.
+
+    Args:
+        name: Name in TensorFlow Datasets.
+        data_path: The `data_dir` of TensorFlow Datasets; `None` for its own default.
+
+    Returns:
+        A `tfds.core.DatasetBuilder` whose data is on disk.
+
+    Raises:
+        DataUnavailableError: The data is absent or damaged.
+    """
+    root = Path(data_path) if data_path is not None else _default_root()
+    folder = _prepared_folder(root / name)
+    if folder is None:
+        raise DataUnavailableError(
+            f"no prepared {name} in {root}; expected {name}/VERSION/dataset_info.json there, as `tfds build` of "
+            "TensorFlow Datasets writes it"
+        )
+    return _builder(name, folder)
 
 
 def damaged(name: str, folder: str | os.PathLike[str], error: Exception) -> DataUnavailableError:
@@ -48,6 +66,15 @@ def damaged(name: str, folder: str | os.PathLike[str], error: Exception) -> Data
         f"the prepared data of {name} in {folder} cannot be read ({_first_line(error)}); "
         "expected what TensorFlow Datasets writes; remove that folder and prepare the data anew"
     )
+
+
+def _builder(name: str, folder: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # whatever a damaged folder makes TensorFlow Datasets raise
+        raise damaged(name, folder, error) from error
 
 
 def _default_root() -> Path:

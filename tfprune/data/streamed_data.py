@@ -1,0 +1,211 @@
+"""A data set of encoded images, read from the disk as they are needed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.data.augmentation import jitter_colors
+from tfprune.data.broken_images import BrokenImages
+from tfprune.data.encoded_images import EncodedImages
+from tfprune.data.image_dataset import ImageDataset
+from tfprune.data.image_decoding import decode_center, decode_window
+from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
+from tfprune.data.prune_positions import prune_positions
+from tfprune.data.random_window import DRAWS, random_window
+from tfprune.data.readable_images import readable_images
+from tfprune.data.shuffled_steps import shuffled_steps
+from tfprune.data.step_checks import check_steps
+from tfprune.errors import ConfigError, DataUnavailableError
+
+_MEAN = (0.485, 0.456, 0.406)
+_STD = (0.229, 0.224, 0.225)
+_BATCHES_AT_ONCE = 2
+_LOOKED_AT_FIRST = 16
+
+_Batch = dict[str, tf.Tensor]
+
+
+class StreamedData(ImageDataset):
+    """Training images are cropped at random, resized and mirrored; of test images the middle is taken.
+
+    An image that cannot be read is passed over: in a training batch the next one of the batch takes its place, so
+    that batches remain a function of seed and step; a test batch becomes shorter. `notes()` says how many there were.
+
+    Args:
+        name: Of the data set.
+        num_classes: Number of classes.
+        train: The images to train on.
+        test: The images to test with.
+        image_size: Pixels of each side of an image in a batch.
+        resize_size: Pixels of the shorter side of a test image, of which the middle is taken.
+        scale: Limits of the area of a random crop, see `random_window`.
+        mean: Subtracted per channel, on the scale 0 .. 1.
+        std: Divided by per channel, after the mean.
+        flip: Whether to mirror half of the training images.
+
+    Raises:
+        ConfigError: The sizes contradict each other.
+        DataUnavailableError: None of several images can be decoded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_classes: int,
+        train: EncodedImages,
+        test: EncodedImages,
+        *,
+        image_size: int = 224,
+        resize_size: int = 256,
+        scale: tuple[float, float] = (0.08, 1.0),
+        mean: tuple[float, ...] = _MEAN,
+        std: tuple[float, ...] = _STD,
+        flip: bool = True,
+    ) -> None:
+        if not 1 <= image_size <= resize_size:
+            raise ConfigError(
+                f"expected an image size from 1 to the {resize_size} pixels that test images are resized to, received "
+                f"{image_size}; lower it, or raise the resize size"
+            )
+        self.name = name
+        self.num_classes = num_classes
+        self.image_size = image_size
+        self.resize_size = resize_size
+        self.mean = mean
+        self.std = std
+        self._train, self._test = train, test
+        self._scale, self._flip = scale, flip
+        self._broken = BrokenImages(train, "training"), BrokenImages(test, "test")
+        self._look_at_some()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of the images in a batch."""
+        return self.image_size, self.image_size, 3
+
+    @property
+    def train_examples(self) -> int:
+        """Number of training images."""
+        return len(self._train)
+
+    @property
+    def test_examples(self) -> int:
+        """Number of test images."""
+        return len(self._test)
+
+    def notes(self) -> tuple[str, ...]:
+        """How many images could not be read, if any."""
+        return tuple(note for broken in self._broken for note in broken.notes())
+
+    def training_batches(
+        self,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        start_step: int = 0,
+        views: int = 1,
+        color_jitter: bool = False,
+        knowledge: np.ndarray | None = None,
+    ) -> tf.data.Dataset:
+        """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""
+        examples = len(self._train)
+        check_steps(examples, batch_size=batch_size, epochs=epochs, views=views, start_step=start_step)
+        check_knowledge(knowledge, (examples, self.num_classes), self.name)
+        read = self._training_batch(batch_size, seed, views, color_jitter)
+        steps = shuffled_steps(examples, batch_size=batch_size, epochs=epochs, seed=seed, start_step=start_step)
+        dataset = steps.map(read, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
+        if knowledge is not None:
+            dataset = dataset.map(knowledge_rows(knowledge, batch_size))
+        else:
+            dataset = dataset.map(lambda positions, batch: batch)
+        return dataset.prefetch(1)
+
+    def test_batches(self, batch_size: int) -> tf.data.Dataset:
+        """The middle of all test images that can be read, in file order."""
+        count = len(self._test)
+
+        def decode(position: tf.Tensor, draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            contents, label = self._test.read(position)
+            return self._normalized(decode_center(contents, self.image_size, self.resize_size)), label
+
+        def batch(start: tf.Tensor) -> _Batch:
+            positions = tf.range(start, tf.minimum(start + batch_size, count))
+            images, labels, _ = readable_images(decode, positions, (), self.input_shape, self._broken[1])
+            return {"images": images, "labels": labels}
+
+        starts = tf.data.Dataset.range(0, count, batch_size)
+        batches = starts.map(batch, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
+        return batches.filter(lambda batch: tf.size(batch["labels"]) > 0).prefetch(1)
+
+    def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """A few training images, augmented as in training; see `prune_set`."""
+        positions = prune_positions(
+            len(self._train), self.num_classes, self._train.labels, count, balanced=balanced, seed=seed
+        )
+        read = tf.function(self._training_batch(count, seed, 1, False))
+        batch = read(tf.constant(0, tf.int64), tf.constant(positions, tf.int64))[1]
+        return batch["images"].numpy(), batch["labels"].numpy()
+
+    def _training_batch(
+        self, batch_size: int, seed: int, views: int, color_jitter: bool
+    ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
+        shape = (*([views] if views > 1 else []), *self.input_shape)
+
+        def decode(position: tf.Tensor, draw: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+            contents, label = self._train.read(position)
+            images = tf.stack([self._augmented(contents, draw[0][view]) for view in range(views)])
+            if color_jitter:
+                means = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
+                images = jitter_colors(images[None], means[None], draw[1])[0]
+            return self._normalized(images if views > 1 else images[0]), label
+
+        def batch(step: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, _Batch]:
+            keys = tf.random.split(tf.random.fold_in(tf.constant([seed, 1], tf.int64), step), 2)
+            draws = (
+                tf.random.stateless_uniform([batch_size, views, DRAWS + 1], keys[0]),
+                tf.random.stateless_uniform([batch_size, 2], keys[1], None, None, tf.int32),
+            )
+            images, labels, places = readable_images(decode, positions, draws, shape, self._broken[0])
+            tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read, see", positions])
+            filled = tf.minimum(tf.searchsorted(places, tf.range(batch_size, dtype=tf.int64)), len(places) - 1)
+            whole = tf.size(places) == batch_size
+            images = tf.cond(whole, lambda: images, lambda: tf.gather(images, filled))
+            return positions, {
+                "images": tf.ensure_shape(images, [batch_size, *shape]),
+                "labels": tf.gather(labels, tf.ensure_shape(filled, [batch_size])),
+            }
+
+        return batch
+
+    def _augmented(self, contents: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
+        def window(size: tf.Tensor) -> tf.Tensor:
+            return random_window(size, draws[:DRAWS], scale=self._scale)
+
+        image = decode_window(contents, window, self.image_size)
+        if not self._flip:
+            return image
+        # Ten times as fast as a choice between the image and `image[:, ::-1]`.
+        return tf.cond(draws[DRAWS] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+
+    def _normalized(self, images: tf.Tensor) -> tf.Tensor:
+        # By rows, as broadcasting over the three channels takes four times as long.
+        mean, std = (np.tile(255 * np.asarray(each, np.float32), self.image_size) for each in (self.mean, self.std))
+        rows = tf.reshape(images, [*images.shape[:-2], images.shape[-2] * images.shape[-1]])
+        return tf.reshape((rows - mean) * (1 / std), images.shape)
+
+    def _look_at_some(self) -> None:
+        """Whether the files are images at all."""
+        positions = np.linspace(0, len(self._train) - 1, _LOOKED_AT_FIRST).astype(np.int64)
+        for position in np.unique(positions):
+            try:
+                decode_center(self._train.read(tf.constant(position))[0], self.image_size, self.resize_size)
+                return
+            except tf.errors.OpError:
+                continue
+        raise DataUnavailableError(
+            f"none of several training images of {self.name} can be read, such as {self._train.describe(0)}; expected "
+            "JPEG or PNG images"
+        )
