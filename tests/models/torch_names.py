@@ -117,3 +117,21 @@ def peekaboo_recipe(names: Iterable[str], shapes: Iterable[Iterable[int]], class
     state[f"{classifier}.weight"] = random.uniform(-bound, bound, (classes, features)).astype(np.float32)
     state[f"{classifier}.bias"] = random.uniform(-bound, bound, classes).astype(np.float32)
     return state
+
+
+def registration_order(model: keras.Model, kind: type[keras.layers.Layer] | str) -> list[keras.layers.Layer]:
+    """The model's layers of a kind (or with a variable of that name) in the order in which the originals make them.
+
+    In a residual network that is the stem, block after block with the shortcut at its end, and the classifier.
+    """
+    chosen = [
+        layer for layer in model.layers if (hasattr(layer, kind) if isinstance(kind, str) else isinstance(layer, kind))
+    ]
+
+    def place(layer: keras.layers.Layer) -> tuple:
+        match = re.fullmatch(r"block(\d+)\.(\d+)_(.*)", layer.name)
+        if match is None:
+            return (9, 9, "") if layer.name == "fc" else (-1, -1, "")
+        return int(match[1]), int(match[2]), match[3]
+
+    return sorted(chosen, key=place)

@@ -81,9 +81,9 @@ class NetworkLayers:
         )
 
     def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """The network's activation, a rectifier unless another one is asked for."""
+        """The network's activation: a rectifier named `...relu`, or the one asked for, named `...act`."""
         make = self._options.activation
-        return self.relu(x, name) if make is None else make(name)(x)
+        return self.relu(x, name) if make is None else make(name.replace("relu", "act"))(x)
 
     def relu(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         """A rectifier."""

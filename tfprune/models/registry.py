@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -10,6 +10,8 @@ from tfprune.errors import ConfigError
 from tfprune.models.network_options import BatchNorm, NetworkOptions, Padding, Start, Stem
 from tfprune.models.plan import Plan
 from tfprune.models.plans import GROUPS, PLANS
+
+Activation = Literal["relu", "binary"] | Callable[[str], keras.layers.Layer]
 
 
 def model_names(group: str | None = None) -> tuple[str, ...]:
@@ -64,7 +66,7 @@ def build_model(
     batch_norm: BatchNorm = "affine",
     conv_bias: bool | None = None,
     classifier_bias: bool | None = None,
-    activation: Callable[[str], keras.layers.Layer] | None = None,
+    activation: Activation = "relu",
     stem: Stem = "auto",
     final_pool: int | None = None,
     width_multiplier: float = 1.0,
@@ -98,7 +100,8 @@ def build_model(
         batch_norm: `affine`, `fixed` (no gamma and beta) or `none`.
         conv_bias: Whether convolutions have a bias; `None` for the architecture's own.
         classifier_bias: Whether the classifier has one; `None` for the architecture's own.
-        activation: Makes the layer that takes the place of the rectifiers, from its name; `None` for rectifiers.
+        activation: `relu`, `binary` (`tfprune.layers.BinaryActivation`; networks of the multi-prize tickets pool and
+            normalise in another order then), or what makes the layer in the rectifiers' place from a name.
         stem: `small` or `large` instead of the number of classes deciding it.
         final_pool: Average over patches of this size rather than over the whole map, which gives `num_classes` times
             as many logits as there are patches, those of a class side by side (a slip of the multi-prize tickets'
@@ -124,7 +127,7 @@ def build_model(
         batch_norm=batch_norm,
         conv_bias=conv_bias,
         classifier_bias=classifier_bias,
-        activation=activation,
+        activation=_activation(activation),
         stem=stem,
         final_pool=final_pool,
         start=_start(plan, init, classifier_init, mode=mode, gain=gain, fan_scale=fan_scale),
@@ -167,6 +170,19 @@ def _start(plan: Plan, init: str | None, classifier_init: str | None, **fan: Any
             init=init, classifier=init if plan.classifier_like_layers else "standard", biases="standard", **fan
         )
     return start if classifier_init is None else replace(start, classifier=classifier_init)
+
+
+def _activation(activation: Activation) -> Callable[[str], keras.layers.Layer] | None:
+    """What makes activations, `None` for rectifiers."""
+    if activation == "relu":
+        return None
+    if activation == "binary":
+        from tfprune.layers import BinaryActivation
+
+        return lambda name: BinaryActivation(name=name)
+    if callable(activation):
+        return activation
+    raise ConfigError(f"expected activation relu, binary or a function of a name, received {activation!r}; use one")
 
 
 def _widths(arch: str, plan: Plan, multiplier: float) -> dict[str, int]:
