@@ -18,6 +18,7 @@ class GlobalSubnet(keras.Model):
     Args:
         inputs: As for `keras.Model`.
         outputs: As for `keras.Model`.
+        name: As for `keras.Model`.
         **kwargs: As for `keras.Model`.
 
     Raises:
@@ -35,8 +36,9 @@ class GlobalSubnet(keras.Model):
         Diffenderfer et al., "A Winning Hand" (NeurIPS 2021).
     """
 
-    def __init__(self, inputs: Any, outputs: Any, **kwargs: Any) -> None:
-        super().__init__(inputs, outputs, **kwargs)
+    # Keras saves the graph of models only whose arguments are its own.
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(inputs, outputs, name=name, **kwargs)
         refresh_masks(self)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:

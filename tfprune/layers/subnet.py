@@ -206,9 +206,7 @@ def checked_density(density: float) -> float:
         ConfigError: It is not above 0 and at most 1.
     """
     if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
-        raise ConfigError(
-            f"density: expected the share of weights to keep, above 0 and at most 1, received {density!r}"
-        )
+        raise ConfigError(f"density: expected the share of weights to keep, in (0, 1], received {density!r}")
     return float(density)
 
 
