@@ -36,7 +36,7 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
 
     Args:
         config_class: A dataclass of numbers, texts, bools, literals, tuples of these, each perhaps optional, with a
-            text on every field in its docstring.
+            text on every field in its docstring, or in that of the dataclass it derives from.
         arguments: The command line's words. Default: those the program was started with.
         prog: Name of the program. Default: that of the script.
 
@@ -123,7 +123,8 @@ class SettingsParser(jsonargparse.ArgumentParser):
 
 def _flags(config_class: type) -> dict[str, Flag]:
     types = get_type_hints(config_class)
-    texts = {param.arg_name: param.description or "" for param in _documentation(config_class).params}
+    documented = [base for base in reversed(config_class.__mro__) if dataclasses.is_dataclass(base)]
+    texts = {param.arg_name: param.description or "" for base in documented for param in _documentation(base).params}
     return {
         field.name: Flag.of(field, types[field.name], " ".join(texts.get(field.name, "").split()))
         for field in dataclasses.fields(config_class)

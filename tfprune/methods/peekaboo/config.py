@@ -9,6 +9,7 @@ from tfprune.errors import ConfigError
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
+Stem = Literal["auto", "small", "large"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Compile = Literal["auto", "on", "off"]
 
@@ -39,6 +40,8 @@ class PeekabooConfig:
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
         arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10, VGG-16 or Conv4.
+        stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
+            1000 classes).
         init_method: Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace,
             kaiming_constant_signed, kaiming_constant_unsigned, xavier_normal or xavier_constant.
         trained_param: Network to start from instead: a `.keras` file of the same architecture.
@@ -79,7 +82,7 @@ class PeekabooConfig:
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
-        "data and network": "dataset data_path arch init_method trained_param masks",
+        "data and network": "dataset data_path arch stem init_method trained_param masks",
         "pruning": "pruner density prune_iters prune_schedule prune_scope prune_images prune_balanced prune_batch_size "
         "prune_epoch prune_shots prune_classifier original_ties",
         "training": "optimizer ar tau ar_decay_freq ar_decay_ratio learning_rate momentum weight_decay milestones "
@@ -87,6 +90,8 @@ class PeekabooConfig:
         "predictive sign gradients": "psg psg_input_bits psg_gradient_bits psg_relative_threshold "
         "psg_absolute_threshold psg_sparsify psg_take_sign psg_quantize",
     }
+
+    AR_EPOCHS_EARLY: ClassVar[int] = 0
 
     method: Literal["peekaboo"] = "peekaboo"
     train_path: str | None = None
@@ -103,6 +108,7 @@ class PeekabooConfig:
     dataset: str = "CIFAR10"
     data_path: str | None = None
     arch: str = "ResNet-18"
+    stem: Stem = "auto"
     init_method: str = "kaiming_normal"
     trained_param: str | None = None
     masks: str | None = None
@@ -154,6 +160,7 @@ class PeekabooConfig:
             "prune_schedule": Schedule,
             "precision": Precision,
             "compile": Compile,
+            "stem": Stem,
         }
         for name, kind in choices.items():
             self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
@@ -172,6 +179,11 @@ class PeekabooConfig:
     def prunes(self) -> bool:
         """Whether a criterion is to prune."""
         return self.pruner.lower() != "none" and self.masks is None
+
+    @property
+    def base_learning_rate(self) -> float:
+        """Learning rate of the first epochs."""
+        return self.learning_rate
 
     def settings(self) -> dict[str, object]:
         """The fields that decide the result, as plain values for a YAML file."""

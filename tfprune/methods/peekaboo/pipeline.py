@@ -7,12 +7,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, load_data
-from tfprune.errors import ConfigError
+from tfprune.data import ImageDataset, load_data, open_data
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
+from tfprune.methods.peekaboo.imagenet_config import TrainImageNetConfig
 from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, unpruned
 from tfprune.methods.peekaboo.shots import shots
 from tfprune.methods.peekaboo.training_stage import test, train
@@ -59,12 +59,8 @@ class _Run:
     def __init__(self, config: PeekabooConfig) -> None:
         self.config = config
         # All that can be wrong with settings, data and files is found before the folder is made.
-        self.data: ImageData = load_data(config.dataset, config.data_path)
-        if config.batch_size > len(self.data.train_images):
-            raise ConfigError(
-                f"--batch_size: expected at most the {len(self.data.train_images)} training images of "
-                f"{self.data.name}, received {config.batch_size}"
-            )
+        self.data = open_images(config)
+        self.data.steps_per_epoch(config.batch_size)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.model = initial_model(config, self.data)
         self.given = given_masks(config, self.model)
@@ -152,11 +148,25 @@ class _Run:
             f"{self.config.arch}: {masks.kept:,} of {masks.total:,} weights kept ({masks.density:.2%}), "
             f"accuracy {tested.top1:.2%} on {tested.examples} test images"
         )
+        for note in self.data.notes():
+            print(note)
         print(f"results in {self.folder.path}")
         return PeekabooResult(model, masks, self.folder.path, numbers)
 
 
-def initial_model(config: PeekabooConfig, data: ImageData) -> keras.Model:
+def open_images(config: PeekabooConfig) -> ImageDataset:
+    """The data set that the settings name: in memory, or on the disk if it is one like ImageNet.
+
+    Raises:
+        DataUnavailableError: It is not there.
+        ConfigError: It cannot be used.
+    """
+    if isinstance(config, TrainImageNetConfig):
+        return open_data(config.data_path, config.dataset, image_size=config.image_size, resize_size=config.resize_size)
+    return load_data(config.dataset, config.data_path)
+
+
+def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
     """The network before pruning: a plain model that gives logits.
 
     Raises:
@@ -166,7 +176,9 @@ def initial_model(config: PeekabooConfig, data: ImageData) -> keras.Model:
     shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
     if config.trained_param is not None:
         return load_checkpoint(config.trained_param, arch=config.arch, **shape)
-    return build_model(config.arch, **shape, seed=config.seed, init=config.init_method, padding="symmetric")
+    return build_model(
+        config.arch, **shape, seed=config.seed, init=config.init_method, stem=config.stem, padding="symmetric"
+    )
 
 
 def given_masks(config: PeekabooConfig, model: keras.Model) -> Masks:

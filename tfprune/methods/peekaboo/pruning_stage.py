@@ -3,7 +3,7 @@
 import keras
 
 from tfprune.criteria import weight_criterion
-from tfprune.data import ImageData, prune_set
+from tfprune.data import ImageDataset
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
@@ -12,7 +12,7 @@ _SAME = {"mag": "magnitude"}
 
 
 def find_masks(
-    config: PeekabooConfig, model: keras.Model, data: ImageData, density: float, *, masks: Masks | None = None
+    config: PeekabooConfig, model: keras.Model, data: ImageDataset, density: float, *, masks: Masks | None = None
 ) -> Masks:
     """Prunes a network as the settings say.
 
@@ -40,7 +40,7 @@ def find_masks(
     )
     batches = None
     if criterion.needs_data:
-        images, labels = prune_set(data, config.prune_images, balanced=config.prune_balanced, seed=config.seed)
+        images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
         size = config.prune_batch_size
         batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]
     return criterion(model, density, batches, masks=masks)

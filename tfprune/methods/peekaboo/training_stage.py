@@ -6,7 +6,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, fixed_batches, training_batches
+from tfprune.data import ImageDataset
 from tfprune.graph import convert, masks_of
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
@@ -37,12 +37,14 @@ def sparse_model(config: PeekabooConfig, model: keras.Model, masks: Masks, *, sy
 
 def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """SGD in PyTorch's form, and Bop beside it for the masked kernels of convolutions if the settings ask for it."""
-    rate = StepDecay(config.learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch)
+    rate = StepDecay(config.base_learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch)
     sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
     if config.optimizer == "SGD":
         return sgd
     return Bop(
-        PeriodicDecay(config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps_per_epoch),
+        PeriodicDecay(
+            config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps_per_epoch, offset=config.AR_EPOCHS_EARLY
+        ),
         config.tau,
         companion=sgd,
         sign_trained=[variable.path for variable in _convolution_kernels(model)],
@@ -54,7 +56,7 @@ def train(
     model: keras.Model,
     masks: Masks,
     *,
-    data: ImageData,
+    data: ImageDataset,
     strategy: tf.distribute.Strategy,
     run: RunFolder,
     prune: Prune,
@@ -76,7 +78,7 @@ def train(
     Returns:
         The trained network with its masks.
     """
-    steps = len(data.train_images) // config.batch_size
+    steps = data.steps_per_epoch(config.batch_size)
     with strategy.scope():
         sparse = sparse_model(
             config, model, masks, synchronized=config.sync_batch_norm and strategy.num_replicas_in_sync > 1
@@ -100,7 +102,7 @@ def train(
         keep_best(sparse, tested.top1)
         return {"test_loss": tested.loss, "test_accuracy": tested.top1}
 
-    batches = partial(training_batches, data, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
+    batches = partial(data.training_batches, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
     loop.fit(
         lambda start: batches(start_step=start),
         steps_per_epoch=steps,
@@ -115,10 +117,9 @@ def train(
     return sparse
 
 
-def test(config: PeekabooConfig, model: keras.Model, data: ImageData) -> Evaluation:
+def test(config: PeekabooConfig, model: keras.Model, data: ImageDataset) -> Evaluation:
     """Evaluates a model on the test images."""
-    batches = fixed_batches(data.test_images, data.test_labels, data, config.val_batch_size)
-    return evaluate(model, batches, compile=config.compile)
+    return evaluate(model, data.test_batches(config.val_batch_size), compile=config.compile)
 
 
 def unmasked(sparse: keras.Model, plain: keras.Model) -> keras.Model:
