@@ -9,6 +9,7 @@ from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
 from tfprune.graph.labels import Labels
 from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
 from tfprune.graph.masked import masked
+from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import rebuild
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import Segment, segments
@@ -42,6 +43,7 @@ __all__ = [
     "gate_sites",
     "masked",
     "model_calls",
+    "prunable_weights",
     "rebuild",
     "register_rule",
     "segments",

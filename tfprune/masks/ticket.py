@@ -1,0 +1,112 @@
+"""Masks, and the weights that they were found for."""
+
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.masks.masks import Masks
+
+_ORIGIN = "origin"
+_WEIGHTS = "weights/"
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """Masks plus the weights they start from, in one file that any other machine can go on with.
+
+    The weights are stored, not only the seed they were drawn from: another version of TensorFlow, or a start from a
+    trained network, would give others. Its file is one of `Masks`, too.
+
+    Attributes:
+        masks: Which weights stay.
+        weights: All variables of the model by path, such as `conv/kernel`; pruned ones keep their values.
+        origin: What the model is, as plain values, such as the name of its architecture.
+    """
+
+    masks: Masks
+    weights: Mapping[str, np.ndarray]
+    origin: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, masks: Masks, model: Any, **origin: Any) -> "Ticket":
+        """The ticket of a model as it is now.
+
+        Args:
+            masks: Its masks.
+            model: A Keras model.
+            **origin: What it is, as plain values.
+        """
+        weights = {variable.path: np.asarray(variable).copy() for variable in model.variables}
+        return cls(masks, MappingProxyType(weights), MappingProxyType(dict(origin)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes an `.npz` file in one step; one that was there is replaced.
+
+        Raises:
+            ConfigError: The name does not end in `.npz`, or the file cannot be written.
+        """
+        path = Path(path)
+        temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+        try:
+            self.masks.save(temporary)
+            with zipfile.ZipFile(temporary, "a") as file:
+                _append(file, _ORIGIN, np.array(json.dumps(dict(self.origin))))
+                for name, value in self.weights.items():
+                    _append(file, _WEIGHTS + name, value)
+            os.replace(temporary, path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ConfigError(f"cannot write {path}: {error.strerror or error}; name another file") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Ticket":
+        """Reads what `save` wrote, or masks that `Masks.save` wrote, which come without weights and origin.
+
+        Raises:
+            CheckpointError: The file is missing, damaged, or holds something else.
+        """
+        masks = Masks.load(Path(path))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                weights = {name.removeprefix(_WEIGHTS): file[name] for name in file.files if name.startswith(_WEIGHTS)}
+                origin = json.loads(str(file[_ORIGIN])) if _ORIGIN in file.files else {}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); prune again") from error
+        return cls(masks, MappingProxyType(weights), MappingProxyType(origin))
+
+    def start(self, model: Any, **origin: Any) -> None:
+        """Gives a model the weights; does nothing if the file held only masks.
+
+        Args:
+            model: A Keras model.
+            **origin: What it is; compared with what was noted under the same names.
+
+        Raises:
+            ConfigError: It is another model; names the first difference.
+        """
+        for name, value in origin.items():
+            if name in self.origin and self.origin[name] != json.loads(json.dumps(value)):
+                raise ConfigError(f"the masks belong to {name} {self.origin[name]}, received a model of {name} {value}")
+        if not self.weights:
+            return
+        variables = {variable.path: variable for variable in model.variables}
+        for name in [*variables, *self.weights]:
+            ours = tuple(self.weights[name].shape) if name in self.weights else "none"
+            theirs = tuple(variables[name].shape) if name in variables else "none"
+            if ours != theirs:
+                raise ConfigError(f"the masks belong to another model: its {name} is {ours}, that of this one {theirs}")
+        for name, variable in variables.items():
+            variable.assign(self.weights[name])
+
+
+def _append(file: zipfile.ZipFile, name: str, value: np.ndarray) -> None:
+    with file.open(f"{name}.npy", "w", force_zip64=True) as member:
+        np.lib.format.write_array(member, value, allow_pickle=False)
