@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
+from tfprune.layers import GlobalSubnet
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
 def functional_graph(model: Any) -> Any:
     """The Keras functional graph within a model; None if it has none, is no model, or computes something else."""
-    if getattr(type(model), "call", None) not in (_Functional.call, keras.Sequential.call):
+    if getattr(type(model), "call", None) not in (_Functional.call, keras.Sequential.call, GlobalSubnet.call):
         return None  # a class with a `call` of its own may do anything
     graph = getattr(model, "_functional", None) or model
     return graph if isinstance(graph, _Functional) else None

@@ -2,6 +2,7 @@
 
 from tfprune.layers.binary_activation import BinaryActivation, binary_activation
 from tfprune.layers.channel_gate import ChannelGate
+from tfprune.layers.frozen_batch_normalization import FrozenBatchNormalization
 from tfprune.layers.fused_batch_normalization import FusedBatchNormalization
 from tfprune.layers.global_subnet import GlobalSubnet
 from tfprune.layers.masked_conv2d import MaskedConv2D
@@ -18,6 +19,7 @@ from tfprune.layers.subnet_scope import global_selection
 __all__ = [
     "BinaryActivation",
     "ChannelGate",
+    "FrozenBatchNormalization",
     "FusedBatchNormalization",
     "GlobalSubnet",
     "MaskedConv2D",

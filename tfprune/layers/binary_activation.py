@@ -1,5 +1,7 @@
 """The sign as an activation that can be trained through."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -29,10 +31,6 @@ class BinaryActivation(keras.layers.Layer):
         Liu et al., "Bi-Real Net" (ECCV 2018); Diffenderfer & Kailkhura (ICLR 2021).
     """
 
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        self.supports_masking = True
-
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps values of any shape to their signs."""
         return ops.binary_activation(inputs)
@@ -40,3 +38,7 @@ class BinaryActivation(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The input's shape."""
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments (Keras asks for this where the policy is an object)."""
+        return super().get_config()

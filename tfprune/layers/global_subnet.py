@@ -43,7 +43,7 @@ class GlobalSubnet(keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Selects if in training, then runs the model."""
-        selected = [layer for layer in global_layers(self) if layer.trainable]
+        selected = [layer for layer in global_layers(self) if layer.learns]
         if not training or not selected:
             return super().call(inputs, training=training, mask=mask)
         with global_selection(selected):

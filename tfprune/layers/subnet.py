@@ -39,7 +39,9 @@ class Subnet(keras.layers.Layer):
         original_quirks: Divide by `trunc(density * size)` in alpha as the authors do, for most densities one less than
             the number of kept weights; and mask the share `density` where `fixed` (for the scope `layer` only).
         seed: Of the default score initializer, and of sampling; `None` for another one every time.
-        use_bias: As in the stock layer, but off by default. A bias is trained.
+        train_scores: Whether the scores are trained; the mask stays as it is if not.
+        train_bias: Whether a bias is trained.
+        use_bias: As in the stock layer, but off by default.
         kernel_initializer: As in the stock layer (`depthwise_initializer` there). Default: normal, variance 2/fan_in.
         **kwargs: Those of the stock layer.
 
@@ -67,6 +69,8 @@ class Subnet(keras.layers.Layer):
         score_initializer: Any = None,
         original_quirks: bool = False,
         seed: int | None = None,
+        train_scores: bool = True,
+        train_bias: bool = True,
         use_bias: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -74,17 +78,15 @@ class Subnet(keras.layers.Layer):
             self._initializer_key, keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
         )
         super().__init__(*args, use_bias=use_bias, **kwargs)
-        for key, value in (("scope", scope), ("selection", selection)):
-            if value not in _CHOICES[key]:
-                raise ConfigError(
-                    f"layer {self.name}: {key}: expected {' or '.join(_CHOICES[key])}, received {value!r}; use one"
-                )
+        check_settings(density, scope, selection)
         self._settings = {
-            "density": checked_density(density),
+            "density": float(density),
             "scope": scope,
             "selection": selection,
             "original_quirks": original_quirks,
             "seed": seed,
+            "train_scores": train_scores,
+            "train_bias": train_bias,
         }
         self.scope, self.selection, self.original_quirks, self.seed = scope, selection, original_quirks, seed
         self.score_initializer = keras.initializers.get(score_initializer)
@@ -98,7 +100,7 @@ class Subnet(keras.layers.Layer):
             name="scores",
             shape=shape,
             initializer=self.score_initializer or _score_initializer(shape, self._inputs_per_output(shape), self.seed),
-            trainable=self.selection != "fixed",
+            trainable=self._settings["train_scores"] and self.selection != "fixed",
             autocast=False,
         )
         density = np.float64(self._settings["density"])
@@ -115,17 +117,24 @@ class Subnet(keras.layers.Layer):
         )
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
-        """Adds a weight as Keras does, but the kernel frozen and in full precision."""
+        """Adds a weight as Keras does, but the kernel frozen and in full precision, and the bias frozen if asked."""
         if name == "kernel":
             kwargs |= {"trainable": False, "autocast": False, "regularizer": None}
+        if name == "bias":
+            kwargs["trainable"] = self._settings["train_bias"]
         return super().add_weight(*args, name=name, **kwargs)
+
+    @property
+    def learns(self) -> bool:
+        """Whether training changes which weights take part."""
+        return bool(self.trainable and self.selection == "top" and self.scores.trainable)
 
     def select(self) -> None:
         """Makes the mask that of the present scores among the layer's own weights."""
         self.mask.assign(self._top())
 
     def effective_kernel(self, training: bool = False) -> tf.Tensor:
-        """The kernel that the layer works with, in its compute type.
+        """The kernel that the layer works with, in full precision.
 
         Args:
             training: Renew the mask first, where the scope is `layer`.
@@ -139,19 +148,22 @@ class Subnet(keras.layers.Layer):
         kernel, scores = tf.convert_to_tensor(self.kernel.value), tf.convert_to_tensor(self.scores.value)
         if self.selection == "sampled":
             uniform = keras.random.uniform(kernel.shape, dtype=kernel.dtype.name, seed=self._random)
-            return tf.cast(sampled_subnet_kernel(kernel, scores, uniform), self.compute_dtype)
-        if training and self.trainable and self.selection == "top":
+            return sampled_subnet_kernel(kernel, scores, uniform)
+        if training and self.learns:
             self._renew()
         mask = tf.convert_to_tensor(self.mask.value)
         if self.selection == "fixed":
-            return tf.cast(tf.where(mask, kernel, tf.zeros([], kernel.dtype)), self.compute_dtype)
-        scale = subnet_scale(kernel, mask, self._divisor())
-        return tf.cast(binary_subnet_kernel(kernel, scores, mask, scale), self.compute_dtype)
+            return tf.where(mask, kernel, tf.zeros([], kernel.dtype))
+        return binary_subnet_kernel(kernel, scores, mask, subnet_scale(kernel, mask, self._divisor()))
 
     def get_config(self) -> dict[str, Any]:
         """The stock layer's settings and the sub-network's."""
         initializer = self.score_initializer and keras.initializers.serialize(self.score_initializer)
-        return {**super().get_config(), **self._settings, "score_initializer": initializer}
+        return {**self.stock_config(), **self._settings, "score_initializer": initializer}
+
+    def stock_config(self) -> dict[str, Any]:
+        """The settings that a stock layer in this one's place would have."""
+        return super().get_config()
 
     def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
         """Puts all the layer's variables into a file; Keras' layers would save kernel and bias only."""
@@ -186,6 +198,10 @@ class Subnet(keras.layers.Layer):
         size = tf.constant(prod(self.mask.shape), tf.float64)
         return tf.floor(tf.convert_to_tensor(self.density.value) * size)
 
+    def _kernel_for(self, training: bool | None) -> tf.Tensor:
+        """The kernel to compute with, in the layer's compute type."""
+        return tf.cast(self.effective_kernel(bool(training)), self.compute_dtype)
+
     def _inputs_per_output(self, shape: tuple[int, ...]) -> int:
         """How many weights of a kernel an output reads."""
         return prod(shape[:-1])
@@ -199,15 +215,17 @@ class Subnet(keras.layers.Layer):
         return outputs if self.activation is None else self.activation(outputs)
 
 
-def checked_density(density: float) -> float:
-    """A density that can be used.
+def check_settings(density: float, scope: str = "layer", selection: str = "top") -> None:
+    """Raises an error if a sub-network cannot be picked so.
 
     Raises:
-        ConfigError: It is not above 0 and at most 1.
+        ConfigError: The density is not in (0, 1], or a choice is none of those there are.
     """
     if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
-        raise ConfigError(f"density: expected the share of weights to keep, in (0, 1], received {density!r}")
-    return float(density)
+        raise ConfigError(f"density: expected the share of weights to keep, in (0, 1], received {density!r}; mend it")
+    for key, value in (("scope", scope), ("selection", selection)):
+        if value not in _CHOICES[key]:
+            raise ConfigError(f"{key}: expected {' or '.join(_CHOICES[key])}, received {value!r}; use one of these")
 
 
 def _score_initializer(shape: tuple[int, ...], fan: int, seed: int | None) -> keras.initializers.Initializer:

@@ -20,4 +20,4 @@ class SubnetConv2D(Subnet, keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Convolves `[batch, height, width, in]` to `[batch, height', width', filters]` (or with channels first)."""
-        return self._finish(self.convolution_op(inputs, self.effective_kernel(bool(training))))
+        return self._finish(self.convolution_op(inputs, self._kernel_for(training)))

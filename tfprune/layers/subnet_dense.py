@@ -20,4 +20,4 @@ class SubnetDense(Subnet, keras.layers.Dense):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[..., in]` to `[..., units]`."""
-        return self._finish(keras.ops.matmul(inputs, self.effective_kernel(bool(training))))
+        return self._finish(keras.ops.matmul(inputs, self._kernel_for(training)))

@@ -21,7 +21,7 @@ class SubnetDepthwiseConv2D(Subnet, keras.layers.DepthwiseConv2D):
         """Convolves `[batch, height, width, in]` to `[batch, height', width', in * depth_multiplier]`."""
         outputs = keras.ops.depthwise_conv(
             inputs,
-            self.effective_kernel(bool(training)),
+            self._kernel_for(training),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tfprune.layers.subnet import Subnet, checked_density
+from tfprune.layers.subnet import Subnet, check_settings
 from tfprune.layers.subnet_scope import check_densities, select_globally
 
 
@@ -45,8 +45,9 @@ def set_density(model: keras.Layer, density: float) -> None:
     Raises:
         ConfigError: The density cannot be used.
     """
+    check_settings(density)
     for layer in subnet_layers(model):
-        layer.density.assign(np.float64(checked_density(density)))
+        layer.density.assign(np.float64(density))
     refresh_masks(model)
 
 

@@ -1,0 +1,221 @@
+"""Models of which a random sub-network is trained, from plain ones and back."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.errors import ConfigError
+from tfprune.graph.calls import functional_graph
+from tfprune.graph.copied_layer import copied_layer
+from tfprune.graph.prunable_weights import Ignored, prunable_weights
+from tfprune.graph.rebuild import rebuild
+from tfprune.layers import (
+    BinaryActivation,
+    FrozenBatchNormalization,
+    FusedBatchNormalization,
+    GlobalSubnet,
+    Subnet,
+    SubnetConv2D,
+    SubnetDense,
+    SubnetDepthwiseConv2D,
+    binary_activation,
+    refresh_masks,
+    subnet_layers,
+)
+from tfprune.layers.subnet import check_settings
+from tfprune.models.initial_weights import layer_seed
+
+_SUBNETS: dict[type, type[Subnet]] = {
+    keras.layers.Conv2D: SubnetConv2D,
+    keras.layers.DepthwiseConv2D: SubnetDepthwiseConv2D,
+    keras.layers.Dense: SubnetDense,
+}
+_STOCK = {subnet: stock for stock, subnet in _SUBNETS.items()}
+_BATCH_NORMS = (keras.layers.BatchNormalization, FusedBatchNormalization, FrozenBatchNormalization)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubnetOptions:
+    """What becomes of a model of which a sub-network is to be trained.
+
+    Attributes:
+        density: Share of weights to keep, in (0, 1].
+        scope: Whether the largest scores are picked by `layer` or among those of all (`global`).
+        selection: `top`, `sampled` or `fixed`, see `tfprune.layers.Subnet`.
+        binary_activations: Put `BinaryActivation` in the place of every rectifier.
+        ignore: Layers that stay as they are and are trained as they were; as for `graph.prunable_weights`.
+        learn_batchnorm: Train gammas, betas and biases, too.
+        bias_only: Of these train betas and biases only.
+        tune_batchnorm: Train these and no scores: a second stage, with one of the two settings above.
+        score_initializer: As for `tfprune.layers.Subnet`.
+        seed: Of the initial scores.
+        original_quirks: As for `tfprune.layers.Subnet`.
+
+    Raises:
+        ConfigError: Only batch norms are to be trained, and they are not.
+    """
+
+    density: float = 0.5
+    scope: str = "layer"
+    selection: str = "top"
+    binary_activations: bool = False
+    ignore: Ignored | Iterable[Ignored] = ()
+    learn_batchnorm: bool = False
+    bias_only: bool = False
+    tune_batchnorm: bool = False
+    score_initializer: Any = None
+    seed: int | None = None
+    original_quirks: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self.density, self.scope, self.selection)
+        if self.tune_batchnorm and not (self.learn_batchnorm or self.bias_only):
+            raise ConfigError(
+                "tune_batchnorm: expected learn_batchnorm or bias_only with it, as nothing would be trained, received "
+                "neither; add one"
+            )
+
+
+def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None = None) -> keras.Model:
+    """Copies a model with sub-network layers in the place of its convolutions and dense layers.
+
+    Weights are carried over and frozen; random scores start to pick among them. Other layers with kernels, and ignored
+    ones, stay as they are.
+
+    Args:
+        model: A functional or sequential model, built. It is not changed.
+        options: What to make of it.
+        dtype: Policy for all layers of the copy but those that give its outputs, which are float32 then. Default: as
+            in `model`.
+
+    Returns:
+        A model of the same names; a `tfprune.layers.GlobalSubnet` where the scope is `global`.
+
+    Raises:
+        ConfigError: There are no kernels, or a setting has a value that cannot be used.
+        UnsupportedLayerError: The model has no graph.
+    """
+    kernels = {id(variable) for variable in prunable_weights(model, ignore=options.ignore).values()}
+    outputs = set(getattr(model, "output_names", ()))
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        new = _subnet_layer(layer, options, swap=id(getattr(layer, "kernel", None)) in kernels)
+        if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
+            new.dtype_policy = "float32" if layer.name in outputs else dtype
+        return new
+
+    new = keep_selection(rebuild(model, make))
+    if not subnet_layers(new):
+        raise ConfigError(
+            f"expected convolutions (2D, depthwise) or dense layers of Keras' own in {model.name}, found none to swap"
+        )
+    refresh_masks(new)
+    return new
+
+
+def keep_selection(model: keras.Model) -> keras.Model:
+    """A model that selects among all layers if it has layers whose scope is `global`; any other model as it is."""
+    if isinstance(model, GlobalSubnet) or not any(layer.scope == "global" for layer in subnet_layers(model)):
+        return model
+    graph = functional_graph(model)
+    selecting = GlobalSubnet(
+        keras.tree.pack_sequence_as(graph._inputs_struct, graph.inputs),
+        keras.tree.pack_sequence_as(graph._outputs_struct, graph.outputs),
+        name=model.name,
+    )
+    selecting.trainable = model.trainable
+    if model.compiled:
+        selecting.compile(**{**model._compile_config.config, "optimizer": model.optimizer})
+    return selecting
+
+
+def bake_subnets(model: keras.Model) -> keras.Model:
+    """Copies a model with stock layers in the place of sub-network ones, whose kernels are the effective ones.
+
+    Binary activations become `keras.ops.sign`, which has no useful gradient: the copy is for inference.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+
+    Returns:
+        The copy; `model` itself if it has nothing of the kind.
+
+    Raises:
+        ConfigError: Sub-networks are sampled: there is no one kernel.
+    """
+    layers = model._flatten_layers()
+    if not any(isinstance(each, Subnet | BinaryActivation) or _fires_signs(each) for each in layers):
+        return model
+    signs = any(isinstance(each, BinaryActivation) or _fires_signs(each) for each in layers)
+    signed: set[int] = set()
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        new = _stock_layer(layer)
+        if isinstance(layer, BinaryActivation) or _fires_signs(layer):
+            signed.add(id(new))
+        return new
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, BinaryActivation):
+            return keras.ops.sign(*args)
+        outputs = layer(*args, **kwargs)
+        return keras.ops.sign(outputs) if id(layer) in signed else outputs
+
+    return rebuild(model, make, call if signs else None, _effective)
+
+
+def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> keras.Layer:
+    """What takes the place of a layer."""
+    kind = type(layer)
+    if kind in _SUBNETS and swap:
+        config = layer.get_config() | {
+            "density": options.density,
+            "scope": options.scope,
+            "selection": options.selection,
+            "score_initializer": options.score_initializer,
+            "seed": layer_seed(options.seed, layer.name),
+            "original_quirks": options.original_quirks,
+            "train_scores": not options.tune_batchnorm,
+            "train_bias": options.learn_batchnorm or options.bias_only,
+        }
+        if options.binary_activations and _rectifies(layer):
+            config["activation"] = binary_activation
+        return _SUBNETS[kind].from_config(config)
+    if options.binary_activations and _rectifies(layer) and kind in (keras.layers.ReLU, keras.layers.Activation):
+        return BinaryActivation(name=layer.name, dtype=layer.dtype_policy)
+    if kind in _BATCH_NORMS:
+        config = {key: value for key, value in layer.get_config().items() if key != "train_offset"}
+        if options.learn_batchnorm and not options.bias_only:
+            return FusedBatchNormalization.from_config(config)
+        return FrozenBatchNormalization.from_config(config | {"train_offset": options.bias_only})
+    return copied_layer(layer)
+
+
+def _stock_layer(layer: keras.Layer) -> keras.Layer:
+    stock: Any = _STOCK.get(type(layer))
+    if stock is None:
+        return copied_layer(layer)
+    if layer.selection == "sampled":
+        raise ConfigError(
+            f"layer {layer.name}: expected a sub-network with a mask, received a sampled one; convert it with "
+            "selection='top' first"
+        )
+    return stock.from_config(layer.stock_config() | ({"activation": None} if _fires_signs(layer) else {}))
+
+
+def _effective(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """The value that a variable has in the baked copy."""
+    if isinstance(layer, Subnet) and variable is layer.kernel:
+        return np.asarray(layer.effective_kernel())
+    return variable
+
+
+def _rectifies(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu
+
+
+def _fires_signs(layer: Any) -> bool:
+    return getattr(layer, "activation", None) is binary_activation
