@@ -10,6 +10,9 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 
 FORMAT = "tfprune masks 1"
+# What a `Ticket` has beside its masks; passed over here, so that its file is one of masks, too.
+ORIGIN = "origin"
+WEIGHTS = "weights/"
 _NO_AXIS = -1
 
 
@@ -63,8 +66,8 @@ def _arrays(path: str | Path) -> dict[str, Any]:
     if not Path(path).is_file():
         raise CheckpointError(f"expected a file of masks, {path} does not exist or is a folder; check the path")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name != ORIGIN and not name.startswith(WEIGHTS)}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged or no .npz file; save the masks again") from error
     except Exception as error:  # zlib has an error class of its own, and damaged headers make NumPy raise anything

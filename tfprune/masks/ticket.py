@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
+from tfprune.masks.mask_file import ORIGIN, WEIGHTS
 from tfprune.masks.masks import Masks
-
-_ORIGIN = "origin"
-_WEIGHTS = "weights/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +56,9 @@ class Ticket:
         try:
             self.masks.save(temporary)
             with zipfile.ZipFile(temporary, "a") as file:
-                _append(file, _ORIGIN, np.array(json.dumps(dict(self.origin))))
+                _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))
                 for name, value in self.weights.items():
-                    _append(file, _WEIGHTS + name, value)
+                    _append(file, WEIGHTS + name, value)
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -75,9 +73,9 @@ class Ticket:
         """
         masks = Masks.load(Path(path))
         try:
-            with np.load(path, allow_pickle=False) as file:
-                weights = {name.removeprefix(_WEIGHTS): file[name] for name in file.files if name.startswith(_WEIGHTS)}
-                origin = json.loads(str(file[_ORIGIN])) if _ORIGIN in file.files else {}
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                weights = {name.removeprefix(WEIGHTS): file[name] for name in file.files if name.startswith(WEIGHTS)}
+                origin = json.loads(str(file[ORIGIN])) if ORIGIN in file.files else {}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise CheckpointError(f"{path} is damaged ({error}); prune again") from error
         return cls(masks, MappingProxyType(weights), MappingProxyType(origin))

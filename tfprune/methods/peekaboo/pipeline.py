@@ -3,14 +3,16 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfprune.data import ImageDataset, load_data, open_data
+from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
-from tfprune.masks import Masks
+from tfprune.masks import Masks, Ticket
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.methods.peekaboo.imagenet_config import TrainImageNetConfig
 from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, unpruned
@@ -63,7 +65,7 @@ class _Run:
         self.data.steps_per_epoch(config.batch_size)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.model = initial_model(config, self.data)
-        self.given = given_masks(config, self.model)
+        self.given = given_masks(config, self.model, self.data)
         self.shots = shots(config)
         self.folder = RunFolder.create(
             config.train_path or _default_path(config),
@@ -173,7 +175,7 @@ def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
         ConfigError: There is no such architecture or initialisation.
         CheckpointError: The given network cannot be used.
     """
-    shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+    shape: dict[str, Any] = {"num_classes": data.num_classes, "input_shape": data.input_shape}
     if config.trained_param is not None:
         return load_checkpoint(config.trained_param, arch=config.arch, **shape)
     return build_model(
@@ -181,8 +183,13 @@ def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
     )
 
 
-def given_masks(config: PeekabooConfig, model: keras.Model) -> Masks:
-    """The masks of a file, or ones.
+def origin(config: PeekabooConfig, data: ImageDataset) -> dict[str, Any]:
+    """What decides the variables of the network: noted with masks, so that those of another one are refused."""
+    return {"arch": config.arch, "num_classes": data.num_classes, "stem": config.stem}
+
+
+def given_masks(config: PeekabooConfig, model: keras.Model, data: ImageDataset) -> Masks:
+    """The masks of a file, or ones. If the file holds initial weights, too, the network gets these.
 
     Raises:
         ConfigError: The file's masks are not those of this network.
@@ -190,7 +197,11 @@ def given_masks(config: PeekabooConfig, model: keras.Model) -> Masks:
     whole = all_weights(config, model)
     if config.masks is None:
         return whole
-    masks = Masks.load(config.masks)
+    ticket = Ticket.load(config.masks)
+    if ticket.weights and config.trained_param is not None:
+        raise ConfigError(f"--masks {config.masks} holds initial weights, and --trained_param gives others: give one")
+    ticket.start(model, **origin(config, data))
+    masks = ticket.masks
     masks.check(prunable_weights(model, ignore=() if _masks_last(masks, model) else unpruned(config, model)))
     return masks
 

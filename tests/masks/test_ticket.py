@@ -1,0 +1,101 @@
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.masks import Masks, Ticket
+
+
+def network(seed, units=3, name="fc"):
+    inputs = keras.Input((8, 8, 2))
+    x = keras.layers.Conv2D(4, 3, name="conv", kernel_initializer=keras.initializers.GlorotUniform(seed))(inputs)
+    x = keras.layers.Flatten()(keras.layers.BatchNormalization(name="bn")(x))
+    return keras.Model(inputs, keras.layers.Dense(units, name=name)(x))
+
+
+def masks_of(model):
+    generator = np.random.default_rng(0)
+    kernels = [variable for variable in model.variables if variable.path.endswith("kernel")]
+    return Masks({each.path: generator.integers(0, 2, each.shape) for each in kernels})
+
+
+def test_masks_and_weights_come_back(tmp_path):
+    model = network(0)
+    ticket = Ticket.of(masks_of(model), model, arch="small", num_classes=3)
+    ticket.save(tmp_path / "ticket.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["ticket.npz"]
+    found = Ticket.load(tmp_path / "ticket.npz")
+    assert found.masks == ticket.masks == Masks.load(tmp_path / "ticket.npz")
+    assert dict(found.origin) == {"arch": "small", "num_classes": 3}
+    other = network(1)
+    assert not np.array_equal(other.layers[1].kernel, model.layers[1].kernel)
+    found.start(other, arch="small", num_classes=3, unknown=1)
+    for one, two in zip(model.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_weights_are_those_at_the_time(tmp_path):
+    model = network(0)
+    ticket = Ticket.of(masks_of(model), model)
+    before = np.asarray(model.layers[1].kernel).copy()
+    model.layers[1].kernel.assign(before + 1)
+    np.testing.assert_array_equal(ticket.weights["conv/kernel"], before)
+
+
+def test_masks_alone(tmp_path):
+    model = network(0)
+    masks_of(model).save(tmp_path / "masks.npz")
+    found = Ticket.load(tmp_path / "masks.npz")
+    assert (found.masks, dict(found.weights), dict(found.origin)) == (masks_of(model), {}, {})
+    other = network(1)
+    before = np.asarray(other.layers[1].kernel).copy()
+    found.start(other, arch="whatever")
+    np.testing.assert_array_equal(other.layers[1].kernel, before)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"units": 4}, r"its fc/kernel is \(144, 3\), that of this one \(144, 4\)"),
+        ({"name": "last"}, r"its last/kernel is none, that of this one \(144, 3\)"),
+    ],
+)
+def test_another_model(other, message):
+    model = network(0)
+    with pytest.raises(ConfigError, match=message):
+        Ticket.of(masks_of(model), model).start(network(0, **other))
+
+
+def test_another_origin():
+    model = network(0)
+    ticket = Ticket.of(masks_of(model), model, arch="ResNet-50")
+    with pytest.raises(ConfigError, match="belong to arch ResNet-50, received a model of arch ResNet-18"):
+        ticket.start(model, arch="ResNet-18")
+
+
+def test_damaged_files(tmp_path):
+    model = network(0)
+    path = tmp_path / "ticket.npz"
+    Ticket.of(masks_of(model), model).save(path)
+    whole = path.read_bytes()
+    start = whole.index(np.asarray(model.layers[1].kernel).tobytes())
+    path.write_bytes(whole[:start] + bytes([whole[start] ^ 1]) + whole[start + 1 :])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Ticket.load(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        Ticket.load(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("weights/a.npy", b"")
+    with pytest.raises(CheckpointError, match="expected masks that tfprune saved"):
+        Ticket.load(path)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        Ticket.load(tmp_path / "none.npz")
+
+
+def test_folder_that_is_not_there(tmp_path):
+    model = network(0)
+    with pytest.raises(ConfigError, match=r"cannot write .*/none/a\.npz: No such file"):
+        Ticket.of(masks_of(model), model).save(tmp_path / "none" / "a.npz")
