@@ -1,5 +1,6 @@
 """Optimizers."""
 
+from tfprune.optimizers.bop import Bop
 from tfprune.optimizers.sgd import SGD
 
-__all__ = ["SGD"]
+__all__ = ["SGD", "Bop"]

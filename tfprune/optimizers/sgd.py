@@ -1,9 +1,11 @@
 """Stochastic gradient descent with momentum and L2 weight decay."""
 
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 import tensorflow as tf
+
+MomentumForm: TypeAlias = Literal["keras", "torch"]
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -17,6 +19,15 @@ class SGD(keras.optimizers.SGD):
         v <- v + momentum * a - lr * g      (Nesterov)
         v <- v + a                          (without)
 
+    `momentum_form="torch"` keeps the learning rate out of the velocity:
+
+        a <- momentum * a + g
+        v <- v - lr * (g + momentum * a)    (Nesterov)
+        v <- v - lr * a                     (without)
+
+    The two are the same as long as the learning rate is; after a drop, the first goes on at the old rate for some
+    steps, the second does not.
+
     `keras.optimizers.SGD(weight_decay=...)` is something else: it shrinks the variable beside the momentum (decoupled,
     as in SGDW), `v <- v - lr * weight_decay * v`. Here the decay passes through the momentum, as in PyTorch's SGD and
     in most published training recipes. The decay is added after the gradients of all replicas are summed, so it is the
@@ -27,10 +38,11 @@ class SGD(keras.optimizers.SGD):
         momentum: Momentum in [0, 1].
         nesterov: Whether to look ahead along the velocity.
         weight_decay: Coefficient of the coupled decay, at least 0.
+        momentum_form: Whether the velocity holds steps ("keras") or gradients ("torch").
         **kwargs: Further arguments of `keras.optimizers.SGD`, such as `clipnorm` or `name`.
 
     Raises:
-        ValueError: If `weight_decay` is negative or `momentum` is outside [0, 1].
+        ValueError: If `weight_decay` is negative, `momentum` is outside [0, 1], or `momentum_form` is neither.
 
     Example:
         >>> optimizer = SGD(0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -39,6 +51,7 @@ class SGD(keras.optimizers.SGD):
 
     Reference:
         Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, algorithm 1 without the decoupling.
+        Torch form: the documentation of `torch.optim.SGD`, with dampening 0.
     """
 
     def __init__(
@@ -47,13 +60,17 @@ class SGD(keras.optimizers.SGD):
         momentum: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
+        momentum_form: MomentumForm = "keras",
         **kwargs: Any,
     ) -> None:
         if weight_decay < 0:
             raise ValueError(f"weight_decay: expected a value of at least 0, received {weight_decay}")
+        if momentum_form not in get_args(MomentumForm):
+            raise ValueError(f"momentum_form: expected keras or torch, received {momentum_form!r}")
         # Keras must not see the coefficient: it would also apply its own, decoupled decay.
         super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, weight_decay=None, **kwargs)
         self.coupled_weight_decay = float(weight_decay)
+        self.momentum_form = momentum_form
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one variable, with one kernel for velocity and variable (GPUs pay for each launch)."""
@@ -65,7 +82,9 @@ class SGD(keras.optimizers.SGD):
             self.assign_sub(variable, learning_rate * gradient)
             return
         velocity = self.momentums[self._get_variable_index(variable)]
-        tf.raw_ops.ResourceApplyKerasMomentum(
+        torch_form = self.momentum_form == "torch"
+        apply = tf.raw_ops.ResourceApplyMomentum if torch_form else tf.raw_ops.ResourceApplyKerasMomentum
+        apply(
             var=variable.handle,
             accum=velocity.value.handle,
             lr=learning_rate,
@@ -76,4 +95,8 @@ class SGD(keras.optimizers.SGD):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer."""
-        return {**super().get_config(), "weight_decay": self.coupled_weight_decay}
+        return {
+            **super().get_config(),
+            "weight_decay": self.coupled_weight_decay,
+            "momentum_form": self.momentum_form,
+        }

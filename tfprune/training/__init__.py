@@ -5,6 +5,7 @@ from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
 from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.loop import Loop
 from tfprune.training.objective import Objective
+from tfprune.training.periodic_decay import PeriodicDecay
 from tfprune.training.recalibration import recalibrate_batch_norm
 from tfprune.training.run_folder import RunFolder
 from tfprune.training.stage_times import StageTimes
@@ -17,6 +18,7 @@ __all__ = [
     "GracefulInterrupt",
     "Loop",
     "Objective",
+    "PeriodicDecay",
     "RunFolder",
     "StageTimes",
     "StepDecay",

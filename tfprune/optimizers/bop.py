@@ -1,0 +1,261 @@
+"""Training by flipping signs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.optimizers.flip_rules import VARIANTS, Rates, Variant, flips, next_average
+from tfprune.optimizers.sgd import SGD
+from tfprune.optimizers.sign_trained import sign_trained_variables
+
+_SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
+_WRAPPERS = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class Bop(keras.optimizers.Optimizer):
+    """The binary optimizer: negates weights where the averaged gradient insists, and changes them in no other way.
+
+    For a weight `w` with gradient `g`, adaptivity rate `r` and threshold `t`:
+
+        m <- (1 - r) * m + r * g        (the first step: m <- g + r * g)
+        w <- -w   where |m| >= t and sign(m) == sign(w)
+
+    So every weight keeps the magnitude that it was initialised with. There is no learning rate and no decay. All
+    variables that are not trained so (norms, biases, often the classifier) go to a second optimizer, the companion,
+    whose learning rate is this optimizer's `learning_rate`.
+
+    Variants, all with kept magnitudes unless asked otherwise:
+
+    - `"peekaboo"`: the above. The first step lets about half of the weights flip, and its gradient outweighs the later
+      ones for about `1 / r` steps.
+    - `"paper"`: `m` starts at 0 (so the first is `r * g`) and must *exceed* the threshold.
+    - `"larq"`: `m <- m + r * (g - m)` from 0; flips where `w * m > t`. With weights of magnitude 1 that is the paper's
+      rule up to rounding; with other magnitudes the threshold is in effect `t / |w|`.
+
+    The originals of the latter two overwrite weights by +1 and -1: `keep_magnitudes=False`.
+
+    `keras.optimizers.MultiOptimizer` routes variables, too, but has no `learning_rate` (callbacks and logs that read it
+    fail), and can be saved only with patterns of paths, where masked kernels carry a mark instead.
+
+    Args:
+        adaptivity_rate: In (0, 1), or a schedule of such, as `training.PeriodicDecay`; evaluated in double precision.
+        threshold: At least 0.
+        companion: For all other variables. Default: `SGD(0.1, momentum=0.9, weight_decay=5e-4, momentum_form="torch")`.
+        sign_trained: `fnmatch` patterns of the paths of the variables to train by sign; None for the kernels of masked
+            layers.
+        variant: `"peekaboo"`, `"paper"` or `"larq"`.
+        keep_magnitudes: False sets weights to +1 and -1 (from the first step on; zeros become +1).
+        clipnorm: As in all Keras optimizers.
+        clipvalue: As in all Keras optimizers.
+        global_clipnorm: As in all Keras optimizers; over all gradients, the companion's too.
+        loss_scale_factor: As in all Keras optimizers.
+        gradient_accumulation_steps: As in all Keras optimizers; the companion steps when this optimizer does.
+        name: Of the optimizer.
+
+    Raises:
+        ConfigError: If a setting is out of its range, the companion cannot be one, or (once the variables are known) no
+            variable is to be trained by sign.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> bop = Bop(0.1, threshold=0.0, sign_trained=["*/kernel"])
+        >>> before = abs(model.layers[0].kernel.numpy())
+        >>> model.compile(bop, "mse")
+        >>> _ = model.fit(tf.ones((4, 2)), tf.ones(4), verbose=0)
+        >>> bool((abs(model.layers[0].kernel.numpy()) == before).all()), int(bop.flips) == int(bop.total_flips)
+        (True, True)
+
+    Reference:
+        Peek-a-Boo (Chen et al., ICLR 2022), the original's `Bop.step`. Helwegen et al., "Latent Weights Do Not Exist:
+        Rethinking Binarized Neural Network Optimization", NeurIPS 2019, Algorithm 1. larq, `lq.optimizers.Bop`.
+    """
+
+    def __init__(
+        self,
+        adaptivity_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-3,
+        threshold: float = 1e-6,
+        companion: keras.optimizers.Optimizer | None = None,
+        sign_trained: Sequence[str] | None = None,
+        variant: Variant = "peekaboo",
+        keep_magnitudes: bool = True,
+        *,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None,
+        name: str = "bop",
+    ) -> None:
+        _check(adaptivity_rate, threshold, sign_trained, variant)
+        super().__init__(
+            # Keras insists on a rate; nothing reads this one.
+            learning_rate=lambda: 0.0,
+            clipnorm=clipnorm,
+            clipvalue=clipvalue,
+            global_clipnorm=global_clipnorm,
+            loss_scale_factor=loss_scale_factor,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            name=name,
+        )
+        self.adaptivity_rate = adaptivity_rate if isinstance(adaptivity_rate, _SCHEDULE) else float(adaptivity_rate)
+        self.threshold = float(threshold)
+        self.sign_trained = None if sign_trained is None else tuple(sign_trained)
+        self.variant = variant
+        self.keep_magnitudes = bool(keep_magnitudes)
+        if companion is None:
+            companion = SGD(0.1, momentum=0.9, weight_decay=5e-4, momentum_form="torch")
+        _check_companion(companion)
+        self.companion = companion
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the averages of the sign-trained variables, counters of flips, and the companion's variables.
+
+        Raises:
+            ConfigError: If no variable is to be trained by sign.
+        """
+        if self.built:
+            return
+        variables = list(variables)
+        chosen = sign_trained_variables(variables, self.sign_trained)
+        super().build(variables)
+        signs = [variable for variable, by_sign in zip(variables, chosen, strict=True) if by_sign]
+        self._place = {index: place for place, index in enumerate(i for i, by_sign in enumerate(chosen) if by_sign)}
+        self.averages = [self.add_variable_from_reference(variable, name="average") for variable in signs]
+        # Scalars rather than one vector: state then belongs to one weight, or to none (see `keep_optimizer`).
+        self._flips = [self._counter(f"flips_{place}") for place in range(len(signs))]
+        self._flips_before = self._counter("flips_before")
+        self._paths = tuple(variable.path for variable in signs)
+        self.companion.build([variable for variable, by_sign in zip(variables, chosen, strict=True) if not by_sign])
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All state, the companion's at the end."""
+        return [*super().variables, *self.companion.variables]
+
+    @property
+    def learning_rate(self) -> Any:
+        """The companion's learning rate."""
+        return self.companion.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.companion.learning_rate = value
+
+    @property
+    def total_flips(self) -> tf.Tensor:
+        """How many signs were changed so far, an int64 scalar."""
+        return tf.add_n([tf.convert_to_tensor(count) for count in self._flips])
+
+    @property
+    def flips(self) -> tf.Tensor:
+        """How many signs the last step changed, an int64 scalar."""
+        return self.total_flips - tf.convert_to_tensor(self._flips_before)
+
+    @property
+    def flips_by_variable(self) -> dict[str, int]:
+        """How many signs were changed so far, by the path of the variable."""
+        return {path: int(tf.convert_to_tensor(count)) for path, count in zip(self._paths, self._flips, strict=True)}
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates the average of one sign-trained variable, and its signs."""
+        place = self._place[self._get_variable_index(variable)]
+        weight = tf.convert_to_tensor(variable)
+        average = next_average(
+            self.variant,
+            tf.convert_to_tensor(self.averages[place]),
+            tf.cast(gradient, weight.dtype),
+            self._rates(weight.dtype),
+            tf.equal(tf.convert_to_tensor(self.iterations), 0),
+        )
+        flipped = flips(self.variant, weight, average, self.threshold)
+        new_weight = tf.where(flipped, -weight, weight)
+        if not self.keep_magnitudes:
+            new_weight = tf.where(new_weight >= 0, tf.ones_like(weight), -tf.ones_like(weight))
+        self.assign(self.averages[place], average)
+        self.assign(variable, new_weight)
+        self.assign_add(self._flips[place], tf.math.count_nonzero(flipped, dtype=tf.int32))
+
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Lets the companion set final values, such as moving averages."""
+        self.companion.finalize_variable_values([v for v in var_list if self._get_variable_index(v) not in self._place])
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal optimizer."""
+        rate = self.adaptivity_rate
+        return {
+            "adaptivity_rate": keras.saving.serialize_keras_object(rate) if isinstance(rate, _SCHEDULE) else rate,
+            "threshold": self.threshold,
+            "companion": keras.saving.serialize_keras_object(self.companion),
+            "sign_trained": None if self.sign_trained is None else list(self.sign_trained),
+            "variant": self.variant,
+            "keep_magnitudes": self.keep_magnitudes,
+            "clipnorm": self.clipnorm,
+            "clipvalue": self.clipvalue,
+            "global_clipnorm": self.global_clipnorm,
+            "loss_scale_factor": self.loss_scale_factor,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> "Bop":
+        """Makes an optimizer from `get_config`."""
+        made = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in ("adaptivity_rate", "companion")
+        }
+        return cls(**{**config, **made})
+
+    def _backend_update_step(
+        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
+    ) -> None:
+        """Sends each gradient where it belongs. Keras calls this once gradients are unscaled, clipped, accumulated."""
+        self._flips_before.assign(self.total_flips)
+        pairs = list(zip(grads, trainable_variables, strict=True))
+        signs = [pair for pair in pairs if self._get_variable_index(pair[1]) in self._place]
+        others = [pair for pair in pairs if self._get_variable_index(pair[1]) not in self._place]
+        if signs:
+            super()._backend_update_step(*zip(*signs, strict=True), learning_rate)
+        if others:
+            self.companion.apply(*zip(*others, strict=True))
+        else:
+            self.companion.iterations.assign_add(1)
+
+    def _rates(self, dtype: tf.DType) -> Rates:
+        rate = self.adaptivity_rate
+        if isinstance(rate, _SCHEDULE):
+            rate = tf.cast(rate(self.iterations), tf.float64)
+        return Rates(tf.cast(1.0 - rate, dtype), tf.cast(rate, dtype))
+
+    def _counter(self, name: str) -> keras.Variable:
+        return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
+
+
+def _check(rate: Any, threshold: float, patterns: Sequence[str] | None, variant: str) -> None:
+    with tf.init_scope():
+        first = float(rate(0)) if isinstance(rate, _SCHEDULE) else float(rate)
+    if not 0 < first < 1:
+        raise ConfigError(f"adaptivity_rate: expected a value between 0 and 1 (both excluded), received {first}")
+    if not threshold >= 0:
+        raise ConfigError(f"threshold: expected a value of at least 0, received {threshold}")
+    if isinstance(patterns, str) or (patterns is not None and not patterns):
+        raise ConfigError(f'sign_trained: expected None or patterns such as ["*/kernel"], received {patterns!r}')
+    if variant not in VARIANTS:
+        raise ConfigError(f"variant: expected {', '.join(VARIANTS)}, received {variant!r}")
+
+
+def _check_companion(companion: Any) -> None:
+    if not isinstance(companion, keras.optimizers.Optimizer) or isinstance(companion, (*_WRAPPERS, Bop)):
+        raise ConfigError(
+            f"companion: expected a Keras optimizer of its own, received {type(companion).__name__}; wrap Bop rather "
+            "than the companion"
+        )
+    for setting in ("loss_scale_factor", "gradient_accumulation_steps"):
+        if getattr(companion, setting):
+            raise ConfigError(
+                f"companion: expected no {setting}, received {getattr(companion, setting)}; give it to Bop"
+            )
