@@ -2,7 +2,16 @@
 
 from tfprune.models.checkpoint import load_checkpoint
 from tfprune.models.initial_weights import initializer, initializer_names
+from tfprune.models.initialize import initialize
 from tfprune.models.named_arrays import model_from_arrays
 from tfprune.models.registry import build_model, model_names
 
-__all__ = ["build_model", "initializer", "initializer_names", "load_checkpoint", "model_from_arrays", "model_names"]
+__all__ = [
+    "build_model",
+    "initialize",
+    "initializer",
+    "initializer_names",
+    "load_checkpoint",
+    "model_from_arrays",
+    "model_names",
+]
