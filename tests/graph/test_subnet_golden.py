@@ -1,0 +1,151 @@
+"""Sub-networks of whole networks against numbers of the original code: logits, gradients, training."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models.test_golden_biprop import build
+from tests.models.torch_names import flattened_shape, registration_order, to_keras
+from tfprune.graph.subnet import SubnetOptions, subnet_model
+from tfprune.layers import refresh_masks
+from tfprune.optimizers import SGD
+from tfprune.training import CrossEntropy, Loop
+
+NARROW = {"Conv4Wide": "narrow", "Conv4Wide_BinAct": "narrow_binact"}
+
+
+@pytest.fixture(scope="module")
+def golden(shared):
+    with np.load(shared / "golden" / "biprop.npz") as arrays:
+        yield arrays
+
+
+def recipe(base, index, shape):
+    """Weights and scores of one convolution, in the original's order of axes."""
+    fan_in = np.prod(shape[1:])
+    random = np.random.RandomState(base + index)
+    weights = random.randn(*shape) * np.sqrt(2 / fan_in)
+    return weights.astype(np.float32), ((2 * random.rand(*shape) - 1) / np.sqrt(fan_in)).astype(np.float32)
+
+
+def kernels(model):
+    return registration_order(model, "kernel")
+
+
+def keras_array(model, layer, array):
+    """An array of the original's shape in the order of the layer's kernel."""
+    if len(layer.kernel.shape) == 2:
+        return to_keras(array[:, :, 0, 0], flattened_shape(model, layer))
+    return to_keras(array)
+
+
+def network(name, base=1000, weights_only=False, batch_norm="fixed", width_multiplier=1.0, **options):
+    plain = build(name, init="ones", classifier_init="ones", batch_norm=batch_norm, width_multiplier=width_multiplier)
+    model = subnet_model(plain, SubnetOptions(original_quirks=True, **options))
+    for index, layer in enumerate(kernels(model)):
+        shape = layer.kernel.shape
+        shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else (shape[1], shape[0], 1, 1)
+        for variable, array in zip((layer.kernel, layer.scores), recipe(base, index, shape), strict=True):
+            variable.assign(keras_array(model, layer, array))
+    refresh_masks(model)
+    return model
+
+
+def narrow(name="Conv4Wide", base=2000, **options):
+    return network(name, base, width_multiplier=0.125, **options)
+
+
+def images(array):
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+
+
+def close(received, expected, tolerance):
+    np.testing.assert_allclose(np.asarray(received), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_conv4(golden, scope):
+    model = network("Conv4", scope=scope)
+    for rate in (0.2, 0.5, 0.8) if scope == "layer" else (0.2, 0.5):
+        for layer in kernels(model):
+            layer.density.assign(np.float64(rate))
+        refresh_masks(model)
+        key = f"forward/Conv4/{'layerwise' if scope == 'layer' else 'global'}_pr{rate}"
+        close(model(images(golden["forward/x"])), golden[key], 2e-6)
+        effective = [np.abs(layer.effective_kernel()).max() for layer in kernels(model)]
+        if scope == "layer":
+            np.testing.assert_allclose(effective, golden[f"{key}_alpha"], rtol=1e-5)
+        else:
+            kept = np.array([int(np.sum(layer.mask)) for layer in kernels(model)])
+            total = sum(int(np.prod(layer.mask.shape)) for layer in kernels(model))
+            assert kept.sum() == total - int((1 - rate) * total)
+            # The original drops all scores that equal the threshold.
+            assert 0 <= (kept - golden[f"{key}_kept"]).sum() <= 2
+            smallest = min(np.abs(np.asarray(layer.scores))[np.asarray(layer.mask)].min() for layer in kernels(model))
+            assert smallest >= golden[f"{key}_threshold"]
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.8])
+def test_gradients_of_a_narrow_conv4(golden, rate):
+    model = narrow(density=rate)
+    names = {str(name): layer for name, layer in zip(golden["narrow/conv_names"], kernels(model), strict=True)}
+    for name, layer in names.items():
+        np.testing.assert_array_equal(layer.scores, keras_array(model, layer, golden[f"narrow/init/{name}.scores"]))
+        np.testing.assert_array_equal(layer.kernel, keras_array(model, layer, golden[f"narrow/init/{name}.weight"]))
+    with tf.GradientTape() as tape:
+        logits = model(images(golden["train/x"]), training=True)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(golden["train/y"], logits)
+        loss = tf.reduce_mean(losses)
+    close(logits, golden[f"narrow/pr{rate}/logits"], 2e-6)
+    close(loss, golden[f"narrow/pr{rate}/loss"], 1e-6)
+    gradients = dict(zip(names, tape.gradient(loss, [layer.scores.value for layer in names.values()]), strict=True))
+    compared = [name for name in names if f"narrow/pr{rate}/grad_scores/{name}" in golden]
+    assert len(compared) == (7 if rate == 0.5 else 2)
+    for name in compared:
+        expected = keras_array(model, names[name], golden[f"narrow/pr{rate}/grad_scores/{name}"])
+        close(gradients[name], expected, 1e-6)
+
+
+def train(golden, tag, model, optimizer, *, factor=1.0, examples=16, smoothing=0.0):
+    loop = Loop(model, optimizer, CrossEntropy(smoothing), global_batch_size=examples)
+    batch = {
+        "images": images(golden["train/x"][:examples]) * np.float32(factor),
+        "labels": golden["train/y"][:examples],
+    }
+    expected = golden[f"train/{tag}/loss_per_step"]
+    losses, thresholds = [], []
+    for _ in expected:
+        scores = [np.abs(np.asarray(layer.scores)).ravel() for layer in kernels(model)]
+        losses.append(loop.train_step(batch)["loss"])
+        thresholds.append(np.concatenate(scores)[~np.concatenate([np.asarray(x.mask).ravel() for x in kernels(model)])])
+    return losses, expected, [each.max() for each in thresholds]
+
+
+RUNS = {
+    "sgd_layerwise_pr0.5": {},
+    "sgd_nesterov_layerwise_pr0.8_wd5e-4_ls0.1": {"density": 0.8, "wd": 5e-4, "nesterov": True, "smoothing": 0.1},
+    "sgd_global_pr0.2": {"density": 0.2, "scope": "global"},
+    "sgd_gradclip_pr0.8_x_times_20": {"density": 0.8, "clip": 1.0, "factor": 20.0, "tolerance": 2e-5},
+}
+
+
+@pytest.mark.parametrize("tag", RUNS)
+def test_training(golden, tag):
+    run = {"density": 0.5, "scope": "layer", "tolerance": 1e-6} | RUNS[tag]
+    model = narrow(density=run["density"], scope=run["scope"])
+    optimizer = SGD(0.1, 0.9, run.get("nesterov", False), run.get("wd", 1e-4), clipvalue=run.get("clip"))
+    given = {name: run[name] for name in ("factor", "smoothing") if name in run}
+    losses, expected, thresholds = train(golden, tag, model, optimizer, **given)
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=run["tolerance"])
+    if run["scope"] == "global":
+        np.testing.assert_allclose(thresholds, golden[f"train/{tag}/threshold_per_step"], rtol=1e-6)
+    layers = dict(zip(golden["narrow/conv_names"], kernels(model), strict=True))
+    for name in ("convs.0", "linear.4"):
+        expected = keras_array(model, layers[name], golden[f"train/{tag}/scores_after/{name}"])
+        close(layers[name].scores, expected, run["tolerance"])
+    sums = [np.abs(np.asarray(layer.scores), dtype=np.float64).sum() for layer in kernels(model)]
+    np.testing.assert_allclose(sums, golden[f"train/{tag}/scores_sum_abs_per_layer"], rtol=1e-5)
+    unchanged = [np.abs(np.asarray(layer.kernel), dtype=np.float64).sum() for layer in kernels(model)]
+    np.testing.assert_allclose(unchanged, golden[f"train/{tag}/weight_sum_abs_per_layer"], rtol=1e-6)
+    refresh_masks(model)
