@@ -1,4 +1,4 @@
-"""Criteria: how much each prunable unit of a model is worth."""
+"""Criteria: how much each prunable unit, or each single weight, of a model is worth."""
 
 from tfprune.criteria.aggregation import Normalize, Reduce
 from tfprune.criteria.bn_scale import BNScale
@@ -11,20 +11,46 @@ from tfprune.criteria.l2 import L2
 from tfprune.criteria.random_scores import Random
 from tfprune.criteria.registry import get, names, register
 from tfprune.criteria.taylor import Taylor
+from tfprune.criteria.weights import (
+    SNIP,
+    Fisher,
+    GradNorm,
+    GraSP,
+    LayerCollapseWarning,
+    Magnitude,
+    RandomWeights,
+    SynFlow,
+    WeightCriterion,
+    register_weight_criterion,
+    weight_criterion,
+    weight_names,
+)
 
 __all__ = [
     "EKG",
     "FPGM",
     "L1",
     "L2",
+    "SNIP",
     "BNScale",
     "Criterion",
     "CriterionData",
+    "Fisher",
+    "GraSP",
+    "GradNorm",
+    "LayerCollapseWarning",
+    "Magnitude",
     "Normalize",
     "Random",
+    "RandomWeights",
     "Reduce",
+    "SynFlow",
     "Taylor",
+    "WeightCriterion",
     "get",
     "names",
     "register",
+    "register_weight_criterion",
+    "weight_criterion",
+    "weight_names",
 ]

@@ -1,5 +1,6 @@
 """The loss whose gradients criteria look at."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ Loss = Callable[[Any, Any], tf.Tensor]
 """From labels and outputs of a batch to a scalar."""
 
 
-def data_loss(model: keras.Model, loss: Any, y: Any) -> Loss:
+def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None) -> Loss:
     """The loss of a model's outputs, a mean over the batch.
 
     Args:
@@ -23,6 +24,7 @@ def data_loss(model: keras.Model, loss: Any, y: Any) -> Loss:
         loss: What `compile(loss=...)` takes. None: the loss that the model is compiled with; if it is not compiled,
             cross-entropy to `y`, which are class numbers or probabilities.
         y: Labels of a batch.
+        dtype: What to compute in. Default: as the loss says, which is float32 in general.
 
     Returns:
         A function of labels and outputs. Unlike the model's own, calling it leaves no trace in the model.
@@ -39,6 +41,8 @@ def data_loss(model: keras.Model, loss: Any, y: Any) -> Loss:
     function = CompileLoss(loss, weights, output_names=graph.output_names)
     labels = keras.tree.map_structure(lambda leaf: keras.KerasTensor(leaf.shape, leaf.dtype.name), y)
     backend.compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
+    if dtype is not None:
+        _set_precision(function, dtype)
 
     def compute(y: Any, outputs: Any) -> tf.Tensor:
         with keras.StatelessScope():
@@ -47,10 +51,20 @@ def data_loss(model: keras.Model, loss: Any, y: Any) -> Loss:
     return compute
 
 
+def _set_precision(function: CompileLoss, dtype: str) -> None:
+    """Makes a built loss compute in a type, with copies of the losses that the user may hold."""
+    function._dtype_policy, function._dtype = keras.DTypePolicy(dtype), dtype
+    for index, part in enumerate(function._flat_losses):
+        single = copy.copy(part.loss)
+        if isinstance(single, keras.losses.Loss):
+            single._dtype_policy, single._dtype = keras.DTypePolicy(dtype), dtype
+        function._flat_losses[index] = part._replace(loss=single)
+
+
 def _cross_entropy(model: keras.Model, y: Any) -> keras.losses.Loss:
     if len(model.outputs) != 1 or keras.tree.is_nested(y):
         raise ConfigError("loss: expected one for a model with several outputs or labels; give loss= or compile it")
-    activation = _last_activation(model)
+    activation = last_activation(model)
     classes = model.outputs[0].shape[-1]
     if classes == 1 or activation not in ("linear", "softmax"):
         raise ConfigError(
@@ -75,7 +89,7 @@ def _probabilities(y: tf.Tensor) -> bool:
     return bool(tf.reduce_all(values >= 0) & tf.reduce_all(tf.abs(sums - 1) < 1e-3))
 
 
-def _last_activation(model: keras.Model) -> str:
+def last_activation(model: keras.Model) -> str:
     """Name of the activation that a model ends in."""
     graph = model_graph(model)
     makers = {id(tensor): call for call in graph.calls for tensor in call.outputs}

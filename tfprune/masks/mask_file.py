@@ -14,13 +14,14 @@ FORMAT = "tfprune masks 1"
 ORIGIN = "origin"
 WEIGHTS = "weights/"
 _NO_AXIS = -1
+_PARTS = ("format", "names", "shapes", "bits")
 
 
 def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
     """Writes masks to an `.npz` file.
 
     It holds `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (-1 after a shape's end) and `bits`, those of
-    all masks one after the other, rows first, eight a byte, the first one highest.
+    all masks one after the other, rows first, eight a byte, the first one highest. Other arrays may stand beside them.
 
     Args:
         masks: Bool arrays by name.
@@ -54,7 +55,7 @@ def load_masks(path: str | Path) -> dict[str, np.ndarray]:
         CheckpointError: The file is missing, damaged, or holds something else.
     """
     arrays = _arrays(path)
-    if set(arrays) != {"format", "names", "shapes", "bits"} or str(arrays["format"]) != FORMAT:
+    if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
         raise CheckpointError(f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file")
     try:
         return _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
@@ -90,6 +91,6 @@ def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[s
 
 
 def _found(arrays: Mapping[str, Any]) -> str:
-    if "format" in arrays and np.ndim(arrays["format"]) == 0:
+    if arrays.get("format") is not None and np.ndim(arrays["format"]) == 0:
         return f"format {str(arrays['format'])[:40]!r}"
     return f"arrays {', '.join(list(arrays)[:4]) or 'of no name'}"

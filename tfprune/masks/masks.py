@@ -40,6 +40,15 @@ class Masks(Mapping[str, np.ndarray]):
         if not self._arrays:
             raise ConfigError("expected masks of at least one weight, received none; give a model with kernels")
 
+    @classmethod
+    def full(cls, weights: Mapping[str, Any]) -> "Masks":
+        """Masks by which everything stays.
+
+        Args:
+            weights: The weights by name, such as `prunable_weights(model)`; anything with a `shape`.
+        """
+        return cls({name: np.ones(tuple(weight.shape), bool) for name, weight in weights.items()})
+
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
 

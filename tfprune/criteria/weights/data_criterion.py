@@ -1,0 +1,28 @@
+"""What criteria for weights that look at data have in common."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tfprune.criteria.aggregation import check_choice
+from tfprune.criteria.weights.weight_criterion import Precision, WeightCriterion
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCriterion(WeightCriterion):
+    """A criterion for weights that looks at the loss of data.
+
+    Batch norms run on their moving averages, all else in inference mode.
+
+    Attributes:
+        loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
+            is not compiled.
+        precision: What to compute in.
+    """
+
+    needs_data: ClassVar[bool] = True
+    loss: Any = None
+    precision: Precision = "float64"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("precision", self.precision, Precision)

@@ -1,0 +1,97 @@
+"""A copy of a model to score weights on: in double precision, with weights of one's choice."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfprune.criteria.weights.differentiable_norms import differentiable_norm
+from tfprune.graph import prunable_weights, rebuild
+from tfprune.graph.calls import functional_graph, model_graph
+from tfprune.graph.copied_layer import copied_layer
+
+ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
+
+
+class ScoringModel:
+    """A copy of a model that computes with kernels that it is given.
+
+    It runs in inference mode, but for batch norms if so asked; nothing in it changes on the way. Normalisations in it
+    have right second derivatives.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        names: The weights to give, names of `prunable_weights(model)`.
+        dtype: What to compute in, `float64` or `float32`.
+        change_layer: Called with each layer of the copy before it is built, to change it, and with the old layer.
+
+    Attributes:
+        model: The copy.
+        kernels: The variables of the copy by name, as in `names`.
+    """
+
+    def __init__(
+        self, model: keras.Model, names: Sequence[str], dtype: str, *, change_layer: ChangeLayer | None = None
+    ) -> None:
+        def make(layer: keras.Layer) -> keras.Layer:
+            new = differentiable_norm(layer, dtype) or _in_precision(layer, dtype)
+            if change_layer is not None:
+                change_layer(new, layer)
+            return new
+
+        self.dtype = dtype
+        self.model = rebuild(model, make)
+        every = prunable_weights(self.model)
+        self.kernels = {name: every[name] for name in names}
+        self._graph: Any = functional_graph(self.model)
+        for tensor in self._graph.inputs:
+            if keras.backend.is_float_dtype(tensor.dtype):
+                tensor._dtype = dtype  # or Keras would round what it is given to float32
+        self._opened = model_graph(self.model)
+
+    @property
+    def inputs(self) -> Any:
+        """The symbolic inputs, in the structure that the model takes."""
+        return self._graph._inputs_struct
+
+    def values(self, masks: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Values of the kernels, 0 where a mask is False."""
+        return {
+            name: tf.where(masks[name], variable.value, tf.zeros([], variable.dtype))
+            for name, variable in self.kernels.items()
+        }
+
+    def __call__(self, kernels: Mapping[str, tf.Tensor], x: Any, *, batch_statistics: bool = False) -> Any:
+        """Runs the copy.
+
+        Args:
+            kernels: Values of the kernels by name; gradients flow into them.
+            x: Inputs of a batch, in the structure that the model takes.
+            batch_statistics: Let batch norms use the statistics of the batch, except frozen ones.
+
+        Returns:
+            The outputs, in the model's structure.
+        """
+        tensors = {
+            id(tensor): value
+            for tensor, value in zip(self._graph.inputs, self._graph._standardize_inputs(x), strict=True)
+        }
+        given = [(self.kernels[name], value) for name, value in kernels.items()]
+        with keras.StatelessScope(state_mapping=given):
+            for call in self._opened.calls:
+                if isinstance(call.layer, keras.layers.InputLayer):
+                    continue
+                arguments, named = call.arguments(tensors)
+                if getattr(call.layer, "_call_has_training_arg", False):
+                    norm = isinstance(call.layer, keras.layers.BatchNormalization)
+                    named = named | {"training": batch_statistics and norm}
+                outputs = keras.tree.flatten(call.layer(*arguments, **named))
+                tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
+        return keras.tree.pack_sequence_as(self._graph.output, [tensors[id(tensor)] for tensor in self._opened.outputs])
+
+
+def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
+    if isinstance(layer, keras.layers.InputLayer) or "dtype" not in layer.get_config():
+        return copied_layer(layer)
+    return copied_layer(layer, {"dtype": lambda _: dtype})

@@ -1,0 +1,68 @@
+"""From scores to masks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.criteria.weights.pruning_amounts import Scope
+from tfprune.ops.exact_top import above_kth, exact_top
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Keeps the best weights.
+
+    Attributes:
+        scope: Over all kernels (`global`), or in each (`local`).
+        original_ties: Keep none of those at the threshold.
+        revive: Let pruned weights come back.
+    """
+
+    scope: Scope = "global"
+    original_ties: bool = False
+    revive: bool = False
+
+    def __call__(
+        self, scores: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor], kept: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Chooses. Can be traced, and compiled by XLA.
+
+        Args:
+            scores: Scores by name, all of one type.
+            masks: Bool tensors by name: what is not pruned yet.
+            kept: How many to keep, `[1]` or, if local, `[kernels]`, int32.
+
+        Returns:
+            The new masks by name, and the least and largest score of each kernel `[kernels, 2]`, NaN if one is NaN.
+        """
+        ranked = {name: self._ranked(score, masks[name]) for name, score in scores.items()}
+        if self.scope == "local":
+            marks = [self._best(tf.reshape(score, [-1]), kept[i]) for i, score in enumerate(ranked.values())]
+        else:
+            flat = tf.concat([tf.reshape(score, [-1]) for score in ranked.values()], 0)
+            marks = tf.split(self._best(flat, kept[0]), [_size(score) for score in ranked.values()])
+        chosen = {
+            name: tf.reshape(mark, score.shape) for mark, (name, score) in zip(marks, scores.items(), strict=True)
+        }
+        return chosen, tf.stack([_extremes(score) for score in scores.values()])
+
+    def _ranked(self, score: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Scores with pruned weights behind all others."""
+        return score if self.revive else tf.where(mask, score, score.dtype.min)
+
+    def _best(self, flat: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+        if self.original_ties:
+            return above_kth(flat, tf.size(flat) - kept)
+        return exact_top(flat, kept)
+
+
+def _size(tensor: tf.Tensor) -> int:
+    return int(np.prod(tensor.shape))
+
+
+def _extremes(score: tf.Tensor) -> tf.Tensor:
+    """The least and the largest; `reduce_max` and `min` alone may pass NaN over."""
+    total = tf.reduce_sum(score) * 0  # NaN or infinite if a score is
+    return tf.stack([tf.reduce_min(score), tf.reduce_max(score)]) + total

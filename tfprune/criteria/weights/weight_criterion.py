@@ -1,0 +1,187 @@
+"""What criteria for single weights have in common."""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.criteria.aggregation import check_choice
+from tfprune.criteria.weights.layer_collapse import LayerCollapseWarning
+from tfprune.criteria.weights.pruning_amounts import PruningAmounts, Schedule, Scope
+from tfprune.criteria.weights.selection import Selection
+from tfprune.errors import ConfigError
+from tfprune.graph import prunable_weights
+from tfprune.masks import Masks
+
+Precision = Literal["float64", "float32"]
+Tensors = Mapping[str, tf.Tensor]
+Scorer = Callable[[Tensors], dict[str, tf.Tensor]]
+"""From masks, bool tensors by name, to scores of the same shapes; higher is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightCriterion(ABC):
+    """Says which single weights of a model stay.
+
+    Attributes:
+        name: Its name in the registry.
+        needs_data: Whether it looks at data.
+        traceable: Whether scores can be traced, so that scoring and choosing are one compiled step.
+        iterations: Prune in so many steps, scoring anew what is left.
+        schedule: Density after each step: `exponential` takes the same fraction of what is left each time, `linear` the
+            same number.
+        scope: Compare weights over the whole model (`global`), or keep the same fraction of every kernel (`local`).
+        ignore: Layers to leave alone, see `prunable_weights`; they get no mask.
+        original_ties: Of weights whose scores equal the threshold keep none, as the originals do, rather than as many
+            as are missing, first ones first. Where many scores are equal whole layers go.
+        revive: Let pruned weights come back in later iterations if their scores are high enough, as the originals do.
+    """
+
+    name: ClassVar[str]
+    needs_data: ClassVar[bool] = False
+    traceable: ClassVar[bool] = False
+    iterations: int = 1
+    schedule: Schedule = "exponential"
+    scope: Scope = "global"
+    ignore: tuple[Any, ...] = ()
+    original_ties: bool = False
+    revive: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
+            raise ConfigError(f"iterations: expected a whole number of at least 1, received {self.iterations!r}")
+        check_choice("schedule", self.schedule, Schedule)
+        check_choice("scope", self.scope, Scope)
+        single = isinstance(self.ignore, str) or not isinstance(self.ignore, Iterable)
+        object.__setattr__(self, "ignore", (self.ignore,) if single else tuple(self.ignore))
+
+    def __call__(
+        self,
+        model: keras.Model,
+        density: float | None = None,
+        data: Any = None,
+        *,
+        masks: Masks | None = None,
+        kept: int | None = None,
+    ) -> Masks:
+        """Prunes: decides which weights stay. The model is not changed.
+
+        Warns with `LayerCollapseWarning` if nothing is left of a kernel.
+
+        Args:
+            model: A functional or sequential model, built.
+            density: Fraction of all prunable weights to keep, above 0 and at most 1; n minus the whole part of
+                (1 - density) n stay, pruned ones of earlier masks counted in n.
+            data: Batches `(x, y)` or arrays, see `CriterionData`; for criteria that look at data.
+            masks: What earlier prunings left. Default: everything.
+            kept: In place of a density, exactly so many weights to keep (scope `global` only).
+
+        Returns:
+            The masks of all prunable weights.
+
+        Raises:
+            ConfigError: A setting is impossible, there is no data, scores are not finite, or the masks are another
+                model's or keep less than is to stay.
+            UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
+        """
+        weights = prunable_weights(model, ignore=self.ignore)
+        start = Masks.full(weights) if masks is None else masks
+        start.check(weights)
+        start = Masks({name: start[name] for name in weights})
+        amounts = self._amounts(start, density, kept)
+        found = Masks(self._prune(self._scorer(model, weights, data), start, amounts))
+        if found.collapsed:
+            warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=2)
+        return found
+
+    def weight_scores(
+        self,
+        model: keras.Model,
+        weights: Iterable[str] | None = None,
+        data: Any = None,
+        *,
+        masks: Masks | None = None,
+    ) -> dict[str, np.ndarray]:
+        """How much each weight is worth, as in the first iteration.
+
+        Args:
+            model: A functional or sequential model, built.
+            weights: Names of `prunable_weights(model)`, or that dict. Default: all but what `ignore` leaves out.
+            data: As in a call.
+            masks: Weights that are pruned already; they count as 0 in the model. Default: none.
+
+        Returns:
+            Float64 arrays of the weights' shapes by name, higher is kept.
+
+        Raises:
+            ConfigError: As in a call; or the model has no such weight.
+        """
+        every = prunable_weights(model, ignore=self.ignore if weights is None else ())
+        names = list(every) if weights is None else list(weights)
+        for name in names:
+            if name not in every:
+                raise ConfigError(f"weights: expected names of prunable weights of the model, received {name!r}")
+        chosen = {name: every[name] for name in names}
+        start = Masks.full(chosen) if masks is None else masks
+        start.check(chosen)
+        scores = self._scorer(model, chosen, data)({name: tf.constant(start[name]) for name in names})
+        return {name: np.asarray(score, np.float64) for name, score in scores.items()}
+
+    @abstractmethod
+    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
+        """What gives scores, for masks that may change from iteration to iteration.
+
+        Args:
+            model: The model; must not be changed.
+            weights: The weights to score, by name.
+            data: As in a call.
+        """
+
+    def _amounts(self, start: Masks, density: float | None, kept: int | None) -> np.ndarray:
+        """How many weights to keep after each iteration, see `PruningAmounts.kept`; no more than there are."""
+        counts = list(start.counts.values())
+        sizes = [size for _, size in counts]
+        amounts = PruningAmounts(sizes, density, kept, self.iterations, self.schedule, self.scope).kept
+        left = np.array([start.kept] if self.scope == "global" else [stays for stays, _ in counts])
+        if self.revive:
+            return amounts
+        if (amounts[-1] > left).any():
+            raise ConfigError(
+                f"density: expected at most that of the masks ({start.density:g}), received more; leave out masks="
+            )
+        return np.minimum(amounts, left)
+
+    def _prune(self, scorer: Scorer, start: Masks, amounts: np.ndarray) -> dict[str, np.ndarray]:
+        selection = Selection(self.scope, original_ties=self.original_ties, revive=self.revive)
+        masks: dict[str, tf.Tensor] = {name: tf.constant(start[name]) for name in start}
+
+        choose = selection if self.traceable else tf.function(selection)
+
+        def score_and_choose(masks: dict[str, tf.Tensor], kept: tf.Tensor) -> Any:
+            return choose(scorer(masks), masks, kept)
+
+        step = tf.function(score_and_choose) if self.traceable else score_and_choose
+        for kept in amounts:
+            masks, extremes = step(masks, tf.constant(kept, tf.int32))
+            self._check_scores(extremes.numpy(), list(start))
+        return {name: masks[name].numpy() for name in start}
+
+    def _check_scores(self, extremes: np.ndarray, names: Sequence[str]) -> None:
+        """Refuses scores that cannot be compared; `extremes` holds the least and the largest of each weight."""
+        broken = ~np.isfinite(extremes).all(axis=1)
+        if broken.any():
+            name = names[int(np.argmax(broken))]
+            raise ConfigError(
+                f"criterion {self.name}: expected finite scores, received infinite ones or NaN, first in {name}; look "
+                "for weights that are not finite, or use precision='float64'"
+            )
+        if not extremes.any():
+            raise ConfigError(
+                f"criterion {self.name}: expected scores that tell weights apart, received zeros only; the output does "
+                "not depend on any weight, or too many are pruned already"
+            )
