@@ -61,7 +61,7 @@ def test_config_of_the_stock_layer_makes_ours():
     )
     stock.build((None, 4))
     ours = FusedBatchNormalization.from_config(stock.get_config())
-    assert ours.get_config() == stock.get_config()
+    assert ours.get_config() == {**stock.get_config(), "unbiased_variance": False}
 
 
 def small_model(layer_class, **settings):
@@ -134,3 +134,31 @@ def test_refuses_what_it_cannot_do():
     with pytest.raises(ConfigError, match="axis"):
         FusedBatchNormalization(axis=1).build((None, 3, 4, 5))
     FusedBatchNormalization(axis=3).build((None, 3, 4, 5))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "masked"), [("float32", False), ("float64", False), ("float32", True), ("mixed_bfloat16", False)]
+)
+def test_unbiased_variance(dtype, masked):
+    """What PyTorch keeps: the moving variance of unbiased variances, while the output is that of the biased one."""
+    settings = {"momentum": 0.75, "dtype": dtype}
+    ours, plain = (FusedBatchNormalization(unbiased_variance=flag, **settings) for flag in (True, False))
+    inputs = np.random.default_rng(0).normal(size=(5, 4, 3)).astype("float64" if dtype == "float64" else "float32")
+    mask = np.arange(20).reshape(5, 4) % 4 > 0 if masked else np.ones((5, 4), bool)
+    for _ in range(2):
+        outputs, expected = (layer(inputs, training=True, mask=mask if masked else None) for layer in (ours, plain))
+    np.testing.assert_array_equal(outputs, expected)
+    np.testing.assert_array_equal(ours.moving_mean.numpy(), plain.moving_mean.numpy())
+    wanted = 0.75**2 + (1 - 0.75**2) * inputs[mask].var(0, ddof=1)
+    tolerance = {"float64": 1e-12, "mixed_bfloat16": 0.02}.get(dtype, 2e-6)
+    np.testing.assert_allclose(ours.moving_variance.numpy(), wanted, rtol=tolerance)
+    before = ours.moving_variance.numpy()
+    ours(inputs, training=False)
+    np.testing.assert_array_equal(ours.moving_variance.numpy(), before)
+    assert FusedBatchNormalization.from_config(ours.get_config()).unbiased_variance
+
+
+def test_unbiased_variance_of_one_value_is_finite():
+    layer = FusedBatchNormalization(unbiased_variance=True)
+    layer(np.ones((1, 3), np.float32), training=True)
+    assert np.isfinite(layer.moving_variance.numpy()).all()

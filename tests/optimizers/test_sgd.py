@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.optimizers import SGD
-from tfprune.training import StepDecay
+from tfprune.training import PeriodicDecay, StepDecay
 
 
 def by_hand(value, gradients, *, rate, momentum, nesterov, decay):
@@ -75,3 +75,53 @@ def test_serialises(tmp_path):
 def test_refuses_a_negative_decay():
     with pytest.raises(ValueError, match="weight_decay"):
         SGD(0.1, weight_decay=-1.0)
+
+
+def by_hand_in_torch_form(value, gradients, *, rates, momentum, nesterov, decay):
+    velocity = np.zeros_like(value)
+    for gradient, rate in zip(gradients, rates, strict=True):
+        gradient = gradient + decay * value
+        velocity = momentum * velocity + gradient
+        value = value - rate * (gradient + momentum * velocity if nesterov else velocity)
+    return value
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, True), (0.9, False), (0.0, False)])
+def test_torch_form(momentum, nesterov, dtype):
+    """The learning rate drops on the way, which is where the forms differ."""
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=(4, 3)), rng.normal(size=(6, 4, 3))
+    schedule = PeriodicDecay(0.1, 0.1, every_epochs=3, steps_per_epoch=1)
+    results = {}
+    for form in ("torch", "keras"):
+        variable = keras.Variable(start, dtype=dtype)
+        optimizer = SGD(schedule, momentum, nesterov, weight_decay=0.05, momentum_form=form)
+        for gradient in gradients:
+            optimizer.apply([tf.constant(gradient, dtype)], [variable])
+        results[form] = variable.numpy()
+    rates = [0.1] * 3 + [0.01] * 3
+    settings = {"rates": rates, "momentum": momentum, "nesterov": nesterov, "decay": 0.05}
+    tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(
+        results["torch"], by_hand_in_torch_form(start, gradients, **settings), rtol=tolerance, atol=tolerance
+    )
+    assert (np.abs(results["torch"] - results["keras"]).max() > 1e-3) == (momentum > 0)
+
+
+def test_the_forms_agree_at_one_rate():
+    results = []
+    for form in ("torch", "keras"):
+        variable = keras.Variable(np.ones(3), dtype="float32")
+        optimizer = SGD(0.1, 0.9, weight_decay=0.01, momentum_form=form)
+        for gradient in np.random.default_rng(1).normal(size=(6, 3)):
+            optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+        results.append(variable.numpy())
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
+
+
+def test_the_torch_form_serialises():
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(SGD(0.1, 0.9, momentum_form="torch")))
+    assert copy.momentum_form == "torch"
+    with pytest.raises(ValueError, match="momentum_form: expected keras or torch, received 'pytorch'"):
+        SGD(0.1, momentum_form="pytorch")

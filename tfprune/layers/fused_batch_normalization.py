@@ -32,6 +32,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         scale: Whether there is a factor `gamma`.
         synchronized: Whether the replicas of a `tf.distribute` strategy share their batch statistics, as one device
             with the global batch would have them.
+        unbiased_variance: Whether the moving variance follows the batches' variance times `n / (n - 1)`, where `n` is
+            the number of values of a channel, as in PyTorch; Keras takes it as it is.
         **kwargs: Further arguments of `keras.layers.BatchNormalization`, except `renorm`.
 
     Call arguments:
@@ -58,6 +60,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         center: bool = True,
         scale: bool = True,
         synchronized: bool = False,
+        unbiased_variance: bool = False,
         **kwargs: Any,
     ) -> None:
         if kwargs.get("renorm"):
@@ -71,6 +74,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             synchronized=synchronized,
             **kwargs,
         )
+        self.unbiased_variance = bool(unbiased_variance)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates gamma, beta and the moving averages."""
@@ -84,14 +88,38 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         """Normalises the inputs."""
         if mask is not None or keras.backend.standardize_dtype(inputs.dtype) not in _FUSED_TYPES:
-            return super().call(inputs, training=training, mask=mask)
+            return self._call_unfused(inputs, training, mask)
         scale, offset = self._scale_and_offset(inputs.shape[-1])
         if not (training and self.trainable):
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
             return normalize_with(inputs, mean, variance, scale, offset, epsilon=self.epsilon)
         batch = self._normalize_batch(inputs, scale, offset)
-        self._update_moving_averages(batch)
+        self._update_moving_averages(batch, self._bessel(inputs) if self.unbiased_variance else 1.0)
         return batch.output
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "unbiased_variance": self.unbiased_variance}
+
+    def _call_unfused(self, inputs: tf.Tensor, training: bool | None, mask: tf.Tensor | None) -> tf.Tensor:
+        old = tf.convert_to_tensor(self.moving_variance)
+        outputs = super().call(inputs, training=training, mask=mask)
+        if training and self.trainable and self.unbiased_variance:
+            # The parent has added its share of the biased variance: what is missing is a part of that share.
+            new = tf.convert_to_tensor(self.moving_variance)
+            share = new - self.momentum * old
+            self.moving_variance.assign(new + share * (tf.cast(self._bessel(inputs, mask), new.dtype) - 1.0))
+        return outputs
+
+    def _bessel(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        """The factor from biased to unbiased variance; 1 for a single value, which has no variance."""
+        rows = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], tf.float64)
+        if mask is not None:
+            rows *= tf.reduce_mean(tf.cast(mask, rows.dtype))
+        context = tf.distribute.get_replica_context()
+        if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
+            rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+        return rows / tf.maximum(rows - 1.0, 1.0)
 
     def _scale_and_offset(self, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
         scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
@@ -104,6 +132,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             return synchronized_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
         return fused_batch_norm(inputs, scale, offset, epsilon=self.epsilon)
 
-    def _update_moving_averages(self, batch: NormalizedBatch) -> None:
-        for average, value in ((self.moving_mean, batch.mean), (self.moving_variance, batch.variance)):
+    def _update_moving_averages(self, batch: NormalizedBatch, bessel: tf.Tensor | float) -> None:
+        variance = batch.variance * tf.cast(bessel, batch.variance.dtype)
+        for average, value in ((self.moving_mean, batch.mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + tf.stop_gradient(value) * (1.0 - self.momentum))

@@ -226,9 +226,9 @@ class Bop(keras.optimizers.Optimizer):
             self.companion.iterations.assign_add(1)
 
     def _rates(self, dtype: tf.DType) -> Rates:
-        rate = self.adaptivity_rate
-        if isinstance(rate, _SCHEDULE):
-            rate = tf.cast(rate(self.iterations), tf.float64)
+        schedule = self.adaptivity_rate
+        rate = schedule(self.iterations) if isinstance(schedule, _SCHEDULE) else tf.constant(schedule, tf.float64)
+        rate = tf.cast(rate, tf.float64)
         return Rates(tf.cast(1.0 - rate, dtype), tf.cast(rate, dtype))
 
     def _counter(self, name: str) -> keras.Variable:

@@ -89,7 +89,7 @@ class SGD(keras.optimizers.SGD):
             accum=velocity.value.handle,
             lr=learning_rate,
             grad=gradient,
-            momentum=tf.cast(self.momentum, variable.dtype),
+            momentum=tf.constant(self.momentum, variable.dtype),
             use_nesterov=self.nesterov,
         )
 

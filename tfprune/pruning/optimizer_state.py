@@ -57,8 +57,6 @@ def _references(optimizer: Any, model: keras.Model) -> dict[int, keras.Variable]
     twin = type(optimizer).from_config(optimizer.get_config())
     made: list[tuple[Any, keras.Variable]] = []
     _listen(twin, made)
-    if hasattr(twin, "inner_optimizer"):
-        _listen(twin.inner_optimizer, made)
     twin.build(model.trainable_variables)
     if _kinds(twin) != _kinds(optimizer):
         raise PruningError(
@@ -74,7 +72,10 @@ def _kinds(optimizer: Any) -> list[tuple[str, tuple[int, ...]]]:
 
 
 def _listen(optimizer: Any, made: list[tuple[Any, keras.Variable]]) -> None:
-    """Notes each variable that the optimizer makes for one of the model's."""
+    """Notes each variable that the optimizer, or one inside it, makes for one of the model's."""
+    for part in ("inner_optimizer", "companion"):
+        if hasattr(optimizer, part):
+            _listen(getattr(optimizer, part), made)
     make = optimizer.add_variable_from_reference
 
     def noted(reference_variable: keras.Variable, *args: Any, **kwargs: Any) -> Any:
