@@ -8,7 +8,7 @@ the ratios hold where the seconds do not. Variants:
     keras      the stock model with stock batch norm and SGD in a plain tf.function
     ours       fused batch norm, `training.Loop`
     ours_bf16  the same in mixed_bfloat16
-    masked     the same with a channel mask on every kernel
+    channel_masked  the same with a channel mask on every kernel
     torch      PyTorch, channels_last, the same network and SGD (left out where PyTorch is not installed)
 """
 
@@ -118,7 +118,7 @@ VARIANTS: dict[str, Callable[[str, np.ndarray, np.ndarray], Step]] = {
     "keras": keras_step,
     "ours": our_step,
     "ours_bf16": lambda *args: our_step(*args, dtype="mixed_bfloat16"),
-    "masked": lambda *args: our_step(*args, family="masked"),
+    "channel_masked": lambda *args: our_step(*args, family="channel_masked"),
     "torch": torch_step,
 }
 
@@ -164,10 +164,10 @@ def print_table(arch: str, batch_size: int, seconds: dict[str, list[float]], fir
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     baseline = next(iter(medians))
     print(f"\n{arch}, batch {batch_size}, CPU seconds on one thread, median of {len(seconds[baseline])} steps")
-    print(f"{'variant':<12}{'median':>9}{'least':>9}{'build+1st':>11}{'speed against ' + baseline:>26}")
+    print(f"{'variant':<16}{'median':>9}{'least':>9}{'build+1st':>11}{'speed against ' + baseline:>26}")
     for name, median in medians.items():
         speed = medians[baseline] / median
-        print(f"{name:<12}{median:>9.3f}{min(seconds[name]):>9.3f}{first[name]:>11.1f}{speed:>25.2f}x", flush=True)
+        print(f"{name:<16}{median:>9.3f}{min(seconds[name]):>9.3f}{first[name]:>11.1f}{speed:>25.2f}x", flush=True)
 
 
 if __name__ == "__main__":

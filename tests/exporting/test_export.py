@@ -106,7 +106,7 @@ def test_says_nothing_and_keeps_foreign_things(tmp_path, tiny, name, capfd, recw
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_models_leave_nothing(tmp_path, tiny, name):
     with pytest.raises(UnsupportedLayerError, match="slim the model first"):
-        export(convert(tiny, "masked"), tmp_path / name)
+        export(convert(tiny, "channel_masked"), tmp_path / name)
     assert not any(tmp_path.iterdir())
 
 

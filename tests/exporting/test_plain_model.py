@@ -34,13 +34,13 @@ def test_layers_within_layers_are_float32():
     np.testing.assert_allclose(plain(x), x @ inner.kernel.numpy() + inner.bias.numpy(), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("family", ["masked", "gated"])
+@pytest.mark.parametrize("family", ["channel_masked", "gated"])
 @pytest.mark.parametrize("nested", [False, True])
 def test_masks_and_gates_are_refused(residual, family, nested):
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, residual(inputs)) if nested else residual
     with pytest.raises(
-        UnsupportedLayerError, match=r"received .*(conv \(MaskedConv2D\)|bn \(Scored).*; slim the model"
+        UnsupportedLayerError, match=r"received .*(conv \(ChannelMaskedConv2D\)|bn \(Scored).*; slim the model"
     ):
         plain_model(convert(model, family))
 

@@ -4,7 +4,7 @@ import pytest
 
 from tfprune.errors import ConfigError
 from tfprune.graph import FAMILIES, convert
-from tfprune.layers import FusedBatchNormalization, MaskedConv2D, MaskedDense, ScoredBatchNormalization
+from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, FusedBatchNormalization, ScoredBatchNormalization
 from tfprune.models import build_model
 
 
@@ -38,8 +38,8 @@ def test_names_and_weights_stay(model, family):
 
 
 def test_the_right_layers_are_swapped(model):
-    kinds = {type(layer) for layer in convert(model, "masked").layers}
-    assert {MaskedConv2D, MaskedDense, FusedBatchNormalization} <= kinds
+    kinds = {type(layer) for layer in convert(model, "channel_masked").layers}
+    assert {ChannelMaskedConv2D, ChannelMaskedDense, FusedBatchNormalization} <= kinds
     assert not kinds & {keras.layers.Conv2D, keras.layers.Dense, keras.layers.BatchNormalization}
     assert ScoredBatchNormalization in {type(layer) for layer in convert(model, "gated").layers}
     back = convert(convert(model, "fused"), "plain")
@@ -60,7 +60,9 @@ def test_options_reach_the_swapped_layers(model):
 
 
 def test_unknown_family(model):
-    with pytest.raises(ConfigError, match="expected a layer family out of plain, fused, masked, gated; received 'x'"):
+    with pytest.raises(
+        ConfigError, match="expected a layer family out of plain, fused, channel_masked, gated; received 'x'"
+    ):
         convert(model, "x")
 
 

@@ -42,7 +42,7 @@ def test_golden_slimmed_network(golden, pretrained, tag):
 @pytest.mark.parametrize("tag", ["r0.5", "mixed"])
 def test_masked_supernet_equals_the_slimmed_network(golden, pretrained, tag):
     mask = golden_mask(golden, tag)
-    supernet = convert(pretrained, "masked")
+    supernet = convert(pretrained, "channel_masked")
     groups = channel_groups(pretrained)
     for name, slots in groups.slots.items():
         layer = supernet.get_layer(name)

@@ -8,10 +8,10 @@ import keras
 from tfprune.errors import ConfigError
 from tfprune.graph.rebuild import rebuild
 from tfprune.layers import (
+    ChannelMaskedConv2D,
+    ChannelMaskedDense,
+    ChannelMaskedDepthwiseConv2D,
     FusedBatchNormalization,
-    MaskedConv2D,
-    MaskedDense,
-    MaskedDepthwiseConv2D,
     ScoredBatchNormalization,
 )
 
@@ -20,11 +20,11 @@ _STOCK_BATCH_NORM = keras.layers.BatchNormalization
 FAMILIES: dict[str, dict[type, type]] = {
     "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM},
     "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
-    "masked": {
+    "channel_masked": {
         _STOCK_BATCH_NORM: FusedBatchNormalization,
-        keras.layers.Conv2D: MaskedConv2D,
-        keras.layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
-        keras.layers.Dense: MaskedDense,
+        keras.layers.Conv2D: ChannelMaskedConv2D,
+        keras.layers.DepthwiseConv2D: ChannelMaskedDepthwiseConv2D,
+        keras.layers.Dense: ChannelMaskedDense,
     },
     "gated": {
         _STOCK_BATCH_NORM: ScoredBatchNormalization,
@@ -33,8 +33,8 @@ FAMILIES: dict[str, dict[type, type]] = {
 }
 """Layer families by name: which class takes the place of which.
 
-`fused` is faster batch norm, `plain` takes it back, `masked` has channel masks on every kernel, `gated` a gate on every
-batch norm.
+`fused` is faster batch norm, `plain` takes it back, `channel_masked` has channel masks on every kernel, `gated` a gate
+on every batch norm.
 """
 
 Config = dict[str, Any]

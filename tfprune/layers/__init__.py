@@ -2,12 +2,12 @@
 
 from tfprune.layers.binary_activation import BinaryActivation, binary_activation
 from tfprune.layers.channel_gate import ChannelGate
+from tfprune.layers.channel_masked_conv2d import ChannelMaskedConv2D
+from tfprune.layers.channel_masked_dense import ChannelMaskedDense
+from tfprune.layers.channel_masked_depthwise_conv2d import ChannelMaskedDepthwiseConv2D
 from tfprune.layers.frozen_batch_normalization import FrozenBatchNormalization
 from tfprune.layers.fused_batch_normalization import FusedBatchNormalization
 from tfprune.layers.global_subnet import GlobalSubnet
-from tfprune.layers.masked_conv2d import MaskedConv2D
-from tfprune.layers.masked_dense import MaskedDense
-from tfprune.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from tfprune.layers.scored_batch_normalization import ScoredBatchNormalization
 from tfprune.layers.subnet import Subnet
 from tfprune.layers.subnet_conv2d import SubnetConv2D
@@ -19,12 +19,12 @@ from tfprune.layers.subnet_scope import global_selection
 __all__ = [
     "BinaryActivation",
     "ChannelGate",
+    "ChannelMaskedConv2D",
+    "ChannelMaskedDense",
+    "ChannelMaskedDepthwiseConv2D",
     "FrozenBatchNormalization",
     "FusedBatchNormalization",
     "GlobalSubnet",
-    "MaskedConv2D",
-    "MaskedDense",
-    "MaskedDepthwiseConv2D",
     "ScoredBatchNormalization",
     "Subnet",
     "SubnetConv2D",

@@ -9,7 +9,7 @@ from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.axes import activation_mixes, channel_axis, extent, only, pin_all_but, positions
 from tfprune.graph.rules.registry import rule
-from tfprune.layers import MaskedConv2D, MaskedDense, MaskedDepthwiseConv2D
+from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
 
 layers = keras.layers
 
@@ -20,7 +20,7 @@ def _input(labels: Labels, call: Call) -> None:
         labels.put(tensor, (None,) * (len(tensor.shape) - 1))
 
 
-@rule(layers.Dense, MaskedDense)
+@rule(layers.Dense, ChannelMaskedDense)
 def _dense(labels: Labels, call: Call) -> None:
     *outer, read = labels.of(call.inputs[0])
     made = labels.make(call, call.layer.units)
@@ -42,7 +42,7 @@ def _embedding(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], (*labels.of(call.inputs[0]), made))
 
 
-@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, MaskedConv2D)
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, ChannelMaskedConv2D)
 def _conv(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     made: Vector
@@ -90,7 +90,7 @@ def _conv_transpose(labels: Labels, call: Call) -> None:
     finish(labels, call, only(axis, made, call.outputs[0]))
 
 
-@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D, MaskedDepthwiseConv2D)
+@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D, ChannelMaskedDepthwiseConv2D)
 def _depthwise_conv(labels: Labels, call: Call) -> None:
     axis = channel_axis(call.layer, call.inputs[0])
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)

@@ -61,7 +61,7 @@ class Supernet:
         gate_of_group = {group: ChannelGate(name=f"{self.groups[group].name}_gate") for group in set(shared.values())}
 
         def make(layer: keras.Layer) -> keras.Layer:
-            return swap_layer(layer, "gated" if layer.name in scored else "masked")
+            return swap_layer(layer, "gated" if layer.name in scored else "channel_masked")
 
         def call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
             outputs = layer(*args, **kwargs)

@@ -10,7 +10,7 @@ from tfprune.layers.channel_masks import add_mask, apply_masks, finish
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
-class MaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
+class ChannelMaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` whose kernel is masked by channel and rescaled to the norm it has whole.
 
     Args:

@@ -9,7 +9,7 @@ from tfprune.layers.channel_masks import SavesMasks, add_mask, apply_masks, fini
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
-class MaskedDense(SavesMasks, keras.layers.Dense):
+class ChannelMaskedDense(SavesMasks, keras.layers.Dense):
     """`keras.layers.Dense` whose kernel is masked on both axes and rescaled to the norm it has whole.
 
     Arguments are those of `keras.layers.Dense`.

@@ -10,7 +10,7 @@ from tfprune.layers.channel_masks import SavesMasks, add_mask, apply_masks, fini
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
-class MaskedConv2D(SavesMasks, keras.layers.Conv2D):
+class ChannelMaskedConv2D(SavesMasks, keras.layers.Conv2D):
     """`keras.layers.Conv2D` whose kernel is masked on both channel axes and rescaled to the norm it has whole.
 
     Args:
@@ -25,7 +25,7 @@ class MaskedConv2D(SavesMasks, keras.layers.Conv2D):
         UnsupportedLayerError: The convolution is grouped or has its channels first.
 
     Example:
-        >>> layer = MaskedConv2D(4, 3)
+        >>> layer = ChannelMaskedConv2D(4, 3)
         >>> layer.build((None, 8, 8, 2))
         >>> layer.out_mask.assign([1, 0, 1, 1])  # doctest: +SKIP
 

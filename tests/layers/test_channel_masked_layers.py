@@ -6,16 +6,20 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.layers import MaskedConv2D, MaskedDense, MaskedDepthwiseConv2D
+from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
 
 layers = keras.layers
 IMAGES = np.random.default_rng(0).normal(size=(4, 9, 9, 6)).astype(np.float32)
 
 CASES = {
-    "conv": (MaskedConv2D, layers.Conv2D, {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}),
-    "dilated": (MaskedConv2D, layers.Conv2D, {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "use_bias": False}),
-    "depthwise": (MaskedDepthwiseConv2D, layers.DepthwiseConv2D, {"kernel_size": 3, "depth_multiplier": 2}),
-    "dense": (MaskedDense, layers.Dense, {"units": 5}),
+    "conv": (ChannelMaskedConv2D, layers.Conv2D, {"filters": 5, "kernel_size": 3, "strides": 2, "padding": "same"}),
+    "dilated": (
+        ChannelMaskedConv2D,
+        layers.Conv2D,
+        {"filters": 5, "kernel_size": 3, "dilation_rate": 2, "use_bias": False},
+    ),
+    "depthwise": (ChannelMaskedDepthwiseConv2D, layers.DepthwiseConv2D, {"kernel_size": 3, "depth_multiplier": 2}),
+    "dense": (ChannelMaskedDense, layers.Dense, {"units": 5}),
 }
 
 
@@ -65,10 +69,10 @@ def test_masked_equals_the_stock_layer_with_a_masked_kernel(name, mode):
 @pytest.mark.parametrize("jit", [False, True])
 def test_trains_saves_and_loads(tmp_path, policy, jit):
     inputs = keras.Input((9, 9, 6))
-    x = MaskedConv2D(8, 3, dtype=policy, name="conv")(inputs)
-    x = MaskedDepthwiseConv2D(3, dtype=policy, name="depthwise")(x)
+    x = ChannelMaskedConv2D(8, 3, dtype=policy, name="conv")(inputs)
+    x = ChannelMaskedDepthwiseConv2D(3, dtype=policy, name="depthwise")(x)
     x = layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(inputs, MaskedDense(2, name="dense")(x))
+    model = keras.Model(inputs, ChannelMaskedDense(2, name="dense")(x))
     masks = {"conv": "out_mask", "depthwise": "in_mask", "dense": "in_mask"}
     for place, (name, mask) in enumerate(masks.items()):
         getattr(model.get_layer(name), mask).assign(np.arange(8) != place)
@@ -88,8 +92,8 @@ def test_trains_saves_and_loads(tmp_path, policy, jit):
 
 def test_what_cannot_be_masked_is_refused():
     with pytest.raises(UnsupportedLayerError, match="expected groups=1 and channels last, received groups=2"):
-        MaskedConv2D(4, 3, groups=2)
+        ChannelMaskedConv2D(4, 3, groups=2)
     with pytest.raises(UnsupportedLayerError, match="received groups=1 and channels_first"):
-        MaskedConv2D(4, 3, data_format="channels_first")
+        ChannelMaskedConv2D(4, 3, data_format="channels_first")
     with pytest.raises(UnsupportedLayerError, match="expected channels last"):
-        MaskedDepthwiseConv2D(3, data_format="channels_first")
+        ChannelMaskedDepthwiseConv2D(3, data_format="channels_first")
