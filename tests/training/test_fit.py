@@ -217,9 +217,7 @@ def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path)
     def run(folder, hook, **settings):
         loops.append(make_loop())
         run = RunFolder.create(folder, {"epochs": EPOCHS}, **settings)
-        loops[-1].fit(
-            batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run, before_epoch=hook, **settings
-        )
+        loops[-1].fit(batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run, before_epoch=hook, **settings)
         return digest(loops[-1].model)
 
     def killed(epoch):
@@ -232,3 +230,11 @@ def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path)
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "c", killed)
     assert run(tmp_path / "c", shift, resume=True) == unbroken
+
+
+def test_data_that_fail_end_with_one_line(tmp_path):
+    def failing(start):
+        return tf.data.Dataset.range(3).map(lambda number: {"images": tf.io.read_file(str(tmp_path / "none"))})
+
+    with pytest.raises(TfpruneError, match=rf"^the training data cannot be read: {tmp_path}/none; No such file or dir"):
+        make_loop().fit(failing, steps_per_epoch=3, epochs=1, name="fit")

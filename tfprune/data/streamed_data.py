@@ -169,8 +169,9 @@ class StreamedData(ImageDataset):
                 tf.random.stateless_uniform([batch_size, 2], keys[1], None, None, tf.int32),
             )
             images, labels, places = readable_images(decode, positions, draws, shape, self._broken[0])
-            tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read, see", positions])
-            filled = tf.minimum(tf.searchsorted(places, tf.range(batch_size, dtype=tf.int64)), len(places) - 1)
+            some = tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read"])
+            with tf.control_dependencies([some]):
+                filled = tf.minimum(tf.searchsorted(places, tf.range(batch_size, dtype=tf.int64)), len(places) - 1)
             whole = tf.size(places) == batch_size
             images = tf.cond(whole, lambda: images, lambda: tf.gather(images, filled))
             return positions, {

@@ -1,6 +1,7 @@
 """One training from its first step, or its last checkpoint, to its end."""
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -147,6 +148,8 @@ class Fit:
                 f"the training data ended after {self._state.step} steps; expected "
                 f"{self._epochs * self._steps_per_epoch} ({self._epochs} epochs of {self._steps_per_epoch})"
             ) from None
+        except tf.errors.OpError as error:  # what the data set's own operations raise
+            raise TfpruneError(f"the training data cannot be read: {_reason(error)}") from error
 
     def _save(self) -> None:
         """Writes a checkpoint, but never one of a training that diverged."""
@@ -164,3 +167,9 @@ class Fit:
         """Whether the coming step is the last before a row, which is to hold the learning rate of that step."""
         step = self._state.step + 1
         return step % self._steps_per_epoch == 0 or bool(self._log_every and step % self._log_every == 0)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """An error of a data set, without the names of the operations that it went through."""
+    through = r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: |\n.*"
+    return re.sub(through, "", error.message, flags=re.DOTALL)
