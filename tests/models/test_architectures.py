@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 
 import tfprune
-from tfprune.errors import ConfigError
+from tfprune.errors import CheckpointError, ConfigError
 from tfprune.graph import channel_groups, prunable_weights
 from tfprune.layers import BinaryActivation
-from tfprune.models import build_model, model_names
+from tfprune.models import build_model, load_checkpoint, model_names
 from tfprune.models.chain import Chain
 from tfprune.models.registry import model_plan
 
 DIGITS = {"num_classes": 10, "input_shape": (16, 16, 1), "seed": 0}
 SMALL = {"ResNet-20", "ResNet-8x2", "WideResNet-28-10", "ResNet-18-v2", "ResNet-18-v2-twice", "VGG-11", "VGG-Small"}
-SMALL |= {"Conv-2", "Conv-4-BN", "Conv-8-mixed", "Conv-8-last-ReLU", "LeNet-300-100", "WideResNet-50-2-v2"}
+SMALL |= {"Conv2", "Conv4-BN", "Conv8-mixed", "Conv8-last-ReLU", "LeNet-300-100", "WideResNet-50-2-v2"}
 
 
 def small(arch, **options):
@@ -114,11 +114,11 @@ def test_activations_by_choice():
     assert classes(binary, BinaryActivation)[:2] == ["act", "block0.0_act1"]
     smooth = small("ResNet-20", activation=lambda name: keras.layers.Activation("gelu", name=name))
     assert len(classes(smooth, keras.layers.Activation)) == 19
-    order = [layer.name for layer in small("Conv-2", activation="binary").layers[1:]]
+    order = [layer.name for layer in small("Conv2", activation="binary").layers[1:]]
     expected = "stage0.0_conv stage0.0_bn stage0.0_act stage0.1_conv stage0_pool stage0.1_bn stage0.1_act flatten "
     expected += "hidden0 hidden0_bn hidden0_act hidden1 hidden1_bn hidden1_act fc"
     assert order == expected.split()
-    assert len(classes(small("Conv-8-mixed", activation="binary"), BinaryActivation)) == 8
+    assert len(classes(small("Conv8-mixed", activation="binary"), BinaryActivation)) == 8
 
 
 def test_patches_give_the_logits_of_their_mean():
@@ -136,7 +136,7 @@ def test_biases_by_choice():
 
     assert biases("ResNet-20") == ["fc"]
     assert biases("ResNet-20", classifier_bias=False) == []
-    assert biases("Conv-4") == []
+    assert biases("Conv4") == []
     assert len(biases("VGG-11")) == 9
     assert biases("VGG-11", conv_bias=False) == ["fc"]
 
@@ -170,3 +170,15 @@ def test_wrong_choices(arch, options, expected):
 def test_wrong_steps():
     with pytest.raises(ConfigError, match=r"expected steps like .*'conv'"):
         Chain("conv").default_widths()
+
+
+def test_networks_of_any_family_come_back_from_files(tmp_path):
+    model = small("VGG-Small", input_shape=(16, 16, 1))
+    model.save(tmp_path / "model.keras")
+    shape = {"num_classes": 10, "input_shape": (16, 16, 1)}
+    loaded = load_checkpoint(tmp_path / "model.keras", arch="VGG-Small", **shape)
+    for a, b in zip(model.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for other in ("Conv8", "VGG-Small-BN"):  # the latter has layers of the same names
+        with pytest.raises(CheckpointError, match=f"is a VGG-Small, expected {other}"):
+            load_checkpoint(tmp_path / "model.keras", arch=other, **shape)

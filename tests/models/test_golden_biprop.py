@@ -11,12 +11,12 @@ BINARY = {"activation": "binary"}
 
 # every model of the original that can run: its name there -> ours, options
 MODELS = {
-    **{f"Conv{n}": (f"Conv-{n}", {}) for n in (2, 4, 6, 8)},
-    **{f"Conv{n}_BinAct": (f"Conv-{n}", BINARY) for n in (2, 4, 6, 8)},
-    **{f"Conv{n}Wide": (f"Conv-{n}", {}) for n in (4, 6, 8)},
-    **{f"Conv{n}Wide_BinAct": (f"Conv-{n}", BINARY) for n in (4, 6, 8)},
-    "Conv8Wide_BinAct_ReLU": ("Conv-8-mixed", BINARY),
-    "Conv8Wide_BinAct_ReLU_Final_Act": ("Conv-8-last-ReLU", BINARY),
+    **{f"Conv{n}": (f"Conv{n}", {}) for n in (2, 4, 6, 8)},
+    **{f"Conv{n}_BinAct": (f"Conv{n}", BINARY) for n in (2, 4, 6, 8)},
+    **{f"Conv{n}Wide": (f"Conv{n}", {}) for n in (4, 6, 8)},
+    **{f"Conv{n}Wide_BinAct": (f"Conv{n}", BINARY) for n in (4, 6, 8)},
+    "Conv8Wide_BinAct_ReLU": ("Conv8-mixed", BINARY),
+    "Conv8Wide_BinAct_ReLU_Final_Act": ("Conv8-last-ReLU", BINARY),
     "FC": ("LeNet-300-100", {"input_shape": (28, 28, 1)}),
     "VGG_Small": ("VGG-Small", {}),
     "VGG_Small_BinAct": ("VGG-Small", BINARY),
@@ -84,7 +84,8 @@ def test_every_model_of_the_original_has_ours(golden_biprop):
     assert set(golden_counts(golden_biprop)) == set(MODELS) | CANNOT_RUN
 
 
-LARGEST = {name for name in MODELS if name.startswith(("Wide", "ResNet34", "ResNet50", "ResNet101", "cResNet101"))}
+LARGEST = {name for name in MODELS if name.startswith(("Wide", "ResNet", "cWide")) or name[7:] in ("50", "101")}
+LARGEST |= {"cResNet110", "cResNet110_BinAct", "cResNet56_BinAct", "cResNet34_BinAct"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGEST else ()) for n in MODELS])

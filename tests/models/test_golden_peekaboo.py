@@ -38,7 +38,7 @@ LARGE = {"num_classes": 1000, "input_shape": (64, 64, 3)}
 MODELS = {
     **{f"ResNet{depth}": (f"ResNet-{depth}", CIFAR) for depth in (18, 20, 34, 50, 110)},
     "WideResNet28_10": ("WideResNet-28-10", CIFAR),
-    **{f"Conv{depth}": (f"Conv-{depth}-BN", CIFAR) for depth in (4, 6)},
+    **{f"Conv{depth}": (f"Conv{depth}-BN", CIFAR) for depth in (4, 6)},
     **{f"VGG{depth}": (f"VGG-{depth}-maxpool", CIFAR) for depth in (11, 13, 16, 19)},
     **{f"{psg}resnet{depth}": (f"ResNet-{depth}", LARGE) for depth in (18, 50) for psg in ("", "psg_")},
 }
@@ -99,3 +99,18 @@ def test_last_batch_norm_of_the_wide_network_follows_fast():
     assert set(momenta.values()) == {0.9}
     assert model.get_layer("block1.0_conv2").strides == (2, 2)
     assert model.get_layer("block1.0_conv3").input is model.get_layer("block0.3_add").output
+
+
+def test_logits_with_golden_masks(golden_peekaboo, recipe):
+    key = "b/resnet18_recipe0_synflow100_0.3"
+    shapes = json.loads(str(golden_peekaboo[f"{key}/shapes_json"]))
+    bits = np.unpackbits(golden_peekaboo[f"{key}/mask_packbits"])
+    model = load_torch_state(build_model("ResNet-18", init="kaiming_normal", padding="symmetric", **CIFAR), recipe)
+    start = 0
+    for path, shape in zip(kernel_names(model, golden_peekaboo[f"{key}/names"]).values(), shapes, strict=True):
+        kernel = model.get_layer(path.removesuffix("/kernel")).kernel
+        kernel.assign(kernel * to_keras(bits[start : start + np.prod(shape)].reshape(shape).astype(np.float32)))
+        start += np.prod(shape)
+    x = np.random.RandomState(7).randn(2, 3, 32, 32).astype(np.float32)
+    logits = model(x.transpose(0, 2, 3, 1), training=False)
+    np.testing.assert_allclose(logits, golden_peekaboo["b/resnet18_recipe0/logits_eval_masked"], atol=2e-5)

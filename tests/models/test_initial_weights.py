@@ -150,7 +150,7 @@ def test_models_take_names(name, tmp_path):
 
 def test_the_classifier_of_a_conv_network_is_a_layer_like_the_others():
     options = {"num_classes": 10, "input_shape": (16, 16, 3), "init": "kaiming_constant_signed", "seed": 0}
-    conv = build_model("Conv-2", width_multiplier=0.25, **options)
+    conv = build_model("Conv2", width_multiplier=0.25, **options)
     assert np.unique(np.abs(conv.get_layer("fc").kernel)).tolist() == [np.float32(np.sqrt(2 / 64))]
     resnet = build_model("ResNet-20", **options)
     assert len(np.unique(np.abs(resnet.get_layer("fc").kernel))) > 100

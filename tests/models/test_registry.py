@@ -145,7 +145,19 @@ def test_wrong_requests(arch, widths, expected):
         build_model(arch, num_classes=10, input_shape=(32, 32, 3), widths=widths)
 
 
-@pytest.mark.parametrize("arch", model_names())
+@pytest.mark.parametrize("arch", model_names("resnet"))
 def test_architectures_are_told_apart(arch):
     assert recognised(set(model_plan(arch).default_widths()) | {"fc", "bn", "block0.0_add"}) == arch
+
+
+@pytest.mark.parametrize("arch", model_names())
+def test_architectures_of_the_same_layers_are_named_by_the_first(arch):
+    layers = set(model_plan(arch).default_widths())
+    found = recognised(layers | {"fc", "stage0.0_bn", "flatten"})
+    assert found is not None
+    assert set(model_plan(found).default_widths()) == layers
+
+
+def test_nothing_is_recognised_in_other_layers():
     assert recognised({"conv", "fc"}) is None
+    assert recognised({"fc", "dense"}) is None

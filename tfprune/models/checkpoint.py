@@ -10,7 +10,7 @@ import tfprune.layers  # noqa: F401  (registers the layers that a saved model ma
 from tfprune.errors import CheckpointError
 from tfprune.models.named_arrays import check_architecture, model_from_arrays
 from tfprune.models.pickle_file import read_pickled_arrays
-from tfprune.models.registry import model_plan
+from tfprune.models.registry import model_names, model_plan
 
 _RESULTS = ("finetuned.keras", "slimmed.keras")
 
@@ -79,6 +79,8 @@ def _load_keras(file: Path, arch: str, num_classes: int, input_shape: tuple[int,
         ) from error
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
+    if model.name != arch and model.name in model_names():  # the layers' names do not tell networks of a family apart
+        raise CheckpointError(f"the file is a {model.name}, expected {arch}; use --arch {model.name} or another file")
     check_architecture({layer.name for layer in model.layers}, arch)
     if model.input_shape[1:] != input_shape:
         raise CheckpointError(

@@ -98,11 +98,11 @@ def _conv_nets() -> dict[str, Plan]:
         plain = _pairs("conv{0} act conv{0} act pool", widths) + " flatten hidden256 act hidden256 act"
         normed = _pairs("conv{0} norm act conv{0} norm act pool", widths)
         normed += " flatten hidden256 norm act hidden256 norm act"
-        plans[f"Conv-{2 * pairs}"] = Chain(plain, binary, start=_LIKE_LAYERS)
-        plans[f"Conv-{2 * pairs}-BN"] = Chain(normed, start=_LIKE_LAYERS)
+        plans[f"Conv{2 * pairs}"] = Chain(plain, binary, start=_LIKE_LAYERS)
+        plans[f"Conv{2 * pairs}-BN"] = Chain(normed, start=_LIKE_LAYERS)
     mixed = _pairs("conv{0} act conv{0} pool norm relu act", _PAIRS).removesuffix(" act")
-    plans["Conv-8-mixed"] = Chain(f"{mixed} flatten hidden256 act hidden256 norm relu", start=_LIKE_LAYERS)
-    plans["Conv-8-last-ReLU"] = Chain(binary.removesuffix("act") + "relu", start=_LIKE_LAYERS)
+    plans["Conv8-mixed"] = Chain(f"{mixed} flatten hidden256 act hidden256 norm relu", start=_LIKE_LAYERS)
+    plans["Conv8-last-ReLU"] = Chain(binary.removesuffix("act") + "relu", start=_LIKE_LAYERS)
     return plans
 
 
