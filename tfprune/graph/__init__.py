@@ -15,10 +15,12 @@ from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import Segment, segments
 from tfprune.graph.slim import slim
 from tfprune.graph.slim_weights import ALIGNMENT, SlimWeights
+from tfprune.graph.weight_masks import MASKED_FAMILIES, masks_of
 
 __all__ = [
     "ALIGNMENT",
     "FAMILIES",
+    "MASKED_FAMILIES",
     "PINNED",
     "Call",
     "ChannelGroup",
@@ -42,6 +44,7 @@ __all__ = [
     "execute",
     "gate_sites",
     "masked",
+    "masks_of",
     "model_calls",
     "prunable_weights",
     "rebuild",

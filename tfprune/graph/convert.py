@@ -7,11 +7,13 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.graph.rebuild import rebuild
+from tfprune.graph.weight_masks import MASKED_FAMILIES, baked_value, masked_model, stock_layer
 from tfprune.layers import (
     ChannelMaskedConv2D,
     ChannelMaskedDense,
     ChannelMaskedDepthwiseConv2D,
     FusedBatchNormalization,
+    MaskedWeights,
     ScoredBatchNormalization,
 )
 
@@ -34,7 +36,7 @@ FAMILIES: dict[str, dict[type, type]] = {
 """Layer families by name: which class takes the place of which.
 
 `fused` is faster batch norm, `plain` takes it back, `channel_masked` has channel masks on every kernel, `gated` a gate
-on every batch norm.
+on every batch norm. `masked` and `psg`, which have a mask on every weight, stand in `weight_masks.MASKED_FAMILIES`.
 """
 
 Config = dict[str, Any]
@@ -43,6 +45,7 @@ Config = dict[str, Any]
 def convert(
     model: keras.Model,
     family: str,
+    masks: Mapping[str, Any] | None = None,
     *,
     dtype: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -51,26 +54,44 @@ def convert(
 
     Layer names and weights stay the same; weights that only the new layers have keep their initial values.
 
+    The families `masked` (masks on weights) and `psg` (these, and predicted weight gradients) take masks. `plain` makes
+    stock layers of such layers, with zeros for the masked weights.
+
     Args:
         model: A functional or sequential model. It is not changed.
-        family: Name of a layer family, see `FAMILIES`.
+        family: Name of a layer family, see `FAMILIES`, or `masked` or `psg`.
+        masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
+            `prunable_weights(model)`. Only layers that have one here are swapped. Default: all with prunable weights
+            are; masks of layers that are masked already are carried over, others keep everything.
         dtype: Policy for all layers of the copy, such as `mixed_bfloat16`, but those that give the model's outputs,
-        which
-            are float32 then. Default: as in `model`.
-        options: Constructor arguments for the swapped layers that the old ones do not have.
+            which are float32 then. Default: as in `model`.
+        options: Constructor arguments for the swapped layers that the old ones do not have. `psg`: `input_signed` is
+            found for each layer from the graph unless it is given here.
 
     Returns:
         A new model.
 
     Raises:
-        ConfigError: There is no such family.
+        ConfigError: There is no such family, masks are not the model's, or the family takes none.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked twin.
+
+    Example:
+        >>> import numpy as np
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
+        >>> sparse = convert(model, "masked", {"fc/kernel": np.eye(4, 3)})
+        >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
+        3
     """
+    if family in MASKED_FAMILIES:
+        return masked_model(model, family, masks, dtype=dtype, options=options)
+    if masks is not None:
+        raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return rebuild(model, make)
+    return rebuild(model, make, weights=baked_value if family == "plain" else None)
 
 
 def swap_layer(
@@ -91,7 +112,14 @@ def swap_layer(
         ConfigError: There is no such family.
     """
     if family not in FAMILIES:
-        raise ConfigError(f"expected a layer family out of {', '.join(FAMILIES)}; received {family!r}")
+        raise ConfigError(
+            f"expected a layer family out of {', '.join((*FAMILIES, *MASKED_FAMILIES))}; received {family!r}"
+        )
+    if family == "plain" and isinstance(layer, MaskedWeights):
+        new = stock_layer(layer)
+        if dtype is not None:
+            new.dtype_policy = dtype
+        return new
     kind, config = type(layer), layer.get_config()
     if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
         config["dtype"] = dtype

@@ -8,6 +8,16 @@ from tfprune.layers.channel_masked_depthwise_conv2d import ChannelMaskedDepthwis
 from tfprune.layers.frozen_batch_normalization import FrozenBatchNormalization
 from tfprune.layers.fused_batch_normalization import FusedBatchNormalization
 from tfprune.layers.global_subnet import GlobalSubnet
+from tfprune.layers.masked_conv1d import MaskedConv1D
+from tfprune.layers.masked_conv2d import MaskedConv2D
+from tfprune.layers.masked_conv3d import MaskedConv3D
+from tfprune.layers.masked_dense import MaskedDense
+from tfprune.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
+from tfprune.layers.masked_weights import MaskedWeights
+from tfprune.layers.psg import PSG
+from tfprune.layers.psg_conv2d import PSGConv2D
+from tfprune.layers.psg_dense import PSGDense
+from tfprune.layers.psg_depthwise_conv2d import PSGDepthwiseConv2D
 from tfprune.layers.scored_batch_normalization import ScoredBatchNormalization
 from tfprune.layers.subnet import Subnet
 from tfprune.layers.subnet_conv2d import SubnetConv2D
@@ -17,6 +27,7 @@ from tfprune.layers.subnet_masks import collapsed_layers, refresh_masks, set_den
 from tfprune.layers.subnet_scope import global_selection
 
 __all__ = [
+    "PSG",
     "BinaryActivation",
     "ChannelGate",
     "ChannelMaskedConv2D",
@@ -25,6 +36,15 @@ __all__ = [
     "FrozenBatchNormalization",
     "FusedBatchNormalization",
     "GlobalSubnet",
+    "MaskedConv1D",
+    "MaskedConv2D",
+    "MaskedConv3D",
+    "MaskedDense",
+    "MaskedDepthwiseConv2D",
+    "MaskedWeights",
+    "PSGConv2D",
+    "PSGDense",
+    "PSGDepthwiseConv2D",
     "ScoredBatchNormalization",
     "Subnet",
     "SubnetConv2D",

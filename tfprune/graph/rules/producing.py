@@ -9,7 +9,19 @@ from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.axes import activation_mixes, channel_axis, extent, only, pin_all_but, positions
 from tfprune.graph.rules.registry import rule
-from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
+from tfprune.layers import (
+    ChannelMaskedConv2D,
+    ChannelMaskedDense,
+    ChannelMaskedDepthwiseConv2D,
+    MaskedConv1D,
+    MaskedConv2D,
+    MaskedConv3D,
+    MaskedDense,
+    MaskedDepthwiseConv2D,
+    PSGConv2D,
+    PSGDense,
+    PSGDepthwiseConv2D,
+)
 
 layers = keras.layers
 
@@ -110,6 +122,12 @@ def _separable_conv(labels: Labels, call: Call) -> None:
     labels.edit(call, "filters", made)
     _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, made)
     finish(labels, call, only(axis, made, call.outputs[0]))
+
+
+@rule(MaskedConv1D, MaskedConv2D, MaskedConv3D, MaskedDepthwiseConv2D, MaskedDense)
+@rule(PSGConv2D, PSGDepthwiseConv2D, PSGDense)
+def _masked_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
 
 
 @rule(layers.EinsumDense)
