@@ -1,15 +1,13 @@
 """Scores and masks of the original Peek-a-Boo code."""
 
-import json
 import warnings
 
 import numpy as np
 import pytest
 
 from tests.criteria.weights.golden_nets import peekaboo_data, peekaboo_model
-from tests.models.torch_names import kernel_names, load_torch_state, peekaboo_recipe, to_keras
+from tests.models.torch_names import to_keras
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
-from tfprune.models import build_model
 
 NAMES = {"Mag": "magnitude", "SNIP": "snip", "GraSP": "grasp", "SynFlow": "synflow"}
 VARIANTS = ("A1", "A2", "A3", "A4", "A5")
