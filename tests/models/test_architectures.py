@@ -14,7 +14,7 @@ from tfprune.models.registry import model_plan
 
 DIGITS = {"num_classes": 10, "input_shape": (16, 16, 1), "seed": 0}
 SMALL = {"ResNet-20", "ResNet-8x2", "WideResNet-28-10", "ResNet-18-v2", "ResNet-18-v2-twice", "VGG-11", "VGG-Small"}
-SMALL |= {"Conv2", "Conv4-BN", "Conv8-mixed", "Conv8-last-ReLU", "LeNet-300-100", "WideResNet-50-2-v2"}
+SMALL |= {"Conv4-BN", "Conv8-mixed", "LeNet-300-100"}
 
 
 def small(arch, **options):
@@ -41,7 +41,7 @@ def test_every_architecture_builds_of_stock_layers_and_starts_alive(arch):
     assert np.ptp(logits, axis=0).min() > 0
 
 
-@pytest.mark.parametrize("arch", sorted(SMALL))
+@pytest.mark.parametrize("arch", [*sorted(SMALL), pytest.param("WideResNet-50-2-v2", marks=pytest.mark.slow)])
 def test_channels_of_all_families_can_be_cut(arch):
     model = small(arch, padding="symmetric")
     groups = channel_groups(model)
@@ -67,11 +67,10 @@ def test_symmetric_padding_stands_only_where_it_differs():
     assert padded.get_layer("block1.0_conv1").padding == "valid"
     assert padded.get_layer("block1.0_conv3").padding == "same"
     assert not classes(small("ResNet-20"), keras.layers.ZeroPadding2D)
-    for size in (15, 16, 17):
-        shapes = {
-            small("ResNet-20", input_shape=(size, size, 1), padding=p).count_params() for p in ("same", "symmetric")
-        }
-        assert len(shapes) == 1
+    # where all maps have odd sizes, 17, 9 and 5, the two are the same
+    odd = [small("ResNet-8x2", input_shape=(17, 17, 1), padding=padding) for padding in ("same", "symmetric")]
+    x = np.random.default_rng(0).normal(size=(2, 17, 17, 1)).astype(np.float32)
+    np.testing.assert_allclose(odd[0](x), odd[1](x), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [15, 16])

@@ -85,16 +85,21 @@ def test_every_model_of_the_original_has_ours(golden_biprop):
 
 
 LARGEST = {name for name in MODELS if name.startswith(("Wide", "ResNet", "cWide")) or name[7:] in ("50", "101")}
-LARGEST |= {"cResNet110", "cResNet110_BinAct", "cResNet56_BinAct", "cResNet34_BinAct"}
+LARGEST |= {name for name in MODELS if name.endswith("_BinAct") and name.startswith("cResNet")}
+LARGEST |= {"cResNet44", "cResNet56", "cResNet110", "cifarResNet18_BinAct"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGEST else ()) for n in MODELS])
 def test_counts(golden_biprop, name):
     model = build(name, init="ones", classifier_init="ones")
     assert counts(model) == golden_counts(golden_biprop)[name]
-    fixed = build(name, init="ones", classifier_init="ones", batch_norm="fixed") if name not in LARGEST else None
-    if fixed is not None:
-        assert sum(int(np.prod(v.shape)) for v in fixed.trainable_variables) == counts(model)[0]
+
+
+@pytest.mark.parametrize("name", ["Conv4_BinAct", "cResNet20", "Wide_VGG_Small"])
+def test_without_scales_and_offsets_only_kernels_are_trained(golden_biprop, name):
+    fixed = build(name, init="ones", classifier_init="ones", batch_norm="fixed")
+    trained = sum(int(np.prod(variable.shape)) for variable in fixed.trainable_variables)
+    assert trained == golden_counts(golden_biprop)[name][0]
 
 
 def test_counts_at_other_widths(golden_biprop):
@@ -156,7 +161,7 @@ def test_dense_logits_of_conv4(golden_biprop):
 TIED = {"VGG_Small_BinAct", "Conv8Wide_BinAct_ReLU"}
 HEAVY = {"Conv8", "cResNet18", "cResNet18_v2", "cWideResNet18_2", "cResNet50", "ResNet18", "ResNet18_v2", "ResNet50"}
 HEAVY |= {"WideResNet34_2", "cResNet18_BinAct", "cResNet18_BinAct_v2", "Conv8_BinAct", "VGG_Small_bn_BinAct"}
-HEAVY |= {"Conv8Wide_BinAct_ReLU_Final_Act"}
+HEAVY |= {"Conv8Wide_BinAct_ReLU_Final_Act", "VGG_Small", "Conv2", "Conv2_BinAct"}
 TRAINING = ["Conv2", "Conv6", "Conv8", "VGG_Small", "cResNet18", "cResNet18_v2", "cResNet20", "cWideResNet18_2"]
 TRAINING += ["cResNet50", "ResNet18", "ResNet18_v2", "ResNet50", "WideResNet34_2"]
 INFERENCE = ["VGG_Small", "cResNet18", "cResNet20", "Wide_VGG_Small_132", "Conv2_BinAct", "Conv4_BinAct"]

@@ -42,7 +42,18 @@ MODELS = {
     **{f"VGG{depth}": (f"VGG-{depth}-maxpool", CIFAR) for depth in (11, 13, 16, 19)},
     **{f"{psg}resnet{depth}": (f"ResNet-{depth}", LARGE) for depth in (18, 50) for psg in ("", "psg_")},
 }
-LARGEST = {"ResNet50", "WideResNet28_10", "resnet50", "psg_resnet50", "VGG16", "VGG19", "ResNet34"}
+LARGEST = {
+    "ResNet50",
+    "WideResNet28_10",
+    "resnet50",
+    "psg_resnet50",
+    "VGG16",
+    "VGG19",
+    "ResNet34",
+    "ResNet110",
+    "VGG13",
+    "resnet18",
+}
 
 
 def layer_list(golden_peekaboo, name):

@@ -12,7 +12,8 @@ MODELS = {
     **{f"resnet{depth}": f"ResNet-{depth}x2" for depth in (8, 20, 32, 56)},
 }
 SIZES = {10: 32, 100: 32, 200: 64}
-LISTED = [(name, 10) for name in MODELS] + [
+LARGE = ("resnet56", "vgg13_bn", "vgg16_bn")
+LISTED = [pytest.param(name, 10, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS] + [
     (name, classes) for name in ("vgg19_bn", "resnet32") for classes in (100, 200)
 ]
 

@@ -25,7 +25,7 @@ def test_every_initialisation_is_named():
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(a, marks=pytest.mark.slow if ROWS.get(a, [0])[0] > 3e6 else ()) for a in model_names()]
+    "arch", [pytest.param(a, marks=pytest.mark.slow if ROWS.get(a, [0])[0] > 5e5 else ()) for a in model_names()]
 )
 def test_sizes(arch):
     shape = (28, 28, 1) if arch.startswith("LeNet") else (32, 32, 3)
