@@ -5,12 +5,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.graph import convert
 from tfprune.layers import FusedBatchNormalization
+from tfprune.masks import Masks
 from tfprune.optimizers import SGD, Bop
 from tfprune.training import PeriodicDecay
 
 STEPS = 12
-RATES = {"bop": (1e-3, 1e-6), "bop_slow": (0.1, 2e-3)}
+FINE = {"input_bits": 8, "gradient_bits": 16, "relative_threshold": 1e-7, "sparsify": True, "take_sign": False}
+COARSE = {"input_bits": 4, "gradient_bits": 8, "relative_threshold": 0.05, "sparsify": False, "take_sign": True}
+RUNS = {  # what Bop is given (None: SGD trains everything), and PSG (None: plain gradients)
+    "bop": ((1e-3, 1e-6), None),
+    "bop_slow": ((0.1, 2e-3), None),
+    "sgd": (None, None),
+    "psg_bop": ((1e-3, 1e-6), FINE),
+    "psg_bop_slow": ((0.1, 2e-3), FINE),
+    "psgsign_bop": ((0.1, 0.3), COARSE),
+    "psg_sgd": (None, FINE),
+}
+SLOW = ("psg_bop_slow", "psgsign_bop", "psg_sgd")
 
 
 @pytest.mark.parametrize("tag", ["readme", "tau1e-3", "ar0.1_tau5e-4", "ar0.1_tau5e-4_decay", "tau0"])
@@ -35,9 +48,9 @@ def conv_kernel(array):
 
 
 class TinyNet:
-    """The original's small net in float64, with kernels masked by hand."""
+    """The original's small net in float64, with kernels masked by hand, or by PSG layers of the given settings."""
 
-    def __init__(self, arrays):
+    def __init__(self, arrays, psg=None):
         inputs = x = keras.Input((16, 16, 3), dtype="float64")
         for place, (channels, stride) in enumerate(((8, 1), (12, 2), (16, 2)), 1):
             x = keras.layers.ZeroPadding2D(dtype="float64")(x)
@@ -48,15 +61,17 @@ class TinyNet:
             x = keras.layers.ReLU(dtype="float64")(x)
         x = keras.layers.GlobalAveragePooling2D(dtype="float64")(x)
         self.model = keras.Model(inputs, keras.layers.Dense(10, dtype="float64", name="linear")(x))
-        self.masks = {}
+        masks = {f"conv{n}/kernel": conv_kernel(arrays[f"e/train/mask/conv{n}.weight"]) for n in (1, 2, 3)}
         for name in ("conv1", "conv2", "conv3"):
             kernel = self.model.get_layer(name).kernel
             kernel.assign(conv_kernel(arrays[f"a/w/{name}.weight"]))
             kernel.masked = True
-            self.masks[kernel.path] = conv_kernel(arrays[f"e/train/mask/{name}.weight"]).astype("float64")
         linear = self.model.get_layer("linear")
         linear.kernel.assign(arrays["a/w/linear.weight"].T)
         linear.bias.assign(arrays["a/w/linear.bias"])
+        self.masks = {path: mask.astype("float64") for path, mask in masks.items()}
+        if psg is not None:
+            self.model, self.masks = convert(self.model, "psg", Masks(masks), options=psg), {}
 
     def logits(self, images, training):
         masked = [variable.value * self.masks.get(variable.path, 1.0) for variable in self.model.trainable_variables]
@@ -87,14 +102,15 @@ class TinyNet:
         return {**found, "linear.weight": np.transpose(linear.kernel), "linear.bias": linear.bias.numpy()}
 
 
-@pytest.mark.parametrize("run", ["bop", "bop_slow", "sgd"])
+@pytest.mark.parametrize("run", [pytest.param(run, marks=pytest.mark.slow if run in SLOW else ()) for run in RUNS])
 def test_training_of_the_tiny_net(peekaboo, run):
     """Learning rate and adaptivity rate drop on the way; running variances are those of PyTorch."""
-    net = TinyNet(peekaboo)
+    by_sign, psg = RUNS[run]
+    net = TinyNet(peekaboo, psg)
     rate = PeriodicDecay(0.1, 0.1, every_epochs=4, steps_per_epoch=1)
     optimizer = SGD(rate, 0.9, weight_decay=5e-4, momentum_form="torch")
-    if run != "sgd":
-        adaptivity_rate, threshold = RATES[run]
+    if by_sign:
+        adaptivity_rate, threshold = by_sign
         optimizer = Bop(PeriodicDecay(adaptivity_rate, 0.15, 5, 1), threshold, companion=optimizer)
     optimizer.build(net.model.trainable_variables)
     key = f"e/train/{run}/f64"
@@ -105,7 +121,7 @@ def test_training_of_the_tiny_net(peekaboo, run):
         loss, logits = net.step(tf.constant(images), tf.constant(peekaboo["e/train/y"][step % 6]), optimizer)
         assert float(loss) == pytest.approx(peekaboo[f"{key}/loss"][step], rel=1e-13)
         np.testing.assert_allclose(logits, peekaboo[f"{key}/logits"][step], rtol=1e-11, atol=1e-12)
-        if run != "sgd":
+        if by_sign:
             before, flips = flips, np.array(list(optimizer.flips_by_variable.values()))
             np.testing.assert_array_equal(flips - before, peekaboo[f"{key}/flips"][step])
             assert int(optimizer.flips) == peekaboo[f"{key}/flips"][step].sum()
@@ -113,7 +129,7 @@ def test_training_of_the_tiny_net(peekaboo, run):
             for name, value in net.state().items():
                 expected = peekaboo[f"{key}/state_after{step + 1}/{name}"]
                 np.testing.assert_allclose(value, expected, rtol=1e-11, atol=1e-13, err_msg=name)
-    if run != "sgd":
+    if by_sign:
         for place, average in enumerate(optimizer.averages, 1):
             expected = conv_kernel(peekaboo[f"{key}/m_final/conv{place}.weight"])
             np.testing.assert_allclose(average.numpy(), expected, rtol=1e-10, atol=1e-14)
