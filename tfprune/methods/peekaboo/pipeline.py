@@ -15,7 +15,7 @@ from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.methods.peekaboo.imagenet_config import TrainImageNetConfig
-from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, unpruned
+from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, make_criterion, unpruned
 from tfprune.methods.peekaboo.shots import shots
 from tfprune.methods.peekaboo.training_stage import test, train
 from tfprune.models import build_model, load_checkpoint
@@ -67,6 +67,8 @@ class _Run:
         self.model = initial_model(config, self.data)
         self.given = given_masks(config, self.model, self.data)
         self.shots = shots(config)
+        if self.shots:
+            make_criterion(config, self.model)  # or it is found out later that there is no such one
         self.folder = RunFolder.create(
             config.train_path or _default_path(config),
             config.settings(),

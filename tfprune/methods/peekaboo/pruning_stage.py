@@ -2,8 +2,9 @@
 
 import keras
 
-from tfprune.criteria import weight_criterion
+from tfprune.criteria import WeightCriterion, weight_criterion, weight_names
 from tfprune.data import ImageDataset
+from tfprune.errors import ConfigError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
@@ -29,21 +30,33 @@ def find_masks(
     Raises:
         ConfigError: There is no such pruner, or it cannot judge this network.
     """
-    pruner = config.pruner.lower()
-    criterion = weight_criterion(
-        _SAME.get(pruner, pruner),
-        iterations=config.prune_iters,
-        schedule=config.prune_schedule,
-        scope=config.prune_scope,
-        ignore=unpruned(config, model),
-        original_ties=config.original_ties,
-    )
+    criterion = make_criterion(config, model)
     batches = None
     if criterion.needs_data:
         images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
         size = config.prune_batch_size
         batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]
     return criterion(model, density, batches, masks=masks)
+
+
+def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterion:
+    """The criterion that prunes this network.
+
+    Raises:
+        ConfigError: There is no such criterion.
+    """
+    name = config.pruner.lower()
+    name = _SAME.get(name, name)
+    if name not in weight_names():
+        raise ConfigError(f"--pruner: expected one of {', '.join(weight_names())} or none, received {config.pruner!r}")
+    return weight_criterion(
+        name,
+        iterations=config.prune_iters,
+        schedule=config.prune_schedule,
+        scope=config.prune_scope,
+        ignore=unpruned(config, model),
+        original_ties=config.original_ties,
+    )
 
 
 def unpruned(config: PeekabooConfig, model: keras.Model) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfprune.data import ImageDataset
 from tfprune.graph import convert, masks_of
+from tfprune.layers import MaskedWeights
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.optimizers import SGD, Bop
@@ -125,7 +126,7 @@ def test(config: PeekabooConfig, model: keras.Model, data: ImageDataset) -> Eval
 def unmasked(sparse: keras.Model, plain: keras.Model) -> keras.Model:
     """A copy of a plain model with the weights of its masked twin, those of pruned positions included."""
     copy = keras.models.clone_model(plain)
-    for layer in copy.layers:
+    for layer in filter(lambda layer: layer.variables, copy.layers):
         values = {variable.name: variable for variable in sparse.get_layer(layer.name).variables}
         for variable in layer.variables:
             variable.assign(values[variable.name])
@@ -141,5 +142,7 @@ def set_masks(sparse: keras.Model, masks: Masks) -> None:
 def _convolution_kernels(model: keras.Model) -> list[keras.Variable]:
     """The masked kernels that are not those of dense layers, which the original trains by SGD."""
     return [
-        layer.kernel for layer in model.layers if hasattr(layer, "mask") and not isinstance(layer, keras.layers.Dense)
+        layer.kernel
+        for layer in model.layers
+        if isinstance(layer, MaskedWeights) and not isinstance(layer, keras.layers.Dense)
     ]
