@@ -7,6 +7,7 @@ import pytest
 from tfprune import criteria
 from tfprune.commands import PruneConfig
 from tfprune.commands.prune import run
+from tfprune.commands.prune_kind import CHANNEL_CRITERIA, WEIGHT_CRITERIA, WITH_DATA
 from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.pruning import SCHEDULES, PruningPlan, plan_channels
@@ -162,8 +163,11 @@ def test_files_are_checked_first(folder, tmp_path):
 
 def test_the_names_are_those_of_the_packages():
     types = get_type_hints(PruneConfig)
-    assert set(get_args(types["criterion"])) == {"l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg"}
-    assert set(get_args(types["criterion"])) <= set(criteria.names())
-    assert set(get_args(types["schedule"])) == set(SCHEDULES)
-    with_data = {name for name in get_args(types["criterion"]) if criteria.get(name).needs_data}
-    assert with_data == {"taylor", "ekg"}
+    assert set(get_args(types["criterion"])) == {*CHANNEL_CRITERIA, *WEIGHT_CRITERIA}
+    assert set(CHANNEL_CRITERIA) <= set(criteria.names())
+    assert set(WEIGHT_CRITERIA) == set(criteria.weight_names())
+    assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)
+    with_data = {name for name in CHANNEL_CRITERIA if criteria.get(name).needs_data}
+    assert {*with_data, *(name for name in WEIGHT_CRITERIA if criteria.weight_criterion(name).needs_data)} == set(
+        WITH_DATA
+    )

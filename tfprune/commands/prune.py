@@ -10,25 +10,27 @@ from tfprune.commands.examples import Examples, load_examples
 from tfprune.commands.file_size import file_size
 from tfprune.commands.model_file import load_model_file
 from tfprune.commands.prune_config import PruneConfig
+from tfprune.commands.prune_weights import prune_weights
 from tfprune.commands.working import working
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
+from tfprune.masks import Masks
 from tfprune.pruning import PruningPlan, plan_channels, prune_channels
 from tfprune.pruning.batches import image_batches
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 from tfprune.training import recalibrate_batch_norm
 
 
-def run(config: PruneConfig, console: Console | None = None) -> keras.Model | None:
-    """Prunes a model file: shows the plan, carries it out, writes the smaller model.
+def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Masks | None:
+    """Prunes a model file: shows the plan, carries it out, writes the smaller model; or finds and writes masks.
 
     Args:
         config: The settings.
         console: Where to print. Default: standard output.
 
     Returns:
-        The smaller model; None after a dry run.
+        The smaller model, None after a dry run; the masks, where weights are pruned.
 
     Raises:
         TfpruneError: Something the user can mend.
@@ -37,11 +39,13 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | No
     config.check_files()
     with working(f"reading {config.model}"):
         model = load_model_file(config.model)
-        sized = _sized(config, model)
+        sized = None if config.prunes_weights else _sized(config, model)
     examples = None
     if config.data is not None:
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model)
+    if sized is None:
+        return prune_weights(config, model, examples, console)
     if config.steps > 1:
         small = _in_steps(config, sized, examples, console)
     else:
@@ -118,7 +122,7 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
             config.criterion,
             **_settings(config, examples),
             steps=config.steps,
-            schedule=config.schedule,
+            schedule=config.schedule or "linear",
             between=show,
             recalibrate=examples.x if config.recalibrate and examples is not None else None,
         )

@@ -5,32 +5,38 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tfprune.commands.checks import at_least_one, check_model_file, check_output
+from tfprune.commands.prune_kind import WITH_DATA, check_kind, prunes_weights
 from tfprune.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Prunes the channels of a model and writes the smaller model.
+    """Prunes the channels of a model and writes the smaller model, or its single weights and writes masks.
 
-    How much is to stay is said by one of flops, params and density.
+    How much is to stay is said by one of flops, params and density; for weights, by density.
 
     Attributes:
         model: The .keras file to prune.
-        out: The .keras file to write. May be missing in a dry run. Default: none.
+        out: The .keras file to write, or, to prune single weights, the .npz file for their masks. May be missing in a
+            dry run. Default: none.
         flops: Fraction of the FLOPs to keep, such as 0.5. Default: another target.
         params: Fraction of the parameters to keep. Default: another target.
-        density: Fraction of the channels to keep. Default: another target.
+        density: Fraction of the channels, or weights, to keep. Default: another target.
         criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
-            (fpgm), at random, or with data (taylor, ekg).
-        scope: Compare channels over the whole model (global), or take the same fraction of every group (local).
+            (fpgm), at random, or with data (taylor, ekg); or how weights are: their size (magnitude), their share of
+            all paths (synflow), at random, or with data (snip, grasp, grad_norm, fisher).
+        scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
+            weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
         min_channels: Keep at least this many channels in every group.
         max_sparsity: The largest fraction of its channels that a group may lose.
-        ignore: Layers that keep all their channels: names, or patterns such as stage1_*.
+        ignore: Layers that keep all their channels, or weights: names, or patterns such as stage1_*.
         input_shape: Shape of one example, such as 224 224 3, for models that take inputs of any size. Default: the
             model's.
-        steps: Prune in this many steps, judging anew what is left.
-        schedule: How fast the steps approach the target.
+        original_ties: Of weights that are equally good at the threshold keep none, as the authors of SynFlow do.
+        steps: Prune channels in this many steps, judging anew what is left.
+        iterations: Prune weights in this many steps, judging anew what is left. Default: 100 for synflow, 1 for others.
+        schedule: How fast the steps approach the target. Default: linear for channels, exponential for weights.
         data: Examples for criteria that look at some and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz file
             with arrays x and y. Default: none.
         data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
@@ -44,8 +50,8 @@ class PruneConfig:
     POSITIONAL: ClassVar[str] = "model out"
     GROUPS: ClassVar[Mapping[str, str]] = {
         "target": "flops params density",
-        "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape",
-        "procedure": "steps schedule recalibrate",
+        "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape original_ties",
+        "procedure": "steps iterations schedule recalibrate",
         "data": "data data_path examples",
         "output": "plan dry_run overwrite",
     }
@@ -55,15 +61,31 @@ class PruneConfig:
     flops: float | None = None
     params: float | None = None
     density: float | None = None
-    criterion: Literal["l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg"] = "l2"
+    criterion: Literal[
+        "l1",
+        "l2",
+        "bn_scale",
+        "fpgm",
+        "random",
+        "taylor",
+        "ekg",
+        "magnitude",
+        "synflow",
+        "snip",
+        "grasp",
+        "grad_norm",
+        "fisher",
+    ] = "l2"
     scope: Literal["global", "local"] = "global"
     round_to: int = 1
     min_channels: int = 1
     max_sparsity: float = 1.0
     ignore: tuple[str, ...] = ()
     input_shape: tuple[int, ...] | None = None
+    original_ties: bool = False
     steps: int = 1
-    schedule: Literal["linear", "exponential", "cubic"] = "linear"
+    iterations: int | None = None
+    schedule: Literal["linear", "exponential", "cubic"] | None = None
     data: str | None = None
     data_path: str | None = None
     examples: int = 1024
@@ -79,6 +101,11 @@ class PruneConfig:
         return {name: value for name, value in targets.items() if value is not None}
 
     @property
+    def prunes_weights(self) -> bool:
+        """Whether single weights are pruned, not channels."""
+        return prunes_weights(self.out, self.criterion)
+
+    @property
     def reads_plan(self) -> bool:
         """Whether the plan is made already."""
         return self.plan is not None and not self.target
@@ -88,14 +115,17 @@ class PruneConfig:
             round_to=self.round_to,
             min_channels=self.min_channels,
             steps=self.steps,
+            iterations=1 if self.iterations is None else self.iterations,
             examples=self.examples,
             input_shape=self.input_shape,
         )
+        self._check_out()
+        check_kind(vars(self))
         self._check_target()
-        self._check_output()
+        self._check_steps()
         if self.data is None and self.recalibrate:
             raise ConfigError("--recalibrate: the batch norms need examples; give --data")
-        if self.data is None and self.criterion in ("taylor", "ekg") and not self.reads_plan:
+        if self.data is None and self.criterion in WITH_DATA and not self.reads_plan:
             raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
 
     def check_files(self) -> None:
@@ -124,12 +154,17 @@ class PruneConfig:
         if not 0 < self.max_sparsity <= 1:
             raise ConfigError(f"--max_sparsity: expected a value above 0 and at most 1, received {self.max_sparsity:g}")
 
-    def _check_output(self) -> None:
+    def _check_out(self) -> None:
         if self.out is None and not self.dry_run:
-            raise ConfigError("OUT is missing: the .keras file to write; or add --dry_run")
-        if self.out is not None and not self.out.endswith(".keras"):
             raise ConfigError(
-                f"expected a file to write that ends in .keras, received {self.out}; `tfprune export` writes others"
+                "OUT is missing: the .keras file to write, or .npz for masks of weights; or add --dry_run"
             )
+        if self.out is not None and not self.out.endswith((".keras", ".npz")):
+            raise ConfigError(
+                f"expected a file to write that ends in .keras, received {self.out}; `tfprune export` writes others, "
+                "and .npz is for masks of weights"
+            )
+
+    def _check_steps(self) -> None:
         if self.steps > 1 and (self.plan is not None or self.dry_run):
             raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")

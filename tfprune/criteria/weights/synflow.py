@@ -49,6 +49,7 @@ class SynFlow(WeightCriterion):
     """
 
     traceable: ClassVar[bool] = True
+    iterations: int = 100
     precision: Precision = "float64"
     input_shape: tuple[int, ...] | None = None
 
