@@ -1,8 +1,11 @@
 """Exactly so many largest values, without sorting."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 _INTERPOLATIONS = 24
+_ROW = 4096
 
 
 def largest(values: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
@@ -42,50 +45,100 @@ def largest(values: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
 def _threshold(bits: tf.Tensor, size: tf.Tensor, pruned: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The bits at or below which `pruned` values lie, or with ties the fewest that are more; and how many do."""
 
-    def unfinished(low: tf.Tensor, high: tf.Tensor, below: tf.Tensor, *_: tf.Tensor) -> tf.Tensor:
-        return tf.logical_and(below > pruned, high - low > 1)
+    def unfinished(state: _Search) -> tf.Tensor:
+        return tf.logical_and(state.below_high > pruned, state.high - state.low > 1)
 
-    def narrow(
-        low: tf.Tensor,
-        high: tf.Tensor,
-        below: tf.Tensor,
-        missing: tf.Tensor,
-        excess: tf.Tensor,
-        side: tf.Tensor,
-        step: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
-        bottom, top = _value(tf.maximum(low, 0)), _value(high)
-        guess = tf.cast(bottom + (top - bottom) * (missing / (missing + excess)), tf.float32)
-        middle = low + (high - low) // 2
-        middle = tf.where(step < _INTERPOLATIONS, tf.bitcast(guess, tf.int32), middle)
-        middle = tf.clip_by_value(middle, low + 1, high - 1)
+    def narrow(state: _Search) -> tuple[_Search]:
+        # Where values are equal no count may be the wanted one, and steps to the next value end the search.
+        close = tf.logical_or(pruned - state.below_low <= 2, tf.logical_and(state.step > 8, state.step % 4 == 0))
+        stride = tf.logical_and(close, state.step < _INTERPOLATIONS)
+        middle = tf.cond(stride, lambda: _next(bits, state.low), lambda: _between(state))
         count = tf.reduce_sum(tf.cast(bits <= middle, tf.int32))
-        short = count < pruned
-        gap = tf.cast(tf.abs(count - pruned), tf.float64)
-        # Halving the gap on the side that stays for a second time keeps interpolation from creeping.
-        excess = tf.where(short, tf.where(side > 0, excess / 2, excess), gap)
-        missing = tf.where(short, gap, tf.where(side < 0, missing / 2, missing))
-        return (
-            tf.where(short, middle, low),
-            tf.where(short, high, middle),
-            tf.where(short, below, count),
-            missing,
-            excess,
-            tf.where(short, 1, -1),
-            step + 1,
-        )
+        return (_narrowed(state, middle, count, pruned, stride),)
 
-    gaps = tf.cast(pruned, tf.float64), tf.cast(size - pruned, tf.float64)
-    # Nothing lies below -1, which stands for the empty side where nothing is pruned.
-    start = (tf.constant(-1), tf.where(pruned > 0, tf.reduce_max(bits), -1), tf.where(pruned > 0, size, 0))
-    _, threshold, below, *_ = tf.while_loop(unfinished, narrow, (*start, *gaps, tf.constant(0), tf.constant(0)))
-    return threshold, below
+    first = _Search(
+        # Nothing lies below -1, which stands for the empty side where nothing is pruned.
+        low=tf.constant(-1),
+        high=tf.where(pruned > 0, tf.reduce_max(bits), -1),
+        below_low=tf.constant(0),
+        below_high=tf.where(pruned > 0, size, 0),
+        missing=tf.cast(pruned, tf.float64),
+        excess=tf.cast(size - pruned, tf.float64),
+        side=tf.constant(0),
+        step=tf.constant(0),
+    )
+    (last,) = tf.while_loop(unfinished, narrow, (first,), parallel_iterations=1)
+    return last.high, last.below_high
+
+
+class _Search(NamedTuple):
+    """The interval within which the threshold lies: above `low`, at most `high`.
+
+    Attributes:
+        low: Bits of a value.
+        high: Bits of a value.
+        below_low: Values at or below `low`; fewer than wanted.
+        below_high: Values at or below `high`; as many as wanted, or more.
+        missing: By how many there are fewer, or less than that once a side stayed where it was.
+        excess: By how many there are more, or less than that.
+        side: Which end moved last: 1 for `low`, -1 for `high`.
+        step: Steps taken.
+    """
+
+    low: tf.Tensor
+    high: tf.Tensor
+    below_low: tf.Tensor
+    below_high: tf.Tensor
+    missing: tf.Tensor
+    excess: tf.Tensor
+    side: tf.Tensor
+    step: tf.Tensor
+
+
+def _next(bits: tf.Tensor, low: tf.Tensor) -> tf.Tensor:
+    """The smallest value above another."""
+    return tf.reduce_min(tf.where(bits > low, bits, tf.int32.max))
+
+
+def _between(state: _Search) -> tf.Tensor:
+    """A candidate inside the interval: by interpolation, or its middle if that took too long."""
+    bottom, top = _value(tf.maximum(state.low, 0)), _value(state.high)
+    guess = tf.cast(bottom + (top - bottom) * (state.missing / (state.missing + state.excess)), tf.float32)
+    middle = state.low + (state.high - state.low) // 2
+    middle = tf.where(state.step < _INTERPOLATIONS, tf.bitcast(guess, tf.int32), middle)
+    return tf.clip_by_value(middle, state.low + 1, state.high - 1)
+
+
+def _narrowed(state: _Search, middle: tf.Tensor, count: tf.Tensor, pruned: tf.Tensor, stride: tf.Tensor) -> _Search:
+    """The interval after `count` values were found at or below `middle`."""
+    short = count < pruned
+    gap = tf.cast(tf.abs(count - pruned), tf.float64)
+    # Halving the gap on the side that stays for a second time keeps interpolation from creeping.
+    excess, missing = state.excess, state.missing
+    return _Search(
+        # After a stride nothing lies between the two ends.
+        low=tf.where(short, middle, tf.where(stride, middle - 1, state.low)),
+        high=tf.where(short, state.high, middle),
+        below_low=tf.where(short, count, state.below_low),
+        below_high=tf.where(short, state.below_high, count),
+        missing=tf.where(short, gap, tf.where(state.side < 0, missing / 2, missing)),
+        excess=tf.where(short, tf.where(state.side > 0, excess / 2, excess), gap),
+        side=tf.where(short, 1, -1),
+        step=state.step + 1,
+    )
 
 
 def _with_ties(bits: tf.Tensor, threshold: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
     """Marks all above a threshold, and the first `kept` at it."""
     ties = bits == threshold
-    return tf.logical_or(bits > threshold, tf.logical_and(ties, tf.cumsum(tf.cast(ties, tf.int32)) <= kept))
+    # A running count of all values would take longer than the rest: count rows, then within the one that matters.
+    rows = tf.reshape(tf.pad(ties, [[0, -tf.size(ties) % _ROW]]), [-1, _ROW])
+    through = tf.cumsum(tf.reduce_sum(tf.cast(rows, tf.int32), 1))
+    row = tf.reduce_sum(tf.cast(through < kept, tf.int32))
+    before = tf.reduce_max(tf.where(through < kept, through, 0))
+    inside = tf.cumsum(tf.cast(rows[row], tf.int32))
+    last = row * _ROW + tf.reduce_sum(tf.cast(inside < kept - before, tf.int32))
+    return tf.logical_or(bits > threshold, tf.logical_and(ties, tf.range(tf.size(ties)) <= last))
 
 
 def _value(bits: tf.Tensor) -> tf.Tensor:

@@ -71,5 +71,5 @@ def subnet_scale(kernel: tf.Tensor, mask: tf.Tensor, count: tf.Tensor | None = N
     """
     total = tf.reduce_sum(tf.where(mask, tf.abs(kernel), tf.zeros([], kernel.dtype)))
     if count is None:
-        count = tf.math.count_nonzero(mask, dtype=tf.int32)
+        count = tf.reduce_sum(tf.cast(mask, tf.int32))
     return tf.math.divide_no_nan(total, tf.cast(count, kernel.dtype))
