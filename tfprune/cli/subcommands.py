@@ -52,7 +52,7 @@ def run_subcommand(
         return USER_ERROR
 
     def settings() -> Any:
-        config = parse(commands[name], rest, prog=f"{prog} {name}")
+        config: Any = parse(commands[name], rest, prog=f"{prog} {name}")
         check(config)
         return config
 
