@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.stats import chisquare
+
+from tfprune.dpp import KDPP, Spectrum
+from tfprune.errors import ConfigError
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_law_by_enumeration(golden, size):
+    subsets, found = KDPP(golden["kernel/node_f64"], size).probabilities()
+    np.testing.assert_array_equal(subsets, golden[f"kdpp/node_k{size}/subsets"])
+    np.testing.assert_allclose(found[0], golden[f"kdpp/node_k{size}/prob"], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_draws_follow_the_law_and_dppys_counts(golden, size):
+    kdpp = KDPP(golden["kernel/node_f64"], size)
+    subsets, law = kdpp.probabilities()
+    drawn = np.sort(kdpp.sample(20_000, seed=5)[0], axis=1)
+    counts = (drawn[:, None] == subsets).all(axis=2).sum(axis=0)
+    assert counts.sum() == 20_000
+    expected = law[0] * 20_000
+    assert chisquare(*_pooled(counts, expected)).pvalue > 1e-3
+    both = counts + golden[f"kdpp/node_k{size}/count20000"]
+    assert chisquare(*_pooled(both, 2 * expected)).pvalue > 1e-3
+
+
+def test_the_chi_square_test_would_notice_another_law(golden):
+    kdpp = KDPP(golden["kernel/node_f64"], 3)
+    subsets, law = kdpp.probabilities()
+    drawn = np.sort(KDPP(np.eye(6), 3).sample(20_000, seed=5)[0], axis=1)
+    counts = (drawn[:, None] == subsets).all(axis=2).sum(axis=0)
+    assert chisquare(*_pooled(counts, law[0] * 20_000)).pvalue < 1e-9
+
+
+@pytest.mark.parametrize("size", [8, 25, 41])
+def test_inclusion_of_edges(golden, size):
+    kdpp = KDPP(golden["kernel/edge_f64"], size)
+    inclusion = kdpp.inclusion()
+    for node in range(6):
+        np.testing.assert_allclose(inclusion[node], golden[f"kdpp/edge_node{node}_k{size}/inclusion"], atol=1e-10)
+    drawn = kdpp.sample(2000, seed=1)
+    found = np.stack([np.bincount(each.ravel(), minlength=50) / 2000 for each in drawn])
+    deviations = (found - inclusion) / np.sqrt(np.maximum(inclusion * (1 - inclusion), 1e-4) / 2000)
+    assert np.abs(deviations).max() < 5
+    assert np.mean(deviations**2) < 1.4
+    assert all(len(set(subset)) == size for each in drawn for subset in each.tolist())
+
+
+def test_chance_of_pairs_that_repel():
+    """Items 0 and 1 are nearly the same: a kernel's diagonal alone would take both often."""
+    features = np.array([[1.0, 0, 0], [0.99, 0.1, 0], [0, 1, 0], [0, 0, 1]])
+    kdpp = KDPP(features @ features.T, 2)
+    subsets, law = kdpp.probabilities()
+    drawn = np.sort(kdpp.sample(20_000, seed=2)[0], axis=1)
+    share = (drawn == [0, 1]).all(axis=1).mean()
+    exact = law[0, (subsets == [0, 1]).all(axis=1)].item()
+    assert exact < 0.01
+    assert abs(share - exact) < 4 * np.sqrt(exact / 20_000)
+
+
+def test_compiled_draws_are_the_same(golden):
+    plain = KDPP(golden["kernel/node_f64"], 3).sample(50, seed=7)
+    np.testing.assert_array_equal(KDPP(golden["kernel/node_f64"], 3, compile=True).sample(50, seed=7), plain)
+
+
+def test_seeds():
+    kdpp = KDPP(np.diag(np.arange(1.0, 9)), 3)
+    np.testing.assert_array_equal(kdpp.sample(5, seed=1), kdpp.sample(5, seed=1))
+    assert not np.array_equal(kdpp.sample(5, seed=1), kdpp.sample(5, seed=2))
+
+
+@pytest.mark.parametrize("factor", [1e-110, 1e110])
+def test_polynomials_beyond_float64(golden, factor):
+    kernel = np.diag(np.linspace(1, 2, 12))
+    kdpp, scaled = KDPP(kernel, 6), KDPP(kernel * factor, 6)
+    np.testing.assert_allclose(scaled.inclusion(), kdpp.inclusion(), rtol=1e-9)
+    np.testing.assert_array_equal(scaled.sample(20, seed=3), kdpp.sample(20, seed=3))
+
+
+def test_float32_kernels_are_decomposed_in_float64(golden):
+    assert Spectrum.of(golden["kernel/edge_f32"]).vectors.dtype == np.float64
+    drawn = KDPP(golden["kernel/edge_f32"], 25).sample(100, seed=1)
+    assert all(len(set(subset)) == 25 for each in drawn for subset in each.tolist())
+
+
+def test_no_warnings_about_tracing():
+    functions = {KDPP(np.eye(5), size).sample(2, seed=0).shape for size in range(1, 6)}
+    assert len(functions) == 5
+    assert tf.executing_eagerly()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "size", "message"),
+    [
+        (np.eye(3), 4, "between 1 and the 3 items"),
+        (np.eye(3), 0, "between 1 and the 3 items"),
+        (np.diag([1.0, 1, 0]), 3, "rank 2"),
+        (np.diag([1.0, -1, 1]), 2, "positive semidefinite"),
+        (np.full((2, 2), np.nan), 1, "NaN"),
+        (np.array([[1.0, 0.5], [0, 1]]), 1, "symmetric"),
+        (np.ones((2, 3)), 1, "square"),
+    ],
+)
+def test_unfit_kernels(kernel, size, message):
+    with pytest.raises(ConfigError, match=message):
+        KDPP(kernel, size)
+
+
+def _pooled(counts, expected):
+    rare = expected < 5
+    if not rare.any():
+        return counts, expected
+    return np.append(counts[~rare], counts[rare].sum()), np.append(expected[~rare], expected[rare].sum())
