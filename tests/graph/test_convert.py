@@ -61,7 +61,7 @@ def test_options_reach_the_swapped_layers(model):
 
 def test_unknown_family(model):
     with pytest.raises(
-        ConfigError, match="a layer family out of plain, fused, channel_masked, gated, masked, psg; received 'x'"
+        ConfigError, match="a layer family out of plain, fused, channel_masked, gated, masked, psg, subnet; received 'x'"
     ):
         convert(model, "x")
 

@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+import tfprune
 from tfprune.errors import ConfigError
+from tfprune.exporting.plain_model import plain_model
 from tfprune.graph.subnet import SubnetOptions, bake_subnets, subnet_model
 from tfprune.layers import (
     BinaryActivation,
@@ -158,3 +160,22 @@ def test_sampled_sub_networks_cannot_be_baked():
     model = subnet_model(plain_network(), SubnetOptions(selection="sampled"))
     with pytest.raises(ConfigError, match="expected a sub-network with a mask, received a sampled one"):
         bake_subnets(model)
+
+
+def test_convert(tmp_path):
+    model = tfprune.convert(plain_network(), "subnet", density=0.2, scope="global", binary_activations=True)
+    assert isinstance(model, GlobalSubnet)
+    fast = tfprune.convert(model, "fused", dtype="mixed_bfloat16")
+    assert isinstance(fast, GlobalSubnet)
+    np.testing.assert_allclose(fast(IMAGES, training=True), model(IMAGES, training=True), rtol=0.1, atol=0.3)
+    plain = tfprune.convert(model, "plain")
+    assert {type(layer).__module__.split(".")[0] for layer in plain._flatten_layers()} == {"keras"}
+    np.testing.assert_allclose(plain(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"subnet: expected settings out of density, scope, .* received 'prune_rate'"):
+        tfprune.convert(plain_network(), "subnet", prune_rate=0.2)
+
+
+def test_exporting_a_sub_network(tmp_path):
+    model = tfprune.convert(plain_network(), "subnet", density=0.2)
+    plain = plain_model(model)
+    np.testing.assert_allclose(plain(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)

@@ -7,11 +7,13 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.graph.rebuild import rebuild
+from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.graph.weight_masks import MASKED_FAMILIES, baked_value, masked_model, stock_layer
 from tfprune.layers import (
     ChannelMaskedConv2D,
     ChannelMaskedDense,
     ChannelMaskedDepthwiseConv2D,
+    FrozenBatchNormalization,
     FusedBatchNormalization,
     MaskedWeights,
     ScoredBatchNormalization,
@@ -20,7 +22,7 @@ from tfprune.layers import (
 _STOCK_BATCH_NORM = keras.layers.BatchNormalization
 
 FAMILIES: dict[str, dict[type, type]] = {
-    "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM},
+    "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM, FrozenBatchNormalization: _STOCK_BATCH_NORM},
     "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
     "channel_masked": {
         _STOCK_BATCH_NORM: FusedBatchNormalization,
@@ -36,7 +38,8 @@ FAMILIES: dict[str, dict[type, type]] = {
 """Layer families by name: which class takes the place of which.
 
 `fused` is faster batch norm, `plain` takes it back, `channel_masked` has channel masks on every kernel, `gated` a gate
-on every batch norm. `masked` and `psg`, which have a mask on every weight, stand in `weight_masks.MASKED_FAMILIES`.
+on every batch norm. `masked` and `psg`, which have a mask on every weight, stand in `weight_masks.MASKED_FAMILIES`;
+`subnet` stands in `graph.subnet`.
 """
 
 Config = dict[str, Any]
@@ -49,6 +52,7 @@ def convert(
     *,
     dtype: str | None = None,
     options: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> keras.Model:
     """Copies a model with every layer of a kind swapped for the one a family puts in its place.
 
@@ -56,6 +60,10 @@ def convert(
 
     The families `masked` (masks on weights) and `psg` (these, and predicted weight gradients) take masks. `plain` makes
     stock layers of such layers, with zeros for the masked weights.
+
+    `subnet` freezes all weights and trains scores that pick among them: `convert(model, "subnet", density=0.2,
+    scope="global", binary_activations=True)`; see `graph.subnet.SubnetOptions` for its settings. `plain` makes stock
+    layers of those, too, with the weights that they work with.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -67,6 +75,7 @@ def convert(
             which are float32 then. Default: as in `model`.
         options: Constructor arguments for the swapped layers that the old ones do not have. `psg`: `input_signed` is
             found for each layer from the graph unless it is given here.
+        **settings: Further options, written as arguments.
 
     Returns:
         A new model.
@@ -82,16 +91,21 @@ def convert(
         >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
         3
     """
+    options = {**(options or {}), **settings}
     if family in MASKED_FAMILIES:
         return masked_model(model, family, masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
+    if family == "subnet":
+        return subnet_model(model, subnet_options(options), dtype=dtype)
+    if family == "plain":
+        model = bake_subnets(model)
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return rebuild(model, make, weights=baked_value if family == "plain" else None)
+    return keep_selection(rebuild(model, make, weights=baked_value if family == "plain" else None))
 
 
 def swap_layer(
@@ -113,7 +127,7 @@ def swap_layer(
     """
     if family not in FAMILIES:
         raise ConfigError(
-            f"expected a layer family out of {', '.join((*FAMILIES, *MASKED_FAMILIES))}; received {family!r}"
+            f"expected a layer family out of {', '.join((*FAMILIES, *MASKED_FAMILIES, 'subnet'))}; received {family!r}"
         )
     if family == "plain" and isinstance(layer, MaskedWeights):
         new = stock_layer(layer)

@@ -1,7 +1,7 @@
 """Models of which a random sub-network is trained, from plain ones and back."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -77,6 +77,19 @@ class SubnetOptions:
                 "tune_batchnorm: expected learn_batchnorm or bias_only with it, as nothing would be trained, received "
                 "neither; add one"
             )
+
+
+def subnet_options(settings: Mapping[str, Any]) -> SubnetOptions:
+    """Options from settings by name.
+
+    Raises:
+        ConfigError: A setting is unknown or has a value that cannot be used.
+    """
+    known = [each.name for each in fields(SubnetOptions)]
+    for name in settings:
+        if name not in known:
+            raise ConfigError(f"subnet: expected settings out of {', '.join(known)}; received {name!r}")
+    return SubnetOptions(**settings)
 
 
 def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None = None) -> keras.Model:
