@@ -60,9 +60,8 @@ def test_options_reach_the_swapped_layers(model):
 
 
 def test_unknown_family(model):
-    with pytest.raises(
-        ConfigError, match="a layer family out of plain, fused, channel_masked, gated, masked, psg, subnet; received 'x'"
-    ):
+    families = "plain, fused, channel_masked, gated, masked, psg, subnet"
+    with pytest.raises(ConfigError, match=f"a layer family out of {families}; received 'x'"):
         convert(model, "x")
 
 
