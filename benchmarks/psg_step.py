@@ -7,9 +7,9 @@ have fused batch norm, SGD and `training.Loop`. Variants:
 
     dense      no masks
     masked     masks of density 0.3
-    psg        these, and weight gradients as in Peek-a-Boo's published command: inputs of 8 bits, output gradients of 16,
-               relative threshold 1e-7, sparsify
-    psg_exact  the same without sparsify: exact gradients take the place of those below the threshold, so both are formed
+    psg        these, and weight gradients as in Peek-a-Boo's published command: inputs of 8 bits, output gradients
+               of 16, relative threshold 1e-7, sparsify
+    psg_exact  the same without sparsify: exact gradients take the place of those below the threshold: both are formed
 """
 
 import argparse

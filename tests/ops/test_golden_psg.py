@@ -36,7 +36,7 @@ def test_quantizer(numbers, name, kind, bits):
     got = quantize(tf.constant(x), bits, tf.constant(bound), signed=kind.startswith("signed")).numpy()
     assert np.isfinite(got).all()
     known = np.isfinite(want)  # the original has NaN in rows of zeros
-    assert known.all() or name == "x_zero_row" and kind.endswith("perchannel")
+    assert known.all() or (name == "x_zero_row" and kind.endswith("perchannel"))
     # The mean of the maxima is summed in another order than torch's.
     np.testing.assert_allclose(got[known], want[known], rtol=3e-7, atol=1e-7 * np.abs(x).max())
     assert not got[~known].any()

@@ -15,4 +15,11 @@ class MaskedConv1D(MaskedWeights, keras.layers.Conv1D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, steps, in]` to `[batch, steps', filters]` (or with channels first)."""
-        return self._finish(self.convolution_op(inputs, self.effective_kernel()))
+        padding = self.padding.upper()
+        if padding == "CAUSAL":
+            inputs, padding = tf.pad(inputs, self._compute_causal_padding()), "VALID"
+        kernel = self.effective_kernel()
+        outputs = keras.ops.conv(
+            inputs, kernel, list(self.strides), padding.lower(), self.data_format, self.dilation_rate
+        )
+        return self._finish(outputs)

@@ -32,7 +32,7 @@ class MaskedWeights(keras.layers.Layer):
     def effective_kernel(self) -> tf.Tensor:
         """The kernel with zeros where it is masked: of its shape, in the type that the layer computes with."""
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), self.compute_dtype)
-        # Cast and product take three quarters of the time of tf.where, as little as a float mask of four times the size.
+        # Cast and product take three quarters of the time of tf.where, and no more than with a float mask.
         return kernel * tf.cast(tf.convert_to_tensor(self.mask.value), kernel.dtype)
 
     def stock_config(self) -> dict[str, Any]:
@@ -53,5 +53,7 @@ class MaskedWeights(keras.layers.Layer):
         if layer.use_bias:
             first = getattr(layer, "data_format", None) == "channels_first"
             bias = tf.cast(tf.convert_to_tensor(layer.bias), outputs.dtype)
-            outputs += tf.reshape(bias, [1, -1] + [1] * (len(outputs.shape) - 2)) if first else bias
+            # Keras' own addition, which with channels first may take another axis: so does the stock layer.
+            bias = tf.reshape(bias, [1, -1] + [1] * (len(outputs.shape) - 2)) if first else bias
+            outputs = keras.ops.add(outputs, bias)
         return outputs if layer.activation is None else layer.activation(outputs)
