@@ -35,7 +35,7 @@ def test_help_names_the_commands(capsys, words):
     assert shown.startswith("usage: tfprune COMMAND [ARGUMENTS ...]\n")
     for name in COMMANDS:
         assert f"\n  {name} " in shown
-    assert "prune      Prunes the channels of a model and writes the smaller model.\n" in shown
+    assert "prune      Prunes channels and writes the smaller model, or single weights and writes masks.\n" in shown
 
 
 def test_version(capsys):

@@ -11,7 +11,7 @@ from tfprune.errors import ConfigError
 
 @dataclass(frozen=True)
 class PruneConfig:
-    """Prunes the channels of a model and writes the smaller model, or its single weights and writes masks.
+    """Prunes channels and writes the smaller model, or single weights and writes masks.
 
     How much is to stay is said by one of flops, params and density; for weights, by density.
 

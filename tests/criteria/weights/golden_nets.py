@@ -65,8 +65,13 @@ def random_tickets_net():
 
 
 def random_tickets_model(golden):
-    """The same with its weights."""
-    model = random_tickets_net()
+    """The same with its weights, in double precision."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = random_tickets_net()
+    finally:
+        keras.config.set_dtype_policy(policy)
     for name in ("conv1", "conv2", "fc"):
         layer = model.get_layer(name)
         layer.kernel.assign(to_keras(golden[f"tiny/w/{name}.weight"]))

@@ -11,7 +11,7 @@ from tfprune.criteria.weights.weight_criterion import Precision, WeightCriterion
 class DataCriterion(WeightCriterion):
     """A criterion for weights that looks at the loss of data.
 
-    Batch norms run on their moving averages, all else in inference mode.
+    The model runs in inference mode, but for batch norms if so asked.
 
     Attributes:
         loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it

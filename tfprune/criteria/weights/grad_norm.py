@@ -20,14 +20,25 @@ class GradNorm(DataCriterion):
 
     Pruned weights have gradients, too, and come back with `revive`.
 
+    Attributes:
+        batch_statistics: Let batch norms use the statistics of the batch.
+
     Reference:
         The gradient norm as a proxy: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021);
         single weights by gradient size: Evci et al., Rigging the Lottery (ICML 2020), where connections grow so.
     """
 
+    batch_statistics: bool = False
+
     def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
         _, gradients = summed_gradients(
-            model, list(weights), data, criterion=self.name, loss=self.loss, precision=self.precision
+            model,
+            list(weights),
+            data,
+            criterion=self.name,
+            loss=self.loss,
+            precision=self.precision,
+            batch_statistics=self.batch_statistics,
         )
 
         def score(masks: Tensors) -> dict[str, tf.Tensor]:

@@ -20,14 +20,25 @@ class SNIP(DataCriterion):
 
     The originals divide by the sum of all scores, which changes no order.
 
+    Attributes:
+        batch_statistics: Let batch norms use the statistics of the batch.
+
     Reference:
         Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity (ICLR 2019), equation 6;
         with several iterations: de Jorge et al., Progressive Skeletonization (ICLR 2021), there with `revive`: FORCE.
     """
 
+    batch_statistics: bool = False
+
     def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
         scoring, gradients = summed_gradients(
-            model, list(weights), data, criterion=self.name, loss=self.loss, precision=self.precision
+            model,
+            list(weights),
+            data,
+            criterion=self.name,
+            loss=self.loss,
+            precision=self.precision,
+            batch_statistics=self.batch_statistics,
         )
 
         def score(masks: Tensors) -> dict[str, tf.Tensor]:

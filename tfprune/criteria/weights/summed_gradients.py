@@ -14,7 +14,14 @@ Tensors = Mapping[str, tf.Tensor]
 
 
 def summed_gradients(
-    model: keras.Model, names: list[str], data: Any, *, criterion: str, loss: Any, precision: str
+    model: keras.Model,
+    names: list[str],
+    data: Any,
+    *,
+    criterion: str,
+    loss: Any,
+    precision: str,
+    batch_statistics: bool,
 ) -> tuple[ScoringModel, Callable[[Tensors], dict[str, tf.Tensor]]]:
     """Makes what sums the gradients of the batches' mean losses with respect to kernels.
 
@@ -25,6 +32,7 @@ def summed_gradients(
         criterion: Name of the criterion that asks, for messages.
         loss: See `data_loss`.
         precision: What to compute in.
+        batch_statistics: Let batch norms use the statistics of the batch.
 
     Returns:
         The copy that is computed on, and a function from masks to gradients by name. Pruned weights have gradients,
@@ -35,7 +43,7 @@ def summed_gradients(
     """
     source = CriterionData.required(data, criterion)
     scoring = ScoringModel(model, names, precision)
-    losses = BatchLosses(model, scoring, source, loss=loss)
+    losses = BatchLosses(model, scoring, source, loss=loss, batch_statistics=batch_statistics)
     traced: list[Callable[..., dict[str, tf.Tensor]]] = []
 
     def compute(masks: Tensors) -> dict[str, tf.Tensor]:

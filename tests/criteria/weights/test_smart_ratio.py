@@ -1,0 +1,135 @@
+import hashlib
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models.test_golden_random_tickets import build, recipe
+from tests.models.torch_names import kernel_names, load_torch_state, to_keras
+from tfprune.criteria import Hybrid, Lottery, SmartRatio, SmartRatioWarning, weight_criterion
+from tfprune.errors import ConfigError
+from tfprune.graph import main_path_order
+
+BAD = {"init": "ones", "classifier_init": "ones"}
+
+
+@pytest.fixture(scope="module")
+def resnet8(golden_random_tickets):
+    model = build("resnet8", 10, **BAD)
+    return load_torch_state(model, recipe(golden_random_tickets["state/resnet8"], 22, 10))
+
+
+def ours(golden, net, model, classes=10):
+    return list(kernel_names(model, [f"{name}.weight" for name in golden[f"layers/{net}/c{classes}/name"]]).values())
+
+
+def unpacked(golden, key, model):
+    weights = main_path_order(model)
+    bits = np.unpackbits(golden[key])
+    masks = {}
+    for name, weight in weights.items():
+        shape = tuple(weight.shape)
+        theirs = (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
+        size = int(np.prod(shape))
+        masks[name], bits = to_keras(bits[:size].reshape(theirs)).astype(bool), bits[size:]
+    return masks
+
+
+@pytest.mark.parametrize("net", ["resnet8", "resnet32", "resnet56", "vgg19_bn"])
+def test_counts_on_our_networks(golden_random_tickets, net):
+    golden = golden_random_tickets
+    model = build(net, 10, **BAD)
+    found = SmartRatio().ratios(model, 1 - 0.98)
+    assert list(found) == ours(golden, net, model)
+    assert [count for _, count in found.values()] == golden[f"smart/{net}/c10/p0.98/keep"].tolist()
+
+
+def test_random_places(resnet8):
+    first, same, other = (SmartRatio(seed=seed)(resnet8, 0.1) for seed in (0, 0, 1))
+    assert first == same
+    assert first != other
+    assert first.counts == other.counts
+    assert {name: kept for name, (kept, _) in first.counts.items()} == {
+        name: count for name, (_, count) in SmartRatio().ratios(resnet8, 0.1).items()
+    }
+    kernel = first["block2.0_conv1/kernel"]
+    assert abs(kernel[:, :, : kernel.shape[2] // 2].sum() / kernel.sum() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize("removed", ["0.9", "0.98"])
+def test_hybrid_is_the_original(golden_random_tickets, removed):
+    golden = golden_random_tickets
+    for seed in (21, 22, 23):
+        model = load_torch_state(build("resnet8", 10, **BAD), recipe(golden["state/resnet8"], seed, 10))
+        masks = Hybrid()(model, 1 - float(removed))
+        expected = unpacked(golden, f"hybrid/resnet8/p{removed}/maskbits", model)
+        if all(np.array_equal(masks[name], mask) for name, mask in expected.items()):
+            return
+    raise AssertionError("no seed gives the original's masks")
+
+
+@pytest.mark.parametrize("removed", ["0.5", "0.9", "0.98"])
+def test_lottery_is_the_original(golden_random_tickets, removed):
+    golden = golden_random_tickets
+    for seed in (21, 22, 23):
+        model = load_torch_state(build("resnet8", 10, **BAD), recipe(golden["state/resnet8"], seed, 10))
+        masks = Lottery(original_quirks=True)(model, 1 - float(removed))
+        expected = unpacked(golden, f"lt/resnet8/p{removed}/maskbits", model)
+        if all(np.array_equal(masks[name], mask) for name, mask in expected.items()):
+            break
+    else:
+        raise AssertionError("no seed gives the original's masks")
+    exact = Lottery()(model, 1 - float(removed))
+    assert exact.kept == masks.kept + 1
+    assert exact["fc/kernel"].all()
+    assert (exact & masks) == masks
+
+
+@pytest.mark.slow
+def test_lottery_of_vgg19(golden_random_tickets):
+    golden = golden_random_tickets
+    model = load_torch_state(build("vgg19_bn", 10, **BAD), recipe(golden["state/vgg19_bn"], 22, 10))
+    for removed in ("0.9", "0.95", "0.98"):
+        masks = Lottery(original_quirks=True)(model, 1 - float(removed))
+        key = f"lt/vgg19_bn/p{removed}"
+        assert [masks.counts[name][0] for name in main_path_order(model)] == golden[f"{key}/keep"].tolist()
+        flat = [
+            mask.transpose((3, 2, 0, 1) if mask.ndim == 4 else (1, 0)).ravel()
+            for mask in (masks[name] for name in main_path_order(model))
+        ]
+        bits = np.packbits(np.concatenate(flat))
+        assert hashlib.sha256(bits.tobytes()).hexdigest() == str(golden[f"{key}/mask_sha256"])
+
+
+def test_treatment():
+    x = keras.Input((8,))
+    y = keras.layers.Dense(8)(keras.layers.Dense(8)(keras.layers.Dense(8)(x)))
+    chain, residual = keras.Model(x, y), keras.Model(x, y + keras.layers.Dense(8)(x))
+    for model, automatic in ((chain, "chain"), (residual, "residual")):
+        by_hand = {which: SmartRatio(treatment=which).ratios(model, 0.3) for which in ("auto", "chain", "residual")}
+        assert by_hand["auto"] == by_hand[automatic]
+        assert by_hand["chain"] != by_hand["residual"]
+
+
+def test_density_that_cannot_be_met():
+    x = keras.Input((8,))
+    model = keras.Model(x, keras.layers.Dense(10)(keras.layers.Dense(8)(x)))
+    with pytest.warns(SmartRatioWarning, match="no layer can meet"):
+        masks = SmartRatio()(model, 1.0)
+    assert masks.kept == 64 + 24
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert SmartRatio(last_ratio=1.0)(model, 1.0).density == 1
+
+
+@pytest.mark.parametrize("settings", [{"rule": "x"}, {"treatment": "x"}, {"last_ratio": 1.5}, {"iterations": 2}])
+def test_bad_settings(settings):
+    with pytest.raises(ConfigError):
+        weight_criterion("smart_ratio", **settings)
+
+
+def test_lottery_that_would_empty_more_than_the_convolutions(resnet8):
+    with pytest.raises(ConfigError, match="layers='all'"):
+        Lottery()(resnet8, 0.001)
+    assert Lottery(layers="all")(resnet8, 0.01).kept == 3074
