@@ -1,6 +1,9 @@
 """Training: the loop, what it is given, what it writes, and evaluation."""
 
+from tfprune.training.consistency import Consistency
 from tfprune.training.cross_entropy import CrossEntropy
+from tfprune.training.density_ramp import DensityRamp
+from tfprune.training.epoch_rates import EpochRates
 from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
 from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.loop import Loop
@@ -11,9 +14,13 @@ from tfprune.training.run_folder import RunFolder
 from tfprune.training.stage_times import StageTimes
 from tfprune.training.step_decay import StepDecay
 from tfprune.training.strategy import make_strategy
+from tfprune.training.subnet_callback import SubnetCallback
 
 __all__ = [
+    "Consistency",
     "CrossEntropy",
+    "DensityRamp",
+    "EpochRates",
     "Evaluation",
     "GracefulInterrupt",
     "Loop",
@@ -22,6 +29,7 @@ __all__ = [
     "RunFolder",
     "StageTimes",
     "StepDecay",
+    "SubnetCallback",
     "evaluate",
     "make_strategy",
     "predict_logits",
