@@ -1,11 +1,13 @@
 """`tfprune`: pruning of Keras models from the command line, one command for each thing to do."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from tfprune.cli.subcommands import run_subcommand
 from tfprune.commands import COMMANDS
+from tfprune.methods.dpp.commands import DPP_COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,14 +19,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `run_command`.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["dpp"]:
+        return run_subcommand(
+            words[1:],
+            DPP_COMMANDS,
+            lambda name, config: import_module(f"tfprune.methods.dpp.{name}").run(config),
+            prog="tfprune dpp",
+            description="Pruning by determinantal point processes, and the theory of pruned teacher-student networks.",
+            check=lambda config: config.check_files(),
+        )
     return run_subcommand(
-        arguments,
-        COMMANDS,
+        words,
+        {**COMMANDS, "dpp": _DPP},
         _work,
         prog="tfprune",
         description="Pruning of Keras models.",
         check=lambda config: config.check_files(),
     )
+
+
+class _DPP:
+    """Prunes by determinantal point processes; `tfprune dpp` lists its own commands."""
 
 
 def _work(name: str, config: Any) -> None:

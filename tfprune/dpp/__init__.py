@@ -3,6 +3,7 @@
 from tfprune.dpp.activations import Nonlinearity, activation, expected_products
 from tfprune.dpp.alignment import Alignment
 from tfprune.dpp.committee import Committee
+from tfprune.dpp.dppy_draws import dppy_draws
 from tfprune.dpp.generalization_error import generalization_error, random_edges_error
 from tfprune.dpp.kdpp import KDPP
 from tfprune.dpp.kernels import edge_kernels, gram, node_kernel, rbf_edge_kernel, rbf_node_kernel
@@ -18,6 +19,7 @@ __all__ = [
     "OrderParameters",
     "Spectrum",
     "activation",
+    "dppy_draws",
     "edge_kernels",
     "expected_products",
     "generalization_error",

@@ -42,7 +42,7 @@ class KDPP:
 
     def __init__(self, kernels: Any, size: int, *, compile: bool = False) -> None:
         self.spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.of(kernels)
-        self.size = _checked(size, self.spectrum)
+        self.size = checked_size(size, self.spectrum)
         with np.errstate(divide="ignore"):
             self._logs = tf.constant(np.log(self.spectrum.values))
         self._compile = bool(compile)
@@ -129,10 +129,12 @@ def _traced_draw(shape: tuple[int, int], size: int, draws: int, compile: bool) -
     return tf.function(partial(_draw, draws=draws), jit_compile=compile, autograph=False)
 
 
-def _checked(size: int, spectrum: Spectrum) -> int:
+def checked_size(size: int, spectrum: Spectrum) -> int:
+    """The size; `ConfigError` unless there are subsets of so many items."""
     if not 1 <= size <= spectrum.items:
         raise ConfigError(
             f"k: expected a size between 1 and the {spectrum.items} items of the kernel, "
+            f""
             f"received {size}; give a smaller k"
         )
     if size > spectrum.ranks.min():

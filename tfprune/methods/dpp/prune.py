@@ -1,0 +1,36 @@
+"""What `tfprune dpp prune` does."""
+
+import numpy as np
+
+from tfprune.dpp import generalization_error
+from tfprune.methods.dpp.mask_choices import draw_masks
+from tfprune.methods.dpp.prune_config import PruneConfig
+from tfprune.methods.dpp.pruned_students import PrunedStudents, prune_student
+from tfprune.methods.dpp.teacher_task import TeacherTask
+from tfprune.methods.dpp.trained_student import TrainedStudent
+
+
+def run(config: PruneConfig) -> PrunedStudents:
+    """Draws masks for a student and writes them, with the pruned weights, to a file; returns them."""
+    task, trained = TeacherTask.load(config.teacher), TrainedStudent.load(config.student)
+    trained.check_teacher(task)
+    student = trained.network.normalized()
+    quirks = config.original_quirks
+    masks = draw_masks(
+        config.choice, student, trained.moments, config.k, config.num_masks, seed=config.seed, original_quirks=quirks
+    )
+    nodes = config.choice.endswith("node")
+    networks = [
+        prune_student(student, mask, trained.moments, nodes=nodes, reweight=config.reweight, quirks=quirks)
+        for mask in masks
+    ]
+    settings = {"choice": config.choice, "k": config.k, "reweight": config.reweight, "seed": config.seed}
+    result = PrunedStudents(student, masks, networks, settings | {"teacher": task.digest})
+    result.save(config.out)
+    errors = [generalization_error(each, task.network) for each in networks]
+    print(
+        f"{config.out}: {len(masks)} mask{'s' * (len(masks) > 1)}, {config.choice} k={config.k}"
+        f"{' reweighted' if config.reweight else ''}; generalisation error {np.mean(errors):.5f}, "
+        f"unpruned {generalization_error(student, task.network):.5f}"
+    )
+    return result
