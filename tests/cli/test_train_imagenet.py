@@ -184,9 +184,20 @@ def test_batch_of_nothing_but_broken_images(tree, pruned, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+def test_predictive_sign_gradients(tree, pruned, trained, tmp_path):
+    import keras
+
+    assert train(tree, pruned, tmp_path / "run", "--seed", "5", "--psg", "--epochs", "1") == 0
+    kernels = [
+        next(np.asarray(variable) for variable in keras.models.load_model(folder / "trained.keras").variables)
+        for folder in (trained, tmp_path / "run")
+    ]
+    np.testing.assert_array_equal(*map(np.abs, kernels))
+    assert np.any(kernels[0] != kernels[1])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("psg", [False, True])
-def test_real_images(shared, tmp_path, psg):
+def test_real_images(shared, tmp_path):
     """CIFAR-10 as a tree of files: two classes' worth of learning in a few epochs."""
     if not (shared / "data" / "tfds" / "cifar10").is_dir():
         pytest.skip("no CIFAR-10 among the shared data")
@@ -199,7 +210,7 @@ def test_real_images(shared, tmp_path, psg):
     snip = ["--pruner", "SNIP", "--prune_iters", "1", "--prune_images", "40"]
     assert main(["prune", *size, *snip, "--out", out, str(tree)]) == 0
     flags = "--resize_size 36 --epochs 20 --batch_size 16 --learning_rate 1 --milestones 15 --no_export"
-    words = [*size, *flags.split(), *(["--psg"] if psg else []), "--train_path", str(tmp_path / "run")]
+    words = [*size, *flags.split(), "--train_path", str(tmp_path / "run")]
     assert main(["train", "--masks", out, *words, str(tree)]) == 0
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["density"] == pytest.approx(0.5, abs=1e-4)
