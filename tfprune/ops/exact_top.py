@@ -74,6 +74,7 @@ def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
 
 def _ordered_integers(scores: tf.Tensor) -> tf.Tensor:
     """Integers in the order of the scores; both zeros become 0."""
+    scores = tf.convert_to_tensor(scores)
     bits = tf.bitcast(scores, _INTEGERS[scores.dtype])
     return tf.where(bits < 0, bits.dtype.min - bits, bits)
 
