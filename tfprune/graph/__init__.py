@@ -8,6 +8,7 @@ from tfprune.graph.execute import averages_channels, executable_groups, execute
 from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
 from tfprune.graph.labels import Labels
 from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
+from tfprune.graph.main_path_order import adds_branches, main_path_order
 from tfprune.graph.masked import masked
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import rebuild
@@ -36,6 +37,7 @@ __all__ = [
     "Segment",
     "SlimWeights",
     "Slot",
+    "adds_branches",
     "averages_channels",
     "channel_groups",
     "complexity",
@@ -43,6 +45,7 @@ __all__ = [
     "executable_groups",
     "execute",
     "gate_sites",
+    "main_path_order",
     "masked",
     "masks_of",
     "model_calls",
