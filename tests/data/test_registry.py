@@ -5,7 +5,7 @@ from tfprune.errors import ConfigError
 
 
 def test_names_in_any_case():
-    assert data_names() == ("CIFAR10", "CIFAR100", "digits")
+    assert data_names() == ("CIFAR10", "CIFAR100", "digits", "tiny-imagenet")
     assert load_data("DIGITS").name == "digits"
 
 

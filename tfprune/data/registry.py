@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tfprune.data.cifar import load_cifar10, load_cifar100
 from tfprune.data.digits import load_digits
 from tfprune.data.image_data import ImageData
+from tfprune.data.tiny_imagenet import load_tiny_imagenet
 from tfprune.errors import ConfigError
 
 _Path = str | os.PathLike[str] | None
@@ -14,6 +15,7 @@ _SOURCES: dict[str, Callable[[_Path], ImageData]] = {
     "CIFAR10": load_cifar10,
     "CIFAR100": load_cifar100,
     "digits": lambda data_path: load_digits(),
+    "tiny-imagenet": load_tiny_imagenet,
 }
 
 
@@ -27,7 +29,8 @@ def load_data(name: str, data_path: _Path = None) -> ImageData:
 
     Args:
         name: One of `data_names()`; capitals do not matter.
-        data_path: Where TensorFlow Datasets keeps its prepared data; `None` for its default. `digits` needs no files.
+        data_path: Where TensorFlow Datasets keeps its prepared data; `None` for its default. `digits` needs no files;
+            for `tiny-imagenet` the folder that holds `train` and `val`.
 
     Returns:
         The data set, images and labels in file order.
