@@ -9,10 +9,12 @@ from tfprune.cli.method import pick_method
 from tfprune.cli.parser import parse
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.peekaboo.config import PeekabooConfig
+from tfprune.methods.tickets.dense_config import DenseConfig
+from tfprune.methods.tickets.ticket_config import TicketConfig
 
 PROG = "train_cifar.py"
 
-METHODS = {"ekg": EKGConfig, "peekaboo": PeekabooConfig}
+METHODS = {"ekg": EKGConfig, "peekaboo": PeekabooConfig, "dense": DenseConfig, "ticket": TicketConfig}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,5 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def _work(config: EKGConfig | PeekabooConfig) -> None:
-    import_module(f"tfprune.methods.{config.method}").run(config)
+def _work(config: EKGConfig | PeekabooConfig | DenseConfig) -> None:
+    package = type(config).__module__.rpartition(".")[0]
+    import_module(package).run(config)

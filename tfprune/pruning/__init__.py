@@ -1,8 +1,9 @@
-"""Structured pruning: plans which channels of a model go, and smaller models made by them."""
+"""Structured pruning: plans which channels go, and smaller models made by them; weights pruned in rounds."""
 
 from tfprune.pruning.budget import Budget
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.pruning.iterative import prune_channels
+from tfprune.pruning.iterative_tickets import iterative_tickets
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planning import plan_channels
 from tfprune.pruning.schedule import SCHEDULES
@@ -17,6 +18,7 @@ __all__ = [
     "PruningPlan",
     "Totals",
     "WidthConstraints",
+    "iterative_tickets",
     "plan_channels",
     "prune_channels",
 ]

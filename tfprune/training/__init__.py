@@ -11,6 +11,7 @@ from tfprune.training.objective import Objective
 from tfprune.training.periodic_decay import PeriodicDecay
 from tfprune.training.recalibration import recalibrate_batch_norm
 from tfprune.training.run_folder import RunFolder
+from tfprune.training.sparse_training import SparseTraining, train_sparse
 from tfprune.training.stage_times import StageTimes
 from tfprune.training.step_decay import StepDecay
 from tfprune.training.strategy import make_strategy
@@ -27,6 +28,7 @@ __all__ = [
     "Objective",
     "PeriodicDecay",
     "RunFolder",
+    "SparseTraining",
     "StageTimes",
     "StepDecay",
     "SubnetCallback",
@@ -34,4 +36,5 @@ __all__ = [
     "make_strategy",
     "predict_logits",
     "recalibrate_batch_norm",
+    "train_sparse",
 ]
