@@ -26,6 +26,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = {
     ("python", "train_cifar.py"): METHODS,
     ("python", "test.py"): {"": EvaluateConfig},
+    ("python", "train_imagenet.py"): COMMANDS,
     ("tfprune", "inspect"): {"": InspectConfig},
     ("tfprune", "prune"): {"": PruneConfig},
     ("tfprune", "export"): {"": ExportConfig},
@@ -69,8 +70,11 @@ def test_commands_are_understood(words, tmp_path, monkeypatch):
     program, script, *arguments = words
     assert program == "tfprune" or (ROOT / script).exists()
     methods = CONFIGS[program, script]
-    config = pick_method(arguments, methods, default=next(iter(methods)))
-    if arguments == ["--help"]:
+    if methods is COMMANDS:
+        config = methods[arguments.pop(0)]
+    else:
+        config = pick_method(arguments, methods, default=next(iter(methods)))
+    if arguments[-1:] == ["--help"]:
         with pytest.raises(SystemExit):
             parse(config, arguments)
     else:

@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Criterion": "tfprune.criteria",
+    "Masks": "tfprune.masks",
     "PruningPlan": "tfprune.pruning",
     "channel_groups": "tfprune.graph",
     "complexity": "tfprune.graph",
@@ -14,9 +15,14 @@ _EXPORTS = {
     "ekg": "tfprune.methods.ekg",
     "export": "tfprune.exporting",
     "export_saved_model": "tfprune.exporting",
+    "layers": "tfprune.layers",
     "load_checkpoint": "tfprune.models",
+    "masks_of": "tfprune.graph",
     "measure_latency": "tfprune.report",
+    "optimizers": "tfprune.optimizers",
+    "peekaboo": "tfprune.methods.peekaboo",
     "plan_channels": "tfprune.pruning",
+    "prunable_weights": "tfprune.graph",
     "prune_channels": "tfprune.pruning",
     "register_rule": "tfprune.graph",
     "save_model": "tfprune.exporting",

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.graph import convert
 from tfprune.layers import FusedBatchNormalization
 from tfprune.optimizers import SGD, Bop
 from tfprune.pruning import prune_channels
@@ -361,3 +362,14 @@ def test_refuses_a_model_without_masked_layers():
     model.compile(Bop(), "mse", jit_compile=False)
     with pytest.raises(ConfigError, match="convert the model to masked layers, or name the variables"):
         model.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0)
+
+
+def test_the_companion_trains_a_model_that_is_converted_back():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    sparse = convert(model, "masked")
+    sparse.compile(Bop(companion=SGD(0.5)), "mse")
+    assert isinstance(convert(sparse, "fused").optimizer, Bop)
+    plain = convert(sparse, "plain")
+    assert isinstance(plain.optimizer, SGD)
+    assert float(plain.optimizer.learning_rate) == 0.5
+    plain.fit(np.ones((2, 4)), np.ones((2, 3)), verbose=0)

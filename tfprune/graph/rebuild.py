@@ -22,6 +22,7 @@ def rebuild(
     weights: Callable[[keras.Layer, keras.Variable], Any] | None = None,
     *,
     make_operation: MakeOperation | None = None,
+    may_add_weights: bool = False,
 ) -> keras.Model:
     """Copies a model layer by layer and carries its weights over, layer by layer.
 
@@ -32,6 +33,7 @@ def rebuild(
         call_layer: How to apply a new layer or operation, given `(layer, *args, **kwargs)`; may insert further layers.
         weights: From an old layer and its variable to the array for the new one. Default: the variable's value.
         make_operation: From an old bare operation (`keras.ops`) to the new one. Default: a copy.
+        may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
 
     Returns:
         A new model of the same kind: sequential if `model` is and there is no `call_layer`, functional else.
@@ -47,7 +49,7 @@ def rebuild(
     copies = _Copies(make_layer, make_operation or copy_operation, call_layer)
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
     for old_layer, new_layer in copies.layers:
-        for variable, target in _matched(old_layer, new_layer):
+        for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
         if hasattr(old_layer, "save_assets"):  # a vocabulary, which is neither a weight nor a setting
             with TemporaryDirectory() as folder:
@@ -62,11 +64,17 @@ def rebuild(
 
 
 def _compile_alike(model: keras.Model, new: keras.Model) -> None:
-    """Compiles a copy with the same losses, and with an optimizer and metrics of its own."""
+    """Compiles a copy with the same losses, and with an optimizer and metrics of its own.
+
+    An optimizer may say with a method `fitting(variables)` what is to take its place for the copy's variables.
+    """
     settings = dict(model._compile_config.config)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
-    new.compile(**{**settings, "optimizer": _fresh(model.optimizer)})
+    optimizer = _fresh(model.optimizer)
+    if hasattr(optimizer, "fitting"):
+        optimizer = optimizer.fitting(new.trainable_variables)
+    new.compile(**{**settings, "optimizer": optimizer})
     if new.optimizer is not None:
         new.optimizer.build(new.trainable_variables)
 
@@ -147,9 +155,9 @@ def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
     )
 
 
-def _matched(old: keras.Layer, new: keras.Layer) -> list[tuple[keras.Variable, keras.Variable]]:
+def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
-    if type(old) is type(new):
+    if type(old) is type(new) and not (may_add_weights and len(new.variables) > len(old.variables)):
         if len(old.variables) != len(new.variables):
             raise UnsupportedLayerError(
                 f"expected layers that Keras can make again from their configuration, received {old.name} "

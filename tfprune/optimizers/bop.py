@@ -131,6 +131,11 @@ class Bop(keras.optimizers.Optimizer):
         self._paths = tuple(variable.path for variable in signs)
         self.companion.build([variable for variable, by_sign in zip(variables, chosen, strict=True) if not by_sign])
 
+    def fitting(self, variables: Sequence[keras.Variable]) -> keras.optimizers.Optimizer:
+        """What can train these variables: this optimizer, or its companion where no masked kernel is among them."""
+        signs = self.sign_trained is not None or any(getattr(variable, "masked", False) for variable in variables)
+        return self if signs else self.companion
+
     @property
     def variables(self) -> list[keras.Variable]:
         """All state, the companion's at the end."""

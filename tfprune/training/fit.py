@@ -113,7 +113,8 @@ class Fit:
                     return
                 batch = self._next(data)
                 if self._row_follows():
-                    self._rate = float(self._optimizer.learning_rate)
+                    # A variable on several devices would not become a float by itself.
+                    self._rate = float(tf.convert_to_tensor(self._optimizer.learning_rate))
                 state.add(self._step(batch))
                 if bar.update():
                     bar.set_postfix_str(self._progress(), refresh=False)

@@ -39,7 +39,9 @@ class PeekabooConfig:
         export: Also write the result as a SavedModel.
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
-        arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10, VGG-16 or Conv4.
+        fraction: Fraction of the training images to use, of each class.
+        arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its
+            Conv4 Conv4-BN. `docs/models.md` lists them all.
         stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
             1000 classes).
         init_method: Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace,
@@ -82,7 +84,7 @@ class PeekabooConfig:
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
-        "data and network": "dataset data_path arch stem init_method trained_param masks",
+        "data and network": "dataset data_path fraction arch stem init_method trained_param masks",
         "pruning": "pruner density prune_iters prune_schedule prune_scope prune_images prune_balanced prune_batch_size "
         "prune_epoch prune_shots prune_classifier original_ties",
         "training": "optimizer ar tau ar_decay_freq ar_decay_ratio learning_rate momentum weight_decay milestones "
@@ -107,6 +109,7 @@ class PeekabooConfig:
     export: bool = True
     dataset: str = "CIFAR10"
     data_path: str | None = None
+    fraction: float = 1.0
     arch: str = "ResNet-18"
     stem: Stem = "auto"
     init_method: str = "kaiming_normal"
@@ -165,6 +168,7 @@ class PeekabooConfig:
         for name, kind in choices.items():
             self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
         self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
+        self._require(0 < self.fraction <= 1, "fraction", "a fraction of the images, above 0 and at most 1")
         self._require(0 < self.ar < 1, "ar", "a rate between 0 and 1")
         self._require(self.momentum < 1, "momentum", "a value below 1")
         self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")

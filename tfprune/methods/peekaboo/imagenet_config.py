@@ -55,6 +55,7 @@ class TrainImageNetConfig(PeekabooConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._require(self.fraction == 1, "fraction", "1, as images are read from the disk here")
         self._require(self.image_size > 0, "image_size", "a value above 0")
         self._require(self.resize_size >= self.image_size, "resize_size", f"at least image_size, {self.image_size}")
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.data import ImageDataset, load_data, open_data
+from tfprune.data.data_fraction import data_fraction
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
@@ -167,7 +168,8 @@ def open_images(config: PeekabooConfig) -> ImageDataset:
     """
     if isinstance(config, TrainImageNetConfig):
         return open_data(config.data_path, config.dataset, image_size=config.image_size, resize_size=config.resize_size)
-    return load_data(config.dataset, config.data_path)
+    data = load_data(config.dataset, config.data_path)
+    return data if config.fraction == 1 else data_fraction(data, config.fraction, config.seed)
 
 
 def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:

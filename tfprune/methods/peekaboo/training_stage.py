@@ -21,7 +21,8 @@ _DROP = 0.1
 
 def sparse_model(config: PeekabooConfig, model: keras.Model, masks: Masks, *, synchronized: bool) -> keras.Model:
     """The network that is trained: masked or PSG layers, fast batch norm, the model's weights."""
-    fast = convert(model, "fused", dtype=config.precision, options={"synchronized": synchronized})
+    batch_norm = {"synchronized": synchronized, "unbiased_variance": True}  # PyTorch's running variance
+    fast = convert(model, "fused", dtype=config.precision, options=batch_norm)
     if not config.psg:
         return convert(fast, "masked", masks)
     options = {
@@ -37,7 +38,7 @@ def sparse_model(config: PeekabooConfig, model: keras.Model, masks: Masks, *, sy
 
 
 def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """SGD in PyTorch's form, and Bop beside it for the masked kernels of convolutions if the settings ask for it."""
+    """SGD in PyTorch's form, and Bop beside it for the masked kernels if the settings ask for it."""
     rate = StepDecay(config.base_learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch)
     sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
     if config.optimizer == "SGD":
@@ -48,7 +49,7 @@ def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: 
         ),
         config.tau,
         companion=sgd,
-        sign_trained=[variable.path for variable in _convolution_kernels(model)],
+        sign_trained=[variable.path for variable in _sign_trained(model)],
     )
 
 
@@ -139,10 +140,8 @@ def set_masks(sparse: keras.Model, masks: Masks) -> None:
         sparse.get_layer(name.rpartition("/")[0]).mask.assign(mask)
 
 
-def _convolution_kernels(model: keras.Model) -> list[keras.Variable]:
-    """The masked kernels that are not those of dense layers, which the original trains by SGD."""
-    return [
-        layer.kernel
-        for layer in model.layers
-        if isinstance(layer, MaskedWeights) and not isinstance(layer, keras.layers.Dense)
-    ]
+def _sign_trained(model: keras.Model) -> list[keras.Variable]:
+    """The masked kernels but that of the last dense layer, which the original trains by SGD."""
+    *hidden, last = model.layers
+    layers = hidden if isinstance(last, keras.layers.Dense) else model.layers
+    return [layer.kernel for layer in layers if isinstance(layer, MaskedWeights)]
