@@ -16,6 +16,9 @@ setup(
         "numpy>=2.0,<3",
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6",  # used by tensorflow-datasets, which does not ask for it
+        "scipy>=1.14,<2",
+        "dppy>=0.3.3,<0.4",  # k-DPPs drawn by another hand, to check ours
+        "matplotlib>=3.9,<4",
         "scikit-learn>=1.5,<2",  # ships the digits that `make demo` runs on
         "jsonargparse>=4.40,<5",
         "pyyaml>=6,<7",

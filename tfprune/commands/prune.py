@@ -6,6 +6,7 @@ import keras
 from rich.console import Console
 from rich.text import Text
 
+from tfprune import criteria
 from tfprune.commands.examples import Examples, load_examples
 from tfprune.commands.file_size import file_size
 from tfprune.commands.model_file import load_model_file
@@ -90,6 +91,13 @@ def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
     }
 
 
+def _criterion(config: PruneConfig) -> Any:
+    """A criterion, or its name; the k-DPPs of `dpp_node` must know how many channels to draw."""
+    if config.criterion == "dpp_node" and config.density is not None:
+        return criteria.DPPNode(density=config.density)
+    return config.criterion
+
+
 def _plan(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> PruningPlan:
     """Reads or makes the plan, shows it, and writes it if asked to."""
     if config.reads_plan:
@@ -97,7 +105,7 @@ def _plan(config: PruneConfig, model: keras.Model, examples: Examples | None, co
         plan = PruningPlan.load(config.plan)
     else:
         with working(f"ranking channels by {config.criterion}"):
-            plan = plan_channels(model, config.criterion, **_settings(config, examples))
+            plan = plan_channels(model, _criterion(config), **_settings(config, examples))
     console.print(Text(plan.explain()))
     if config.input_shape is None and has_unknown_sizes(model):
         console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))

@@ -23,8 +23,8 @@ class PruneConfig:
         params: Fraction of the parameters to keep. Default: another target.
         density: Fraction of the channels, or weights, to keep. Default: another target.
         criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
-            (fpgm), at random, or with data (taylor, ekg); or how weights are: their size (magnitude), their share of
-            all paths (synflow), at random, or with data (snip, grasp, grad_norm, fisher).
+            (fpgm), drawn to be unlike (dpp_node), at random, or with data (taylor, ekg); or how weights are: their size
+            (magnitude), their share of all paths (synflow), at random, or with data (snip, grasp, grad_norm, fisher).
         scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
             weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
@@ -69,6 +69,7 @@ class PruneConfig:
         "random",
         "taylor",
         "ekg",
+        "dpp_node",
         "magnitude",
         "synflow",
         "snip",

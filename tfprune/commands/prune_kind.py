@@ -5,7 +5,7 @@ from typing import Any
 
 from tfprune.errors import ConfigError
 
-CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg")
+CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg", "dpp_node")
 WEIGHT_CRITERIA = ("magnitude", "snip", "grasp", "synflow", "grad_norm", "fisher", "random")
 WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher")
 
@@ -45,6 +45,10 @@ def check_kind(settings: Mapping[str, Any]) -> None:
         if settings["schedule"] == "cubic":
             raise ConfigError("--schedule: expected linear or exponential for weights, received cubic")
     else:
+        if criterion == "dpp_node" and settings["density"] is None and settings["plan"] is None:
+            raise ConfigError("--criterion dpp_node: how many channels are drawn must be known; give --density")
+        if criterion == "dpp_node" and settings["steps"] > 1:
+            raise ConfigError("--steps: dpp_node draws the channels in one step; leave it out")
         _check_criterion(criterion, CHANNEL_CRITERIA, f"a model with fewer channels ({out})", "MASKS.npz")
         _check_foreign(settings, _OF_WEIGHTS, "single weights; name an OUT that ends in .npz to get their masks")
 

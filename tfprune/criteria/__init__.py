@@ -4,6 +4,7 @@ from tfprune.criteria.aggregation import Normalize, Reduce
 from tfprune.criteria.bn_scale import BNScale
 from tfprune.criteria.criterion import Criterion
 from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.dpp_node import DPPNode
 from tfprune.criteria.ekg import EKG
 from tfprune.criteria.fpgm import FPGM
 from tfprune.criteria.l1 import L1
@@ -41,6 +42,7 @@ __all__ = [
     "BNScale",
     "Criterion",
     "CriterionData",
+    "DPPNode",
     "Fisher",
     "GraSP",
     "GradNorm",

@@ -36,7 +36,7 @@ def dppy_draws(kernels: Any, size: int, draws: int, *, seed: int) -> np.ndarray:
 
     spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.of(kernels)
     checked_size(size, spectrum)
-    rng = np.random.RandomState(seed)  # noqa: NPY002 - the generator that DPPy takes
+    rng = np.random.RandomState(seed)
     found = []
     for values, vectors in zip(spectrum.values, spectrum.vectors, strict=True):
         with np.errstate(divide="ignore"):

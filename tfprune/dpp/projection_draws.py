@@ -25,17 +25,17 @@ def projection_draws(bases: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         Hough et al., Determinantal processes and independence (2006), algorithm 18; rejection as in Barthelmé et al.,
         A faster sampler for discrete determinantal point processes (AISTATS 2023).
     """
-    shape, size = tf.shape(bases), bases.shape[1]
+    draws, size = bases.shape[0], bases.shape[1]
     distances = tf.reduce_sum(tf.square(bases), 1)
-    span = tf.zeros([shape[0], size, size], tf.float64)
-    items = tf.zeros([shape[0], size], tf.float64)
-    counts = tf.zeros([shape[0]], tf.int32)
+    span = tf.zeros([draws, size, size], tf.float64)
+    items = tf.zeros([draws, size], tf.float64)
+    counts = tf.zeros([draws], tf.int32)
 
     def step(
         turn: tf.Tensor, counts: tf.Tensor, items: tf.Tensor, span: tf.Tensor, distances: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         uniforms = tf.random.stateless_uniform(
-            [2, shape[0], PROPOSALS], seed + tf.stack([0, turn]), dtype=tf.float64, alg="philox"
+            [2, draws, PROPOSALS], seed + tf.stack([0, turn]), dtype=tf.float64, alg="philox"
         )
         proposed = _proposed(distances, uniforms[0])
         old = tf.gather(distances, proposed, axis=1, batch_dims=1)
@@ -61,7 +61,7 @@ def _proposed(distances: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
     """Items with probability proportional to their distance, `[draws, PROPOSALS]`."""
     sums = tf.cumsum(distances, axis=1)
     found = tf.searchsorted(sums, uniforms * sums[:, -1:], side="right")
-    return tf.minimum(found, tf.shape(distances)[1] - 1)
+    return tf.minimum(found, distances.shape[1] - 1)
 
 
 def _accepted(products: tf.Tensor, thresholds: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -97,6 +97,6 @@ def _orthonormal(vectors: tf.Tensor, factor: tf.Tensor, accepted: tf.Tensor) -> 
 
 def _without(distances: tf.Tensor, proposed: tf.Tensor, accepted: tf.Tensor) -> tf.Tensor:
     """Distances that are exactly 0 for items which were just taken, so that rounding cannot bring them back."""
-    draws = tf.broadcast_to(tf.range(tf.shape(proposed)[0])[:, None], tf.shape(proposed))
+    draws = tf.broadcast_to(tf.range(proposed.shape[0])[:, None], proposed.shape)
     limit = tf.where(accepted, tf.zeros_like(distances[:, :1]), tf.fill([1, 1], tf.constant(float("inf"), tf.float64)))
     return tf.tensor_scatter_nd_min(distances, tf.stack([draws, proposed], 2), limit)

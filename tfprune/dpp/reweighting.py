@@ -1,8 +1,12 @@
 """What is left takes over the work of what was cut: least squares."""
 
 import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tfprune.errors import ConfigError
+
+_WELL = 1e-9
+"""Pivots further apart than this leave the solution to a singular value decomposition, which is far slower."""
 
 
 def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray) -> np.ndarray:
@@ -24,7 +28,8 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
     weights, mask = np.array(weights, np.float64), np.asarray(mask, bool)
     _check(moments, weights.shape[1], mask.shape == weights.shape)
     for row, kept in zip(weights, mask, strict=True):
-        row[kept] += transfer(moments, kept) @ row[~kept]
+        received = moments[np.ix_(kept, ~kept)] @ row[~kept]
+        row[kept] += _solved(moments[np.ix_(kept, kept)], received)
         row[~kept] = 0.0
     return weights
 
@@ -62,9 +67,19 @@ def transfer(moments: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Returns:
         Float64 `[kept, cut]`.
     """
-    among, across = moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)]
+    return _solved(moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)])
+
+
+def _solved(among: np.ndarray, across: np.ndarray) -> np.ndarray:
     if not among.size or not across.size:
         return np.zeros(across.shape)
+    try:
+        factor, lower = cho_factor(among)
+        pivots = np.diagonal(factor) ** 2
+        if pivots.min() > _WELL * pivots.max():
+            return cho_solve((factor, lower), across)
+    except LinAlgError:
+        pass  # singular: the signals depend on one another
     return np.linalg.lstsq(among, across, rcond=len(among) * np.finfo(float).eps)[0]
 
 

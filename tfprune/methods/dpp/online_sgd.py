@@ -5,7 +5,7 @@ import math
 import tensorflow as tf
 
 
-@tf.function(jit_compile=True, autograph=False, reduce_retracing=True)
+@tf.function(jit_compile=True, autograph=False)
 def online_sgd(
     weights: tf.Tensor,
     outgoing: tf.Tensor,
