@@ -1,6 +1,7 @@
 """Models as files of any format."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from tfprune.errors import ConfigError
 from tfprune.exporting.export_onnx import export_onnx
 from tfprune.exporting.export_saved_model import export_saved_model
 from tfprune.exporting.export_tflite import export_tflite
+from tfprune.exporting.packed_model import export_packed
 from tfprune.exporting.save_model import save_model
 
-SUFFIXES = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", "": "saved_model"}
+SUFFIXES = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", ".mpt": "packed", "": "saved_model"}
 """The format that a name's end stands for; that of a folder without one is `saved_model`."""
 
 
@@ -30,9 +32,10 @@ def export(
     Args:
         model: A functional or sequential model without masks and gates, of any number of inputs and outputs. It is
             not changed; the file is float32 whatever its policy.
-        path: `name.keras`, `name.tflite`, `name.onnx`, or a folder for a SavedModel. An older one of the same kind is
-            replaced.
-        format: `keras`, `tflite`, `onnx` or `saved_model`. Default: what the end of `path` stands for.
+        path: `name.keras`, `name.tflite`, `name.onnx`, `name.mpt`, or a folder for a SavedModel. An older one of the
+            same kind is replaced.
+        format: `keras`, `tflite`, `onnx`, `packed` (one bit per kept weight of a sub-network) or `saved_model`.
+            Default: what the end of `path` stands for.
         quantize: For `tflite`: `float16` and `dynamic` make the weights smaller, `int8` the arithmetic, too.
         data: For `int8`: examples such as the model is trained on, as arrays (`images`, `(images, labels)`, a list or
             dict for several inputs) or a `tf.data.Dataset` of batches of them; 1024 examples are looked at.
@@ -60,7 +63,8 @@ def export(
         return path
     if quantize is not None or data is not None or not float_io:
         raise ConfigError(f"expected quantize, data and float_io for tflite only, received them for {kind}; drop them")
-    {"keras": save_model, "onnx": export_onnx, "saved_model": export_saved_model}[kind](model, path)
+    writers: dict[str, Callable[..., Any]] = {"keras": save_model, "onnx": export_onnx, "packed": export_packed}
+    writers.get(kind, export_saved_model)(model, path)
     return path
 
 
@@ -70,8 +74,8 @@ def _format(path: Path, format: str | None) -> str:
     if format is None:
         if implied is None:
             raise ConfigError(
-                f"expected a name that ends in .keras, .tflite or .onnx, or a folder without a suffix, received {path}"
-                "; rename it, or give format='saved_model'"
+                f"expected a name that ends in .keras, .tflite, .onnx or .mpt, or a folder without a suffix, received "
+                f"{path}; rename it, or give format='saved_model'"
             )
         return implied
     if format not in SUFFIXES.values():

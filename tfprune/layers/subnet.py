@@ -12,7 +12,7 @@ from tfprune.errors import ConfigError
 from tfprune.layers.subnet_scope import inside_selection
 from tfprune.ops.kept_count import kept_count
 from tfprune.ops.largest import largest
-from tfprune.ops.subnet_kernel import binary_subnet_kernel, sampled_subnet_kernel, subnet_scale
+from tfprune.ops.subnet_kernel import binary_subnet_kernel, sampled_subnet_kernel
 
 Scope: TypeAlias = Literal["layer", "global"]
 Selection: TypeAlias = Literal["top", "sampled", "fixed"]
@@ -154,7 +154,7 @@ class Subnet(keras.layers.Layer):
         mask = tf.convert_to_tensor(self.mask.value)
         if self.selection == "fixed":
             return tf.where(mask, kernel, tf.zeros([], kernel.dtype))
-        return binary_subnet_kernel(kernel, scores, mask, subnet_scale(kernel, mask, self._divisor()))
+        return binary_subnet_kernel(kernel, scores, mask, self._divisor(mask))
 
     def get_config(self) -> dict[str, Any]:
         """The stock layer's settings and the sub-network's."""
@@ -191,10 +191,10 @@ class Subnet(keras.layers.Layer):
             keep = size - tf.cast(tf.floor(density * size), tf.int32)
         return tf.reshape(largest(tf.reshape(scores, [-1]), keep), scores.shape)
 
-    def _divisor(self) -> tf.Tensor | None:
-        """By what alpha divides, if not by the number of kept weights."""
+    def _divisor(self, mask: tf.Tensor) -> tf.Tensor:
+        """By what alpha divides."""
         if not self.original_quirks or self.scope == "global":
-            return None
+            return tf.reduce_sum(tf.cast(mask, tf.int32))
         size = tf.constant(prod(self.mask.shape), tf.float64)
         return tf.floor(tf.convert_to_tensor(self.density.value) * size)
 

@@ -4,17 +4,18 @@ import tensorflow as tf
 
 
 @tf.custom_gradient
-def binary_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, scale: tf.Tensor):  # type: ignore[no-untyped-def]
+def binary_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, count: tf.Tensor):  # type: ignore[no-untyped-def]
     """Keeps the masked signs of a kernel, times one factor; the gradient goes to the scores.
 
-    Forward `scale * sign(kernel) * mask`, where the sign of 0 is 0. Backward `dL/dscores = dL/doutput * kernel *
-    sign(scores)` for every weight, kept or not; mask and scale count as constants, and the kernel gets no gradient.
+    Forward `alpha * sign(kernel) * mask` with `alpha = sum(|kernel| * mask) / count`, where the sign of 0 is 0. With a
+    count of 0 alpha is 0 (the original has NaN there). Backward `dL/dscores = dL/doutput * kernel *
+    sign(scores)` for every weight, kept or not; mask and alpha are taken as constants, and the kernel gets no gradient.
 
     Args:
         kernel: Frozen weights, of any shape; float32.
         scores: Of the same shape.
         mask: Bool, of the same shape.
-        scale: Scalar.
+        count: Scalar, what the sum is divided by: the number of kept weights for alpha to be their mean.
 
     Returns:
         The effective kernel.
@@ -23,7 +24,8 @@ def binary_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, 
         Diffenderfer & Kailkhura, "Multi-Prize Lottery Ticket Hypothesis" (ICLR 2021), as corrected in the authors' code
         in April 2021.
     """
-    output = tf.where(mask, tf.sign(kernel) * scale, tf.zeros([], kernel.dtype))
+    kept = tf.where(mask, kernel, tf.zeros([], kernel.dtype))
+    output = tf.sign(kept) * tf.math.divide_no_nan(tf.reduce_sum(tf.abs(kept)), tf.cast(count, kernel.dtype))
 
     def backward(upstream: tf.Tensor) -> tuple[None, tf.Tensor, None, None]:
         return None, upstream * kernel * tf.sign(scores), None, None
@@ -56,20 +58,3 @@ def sampled_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, uniform: tf.Tens
         return None, upstream * kernel * chances * (1.0 - chances), None
 
     return output, backward
-
-
-def subnet_scale(kernel: tf.Tensor, mask: tf.Tensor, count: tf.Tensor | None = None) -> tf.Tensor:
-    """The factor of a binary kernel: the mean of the kept weights' absolute values.
-
-    Args:
-        kernel: Of any shape, float32.
-        mask: Bool, of the same shape.
-        count: What to divide by instead of the number of kept weights; scalar.
-
-    Returns:
-        Scalar; 0 where nothing is kept (the original has NaN there).
-    """
-    total = tf.reduce_sum(tf.where(mask, tf.abs(kernel), tf.zeros([], kernel.dtype)))
-    if count is None:
-        count = tf.reduce_sum(tf.cast(mask, tf.int32))
-    return tf.math.divide_no_nan(total, tf.cast(count, kernel.dtype))
