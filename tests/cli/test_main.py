@@ -47,7 +47,7 @@ def test_version(capsys):
     ("words", "message"),
     [
         (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
-        (["zzz"], "tfprune: error: unknown command 'zzz'; there are inspect, prune, benchmark, export"),
+        (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, "dpp"])),
         (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
         (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
         (

@@ -38,6 +38,7 @@ class SparseTraining:
         accumulate: Chunks that a batch is cut into.
         synchronized: Take batch statistics over all devices.
         log_every: Steps between two log lines.
+        test_each_epoch: Evaluate after each epoch.
     """
 
     epochs: int
@@ -54,6 +55,7 @@ class SparseTraining:
     accumulate: int = 1
     synchronized: bool = True
     log_every: int = 200
+    test_each_epoch: bool = True
 
 
 def train_sparse(
@@ -86,7 +88,7 @@ def train_sparse(
         resume: Go on from the checkpoints in it, if any.
         first_epoch: Epoch of the schedule, and of the data, to begin with: the model has been trained so far.
         last_epoch: Epoch of the schedule to stop before. Default: after all.
-        after_epoch: Called after each epoch with the masked network and its accuracy on the test images.
+        after_epoch: Called after each evaluation with the masked network and its accuracy on the test images.
 
     Returns:
         The trained network with its masks.
@@ -121,7 +123,7 @@ def train_sparse(
         epochs=(recipe.epochs if last_epoch is None else last_epoch) - first_epoch,
         name=name,
         run=run,
-        evaluate=evaluated,
+        evaluate=evaluated if recipe.test_each_epoch else None,
         resume=resume,
         log_every=recipe.log_every,
     )

@@ -50,13 +50,15 @@ class DenseConfig:
         epochs: Epochs of training. Default: 160; 300 for tiny-imagenet.
         batch_size: Batch size of training, over all devices.
         val_batch_size: Batch size of evaluation.
+        test_each_epoch: Evaluate after each epoch, not only at the end.
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
         "data and network": "dataset data_path arch init random_labels shuffle_pixels fixed_permutation fraction "
         "first_images",
-        "training": "learning_rate momentum weight_decay milestones gamma epochs batch_size val_batch_size",
+        "training": "learning_rate momentum weight_decay milestones gamma epochs batch_size val_batch_size "
+        "test_each_epoch",
     }
 
     method: Literal["dense"] = "dense"
@@ -88,6 +90,7 @@ class DenseConfig:
     epochs: int | None = None
     batch_size: int = 64
     val_batch_size: int = 256
+    test_each_epoch: bool = True
 
     def __post_init__(self) -> None:
         for name in ("do_log", "accum", "learning_rate", "gamma", "batch_size", "val_batch_size"):

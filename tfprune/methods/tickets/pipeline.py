@@ -179,6 +179,7 @@ class _Run:
             accumulate=config.accum,
             synchronized=config.sync_batch_norm,
             log_every=config.do_log,
+            test_each_epoch=config.test_each_epoch,
         )
         sparse = train_sparse(
             recipe,
