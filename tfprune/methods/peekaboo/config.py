@@ -10,6 +10,7 @@ Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
 Stem = Literal["auto", "small", "large"]
+GraSPVariant = Literal["peekaboo", "wang"]
 Precision = Literal["float32", "mixed_bfloat16"]
 Compile = Literal["auto", "on", "off"]
 
@@ -53,6 +54,8 @@ class PeekabooConfig:
         prune_iters: Rounds of scoring and pruning, each a little further.
         prune_schedule: How the density falls over the rounds: exponential or linear.
         prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
+        grasp_variant: How GraSP looks at the network: peekaboo (batch norms on their moving averages) or wang
+            (statistics of the batch, and the rest of what its authors do).
         prune_images: Training images that SNIP, GraSP and the like look at.
         prune_balanced: Take as many of these from each class, rather than any.
         prune_batch_size: Images per batch of these.
@@ -85,8 +88,8 @@ class PeekabooConfig:
     GROUPS: ClassVar[Mapping[str, str]] = {
         "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
         "data and network": "dataset data_path fraction arch stem init_method trained_param masks",
-        "pruning": "pruner density prune_iters prune_schedule prune_scope prune_images prune_balanced prune_batch_size "
-        "prune_epoch prune_shots prune_classifier original_ties",
+        "pruning": "pruner density prune_iters prune_schedule prune_scope grasp_variant prune_images prune_balanced "
+        "prune_batch_size prune_epoch prune_shots prune_classifier original_ties",
         "training": "optimizer ar tau ar_decay_freq ar_decay_ratio learning_rate momentum weight_decay milestones "
         "epochs batch_size val_batch_size",
         "predictive sign gradients": "psg psg_input_bits psg_gradient_bits psg_relative_threshold "
@@ -120,6 +123,7 @@ class PeekabooConfig:
     prune_iters: int = 100
     prune_schedule: Schedule = "exponential"
     prune_scope: Scope = "global"
+    grasp_variant: GraSPVariant = "peekaboo"
     prune_images: int = 100
     prune_balanced: bool = False
     prune_batch_size: int = 256
@@ -161,6 +165,7 @@ class PeekabooConfig:
             "optimizer": Optimizer,
             "prune_scope": Scope,
             "prune_schedule": Schedule,
+            "grasp_variant": GraSPVariant,
             "precision": Precision,
             "compile": Compile,
             "stem": Stem,
@@ -214,6 +219,8 @@ class PeekabooConfig:
             raise ConfigError(f"--{changed[0]} does nothing without --psg: add --psg, or leave it out")
 
     def _check_pruning(self) -> None:
+        if self.grasp_variant != "peekaboo" and self.pruner.lower() != "grasp":
+            raise ConfigError(f"--grasp_variant does nothing with --pruner {self.pruner}: leave it out, or take GraSP")
         if self.prune_shots > 1 and self.prune_epoch < self.prune_shots:
             raise ConfigError(
                 f"--prune_shots: expected at most one per epoch before --prune_epoch {self.prune_epoch}, received "

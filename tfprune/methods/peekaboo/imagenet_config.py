@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tfprune.errors import ConfigError
-from tfprune.methods.peekaboo.config import PeekabooConfig, Schedule, Scope, Stem
+from tfprune.methods.peekaboo.config import GraSPVariant, PeekabooConfig, Schedule, Scope, Stem
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class PruneImageNetConfig:
         prune_iters: Rounds of scoring and pruning, each a little further.
         prune_schedule: How the density falls over the rounds: exponential or linear.
         prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
+        grasp_variant: How GraSP looks at the network: peekaboo (batch norms on their moving averages) or wang
+            (statistics of the batch, and the rest of what its authors do).
         prune_images: Training images that SNIP, GraSP and the like look at.
         prune_balanced: Take as many of these from each class, rather than any.
         prune_batch_size: Images per batch of these.
@@ -99,8 +101,8 @@ class PruneImageNetConfig:
     GROUPS: ClassVar[Mapping[str, str]] = {
         "result": "out overwrite",
         "data and network": "dataset image_size arch stem init_method trained_param seed",
-        "pruning": "pruner density prune_iters prune_schedule prune_scope prune_images prune_balanced prune_batch_size "
-        "prune_classifier original_ties",
+        "pruning": "pruner density prune_iters prune_schedule prune_scope grasp_variant prune_images prune_balanced "
+        "prune_batch_size prune_classifier original_ties",
     }
     POSITIONAL: ClassVar[str] = "data_path"
 
@@ -119,6 +121,7 @@ class PruneImageNetConfig:
     prune_iters: int = 100
     prune_schedule: Schedule = "exponential"
     prune_scope: Scope = "global"
+    grasp_variant: GraSPVariant = "peekaboo"
     prune_images: int = 100
     prune_balanced: bool = False
     prune_batch_size: int = 256

@@ -49,8 +49,10 @@ def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterio
     name = _SAME.get(name, name)
     if name not in weight_names():
         raise ConfigError(f"--pruner: expected one of {', '.join(weight_names())} or none, received {config.pruner!r}")
+    own = {"variant": config.grasp_variant} if name == "grasp" else {}
     return weight_criterion(
         name,
+        **own,
         iterations=config.prune_iters,
         schedule=config.prune_schedule,
         scope=config.prune_scope,
