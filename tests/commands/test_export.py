@@ -8,8 +8,9 @@ import tensorflow as tf
 from tfprune.commands import ExportConfig
 from tfprune.commands.export import run
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.exporting import QUANTIZATIONS
+from tfprune.exporting import QUANTIZATIONS, load_packed
 from tfprune.exporting.export import SUFFIXES
+from tfprune.graph import convert
 
 
 @pytest.mark.parametrize("name", ["net.keras", "net.tflite", "net"])
@@ -25,6 +26,17 @@ def test_formats(folder, tmp_path, screen, name):
         "net": lambda: served(tf.saved_model.load(path), images),
     }[name]()
     np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packed(tmp_path, screen):
+    inputs = keras.Input((8,))
+    model = convert(keras.Model(inputs, keras.layers.Dense(4)(inputs)), "subnet", density=0.5)
+    model.save(tmp_path / "net.keras")
+    path = run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "net.mpt"), format="packed"), screen)
+    images = np.ones((2, 8), np.float32)
+    np.testing.assert_allclose(load_packed(path)(images), model(images), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match="expected a name for the format packed"):
+        run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "net.onnx"), format="packed"), screen)
 
 
 def served(model, images):
@@ -62,7 +74,7 @@ def test_smaller_weights(folder, tmp_path, screen):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"out": "a.h5"}, "expected a name that ends in .tflite, .onnx or .keras, or a folder .* received a.h5"),
+        ({"out": "a.h5"}, "expected a name that ends in .tflite, .onnx, .keras or .mpt, or a folder .* received a.h5"),
         ({"int8": True}, "--int8: the ranges of the activations are measured on examples; give --data"),
         ({"quantize": "int8"}, "measured on examples; give --data"),
         ({"int8": True, "quantize": "float16", "data": "digits"}, "contradict each other"),

@@ -36,6 +36,6 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model).x
     with working(f"writing {config.out}"):
-        path = export(model, config.out, quantize=config.quantization, data=examples)
+        path = export(model, config.out, format=config.format, quantize=config.quantization, data=examples)
     console.print(Text(f"wrote {path}: {file_size(path)}, {config.model} has {file_size(config.model)}"))
     return path

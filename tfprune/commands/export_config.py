@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from tfprune.commands.checks import at_least_one, check_model_file, check_output
 from tfprune.errors import ConfigError
 
-_SUFFIXES = (".tflite", ".onnx", ".keras", "")
+_SUFFIXES = (".tflite", ".onnx", ".keras", ".mpt", "")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class ExportConfig:
 
     Attributes:
         model: The .keras file to export.
-        out: The file to write, by its end a .tflite, .onnx or .keras file; a SavedModel if it has none.
+        out: The file to write, by its end a .tflite, .onnx, .keras or .mpt file (a sub-network, one bit per kept
+            weight); a SavedModel if it has none.
         quantize: For TFLite: smaller weights (float16, dynamic), or integer arithmetic, too (int8). Default: neither.
         int8: Short for --quantize int8.
         data: Examples to measure the ranges of int8 on: CIFAR10, CIFAR100, digits, or an .npz file with an array x.
@@ -25,12 +26,13 @@ class ExportConfig:
         data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
         examples: How many examples to look at.
         overwrite: Replace the file if it exists.
+        format: What the file is to be: tflite, onnx, keras, packed or saved_model. Default: what its end says.
     """
 
     POSITIONAL: ClassVar[str] = "model out"
     GROUPS: ClassVar[Mapping[str, str]] = {
         "quantization": "quantize int8 data data_path examples",
-        "output": "overwrite",
+        "output": "format overwrite",
     }
 
     model: str
@@ -41,6 +43,7 @@ class ExportConfig:
     data_path: str | None = None
     examples: int = 512
     overwrite: bool = False
+    format: Literal["tflite", "onnx", "keras", "packed", "saved_model"] | None = None
 
     @property
     def quantization(self) -> str | None:
@@ -51,8 +54,8 @@ class ExportConfig:
         at_least_one(examples=self.examples)
         if Path(self.out).suffix not in _SUFFIXES:
             raise ConfigError(
-                "expected a name that ends in .tflite, .onnx or .keras, or a folder without a suffix for a SavedModel, "
-                f"received {self.out}; rename it"
+                "expected a name that ends in .tflite, .onnx, .keras or .mpt, or a folder without a suffix for a "
+                f"SavedModel, received {self.out}; rename it"
             )
         if self.int8 and self.quantize not in (None, "int8"):
             raise ConfigError(f"--int8 and --quantize {self.quantize} contradict each other; give one of them")
