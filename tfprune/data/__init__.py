@@ -1,5 +1,6 @@
 """Data sets of images, in memory or on disk, their subsets, and batches of them."""
 
+from tfprune.data.augmix import AugMix
 from tfprune.data.data_fraction import data_fraction
 from tfprune.data.fixed_batches import fixed_batches
 from tfprune.data.image_data import ImageData
@@ -12,8 +13,11 @@ from tfprune.data.search_subsets import Subsets, search_subsets
 from tfprune.data.shuffled_pixels import shuffled_pixels
 from tfprune.data.streamed_data import StreamedData
 from tfprune.data.training_batches import training_batches
+from tfprune.data.view_batches import GaussianNoise, view_batches
 
 __all__ = [
+    "AugMix",
+    "GaussianNoise",
     "ImageData",
     "ImageDataset",
     "StreamedData",
@@ -28,4 +32,5 @@ __all__ = [
     "search_subsets",
     "shuffled_pixels",
     "training_batches",
+    "view_batches",
 ]
