@@ -113,7 +113,9 @@ def test_density_that_cannot_be_met():
         assert SmartRatio(last_ratio=1.0)(model, 1.0).density == 1
 
 
-@pytest.mark.parametrize("settings", [{"rule": "x"}, {"treatment": "x"}, {"last_ratio": 1.5}, {"iterations": 2}])
+@pytest.mark.parametrize(
+    "settings", [{"rule": "x"}, {"treatment": "x"}, {"last_ratio": 1.5}, {"iterations": 2}, {"scope": "local"}]
+)
 def test_bad_settings(settings):
     with pytest.raises(ConfigError):
         weight_criterion("smart_ratio", **settings)

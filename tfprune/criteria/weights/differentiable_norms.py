@@ -23,7 +23,11 @@ def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:
         The new layer; None if `layer` is no such normalisation of Keras or tfprune.
     """
     kind = _KINDS.get(type(layer))
-    return None if kind is None else kind.from_config(layer.get_config() | {"dtype": dtype})
+    if kind is None or getattr(layer, "rms_scaling", False):
+        return None
+    known = kind(name=layer.name).get_config()
+    config = {key: value for key, value in layer.get_config().items() if key in known}
+    return kind.from_config(config | {"dtype": dtype})
 
 
 class _BatchNormalization(keras.layers.BatchNormalization):

@@ -27,7 +27,7 @@ class Selection:
     def __call__(
         self, scores: Mapping[str, tf.Tensor], masks: Mapping[str, tf.Tensor], kept: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Chooses. Can be traced, and compiled by XLA.
+        """Chooses. Can be traced.
 
         Args:
             scores: Scores by name, all of one type.
@@ -35,7 +35,7 @@ class Selection:
             kept: How many to keep, `[1]` or, if local, `[kernels]`, int32.
 
         Returns:
-            The new masks by name, and the least and largest score of each kernel `[kernels, 2]`, NaN if one is NaN.
+            The new masks by name, and the sum and the largest of each kernel's scores `[kernels, 2]`.
         """
         ranked = {name: self._ranked(score, masks[name]) for name, score in scores.items()}
         if self.scope == "local":
@@ -46,7 +46,7 @@ class Selection:
         chosen = {
             name: tf.reshape(mark, score.shape) for mark, (name, score) in zip(marks, scores.items(), strict=True)
         }
-        return chosen, tf.stack([_extremes(score) for score in scores.values()])
+        return chosen, tf.stack([_summary(score) for score in scores.values()])
 
     def _ranked(self, score: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Scores with pruned weights behind all others."""
@@ -62,7 +62,6 @@ def _size(tensor: tf.Tensor) -> int:
     return int(np.prod(tensor.shape))
 
 
-def _extremes(score: tf.Tensor) -> tf.Tensor:
-    """The least and the largest; `reduce_max` and `min` alone may pass NaN over."""
-    total = tf.reduce_sum(score) * 0  # NaN or infinite if a score is
-    return tf.stack([tf.reduce_min(score), tf.reduce_max(score)]) + total
+def _summary(score: tf.Tensor) -> tf.Tensor:
+    """The sum, which is not finite if a score is not, and the largest: both are 0 only if all scores are."""
+    return tf.stack([tf.reduce_sum(score), tf.reduce_max(score)])

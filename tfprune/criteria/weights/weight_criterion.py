@@ -167,20 +167,20 @@ class WeightCriterion(ABC):
 
         step = tf.function(score_and_choose) if self.traceable else score_and_choose
         for kept in amounts:
-            masks, extremes = step(masks, tf.constant(kept, tf.int32))
-            self._check_scores(extremes.numpy(), list(start))
+            masks, summary = step(masks, tf.constant(kept, tf.int32))
+            self._check_scores(summary.numpy(), list(start))
         return {name: masks[name].numpy() for name in start}
 
-    def _check_scores(self, extremes: np.ndarray, names: Sequence[str]) -> None:
-        """Refuses scores that cannot be compared; `extremes` holds the least and the largest of each weight."""
-        broken = ~np.isfinite(extremes).all(axis=1)
+    def _check_scores(self, summary: np.ndarray, names: Sequence[str]) -> None:
+        """Refuses scores that cannot be compared; `summary` holds the sum and the largest of each weight."""
+        broken = ~np.isfinite(summary).all(axis=1)
         if broken.any():
             name = names[int(np.argmax(broken))]
             raise ConfigError(
                 f"criterion {self.name}: expected finite scores, received infinite ones or NaN, first in {name}; look "
                 "for weights that are not finite, or use precision='float64'"
             )
-        if not extremes.any():
+        if not summary.any():
             raise ConfigError(
                 f"criterion {self.name}: expected scores that tell weights apart, received zeros only; the output does "
                 "not depend on any weight, or too many are pruned already"

@@ -1,0 +1,123 @@
+"""Second derivatives, against differences of first ones, and the settings of GraSP."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.criteria import CriterionData, GraSP
+from tfprune.criteria.weights.batch_losses import BatchLosses
+from tfprune.criteria.weights.grasp import hessian_product
+from tfprune.criteria.weights.scoring_model import ScoringModel
+from tfprune.errors import ConfigError
+from tfprune.graph import prunable_weights
+from tfprune.layers import FusedBatchNormalization
+
+layers = keras.layers
+NORMS = {
+    "batch": lambda: layers.BatchNormalization(),
+    "fused": lambda: FusedBatchNormalization(),
+    "layer": lambda: layers.LayerNormalization(),
+    "layer over two axes": lambda: layers.LayerNormalization(axis=(-2, -1)),
+    "group": lambda: layers.GroupNormalization(2),
+}
+
+
+def make_model(norm="batch", last=None):
+    """Smooth, or differences would step over kinks."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(4, 3, activation="tanh", name="conv")(inputs)
+    x = layers.Conv2D(4, 2, name="conv2")(x)
+    x = keras.activations.tanh(NORMS[norm]()(x))
+    return keras.Model(inputs, layers.Dense(3, last, name="fc")(layers.GlobalAveragePooling2D()(x)))
+
+
+def make_data(count=6):
+    rng = np.random.default_rng(1)
+    return rng.normal(size=(count, 6, 6, 2)), rng.integers(0, 3, count)
+
+
+def losses_of(model, data, **options):
+    names = list(prunable_weights(model))
+    scoring = ScoringModel(model, names, "float64")
+    return scoring, BatchLosses(model, scoring, CriterionData([data]), **options)
+
+
+@pytest.mark.parametrize("batch_statistics", [True, False])
+@pytest.mark.parametrize("norm", NORMS)
+def test_second_derivatives_are_differences_of_first_ones(norm, batch_statistics):
+    x, y = make_data()
+    scoring, losses = losses_of(make_model(norm), (x, y), batch_statistics=batch_statistics, temperature=2.0)
+    rng = np.random.default_rng(2)
+    kernels = {name: tf.convert_to_tensor(variable.value) for name, variable in scoring.kernels.items()}
+    vector = {name: tf.constant(rng.normal(size=kernel.shape)) for name, kernel in kernels.items()}
+    product = hessian_product(losses, vector, kernels, x, y)
+    step = 1e-6
+    after, before = (
+        losses.gradients({name: kernels[name] + sign * step * vector[name] for name in kernels}, x, y)
+        for sign in (1, -1)
+    )
+    for name in kernels:
+        expected = (after[name] - before[name]) / (2 * step)
+        np.testing.assert_allclose(product[name], expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_keras_own_batch_norm_gives_others():
+    """What this would be if the copy had Keras' layer, which holds the batch's mean constant."""
+    x, y = make_data()
+    model = make_model()
+    scoring, losses = losses_of(model, (x, y), batch_statistics=True)
+    right = _products(scoring, losses, x, y)
+    for layer in scoring.model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer._moments = lambda inputs, mask: tf.nn.moments(inputs, [0, 1, 2])
+    wrong = _products(scoring, losses, x, y)
+    assert np.abs(right - wrong).max() > 1e-3 * np.abs(right).max()
+
+
+def _products(scoring, losses, x, y):
+    kernels = {name: tf.convert_to_tensor(variable.value) for name, variable in scoring.kernels.items()}
+    gradient = losses.gradients(kernels, x, y)
+    return np.asarray(hessian_product(losses, gradient, kernels, x, y)["conv/kernel"])
+
+
+def test_variants_are_settings():
+    model, data = make_model(), make_data()
+
+    def scores(**settings):
+        return GraSP(**settings).weight_scores(model, None, [data])
+
+    same = {"variant": "peekaboo", "batch_statistics": True, "parts": 2, "redraw_dense": True}
+    authors, ours = scores(variant="wang"), scores(**same)
+    for name, score in authors.items():
+        np.testing.assert_array_equal(score, ours[name])
+    for change in (
+        {"batch_statistics": False},
+        {"parts": 1},
+        {"redraw_dense": False},
+        {"seed": 1},
+        {"temperature": 1.0},
+    ):
+        other = scores(**same | change)
+        assert any(np.abs(score - other[name]).max() > 1e-3 * np.abs(score).max() for name, score in authors.items())
+
+
+def test_probabilities_are_cooled_like_logits():
+    model, data = make_model(), make_data()
+    ended = keras.Model(model.input, layers.Softmax()(model.output))
+    expected = GraSP().weight_scores(model, None, [data])
+    for name, score in GraSP().weight_scores(ended, None, [data]).items():
+        np.testing.assert_allclose(score, expected[name], rtol=1e-8, atol=1e-12 * np.abs(score).max())
+
+
+def test_a_temperature_needs_logits():
+    model = make_model(last="relu")
+    with pytest.raises(ConfigError, match="temperature: expected a model that ends in logits or a softmax, received"):
+        GraSP(loss="mse").weight_scores(model, None, [(make_data()[0], np.zeros((6, 3)))])
+    GraSP(loss="mse", temperature=1.0).weight_scores(model, None, [(make_data()[0], np.zeros((6, 3)))])
+
+
+def test_parts_without_an_example_are_left_out():
+    x, y = make_data(1)
+    GraSP(parts=4).weight_scores(make_model(), None, [(x, y)])
