@@ -32,8 +32,8 @@ class MaskedWeights(keras.layers.Layer):
     def effective_kernel(self) -> tf.Tensor:
         """The kernel with zeros where it is masked: of its shape, in the type that the layer computes with."""
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), self.compute_dtype)
-        # Cast and product take three quarters of the time of tf.where; a float mask would be little faster, and four times
-        # as large.
+        # Cast and product take three quarters of the time of tf.where; a float mask would be a little faster, and four
+        # times as large.
         return kernel * tf.cast(tf.convert_to_tensor(self.mask.value), kernel.dtype)
 
     def stock_config(self) -> dict[str, Any]:
