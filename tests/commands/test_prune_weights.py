@@ -34,6 +34,9 @@ def prune(folder, tmp_path, screen):
         ({"criterion": "magnitude", "scope": "local"}, criteria.Magnitude(scope="local")),
         ({"criterion": "magnitude", "ignore": ("fc",)}, criteria.Magnitude(ignore="fc")),
         ({"criterion": "random"}, criteria.RandomWeights()),
+        ({"criterion": "lottery"}, criteria.Lottery()),
+        ({"criterion": "smart_ratio"}, criteria.SmartRatio()),
+        ({"criterion": "hybrid"}, criteria.Hybrid()),
         ({"criterion": "random", "iterations": 3}, criteria.RandomWeights(iterations=3)),
     ],
 )

@@ -24,7 +24,8 @@ class PruneConfig:
         density: Fraction of the channels, or weights, to keep. Default: another target.
         criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
             (fpgm), drawn to be unlike (dpp_node), at random, or with data (taylor, ekg); or how weights are: their size
-            (magnitude), their share of all paths (synflow), at random, or with data (snip, grasp, grad_norm, fisher).
+            (magnitude; lottery, which leaves dense layers alone), their share of all paths (synflow), ratios of layers
+            (smart_ratio; hybrid, by size), at random, or with data (snip, grasp, grad_norm, fisher).
         scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
             weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
@@ -71,6 +72,9 @@ class PruneConfig:
         "ekg",
         "dpp_node",
         "magnitude",
+        "lottery",
+        "smart_ratio",
+        "hybrid",
         "synflow",
         "snip",
         "grasp",

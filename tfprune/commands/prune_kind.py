@@ -6,7 +6,18 @@ from typing import Any
 from tfprune.errors import ConfigError
 
 CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg", "dpp_node")
-WEIGHT_CRITERIA = ("magnitude", "snip", "grasp", "synflow", "grad_norm", "fisher", "random")
+WEIGHT_CRITERIA = (
+    "magnitude",
+    "lottery",
+    "smart_ratio",
+    "hybrid",
+    "snip",
+    "grasp",
+    "synflow",
+    "grad_norm",
+    "fisher",
+    "random",
+)
 WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher")
 
 _OF_CHANNELS = {
