@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_rounds_prune_what_is_left_of_the_trained_network(model):
     train, before = Train(), model.get_weights()
     found = list(iterative_tickets(model, 0.125, train, rounds=3))
     assert [masks.kept for masks in found] == [64, 32, 16]
-    for earlier, later in zip(found, found[1:], strict=False):
+    for earlier, later in pairwise(found):
         assert (earlier & later) == later
     for number, start, _ in train.calls:
         for one, other in zip(start, before, strict=True):
