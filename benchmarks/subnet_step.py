@@ -3,7 +3,8 @@
     python benchmarks/subnet_step.py --out benchmarks/results/subnet_step.jsonl
 
 Steps of all kinds are run in turn, one thread, batches of random images. What the machine does besides slows memory
-down, so beside the ratio of the medians stands that of the fastest steps. Compare with the original: 1.05 to 1.12 for Conv4, 1.15 for ResNet-18, where its sort alone is a fifth of the step.
+down, so beside the ratio of the medians stands that of the fastest steps. Compare with the original: 1.05 to 1.12 for
+Conv4, 1.15 for ResNet-18, where its sort alone is a fifth of the step.
 """
 
 import argparse
