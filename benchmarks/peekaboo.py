@@ -49,8 +49,10 @@ class Entry:
 def entries() -> list[Entry]:
     """The rows, in the order in which they are run."""
     rows = [Entry("none", 1.0, "SGD")]
-    rows += [Entry(pruner, density, "SGD") for density in DENSITIES for pruner in CRITERIA]
-    return rows + [Entry("SynFlow", density, training) for density in DENSITIES for training in ("Bop", "Bop+PSG")]
+    for density in DENSITIES:
+        rows += [Entry(pruner, density, "SGD") for pruner in CRITERIA]
+        rows += [Entry("SynFlow", density, training) for training in ("Bop", "Bop+PSG")]
+    return rows
 
 
 def measure(entry: Entry, args: argparse.Namespace) -> dict[str, Any]:

@@ -12,26 +12,32 @@ import yaml
 from tfprune.cli import parse
 from tfprune.cli.method import pick_method
 from tfprune.cli.train_cifar import METHODS
-from tfprune.cli.train_imagenet import COMMANDS
-from tfprune.commands.benchmark_config import BenchmarkConfig
-from tfprune.commands.export_config import ExportConfig
-from tfprune.commands.inspect_config import InspectConfig
-from tfprune.commands.prune_config import PruneConfig
+from tfprune.cli.train_imagenet import COMMANDS as IMAGENET_COMMANDS
+from tfprune.commands import COMMANDS
 from tfprune.graph import complexity
+from tfprune.methods.dpp.commands import DPP_COMMANDS
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.evaluate_config import EvaluateConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONFIGS = {
-    ("python", "train_cifar.py"): METHODS,
-    ("python", "test.py"): {"": EvaluateConfig},
-    ("python", "train_imagenet.py"): COMMANDS,
-    ("tfprune", "inspect"): {"": InspectConfig},
-    ("tfprune", "prune"): {"": PruneConfig},
-    ("tfprune", "export"): {"": ExportConfig},
-    ("tfprune", "benchmark"): {"": BenchmarkConfig},
-}
+SUBCOMMANDS = {"tfprune": COMMANDS, "train_imagenet.py": IMAGENET_COMMANDS, "dpp": DPP_COMMANDS}
+
+
+def config_and_arguments(words):
+    """The settings class that a command line needs, and the words it is to be parsed from."""
+    program, *arguments = words
+    if program == "python":
+        program, *arguments = arguments
+    if arguments[:1] == ["dpp"]:
+        program, *arguments = arguments
+    if program in SUBCOMMANDS:
+        name, *arguments = arguments
+        return SUBCOMMANDS[program][name], arguments
+    if program == "test.py":
+        return EvaluateConfig, arguments
+    assert program == "train_cifar.py"
+    return pick_method(arguments, METHODS, default="ekg"), arguments
 
 
 def blocks(language):
@@ -60,20 +66,19 @@ def commands():
     return [words for line in lines if (words := shlex.split(line, comments=True))[:1] in (["python"], ["tfprune"])]
 
 
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_commands_are_understood(words, tmp_path, monkeypatch):
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with the files that the commands name."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_settings.yaml").write_text("seed: 2\n")
     (tmp_path / "runs" / "res56").mkdir(parents=True)
     (tmp_path / "runs" / "res56" / "settings.yaml").write_text(yaml.safe_dump(EKGConfig().settings()))
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    program, script, *arguments = words
-    assert program == "tfprune" or (ROOT / script).exists()
-    methods = CONFIGS[program, script]
-    if methods is COMMANDS:
-        config = methods[arguments.pop(0)]
-    else:
-        config = pick_method(arguments, methods, default=next(iter(methods)))
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_commands_are_understood(words, workplace):
+    config, arguments = config_and_arguments(words)
     if arguments[-1:] == ["--help"]:
         with pytest.raises(SystemExit):
             parse(config, arguments)
@@ -81,8 +86,10 @@ def test_commands_are_understood(words, tmp_path, monkeypatch):
         parse(config, arguments)
 
 
-def test_there_are_commands_of_all_programs():
-    assert {(words[0], words[1]) for words in commands()} == set(CONFIGS)
+def test_there_are_commands_of_all_programs(workplace):
+    shown = {config_and_arguments(words)[0] for words in commands()}
+    assert {*METHODS.values(), *COMMANDS.values(), *IMAGENET_COMMANDS.values(), EvaluateConfig} <= shown
+    assert {*DPP_COMMANDS.values()} - shown == {DPP_COMMANDS["image"]}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
@@ -90,6 +97,9 @@ def test_configs_are_understood(file, tmp_path):
     arguments = ["--config", str(file)]
     if file.name.startswith("imagenet_"):
         stage = file.stem.rpartition("_")[2]
-        parse(COMMANDS[stage], [*arguments, "DATA", *(["--out", str(tmp_path / "a.npz")] if stage == "prune" else [])])
+        parse(
+            IMAGENET_COMMANDS[stage],
+            [*arguments, "DATA", *(["--out", str(tmp_path / "a.npz")] if stage == "prune" else [])],
+        )
     else:
         parse(pick_method(arguments, METHODS, default="ekg"), arguments)
