@@ -37,7 +37,7 @@ class SGD(keras.optimizers.SGD):
         learning_rate: A float or a `keras.optimizers.schedules.LearningRateSchedule`.
         momentum: Momentum in [0, 1].
         nesterov: Whether to look ahead along the velocity.
-        weight_decay: Coefficient of the coupled decay, at least 0.
+        weight_decay: Coefficient of the coupled decay, at least 0. Keras' `exclude_from_weight_decay` spares variables.
         momentum_form: Whether the velocity holds steps ("keras") or gradients ("torch").
         **kwargs: Further arguments of `keras.optimizers.SGD`, such as `clipnorm` or `name`.
 
@@ -76,7 +76,7 @@ class SGD(keras.optimizers.SGD):
         """Updates one variable, with one kernel for velocity and variable (GPUs pay for each launch)."""
         gradient = tf.cast(gradient, variable.dtype)
         learning_rate = tf.cast(learning_rate, variable.dtype)
-        if self.coupled_weight_decay:
+        if self.coupled_weight_decay and self._use_weight_decay(variable):
             gradient += self.coupled_weight_decay * variable
         if not self.momentum:
             self.assign_sub(variable, learning_rate * gradient)
