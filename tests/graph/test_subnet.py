@@ -179,3 +179,10 @@ def test_exporting_a_sub_network(tmp_path):
     model = tfprune.convert(plain_network(), "subnet", density=0.2)
     plain = plain_model(model)
     np.testing.assert_allclose(plain(IMAGES), model(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+def test_scores_do_not_depend_on_weights_of_the_same_seed():
+    plain = build_model("Conv2", num_classes=10, input_shape=(8, 8, 3), seed=0)
+    layer = subnet_model(plain, SubnetOptions(density=0.2, seed=0)).get_layer("hidden0")
+    kept = np.sign(np.asarray(layer.kernel))[np.asarray(layer.mask)]
+    assert abs(kept.mean()) < 4 / kept.size**0.5

@@ -189,7 +189,8 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
             "scope": options.scope,
             "selection": options.selection,
             "score_initializer": options.score_initializer,
-            "seed": layer_seed(options.seed, layer.name),
+            # Not the seed of the layer's weights: scores drawn from the same bits would depend on these.
+            "seed": layer_seed(options.seed, f"{layer.name}/scores"),
             "original_quirks": options.original_quirks,
             "train_scores": not options.tune_batchnorm,
             "train_bias": options.learn_batchnorm or options.bias_only,
