@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfprune.ops.exact_top import above_kth, exact_top, exact_top_of_array
+from tfprune.ops import exact_top as module
+from tfprune.ops.exact_top import above_kth, above_kth_of_all, exact_top, exact_top_of_all, exact_top_of_array
 
 
 def compiled(function, jit):
@@ -74,6 +75,31 @@ def test_a_sample_that_misleads(size):
         scores[(np.arange(size) % stride == 0) == looked_at] += 1
         for kept in (size // 10, size // 2, size - size // 10):
             np.testing.assert_array_equal(TOP[False](scores, kept), exact_top_of_array(scores, kept))
+
+
+@pytest.mark.parametrize("pruned", [0.3, 0.699, 0.71])
+def test_few_scores_are_looked_at_where_many_are_pruned(monkeypatch, pruned):
+    """As in the iterations of SynFlow: all that were pruned before lie below the threshold, at one value."""
+    scores = np.random.default_rng(0).random(200_000)
+    scores[np.random.default_rng(1).random(200_000) < pruned] = np.finfo(np.float64).min
+    seen = []
+    count = module._ordered_integers
+    monkeypatch.setattr(module, "_ordered_integers", lambda some: seen.append(len(some)) or count(some))
+    np.testing.assert_array_equal(exact_top(scores, 56_000), exact_top_of_array(scores, 56_000))
+    assert seen[0] < 0.1 * len(scores)
+
+
+@pytest.mark.parametrize("values", [1000, 3])
+def test_several_vectors_are_like_one(values):
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, values, size).astype(np.float64) for size in (30_000, 1, 50_000, 777)]
+    whole = np.concatenate(parts)
+    for kept in (0, 100, 40_000, len(whole)):
+        masks = exact_top_of_all(parts, kept)
+        assert [len(mask) for mask in masks] == [len(part) for part in parts]
+        np.testing.assert_array_equal(np.concatenate(masks), exact_top_of_array(whole, kept))
+        above = above_kth_of_all(parts, len(whole) - kept)
+        np.testing.assert_array_equal(np.concatenate(above), above_kth(whole, len(whole) - kept))
 
 
 def test_neighbouring_doubles_are_told_apart():

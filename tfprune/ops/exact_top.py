@@ -1,5 +1,7 @@
 """Exactly the best of many scores, without sorting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -28,15 +30,36 @@ def exact_top(scores: tf.Tensor, kept: tf.Tensor | int, *, static: bool = False)
         >>> exact_top(tf.constant([-3.0, 1.0, 2.0, 1.0]), 2).numpy().tolist()
         [False, True, True, False]
     """
-    scores = tf.convert_to_tensor(scores)
+    return exact_top_of_all([scores], kept, static=static)[0]
+
+
+def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int, *, static: bool = False) -> list[tf.Tensor]:
+    """`exact_top` over several vectors at once, which saves putting them together.
+
+    Args:
+        scores: Vectors of one type, as for `exact_top`.
+        kept: How many, in all.
+        static: As for `exact_top`.
+
+    Returns:
+        Bool vectors of the same sizes, with `kept` times True in all; of equal scores the first ones count, those of
+        the first vector before those of the second.
+
+    Example:
+        >>> [mask.numpy().tolist() for mask in exact_top_of_all([tf.constant([1.0, 3.0]), tf.constant([1.0])], 2)]
+        [[True, True], [False]]
+    """
+    scores = [tf.convert_to_tensor(vector) for vector in scores]
     kept = tf.cast(kept, tf.int32)
-    size = tf.size(scores)
+    size = tf.add_n([tf.size(vector) for vector in scores])
     below, some = _around(scores, size - kept, static)
     threshold = _kth_smallest(_ordered_integers(some), tf.minimum(size - kept, size - 1) - below)
-    limit = _as_score(threshold, scores.dtype)
-    best = scores >= limit
+    limit = _as_score(threshold, some.dtype)
+    at_least = size - below - tf.size(some) + _count(some >= limit)
     return tf.cond(
-        tf.reduce_sum(tf.cast(best, tf.int32)) == kept, lambda: best, lambda: _with_first_ties(scores, limit, kept)
+        at_least == kept,
+        lambda: [vector >= limit for vector in scores],
+        lambda: _with_first_ties(scores, limit, kept),
     )
 
 
@@ -58,12 +81,26 @@ def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int, *, static: bool = Fals
     Reference:
         Tanaka et al., SynFlow (NeurIPS 2020), the authors' `Pruner._global_mask`, which Peek-a-Boo took over.
     """
-    scores = tf.convert_to_tensor(scores)
+    return above_kth_of_all([scores], pruned, static=static)[0]
+
+
+def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int, *, static: bool = False) -> list[tf.Tensor]:
+    """`above_kth` over several vectors at once.
+
+    Args:
+        scores: Vectors of one type, as for `exact_top`.
+        pruned: How many are to go, in all.
+        static: As for `exact_top`.
+
+    Returns:
+        Bool vectors of the same sizes.
+    """
+    scores = [tf.convert_to_tensor(vector) for vector in scores]
     pruned = tf.cast(pruned, tf.int32)
     place = tf.maximum(pruned, 1) - 1
     below, some = _around(scores, place, static)
-    threshold = _kth_smallest(_ordered_integers(some), place - below)
-    return tf.logical_or(scores > _as_score(threshold, scores.dtype), pruned < 1)
+    limit = _as_score(_kth_smallest(_ordered_integers(some), place - below), some.dtype)
+    return [tf.logical_or(vector > limit, pruned < 1) for vector in scores]
 
 
 def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
@@ -81,29 +118,44 @@ def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
     return mask
 
 
-def _around(scores: tf.Tensor, place: tf.Tensor, static: bool) -> tuple[tf.Tensor, tf.Tensor]:
+def _around(scores: list[tf.Tensor], place: tf.Tensor, static: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores among which the one at a place of the order is, and how many are below all of these."""
-    size = scores.shape[0]
-    if static or (size is not None and size <= 4 * _SAMPLE):
-        return tf.constant(0), scores
-    stride = tf.maximum(tf.size(scores) // _SAMPLE, 1) | 1  # odd, not to meet the same channel each time
-    sample = tf.sort(scores[::stride])
-    middle, last = place // stride, tf.size(sample) - 1
-    endless = tf.constant(np.inf, scores.dtype)
-    low = tf.where(middle < _MARGIN, -endless, sample[tf.clip_by_value(middle - _MARGIN, 0, last)])
-    high = tf.where(middle > last - _MARGIN, endless, sample[tf.clip_by_value(middle + _MARGIN, 0, last)])
-    below = tf.reduce_sum(tf.cast(scores < low, tf.int32))
-    around = tf.ensure_shape(tf.logical_and(scores >= low, scores <= high), [None])
-    some = tf.boolean_mask(scores, around)
+    sizes = [vector.shape[0] for vector in scores]
+    if static or (None not in sizes and sum(sizes) <= 4 * _SAMPLE):
+        return tf.constant(0), tf.concat(scores, 0)
+    size = tf.add_n([tf.size(vector) for vector in scores])
+    stride = tf.maximum(size // _SAMPLE, 1) | 1  # odd, not to meet the same channel each time
+    sample = tf.sort(tf.concat([vector[::stride] for vector in scores], 0))
+    middle = tf.cast(tf.cast(place, tf.int64) * tf.size(sample, tf.int64) // tf.cast(size, tf.int64), tf.int32)
+    last = tf.size(sample) - 1
+    endless = tf.constant(np.inf, sample.dtype)
+    low, high = (sample[tf.clip_by_value(middle + margin, 0, last)] for margin in (-_MARGIN, _MARGIN))
+    low = tf.ensure_shape(tf.where(middle < _MARGIN, -endless, low), [])
+    high = tf.ensure_shape(tf.where(middle > last - _MARGIN, endless, high), [])
+    # above the lower bound, not at it: of scores that are pruned already there are many, all of one value
+    above = [vector > low for vector in scores]
+    below = size - tf.add_n([_count(mark) for mark in above])
+    around = [tf.logical_and(mark, vector <= high) for mark, vector in zip(above, scores, strict=True)]
+    some = tf.concat([tf.boolean_mask(vector, mark) for vector, mark in zip(scores, around, strict=True)], 0)
     hit = tf.logical_and(below <= place, place < below + tf.size(some))
-    return tf.cond(hit, lambda: (below, some), lambda: (tf.constant(0), scores))
+    return tf.cond(hit, lambda: (below, some), lambda: (tf.constant(0), tf.concat(scores, 0)))
 
 
-def _with_first_ties(scores: tf.Tensor, limit: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+def _with_first_ties(scores: list[tf.Tensor], limit: tf.Tensor, kept: tf.Tensor) -> list[tf.Tensor]:
     """Marks all scores above a limit, and the first ones at it."""
-    better, ties = scores > limit, scores == limit
-    missing = kept - tf.reduce_sum(tf.cast(better, tf.int32))
-    return tf.logical_or(better, tf.logical_and(ties, tf.cumsum(tf.cast(ties, tf.int32)) <= missing))
+    better = [vector > limit for vector in scores]
+    missing = kept - tf.add_n([_count(mark) for mark in better])
+    result = []
+    for vector, mark in zip(scores, better, strict=True):
+        ties = vector == limit
+        places = tf.cumsum(tf.cast(ties, tf.int32))
+        result.append(tf.logical_or(mark, tf.logical_and(ties, places <= missing)))
+        missing -= _count(ties)
+    return result
+
+
+def _count(marks: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(marks, tf.int32))
 
 
 def _ordered_integers(scores: tf.Tensor) -> tf.Tensor:

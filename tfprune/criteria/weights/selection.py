@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from tfprune.criteria.weights.pruning_amounts import Scope
-from tfprune.ops.exact_top import above_kth, exact_top
+from tfprune.ops.exact_top import above_kth_of_all, exact_top_of_all
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,11 @@ class Selection:
             The new masks by name, and the sum and the largest of each kernel's scores `[kernels, 2]`.
         """
         ranked = {name: self._ranked(score, masks[name]) for name, score in scores.items()}
+        vectors = [tf.reshape(score, [-1]) for score in ranked.values()]
         if self.scope == "local":
-            marks = [self._best(tf.reshape(score, [-1]), kept[i]) for i, score in enumerate(ranked.values())]
+            marks = [self._best([vector], kept[index])[0] for index, vector in enumerate(vectors)]
         else:
-            flat = tf.concat([tf.reshape(score, [-1]) for score in ranked.values()], 0)
-            marks = tf.split(self._best(flat, kept[0]), [_size(score) for score in ranked.values()])
+            marks = self._best(vectors, kept[0])
         chosen = {
             name: tf.reshape(mark, score.shape) for mark, (name, score) in zip(marks, scores.items(), strict=True)
         }
@@ -52,14 +51,10 @@ class Selection:
         """Scores with pruned weights behind all others."""
         return score if self.revive else tf.where(mask, score, score.dtype.min)
 
-    def _best(self, flat: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    def _best(self, scores: list[tf.Tensor], kept: tf.Tensor) -> list[tf.Tensor]:
         if self.original_ties:
-            return above_kth(flat, tf.size(flat) - kept)
-        return exact_top(flat, kept)
-
-
-def _size(tensor: tf.Tensor) -> int:
-    return int(np.prod(tensor.shape))
+            return above_kth_of_all(scores, tf.add_n([tf.size(vector) for vector in scores]) - kept)
+        return exact_top_of_all(scores, kept)
 
 
 def _summary(score: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,173 @@
+"""What pruning at initialisation costs: SynFlow, SNIP and GraSP on ResNet-18, in CPU seconds of one thread.
+
+Ways to run 100 iterations of SynFlow are compared, in one run:
+- ours: one compiled step of scoring and exact selection, called 100 times; all in, and an iteration without tracing;
+- plain: the scoring model built anew in every iteration, run eagerly, selection by `np.partition`, as a first version
+  in Keras would have it (a few iterations are timed);
+- torch (with --torch, ResNet-18): the published procedure in PyTorch, see `torch_synflow.py`.
+Ours and the others take turns, as the machine may be busy.
+
+    python benchmarks/prune_at_init.py --out benchmarks/results/prune_at_init.json
+
+Matrix products of float64 are timed in the same run, as a yardstick to compare machines by.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.criteria import LayerCollapseWarning, weight_criterion
+from tfprune.graph import prunable_weights
+from tfprune.masks import Masks
+from tfprune.models import build_model
+
+DENSITY, ITERATIONS = 0.3, 100
+IMAGES = 100
+
+
+def cpu_seconds(function: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of a call, and what it returned."""
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
+
+
+def yardstick() -> float:
+    """CPU seconds of one product of float64 matrices of 2000 x 2000 in NumPy, the least of five."""
+    matrix = np.random.default_rng(0).random((2000, 2000))
+    return min(cpu_seconds(lambda: matrix @ matrix)[0] for _ in range(5))
+
+
+def network(arch: str) -> keras.Model:
+    """A network as Peek-a-Boo prunes it."""
+    return build_model(
+        arch, num_classes=10, input_shape=(32, 32, 3), init="kaiming_normal", padding="symmetric", seed=0
+    )
+
+
+def pruned(model: keras.Model, name: str, data: Any = None, **settings: Any) -> tuple[float, Masks]:
+    """CPU seconds of a criterion, all in, and the masks."""
+    criterion = weight_criterion(name, ignore="fc", **settings)
+    return cpu_seconds(lambda: criterion(model, DENSITY, data))
+
+
+def synflow(model: keras.Model, precision: str) -> tuple[dict[str, float], Masks]:
+    """Our 100 iterations: all of them, and what one costs after the first."""
+    whole, masks = pruned(model, "synflow", iterations=ITERATIONS, precision=precision)
+    once, _ = pruned(model, "synflow", iterations=1, precision=precision)
+    return {"seconds": whole, "first": once, "iteration": (whole - once) / (ITERATIONS - 1)}, masks
+
+
+def plain_iteration(model: keras.Model, masks: Masks, density: float) -> Masks:
+    """An iteration the plain way: a copy in float64, its gradient, and a threshold by `np.partition`."""
+    scores = weight_criterion("synflow", ignore="fc").weight_scores(model, None, masks=masks)
+    flat = np.concatenate([score.ravel() for score in scores.values()])
+    count = int((1 - density) * flat.size)
+    threshold = np.partition(flat, count - 1)[count - 1]
+    return Masks({name: score > threshold for name, score in scores.items()})
+
+
+def plain(model: keras.Model, iterations: int) -> tuple[float, Masks]:
+    """CPU seconds per iteration the plain way, and the masks after so many."""
+    masks = Masks.full(prunable_weights(model, ignore="fc"))
+
+    def run() -> Masks:
+        found = masks
+        for step in range(iterations):
+            found = plain_iteration(model, found, DENSITY ** ((step + 1) / ITERATIONS))
+        return found
+
+    seconds, found = cpu_seconds(run)
+    return seconds / iterations, found
+
+
+def selections(size: int) -> dict[str, float]:
+    """CPU seconds to choose among so many float64 scores: ours, and by sorting."""
+    from tfprune.ops.exact_top import exact_top
+
+    scores = tf.constant(np.random.default_rng(0).exponential(size=size) ** 6)
+    kept = int(DENSITY * size)
+    ways = {
+        "ours": tf.function(lambda values: exact_top(values, kept)),
+        "tf.sort": tf.function(lambda values: values >= tf.sort(values)[size - kept]),
+        "np.partition": lambda values: values.numpy() >= np.partition(values.numpy(), size - kept)[size - kept],
+    }
+    result = {}
+    for name, way in ways.items():
+        way(scores)
+        result[name] = min(cpu_seconds(lambda way=way: way(scores))[0] for _ in range(3))
+    return result
+
+
+def others(model: keras.Model, ours: dict[str, float], iterations: int, torch: bool) -> dict[str, float]:
+    """What the other ways cost per iteration, and the ratio to ours, tracing included."""
+    share = ours["seconds"] / ITERATIONS
+    found = {"plain iteration": plain(model, iterations)[0]}
+    found["plain / ours"] = found["plain iteration"] / share
+    if torch and model.name == "ResNet-18":
+        from torch_synflow import seconds_per_iteration
+
+        found["torch iteration"] = seconds_per_iteration(iterations, DENSITY, ITERATIONS)
+        found["torch / ours"] = found["torch iteration"] / share
+    return found
+
+
+def measure(arch: str, plain_iterations: int, torch: bool) -> dict[str, Any]:
+    """Everything about one network."""
+    model = network(arch)
+    size = sum(int(np.prod(weight.shape)) for weight in prunable_weights(model, ignore="fc").values())
+    random = np.random.RandomState(8)
+    data = [(random.randn(IMAGES, 32, 32, 3).astype(np.float32), random.randint(0, 10, IMAGES))]
+    rows: dict[str, Any] = {"arch": arch, "prunable": size, "yardstick": yardstick()}
+    reference = None
+    for precision in ("float64", "float32"):
+        rows[f"synflow {precision}"], masks = synflow(model, precision)
+        reference = masks if reference is None else reference
+        differ = sum(int((masks[name] != reference[name]).sum()) for name in masks)
+        rows[f"synflow {precision}"]["differs"] = differ
+        rows[f"synflow {precision}"].update(others(model, rows[f"synflow {precision}"], plain_iterations, torch))
+    rows["selection"] = selections(size)
+    for name in ("magnitude", "snip", "grasp"):
+        rows[name] = pruned(model, name, data if weight_criterion(name).needs_data else None)[0]
+    return rows
+
+
+def main() -> None:
+    """Measures and prints; writes a file if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", nargs="+", default=["ResNet-20", "ResNet-18"])
+    parser.add_argument("--plain_iterations", type=int, default=3)
+    parser.add_argument("--torch", action="store_true", help="time the published procedure in PyTorch, too")
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    warnings.simplefilter("ignore", LayerCollapseWarning)
+    found = {
+        "unit": "CPU seconds, one thread",
+        "tensorflow": tf.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "density": DENSITY,
+        "iterations": ITERATIONS,
+        "images": IMAGES,
+        "networks": [measure(arch, arguments.plain_iterations, arguments.torch) for arch in arguments.arch],
+    }
+    print(json.dumps(found, indent=1))
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
