@@ -19,7 +19,7 @@ setup(
         "scipy>=1.14,<2",
         "dppy>=0.3.3,<0.4",  # k-DPPs drawn by another hand, to check ours
         "matplotlib>=3.9,<4",
-        "pillow>=10.4,<13",  # AugMix's operations
+        "pillow>=10.4,<14",  # AugMix's operations
         "scikit-learn>=1.5,<2",  # ships the digits that `make demo` runs on
         "jsonargparse>=4.40,<5",
         "pyyaml>=6,<7",
