@@ -122,7 +122,7 @@ def test_synflow_of_constants(golden_peekaboo, resnet20, constant, init):
     if init == "xavier_constant":
         np.testing.assert_array_equal(kept, golden_peekaboo[f"{key}/keep"])
     else:  # scores that are equal but for rounding, which differs between PyTorch and TensorFlow, tie in part
-        assert 81_000 < masks.kept <= 81_077
+        assert 0.29 * masks.total < masks.kept <= 81_077
     exact = prune(weight_criterion("synflow", iterations=100, ignore="fc"), model, 0.3)
     assert exact.kept == 81_077
 

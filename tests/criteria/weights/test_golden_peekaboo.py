@@ -16,6 +16,8 @@ CASES += [("A2", f"SynFlow_{kind}") for kind in ("linear20", "local20", "iters1"
 CASES += [("A2", f"{pruner}_local") for pruner in ("Mag", "SNIP", "GraSP")]
 CASES += [("A2", f"{pruner}_iters10") for pruner in ("SNIP", "GraSP")]
 CASES += [("A1", f"{pruner}_2batches") for pruner in ("SNIP", "GraSP")]
+QUICK = {("A2", case) for _, case in CASES} | {("A3", "SynFlow"), ("A3", "GraSP"), ("A5", "SynFlow")}
+EVERY = [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
 
 
 def settings(variant, case):
@@ -46,7 +48,7 @@ def divisor(pruner, scores):
     return {"SNIP": total, "GraSP": abs(total) + 1e-10}.get(pruner, 1.0)
 
 
-@pytest.mark.parametrize(("variant", "case"), CASES)
+@pytest.mark.parametrize(("variant", "case"), EVERY)
 def test_scores(golden_peekaboo, variant, case):
     name, options = settings(variant, case)
     criterion = weight_criterion(name, **options)
@@ -59,7 +61,7 @@ def test_scores(golden_peekaboo, variant, case):
         np.testing.assert_allclose(scores[f"{layer}/kernel"] / norm, expected, rtol=1e-9, atol=1e-13 * largest)
 
 
-@pytest.mark.parametrize(("variant", "case"), CASES)
+@pytest.mark.parametrize(("variant", "case"), EVERY)
 def test_masks(golden_peekaboo, variant, case):
     name, options = settings(variant, case)
     model = peekaboo_model(golden_peekaboo, variant)
