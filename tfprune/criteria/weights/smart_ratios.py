@@ -54,7 +54,7 @@ def smart_ratios(
     """Shares a density out to layers so that later ones keep ever less.
 
     The arithmetic is the authors', float32 step by step, so that counts agree with theirs to the weight; cutting off
-    fractions leaves the sum a few weights short.
+    fractions leaves the sum a few weights short, or over by one at most for each layer that is filled up.
 
     Args:
         sizes: Weights of each prunable layer, in the order of the network, the classifier last.
