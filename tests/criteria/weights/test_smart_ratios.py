@@ -46,7 +46,7 @@ def test_counts_are_possible_for_any_layers(sizes, density, rule, divide, last):
     assert (found.counts >= 0).all()
     assert found.counts[-1] == int(last * sizes[-1])
     kept = int(found.counts[:-1].sum())
-    # Room is counted in whole weights, rounded down, so each layer that is filled up may hold one more than was given it.
+    # Room is counted in whole weights, rounded down: each layer that is filled up may hold one more than it was given.
     assert kept <= found.goal + len(sizes)
     if found.missing:
         assert kept == sum(sizes[:-1])
