@@ -113,8 +113,8 @@ def test_masked_models_leave_nothing(tmp_path, tiny, name):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("model.h5", {}, r"ends in \.keras, \.tflite or \.onnx, or a folder"),
-        ("model", {"format": "coreml"}, "expected a format out of keras, tflite, onnx, saved_model; received 'coreml'"),
+        ("model.h5", {}, r"ends in \.keras, \.tflite, \.onnx or \.mpt, or a folder"),
+        ("model", {"format": "coreml"}, "expected a format out of keras, tflite, onnx, .*; received 'coreml'"),
         ("model.onnx", {"format": "tflite"}, "expected a name for the format tflite"),
         ("model.keras", {"format": "saved_model"}, "expected a name for the format saved_model"),
         ("model.keras", {"quantize": "int8"}, "for tflite only, received them for keras"),
