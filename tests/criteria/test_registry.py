@@ -5,7 +5,7 @@ from tfprune import criteria
 from tfprune.criteria import L2, Criterion, Random, registry
 from tfprune.errors import ConfigError
 
-NAMES = ("bn_scale", "ekg", "fpgm", "l1", "l2", "random", "taylor")
+NAMES = ("bn_scale", "dpp_node", "ekg", "fpgm", "l1", "l2", "random", "taylor")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_objects_and_classes_are_taken_as_they_are():
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="bn_scale, ekg, fpgm, l1, l2, random, taylor, received 'l3'"):
+    with pytest.raises(ConfigError, match="bn_scale, dpp_node, ekg, fpgm, l1, l2, random, taylor, received 'l3'"):
         criteria.get("l3")
 
 
