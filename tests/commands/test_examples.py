@@ -54,7 +54,11 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("mnist", ConfigError, "expected CIFAR10, CIFAR100, digits, tiny-imagenet, or an .npz file with arrays x and y, received"),
+        (
+            "mnist",
+            ConfigError,
+            "expected CIFAR10, CIFAR100, digits, tiny-imagenet, or an .npz file with arrays x and y",
+        ),
         ("nowhere.npz", DataUnavailableError, "cannot read .*No such file"),
         ("text.npz", DataUnavailableError, "cannot read .*text.npz"),
         ("objects.npz", DataUnavailableError, "cannot read .*objects.npz"),
