@@ -1,18 +1,17 @@
 """The settings of EKG: one frozen dataclass, whose fields are the flags and the YAML keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
-from tfprune.errors import ConfigError
+from tfprune.methods.run_config import RunConfig
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
-Compile = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
-class EKGConfig:
+class EKGConfig(RunConfig):
     """Settings of `train_cifar.py`: EKG from the trained network to the fine-tuned small one.
 
     The names are those of the original's command line; where it had a flag that did nothing, the flag does here what
@@ -22,9 +21,7 @@ class EKGConfig:
         method: `ekg`; what `train_cifar.py` is to do. The other is `peekaboo`: `--method peekaboo --help`.
         train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
             `runs/ekg` named after architecture, data set and target.
-        data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
         arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50.
-        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
         trained_param: Trained network to start from: a `.keras` file or EKG's `.pkl`. Default: a baseline is trained
             first and kept in `baseline_path`.
         baseline_path: Folder where trained baselines are kept for the next run.
@@ -48,24 +45,15 @@ class EKGConfig:
         search_images: Validation images of the search, per class (the last ones of each class of the training set).
         search_precision: Number format of candidate evaluation: float32 or mixed_bfloat16.
         pretrain_images: Images per class of the ten-step training before the search (the first ones).
-        gpu_id: GPUs to use, by index; several train in data parallel.
-        seed: Seed of initial weights, data order and augmentation.
-        accum: Chunks that a training batch is cut into; their gradients are accumulated.
-        do_log: Steps between two log lines.
-        compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
         precision: Number format of training: float32, mixed_bfloat16 or mixed_float16.
-        sync_batch_norm: With several devices, take batch statistics over all of them.
         batch_statistics: Evaluate with the statistics of each test batch, as the original does, instead of moving
             averages.
         original_quirks: Follow the original's code where it departs from the paper (see `tfprune.ekg.Search`), to
             reproduce its choices number for number.
-        resume: Continue the run in `train_path` where it stopped.
-        overwrite: Start anew in a `train_path` that already holds a run.
-        export: Also write the result as a SavedModel.
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
+        **RunConfig.GROUPS,
         "data and network": "dataset data_path arch trained_param",
         "baseline": "baseline_path baseline_epoch baseline_learning_rate",
         "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
@@ -75,11 +63,14 @@ class EKGConfig:
         "evaluation": "val_batch_size batch_statistics",
     }
 
+    POSITIVE: ClassVar[str] = (
+        f"{RunConfig.POSITIVE} baseline_epoch num_teacher search_batch_size search_images pretrain_images "
+        "learning_rate baseline_learning_rate decay_rate"
+    )
+    NOT_NEGATIVE: ClassVar[str] = f"{RunConfig.NOT_NEGATIVE} weight_decay train_epoch search_seed"
+
     method: Literal["ekg"] = "ekg"
-    train_path: str | None = None
-    data_path: str | None = None
     arch: str = "ResNet-56"
-    dataset: str = "CIFAR10"
     trained_param: str | None = None
     baseline_path: str = "runs/baselines"
     baseline_epoch: int = 200
@@ -90,8 +81,6 @@ class EKGConfig:
     decay_points: tuple[float, ...] = (0.3, 0.6, 0.8)
     decay_rate: float = 0.2
     weight_decay: float = 5e-4
-    batch_size: int = 128
-    val_batch_size: int = 256
     train_epoch: int = 100
     searching: bool = True
     search_target_rate: float = 0.45
@@ -101,46 +90,13 @@ class EKGConfig:
     search_images: int = 32
     search_precision: SearchPrecision = "float32"
     pretrain_images: int = 256
-    gpu_id: tuple[int, ...] = (0,)
     seed: int = 1
-    accum: int = 1
-    do_log: int = 200
-    compile: Compile = "auto"
-    precision: Precision = "float32"
-    sync_batch_norm: bool = True
+    precision: Precision = "float32"  # type: ignore[assignment]
     batch_statistics: bool = False
     original_quirks: bool = False
-    resume: bool = False
-    overwrite: bool = False
-    export: bool = True
 
     def __post_init__(self) -> None:
-        positive = (
-            "baseline_epoch num_teacher batch_size val_batch_size search_batch_size search_images pretrain_images "
-            "accum do_log learning_rate baseline_learning_rate decay_rate"
-        )
-        for name in positive.split():
-            self._require(getattr(self, name) > 0, name, "a value above 0")
-        for name in ("weight_decay", "train_epoch", "seed", "search_seed"):
-            self._require(getattr(self, name) >= 0, name, "a value of at least 0")
-        for name, kind in {"precision": Precision, "search_precision": SearchPrecision, "compile": Compile}.items():
-            self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
+        super().__post_init__()
         self._require(0 < self.search_target_rate < 1, "search_target_rate", "a fraction of the FLOPs between 0 and 1")
         self._require(0 < self.search_step < 1, "search_step", "a fraction of the width between 0 and 1")
-        self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")
-        self._require(len(self.gpu_id) > 0, "gpu_id", "at least one index")
         self._require(all(point > 0 for point in self.decay_points), "decay_points", "values above 0")
-        if self.resume and self.overwrite:
-            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
-
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(f"--{name}: expected {expected}, received {getattr(self, name)}")
-
-    def settings(self) -> dict[str, object]:
-        """The fields that decide the result, as plain values for a YAML file."""
-        decided_elsewhere = {"resume", "overwrite", "train_path"}
-        values = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in decided_elsewhere
-        }
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

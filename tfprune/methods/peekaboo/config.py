@@ -2,23 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from tfprune.errors import ConfigError
+from tfprune.methods.run_config import RunConfig
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
 Stem = Literal["auto", "small", "large"]
 GraSPVariant = Literal["peekaboo", "wang"]
-Precision = Literal["float32", "mixed_bfloat16"]
-Compile = Literal["auto", "on", "off"]
 
 _PSG_ONLY = "psg_input_bits psg_gradient_bits psg_relative_threshold psg_absolute_threshold psg_sparsify"
 
 
 @dataclass(frozen=True)
-class PeekabooConfig:
+class PeekabooConfig(RunConfig):
     """Settings of Peek-a-Boo: prune a network before training, then train the signs of what is left.
 
     The defaults are the published recipe for CIFAR-10 without PSG; all of it is
@@ -28,18 +27,8 @@ class PeekabooConfig:
         method: `peekaboo`; what `train_cifar.py` is to do. The default there is `ekg`.
         train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
             `runs/peekaboo` named after architecture, data set, pruner and density.
-        resume: Continue the run in `train_path` where it stopped.
-        overwrite: Start anew in a `train_path` that already holds a run.
         seed: Seed of initial weights, pruning images, data order and augmentation.
-        gpu_id: GPUs to use, by index; several train in data parallel.
-        do_log: Steps between two log lines.
-        compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
         precision: Number format of training: float32 or mixed_bfloat16. Signs and Bop's state stay float32.
-        sync_batch_norm: With several devices, take batch statistics over all of them.
-        accum: Chunks that a training batch is cut into; their gradients are accumulated.
-        export: Also write the result as a SavedModel.
-        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
-        data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
         fraction: Fraction of the training images to use, of each class.
         arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its
             Conv4 Conv4-BN. `docs/models.md` lists them all.
@@ -73,8 +62,6 @@ class PeekabooConfig:
         weight_decay: L2 coefficient of SGD, added to the gradients.
         milestones: Epochs at which the learning rate is divided by 10.
         epochs: Epochs of training; 0 stops after pruning.
-        batch_size: Batch size of training, over all devices.
-        val_batch_size: Batch size of evaluation.
         psg: Compute the gradients of the kernels from quantised tensors (predictive sign gradients).
         psg_input_bits: Bits of a layer's input for that.
         psg_gradient_bits: Bits of the gradient at its output.
@@ -86,7 +73,7 @@ class PeekabooConfig:
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export",
+        **RunConfig.GROUPS,
         "data and network": "dataset data_path fraction arch stem init_method trained_param masks",
         "pruning": "pruner density prune_iters prune_schedule prune_scope grasp_variant prune_images prune_balanced "
         "prune_batch_size prune_epoch prune_shots prune_classifier original_ties",
@@ -96,22 +83,16 @@ class PeekabooConfig:
         "psg_absolute_threshold psg_sparsify psg_take_sign psg_quantize",
     }
 
+    POSITIVE: ClassVar[str] = (
+        f"{RunConfig.POSITIVE} prune_iters prune_images prune_batch_size prune_shots ar_decay_freq ar_decay_ratio "
+        "learning_rate"
+    )
+    NOT_NEGATIVE: ClassVar[str] = (
+        f"{RunConfig.NOT_NEGATIVE} tau momentum weight_decay epochs prune_epoch psg_relative_threshold"
+    )
     AR_EPOCHS_EARLY: ClassVar[int] = 0
 
     method: Literal["peekaboo"] = "peekaboo"
-    train_path: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-    seed: int = 0
-    gpu_id: tuple[int, ...] = (0,)
-    do_log: int = 200
-    compile: Compile = "auto"
-    precision: Precision = "float32"
-    sync_batch_norm: bool = True
-    accum: int = 1
-    export: bool = True
-    dataset: str = "CIFAR10"
-    data_path: str | None = None
     fraction: float = 1.0
     arch: str = "ResNet-18"
     stem: Stem = "auto"
@@ -141,8 +122,6 @@ class PeekabooConfig:
     weight_decay: float = 5e-4
     milestones: tuple[int, ...] = (80, 120)
     epochs: int = 180
-    batch_size: int = 128
-    val_batch_size: int = 256
     psg: bool = False
     psg_input_bits: int = 8
     psg_gradient_bits: int = 16
@@ -153,36 +132,14 @@ class PeekabooConfig:
     psg_quantize: bool = True
 
     def __post_init__(self) -> None:
-        positive = (
-            "do_log accum prune_iters prune_images prune_batch_size prune_shots ar_decay_freq ar_decay_ratio "
-            "learning_rate batch_size val_batch_size"
-        )
-        for name in positive.split():
-            self._require(getattr(self, name) > 0, name, "a value above 0")
-        for name in ("seed", "tau", "momentum", "weight_decay", "epochs", "prune_epoch", "psg_relative_threshold"):
-            self._require(getattr(self, name) >= 0, name, "a value of at least 0")
-        choices = {
-            "optimizer": Optimizer,
-            "prune_scope": Scope,
-            "prune_schedule": Schedule,
-            "grasp_variant": GraSPVariant,
-            "precision": Precision,
-            "compile": Compile,
-            "stem": Stem,
-        }
-        for name, kind in choices.items():
-            self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
+        super().__post_init__()
         self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
         self._require(0 < self.fraction <= 1, "fraction", "a fraction of the images, above 0 and at most 1")
         self._require(0 < self.ar < 1, "ar", "a rate between 0 and 1")
         self._require(self.momentum < 1, "momentum", "a value below 1")
-        self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")
-        self._require(len(self.gpu_id) > 0, "gpu_id", "at least one index")
         self._require(all(point > 0 for point in self.milestones), "milestones", "epochs above 0")
         self._check_psg()
         self._check_pruning()
-        if self.resume and self.overwrite:
-            raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
 
     @property
     def prunes(self) -> bool:
@@ -193,14 +150,6 @@ class PeekabooConfig:
     def base_learning_rate(self) -> float:
         """Learning rate of the first epochs."""
         return self.learning_rate
-
-    def settings(self) -> dict[str, object]:
-        """The fields that decide the result, as plain values for a YAML file."""
-        decided_elsewhere = {"resume", "overwrite", "train_path"}
-        values = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in decided_elsewhere
-        }
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _check_psg(self) -> None:
         for name in ("psg_input_bits", "psg_gradient_bits"):
@@ -232,7 +181,3 @@ class PeekabooConfig:
             )
         if self.masks is not None and self.prune_epoch:
             raise ConfigError("--masks holds from the start: leave out --prune_epoch")
-
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(f"--{name}: expected {expected}, received {getattr(self, name)}")

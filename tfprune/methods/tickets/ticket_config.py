@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from tfprune.errors import ConfigError
 from tfprune.methods.tickets.dense_config import DenseConfig
@@ -54,6 +54,8 @@ class TicketConfig(DenseConfig):
         "sanity checks": "rearrange inverse shuffle_weights reinitialize corrupt",
     }
 
+    POSITIVE: ClassVar[str] = f"{DenseConfig.POSITIVE} samples_per_class prune_iters rounds"
+
     method: Literal["ticket"] = "ticket"  # type: ignore[assignment]
     ticket: str = "smart_ratio"
     density: float = 0.02
@@ -74,15 +76,11 @@ class TicketConfig(DenseConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, kind in (("rule", Rule), ("treatment", Treatment), ("corrupt", Corrupt)):
-            self._require(getattr(self, name) in get_args(kind), name, f"one of {', '.join(get_args(kind))}")
         self._require(
             self.ticket in TICKETS or self.from_file, "ticket", f"{', '.join(TICKETS)}, or a .npz or .keras file"
         )
         self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
         self._require(0 <= self.last_ratio <= 1, "last_ratio", "a fraction from 0 to 1")
-        for name in ("samples_per_class", "prune_iters", "rounds"):
-            self._require(getattr(self, name) > 0, name, "a value above 0")
         epochs, _ = self.schedule
         self._require(0 <= self.rewind_epoch < epochs, "rewind_epoch", f"an epoch before the last of {epochs}")
         if self.hybrid and self.ticket not in BY_RATIO:
