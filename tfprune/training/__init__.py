@@ -10,12 +10,14 @@ from tfprune.training.loop import Loop
 from tfprune.training.objective import Objective
 from tfprune.training.periodic_decay import PeriodicDecay
 from tfprune.training.recalibration import recalibrate_batch_norm
+from tfprune.training.recipe import Recipe
 from tfprune.training.run_folder import RunFolder
-from tfprune.training.sparse_training import SparseTraining, train_sparse
+from tfprune.training.sparse_training import SparseTraining, fast_network, train_sparse
 from tfprune.training.stage_times import StageTimes
 from tfprune.training.step_decay import StepDecay
 from tfprune.training.strategy import make_strategy
 from tfprune.training.subnet_callback import SubnetCallback
+from tfprune.training.train_network import train_network
 
 __all__ = [
     "Consistency",
@@ -27,14 +29,17 @@ __all__ = [
     "Loop",
     "Objective",
     "PeriodicDecay",
+    "Recipe",
     "RunFolder",
     "SparseTraining",
     "StageTimes",
     "StepDecay",
     "SubnetCallback",
     "evaluate",
+    "fast_network",
     "make_strategy",
     "predict_logits",
     "recalibrate_batch_norm",
+    "train_network",
     "train_sparse",
 ]

@@ -1,9 +1,6 @@
 """Training of a network of which masked weights stay 0."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -12,50 +9,33 @@ from tfprune.data import ImageDataset
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD
-from tfprune.training.cross_entropy import CrossEntropy
-from tfprune.training.evaluation import evaluate
-from tfprune.training.loop import Loop
+from tfprune.training.recipe import Recipe
 from tfprune.training.run_folder import RunFolder
 from tfprune.training.step_decay import StepDecay
+from tfprune.training.train_network import train_network
 
 
 @dataclass(frozen=True)
-class SparseTraining:
+class SparseTraining(Recipe):
     """A recipe: PyTorch's SGD on the cross-entropy, learning rates that drop at milestones.
 
     Attributes:
-        epochs: Epochs of the schedule.
-        batch_size: Batch size of training, over all devices.
         learning_rate: Learning rate of the first epochs.
         momentum: Momentum.
         weight_decay: L2 coefficient of every variable, added to the gradients.
         milestones: Epochs at which the learning rate drops.
         gamma: Factor of each drop.
-        seed: Seed of data order and augmentation.
-        val_batch_size: Batch size of evaluation.
         precision: Keras' data type policy of the layers.
-        compile: XLA: on, off or auto.
-        accumulate: Chunks that a batch is cut into.
         synchronized: Take batch statistics over all devices.
-        log_every: Steps between two log lines.
-        test_each_epoch: Evaluate after each epoch.
     """
 
-    epochs: int
-    batch_size: int
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
-    seed: int = 0
-    val_batch_size: int = 256
     precision: str = "float32"
-    compile: Literal["auto", "on", "off"] = "auto"
-    accumulate: int = 1
     synchronized: bool = True
-    log_every: int = 200
-    test_each_epoch: bool = True
 
 
 def train_sparse(
@@ -70,7 +50,6 @@ def train_sparse(
     resume: bool = False,
     first_epoch: int = 0,
     last_epoch: int | None = None,
-    after_epoch: Callable[[keras.Model, float], None] | None = None,
 ) -> keras.Model:
     """Trains a masked copy of a network.
 
@@ -88,46 +67,42 @@ def train_sparse(
         resume: Go on from the checkpoints in it, if any.
         first_epoch: Epoch of the schedule, and of the data, to begin with: the model has been trained so far.
         last_epoch: Epoch of the schedule to stop before. Default: after all.
-        after_epoch: Called after each evaluation with the masked network and its accuracy on the test images.
 
     Returns:
         The trained network with its masks.
     """
-    steps = data.steps_per_epoch(recipe.batch_size)
     with strategy.scope():
-        batch_norm = {
-            "synchronized": recipe.synchronized and strategy.num_replicas_in_sync > 1,
-            "unbiased_variance": True,  # PyTorch's running variance
-        }
-        sparse = convert(convert(model, "fused", dtype=recipe.precision, options=batch_norm), "masked", masks)
-        loop = Loop(
-            sparse,
-            _optimizer(recipe, steps, first_epoch),
-            CrossEntropy(),
-            global_batch_size=recipe.batch_size,
-            strategy=strategy,
-            compile=recipe.compile,
-            accumulate=recipe.accumulate,
-        )
-
-    def evaluated() -> dict[str, float]:
-        tested = evaluate(sparse, data.test_batches(recipe.val_batch_size), compile=recipe.compile)
-        if after_epoch is not None:
-            after_epoch(sparse, tested.top1)
-        return {"test_loss": tested.loss, "test_accuracy": tested.top1}
-
-    batches = partial(data.training_batches, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
-    loop.fit(
-        lambda start: batches(start_step=start + first_epoch * steps),
-        steps_per_epoch=steps,
-        epochs=(recipe.epochs if last_epoch is None else last_epoch) - first_epoch,
-        name=name,
+        fast = fast_network(model, strategy, precision=recipe.precision, synchronized=recipe.synchronized)
+        sparse = convert(fast, "masked", masks)
+        optimizer = _optimizer(recipe, data.steps_per_epoch(recipe.batch_size), first_epoch)
+    train_network(
+        sparse,
+        optimizer,
+        recipe,
+        data=data,
+        strategy=strategy,
         run=run,
-        evaluate=evaluated if recipe.test_each_epoch else None,
+        name=name,
         resume=resume,
-        log_every=recipe.log_every,
+        first_epoch=first_epoch,
+        last_epoch=last_epoch,
     )
     return sparse
+
+
+def fast_network(
+    model: keras.Model, strategy: tf.distribute.Strategy, *, precision: str, synchronized: bool
+) -> keras.Model:
+    """A copy with fast batch norm that keeps PyTorch's running variance.
+
+    Args:
+        model: A plain model.
+        strategy: The devices; call it in their scope.
+        precision: Keras' data type policy of the layers.
+        synchronized: Take batch statistics over all devices, if there are several.
+    """
+    options = {"synchronized": synchronized and strategy.num_replicas_in_sync > 1, "unbiased_variance": True}
+    return convert(model, "fused", dtype=precision, options=options)
 
 
 def _optimizer(recipe: SparseTraining, steps: int, first_epoch: int) -> SGD:

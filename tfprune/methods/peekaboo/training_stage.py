@@ -1,7 +1,6 @@
 """Training of the masked network: signs by Bop, the rest by SGD."""
 
 from collections.abc import Callable
-from functools import partial
 
 import keras
 import tensorflow as tf
@@ -12,17 +11,27 @@ from tfprune.layers import MaskedWeights
 from tfprune.masks import Masks
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.optimizers import SGD, Bop
-from tfprune.training import CrossEntropy, Evaluation, Loop, PeriodicDecay, RunFolder, StepDecay, evaluate
+from tfprune.training import (
+    Evaluation,
+    PeriodicDecay,
+    Recipe,
+    RunFolder,
+    StepDecay,
+    evaluate,
+    fast_network,
+    train_network,
+)
 
 Prune = Callable[[int, keras.Model, Masks], Masks | None]
 
 _DROP = 0.1
 
 
-def sparse_model(config: PeekabooConfig, model: keras.Model, masks: Masks, *, synchronized: bool) -> keras.Model:
+def sparse_model(
+    config: PeekabooConfig, model: keras.Model, masks: Masks, strategy: tf.distribute.Strategy
+) -> keras.Model:
     """The network that is trained: masked or PSG layers, fast batch norm, the model's weights."""
-    batch_norm = {"synchronized": synchronized, "unbiased_variance": True}  # PyTorch's running variance
-    fast = convert(model, "fused", dtype=config.precision, options=batch_norm)
+    fast = fast_network(model, strategy, precision=config.precision, synchronized=config.sync_batch_norm)
     if not config.psg:
         return convert(fast, "masked", masks)
     options = {
@@ -80,41 +89,33 @@ def train(
     Returns:
         The trained network with its masks.
     """
-    steps = data.steps_per_epoch(config.batch_size)
     with strategy.scope():
-        sparse = sparse_model(
-            config, model, masks, synchronized=config.sync_batch_norm and strategy.num_replicas_in_sync > 1
-        )
-        loop = Loop(
-            sparse,
-            make_optimizer(config, sparse, steps),
-            CrossEntropy(),
-            global_batch_size=config.batch_size,
-            strategy=strategy,
-            compile=config.compile,
-            accumulate=config.accum,
-        )
+        sparse = sparse_model(config, model, masks, strategy)
+        optimizer = make_optimizer(config, sparse, data.steps_per_epoch(config.batch_size))
 
     def before_epoch(epoch: int) -> None:
         if (found := prune(epoch, unmasked(sparse, model), masks_of(sparse))) is not None:
             set_masks(sparse, found)
 
-    def after_epoch() -> dict[str, float]:
-        tested = test(config, sparse, data)
-        keep_best(sparse, tested.top1)
-        return {"test_loss": tested.loss, "test_accuracy": tested.top1}
-
-    batches = partial(data.training_batches, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed)
-    loop.fit(
-        lambda start: batches(start_step=start),
-        steps_per_epoch=steps,
+    recipe = Recipe(
         epochs=config.epochs,
-        name="training",
-        run=run,
-        evaluate=after_epoch,
-        before_epoch=before_epoch,
-        resume=config.resume,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        val_batch_size=config.val_batch_size,
+        compile=config.compile,
+        accumulate=config.accum,
         log_every=config.do_log,
+    )
+    train_network(
+        sparse,
+        optimizer,
+        recipe,
+        data=data,
+        strategy=strategy,
+        run=run,
+        resume=config.resume,
+        before_epoch=before_epoch,
+        after_epoch=lambda accuracy: keep_best(sparse, accuracy),
     )
     return sparse
 
