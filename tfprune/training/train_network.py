@@ -34,6 +34,7 @@ def train_network(
     batches: Batches | None = None,
     before_epoch: Callable[[int], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
+    test: Callable[[], dict[str, float]] | None = None,
 ) -> list[Row]:
     """Trains a network in place, see `Loop.fit`.
 
@@ -52,6 +53,7 @@ def train_network(
         batches: Training batches from a step of the schedule on. Default: those of the data set, augmented its way.
         before_epoch: Called with the number of each epoch, from 0, before its first step, see `Loop.fit`.
         after_epoch: Called after each evaluation with the accuracy on the test images.
+        test: Called after each epoch in the place of that evaluation; what it gives goes into the epoch's row.
 
     Returns:
         One row of metrics per epoch.
@@ -81,7 +83,7 @@ def train_network(
         epochs=(recipe.epochs if last_epoch is None else last_epoch) - first_epoch,
         name=name,
         run=run,
-        evaluate=tested if recipe.test_each_epoch else None,
+        evaluate=(test or tested) if recipe.test_each_epoch else None,
         before_epoch=before_epoch,
         resume=resume,
         log_every=recipe.log_every,
