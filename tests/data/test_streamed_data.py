@@ -125,6 +125,32 @@ def test_broken_images_are_passed_over_and_counted(tree, broken):
     assert all(map(same, again, ours[4:]))
 
 
+def test_training_images_without_augmentation(tree, broken):
+    data, sound = opened(broken), opened(tree)
+    batches = list(data.plain_batches(8))
+    places = np.concatenate([batch["positions"] for batch in batches])
+    assert places.tolist() == [place for place in range(24) if place not in (8, 17)]  # those two cannot be read
+    whole = np.concatenate([batch["images"] for batch in sound.plain_batches(24)])
+    np.testing.assert_array_equal(np.concatenate([batch["images"] for batch in batches]), whole[places])
+    np.testing.assert_array_equal(np.concatenate([batch["labels"] for batch in batches]), places // 8)
+    chosen = np.array([20, 8, 1, 3, 0])
+    some = list(data.plain_batches(2, chosen, start_step=1, drop_remainder=True))
+    assert [batch["positions"].numpy().tolist() for batch in some] == [[1, 3]]
+    np.testing.assert_array_equal(some[0]["images"], whole[[1, 3]])
+    assert "1 training image" not in " ".join(data.notes())
+    assert data.notes()[0].startswith("2 training images of 24")
+
+
+@pytest.mark.parametrize("options", [{}, {"views": 2, "color_jitter": True}])
+def test_rows_of_a_batch_are_those_of_the_whole_batch(tree, options):
+    options = {"batch_size": 8, "epochs": 1, "seed": 3, **options}
+    data, rows = opened(tree), [6, 1, 3]
+    whole, some = (next(iter(data.training_batches(**options, rows=each))) for each in (None, rows))
+    assert same(some, {name: values.numpy()[rows] for name, values in whole.items()})
+    with pytest.raises(ConfigError, match=r"rows of a batch, 0 to 7, at least one, received \[\]"):
+        data.training_batches(**options, rows=[])
+
+
 def test_images_to_prune_by(tree):
     images, labels = opened(tree).prune_images(6, balanced=True, seed=2)
     assert images.shape == (6, 24, 24, 3)
@@ -134,12 +160,18 @@ def test_images_to_prune_by(tree):
     assert not np.array_equal(opened(tree).prune_images(6, balanced=True, seed=3)[0], images)
 
 
-def test_memory_bank(tree):
+def test_memory_bank(tree, broken):
     rows = np.random.default_rng(0).normal(size=(24, 3, 2)).astype(np.float16)
     batches = list(opened(tree).training_batches(batch_size=24, epochs=1, seed=0, knowledge=rows))
     assert sorted(batches[0]["knowledge"].numpy().sum(axis=(1, 2))) == pytest.approx(
         sorted(rows.astype(np.float32).sum(axis=(1, 2)))
     )
+    marked = np.zeros((24, 3, 1), np.float32)
+    marked[:, :, 0] = np.arange(24)[:, None]
+    for batch in opened(broken).training_batches(batch_size=8, epochs=2, seed=1, knowledge=marked):
+        rows = batch["knowledge"].numpy()[:, 0, 0].astype(int)
+        assert not {8, 17} & set(rows)  # in place of images that cannot be read others are shown, with their own rows
+        np.testing.assert_array_equal(batch["labels"], rows // 8)
     with pytest.raises(ConfigError, match=r"expected knowledge of shape \[24, 3, teachers\] for tree"):
         opened(tree).training_batches(batch_size=24, epochs=1, seed=0, knowledge=rows[:5])
 

@@ -4,6 +4,8 @@ The original drew one crop offset and one colour factor for a whole batch, as it
 one image. Here every image, and every view of it, has draws of its own.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 _FACTORS = (0.8, 1.2)
@@ -41,7 +43,9 @@ def random_positions(
     return rows[..., :, None] * width + columns[..., None, :]
 
 
-def jitter_colors(images: tf.Tensor, means: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def jitter_colors(
+    images: tf.Tensor, means: tf.Tensor, seed: tf.Tensor, *, rows: Sequence[int] | None = None, batch: int | None = None
+) -> tf.Tensor:
     """Changes contrast, then saturation, each by a factor of its own per image from 0.8 to 1.2.
 
     The original also adds up to 0.2 to the brightness; on its scale of 0 .. 255 that shows nowhere, so it is left
@@ -52,6 +56,8 @@ def jitter_colors(images: tf.Tensor, means: tf.Tensor, seed: tf.Tensor) -> tf.Te
         means: Mean of each channel over the whole source image, `[batch, 1, 1, 1, channels]`: contrast changes the
             distance to it.
         seed: `[2]`, the seed of the draws.
+        rows: Places of these images within a batch. Default: they are the batch.
+        batch: Images of that batch, for all of which there are draws.
 
     Returns:
         Images of the same shape.
@@ -60,11 +66,12 @@ def jitter_colors(images: tf.Tensor, means: tf.Tensor, seed: tf.Tensor) -> tf.Te
         Lee & Song, EKG (ECCV 2022), the authors' `dataloader/CIFAR.py`.
     """
     seeds = tf.random.split(seed, 2)
-    shape = [*images.shape[:2], 1, 1, 1]
-    images = (images - means) * tf.random.stateless_uniform(shape, seeds[0], *_FACTORS) + means
-    if images.shape[-1] != 3:
-        return images
-    return scale_saturation(images, tf.random.stateless_uniform(shape, seeds[1], *_FACTORS))
+    shape = [images.shape[0] if batch is None else batch, images.shape[1], 1, 1, 1]
+    contrast, saturation = (tf.random.stateless_uniform(shape, each, *_FACTORS) for each in tf.unstack(seeds))
+    if rows is not None:
+        contrast, saturation = tf.gather(contrast, rows), tf.gather(saturation, rows)
+    images = (images - means) * contrast + means
+    return scale_saturation(images, saturation) if images.shape[-1] == 3 else images
 
 
 def scale_saturation(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:

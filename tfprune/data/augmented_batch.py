@@ -1,6 +1,6 @@
 """Chosen training images of a data set in memory, flipped, cropped, coloured and normalised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -11,7 +11,13 @@ _Batch = dict[str, tf.Tensor]
 
 
 def augmented_batch(
-    data: ImageArrays, *, batch_size: int, seed: int, views: int = 1, color_jitter: bool = False
+    data: ImageArrays,
+    *,
+    batch_size: int,
+    seed: int,
+    views: int = 1,
+    color_jitter: bool = False,
+    rows: Sequence[int] | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
     """Makes the function that gathers, augments and normalises training images.
 
@@ -21,6 +27,7 @@ def augmented_batch(
         seed: With the step, it decides all draws.
         views: With 2 or more, so many independently augmented views of each image, stacked on axis 1.
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
+        rows: Places within the batch whose images are wanted, in this order. Default: all.
 
     Returns:
         From a step and positions `[batch]` in the training images to the positions and the batch.
@@ -42,12 +49,14 @@ def augmented_batch(
             padding=data.crop_padding,
             flip=data.flip,
         )
+        if rows is not None:
+            positions, moved = tf.gather(positions, rows), tf.gather(moved, rows)
         first = positions[:, None, None, None] * pixels
         images = tf.cast(tf.gather(source, first + tf.cast(moved, tf.int64)), tf.float32)
         if color_jitter:
             whole = tf.gather(tf.reshape(source, [-1, pixels, channels]), positions)
             means = tf.reduce_mean(tf.cast(whole, tf.float32), axis=1)[:, None, None, None, :]
-            images = jitter_colors(images, means, keys[1])
+            images = jitter_colors(images, means, keys[1], rows=rows, batch=batch_size)
         images = data.normalize_tensor(images if views > 1 else images[:, 0])
         return positions, {"images": images, "labels": tf.gather(labels, positions)}
 

@@ -7,7 +7,12 @@ from tfprune.data.image_arrays import ImageArrays
 
 
 def fixed_batches(
-    images: np.ndarray, labels: np.ndarray, data: ImageArrays, batch_size: int, drop_remainder: bool = False
+    images: np.ndarray,
+    labels: np.ndarray,
+    data: ImageArrays,
+    batch_size: int,
+    drop_remainder: bool = False,
+    start_step: int = 0,
 ) -> tf.data.Dataset:
     """Normalised batches in the given order, without augmentation.
 
@@ -17,6 +22,7 @@ def fixed_batches(
         data: The data set the images belong to: it knows how to normalise them.
         batch_size: Images per batch.
         drop_remainder: Whether to leave out a last, shorter batch.
+        start_step: Batch to begin with.
 
     Returns:
         Batches `{"images": [batch, height, width, channels] float32, "labels": [batch] int64}`.
@@ -34,5 +40,5 @@ def fixed_batches(
             "labels": tf.ensure_shape(all_labels[start : start + batch_size], [length]),
         }
 
-    starts = tf.data.Dataset.range(0, end, batch_size)
+    starts = tf.data.Dataset.range(start_step * batch_size, end, batch_size)
     return starts.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -1,5 +1,6 @@
 """A data set of images, whole in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,7 @@ class ImageData(ImageArrays, ImageDataset):
         views: int = 1,
         color_jitter: bool = False,
         knowledge: np.ndarray | None = None,
+        rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """See `training_batches`."""
         return training_batches(
@@ -47,11 +49,35 @@ class ImageData(ImageArrays, ImageDataset):
             views=views,
             color_jitter=color_jitter,
             knowledge=knowledge,
+            rows=rows,
         )
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """All test images in file order."""
         return fixed_batches(self.test_images, self.test_labels, self, batch_size)
+
+    def plain_batches(
+        self,
+        batch_size: int,
+        positions: np.ndarray | None = None,
+        *,
+        start_step: int = 0,
+        drop_remainder: bool = False,
+    ) -> tf.data.Dataset:
+        """Training images without augmentation, see `ImageDataset.plain_batches`."""
+        chosen = slice(None) if positions is None else positions
+        batches = fixed_batches(
+            self.train_images[chosen], self.train_labels[chosen], self, batch_size, drop_remainder, start_step
+        )
+        all_places = np.arange(self.train_examples) if positions is None else np.asarray(positions, np.int64)
+        places = tf.data.Dataset.from_tensor_slices(all_places[start_step * batch_size :])
+        return tf.data.Dataset.zip(batches, places.batch(batch_size, drop_remainder)).map(
+            lambda batch, some: batch | {"positions": some}
+        )
+
+    def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
+        """Labels of training images."""
+        return self.train_labels[positions]
 
     def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """See `prune_set`."""

@@ -1,6 +1,7 @@
 """What methods need of a data set of images, wherever it lies."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -48,12 +49,38 @@ class ImageDataset(ABC):
         views: int = 1,
         color_jitter: bool = False,
         knowledge: np.ndarray | None = None,
+        rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""
 
     @abstractmethod
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """All test images in file order, without augmentation; the last batch may be shorter."""
+
+    @abstractmethod
+    def plain_batches(
+        self,
+        batch_size: int,
+        positions: np.ndarray | None = None,
+        *,
+        start_step: int = 0,
+        drop_remainder: bool = False,
+    ) -> tf.data.Dataset:
+        """Training images as test images are shown: in a given order, without augmentation.
+
+        Args:
+            batch_size: Images per batch; those that cannot be read are left out of theirs.
+            positions: `[images]`, int64, which ones in which order. Default: all in file order.
+            start_step: Batch to begin with.
+            drop_remainder: Whether to leave out a last batch of fewer positions.
+
+        Returns:
+            Batches that also hold `positions`, int64, of their images.
+        """
+
+    @abstractmethod
+    def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
+        """Labels of training images, `[images]`, int64."""
 
     @abstractmethod
     def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,14 @@
 """The two small parts of the training images that a search works with."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.data.image_arrays import ImageArrays
+from tfprune.data.image_dataset import ImageDataset
 from tfprune.errors import ConfigError
+
+_LOOKED_UP_AT_ONCE = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,13 +26,14 @@ class Subsets:
 
 
 def search_subsets(
-    data: ImageArrays, *, validation_per_class: int = 32, training_per_class: int = 256, seed: int = 1
+    data: ImageDataset, *, validation_per_class: int = 32, training_per_class: int = 256, seed: int = 1
 ) -> Subsets:
     """Cuts two class-balanced, disjoint subsets from the training images.
 
     Of each class, in file order, `validation` takes the last images (in reverse order) and `training` the first ones.
     The blocks are joined in the order of the classes, then each subset is shuffled once by a generator of this seed.
-    Where a class has too few images, `training` gets what `validation` leaves.
+    Where a class has too few images, `training` gets what `validation` leaves. Labels that lie on the disk are only looked
+    up as far as they are needed from either end.
 
     Args:
         data: The data set.
@@ -51,21 +55,38 @@ def search_subsets(
             "expected at least one image per class for each subset, received "
             f"{validation_per_class} for validation and {training_per_class} for training; use positive numbers"
         )
-    validation, training = [], []
-    for label in range(data.num_classes):
-        positions = np.flatnonzero(data.train_labels == label)
-        if len(positions) <= validation_per_class:
+    validation = _first_of_each_class(data, validation_per_class, backwards=True)
+    taken = {position for positions in validation for position in positions}
+    training = _first_of_each_class(data, training_per_class, without=taken)
+    for label, (last, first) in enumerate(zip(validation, training, strict=True)):
+        if len(last) < validation_per_class or not first:
             raise ConfigError(
                 f"expected more than {validation_per_class} training images in every class of {data.name}, found "
-                f"{len(positions)} in class {label}; use fewer validation images per class"
+                f"{len(last)} in class {label}; use fewer validation images per class"
             )
-        validation.append(positions[-validation_per_class:][::-1])
-        training.append(positions[: min(training_per_class, len(positions) - validation_per_class)])
     return Subsets(validation=_shuffled(validation, seed), training=_shuffled(training, seed))
 
 
-def _shuffled(blocks: list[np.ndarray], seed: int) -> np.ndarray:
+def _first_of_each_class(
+    data: ImageDataset, count: int, *, backwards: bool = False, without: Collection[int] = ()
+) -> list[list[int]]:
+    """Positions of the first images of each class, or of the last ones; looks no further than it must."""
+    found: list[list[int]] = [[] for _ in range(data.num_classes)]
+    missing = data.num_classes * count
+    order = np.arange(data.train_examples)[:: -1 if backwards else 1]
+    for start in range(0, len(order), _LOOKED_UP_AT_ONCE):
+        some = order[start : start + _LOOKED_UP_AT_ONCE]
+        for position, label in zip(some.tolist(), data.train_labels_at(some).tolist(), strict=True):
+            if 0 <= label < len(found) and len(found[label]) < count and position not in without:
+                found[label].append(position)
+                missing -= 1
+        if not missing:
+            break
+    return found
+
+
+def _shuffled(blocks: Sequence[Sequence[int]], seed: int) -> np.ndarray:
     # The legacy generator, started anew for each subset: the permutations the original draws after np.random.seed.
-    positions = np.concatenate(blocks)
+    positions = np.concatenate([np.asarray(block, np.int64) for block in blocks])
     np.random.RandomState(seed).shuffle(positions)
     return positions

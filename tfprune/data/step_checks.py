@@ -1,5 +1,7 @@
 """Whether a training can be cut into these steps."""
 
+from collections.abc import Sequence
+
 from tfprune.errors import ConfigError
 
 
@@ -19,3 +21,9 @@ def check_steps(examples: int, *, batch_size: int, epochs: int, views: int, star
             f"expected a start step from 0 to the {epochs * (examples // batch_size)} steps of {epochs} epochs, "
             f"received {start_step}"
         )
+
+
+def check_rows(rows: Sequence[int] | None, batch_size: int) -> None:
+    """Raises a `ConfigError` unless these places lie within a batch."""
+    if rows is not None and not (rows and all(0 <= row < batch_size for row in rows)):
+        raise ConfigError(f"expected rows of a batch, 0 to {batch_size - 1}, at least one, received {list(rows)}")

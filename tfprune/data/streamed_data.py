@@ -1,6 +1,6 @@
 """A data set of encoded images, read from the disk as they are needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from tfprune.data.prune_positions import prune_positions
 from tfprune.data.random_window import DRAWS, random_window
 from tfprune.data.readable_images import readable_images
 from tfprune.data.shuffled_steps import shuffled_steps
-from tfprune.data.step_checks import check_steps
+from tfprune.data.step_checks import check_rows, check_steps
 from tfprune.errors import ConfigError, DataUnavailableError
 
 _MEAN = (0.485, 0.456, 0.406)
@@ -30,8 +30,8 @@ _Batch = dict[str, tf.Tensor]
 class StreamedData(ImageDataset):
     """Training images are cropped at random, resized and mirrored; of test images the middle is taken.
 
-    An image that cannot be read is passed over: in a training batch the next one of the batch takes its place, so
-    that batches remain a function of seed and step; a test batch becomes shorter. `notes()` says how many there were.
+    An image that cannot be read is passed over: in a training batch the next one of the batch (or of the rows of it that
+    are asked for) takes its place, so that batches remain a function of seed and step; a test batch becomes shorter. `notes()` says how many there were.
 
     Args:
         name: Of the data set.
@@ -109,36 +109,43 @@ class StreamedData(ImageDataset):
         views: int = 1,
         color_jitter: bool = False,
         knowledge: np.ndarray | None = None,
+        rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""
         examples = len(self._train)
         check_steps(examples, batch_size=batch_size, epochs=epochs, views=views, start_step=start_step)
         check_knowledge(knowledge, (examples, self.num_classes), self.name)
-        read = self._training_batch(batch_size, seed, views, color_jitter)
+        check_rows(rows, batch_size)
+        read = self._training_batch(batch_size, seed, views, color_jitter, rows)
         steps = shuffled_steps(examples, batch_size=batch_size, epochs=epochs, seed=seed, start_step=start_step)
         dataset = steps.map(read, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
         if knowledge is not None:
-            dataset = dataset.map(knowledge_rows(knowledge, batch_size))
+            dataset = dataset.map(knowledge_rows(knowledge, batch_size if rows is None else len(rows)))
         else:
             dataset = dataset.map(lambda positions, batch: batch)
         return dataset.prefetch(1)
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """The middle of all test images that can be read, in file order."""
-        count = len(self._test)
+        batches = self._middles(self._test, self._broken[1], np.arange(len(self._test)), batch_size)
+        return batches.map(lambda batch: {name: batch[name] for name in ("images", "labels")})
 
-        def decode(position: tf.Tensor, draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
-            contents, label = self._test.read(position)
-            return self._normalized(decode_center(contents, self.image_size, self.resize_size)), label
+    def plain_batches(
+        self,
+        batch_size: int,
+        positions: np.ndarray | None = None,
+        *,
+        start_step: int = 0,
+        drop_remainder: bool = False,
+    ) -> tf.data.Dataset:
+        """The middle of training images, see `ImageDataset.plain_batches`."""
+        chosen = np.arange(len(self._train)) if positions is None else positions
+        end = len(chosen) - (len(chosen) % batch_size if drop_remainder else 0)
+        return self._middles(self._train, self._broken[0], chosen[start_step * batch_size : end], batch_size)
 
-        def batch(start: tf.Tensor) -> _Batch:
-            positions = tf.range(start, tf.minimum(start + batch_size, count))
-            images, labels, _ = readable_images(decode, positions, (), self.input_shape, self._broken[1])
-            return {"images": images, "labels": labels}
-
-        starts = tf.data.Dataset.range(0, count, batch_size)
-        batches = starts.map(batch, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
-        return batches.filter(lambda batch: tf.size(batch["labels"]) > 0).prefetch(1)
+    def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
+        """Labels of training images; for data of TensorFlow Datasets their records are read."""
+        return self._train.labels(positions)
 
     def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """A few training images, augmented as in training; see `prune_set`."""
@@ -149,10 +156,26 @@ class StreamedData(ImageDataset):
         batch = read(tf.constant(0, tf.int64), tf.constant(positions, tf.int64))[1]
         return batch["images"].numpy(), batch["labels"].numpy()
 
+    def _middles(
+        self, images: EncodedImages, broken: BrokenImages, positions: np.ndarray, batch_size: int
+    ) -> tf.data.Dataset:
+        def decode(position: tf.Tensor, draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            contents, label = images.read(position)
+            return self._normalized(decode_center(contents, self.image_size, self.resize_size)), label
+
+        def batch(some: tf.Tensor) -> _Batch:
+            pixels, labels, places = readable_images(decode, some, (), self.input_shape, broken)
+            return {"images": pixels, "labels": labels, "positions": tf.gather(some, places)}
+
+        parts = tf.data.Dataset.from_tensor_slices(np.asarray(positions, np.int64)).batch(batch_size)
+        batches = parts.map(batch, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
+        return batches.filter(lambda batch: tf.size(batch["labels"]) > 0).prefetch(1)
+
     def _training_batch(
-        self, batch_size: int, seed: int, views: int, color_jitter: bool
+        self, batch_size: int, seed: int, views: int, color_jitter: bool, rows: Sequence[int] | None = None
     ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
         shape = (*([views] if views > 1 else []), *self.input_shape)
+        count = batch_size if rows is None else len(rows)
 
         def decode(position: tf.Tensor, draw: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
             contents, label = self._train.read(position)
@@ -168,15 +191,19 @@ class StreamedData(ImageDataset):
                 tf.random.stateless_uniform([batch_size, views, DRAWS + 1], keys[0]),
                 tf.random.stateless_uniform([batch_size, 2], keys[1], None, None, tf.int32),
             )
-            images, labels, places = readable_images(decode, positions, draws, shape, self._broken[0])
+            if rows is not None:
+                positions, *draws = (tf.gather(each, rows) for each in (positions, *draws))
+            images, labels, places = readable_images(decode, positions, tuple(draws), shape, self._broken[0])
             some = tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read"])
             with tf.control_dependencies([some]):
-                filled = tf.minimum(tf.searchsorted(places, tf.range(batch_size, dtype=tf.int64)), len(places) - 1)
-            whole = tf.size(places) == batch_size
+                filled = tf.minimum(tf.searchsorted(places, tf.range(count, dtype=tf.int64)), len(places) - 1)
+            whole = tf.size(places) == count
             images = tf.cond(whole, lambda: images, lambda: tf.gather(images, filled))
-            return positions, {
-                "images": tf.ensure_shape(images, [batch_size, *shape]),
-                "labels": tf.gather(labels, tf.ensure_shape(filled, [batch_size])),
+            filled = tf.ensure_shape(filled, [count])
+            # A memory bank's rows have to be those of the images that are shown.
+            return tf.gather(positions, tf.gather(places, filled)), {
+                "images": tf.ensure_shape(images, [count, *shape]),
+                "labels": tf.gather(labels, filled),
             }
 
         return batch

@@ -1,5 +1,7 @@
 """Augmented batches to train on, the same ones whether a run was interrupted or not."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,7 +9,7 @@ from tfprune.data.augmented_batch import augmented_batch
 from tfprune.data.image_arrays import ImageArrays
 from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
 from tfprune.data.shuffled_steps import shuffled_steps
-from tfprune.data.step_checks import check_steps
+from tfprune.data.step_checks import check_rows, check_steps
 
 
 def training_batches(
@@ -20,6 +22,7 @@ def training_batches(
     views: int = 1,
     color_jitter: bool = False,
     knowledge: np.ndarray | None = None,
+    rows: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalised batches of the training images.
 
@@ -36,6 +39,8 @@ def training_batches(
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
         knowledge: Rows `[train, classes, teachers]` that belong to the training images, float32; may be
             memory-mapped, as only the rows of each batch are read.
+        rows: Places within each batch whose images are wanted, in this order, such as the share of one of several
+            workers; they look as they do in the whole batch. Default: all.
 
     Returns:
         Batches `{"images": [batch, (views,) height, width, channels] float32, "labels": [batch] int64}` and, with
@@ -47,12 +52,13 @@ def training_batches(
     images = len(data.train_labels)
     check_steps(images, batch_size=batch_size, epochs=epochs, views=views, start_step=start_step)
     check_knowledge(knowledge, (images, data.num_classes), data.name)
-    gather = augmented_batch(data, batch_size=batch_size, views=views, color_jitter=color_jitter, seed=seed)
+    check_rows(rows, batch_size)
+    gather = augmented_batch(data, batch_size=batch_size, views=views, color_jitter=color_jitter, seed=seed, rows=rows)
     dataset = shuffled_steps(images, batch_size=batch_size, epochs=epochs, seed=seed, start_step=start_step).map(
         gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     if knowledge is not None:
-        dataset = dataset.map(knowledge_rows(knowledge, batch_size))
+        dataset = dataset.map(knowledge_rows(knowledge, batch_size if rows is None else len(rows)))
     else:
         dataset = dataset.map(lambda positions, batch: batch)
     return dataset.prefetch(tf.data.AUTOTUNE)
