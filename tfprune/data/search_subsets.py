@@ -32,8 +32,8 @@ def search_subsets(
 
     Of each class, in file order, `validation` takes the last images (in reverse order) and `training` the first ones.
     The blocks are joined in the order of the classes, then each subset is shuffled once by a generator of this seed.
-    Where a class has too few images, `training` gets what `validation` leaves. Labels that lie on the disk are only looked
-    up as far as they are needed from either end.
+    Where a class has too few images, `training` gets what `validation` leaves. Labels are only looked up
+    as far as they are needed from either end.
 
     Args:
         data: The data set.

@@ -30,8 +30,9 @@ _Batch = dict[str, tf.Tensor]
 class StreamedData(ImageDataset):
     """Training images are cropped at random, resized and mirrored; of test images the middle is taken.
 
-    An image that cannot be read is passed over: in a training batch the next one of the batch (or of the rows of it that
-    are asked for) takes its place, so that batches remain a function of seed and step; a test batch becomes shorter. `notes()` says how many there were.
+    An image that cannot be read is passed over: in a training batch the next one of the batch (or of the rows of it
+    that are asked for) takes its place, so that batches remain a function of seed and step; a test batch becomes
+    shorter. `notes()` says how many there were.
 
     Args:
         name: Of the data set.
@@ -192,8 +193,9 @@ class StreamedData(ImageDataset):
                 tf.random.stateless_uniform([batch_size, 2], keys[1], None, None, tf.int32),
             )
             if rows is not None:
-                positions, *draws = (tf.gather(each, rows) for each in (positions, *draws))
-            images, labels, places = readable_images(decode, positions, tuple(draws), shape, self._broken[0])
+                positions = tf.gather(positions, rows)
+                draws = tf.gather(draws[0], rows), tf.gather(draws[1], rows)
+            images, labels, places = readable_images(decode, positions, draws, shape, self._broken[0])
             some = tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read"])
             with tf.control_dependencies([some]):
                 filled = tf.minimum(tf.searchsorted(places, tf.range(count, dtype=tf.int64)), len(places) - 1)
