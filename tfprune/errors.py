@@ -35,3 +35,7 @@ class SearchError(TfpruneError):
 
 class PruningError(TfpruneError):
     """A target cannot be reached, or a plan does not fit the model it is applied to."""
+
+
+class WorkerError(TfpruneError):
+    """Processes that train together did not find each other, or lost one of them."""

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from tfprune.errors import ConfigError
 
-Precision = Literal["float32", "mixed_bfloat16"]
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+Strategy = Literal["auto", "multi_worker"]
 Compile = Literal["auto", "on", "off"]
 
 
@@ -22,11 +23,14 @@ class RunConfig:
         overwrite: Start anew in a `train_path` that already holds a run.
         seed: Seed of initial weights, data order and augmentation.
         gpu_id: GPUs to use, by index; several train in data parallel.
+        strategy: auto: the GPUs of `gpu_id` in this process; multi_worker: the processes that the environment variable
+            `TF_CONFIG` names, each with its GPUs of `gpu_id`.
         do_log: Steps between two log lines.
         compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
-        precision: Number format of training: float32 or mixed_bfloat16.
+        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss).
         sync_batch_norm: With several devices, take batch statistics over all of them.
-        accum: Chunks that a training batch is cut into; their gradients are accumulated.
+        accum: Chunks that a training batch is cut into; their gradients are accumulated. Devices times chunks must
+            divide the batch size.
         export: Also write the result as a SavedModel.
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
@@ -35,7 +39,8 @@ class RunConfig:
     """
 
     GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "method train_path resume overwrite seed gpu_id do_log compile precision sync_batch_norm accum export"
+        "run": "method train_path resume overwrite seed gpu_id strategy do_log compile precision sync_batch_norm accum "
+        "export"
     }
     POSITIVE: ClassVar[str] = "do_log accum batch_size val_batch_size"
     NOT_NEGATIVE: ClassVar[str] = "seed"
@@ -45,6 +50,7 @@ class RunConfig:
     overwrite: bool = False
     seed: int = 0
     gpu_id: tuple[int, ...] = (0,)
+    strategy: Strategy = "auto"
     do_log: int = 200
     compile: Compile = "auto"
     precision: Precision = "float32"

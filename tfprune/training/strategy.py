@@ -1,39 +1,134 @@
-"""From GPU numbers to a distribution strategy."""
+"""From settings to a distribution strategy."""
 
+import socket
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, WorkerError
+from tfprune.training.cluster import Cluster
+
+StrategyName: TypeAlias = Literal["auto", "multi_worker"]
+
+_START_MINUTES = 10.0
 
 
-def make_strategy(gpu_ids: Sequence[int] = (0,)) -> tf.distribute.Strategy:
-    """The strategy that trains on these GPUs.
+def make_strategy(
+    gpu_ids: Sequence[int] = (0,), name: StrategyName = "auto", *, start_minutes: float = _START_MINUTES
+) -> tf.distribute.Strategy:
+    """The strategy that trains on these GPUs, of this process alone or of all workers.
 
     Args:
         gpu_ids: Indices into the visible GPUs; any subset. On a machine without a GPU the default, `(0,)`, means the
             CPU, which is said in one printed line.
+        name: `"auto"`: this process; `"multi_worker"`: the processes that `TF_CONFIG` names, on each of which these
+            GPUs are used. It must then be called before TensorFlow does anything else, and waits for the others.
+        start_minutes: How long it waits.
 
     Returns:
-        TensorFlow's default strategy for one device, `MirroredStrategy` for several.
+        TensorFlow's default strategy for one device, `MirroredStrategy` for several, `MultiWorkerMirroredStrategy` for
+        several workers.
 
     Raises:
-        ConfigError: If the list is empty or repeats itself, or names a GPU that is not there.
+        ConfigError: If the list is empty or repeats itself, names a GPU that is not there, or `TF_CONFIG` is wrong.
+        WorkerError: If the workers do not find each other.
     """
     if not gpu_ids or len(set(gpu_ids)) != len(gpu_ids):
         raise ConfigError(f"gpu_id: expected different indices, at least one, received {list(gpu_ids)}")
+    if name not in ("auto", "multi_worker"):
+        raise ConfigError(f"strategy: expected auto or multi_worker, received {name!r}")
+    if name == "multi_worker":
+        return _multi_worker(gpu_ids, start_minutes)
     _grow_memory()
     gpus = [device.name for device in tf.config.list_logical_devices("GPU")]
-    if not gpus and tuple(gpu_ids) == (0,):
-        print("no GPU found: running on the CPU")
+    if not _has_all(gpu_ids, len(gpus)):
         return tf.distribute.get_strategy()
-    missing = [index for index in gpu_ids if not 0 <= index < len(gpus)]
-    if missing:
-        there = f"this machine has GPUs 0 to {len(gpus) - 1}" if gpus else "this machine has none"
-        raise ConfigError(f"gpu_id: no GPU {', '.join(map(str, missing))}; {there}")
     if len(gpu_ids) > 1:
         return tf.distribute.MirroredStrategy([gpus[index] for index in gpu_ids])
     return tf.distribute.get_strategy() if gpu_ids[0] == 0 else tf.distribute.OneDeviceStrategy(gpus[gpu_ids[0]])
+
+
+def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute.Strategy:
+    cluster = Cluster.of_environment()
+    if cluster is None:
+        raise ConfigError(
+            "strategy: expected the environment variable TF_CONFIG to name the workers for multi_worker, received none; "
+            "set it, or take --strategy auto"
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    chosen = [gpus[index] for index in gpu_ids] if _has_all(gpu_ids, len(gpus)) else []
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+        _grow_memory()
+        if len(cluster.addresses) > 1:
+            _check_own_address(cluster)
+            _limit_waiting(cluster, start_minutes)
+            print(f"{cluster.title}: waiting for the others at {', '.join(cluster.others)}", flush=True)
+        return tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster, len(chosen)))
+    except tf.errors.OpError as error:
+        raise WorkerError(
+            f"{cluster.title}: expected to meet the others at {', '.join(cluster.others)} within {start_minutes:g} "
+            f"minutes: {str(error.message).splitlines()[0]}; start all of them"
+        ) from error
+
+
+def _resolver(cluster: Cluster, gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
+    """For TensorFlow the chief is the first worker, whatever `TF_CONFIG` calls it."""
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
+        task_type="worker",
+        task_id=cluster.rank,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
+    )
+
+
+def _has_all(gpu_ids: Sequence[int], count: int) -> bool:
+    """Whether these GPUs are there; False if the CPU is meant.
+
+    Raises:
+        ConfigError: If one of them is not.
+    """
+    if not count and tuple(gpu_ids) == (0,):
+        print("no GPU found: running on the CPU")
+        return False
+    missing = [index for index in gpu_ids if not 0 <= index < count]
+    if missing:
+        there = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has none"
+        raise ConfigError(f"gpu_id: no GPU {', '.join(map(str, missing))}; {there}")
+    return True
+
+
+def _check_own_address(cluster: Cluster) -> None:
+    """TensorFlow, which cannot serve on a port that is taken, would end the process without a word to the user."""
+    host, _, port = cluster.addresses[cluster.rank].rpartition(":")
+    with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", int(port)))
+        except OSError as error:
+            raise ConfigError(
+                f"TF_CONFIG: {cluster.title} cannot serve on port {port}: {error.strerror}; give it another port"
+            ) from error
+
+
+def _limit_waiting(cluster: Cluster, start_minutes: float) -> None:
+    """Has the workers find each other within some minutes, where TensorFlow would wait for an hour.
+
+    Who stops answering afterwards is found out by TensorFlow's own heartbeats, in ten seconds.
+    """
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2  # neither has a public name
+    from tensorflow.python.eager import context
+
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        cluster_register_timeout_in_ms=round(60_000 * start_minutes),
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.addresses)),
+        ],
+    )
 
 
 def _grow_memory() -> None:

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 
 from tfprune.methods.run_config import RunConfig
 
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 
 
@@ -45,7 +44,6 @@ class EKGConfig(RunConfig):
         search_images: Validation images of the search, per class (the last ones of each class of the training set).
         search_precision: Number format of candidate evaluation: float32 or mixed_bfloat16.
         pretrain_images: Images per class of the ten-step training before the search (the first ones).
-        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16.
         batch_statistics: Evaluate with the statistics of each test batch, as the original does, instead of moving
             averages.
         original_quirks: Follow the original's code where it departs from the paper (see `tfprune.ekg.Search`), to
@@ -91,7 +89,6 @@ class EKGConfig(RunConfig):
     search_precision: SearchPrecision = "float32"
     pretrain_images: int = 256
     seed: int = 1
-    precision: Precision = "float32"  # type: ignore[assignment]
     batch_statistics: bool = False
     original_quirks: bool = False
 

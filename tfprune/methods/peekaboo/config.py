@@ -28,7 +28,8 @@ class PeekabooConfig(RunConfig):
         train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
             `runs/peekaboo` named after architecture, data set, pruner and density.
         seed: Seed of initial weights, pruning images, data order and augmentation.
-        precision: Number format of training: float32 or mixed_bfloat16. Signs and Bop's state stay float32.
+        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and
+            Bop's state stay float32.
         fraction: Fraction of the training images to use, of each class.
         arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its
             Conv4 Conv4-BN. `docs/models.md` lists them all.
@@ -152,6 +153,11 @@ class PeekabooConfig(RunConfig):
         return self.learning_rate
 
     def _check_psg(self) -> None:
+        if self.psg and self.precision == "mixed_float16" and (self.psg_take_sign or self.psg_absolute_threshold):
+            raise ConfigError(
+                "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16: signs and absolute "
+                "thresholds of gradients do not scale with the loss"
+            )
         for name in ("psg_input_bits", "psg_gradient_bits"):
             self._require(2 <= getattr(self, name) <= 32, name, "2 to 32 bits")
         if self.psg_absolute_threshold is not None:
