@@ -32,7 +32,8 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
     Every field of the class is a flag `--name` and a YAML key; flags win over files, later files over earlier ones.
     Types, defaults and help texts are those of the class. If it has a class variable `GROUPS`, from a title to
     blank-separated field names, the help is divided accordingly. Those that a class variable `POSITIONAL` names,
-    blank-separated, too, need no flag: they are given in this order, and the last may be a list.
+    blank-separated, too, need no flag: they are given in this order, and the last may be a list. The one that a class
+    variable `NAMED_AFTER_FILE` names is the last YAML file's name, without its ending, unless it is given.
 
     Args:
         config_class: A dataclass of numbers, texts, bools, literals, tuples of these, each perhaps optional, with a
@@ -60,7 +61,8 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
     given = parser.parse_args(arguments, defaults=False).as_dict()
     values: dict[str, Any] = {}
     for path in given.pop("config", None) or ():
-        values |= _from_file(path, parser, flags)
+        named = getattr(config_class, "NAMED_AFTER_FILE", None)
+        values |= ({named: Path(path).stem} if named else {}) | _from_file(path, parser, flags)
     values |= {name: flags[name].value(value) for name, value in given.items()}
     for name, flag in flags.items():
         if flag.default is dataclasses.MISSING and name not in values:

@@ -1,0 +1,196 @@
+"""Multi-prize tickets from beginning to end: a random network, the search in it, evaluation, files."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import ImageDataset, load_data
+from tfprune.data.data_fraction import data_fraction
+from tfprune.exporting import export_saved_model
+from tfprune.layers import refresh_masks, set_density
+from tfprune.methods.multiprize.collapse import check_passage
+from tfprune.methods.multiprize.config import MultiPrizeConfig
+from tfprune.methods.multiprize.histograms import Histograms
+from tfprune.methods.multiprize.kept_networks import KeptNetworks
+from tfprune.methods.multiprize.network import drawn_network, trainable_network
+from tfprune.methods.multiprize.pretrained import saved_network, start_from
+from tfprune.methods.multiprize.result_numbers import file_notes, network_numbers, print_result, test_network
+from tfprune.methods.multiprize.run_place import open_run, results_table, table_row
+from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
+from tfprune.training import DensityRamp, Recipe, StageTimes, make_strategy, train_network
+from tfprune.training.metrics_log import Row
+
+
+@dataclass(frozen=True)
+class MultiPrizeResult:
+    """What a run gives.
+
+    Attributes:
+        model: The trained network with the layers it was trained with; `tfprune.convert(model, "plain")` makes stock
+            Keras layers of them.
+        folder: The run's folder; `None` if nothing was to be written.
+        numbers: What stands in `results.csv`.
+    """
+
+    model: keras.Model
+    folder: Path | None
+    numbers: dict[str, object]
+
+
+def run(config: MultiPrizeConfig) -> MultiPrizeResult:
+    """Searches for a good sub-network with these settings, or trains the dense twin, or only measures a network.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The network after the last epoch, and the run's numbers.
+
+    Raises:
+        TfpruneError: Something the user can mend: settings, data, files, folder; or a layer that lost all its weights.
+        KeyboardInterrupt: After Ctrl-C, when everything done so far was kept.
+    """
+    return measured(config) if config.evaluate else _Run(config).whole()
+
+
+def measured(config: MultiPrizeConfig) -> MultiPrizeResult:
+    """How good the network of `pretrained` is; nothing is written."""
+    assert config.pretrained is not None, "the settings see to it"
+    strategy = make_strategy(config.gpu_id, config.strategy)
+    data = open_images(config)
+    with strategy.scope():
+        network = saved_network(config, config.pretrained, data)
+    tested = test_network(config, network, data)
+    numbers = {**network_numbers(network), "accuracy": tested.top1, "top5": tested.top5, "loss": tested.loss}
+    print_result(config, network, numbers, tested)
+    return MultiPrizeResult(network, None, numbers)
+
+
+class _Run:
+    """One training from its random network to its results."""
+
+    def __init__(self, config: MultiPrizeConfig) -> None:
+        self.config = config
+        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id, config.strategy)
+        # All that can be wrong with settings, data and files is found before the folder is made.
+        self.data = open_images(config)
+        self.steps = self.data.steps_per_epoch(config.batch_size)
+        self.batches = make_batches(config, self.data)
+        self.ramp = DensityRamp(config.kept, config.ramp_epochs)
+        with self.strategy.scope():
+            self.network = trainable_network(config, drawn_network(config, self.data), self.strategy)
+            if config.pretrained is not None:
+                start_from(self.network, saved_network(config, config.pretrained, self.data), config.pretrained)
+            self.optimizer = make_optimizer(config, self.network, self.steps)
+        self.few_images = next(iter(self.data.test_batches(min(config.val_batch_size, 16))))["images"]
+        self._set_density(0)
+        self.table = results_table(config)
+        self.table.check()
+        self.folder = open_run(config)
+        self.times = StageTimes(self.folder.file("seconds.json"))
+        self.kept = KeptNetworks(self.folder, file_notes(config, self.data), every=config.save_every)
+        events = self.folder.folder("events") / "histograms"
+        self.histograms = Histograms(events) if config.histograms else None
+
+    def whole(self) -> MultiPrizeResult:
+        """Training and report."""
+        self.kept.keep_first(self.network)
+        with self.times.stage("training"):
+            rows = train_network(
+                self.network,
+                self.optimizer,
+                self._recipe(),
+                data=self.data,
+                strategy=self.strategy,
+                run=self.folder,
+                resume=self.config.resume,
+                objective=make_objective(self.config),
+                batches=self.batches,
+                before_epoch=self._set_density,
+                test=self._tested,
+            )
+        return self._report(rows)
+
+    def _recipe(self) -> Recipe:
+        config = self.config
+        return Recipe(
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            val_batch_size=config.val_batch_size,
+            compile=config.compile,
+            accumulate=config.accum,
+            log_every=config.do_log,
+        )
+
+    def _set_density(self, epoch: int) -> None:
+        """Sets the share of weights that an epoch keeps."""
+        if not self.config.dense:
+            set_density(self.network, self.ramp(epoch))
+            check_passage(self.network, self.few_images)
+
+    def _tested(self) -> dict[str, float]:
+        """Makes the masks follow the scores, tests the network, keeps it."""
+        epoch = int(self.optimizer.iterations) // self.steps
+        refresh_masks(self.network)
+        collapsed = check_passage(self.network, self.few_images)
+        tested = test_network(self.config, self.network, self.data)
+        self.kept.keep(self.network, epoch, tested, eligible=self.ramp(epoch - 1) == self.config.kept)
+        if self.histograms is not None:
+            self.histograms.write(self.network, self.optimizer, epoch)
+        return {
+            "test_loss": tested.loss,
+            "test_accuracy": tested.top1,
+            "test_top5": tested.top5,
+            "density": self.ramp(epoch - 1),
+            "collapsed_layers": len(collapsed),
+        }
+
+    def _report(self, rows: list[Row]) -> MultiPrizeResult:
+        """Measures the result, writes it, prints it."""
+        config = self.config
+        if config.export:
+            export_saved_model(self.network, self.folder.file("saved_model"))
+        tested = test_network(config, self.network, self.data)
+        best = self.kept.best or {}
+        last = self.folder.path / "last.keras"
+        if not last.exists():  # without epochs
+            self.kept.keep(self.network, 0, tested, eligible=False)
+        numbers = {
+            "finished": self._finished(),
+            **network_numbers(self.network),
+            "accuracy": tested.top1,
+            "top5": tested.top5,
+            "loss": tested.loss,
+            "best_accuracy": best.get("test_accuracy"),
+            "best_top5": best.get("test_top5"),
+            "best_epoch": best.get("epoch"),
+            "best_train_accuracy": max(
+                (float(row["train_accuracy"]) for row in rows if row["density"] == config.kept), default=None
+            ),
+        }
+        numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
+        self.folder.write_result(numbers)
+        self.table.append(table_row(config, self.folder, numbers))
+        print_result(config, self.network, numbers, tested)
+        for note in self.data.notes():
+            print(note)
+        print(f"results in {self.folder.path}")
+        return MultiPrizeResult(self.network, self.folder.path, numbers)
+
+    def _finished(self) -> str:
+        """When the run ended for the first time."""
+        results = self.folder.path / "results.json"
+        if results.exists():
+            return json.loads(results.read_text(encoding="utf-8"))["finished"]
+        return datetime.now().isoformat(timespec="seconds")
+
+
+def open_images(config: MultiPrizeConfig) -> ImageDataset:
+    """The data set that the settings name."""
+    data = load_data(config.dataset, config.data_path)
+    return data if config.fraction == 1 else data_fraction(data, config.fraction, config.seed)

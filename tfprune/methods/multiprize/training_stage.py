@@ -1,0 +1,91 @@
+"""Training of the scores, or of the weights of the dense twin."""
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+from tfprune.data import AugMix, GaussianNoise, ImageData, ImageDataset, view_batches
+from tfprune.errors import ConfigError
+from tfprune.methods.multiprize.config import MultiPrizeConfig
+from tfprune.optimizers import SGD
+from tfprune.training import Consistency, CrossEntropy, EpochRates
+
+Batches = Callable[[int], tf.data.Dataset]
+
+_VIEWS = 3
+_TORCH_EPSILON = 1e-8
+
+
+def make_optimizer(config: MultiPrizeConfig, network: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """SGD in PyTorch's form, or Adam.
+
+    Args:
+        config: The settings.
+        network: The network that it will train.
+        steps_per_epoch: Optimizer steps of an epoch.
+
+    Returns:
+        The optimizer, not built.
+    """
+    rate = EpochRates(
+        config.learning_rate,
+        config.lr_policy,
+        config.epochs,
+        steps_per_epoch,
+        config.warmup_epochs,
+        config.lr_adjust,
+        config.lr_gamma,
+    )
+    clip = 1.0 if config.grad_clip else None
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate, epsilon=_TORCH_EPSILON, clipvalue=clip)
+    sgd = SGD(rate, config.momentum, config.nesterov, config.weight_decay, momentum_form="torch", clipvalue=clip)
+    if not config.bn_decay:
+        sgd.exclude_from_weight_decay(var_list=_scales_and_offsets(network))
+    return sgd
+
+
+def make_objective(config: MultiPrizeConfig) -> CrossEntropy:
+    """Cross-entropy, with the divergence of what is said of changed views if asked for."""
+    return Consistency(config.label_smoothing) if config.jsd else CrossEntropy(config.label_smoothing)
+
+
+def make_batches(config: MultiPrizeConfig, data: ImageDataset) -> Batches:
+    """From a step to the training batches that follow it.
+
+    Raises:
+        ConfigError: Views are wanted of images that are read from the disk.
+    """
+    view = _view(config)
+    if view is None:
+        return lambda start: data.training_batches(
+            batch_size=config.batch_size, epochs=config.epochs, seed=config.seed, start_step=start
+        )
+    if not isinstance(data, ImageData):
+        raise ConfigError(
+            "--augmix, --gaussian_noise: expected a data set in memory, received one that is read from the disk; "
+            "leave them out"
+        )
+    return lambda start: view_batches(
+        data,
+        view=view,
+        views=_VIEWS if config.jsd else 1,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        start_step=start,
+    )
+
+
+def _view(config: MultiPrizeConfig) -> AugMix | GaussianNoise | None:
+    """What changes images."""
+    if config.augmix:
+        return AugMix(config.augmix_severity, config.augmix_width, config.augmix_depth, config.all_augmix)
+    return GaussianNoise(config.noise_deviation, config.noise_clean) if config.gaussian_noise else None
+
+
+def _scales_and_offsets(network: keras.Model) -> list[keras.Variable]:
+    """What batch norms train; the authors go by names, and miss those of shortcuts."""
+    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    return [variable for layer in norms for variable in layer.trainable_variables]
