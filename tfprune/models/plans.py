@@ -13,6 +13,7 @@ _DOUBLE = (32, 64, 128)
 _LARGE = (64, 128, 256, 512)
 _TWO_WIDER = (64, 192, 384, 768)
 _THREE_WIDER = (64, 256, 512, 1024)
+_IN_BETWEEN = (64, 224, 448, 896)
 _FAN_OUT = Start(mode="fan_out")
 _LIKE_LAYERS = Start(classifier="kaiming_normal")
 _VGG = {
@@ -49,6 +50,7 @@ def _wide_resnets() -> dict[str, Plan]:
     for widths, factor in ((_TWO_WIDER, 2), (_THREE_WIDER, 3)):
         plans[f"WideResNet-18-{factor}"] = ResNet((2, 2, 2, 2), widths)
         plans[f"WideResNet-34-{factor}"] = ResNet((3, 4, 6, 3), widths)
+    plans["WideResNet-18-2.5"] = ResNet((2, 2, 2, 2), _IN_BETWEEN)
     plans["WideResNet-50-2"] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=2)
     plans["WideResNet-101-2"] = ResNet((3, 4, 23, 3), _LARGE, bottleneck=True, inner=2)
     return plans
@@ -70,6 +72,8 @@ def _version_2() -> dict[str, Plan]:
     plans["WideResNet-50-2-v2"] = ResNet(
         (3, 4, 6, 3), _TWO_WIDER, bottleneck=True, inner=2, norms="both", start=_FAN_OUT
     )
+    for name, inner in (("ResNet-50-v2", 1), ("WideResNet-50-2-v2-after", 2)):
+        plans[name] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=inner, norms="after", start=_FAN_OUT)
     return plans
 
 

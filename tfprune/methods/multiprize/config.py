@@ -27,7 +27,6 @@ Policy = Literal[
     "mpt11_w18_2_v2",
     "cos_multi",
 ]
-Stem = Literal["auto", "small", "large"]
 
 _GAINS = {
     "relu": math.sqrt(2),
@@ -61,8 +60,6 @@ class MultiPrizeConfig(RunConfig):
         dataset: Data set: CIFAR10, CIFAR100, mnist or digits (embedded, no download).
         fraction: Fraction of the training images to use, of each class.
         arch: Architecture, such as Conv4, VGG-Small-BN, ResNet-18. `docs/models.md` lists them all.
-        stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
-            1000 classes).
         final_pool: Side of the patches that a ResNet averages over. Default: the whole map. With 4 the ResNets of
             16, 32 and 64 channels have 40 logits, as the authors' have.
         width_multiplier: Factor of all widths.
@@ -141,7 +138,6 @@ class MultiPrizeConfig(RunConfig):
     histograms: bool = False
     fraction: float = 1.0
     arch: str = "Conv4"
-    stem: Stem = "auto"
     final_pool: int | None = None
     width_multiplier: float = 1.0
     binary_activations: bool = False
