@@ -45,7 +45,7 @@ def test_it_does_as_in_python(prune, folder, settings, criterion):
     assert prune(density=0.25, **settings) == criterion(model, 0.25)
 
 
-@pytest.mark.parametrize("criterion", ["snip", "grasp", "grad_norm", "fisher"])
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "grad_norm", "fisher", "dpp_edge"])
 def test_criteria_that_look_at_data(prune, folder, criterion):
     masks = prune(density=0.5, criterion=criterion, data=str(folder / "examples.npz"), examples=20)
     model = keras.saving.load_model(folder / "net.keras")

@@ -25,7 +25,8 @@ class PruneConfig:
         criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
             (fpgm), drawn to be unlike (dpp_node), at random, or with data (taylor, ekg); or how weights are: their size
             (magnitude; lottery, which leaves dense layers alone), their share of all paths (synflow), ratios of layers
-            (smart_ratio; hybrid, by size), at random, or with data (snip, grasp, grad_norm, fisher).
+            (smart_ratio; hybrid, by size), at random, or with data (snip, grasp, grad_norm, fisher; drawn to be unlike,
+            dpp_edge).
         scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
             weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
@@ -80,6 +81,7 @@ class PruneConfig:
         "grasp",
         "grad_norm",
         "fisher",
+        "dpp_edge",
     ] = "l2"
     scope: Literal["global", "local"] = "global"
     round_to: int = 1

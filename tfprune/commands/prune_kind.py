@@ -16,9 +16,10 @@ WEIGHT_CRITERIA = (
     "synflow",
     "grad_norm",
     "fisher",
+    "dpp_edge",
     "random",
 )
-WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher")
+WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
 
 _OF_CHANNELS = {
     "flops": None,

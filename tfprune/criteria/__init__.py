@@ -14,6 +14,7 @@ from tfprune.criteria.registry import get, names, register
 from tfprune.criteria.taylor import Taylor
 from tfprune.criteria.weights import (
     SNIP,
+    DPPEdge,
     Fisher,
     GradNorm,
     GraSP,
@@ -42,6 +43,7 @@ __all__ = [
     "BNScale",
     "Criterion",
     "CriterionData",
+    "DPPEdge",
     "DPPNode",
     "Fisher",
     "GraSP",

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.graph import ChannelGroups
+from tfprune.graph import Call, ChannelGroups
 from tfprune.graph.calls import functional_graph, model_graph
 
 
@@ -44,6 +44,27 @@ class Forward:
         self._outputs = [known[id(tensor)] for tensor in graph.outputs]
         self._batch_statistics = batch_statistics
 
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls, producers before consumers, input layers left out."""
+        return tuple(call for call in self._calls if not isinstance(call.layer, keras.layers.InputLayer))
+
+    def inputs(self, x: Any) -> dict[int, tf.Tensor]:
+        """Values of the model's symbolic inputs by `id`, for a batch in the structure that the model takes."""
+        return dict(zip(self._inputs, self._graph._standardize_inputs(x), strict=True))
+
+    def run(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+        """Runs one call.
+
+        Args:
+            call: One of `calls`.
+            tensors: Values of symbolic tensors by `id`; the call's outputs are added.
+        """
+        arguments, named = call.arguments(tensors)
+        with keras.StatelessScope():
+            outputs = keras.tree.flatten(call.layer(*arguments, **self._with_mode(call.layer, named)))
+        tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
+
     def __call__(self, x: Any, look: Callable[[int, tf.Tensor], None] | None = None) -> Any:
         """Runs the model.
 
@@ -54,17 +75,12 @@ class Forward:
         Returns:
             The outputs, in the model's structure.
         """
-        tensors = dict(zip(self._inputs, self._graph._standardize_inputs(x), strict=True))
-        with keras.StatelessScope():
-            for call in self._calls:
-                if isinstance(call.layer, keras.layers.InputLayer):
-                    continue
-                arguments, named = call.arguments(tensors)
-                outputs = keras.tree.flatten(call.layer(*arguments, **self._with_mode(call.layer, named)))
-                for tensor, value in zip(call.outputs, outputs, strict=True):
-                    tensors[id(tensor)] = value
-                    if look is not None:
-                        look(id(tensor), value)
+        tensors = self.inputs(x)
+        for call in self.calls:
+            self.run(call, tensors)
+            if look is not None:
+                for tensor in call.outputs:
+                    look(id(tensor), tensors[id(tensor)])
         outputs = [tensors[tensor] for tensor in self._outputs]
         return keras.tree.pack_sequence_as(self._graph.output, outputs)
 

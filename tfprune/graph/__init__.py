@@ -6,6 +6,7 @@ from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, com
 from tfprune.graph.convert import FAMILIES, convert, swap_layer
 from tfprune.graph.execute import averages_channels, executable_groups, execute
 from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
+from tfprune.graph.kernel_reads import KernelReads
 from tfprune.graph.labels import Labels
 from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
 from tfprune.graph.main_path_order import adds_branches, main_path_order
@@ -31,6 +32,7 @@ __all__ = [
     "CostModel",
     "Edit",
     "GateSite",
+    "KernelReads",
     "Labels",
     "LayerChannels",
     "LayerComplexity",

@@ -15,3 +15,4 @@ def _arrays(name):
 
 golden_peekaboo = _arrays("peekaboo")
 golden_random_tickets = _arrays("random_tickets")
+golden_dpp = _arrays("dpp")

@@ -1,5 +1,6 @@
 """Criteria for single weights, among them those that prune before training."""
 
+from tfprune.criteria.weights.dpp_edge import DPPEdge
 from tfprune.criteria.weights.fisher import Fisher
 from tfprune.criteria.weights.grad_norm import GradNorm
 from tfprune.criteria.weights.grasp import GraSP
@@ -18,6 +19,7 @@ from tfprune.criteria.weights.weight_criterion import WeightCriterion
 
 __all__ = [
     "SNIP",
+    "DPPEdge",
     "Fisher",
     "GraSP",
     "GradNorm",

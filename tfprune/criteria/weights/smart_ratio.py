@@ -55,12 +55,7 @@ class SmartRatio(WeightCriterion):
         check_choice("treatment", self.treatment, Treatment)
         if not 0 <= self.last_ratio <= 1:
             raise ConfigError(f"last_ratio: expected a fraction from 0 to 1, received {self.last_ratio!r}")
-        for name, plain in (("iterations", 1), ("scope", "global"), ("original_ties", False), ("revive", False)):
-            if getattr(self, name) != plain:
-                raise ConfigError(
-                    f"{name}: {self.name} decides at once how many weights of each layer stay, received "
-                    f"{getattr(self, name)!r}; leave it out"
-                )
+        self._refuse(iterations=1, scope="global", original_ties=False, revive=False)
 
     def ratios(self, model: keras.Model, density: float) -> dict[str, tuple[float, int]]:
         """The fraction and the number of weights that each layer keeps, by the name of its weight, in the rule's order.

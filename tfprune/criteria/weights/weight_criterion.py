@@ -142,6 +142,15 @@ class WeightCriterion(ABC):
             data: As in a call.
         """
 
+    def _refuse(self, **plain: Any) -> None:
+        """Refuses settings that are not as they must be for criteria that need no rounds or no scores."""
+        for name, value in plain.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"{name}: {self.name} decides at once how many weights of each layer stay, received "
+                    f"{getattr(self, name)!r}; leave it out"
+                )
+
     def _amounts(self, start: Masks, density: float | None, kept: int | None) -> np.ndarray:
         """How many weights to keep after each iteration, see `PruningAmounts.kept`; no more than there are."""
         counts = list(start.counts.values())

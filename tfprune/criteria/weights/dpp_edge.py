@@ -1,0 +1,121 @@
+"""Weights drawn by determinantal point processes, one for each unit."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.weights.edge_kernels import EdgeKernels
+from tfprune.criteria.weights.equal_shares import equal_shares
+from tfprune.criteria.weights.registry import register_weight_criterion
+from tfprune.criteria.weights.weight_criterion import Tensors, WeightCriterion
+from tfprune.dpp import KDPP, Spectrum
+from tfprune.masks import Masks, layer_generator
+
+_BYTES = 64 * 2**20
+_VANISHING = 1e-60
+
+
+@register_weight_criterion("dpp_edge")
+@dataclass(frozen=True, kw_only=True)
+class DPPEdge(WeightCriterion):
+    """Keeps, of each unit, weights that carry much and unlike things: a k-DPP over its incoming edges.
+
+    The kernel of unit i is L = C times w_i w_i', entry by entry, where C are the second moments of what its layer reads
+    on the data. All units keep the same fraction of their weights, but for one more where that is no whole number;
+    `scope` says whether the count is exact over the model or in every kernel.
+
+    The ground set of a dense unit are its inputs; of a filter its single weights, window positions times channels, so
+    that a 1x1 convolution is treated as the dense layer that it is. A depthwise filter has the positions of its window.
+    Where more weights are to stay than the kernel's rank, as where inputs are constantly zero or examples are few, what
+    is drawn is the limit of a vanishing ridge: all directions of the kernel, and others at random.
+
+    It takes an eigendecomposition for each unit: seconds for hundreds of units of hundreds of weights, but minutes for
+    each filter of 512 channels and 3x3 positions; `ignore` such layers.
+
+    Attributes:
+        seed: The same seed gives the same masks.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
+        >>> masks = DPPEdge()(model, 0.5, (np.eye(4, dtype=np.float32), np.zeros(4)))
+        >>> masks["fc/kernel"].sum(axis=0).tolist()
+        [2, 2, 2]
+
+    Reference:
+        Zhang et al., Statistical mechanical analysis of neural network pruning (UAI 2021), DPP edge.
+    """
+
+    needs_data: ClassVar[bool] = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse(iterations=1, original_ties=False, revive=False)
+
+    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> "_Edges":
+        return _Edges(EdgeKernels(model, weights, CriterionData.required(data, self.name)))
+
+    def _prune(self, scorer: Any, start: Masks, amounts: np.ndarray) -> dict[str, np.ndarray]:
+        kernels: EdgeKernels = scorer.kernels
+        room = {name: kernels.reads[name].units(start[name]).sum(axis=2).ravel() for name in start}
+        sizes = {name: np.full(each.shape, kernels.reads[name].features) for name, each in room.items()}
+        if self.scope == "global":
+            shares = equal_shares(np.concatenate([*sizes.values()]), np.concatenate([*room.values()]), amounts[-1, 0])
+            split = np.split(shares, np.cumsum([len(each) for each in room.values()])[:-1])
+        else:
+            split = [equal_shares(sizes[name], room[name], amounts[-1, i]) for i, name in enumerate(start)]
+        return {
+            name: self._drawn(kernels, name, start[name], counts) for name, counts in zip(start, split, strict=True)
+        }
+
+    def _drawn(self, kernels: EdgeKernels, name: str, mask: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Bool, of the kernel's shape: as many weights of each unit as `counts` says, of those that `mask` has."""
+        reads, seeds = kernels.reads[name], layer_generator(self.seed, name)
+        there = reads.units(mask)
+        kept = np.zeros(there.shape, bool)
+        for group, (left, numbers) in enumerate(zip(there, counts.reshape(there.shape[:2]), strict=True)):
+            for units in _alike(left.sum(axis=1), numbers, reads.features):
+                items = np.nonzero(left[units])[1].reshape(len(units), -1)
+                chosen, size = items, int(numbers[units[0]])
+                if size < items.shape[1]:
+                    part = (items[:, :, None], items[:, None, :])
+                    spectrum = _without_null_space(
+                        kernels.kernels(name, group, units)[(np.arange(len(units))[:, None, None], *part)]
+                    )
+                    drawn = KDPP(spectrum, size).sample(1, seed=int(seeds.integers(2**31)))[:, 0]
+                    chosen = np.take_along_axis(items, drawn, axis=1)
+                kept[group, units[:, None], chosen] = True
+        return reads.kernel(kept)
+
+
+class _Edges:
+    """Scores of single weights: what they carry, the diagonal of the kernels."""
+
+    def __init__(self, kernels: EdgeKernels) -> None:
+        self.kernels = kernels
+
+    def __call__(self, masks: Tensors) -> dict[str, tf.Tensor]:
+        return {name: tf.constant(self.kernels.reads[name].kernel(self.kernels.carried(name))) for name in masks}
+
+
+def _alike(room: np.ndarray, numbers: np.ndarray, features: int) -> Iterator[np.ndarray]:
+    """Units with the same number of weights of which the same number stays, few enough for their kernels' memory."""
+    pairs, where = np.unique(np.stack([room, numbers]), axis=1, return_inverse=True)
+    at_once = max(1, _BYTES // (8 * features**2))
+    for index in range(pairs.shape[1]):
+        units = np.flatnonzero(where.ravel() == index)
+        if pairs[1, index]:
+            yield from np.split(units, range(at_once, len(units), at_once))
+
+
+def _without_null_space(kernels: np.ndarray) -> Spectrum:
+    """Spectra whose zero eigenvalues are so small that they matter only where nothing else is left to choose."""
+    spectrum = Spectrum.of(kernels)
+    largest = spectrum.values[:, -1:]
+    tiny = np.where(largest > 0, _VANISHING * largest, 1.0)
+    return Spectrum(np.where(spectrum.values > 0, spectrum.values, tiny), spectrum.vectors)
