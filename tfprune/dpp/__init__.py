@@ -8,7 +8,7 @@ from tfprune.dpp.generalization_error import generalization_error, random_edges_
 from tfprune.dpp.kdpp import KDPP
 from tfprune.dpp.kernels import edge_kernels, gram, node_kernel, rbf_edge_kernel, rbf_node_kernel
 from tfprune.dpp.order_parameters import OrderParameters
-from tfprune.dpp.reweighting import reweighted_edges, reweighted_readers, transfer
+from tfprune.dpp.reweighting import least_squares, reweighted_edges, reweighted_readers, transfer
 from tfprune.dpp.spectrum import Spectrum
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "expected_products",
     "generalization_error",
     "gram",
+    "least_squares",
     "node_kernel",
     "random_edges_error",
     "rbf_edge_kernel",

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.dpp.elementary_symmetric import traced_log_elementary_symmetric
-from tfprune.dpp.kdpp import checked_size
+from tfprune.dpp.kdpp import checked_rank, checked_size
 from tfprune.dpp.spectrum import Spectrum
 
 
@@ -35,7 +35,8 @@ def dppy_draws(kernels: Any, size: int, draws: int, *, seed: int) -> np.ndarray:
     from dppy.finite_dpps import FiniteDPP  # takes its time
 
     spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.of(kernels)
-    checked_size(size, spectrum)
+    checked_size(size, spectrum.items)
+    checked_rank(size, spectrum)
     rng = np.random.RandomState(seed)
     found = []
     for values, vectors in zip(spectrum.values, spectrum.vectors, strict=True):

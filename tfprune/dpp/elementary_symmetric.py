@@ -1,6 +1,6 @@
 """Elementary symmetric polynomials of eigenvalues, as logarithms."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import tensorflow as tf
 
@@ -47,7 +47,7 @@ def traced_log_elementary_symmetric(log_values: tf.Tensor, order: int) -> tf.Ten
 @lru_cache(maxsize=64)
 def _traced(shape: tuple[int, int], order: int) -> tf.types.experimental.PolymorphicFunction:
     del shape
-    return tf.function(lambda log_values: log_elementary_symmetric(log_values, order), autograph=False)
+    return tf.function(partial(log_elementary_symmetric, order=order), autograph=False)
 
 
 def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.dpp.chosen_eigenvectors import chosen_eigenvectors
 from tfprune.dpp.elementary_symmetric import traced_log_elementary_symmetric
+from tfprune.dpp.independent_proposals import IndependentProposals
 from tfprune.dpp.projection_draws import projection_draws
-from tfprune.dpp.spectrum import Spectrum
+from tfprune.dpp.spectrum import Spectrum, checked_kernels
+from tfprune.dpp.weighted_subsets import taking_chances, weighted_subsets
 from tfprune.errors import ConfigError
 
 _BYTES = 64 * 2**20
@@ -20,11 +21,12 @@ _BYTES = 64 * 2**20
 class KDPP:
     """The k-DPPs of one size over several kernels: P(S) = det(L_S) / e_k(L) for subsets S of k items.
 
-    The kernels are decomposed once; the polynomials are computed once, as logarithms; all draws of all kernels are made
-    together by one traced function that XLA can compile.
+    All draws of all kernels are made together by traced functions that XLA can compile. Where the items are nearly
+    independent they come from `IndependentProposals`, else from the eigenvectors, for which each kernel is decomposed
+    once; polynomials are computed once, as logarithms. Both ways are exact.
 
     Args:
-        kernels: `[items, items]` or `[kernels, items, items]`, or their `Spectrum`.
+        kernels: `[items, items]` or `[kernels, items, items]`, or their `Spectrum`, which is then what is drawn from.
         size: How many items a subset has, k.
         compile: Let XLA compile the draws, which takes seconds once. The same seed then gives other subsets.
 
@@ -33,24 +35,41 @@ class KDPP:
 
     Example:
         >>> kdpp = KDPP(np.diag([1.0, 1.0, 1e-9]), 2)
-        >>> sorted(kdpp.sample(1, seed=0)[0, 0].tolist())
-        [0, 1]
+        >>> kdpp.sample(1, seed=0).tolist()
+        [[[0, 1]]]
 
     Reference:
         Kulesza and Taskar, k-DPPs: fixed-size determinantal point processes (ICML 2011).
     """
 
     def __init__(self, kernels: Any, size: int, *, compile: bool = False) -> None:
-        self.spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.of(kernels)
-        self.size = checked_size(size, self.spectrum)
-        with np.errstate(divide="ignore"):
-            self._logs = tf.constant(np.log(self.spectrum.values))
         self._compile = bool(compile)
+        self._proposals = None
+        if isinstance(kernels, Spectrum):
+            self.size = checked_size(size, kernels.items)
+            self.spectrum = kernels
+        else:
+            self._kernels = kernels
+            checked = checked_kernels(kernels)
+            self.size = checked_size(size, checked.shape[1])
+            self._proposals = IndependentProposals.of(checked, self.size)
+        if self._proposals is None:
+            checked_rank(self.size, self.spectrum)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """The kernels' eigenvalues and eigenvectors."""
+        return Spectrum.of(self._kernels)
 
     @cached_property
     def table(self) -> tf.Tensor:
         """The polynomials' logarithms, `[items + 1, kernels, size + 1]`."""
         return traced_log_elementary_symmetric(self._logs, self.size)
+
+    @cached_property
+    def _logs(self) -> tf.Tensor:
+        with np.errstate(divide="ignore"):
+            return tf.constant(np.log(self.spectrum.values))
 
     @cached_property
     def _vectors(self) -> tf.Tensor:
@@ -64,10 +83,20 @@ class KDPP:
             seed: The same seed gives the same subsets.
 
         Returns:
-            Int32 `[kernels, draws, size]`, the items in the order in which they were drawn.
+            Int32 `[kernels, draws, size]`, the items ascending.
         """
         if draws < 1:
             raise ConfigError(f"draws: expected at least 1, received {draws}")
+        if self._proposals is None:
+            return self._from_eigenvectors(draws, seed)
+        found = self._proposals.draws(draws, seed=seed, compile=self._compile)
+        lacking = draws - min(map(len, found))
+        if not lacking:
+            return np.stack(found)
+        more = self._from_eigenvectors(lacking, seed)
+        return np.stack([np.concatenate([few, rest])[:draws] for few, rest in zip(found, more, strict=True)])
+
+    def _from_eigenvectors(self, draws: int, seed: int) -> np.ndarray:
         chunk = max(1, _BYTES // (8 * self.spectrum.kernels * self.size * self.spectrum.items))
         chunk = min(draws, chunk)
         draw = _traced_draw(self.spectrum.vectors.shape[:2], self.size, chunk, self._compile)
@@ -116,10 +145,11 @@ class KDPP:
 def _draw(logs: tf.Tensor, table: tf.Tensor, vectors: tf.Tensor, seed: tf.Tensor, draws: int) -> tf.Tensor:
     kernels, items = vectors.shape[0], vectors.shape[2]
     uniforms = tf.random.stateless_uniform([items, kernels, draws], seed, dtype=tf.float64, alg="philox")
-    chosen = chosen_eigenvectors(logs, table, uniforms)
+    chosen = weighted_subsets(taking_chances(logs, table), uniforms)
     size = chosen.shape[2]
     bases = tf.reshape(tf.gather(vectors, chosen, axis=1, batch_dims=1), [kernels * draws, size, items])
-    return tf.reshape(projection_draws(bases, seed + tf.constant([1, 0], seed.dtype)), [kernels, draws, size])
+    subsets = projection_draws(bases, seed + tf.constant([1, 0], seed.dtype))
+    return tf.sort(tf.reshape(subsets, [kernels, draws, size]), axis=2)
 
 
 @lru_cache(maxsize=64)
@@ -129,17 +159,19 @@ def _traced_draw(shape: tuple[int, int], size: int, draws: int, compile: bool) -
     return tf.function(partial(_draw, draws=draws), jit_compile=compile, autograph=False)
 
 
-def checked_size(size: int, spectrum: Spectrum) -> int:
-    """The size; `ConfigError` unless there are subsets of so many items."""
-    if not 1 <= size <= spectrum.items:
+def checked_size(size: int, items: int) -> int:
+    """The size; `ConfigError` unless there are so many items."""
+    if not 1 <= size <= items:
         raise ConfigError(
-            f"k: expected a size between 1 and the {spectrum.items} items of the kernel, "
-            f""
-            f"received {size}; give a smaller k"
+            f"k: expected a size between 1 and the {items} items of the kernel, received {size}; give a smaller k"
         )
+    return int(size)
+
+
+def checked_rank(size: int, spectrum: Spectrum) -> None:
+    """`ConfigError` if no subset of so many items has a probability above 0."""
     if size > spectrum.ranks.min():
         raise ConfigError(
             f"k: expected at most the kernel's rank {spectrum.ranks.min()} (kernel {spectrum.ranks.argmin()}), "
             f"received {size}: every subset of so many items has probability 0; give a smaller k, or more examples"
         )
-    return int(size)

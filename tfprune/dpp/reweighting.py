@@ -29,7 +29,7 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
     _check(moments, weights.shape[1], mask.shape == weights.shape)
     for row, kept in zip(weights, mask, strict=True):
         received = moments[np.ix_(kept, ~kept)] @ row[~kept]
-        row[kept] += _solved(moments[np.ix_(kept, kept)], received)
+        row[kept] += least_squares(moments[np.ix_(kept, kept)], received)
         row[~kept] = 0.0
     return weights
 
@@ -67,10 +67,20 @@ def transfer(moments: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Returns:
         Float64 `[kept, cut]`.
     """
-    return _solved(moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)])
+    return least_squares(moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)])
 
 
-def _solved(among: np.ndarray, across: np.ndarray) -> np.ndarray:
+def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Coefficients X with among @ X = across, as nearly as possible, and the shortest ones where several are as good.
+
+    Args:
+        among: Second moments of the signals to combine, `[signals, signals]`.
+        across: Their products with what is to be matched, `[signals, targets]` or `[signals]`.
+
+    Returns:
+        Float64, of the shape of `across`. Directions whose moment is below `signals` times the rounding of the largest
+        one count as none.
+    """
     if not among.size or not across.size:
         return np.zeros(across.shape)
     try:

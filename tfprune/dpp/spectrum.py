@@ -41,7 +41,7 @@ class Spectrum:
             ConfigError: A kernel is not square, finite, symmetric, or has negative eigenvalues beyond rounding.
         """
         rounding = np.finfo(np.float32 if np.asarray(kernels).dtype in (np.float32, np.float16) else np.float64).eps
-        kernels = _checked(kernels)
+        kernels = checked_kernels(kernels)
         values, vectors = np.linalg.eigh((kernels + kernels.transpose(0, 2, 1)) / 2)
         largest = np.maximum(values[:, -1:], np.finfo(float).tiny)
         relative = values / largest
@@ -71,7 +71,8 @@ class Spectrum:
         return len(self.values)
 
 
-def _checked(kernels: Any) -> np.ndarray:
+def checked_kernels(kernels: Any) -> np.ndarray:
+    """Kernels in float64, `[kernels, items, items]`; `ConfigError` unless square, finite and symmetric."""
     kernels = np.asarray(kernels, np.float64)
     kernels = kernels[None] if kernels.ndim == 2 else kernels
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or not kernels.size:
