@@ -55,9 +55,9 @@ def files(tmp_path):
     ("name", "error", "message"),
     [
         (
-            "mnist",
+            "svhn",
             ConfigError,
-            "expected CIFAR10, CIFAR100, digits, tiny-imagenet, or an .npz file with arrays x and y",
+            "expected CIFAR10, CIFAR100, digits, tiny-imagenet, MNIST, or an .npz file with arrays x and y",
         ),
         ("nowhere.npz", DataUnavailableError, "cannot read .*No such file"),
         ("text.npz", DataUnavailableError, "cannot read .*text.npz"),

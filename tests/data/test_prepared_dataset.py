@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tfprune.data import load_data, prepared_dataset
-from tfprune.data.cifar import _split
+from tfprune.data.prepared_images import prepared_images
 from tfprune.errors import DataUnavailableError
 
 NAMES = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}
@@ -116,9 +116,9 @@ def test_download_once_then_read_quietly_without_a_network(tmp_path, monkeypatch
     found = prepared_dataset.prepared_dataset("tiny_made", tmp_path, "")
     capfd.readouterr()
     caplog.clear()
-    images, labels = _split(found, "train")
+    images, labels = prepared_images(found, "train", (32, 32, 3))
     assert capfd.readouterr().out == ""
     assert caplog.messages == []
     assert sorted(labels) == list(range(7))
     np.testing.assert_array_equal(images[:, 5, 6, 1], labels)
-    np.testing.assert_array_equal(_split(made, "train")[1], labels)
+    np.testing.assert_array_equal(prepared_images(made, "train", (32, 32, 3))[1], labels)

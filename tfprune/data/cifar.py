@@ -1,15 +1,12 @@
 """CIFAR-10 and CIFAR-100 through TensorFlow Datasets."""
 
 import os
-from typing import Any
-
-import numpy as np
 
 from tfprune.data.image_data import ImageData
-from tfprune.data.prepared_dataset import damaged, prepared_dataset
+from tfprune.data.prepared_dataset import prepared_dataset
+from tfprune.data.prepared_images import prepared_images
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar.html"
-_READ_BATCH = 1000
 
 
 def load_cifar10(data_path: str | os.PathLike[str] | None = None) -> ImageData:
@@ -47,8 +44,8 @@ def _load(
     data_path: str | os.PathLike[str] | None,
 ) -> ImageData:
     builder = prepared_dataset(name.lower(), data_path, _URL)
-    train_images, train_labels = _split(builder, "train")
-    test_images, test_labels = _split(builder, "test")
+    train_images, train_labels = prepared_images(builder, "train", (32, 32, 3))
+    test_images, test_labels = prepared_images(builder, "test", (32, 32, 3))
     return ImageData(
         name=name,
         num_classes=num_classes,
@@ -61,29 +58,3 @@ def _load(
         flip=True,
         crop_padding=4,
     )
-
-
-def _split(builder: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """One split as arrays, in file order."""
-    import tensorflow_datasets as tfds
-
-    try:
-        count = builder.info.splits[split].num_examples
-        images = np.empty((count, 32, 32, 3), np.uint8)
-        labels = np.empty(count, np.int64)
-        dataset = builder.as_dataset(
-            split=split,
-            shuffle_files=False,
-            batch_size=_READ_BATCH,
-            read_config=tfds.ReadConfig(interleave_cycle_length=1),
-        )
-        read = 0
-        for batch in dataset.as_numpy_iterator():
-            end = read + len(batch["label"])
-            images[read:end], labels[read:end] = batch["image"], batch["label"]
-            read = end
-    except Exception as error:  # whatever damaged files make TensorFlow and TensorFlow Datasets raise
-        raise damaged(builder.name, builder.data_dir, error) from error
-    if read != count:
-        raise damaged(builder.name, builder.data_dir, ValueError(f"{read} of {count} {split} images"))
-    return images, labels

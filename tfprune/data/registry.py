@@ -6,6 +6,7 @@ from collections.abc import Callable
 from tfprune.data.cifar import load_cifar10, load_cifar100
 from tfprune.data.digits import load_digits
 from tfprune.data.image_data import ImageData
+from tfprune.data.mnist import load_mnist
 from tfprune.data.tiny_imagenet import load_tiny_imagenet
 from tfprune.errors import ConfigError
 
@@ -16,6 +17,7 @@ _SOURCES: dict[str, Callable[[_Path], ImageData]] = {
     "CIFAR100": load_cifar100,
     "digits": lambda data_path: load_digits(),
     "tiny-imagenet": load_tiny_imagenet,
+    "MNIST": load_mnist,
 }
 
 
