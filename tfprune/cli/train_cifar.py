@@ -8,13 +8,20 @@ from tfprune.cli.command import run_command
 from tfprune.cli.method import pick_method
 from tfprune.cli.parser import parse
 from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.methods.tickets.dense_config import DenseConfig
 from tfprune.methods.tickets.ticket_config import TicketConfig
 
 PROG = "train_cifar.py"
 
-METHODS = {"ekg": EKGConfig, "peekaboo": PeekabooConfig, "dense": DenseConfig, "ticket": TicketConfig}
+METHODS = {
+    "ekg": EKGConfig,
+    "peekaboo": PeekabooConfig,
+    "dense": DenseConfig,
+    "ticket": TicketConfig,
+    "multiprize": MultiPrizeConfig,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
 
 
-def _work(config: EKGConfig | PeekabooConfig | DenseConfig) -> None:
+def _work(config: EKGConfig | PeekabooConfig | DenseConfig | MultiPrizeConfig) -> None:
     package = type(config).__module__.rpartition(".")[0]
     import_module(package).run(config)
