@@ -13,10 +13,14 @@ from tfprune.errors import RunFolderError
 from tfprune.graph import complexity
 from tfprune.methods.evaluate_config import EvaluateConfig
 from tfprune.models import load_checkpoint
+from tfprune.models.checkpoint import model_file
+from tfprune.models.file_notes import read_notes
 from tfprune.report import measure_latency
 from tfprune.training import evaluate, make_strategy
 
 Numbers = dict[str, Any]
+
+_ARCH, _DATASET = "ResNet-56", "CIFAR10"
 
 
 def run(config: EvaluateConfig) -> Numbers:
@@ -32,10 +36,13 @@ def run(config: EvaluateConfig) -> Numbers:
     Raises:
         TfpruneError: Something the user can mend.
     """
-    data = load_data(config.dataset, config.data_path)
+    notes = read_notes(model_file(config.trained_param))
+    data = load_data(config.dataset or str(notes.get("dataset", _DATASET)), config.data_path)
+    # A file with notes was made here, and may be any network.
+    arch = config.arch if config.arch or notes else _ARCH
     with make_strategy(config.gpu_id).scope():
         model = load_checkpoint(
-            config.trained_param, arch=config.arch, num_classes=data.num_classes, input_shape=data.input_shape
+            config.trained_param, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape
         )
         numbers = _measured(config, model, data)
     _print(config, numbers)
@@ -57,7 +64,7 @@ def _measured(config: EvaluateConfig, model: keras.Model, data: ImageData) -> Nu
         "flops": cost.flops,
         "uncounted": list(cost.uncounted),
     }
-    if config.latency:
+    if config.latency and not config.evaluate:
         latency = measure_latency(model)
         numbers |= {"latency_ms": latency.median_ms, "latency_min_ms": latency.minimum_ms, "device": latency.device}
     return numbers

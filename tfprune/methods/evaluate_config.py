@@ -14,9 +14,10 @@ class EvaluateConfig:
 
     Attributes:
         trained_param: The model: a `.keras` file, pruned or whole, EKG's `.pkl`, or the folder of a run.
-        arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50. A pruned model keeps its name and has other
-            widths.
-        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
+        arch: Architecture that it must be. A pruned model keeps its name and has other widths. Default: that which a
+            file of `--method multiprize` names, otherwise ResNet-56.
+        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download). Default: the one which a file of
+            `--method multiprize` names, otherwise CIFAR10.
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
         val_batch_size: Images per batch.
         gpu_id: GPU to use, by index; on a machine without one, 0 is the CPU.
@@ -24,6 +25,7 @@ class EvaluateConfig:
         batch_statistics: Normalise each batch with its own statistics, as the original does, instead of the moving
             averages; the result then depends on val_batch_size.
         latency: Measure the latency for one image, too.
+        evaluate: Measure accuracy and loss only, and no latency.
         json: File to write the numbers to as well.
     """
 
@@ -31,18 +33,19 @@ class EvaluateConfig:
         "model": "trained_param arch",
         "data": "dataset data_path val_batch_size batch_statistics",
         "execution": "gpu_id compile",
-        "output": "latency json",
+        "output": "latency evaluate json",
     }
 
     trained_param: str
-    arch: str = "ResNet-56"
-    dataset: str = "CIFAR10"
+    arch: str | None = None
+    dataset: str | None = None
     data_path: str | None = None
     val_batch_size: int = 256
     gpu_id: tuple[int, ...] = (0,)
     compile: Literal["auto", "on", "off"] = "auto"
     batch_statistics: bool = False
     latency: bool = True
+    evaluate: bool = False
     json: str | None = None
 
     def __post_init__(self) -> None:

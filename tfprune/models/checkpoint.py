@@ -12,20 +12,21 @@ from tfprune.models.named_arrays import check_architecture, model_from_arrays
 from tfprune.models.pickle_file import read_pickled_arrays
 from tfprune.models.registry import model_names, model_plan
 
-_RESULTS = ("finetuned.keras", "slimmed.keras")
+_PATCHES = "final_pool"  # then there are logits for each of several patches, and labels mean the first of them
+_RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], *, arch: str, num_classes: int, input_shape: tuple[int, int, int]
+    path: str | os.PathLike[str], *, arch: str | None, num_classes: int, input_shape: tuple[int, int, int]
 ) -> keras.Model:
     """A network from a `.keras` file, or from a `.pkl` file as EKG's authors write it; slimmed ones too.
 
     Neither kind of file gets to run code: of a pickle only arrays are read, and Keras' safe mode stays on.
 
     Args:
-        path: The file, or the folder of a run, which stands for its fine-tuned model, or else its slimmed one.
-        arch: The architecture it must hold, one of `model_names()`.
-        num_classes: Number of logits it must give.
+        path: The file, or the folder of a run, which stands for the model that the run led to.
+        arch: The architecture it must hold, one of `model_names()`; `None` for any, in a `.keras` file.
+        num_classes: Number of classes it must tell apart.
         input_shape: `(height, width, channels)` of the images it must take.
 
     Returns:
@@ -35,9 +36,12 @@ def load_checkpoint(
         CheckpointError: The file is missing, damaged, hostile, or belongs to another network.
         ConfigError: The architecture is unknown.
     """
-    model_plan(arch)
-    file = _best_of(Path(path))
+    if arch is not None:
+        model_plan(arch)
+    file = model_file(path)
     _check_file(file)
+    if arch is None and file.suffix != ".keras":
+        raise CheckpointError(f"{file} does not say which architecture it is for; give --arch")
     try:
         if file.suffix == ".keras":
             return _load_keras(file, arch, num_classes, tuple(input_shape))
@@ -47,9 +51,9 @@ def load_checkpoint(
         raise CheckpointError(message if str(file) in message else f"{file}: {message}") from error
 
 
-def _best_of(path: Path) -> Path:
-    """The result in a run's folder; any other path as it is."""
-    return next((path / name for name in _RESULTS if (path / name).is_file()), path)
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The file of the model that a run led to, where the path is the run's folder; any other path as it is."""
+    return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
 
 
 def _check_file(file: Path) -> None:
@@ -67,7 +71,7 @@ def _check_file(file: Path) -> None:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
 
-def _load_keras(file: Path, arch: str, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
+def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
     if not zipfile.is_zipfile(file):
         raise CheckpointError(f"{file} is damaged or no Keras file; fetch or save it again")
     try:
@@ -79,18 +83,22 @@ def _load_keras(file: Path, arch: str, num_classes: int, input_shape: tuple[int,
         ) from error
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
-    if model.name != arch and model.name in model_names():  # the layers' names do not tell networks of a family apart
-        raise CheckpointError(f"the file is a {model.name}, expected {arch}; use --arch {model.name} or another file")
-    check_architecture({layer.name for layer in model.layers}, arch)
+    if arch is not None:
+        # The layers' names do not tell networks of a family apart.
+        if model.name != arch and model.name in model_names():
+            raise CheckpointError(
+                f"the file is a {model.name}, expected {arch}; use --arch {model.name} or another file"
+            )
+        check_architecture({layer.name for layer in model.layers}, arch)
     if model.input_shape[1:] != input_shape:
         raise CheckpointError(
             f"the file is for images of shape {list(model.input_shape[1:])}, expected {list(input_shape)}; "
             "use the data set it was trained on"
         )
-    if model.output_shape[-1] != num_classes:
+    logits = model.output_shape[-1]
+    if logits != num_classes and not (_PATCHES in {layer.name for layer in model.layers} and logits > num_classes):
         raise CheckpointError(
-            f"the file tells {model.output_shape[-1]} classes apart, expected {num_classes}; "
-            "use the data set it was trained on"
+            f"the file tells {logits} classes apart, expected {num_classes}; use the data set it was trained on"
         )
     return model
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageDataset, load_data
-from tfprune.data.data_fraction import data_fraction
+from tfprune.data import ImageData, ImageDataset, data_fraction
 from tfprune.exporting import export_saved_model
 from tfprune.layers import refresh_masks, set_density
 from tfprune.methods.multiprize.collapse import check_passage
@@ -21,6 +20,7 @@ from tfprune.methods.multiprize.pretrained import saved_network, start_from
 from tfprune.methods.multiprize.result_numbers import file_notes, network_numbers, print_result, test_network
 from tfprune.methods.multiprize.run_place import open_run, results_table, table_row
 from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
+from tfprune.methods.open_images import open_images
 from tfprune.training import DensityRamp, Recipe, StageTimes, make_strategy, train_network
 from tfprune.training.metrics_log import Row
 
@@ -61,7 +61,7 @@ def measured(config: MultiPrizeConfig) -> MultiPrizeResult:
     """How good the network of `pretrained` is; nothing is written."""
     assert config.pretrained is not None, "the settings see to it"
     strategy = make_strategy(config.gpu_id, config.strategy)
-    data = open_images(config)
+    data = images_of(config)
     with strategy.scope():
         network = saved_network(config, config.pretrained, data)
     tested = test_network(config, network, data)
@@ -77,7 +77,7 @@ class _Run:
         self.config = config
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id, config.strategy)
         # All that can be wrong with settings, data and files is found before the folder is made.
-        self.data = open_images(config)
+        self.data = images_of(config)
         self.steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
@@ -190,7 +190,8 @@ class _Run:
         return datetime.now().isoformat(timespec="seconds")
 
 
-def open_images(config: MultiPrizeConfig) -> ImageDataset:
-    """The data set that the settings name."""
-    data = load_data(config.dataset, config.data_path)
-    return data if config.fraction == 1 else data_fraction(data, config.fraction, config.seed)
+def images_of(config: MultiPrizeConfig) -> ImageDataset:
+    """The data set that the settings name, or the fraction of it that they ask for."""
+    data = open_images(config)
+    whole = config.fraction == 1 or not isinstance(data, ImageData)
+    return data if whole else data_fraction(data, config.fraction, config.seed)
