@@ -1,7 +1,9 @@
 """Fixtures shared by all tests: where the reference numbers lie, and how TensorFlow is set up."""
 
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,3 +33,19 @@ def golden_search(shared: Path) -> Mapping[str, np.ndarray]:
     """The recorded 77 steps of the original's ResNet-56 search (names without their `search/` prefix)."""
     with np.load(shared / "golden" / "ekg.npz") as arrays:
         return {name.removeprefix("search/"): arrays[name] for name in arrays.files if name.startswith("search/")}
+
+
+@pytest.fixture
+def small_files() -> Callable[[int], AbstractContextManager[None]]:
+    """A context in which no file can grow beyond so many bytes: the system refuses, as it does when a disk is full."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tensorflow as tf
+
+from tfprune import files
 from tfprune.errors import ConfigError
+from tfprune.files import writing
 
 
 @contextmanager
@@ -21,17 +25,14 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
     Raises:
         ConfigError: There is something else than a file at `path`; it is left alone.
+        WriteError: It cannot be written.
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"expected a file to replace or nothing at {path}, found something else; name another")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replaced_file(path) as partial:
         yield partial
-        _to_disk(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -47,6 +48,7 @@ def replaced_folder(path: Path, kept_in: frozenset[str]) -> Iterator[Path]:
 
     Raises:
         ConfigError: There is something else than such a folder at `path`; it is left alone.
+        WriteError: It cannot be written.
     """
     partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
     if old.exists() and not path.exists():  # a process was killed between the two renames below
@@ -56,15 +58,17 @@ def replaced_folder(path: Path, kept_in: frozenset[str]) -> Iterator[Path]:
             f"expected a folder with nothing but {', '.join(sorted(kept_in))} to replace, or nothing, at {path}; "
             "found something else; name another"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     try:
-        yield partial
-        # A folder with content cannot be replaced in one step; two renames leave the shortest gap.
-        if path.exists():
-            os.replace(path, old)
-        os.replace(partial, path)
+        with writing(path, tf.errors.OpError):
+            yield partial
+            # A folder with content cannot be replaced in one step; two renames leave the shortest gap.
+            if path.exists():
+                os.replace(path, old)
+            os.replace(partial, path)
     except BaseException:
         if old.exists() and not path.exists():
             os.replace(old, path)
@@ -72,8 +76,3 @@ def replaced_folder(path: Path, kept_in: frozenset[str]) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

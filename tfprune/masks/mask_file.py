@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
+from tfprune.files import replaced_file
 
 FORMAT = "tfprune masks 1"
 # What a `Ticket` has beside its masks; passed over here, so that its file is one of masks, too.
@@ -18,7 +19,7 @@ _PARTS = ("format", "names", "shapes", "bits")
 
 
 def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Writes masks to an `.npz` file.
+    """Writes masks to an `.npz` file, in one step.
 
     It holds `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (-1 after a shape's end) and `bits`, those of
     all masks one after the other, rows first, eight a byte, the first one highest. Other arrays may stand beside them.
@@ -29,6 +30,7 @@ def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
 
     Raises:
         ConfigError: It does not.
+        WriteError: The file cannot be written.
     """
     if Path(path).suffix != ".npz":
         raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
@@ -36,9 +38,9 @@ def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
     for row, mask in zip(shapes, masks.values(), strict=True):
         row[: mask.ndim] = mask.shape
     flat = np.concatenate([mask.ravel() for mask in masks.values()])
-    with Path(path).open("wb") as file:
+    with replaced_file(Path(path)) as partial:
         np.savez_compressed(
-            file, format=np.array(FORMAT), names=np.array(list(masks)), shapes=shapes, bits=np.packbits(flat)
+            partial, format=np.array(FORMAT), names=np.array(list(masks)), shapes=shapes, bits=np.packbits(flat)
         )
 
 

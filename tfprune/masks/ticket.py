@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
+from tfprune.files import replaced_file
 from tfprune.masks.mask_file import ORIGIN, WEIGHTS
 from tfprune.masks.masks import Masks
 
@@ -51,17 +52,14 @@ class Ticket:
         Raises:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
         try:
-            self.masks.save(temporary)
-            with zipfile.ZipFile(temporary, "a") as file:
-                _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))
-                for name, value in self.weights.items():
-                    _append(file, WEIGHTS + name, value)
-            os.replace(temporary, path)
+            with replaced_file(Path(path)) as partial:
+                self.masks.save(partial)
+                with zipfile.ZipFile(partial, "a") as file:
+                    _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))
+                    for name, value in self.weights.items():
+                        _append(file, WEIGHTS + name, value)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise ConfigError(f"cannot write {path}: {error.strerror or error}; name another file") from error
 
     @classmethod

@@ -1,19 +1,5 @@
-"""Files that are either old or new, never half."""
+"""Files that are either old or new, never half: `tfprune.files`, for those who train."""
 
-import os
-from pathlib import Path
+from tfprune.files import write_bytes, write_text
 
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces a text file in one step, see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file in one step: a process killed meanwhile leaves the old one."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+__all__ = ["write_bytes", "write_text"]

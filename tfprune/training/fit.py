@@ -10,6 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.training.checkpoints import Checkpoints
 from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.journal import Journal
 from tfprune.training.loop_state import LoopState
@@ -44,29 +45,32 @@ class Fit:
         self._steps_per_epoch = steps_per_epoch
         self._state = LoopState(steps_per_epoch)
         # By variable, not by object: a Keras model does not track the seeds of its dropout layers.
-        self._checkpoint = tf.train.Checkpoint(
-            model=[variable.value for variable in model.variables],
-            optimizer=[variable.value for variable in optimizer.variables],
-            state=self._state,
-        )
-        self._manager: tf.train.CheckpointManager | None = None
+        self._objects = {
+            "model": [variable.value for variable in model.variables],
+            "optimizer": [variable.value for variable in optimizer.variables],
+            "state": self._state,
+        }
+        self._checkpoints: Checkpoints | None = None
         self._saved_at = time.monotonic()
         self._rate = math.nan
+
+    @property
+    def state(self) -> LoopState:
+        """Where the training stands."""
+        return self._state
 
     def open(self, name: str, run: RunFolder | None, *, resume: bool) -> None:
         """Restores the latest checkpoint and opens the tables.
 
         Raises:
-            RunFolderError: If there are checkpoints of this name and `resume` is off.
+            RunFolderError: If there are checkpoints of this name and `resume` is off, or none of them can be read.
         """
         if run is not None:
             folder = run.checkpoints(name)
-            self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=2)
-            latest = self._manager.latest_checkpoint
-            if latest and not resume:
+            self._checkpoints = Checkpoints(folder, self._objects)
+            if self._checkpoints and not resume:
                 raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
-            if latest:
-                self._checkpoint.restore(latest).assert_consumed()
+            self._checkpoints.restore()
         self._journal = Journal(run, name, last_step=self._state.step)
 
     def present(
@@ -126,7 +130,7 @@ class Fit:
             tqdm.write(f"{self._description} step {state.step}: {self._progress()}")
             self._journal.write_step({"step": state.step, "learning_rate": self._rate, **state.means()})
         inside = state.step % self._steps_per_epoch
-        if self._manager and inside and time.monotonic() - self._saved_at > self._checkpoint_seconds:
+        if self._checkpoints is not None and inside and time.monotonic() - self._saved_at > self._checkpoint_seconds:
             self._save()
 
     def _finish_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> None:
@@ -155,8 +159,8 @@ class Fit:
     def _save(self) -> None:
         """Writes a checkpoint, but never one of a training that diverged."""
         self._state.means()
-        if self._manager:
-            self._manager.save()
+        if self._checkpoints is not None:
+            self._checkpoints.save()
         self._saved_at = time.monotonic()
 
     def _progress(self) -> str:

@@ -11,7 +11,7 @@ import tensorflow as tf
 import yaml
 
 from tfprune.errors import RunFolderError
-from tfprune.training import atomic
+from tfprune.files import write_text, writing
 from tfprune.training.environment import describe_environment
 from tfprune.training.metrics_log import MetricsLog
 
@@ -101,13 +101,14 @@ class RunFolder:
                     f"{self.path / name} exists and was not made by a run: move it away, or take another --train_path"
                 )
             self._entries.append(name)
-            atomic.write_text(self.path / _MANIFEST, json.dumps({"made": self._entries}, indent=1) + "\n")
+            write_text(self.path / _MANIFEST, json.dumps({"made": self._entries}, indent=1) + "\n")
         return self.path / name
 
     def folder(self, name: str) -> Path:
         """As `file`, for a folder, which is made."""
         path = self.file(name)
-        path.mkdir(exist_ok=True)
+        with writing(path):
+            path.mkdir(exist_ok=True)
         return path
 
     def metrics(self, name: str, *, last_step: int = -1) -> MetricsLog:
@@ -119,25 +120,27 @@ class RunFolder:
         folder = self.folder("events") / name
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        return tf.summary.create_file_writer(str(folder))
+        with writing(folder, tf.errors.OpError):
+            return tf.summary.create_file_writer(str(folder))
 
     def checkpoints(self, name: str) -> Path:
         """The folder `checkpoints/<name>`."""
         folder = self.folder("checkpoints") / name
-        folder.mkdir(exist_ok=True)
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
         return folder
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes the run's result to `results.csv` (one row under a header) and `results.json`."""
         table = ",".join(map(_csv_field, result)) + "\n" + ",".join(map(_csv_field, result.values())) + "\n"
-        atomic.write_text(self.file("results.csv"), table)
-        atomic.write_text(self.file("results.json"), json.dumps(dict(result), indent=1) + "\n")
+        write_text(self.file("results.csv"), table)
+        write_text(self.file("results.json"), json.dumps(dict(result), indent=1) + "\n")
 
     def _write_start(self, settings: Mapping[str, Any], seed: int | None) -> None:
         environment = {**describe_environment(), "seed": seed}
-        atomic.write_text(self.file("environment.json"), json.dumps(environment, indent=1) + "\n")
+        write_text(self.file("environment.json"), json.dumps(environment, indent=1) + "\n")
         # Last, because it is what makes the folder a run.
-        atomic.write_text(self.file(_SETTINGS), yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.file(_SETTINGS), yaml.safe_dump(settings, sort_keys=False))
 
 
 def _read_manifest(path: Path) -> list[str] | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tfprune.training import atomic
+from tfprune.files import write_text
 
 
 class StageTimes:
@@ -31,4 +31,4 @@ class StageTimes:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-            atomic.write_text(self._path, json.dumps(self.seconds) + "\n")
+            write_text(self._path, json.dumps(self.seconds) + "\n")
