@@ -34,11 +34,11 @@ def load_arrays(path: str | Path, kind: str) -> dict[str, np.ndarray]:
         CheckpointError: It cannot be read, or is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:  # np.load alone may leave it open
+            arrays = {name: found[name] for name in found.files}
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"expected an .npz file with a {kind}, cannot read {path}: {error}") from error
-    found = str(arrays.get("kind", "something else"))
-    if found != kind:
-        raise CheckpointError(f"expected a {kind}, {path} holds {found}; give the file of the {kind}")
+    holds = str(arrays.get("kind", "something else"))
+    if holds != kind:
+        raise CheckpointError(f"expected a {kind}, {path} holds {holds}; give the file of the {kind}")
     return arrays

@@ -15,9 +15,10 @@ from tfprune.methods.dpp.compare_summary import summarise
 from tfprune.methods.dpp.mask_choices import draw_masks
 from tfprune.methods.dpp.pruned_students import prune_student
 from tfprune.methods.dpp.simulated_error import simulated_error
+from tfprune.methods.dpp.student_training import initial_student, train_student
 from tfprune.methods.dpp.teacher_config import TeacherConfig
 from tfprune.methods.dpp.teacher_task import TeacherTask
-from tfprune.methods.dpp.trained_student import TrainedStudent, initial_student, train_student
+from tfprune.methods.dpp.trained_student import TrainedStudent
 from tfprune.training.atomic import write_text
 
 CHOICES = ("dpp_node", "random_node", "importance_node", "dpp_edge", "random_edge", "importance_edge")
@@ -105,9 +106,7 @@ def _student(config: CompareConfig, folder: Path, repeat: int) -> tuple[TeacherT
         return task, found
     task.save(teacher_path)
     initial = initial_student(task, config.student_h_size, config.nonlinearity, seed)
-    trained = train_student(task, initial, lr=config.lr, epochs=1, seed=seed)
-    trained.save(student_path)
-    return task, trained
+    return task, train_student(task, initial, lr=config.lr, epochs=1, seed=seed, out=student_path)
 
 
 def _rows(config: CompareConfig, repeat: int, task: TeacherTask, trained: TrainedStudent) -> list[Row]:

@@ -2,8 +2,9 @@
 
 from tfprune.dpp import Alignment, OrderParameters, generalization_error
 from tfprune.methods.dpp.student_config import StudentConfig
+from tfprune.methods.dpp.student_training import initial_student, train_student
 from tfprune.methods.dpp.teacher_task import TeacherTask
-from tfprune.methods.dpp.trained_student import TrainedStudent, initial_student, train_student
+from tfprune.methods.dpp.trained_student import TrainedStudent
 
 
 def run(config: StudentConfig) -> TrainedStudent:
@@ -13,8 +14,7 @@ def run(config: StudentConfig) -> TrainedStudent:
     if nonlinearity != task.network.nonlinearity:
         print(f"note: the student computes {nonlinearity}, its teacher {task.network.nonlinearity}")
     initial = initial_student(task, config.student_h_size, nonlinearity, config.seed)
-    student = train_student(task, initial, lr=config.lr, epochs=config.epochs, seed=config.seed)
-    student.save(config.out)
+    student = train_student(task, initial, lr=config.lr, epochs=config.epochs, seed=config.seed, out=config.out)
     scaled = student.network.normalized()
     error = generalization_error(student.network, task.network)
     print(

@@ -9,11 +9,11 @@ from tfprune.methods.dpp.output import check_at_least, check_input, check_output
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Trains a student on a teacher's examples, one after the other.
+    """Trains a student on a teacher's examples, one after the other; the same command goes on after a stop.
 
     Attributes:
         teacher: The teacher, from `tfprune dpp teacher`.
-        out: The .npz file to write.
+        out: The .npz file to write; until it is done, the state of the training is beside it (.progress.npz).
         student_h_size: Hidden nodes of the student, K.
         nonlinearity: Activation of the hidden nodes. Default: the teacher's. The original calls erf sigmoid.
         lr: Learning rate; the hidden layer learns at lr / sqrt N, the output layer at lr / N.

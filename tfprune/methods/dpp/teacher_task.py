@@ -41,9 +41,18 @@ class TeacherTask:
         network = Committee(weights, outgoing, config.nonlinearity)
         return cls(network, config.sig_w, config.num_data, config.mode, config.seed)
 
-    def training(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The training examples, a few thousand at a time: float32 `[block, inputs]`, `[block]`."""
-        return self._blocks(_TRAINING, self.num_data)
+    @property
+    def blocks(self) -> int:
+        """How many blocks the training examples come in."""
+        return -(-self.num_data // _BLOCK)
+
+    def examples_before(self, block: int) -> int:
+        """How many training examples come before a block."""
+        return min(block * _BLOCK, self.num_data)
+
+    def training(self, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The training examples from a block on: float32 `[block, inputs]`, `[block]` each."""
+        return self._blocks(_TRAINING, self.num_data, first)
 
     def test(self, examples: int) -> tuple[np.ndarray, np.ndarray]:
         """Fresh examples: float32 `[examples, inputs]`, `[examples]`."""
@@ -75,8 +84,9 @@ class TeacherTask:
         network = Committee(arrays["weights"], arrays["outgoing"], str(arrays["nonlinearity"]))
         return cls(network, float(arrays["noise"]), int(arrays["num_data"]), str(arrays["mode"]), int(arrays["seed"]))
 
-    def _blocks(self, stream: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for block, start in enumerate(range(0, count, _BLOCK)):
+    def _blocks(self, stream: int, count: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for block in range(first, -(-count // _BLOCK)):
+            start = block * _BLOCK
             rng = np.random.default_rng([self.seed, stream, block])
             inputs = rng.standard_normal((min(_BLOCK, count - start), self.network.inputs), dtype=np.float32)
             noise = self.noise * rng.standard_normal(len(inputs))
