@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from tfprune.layers.masked_depthwise_conv2d import MaskedDepthwiseConv2D
 from tfprune.layers.psg import PSG
-from tfprune.ops.products import AnyProduct, DepthwiseConv2DProduct
+from tfprune.ops.products import AnyProduct, Conv2DProduct
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -16,5 +16,6 @@ class PSGDepthwiseConv2D(PSG, MaskedDepthwiseConv2D):
         """Convolves `[batch, height, width, in]` to `[batch, height', width', in * depth_multiplier]`."""
         equal = self.strides[0] == self.strides[1]
         if equal and set(self.dilation_rate) == {1} and self.data_format == "channels_last":
-            return self._predicting(inputs, DepthwiseConv2DProduct(self._depthwise, self.strides, self.padding.upper()))
+            product = Conv2DProduct(self._depthwise, self.strides, self.padding.upper(), depthwise=True)
+            return self._predicting(inputs, product)
         return self._predicting(inputs, AnyProduct(self._depthwise))

@@ -37,21 +37,25 @@ class AnyProduct:
 
 @dataclass(frozen=True)
 class Conv2DProduct:
-    """A convolution in one group, without dilation, channels last.
+    """A convolution in one group, or a depthwise one with equal strides; without dilation, channels last.
 
     Attributes:
         forward: The convolution.
         strides: Along height and width.
         padding: `SAME` or `VALID`.
+        depthwise: Whether it is depthwise.
     """
 
     forward: Forward
     strides: tuple[int, int]
     padding: str
+    depthwise: bool = False
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         """The gradient of `[batch, height, width, in]`."""
-        return tf.raw_ops.Conv2DBackpropInput(
+        ops = tf.raw_ops
+        gradient = ops.DepthwiseConv2dNativeBackpropInput if self.depthwise else ops.Conv2DBackpropInput
+        return gradient(
             input_sizes=tf.shape(inputs),
             filter=kernel,
             out_backprop=upstream,
@@ -60,43 +64,10 @@ class Conv2DProduct:
         )
 
     def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[kernel height, kernel width, in, filters]`."""
-        return tf.raw_ops.Conv2DBackpropFilter(
-            input=inputs,
-            filter_sizes=kernel.shape,
-            out_backprop=upstream,
-            strides=[1, *self.strides, 1],
-            padding=self.padding,
-        )
-
-
-@dataclass(frozen=True)
-class DepthwiseConv2DProduct:
-    """A depthwise convolution without dilation, equal strides, channels last.
-
-    Attributes:
-        forward: The convolution.
-        strides: Along height and width.
-        padding: `SAME` or `VALID`.
-    """
-
-    forward: Forward
-    strides: tuple[int, int]
-    padding: str
-
-    def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[batch, height, width, in]`."""
-        return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-            input_sizes=tf.shape(inputs),
-            filter=kernel,
-            out_backprop=upstream,
-            strides=[1, *self.strides, 1],
-            padding=self.padding,
-        )
-
-    def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[kernel height, kernel width, in, depth multiplier]`."""
-        return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        """The gradient of `[kernel height, kernel width, in, filters or depth multiplier]`."""
+        ops = tf.raw_ops
+        gradient = ops.DepthwiseConv2dNativeBackpropFilter if self.depthwise else ops.Conv2DBackpropFilter
+        return gradient(
             input=inputs,
             filter_sizes=kernel.shape,
             out_backprop=upstream,
