@@ -8,13 +8,8 @@ from hypothesis.extra import numpy as hnp
 from tfprune.ops import exact_top as module
 from tfprune.ops.exact_top import above_kth, above_kth_of_all, exact_top, exact_top_of_all, exact_top_of_array
 
-
-def compiled(function, jit):
-    return tf.function(lambda *arguments: function(*arguments, static=jit), jit_compile=jit, reduce_retracing=True)
-
-
-TOP = {jit: compiled(exact_top, jit) for jit in (False, True)}
-ABOVE = {jit: compiled(above_kth, jit) for jit in (False, True)}
+TOP = tf.function(exact_top, reduce_retracing=True)
+ABOVE = tf.function(above_kth, reduce_retracing=True)
 SPECIAL = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, 1e-30, -1e30]
 
 
@@ -30,7 +25,7 @@ def scores_of(dtype):
 def test_equals_a_stable_sort(dtype, data):
     scores = data.draw(scores_of(dtype))
     kept = data.draw(st.integers(0, len(scores)))
-    mask = TOP[False](scores, kept).numpy()
+    mask = TOP(scores, kept).numpy()
     np.testing.assert_array_equal(mask, exact_top_of_array(scores, kept))
     assert mask.sum() == kept
 
@@ -42,10 +37,9 @@ def test_above_the_kth(dtype, data):
     scores = data.draw(scores_of(dtype))
     pruned = data.draw(st.integers(0, len(scores)))
     expected = scores > np.sort(scores)[pruned - 1] if pruned else np.ones(len(scores), bool)
-    np.testing.assert_array_equal(ABOVE[False](scores, pruned), expected)
+    np.testing.assert_array_equal(ABOVE(scores, pruned), expected)
 
 
-@pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "draw",
@@ -58,12 +52,12 @@ def test_above_the_kth(dtype, data):
     ],
     ids=["normal", "wide", "ties", "equal", "mostly pruned"],
 )
-def test_many_scores(jit, dtype, draw):
+def test_many_scores(dtype, draw):
     size = 70_000
     scores = draw(np.random.default_rng(0), size).astype(dtype)
     for kept in (0, 777, size // 2, size):
-        np.testing.assert_array_equal(TOP[jit](scores, kept), exact_top_of_array(scores, kept))
-        assert ABOVE[jit](scores, size - kept).numpy().sum() <= kept
+        np.testing.assert_array_equal(TOP(scores, kept), exact_top_of_array(scores, kept))
+        assert ABOVE(scores, size - kept).numpy().sum() <= kept
 
 
 @pytest.mark.parametrize("size", [65_537, 65_600, 100_001])
@@ -74,7 +68,7 @@ def test_a_sample_that_misleads(size):
         scores = np.random.default_rng(0).random(size)
         scores[(np.arange(size) % stride == 0) == looked_at] += 1
         for kept in (size // 10, size // 2, size - size // 10):
-            np.testing.assert_array_equal(TOP[False](scores, kept), exact_top_of_array(scores, kept))
+            np.testing.assert_array_equal(TOP(scores, kept), exact_top_of_array(scores, kept))
 
 
 @pytest.mark.parametrize("pruned", [0.3, 0.699, 0.71])

@@ -10,18 +10,17 @@ _SAMPLE = 1 << 14
 _MARGIN = 256  # places in the sample: four standard deviations of what is drawn at random
 
 
-def exact_top(scores: tf.Tensor, kept: tf.Tensor | int, *, static: bool = False) -> tf.Tensor:
+def exact_top(scores: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
     """Marks the `kept` largest scores; of equal ones those that come first.
 
     The threshold is found by bisection on bit patterns: at most 32 counts for float32 and 64 for float64, among the
-    few scores that lie between two of a sample around it. Sorting ten million scores takes fifty times as long.
+    few scores that lie between two of a sample around it. Sorting ten million scores takes fifty times as long. XLA
+    cannot compile it, as shapes depend on values: `largest` is for compiled training steps.
 
     Args:
         scores: `[n]`, float32 or float64, of any sign, infinite ones included, no NaN; n < 2^31. Subnormal ones count
             as 0, as TensorFlow's kernels have it.
         kept: How many, 0 to n; scalar int32.
-        static: Count among all scores each time: several times slower, but no shape depends on values, so that XLA can
-            compile it.
 
     Returns:
         Bool `[n]`, with exactly `kept` times True.
@@ -30,16 +29,15 @@ def exact_top(scores: tf.Tensor, kept: tf.Tensor | int, *, static: bool = False)
         >>> exact_top(tf.constant([-3.0, 1.0, 2.0, 1.0]), 2).numpy().tolist()
         [False, True, True, False]
     """
-    return exact_top_of_all([scores], kept, static=static)[0]
+    return exact_top_of_all([scores], kept)[0]
 
 
-def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int, *, static: bool = False) -> list[tf.Tensor]:
+def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int) -> list[tf.Tensor]:
     """`exact_top` over several vectors at once, which saves putting them together.
 
     Args:
         scores: Vectors of one type, as for `exact_top`.
         kept: How many, in all.
-        static: As for `exact_top`.
 
     Returns:
         Bool vectors of the same sizes, with `kept` times True in all; of equal scores the first ones count, those of
@@ -52,7 +50,7 @@ def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int, *, stat
     scores = [tf.convert_to_tensor(vector) for vector in scores]
     kept = tf.cast(kept, tf.int32)
     size = tf.add_n([tf.size(vector) for vector in scores])
-    below, some = _around(scores, size - kept, static)
+    below, some = _around(scores, size - kept)
     threshold = _kth_smallest(_ordered_integers(some), tf.minimum(size - kept, size - 1) - below)
     limit = _as_score(threshold, some.dtype)
     at_least = size - below - tf.size(some) + _count(some >= limit)
@@ -63,13 +61,12 @@ def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int, *, stat
     )
 
 
-def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int, *, static: bool = False) -> tf.Tensor:
+def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int) -> tf.Tensor:
     """Marks the scores that are larger than the `pruned`-th smallest: fewer than the rest where scores are equal.
 
     Args:
         scores: As for `exact_top`.
         pruned: How many are to go, 0 to n; scalar int32. None go for 0.
-        static: As for `exact_top`.
 
     Returns:
         Bool `[n]`.
@@ -81,16 +78,15 @@ def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int, *, static: bool = Fals
     Reference:
         Tanaka et al., SynFlow (NeurIPS 2020), the authors' `Pruner._global_mask`, which Peek-a-Boo took over.
     """
-    return above_kth_of_all([scores], pruned, static=static)[0]
+    return above_kth_of_all([scores], pruned)[0]
 
 
-def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int, *, static: bool = False) -> list[tf.Tensor]:
+def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int) -> list[tf.Tensor]:
     """`above_kth` over several vectors at once.
 
     Args:
         scores: Vectors of one type, as for `exact_top`.
         pruned: How many are to go, in all.
-        static: As for `exact_top`.
 
     Returns:
         Bool vectors of the same sizes.
@@ -98,7 +94,7 @@ def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int, *, st
     scores = [tf.convert_to_tensor(vector) for vector in scores]
     pruned = tf.cast(pruned, tf.int32)
     place = tf.maximum(pruned, 1) - 1
-    below, some = _around(scores, place, static)
+    below, some = _around(scores, place)
     limit = _as_score(_kth_smallest(_ordered_integers(some), place - below), some.dtype)
     return [tf.logical_or(vector > limit, pruned < 1) for vector in scores]
 
@@ -118,10 +114,10 @@ def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
     return mask
 
 
-def _around(scores: list[tf.Tensor], place: tf.Tensor, static: bool) -> tuple[tf.Tensor, tf.Tensor]:
+def _around(scores: list[tf.Tensor], place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores among which the one at a place of the order is, and how many are below all of these."""
     sizes = [vector.shape[0] for vector in scores]
-    if static or (None not in sizes and sum(sizes) <= 4 * _SAMPLE):
+    if None not in sizes and sum(sizes) <= 4 * _SAMPLE:
         return tf.constant(0), tf.concat(scores, 0)
     size = tf.add_n([tf.size(vector) for vector in scores])
     stride = tf.maximum(size // _SAMPLE, 1) | 1  # odd, not to meet the same channel each time
