@@ -1,7 +1,6 @@
 """Networks and images of the recorded searches."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -51,20 +50,6 @@ def validation(shared: Path, golden: Mapping[str, np.ndarray]) -> tuple[np.ndarr
     data = load_data("CIFAR10", shared / "data" / "tfds")
     index = golden["val_index"]
     return data.normalize(data.train_images[index]), data.train_labels[index]
-
-
-@pytest.fixture(scope="session")
-def few_digits() -> ImageData:
-    """A corner of the digits: 20 training images of every class, 60 test images."""
-    data = load_data("digits")
-    some = np.sort(np.concatenate([np.flatnonzero(data.train_labels == label)[:20] for label in range(10)]))
-    return replace(
-        data,
-        train_images=data.train_images[some],
-        train_labels=data.train_labels[some],
-        test_images=data.test_images[:60],
-        test_labels=data.test_labels[:60],
-    )
 
 
 def tiny_network(seed: int = 0) -> keras.Model:

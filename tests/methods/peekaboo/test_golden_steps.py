@@ -3,11 +3,11 @@
 In float32 training by signs is chaotic: the original itself, run in float32 and in float64, disagrees after a step.
 """
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.methods.plain_step import plain_step
 from tests.models.torch_names import kernel_names, load_torch_state, to_keras
 from tfprune.graph import convert
 from tfprune.masks import Masks
@@ -25,14 +25,6 @@ STEPS = 5
 def arrays(shared):
     with np.load(shared / "golden" / "peekaboo.npz") as found:
         yield found
-
-
-@pytest.fixture
-def float64():
-    old = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(old)
 
 
 def sparse_network(arrays, family):
@@ -60,17 +52,7 @@ def test_five_steps_of_resnet20(arrays, float64, run, family):
     model, names = sparse_network(arrays, family)
     companion = SGD(PeriodicDecay(0.1, 0.1, 80, STEPS), 0.9, weight_decay=5e-4, momentum_form="torch")
     bop = Bop(1e-3, 1e-6, companion)
-    variables = model.trainable_variables
-    bop.build(variables)
-
-    @tf.function
-    def train(images, labels):
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        bop.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
-        return loss
-
+    train = plain_step(model, bop)
     random = np.random.RandomState(700)
     images, labels = random.randn(STEPS, 16, 3, 32, 32), random.randint(0, 10, (STEPS, 16))
     images = images.astype(np.float32).astype(np.float64)

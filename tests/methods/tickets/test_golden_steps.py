@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.criteria.weights.golden_nets import load_norms, padded_conv
+from tests.methods.plain_step import plain_step
 from tests.models.test_golden_random_tickets import build, recipe
 from tests.models.torch_names import kernel_names, load_torch_state, to_keras
 from tfprune.graph import convert, prunable_weights
@@ -26,32 +27,13 @@ def arrays(shared):
         yield found
 
 
-@pytest.fixture
-def float64():
-    old = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(old)
-
-
 def sparse(model, masks):
     return convert(convert(model, "fused", options={"unbiased_variance": True}), "masked", masks)
 
 
 def losses(model, batches):
     """Trains on the batches as the original does, and gives the loss of each before its step."""
-    optimizer = SGD(0.1, 0.9, weight_decay=1e-4, momentum_form="torch")
-    variables = model.trainable_variables
-    optimizer.build(variables)
-
-    @tf.function
-    def step(images, labels):
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
-        return loss
-
+    step = plain_step(model, SGD(0.1, 0.9, weight_decay=1e-4, momentum_form="torch"))
     return [float(step(tf.constant(x.transpose(0, 2, 3, 1)), tf.constant(y))) for x, y in batches]
 
 
