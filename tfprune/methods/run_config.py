@@ -9,6 +9,7 @@ from tfprune.errors import ConfigError
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "multi_worker"]
 Compile = Literal["auto", "on", "off"]
+Stem = Literal["auto", "small", "large"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class RunConfig:
         export: Also write the result as a SavedModel.
         dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
         data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
+        stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
+            1000 classes).
         batch_size: Batch size of training, over all devices.
         val_batch_size: Batch size of evaluation.
     """
@@ -59,6 +62,7 @@ class RunConfig:
     export: bool = True
     dataset: str = "CIFAR10"
     data_path: str | None = None
+    stem: Stem = "auto"
     batch_size: int = 128
     val_batch_size: int = 256
 

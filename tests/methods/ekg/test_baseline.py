@@ -1,5 +1,6 @@
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.data import load_data
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.exporting import save_model
 from tfprune.methods.ekg import baseline, pipeline
 from tfprune.methods.ekg.baseline import baseline_path, load_baseline, train_baseline
+from tfprune.methods.ekg.imagenet_config import EKGImageNetConfig
 from tfprune.models import build_model
 
 from .conftest import tiny_config
@@ -53,7 +56,10 @@ def test_settings_of_the_training(trained):
 def test_the_baseline_is_kept_for_the_next_run(trained, few_digits, capsys):
     model, config, _ = trained()
     kept = load_baseline(config, few_digits)
-    assert capsys.readouterr().out == f"using the baseline that an earlier run trained: {baseline_path(config)}\n"
+    assert (
+        capsys.readouterr().out
+        == f"using the baseline that an earlier run trained: {baseline_path(config, few_digits)}\n"
+    )
     for one, other in zip(model.get_weights(), kept.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -61,6 +67,7 @@ def test_the_baseline_is_kept_for_the_next_run(trained, few_digits, capsys):
 CHANGES = {
     "arch": "ResNet-32",
     "dataset": "CIFAR10",
+    "stem": "small",
     "baseline_epoch": 3,
     "baseline_learning_rate": 0.2,
     "decay_points": (0.5,),
@@ -73,19 +80,29 @@ CHANGES = {
 }
 
 
+def path_of(**changes):
+    return baseline_path(tiny_config(**changes), load_data("digits"))
+
+
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_shapes_a_baseline_makes_another_one(name):
-    assert baseline_path(tiny_config(**{name: CHANGES[name]})) != baseline_path(tiny_config())
+    assert path_of(**{name: CHANGES[name]}) != path_of()
 
 
 def test_what_does_not_shape_it_finds_the_same_one():
-    same = tiny_config(
-        train_epoch=9, search_target_rate=0.3, learning_rate=0.5, do_log=7, Knowledge=False, export=False
-    )
-    assert baseline_path(same) == baseline_path(tiny_config())
-    assert baseline_path(tiny_config(gpu_id=(0, 1))) == baseline_path(tiny_config())
-    apart = baseline_path(tiny_config(gpu_id=(0, 1), sync_batch_norm=False))
-    assert apart != baseline_path(tiny_config(sync_batch_norm=False))
+    same = path_of(train_epoch=9, search_target_rate=0.3, learning_rate=0.5, do_log=7, Knowledge=False, export=False)
+    assert same == path_of() == path_of(gpu_id=(0, 1))
+    assert path_of(gpu_id=(0, 1), sync_batch_norm=False) != path_of(sync_batch_norm=False)
+
+
+def test_images_on_the_disk_are_known_by_what_they_are(few_digits):
+    def path(data, **changes):
+        return baseline_path(EKGImageNetConfig(**({"data_path": "images"} | changes)), data)
+
+    assert path(few_digits) == path(few_digits, data_path="moved", resize_size=300)
+    assert path(few_digits) != path(few_digits, image_size=160)
+    assert path(few_digits) != path(replace(few_digits, name="another"))
+    assert path(few_digits) != path(replace(few_digits, train_labels=few_digits.train_labels[:-1]))
 
 
 def test_nothing_to_load(few_digits, tmp_path):
@@ -146,7 +163,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bad_checkpoint_is_one_line_and_leaves_no_folder(kind, few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
     file = write_checkpoint(kind, tmp_path)
     with pytest.raises(CheckpointError) as caught:
         pipeline.run(tiny_config(trained_param=str(file), train_path=str(tmp_path / "run")))
@@ -159,13 +176,13 @@ def test_a_bad_checkpoint_is_one_line_and_leaves_no_folder(kind, few_digits, tmp
 
 def test_a_damaged_kept_baseline_is_named(trained, few_digits):
     _, config, _ = trained()
-    baseline_path(config).write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=f"{baseline_path(config)} is damaged"):
+    baseline_path(config, few_digits).write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=f"{baseline_path(config, few_digits)} is damaged"):
         load_baseline(config, few_digits)
 
 
 def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
     with pytest.raises(ConfigError) as caught:
         pipeline.run(tiny_config(arch="ResNet-21", train_path=str(tmp_path / "run")))
     assert str(caught.value).startswith("--arch: expected one of ResNet-")
@@ -174,7 +191,7 @@ def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypa
 
 
 def test_an_unusable_folder_of_baselines_is_found_before_training(few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
     monkeypatch.setattr(pipeline, "train_baseline", lambda *_: pytest.fail("trains"))
     (tmp_path / "file").touch()
     config = tiny_config(baseline_path=str(tmp_path / "file" / "kept"), train_path=str(tmp_path / "run"))

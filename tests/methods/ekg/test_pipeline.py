@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tfprune.data import search_subsets
+from tfprune.data import ImageData, search_subsets
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.methods.ekg import KnowledgeObjective, MemoryBank, pipeline, search_stage
@@ -27,7 +27,7 @@ class Stop(Exception):
 def small_world(tiny, few_digits):
     """The pipeline with little data, `tiny` for every network that is loaded, and no time spent on latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "load_data", lambda name, path: few_digits)
+        patch.setattr(pipeline, "open_images", lambda config: few_digits)
         patch.setattr(pipeline, "load_baseline", lambda config, data: tiny)
         patch.setattr(pipeline, "load_checkpoint", lambda path, **_: keras.saving.load_model(path))
         latency = type("Latency", (), {"median_ms": 1.5})
@@ -186,17 +186,18 @@ def calls(small_world, monkeypatch):
     """The arguments that the stages were given; training itself is left out."""
     received = {}
 
-    def record(name, result=None):
-        real = getattr(pipeline, name)
+    def record(name, owner=pipeline):
+        real = getattr(owner, name)
 
         def spy(*arguments, **settings):
             received[name] = (arguments, settings)
             return arguments[1] if name == "train" else real(*arguments, **settings)
 
-        monkeypatch.setattr(pipeline, name, spy)
+        monkeypatch.setattr(owner, name, spy)
 
-    for name in ("train", "warm_up", "run_search", "training_batches", "make_strategy", "load_data", "test"):
+    for name in ("train", "warm_up", "run_search", "make_strategy", "open_images", "test"):
         record(name)
+    record("training_batches", ImageData)
     return received
 
 
@@ -291,7 +292,7 @@ def test_default_folder_is_named_after_the_run(calls, tmp_path, monkeypatch):
 
 def test_data_path_and_devices_are_handed_on(calls, tmp_path):
     run(tmp_path / "run", train_epoch=0, data_path="somewhere", gpu_id=(0,))
-    assert calls["load_data"][0] == ("digits", "somewhere")
+    assert calls["open_images"][0][0].data_path == "somewhere"
     assert calls["make_strategy"][0] == ((0,),)
 
 

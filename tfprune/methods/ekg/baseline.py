@@ -9,11 +9,12 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, training_batches
+from tfprune.data import ImageDataset
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting import save_model
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.train import train
+from tfprune.methods.imagenet_config import ImageNetConfig
 from tfprune.models import build_model, load_checkpoint, model_names
 from tfprune.training import CrossEntropy, RunFolder
 
@@ -32,16 +33,20 @@ _DECIDING = (
 )
 
 
-def baseline_path(config: EKGConfig) -> Path:
+def baseline_path(config: EKGConfig, data: ImageDataset) -> Path:
     """Where the baseline of these settings is kept; its name carries a digest of all settings that shape it."""
     settings = {name: getattr(config, name) for name in _DECIDING}
+    if config.stem != "auto":
+        settings["stem"] = config.stem
+    if isinstance(config, ImageNetConfig):  # any folder of images can be meant
+        settings["images"] = [data.name, data.train_examples, data.num_classes, config.image_size]
     if len(config.gpu_id) > 1 and not config.sync_batch_norm:
         settings["statistics_of_devices"] = len(config.gpu_id)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     return Path(config.baseline_path) / f"{config.arch}-{config.dataset}-{digest}.keras"
 
 
-def load_baseline(config: EKGConfig, data: ImageData) -> keras.Model | None:
+def load_baseline(config: EKGConfig, data: ImageDataset) -> keras.Model | None:
     """Loads the given network, or the baseline that an earlier run kept.
 
     Args:
@@ -57,7 +62,7 @@ def load_baseline(config: EKGConfig, data: ImageData) -> keras.Model | None:
     """
     if config.arch not in model_names():
         raise ConfigError(f"--arch: expected one of {', '.join(model_names())}; received {config.arch}")
-    kept = baseline_path(config)
+    kept = baseline_path(config, data)
     if config.trained_param is None and not kept.exists():
         return None
     if config.trained_param is None:
@@ -87,7 +92,9 @@ def prepare_baseline_folder(config: EKGConfig) -> None:
         ) from error
 
 
-def train_baseline(config: EKGConfig, data: ImageData, run: RunFolder, strategy: tf.distribute.Strategy) -> keras.Model:
+def train_baseline(
+    config: EKGConfig, data: ImageDataset, run: RunFolder, strategy: tf.distribute.Strategy
+) -> keras.Model:
     """Trains a baseline and keeps it for later runs.
 
     Args:
@@ -99,13 +106,19 @@ def train_baseline(config: EKGConfig, data: ImageData, run: RunFolder, strategy:
     Returns:
         A plain Keras model that gives logits.
     """
-    kept = baseline_path(config)
+    kept = baseline_path(config, data)
     batches = partial(
-        training_batches, data, batch_size=config.batch_size, epochs=config.baseline_epoch, seed=config.seed
+        data.training_batches, batch_size=config.batch_size, epochs=config.baseline_epoch, seed=config.seed
     )
     trained = train(
         config,
-        build_model(config.arch, num_classes=data.num_classes, input_shape=data.input_shape, seed=config.seed),
+        build_model(
+            config.arch,
+            num_classes=data.num_classes,
+            input_shape=data.input_shape,
+            seed=config.seed,
+            stem=config.stem,
+        ),
         CrossEntropy(),
         lambda start: batches(start_step=start),
         data=data,

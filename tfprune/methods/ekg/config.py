@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from tfprune.methods.run_config import RunConfig
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
+KnowledgeType = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class EKGConfig(RunConfig):
         Knowledge: Fine-tune with the knowledge of the memory bank and two augmented views. The original left it off
             unless asked, and then built the bank for nothing.
         num_teacher: Interim sub-networks in the memory bank.
+        knowledge_dtype: Number format of the memory bank: float32, or float16 in half the room.
+        knowledge_shard: Images in each file of the memory bank; building it goes on after the last whole one.
         learning_rate: Base learning rate of fine-tuning (SGD, Nesterov momentum 0.9).
         decay_points: Where the learning rate drops: fractions of the epochs (< 1) or epochs.
         decay_rate: Factor of the learning rate at each decay point.
@@ -52,17 +55,17 @@ class EKGConfig(RunConfig):
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         **RunConfig.GROUPS,
-        "data and network": "dataset data_path arch trained_param",
+        "data and network": "dataset data_path arch stem trained_param",
         "baseline": "baseline_path baseline_epoch baseline_learning_rate",
         "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
         "search_precision pretrain_images original_quirks",
-        "fine-tuning": "train_epoch Knowledge num_teacher learning_rate decay_points decay_rate weight_decay "
+        "fine-tuning": "train_epoch Knowledge num_teacher knowledge_dtype knowledge_shard learning_rate decay_points decay_rate weight_decay "
         "batch_size",
         "evaluation": "val_batch_size batch_statistics",
     }
 
     POSITIVE: ClassVar[str] = (
-        f"{RunConfig.POSITIVE} baseline_epoch num_teacher search_batch_size search_images pretrain_images "
+        f"{RunConfig.POSITIVE} baseline_epoch num_teacher knowledge_shard search_batch_size search_images pretrain_images "
         "learning_rate baseline_learning_rate decay_rate"
     )
     NOT_NEGATIVE: ClassVar[str] = f"{RunConfig.NOT_NEGATIVE} weight_decay train_epoch search_seed"
@@ -75,6 +78,8 @@ class EKGConfig(RunConfig):
     baseline_learning_rate: float = 0.1
     Knowledge: bool = True
     num_teacher: int = 5
+    knowledge_dtype: KnowledgeType = "float32"
+    knowledge_shard: int = 12_800
     learning_rate: float = 1e-2
     decay_points: tuple[float, ...] = (0.3, 0.6, 0.8)
     decay_rate: float = 0.2

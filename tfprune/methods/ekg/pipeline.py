@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data import ImageData, Subsets, fixed_batches, load_data, search_subsets, training_batches
+from tfprune.data import ImageDataset, Subsets, search_subsets
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity
@@ -19,6 +19,7 @@ from tfprune.methods.ekg.knowledge_loss import KnowledgeObjective
 from tfprune.methods.ekg.search_stage import run_search
 from tfprune.methods.ekg.train import test, train
 from tfprune.methods.ekg.warm_up import warm_up
+from tfprune.methods.open_images import open_images
 from tfprune.models import load_checkpoint
 from tfprune.report import compare_latency, comparison_table
 from tfprune.training import CrossEntropy, RunFolder, StageTimes, make_strategy, recalibrate_batch_norm
@@ -63,7 +64,7 @@ class _Run:
     def __init__(self, config: EKGConfig) -> None:
         self.config = config
         # All that can be wrong with settings, data and checkpoint is found before the folder is made.
-        self.data: ImageData = load_data(config.dataset, config.data_path)
+        self.data: ImageDataset = open_images(config)
         self.subsets: Subsets | None = _subsets(config, self.data)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.baseline: keras.Model | None = load_baseline(config, self.data)
@@ -102,10 +103,7 @@ class _Run:
             bank = self._timed("memory_bank", partial(build_memory_bank, config, found, self.data, self.folder))
         small = found.slim()
         some = subsets.training[:_RECALIBRATION_IMAGES]
-        batches = fixed_batches(
-            self.data.train_images[some], self.data.train_labels[some], self.data, config.val_batch_size
-        )
-        recalibrate_batch_norm(small, batches)
+        recalibrate_batch_norm(small, self.data.plain_batches(config.val_batch_size, some))
         save_model(small, self.folder.file("slimmed.keras"))
         return small, bank
 
@@ -126,7 +124,7 @@ class _Run:
     def _fine_tuned(self, small: keras.Model, bank: np.ndarray | None) -> keras.Model:
         config = self.config
         batches = partial(
-            training_batches, self.data, batch_size=config.batch_size, epochs=config.train_epoch, seed=config.seed
+            self.data.training_batches, batch_size=config.batch_size, epochs=config.train_epoch, seed=config.seed
         )
         if bank is not None:
             batches = partial(batches, views=2, color_jitter=True, knowledge=bank)
@@ -173,6 +171,8 @@ class _Run:
         numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
         self.folder.write_result(numbers)
         comparison_table(rows)
+        for note in self.data.notes():
+            print(note)
         print(f"results in {self.folder.path}")
         return EKGResult(final, self.folder.path, numbers)
 
@@ -181,9 +181,9 @@ class _Run:
             return work()
 
 
-def _subsets(config: EKGConfig, data: ImageData) -> Subsets | None:
+def _subsets(config: EKGConfig, data: ImageDataset) -> Subsets | None:
     """The search's two subsets, if there is to be one, once it is sure that the data are enough for the settings."""
-    images = len(data.train_images)
+    images = data.train_examples
     if config.batch_size > images:
         raise ConfigError(
             f"--batch_size: expected at most the {images} training images of {data.name}, received {config.batch_size}"

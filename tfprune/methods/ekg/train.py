@@ -5,7 +5,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, fixed_batches
+from tfprune.data import ImageDataset
 from tfprune.graph import complexity, convert
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.optimizers import SGD
@@ -18,7 +18,7 @@ def train(
     objective: Objective,
     batches: Callable[[int], tf.data.Dataset],
     *,
-    data: ImageData,
+    data: ImageDataset,
     strategy: tf.distribute.Strategy,
     run: RunFolder,
     name: str,
@@ -43,7 +43,7 @@ def train(
         The trained model, plain layers again.
     """
     flops = complexity(model).flops
-    steps = len(data.train_images) // config.batch_size
+    steps = data.steps_per_epoch(config.batch_size)
     with strategy.scope():
         options = {"synchronized": config.sync_batch_norm and strategy.num_replicas_in_sync > 1}
         fast = convert(model, "fused", dtype=config.precision, options=options)
@@ -78,9 +78,9 @@ def _optimizer(config: EKGConfig, rate: StepDecay) -> keras.optimizers.Optimizer
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
 
 
-def test(config: EKGConfig, model: keras.Model, data: ImageData) -> Evaluation:
+def test(config: EKGConfig, model: keras.Model, data: ImageDataset) -> Evaluation:
     """Evaluates a model on the test images, as the settings ask for."""
-    batches = fixed_batches(data.test_images, data.test_labels, data, config.val_batch_size)
+    batches = data.test_batches(config.val_batch_size)
     return evaluate(model, batches, batch_statistics=config.batch_statistics, compile=config.compile)
 
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tfprune.data import ImageData, fixed_batches
+from tfprune.data import ImageDataset
 from tfprune.errors import SearchError
 from tfprune.graph import convert
 from tfprune.methods.ekg.config import EKGConfig
@@ -14,7 +14,7 @@ _LEARNING_RATE = 1e-3
 
 
 def warm_up(
-    config: EKGConfig, model: keras.Model, data: ImageData, subset: np.ndarray
+    config: EKGConfig, model: keras.Model, data: ImageDataset, subset: np.ndarray
 ) -> tuple[keras.Model, list[float]]:
     """Trains a copy of a model for one pass over a fixed subset, in fixed batches.
 
@@ -38,7 +38,7 @@ def warm_up(
     size = min(config.search_batch_size, len(subset))
     divisor = config.batch_size if config.original_quirks else size
     loop = Loop(fast, optimizer, CrossEntropy(), global_batch_size=divisor, compile=config.compile)
-    batches = fixed_batches(data.train_images[subset], data.train_labels[subset], data, size, drop_remainder=True)
+    batches = data.plain_batches(size, subset, drop_remainder=True)
     losses = [loop.train_step(batch)["loss"] * size / divisor for batch in batches]
     if not np.isfinite(losses[-1]):
         raise SearchError("the short training before the search diverged; expected a trained network to start from")

@@ -10,7 +10,6 @@ from tfprune.methods.run_config import RunConfig
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
-Stem = Literal["auto", "small", "large"]
 GraSPVariant = Literal["peekaboo", "wang"]
 
 _PSG_ONLY = "psg_input_bits psg_gradient_bits psg_relative_threshold psg_absolute_threshold psg_sparsify"
@@ -33,8 +32,6 @@ class PeekabooConfig(RunConfig):
         fraction: Fraction of the training images to use, of each class.
         arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its
             Conv4 Conv4-BN. `docs/models.md` lists them all.
-        stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
-            1000 classes).
         init_method: Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace,
             kaiming_constant_signed, kaiming_constant_unsigned, xavier_normal or xavier_constant.
         trained_param: Network to start from instead: a `.keras` file of the same architecture.
@@ -96,7 +93,6 @@ class PeekabooConfig(RunConfig):
     method: Literal["peekaboo"] = "peekaboo"
     fraction: float = 1.0
     arch: str = "ResNet-18"
-    stem: Stem = "auto"
     init_method: str = "kaiming_normal"
     trained_param: str | None = None
     masks: str | None = None

@@ -1,26 +1,24 @@
 """The settings of Peek-a-Boo on ImageNet, in one stage for pruning and one for training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar
 
 from tfprune.errors import ConfigError
-from tfprune.methods.peekaboo.config import GraSPVariant, PeekabooConfig, Schedule, Scope, Stem
+from tfprune.methods.imagenet_config import ImageNetConfig
+from tfprune.methods.peekaboo.config import GraSPVariant, PeekabooConfig, Schedule, Scope
+from tfprune.methods.run_config import Stem
 
 
 @dataclass(frozen=True)
-class TrainImageNetConfig(PeekabooConfig):
-    """Trains a network that `train_imagenet.py prune` has pruned, or prunes and trains one.
+class TrainImageNetConfig(ImageNetConfig, PeekabooConfig):  # type: ignore[misc]  # data_path must be given here
+    """Prunes a network for ImageNet and trains the signs of what is left, or trains one pruned before.
 
     The defaults are those of the authors' `main_imagenet_train.py`.
 
     Attributes:
-        method: `peekaboo`, the method there is for ImageNet.
-        data_path: Folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png), or the data_dir of TFDS.
-        dataset: Name of the data set in TFDS; not used for folders of images.
-        image_size: Pixels of each side of an image in a batch.
-        resize_size: Pixels of the shorter side of a test image, of which the middle is taken.
+        method: `peekaboo`; what `train_imagenet.py` is to do. The default there is `ekg`.
         arch: Architecture, such as ResNet-50.
         masks: What `train_imagenet.py prune` wrote: masks, and the initial weights to start from. Masks alone, such as
             `tfprune prune` writes, go with the initial weights that `seed` and `init_method` give.
@@ -33,17 +31,11 @@ class TrainImageNetConfig(PeekabooConfig):
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         **PeekabooConfig.GROUPS,
-        "data and network": "dataset image_size resize_size arch stem init_method trained_param masks",
+        "data and network": f"{ImageNetConfig.IMAGES} arch stem init_method trained_param masks",
     }
-    POSITIONAL: ClassVar[str] = "data_path"
     AR_EPOCHS_EARLY: ClassVar[int] = 1
 
-    data_path: str = field(kw_only=True)  # type: ignore[assignment]
-    dataset: str = "imagenet2012"
-    image_size: int = 224
-    resize_size: int = 256
     arch: str = "ResNet-50"
-    stem: Stem = "large"
     density: float = 0.5
     prune_classifier: bool = True
     ar_decay_freq: int = 100
@@ -51,13 +43,10 @@ class TrainImageNetConfig(PeekabooConfig):
     weight_decay: float = 1e-4
     milestones: tuple[int, ...] = (30, 60)
     epochs: int = 90
-    batch_size: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(self.fraction == 1, "fraction", "1, as images are read from the disk here")
-        self._require(self.image_size > 0, "image_size", "a value above 0")
-        self._require(self.resize_size >= self.image_size, "resize_size", f"at least image_size, {self.image_size}")
 
     @property
     def base_learning_rate(self) -> float:

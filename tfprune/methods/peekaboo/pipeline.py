@@ -8,14 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageDataset, load_data, open_data
-from tfprune.data.data_fraction import data_fraction
+from tfprune.data import ImageData, ImageDataset, data_fraction
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks, Ticket
+from tfprune.methods.open_images import open_images
 from tfprune.methods.peekaboo.config import PeekabooConfig
-from tfprune.methods.peekaboo.imagenet_config import TrainImageNetConfig
 from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, make_criterion, unpruned
 from tfprune.methods.peekaboo.shots import shots
 from tfprune.methods.peekaboo.training_stage import test, train
@@ -62,7 +61,7 @@ class _Run:
     def __init__(self, config: PeekabooConfig) -> None:
         self.config = config
         # All that can be wrong with settings, data and files is found before the folder is made.
-        self.data = open_images(config)
+        self.data = images_of(config)
         self.data.steps_per_epoch(config.batch_size)
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.model = initial_model(config, self.data)
@@ -159,17 +158,17 @@ class _Run:
         return PeekabooResult(model, masks, self.folder.path, numbers)
 
 
-def open_images(config: PeekabooConfig) -> ImageDataset:
-    """The data set that the settings name: in memory, or on the disk if it is one like ImageNet.
+def images_of(config: PeekabooConfig) -> ImageDataset:
+    """The data set that the settings name, or the fraction of it that they ask for.
 
     Raises:
         DataUnavailableError: It is not there.
         ConfigError: It cannot be used.
     """
-    if isinstance(config, TrainImageNetConfig):
-        return open_data(config.data_path, config.dataset, image_size=config.image_size, resize_size=config.resize_size)
-    data = load_data(config.dataset, config.data_path)
-    return data if config.fraction == 1 else data_fraction(data, config.fraction, config.seed)
+    data = open_images(config)
+    if isinstance(data, ImageData) and config.fraction < 1:
+        return data_fraction(data, config.fraction, config.seed)
+    return data
 
 
 def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:

@@ -1,8 +1,9 @@
 """The first stage on ImageNet: masks and initial weights in a file."""
 
 from tfprune.masks import Ticket
+from tfprune.methods.open_images import open_images
 from tfprune.methods.peekaboo.imagenet_config import PruneImageNetConfig
-from tfprune.methods.peekaboo.pipeline import initial_model, open_images, origin
+from tfprune.methods.peekaboo.pipeline import initial_model, origin
 from tfprune.methods.peekaboo.pruning_stage import find_masks
 
 

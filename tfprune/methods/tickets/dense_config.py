@@ -42,7 +42,7 @@ class DenseConfig(RunConfig):
 
     GROUPS: ClassVar[Mapping[str, str]] = {
         **RunConfig.GROUPS,
-        "data and network": "dataset data_path arch init random_labels shuffle_pixels fixed_permutation fraction "
+        "data and network": "dataset data_path arch stem init random_labels shuffle_pixels fixed_permutation fraction "
         "first_images",
         "training": "learning_rate momentum weight_decay milestones gamma epochs batch_size val_batch_size "
         "test_each_epoch",

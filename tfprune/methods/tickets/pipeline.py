@@ -7,10 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, load_data
+from tfprune.data import ImageDataset
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks, Ticket, rearranged_masks, shuffled_weights
+from tfprune.methods.open_images import open_images
 from tfprune.methods.tickets.corrupted import corrupted
 from tfprune.methods.tickets.dense_config import DenseConfig
 from tfprune.methods.tickets.find_ticket import find_ticket
@@ -39,7 +40,7 @@ class TicketResult:
     numbers: dict[str, object]
 
 
-def run(config: DenseConfig, data: ImageData | None = None) -> TicketResult:
+def run(config: DenseConfig, data: ImageDataset | None = None) -> TicketResult:
     """Trains densely, or finds and trains a ticket, with these settings.
 
     Args:
@@ -59,10 +60,10 @@ def run(config: DenseConfig, data: ImageData | None = None) -> TicketResult:
 class _Run:
     """The stages of one run; each keeps its result in the run folder and is skipped if it is there."""
 
-    def __init__(self, config: DenseConfig, data: ImageData | None) -> None:
+    def __init__(self, config: DenseConfig, data: ImageDataset | None) -> None:
         self.config = config
         # All that can be wrong with settings, data and files is found before the folder is made.
-        whole = load_data(config.dataset, config.data_path) if data is None else data
+        whole = open_images(config) if data is None else data
         spoilt = corrupted(config, whole)
         corrupt = config.corrupt if isinstance(config, TicketConfig) else "training"
         self.pruning_data = whole if corrupt == "training" else spoilt
@@ -159,7 +160,7 @@ class _Run:
         name: str = "training",
         first_epoch: int = 0,
         last_epoch: int | None = None,
-        data: ImageData | None = None,
+        data: ImageDataset | None = None,
     ) -> keras.Model:
         """A trained copy, plain."""
         config = self.config
@@ -202,7 +203,7 @@ class _Run:
         return load_checkpoint(self.config.init, arch=self.config.arch, **self._shape)
 
     def _drawn(self, seed: int) -> keras.Model:
-        return build_model(self.config.arch, **self._shape, seed=seed, padding="symmetric")
+        return build_model(self.config.arch, **self._shape, seed=seed, stem=self.config.stem, padding="symmetric")
 
     @property
     def _shape(self) -> dict[str, Any]:
@@ -229,5 +230,7 @@ class _Run:
             f"{self.config.arch}: {masks.kept:,} of {masks.total:,} weights kept ({masks.density:.2%}), "
             f"accuracy {tested.top1:.2%} on {tested.examples} test images"
         )
+        for note in self.data.notes():
+            print(note)
         print(f"results in {self.folder.path}")
         return TicketResult(model, masks, self.folder.path, numbers)
