@@ -41,11 +41,12 @@ class MultiPrizeResult:
     numbers: dict[str, object]
 
 
-def run(config: MultiPrizeConfig) -> MultiPrizeResult:
+def run(config: MultiPrizeConfig, data: ImageDataset | None = None) -> MultiPrizeResult:
     """Searches for a good sub-network with these settings, or trains the dense twin, or only measures a network.
 
     Args:
         config: The settings.
+        data: The whole data set, if it is there already. Default: the one that the settings name.
 
     Returns:
         The network after the last epoch, and the run's numbers.
@@ -54,14 +55,14 @@ def run(config: MultiPrizeConfig) -> MultiPrizeResult:
         TfpruneError: Something the user can mend: settings, data, files, folder; or a layer that lost all its weights.
         KeyboardInterrupt: After Ctrl-C, when everything done so far was kept.
     """
-    return measured(config) if config.evaluate else _Run(config).whole()
+    return measured(config, data) if config.evaluate else _Run(config, data).whole()
 
 
-def measured(config: MultiPrizeConfig) -> MultiPrizeResult:
+def measured(config: MultiPrizeConfig, data: ImageDataset | None) -> MultiPrizeResult:
     """How good the network of `pretrained` is; nothing is written."""
     assert config.pretrained is not None, "the settings see to it"
     strategy = make_strategy(config.gpu_id, config.strategy)
-    data = images_of(config)
+    data = images_of(config, data)
     with strategy.scope():
         network = saved_network(config, config.pretrained, data)
     tested = test_network(config, network, data)
@@ -73,11 +74,11 @@ def measured(config: MultiPrizeConfig) -> MultiPrizeResult:
 class _Run:
     """One training from its random network to its results."""
 
-    def __init__(self, config: MultiPrizeConfig) -> None:
+    def __init__(self, config: MultiPrizeConfig, data: ImageDataset | None) -> None:
         self.config = config
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id, config.strategy)
         # All that can be wrong with settings, data and files is found before the folder is made.
-        self.data = images_of(config)
+        self.data = images_of(config, data)
         self.steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
@@ -190,8 +191,9 @@ class _Run:
         return datetime.now().isoformat(timespec="seconds")
 
 
-def images_of(config: MultiPrizeConfig) -> ImageDataset:
-    """The data set that the settings name, or the fraction of it that they ask for."""
-    data = open_images(config)
-    whole = config.fraction == 1 or not isinstance(data, ImageData)
-    return data if whole else data_fraction(data, config.fraction, config.seed)
+def images_of(config: MultiPrizeConfig, data: ImageDataset | None) -> ImageDataset:
+    """The data set that is given or that the settings name, or the fraction of it that they ask for."""
+    data = data or open_images(config)
+    if config.fraction == 1 or not isinstance(data, ImageData):
+        return data
+    return data_fraction(data, config.fraction, config.seed)
