@@ -166,7 +166,7 @@ def model(policy, family):
 
 @pytest.mark.parametrize("family", ["masked", "psg"])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_trains_saves_and_loads(tmp_path, family, policy, jit):
     keras.utils.set_random_seed(0)
     network = model(policy, family)

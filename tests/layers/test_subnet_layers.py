@@ -103,7 +103,9 @@ def test_scores_start_uniform_in_the_fan_and_weights_of_he():
 
 
 @pytest.mark.parametrize("scope", ["layer", "global"])
-@pytest.mark.parametrize(("policy", "jit"), [(None, False), (None, True), ("mixed_bfloat16", False)])
+@pytest.mark.parametrize(
+    ("policy", "jit"), [(None, False), pytest.param(None, True, marks=pytest.mark.slow), ("mixed_bfloat16", False)]
+)
 def test_fit(scope, policy, jit):
     keras.utils.set_random_seed(0)
     model = network(scope, policy)

@@ -29,7 +29,7 @@ def test_equals_a_stable_sort(values, data):
     np.testing.assert_array_equal(TRACED(tf.constant(values), tf.constant(count)), expected(values, count))
 
 
-@pytest.mark.parametrize("function", [TRACED, JITTED], ids=["graph", "jit"])
+@pytest.mark.parametrize("function", [TRACED, pytest.param(JITTED, marks=pytest.mark.slow)], ids=["graph", "jit"])
 @pytest.mark.parametrize(
     "draw",
     [

@@ -123,7 +123,10 @@ def test_the_companion_is_that_optimizer_alone():
     assert int(ours.optimizer.total_flips) == 0
 
 
-@pytest.mark.parametrize("companion", [keras.optimizers.Adam(1e-2, use_ema=True), keras.optimizers.AdamW(1e-2)])
+@pytest.mark.parametrize(
+    "companion",
+    [keras.optimizers.Adam(1e-2, use_ema=True), pytest.param(keras.optimizers.AdamW(1e-2), marks=pytest.mark.slow)],
+)
 def test_other_companions(companion):
     model = fitted(companion=companion)
     assert np.isfinite(model.evaluate(IMAGES, LABELS, verbose=0))
@@ -141,6 +144,7 @@ def test_our_loop_equals_fit():
     assert int(bop.total_flips) == int(other.optimizer.total_flips)
 
 
+@pytest.mark.slow
 def test_xla():
     plain, compiled = fitted(), fitted(jit=True)
     for wanted, got in zip(plain.get_weights(), compiled.get_weights(), strict=True):
@@ -190,7 +194,7 @@ def test_tensorflow_checkpoints_hold_the_state(tmp_path):
     assert_same(state(model, model.optimizer), state(other, other.optimizer))
 
 
-@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("jit", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_keras_files_hold_the_optimizer(tmp_path, jit):
     """A model saved on the way goes on as if nothing had been."""
     model = fitted(jit=jit, epochs=1)
@@ -318,6 +322,7 @@ def replicas():
         ("loop_one", "loop_two_accumulated"),
     ],
 )
+@pytest.mark.slow
 def test_two_devices_equal_one(replicas, one, two):
     assert replicas[one]["flips"] == replicas[two]["flips"]
     assert replicas[one]["flips"][1] > 10
@@ -325,12 +330,14 @@ def test_two_devices_equal_one(replicas, one, two):
         np.testing.assert_allclose(got[0], wanted[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["loop_two", "loop_two_xla", "loop_two_accumulated", "fit_two", "fit_two_wrapped"])
 def test_devices_stay_identical(replicas, name):
     for first, second in replicas[name]["weights"]:
         assert first == second
 
 
+@pytest.mark.slow
 def test_loss_scaling_on_two_devices(replicas):
     assert replicas["fit_two_wrapped"]["flips"] == replicas["fit_two"]["flips"]
 

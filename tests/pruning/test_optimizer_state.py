@@ -43,9 +43,15 @@ def cut_by_hand(plan, model, name):
     ("optimizer", "parts"),
     [
         (lambda: SGD(0.01, momentum=0.9, weight_decay=1e-4), ["momentum"]),
-        (lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), ["momentum"]),
+        pytest.param(
+            lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True), ["momentum"], marks=pytest.mark.slow
+        ),
         (lambda: keras.optimizers.Adam(1e-3, amsgrad=True, use_ema=True), ["momentum", "velocity", "average"]),
-        (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01, momentum=0.9)), ["momentum"]),
+        pytest.param(
+            lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01, momentum=0.9)),
+            ["momentum"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_state_of_kept_channels_is_carried_over(make, optimizer, parts):

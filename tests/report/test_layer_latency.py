@@ -53,9 +53,10 @@ def test_the_price_of_a_call_is_taken_off():
 
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_layers_with_several_inputs_and_integers(batch_size):
-    tokens, other = keras.Input((5,), dtype="int32"), keras.Input((5, 8))
-    x = layers.Embedding(7, 8, name="embedding")(tokens)
-    x = layers.MultiHeadAttention(2, 4, name="attention")(x, other)
+    # large enough to take longer than the price of a call, which is taken off, on a busy machine, too
+    tokens, other = keras.Input((200,), dtype="int32"), keras.Input((200, 64))
+    x = layers.Embedding(7, 64, name="embedding")(tokens)
+    x = layers.MultiHeadAttention(4, 64, name="attention")(x, other)
     model = keras.Model([tokens, other], x)
     received = compare_layer_latency({"model": model}, batch_size=batch_size, runs=3)["model"]
     assert received["attention"] > 0

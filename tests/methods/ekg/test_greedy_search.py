@@ -107,6 +107,7 @@ def test_first_step_of_resnet56(golden, warmed_up, validation, monkeypatch):
     check_recorded_step(search, recorded, 1, monkeypatch)
 
 
+@pytest.mark.slow
 def test_mended_search_reaches_the_target_exactly(resnet20, validation):
     search = small_search(resnet20, validation)
     *_, (state, _) = search.run()
