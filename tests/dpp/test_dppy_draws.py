@@ -48,3 +48,13 @@ def test_inclusion_of_both(golden):
     for drawn in (dppy_draws(kernel, 3, 3000, seed=0), KDPP(kernel, 3).sample(3000, seed=0)):
         found = np.bincount(drawn.ravel(), minlength=6) / 3000
         np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / 3000))
+
+
+def test_the_originals_draws(golden):
+    """The same sequences from the same seed, nodes in order."""
+    np.testing.assert_array_equal(
+        dppy_draws(golden["kernel/node_f64"], 3, 20, seed=0)[0], golden["masks/dpp_node_k3_f64_seed0"]
+    )
+    np.testing.assert_array_equal(
+        dppy_draws(golden["kernel/edge_f64"], 25, 20, seed=0), golden["masks/dpp_edge_k25_f64_seed0"]
+    )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfprune.dpp import Committee, OrderParameters, expected_products, generalization_error, random_edges_error
+from tfprune.dpp import Committee, expected_products, generalization_error, random_edges_error
 from tfprune.errors import ConfigError
 
 
@@ -25,31 +25,6 @@ def test_predictions_of_the_original_student(golden, networks):
     inputs = golden["data/inputs"].T
     np.testing.assert_allclose(teacher.predict(inputs), golden["data/labels"], rtol=2e-5, atol=1e-5)
     np.testing.assert_allclose(student.predict(inputs[:10]), golden["student/out10"], rtol=2e-5, atol=1e-5)
-
-
-def _masks(golden, name):
-    if name.startswith("importance"):
-        return [golden[f"masks/{name}"].T.astype(bool)]
-    if name == "dpp_edge_25":
-        chosen = golden["masks/dpp_edge_k25_f64_seed0"]
-        return [np.stack([np.isin(np.arange(50), row) for row in chosen[:, draw]]) for draw in range(20)]
-    chosen = golden["masks/dpp_node_k3_seed0"]
-    return [np.repeat(np.isin(np.arange(6), row)[:, None], 50, 1) for row in chosen]
-
-
-@pytest.mark.parametrize(
-    "name", ["dpp_node_3", "dpp_edge_25", "importance_edge_16", "importance_node_4", "importance_edge_41"]
-)
-def test_order_parameters_and_errors_of_pruned_students(golden, networks, name):
-    _, teacher = networks
-    student = Committee(golden["student/w1_normalised"].astype(float), golden["student/w2"][0].astype(float))
-    pruned = [student.masked(mask) for mask in _masks(golden, name)]
-    order = [OrderParameters.of(each, teacher) for each in pruned]
-    np.testing.assert_allclose(np.mean([each.q for each in order], 0), golden[f"order/{name}/Q"], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(np.mean([each.r for each in order], 0), golden[f"order/{name}/R"], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(order[0].t, golden["order/T"], rtol=1e-6)
-    errors = [generalization_error(each, teacher) for each in pruned]
-    np.testing.assert_allclose(errors, golden[f"eg/{name}/per_mask"], rtol=1e-6)
 
 
 def test_random_cuts_of_a_perfect_student(golden):

@@ -10,6 +10,7 @@ def test_edges(golden, choice):
     mask = golden[f"reweight/{choice}/mask"].T.astype(bool)
     new = reweighted_edges(golden["student/w1_normalised"], mask, gram(golden["data/inputs"].T))
     np.testing.assert_allclose(new, golden[f"reweight/{choice}/w1_f64"].T * mask, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(new, golden[f"reweight/{choice}/w1_f32"].T * mask, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("choice", ["dpp_node_3", "importance_node_4"])
@@ -20,6 +21,9 @@ def test_nodes(golden, choice):
     expected = golden[f"reweight/{choice}/w2_f64"]
     np.testing.assert_allclose(new[kept], expected[kept], rtol=1e-9)
     assert not new[~kept].any()
+    signals = 1 / (1 + np.exp(-golden["data/inputs"].T.astype(float) @ weights.T))
+    new = reweighted_readers(golden["student/w2"].T, kept, signals.T @ signals)
+    np.testing.assert_allclose(new, golden[f"reweight/{choice}/w2_mnist_f64"], rtol=1e-6, atol=1e-9)
 
 
 def test_nodes_of_the_image_networks(golden):
