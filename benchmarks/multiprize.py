@@ -22,6 +22,7 @@ from tfprune.data import ImageData, load_data
 from tfprune.methods import multiprize
 
 DENSITIES = (0.8, 0.6, 0.5, 0.4, 0.2, 0.1)
+_ORDER = (0.5, 0.1, 0.8, 0.2, 0.4, 0.6)
 KINDS: dict[str, dict[str, Any]] = {
     "dense": {"dense": True, "batch_norm": "fixed"},
     "MPT-1/32": {},
@@ -35,10 +36,8 @@ Row = dict[str, Any]
 
 def entries() -> list[tuple[str, float]]:
     """Kind and density of each row, in the order in which they are run: coarse first."""
-    found = [("dense", 1.0)]
-    for density in sorted(DENSITIES, key=lambda value: abs(value - 0.5)):
-        found += [(kind, density) for kind in KINDS if kind != "dense"]
-    return found
+    subnets = [(kind, density) for density in _ORDER for kind in KINDS if kind != "dense"]
+    return [("dense", 1.0), *subnets]
 
 
 def measure(kind: str, density: float, data: ImageData, args: argparse.Namespace) -> Row:
@@ -127,13 +126,18 @@ def plot(rows: list[Row], file: Path, title: str) -> None:
     figure.savefig(file, dpi=120)
 
 
+def _title(args: argparse.Namespace) -> str:
+    width = "" if args.width_multiplier == 1 else f" at {args.width_multiplier:g} width"
+    return f"{args.arch}{width} on {args.dataset}, {args.epochs} epochs of {args.fraction:.0%} of the images"
+
+
 def main() -> None:
     """Measures what is not measured yet, prints the table, draws the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_path")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--arch", default="Conv2")
-    parser.add_argument("--width_multiplier", type=float, default=1.0)
+    parser.add_argument("--width_multiplier", type=float, default=0.5)
     parser.add_argument("--fraction", type=float, default=0.4, help="of the training images")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch_size", type=int, default=128)
@@ -157,7 +161,7 @@ def main() -> None:
             append(args.out, measure(kind, density, data, args))
     rows = read(args.out)
     print(table(rows))
-    plot(rows, args.figure, f"{args.arch} on {args.dataset}, {args.epochs} epochs of {args.fraction:.0%} of the images")
+    plot(rows, args.figure, _title(args))
 
 
 if __name__ == "__main__":
