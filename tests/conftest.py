@@ -1,9 +1,13 @@
 """Fixtures shared by all tests: where the reference numbers lie, and how TensorFlow is set up."""
 
+import json
 import os
 import resource
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,3 +53,34 @@ def small_files() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
+
+
+@pytest.fixture(scope="module")
+def start_workers():
+    """Starts a Python program as each of several workers on this machine; none outlives the module."""
+    started = []
+
+    def start(command, count=2, **options):
+        addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
+        for rank in range(count):
+            cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+            environment = {**os.environ, "TF_CONFIG": json.dumps(cluster), "OMP_NUM_THREADS": "1"}
+            environment["PYTHONPATH"] = str(Path(__file__).parents[1])
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            started.append(subprocess.Popen([sys.executable, *command], env=environment, **pipes, **options))
+        return started[-count:]
+
+    yield start
+    for worker in started:
+        if worker.poll() is None:
+            worker.kill()
+        worker.communicate()
+
+
+def _free_ports(count):
+    """Ports that nothing listens on now; all are open at once, so they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

@@ -63,9 +63,9 @@ def test_xla_gives_the_same_weights():
     assert_equal_weights(plain, compiled, 1e-3, 1e-5)
 
 
-@pytest.mark.parametrize("chunks", [2, 3, 10])
+@pytest.mark.parametrize("chunks", [2, 5, 10])
 def test_accumulation_equals_the_large_batch(chunks):
-    """10 rows do not divide by 3: all count nevertheless. The model has no batch norm, so examples are independent."""
+    """The model has no batch norm, so examples are independent."""
     whole, pieces = small_model(batch_norm=False), small_model(batch_norm=False)
     expected, rows = train(whole), train(pieces, accumulate=chunks)
     np.testing.assert_allclose([r["loss"] for r in rows], [r["loss"] for r in expected], rtol=1e-5)
@@ -140,6 +140,6 @@ def test_only_variables_that_change_are_written():
     assert all(np.array_equal(a, b) for a, b in zip(before, model.layers[1].get_weights(), strict=True))
 
 
-def test_too_many_chunks():
-    with pytest.raises(ConfigError, match="expected 1 to 10 chunks"):
-        train(small_model(), accumulate=11)
+def test_chunks_of_different_sizes():
+    with pytest.raises(ConfigError, match=r"expected a multiple of 3 .* received 10; take 9"):
+        train(small_model(), accumulate=3)

@@ -7,6 +7,7 @@ from tfprune.training.epoch_rates import EpochRates
 from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
 from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.loop import Loop
+from tfprune.training.loss_scaled import loss_scaled
 from tfprune.training.objective import Objective
 from tfprune.training.periodic_decay import PeriodicDecay
 from tfprune.training.recalibration import recalibrate_batch_norm
@@ -18,6 +19,8 @@ from tfprune.training.step_decay import StepDecay
 from tfprune.training.strategy import make_strategy
 from tfprune.training.subnet_callback import SubnetCallback
 from tfprune.training.train_network import train_network
+from tfprune.training.worker_rows import check_parts
+from tfprune.training.workers import Workers
 
 __all__ = [
     "Consistency",
@@ -35,8 +38,11 @@ __all__ = [
     "StageTimes",
     "StepDecay",
     "SubnetCallback",
+    "Workers",
+    "check_parts",
     "evaluate",
     "fast_network",
+    "loss_scaled",
     "make_strategy",
     "predict_logits",
     "recalibrate_batch_norm",

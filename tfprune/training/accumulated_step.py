@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfprune.training.gradient_function import GradientFunction
 from tfprune.training.objective import Batch, Metrics
-from tfprune.training.training_step import assign_replica_means, loss_scale, sum_over_replicas
+from tfprune.training.training_step import assign_replica_means, loss_scale, same_overflow, sum_over_replicas
 
 
 class AccumulatedStep:
@@ -74,6 +74,7 @@ class AccumulatedStep:
         self._strategy.run(self._replica_apply)
 
     def _replica_apply(self) -> None:
-        self._optimizer.apply([total.read_value() for total in self._sums], self._model.trainable_variables)
+        sums = same_overflow(self._optimizer, [total.read_value() for total in self._sums])
+        self._optimizer.apply(sums, self._model.trainable_variables)
         for total in self._sums:
             total.assign(tf.zeros_like(total))

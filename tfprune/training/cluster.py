@@ -24,7 +24,7 @@ class Cluster:
     Example:
         >>> cluster = Cluster(("a:1", "b:1"), rank=1)
         >>> cluster.is_chief, cluster.title
-        (False, 'worker 1 of 0..1')
+        (False, 'worker 1 of 2')
     """
 
     addresses: tuple[str, ...]
@@ -42,8 +42,8 @@ class Cluster:
 
     @property
     def title(self) -> str:
-        """What to call this process in messages."""
-        return f"worker {self.rank} of 0..{len(self.addresses) - 1}"
+        """What to call this process in messages; workers are counted from 0, as in `TF_CONFIG`."""
+        return f"worker {self.rank} of {len(self.addresses)}"
 
     @classmethod
     def of_environment(cls) -> "Cluster | None":

@@ -15,10 +15,14 @@ from tfprune.training.objective import Batch, Metrics, Objective
 from tfprune.training.run_folder import RunFolder
 from tfprune.training.split_batch import split_batch
 from tfprune.training.training_step import TrainingStep
+from tfprune.training.worker_rows import check_parts, worker_rows
+from tfprune.training.workers import Workers
 
 
 class Loop:
-    """Trains a model on an objective: compiled, on any number of replicas, with accumulation, resumable.
+    """Trains a model on an objective: compiled, on any number of devices and workers, with accumulation, resumable.
+
+    Several workers (see `make_strategy`) run the same program; the chief, the first of them, alone writes and speaks.
 
     Args:
         model: A built model, made in `strategy.scope()`.
@@ -28,7 +32,11 @@ class Loop:
         strategy: Default: the strategy in scope.
         compile: XLA: on, off, or auto (on where all devices are GPUs; off with synchronized batch norm on several).
         accumulate: Chunks that each batch is cut into; their gradients are summed before the update. Batch norm then
-            sees chunks, as with any gradient accumulation.
+            sees chunks, as with any gradient accumulation. Devices times chunks must divide the batch size.
+
+    Attributes:
+        workers: The processes that train.
+        rows: Places in a batch of the examples that this worker trains on; None for all.
 
     Raises:
         ConfigError: If the settings contradict each other.
@@ -57,12 +65,12 @@ class Loop:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.accumulate = accumulate
         self._replicas = self.strategy.num_replicas_in_sync
+        self._global_batch_size = global_batch_size
+        self.workers = Workers(self.strategy)
         parts = accumulate * self._replicas
-        if accumulate < 1 or global_batch_size < parts:
-            raise ConfigError(
-                f"accumulate: expected 1 to {global_batch_size // self._replicas} chunks of a batch of "
-                f"{global_batch_size} on {self._replicas} device(s), received {accumulate}"
-            )
+        if parts > 1:
+            check_parts(global_batch_size, chunks=accumulate, replicas=self._replicas)
+        self.rows = self._own_rows() if self.workers.count > 1 else None
         gradients = GradientFunction(
             model, objective, global_batch_size=global_batch_size, parts=parts, jit=self._resolve_jit(compile)
         )
@@ -76,7 +84,7 @@ class Loop:
         """Trains on one global batch.
 
         Args:
-            batch: Tensors or arrays, `[examples, ...]` each.
+            batch: Tensors or arrays, `[examples, ...]` each; of several workers each may be given its `rows` alone.
 
         Returns:
             The objective's metrics, averaged over the batch.
@@ -85,8 +93,9 @@ class Loop:
 
     def run_step(self, batch: Batch) -> Metrics:
         """As `train_step`, but returns metrics as (sum, count) tensors and so does not wait for the device."""
-        pieces = split_batch(batch, self.accumulate * self._replicas)
-        chunks = [self._distribute(pieces[i : i + self._replicas]) for i in range(0, len(pieces), self._replicas)]
+        devices = self._replicas // self.workers.count
+        pieces = split_batch(self._share(batch), self.accumulate * devices)
+        chunks = [self._distribute(pieces[i : i + devices]) for i in range(0, len(pieces), devices)]
         return self._step(chunks)
 
     def fit(
@@ -111,11 +120,11 @@ class Loop:
         run, bit for bit on one device, provided that `batches` is a function of its argument.
 
         Args:
-            batches: Gives the data set of global batches from a step (counted over all epochs) on.
+            batches: Gives the data set of global batches, or of their `rows`, from a step (counted over all epochs) on.
             steps_per_epoch: Steps of an epoch.
             epochs: Epochs of the whole training, those done before a resume included.
             name: Of the checkpoints, tables and events in the run folder.
-            run: Where to write; nothing is written without it.
+            run: Where to write; nothing is written without it. Of several workers only the chief reads and writes it.
             evaluate: Called after each epoch; what it returns goes into the epoch's row.
             before_epoch: Called with the number of each epoch, from 0, before its first step. It may change variables
                 of the model. After a crash in between it is called again for the same epoch, in the same state.
@@ -133,11 +142,15 @@ class Loop:
             KeyboardInterrupt: After Ctrl-C, when the step was finished and a checkpoint saved.
             TfpruneError: If the loss is no finite number, or the data end early.
             RunFolderError: If `run` holds checkpoints of this name and `resume` is off.
+            WorkerError: If another worker is gone.
         """
         fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
-        fit.open(name, run, resume=resume)
+        fit.open(name, run if self.workers.is_chief else None, resume=resume)
         fit.present(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
-        return fit.run(batches, evaluate, before_epoch)
+        self.workers.share_variables([*self.model.variables, *self.optimizer.variables])
+        fit.state.deserialize(self.workers.share_text(fit.state.serialize()))
+        with self.workers.failures_named(), self.workers.only_chief_speaks():
+            return fit.run(batches, evaluate, before_epoch)
 
     def _resolve_jit(self, compile: Compile) -> bool:
         devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
@@ -152,9 +165,25 @@ class Loop:
             )
         return False
 
+    def _own_rows(self) -> tuple[int, ...]:
+        return worker_rows(
+            self._global_batch_size,
+            chunks=self.accumulate,
+            replicas=self._replicas,
+            workers=self.workers.count,
+            rank=self.workers.rank,
+        )
+
+    def _share(self, batch: Batch) -> Batch:
+        """This worker's rows of a batch that may have been cut to them already."""
+        if self.rows is None or len(next(iter(batch.values()))) == len(self.rows):
+            return batch
+        return {name: tf.gather(value, self.rows) for name, value in batch.items()}
+
     def _distribute(self, parts: list[Batch]) -> Batch:
         if self._replicas == 1:
             return parts[0]
+        first = self.workers.rank * len(parts)
         return self.strategy.experimental_distribute_values_from_function(
-            lambda context: parts[context.replica_id_in_sync_group]
+            lambda context: parts[context.replica_id_in_sync_group - first]
         )

@@ -53,8 +53,7 @@ def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute
     cluster = Cluster.of_environment()
     if cluster is None:
         raise ConfigError(
-            "strategy: expected the environment variable TF_CONFIG to name the workers for multi_worker, received none; "
-            "set it, or take --strategy auto"
+            "strategy: expected TF_CONFIG in the environment to name the workers, received none; set it, or take auto"
         )
     gpus = tf.config.list_physical_devices("GPU")
     chosen = [gpus[index] for index in gpu_ids] if _has_all(gpu_ids, len(gpus)) else []

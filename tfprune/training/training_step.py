@@ -53,13 +53,29 @@ class TrainingStep:
         gradients, metrics, new_values = self._gradients(batch, loss_scale(self._optimizer))
         assign_replica_means(self._gradients.updated, new_values)
         # Keras sums the gradients over the replicas itself.
-        self._optimizer.apply(gradients, self._model.trainable_variables)
+        self._optimizer.apply(same_overflow(self._optimizer, gradients), self._model.trainable_variables)
         return metrics
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
     """The factor by which the optimizer wants the loss multiplied (mixed float16), else 1."""
     return tf.convert_to_tensor(optimizer.scale_loss(tf.ones([])))
+
+
+def same_overflow(optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Gradients that overflow on every replica if they do on one, called on each replica.
+
+    Whether to take a step with a scaled loss, Keras decides by the gradients of one replica of a worker, before their
+    sum. Workers that decide differently would wait for each other for ever, and replicas would take in what is not
+    finite.
+    """
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1 or not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return gradients
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    overflows = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.float32))
+    factor = tf.where(overflows > 0, float("nan"), 1.0)
+    return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
 
 
 def assign_replica_means(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
