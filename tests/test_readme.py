@@ -13,6 +13,7 @@ from tfprune.cli import parse
 from tfprune.cli.method import pick_method
 from tfprune.cli.train_cifar import METHODS
 from tfprune.cli.train_imagenet import COMMANDS as IMAGENET_COMMANDS
+from tfprune.cli.train_imagenet import METHODS as IMAGENET_METHODS
 from tfprune.commands import COMMANDS
 from tfprune.graph import complexity
 from tfprune.methods.dpp.commands import DPP_COMMANDS
@@ -22,6 +23,7 @@ from tfprune.methods.evaluate_config import EvaluateConfig
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SUBCOMMANDS = {"tfprune": COMMANDS, "train_imagenet.py": IMAGENET_COMMANDS, "dpp": DPP_COMMANDS}
+PROGRAMS = {"train_cifar.py": METHODS, "train_imagenet.py": IMAGENET_METHODS}
 
 
 def config_and_arguments(words):
@@ -31,13 +33,12 @@ def config_and_arguments(words):
         program, *arguments = arguments
     if arguments[:1] == ["dpp"]:
         program, *arguments = arguments
-    if program in SUBCOMMANDS:
+    if arguments[:1] and arguments[0] in SUBCOMMANDS.get(program, ()):
         name, *arguments = arguments
         return SUBCOMMANDS[program][name], arguments
     if program == "test.py":
         return EvaluateConfig, arguments
-    assert program == "train_cifar.py"
-    return pick_method(arguments, METHODS, default="ekg"), arguments
+    return pick_method(arguments, PROGRAMS[program], default="ekg"), arguments
 
 
 def blocks(language):
@@ -96,11 +97,12 @@ def test_there_are_commands_of_all_programs(workplace):
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda file: file.name)
 def test_configs_are_understood(file, tmp_path):
     arguments = ["--config", str(file)]
-    if file.name.startswith("imagenet_"):
-        stage = file.stem.rpartition("_")[2]
-        parse(
-            IMAGENET_COMMANDS[stage],
-            [*arguments, "DATA", *(["--out", str(tmp_path / "a.npz")] if stage == "prune" else [])],
-        )
+    if "give --density" in file.read_text(encoding="utf-8"):
+        arguments += ["--density", "0.5"]
+    if file.name.startswith("prune_imagenet_"):
+        parse(IMAGENET_COMMANDS["prune"], [*arguments, "DATA", "--out", str(tmp_path / "a.npz")])
+    elif file.name.startswith("imagenet_"):
+        arguments += ["--data_path", "DATA"]
+        parse(pick_method(arguments, IMAGENET_METHODS, default="ekg"), arguments)
     else:
         parse(pick_method(arguments, METHODS, default="ekg"), arguments)

@@ -1,13 +1,42 @@
-"""Which method a command line asks for."""
+"""Programs that run one of several methods."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import pairwise
+from typing import Any
 
+from tfprune.cli.command import run_command
+from tfprune.cli.parser import parse
 from tfprune.cli.settings_file import read_settings
 from tfprune.cli.suggestion import suggestion
 from tfprune.errors import ConfigError
 
 Words = Sequence[str]
+
+
+def run_method(arguments: Words | None, methods: Mapping[str, type], *, prog: str, default: str) -> int:
+    """Runs the method that a command line names, with the settings that it gives.
+
+    Args:
+        arguments: The command line's words. Default: those the program was started with.
+        methods: Settings classes by the method's name; the package of a class has the function `run`.
+        prog: Name of the program.
+        default: The method where none is named.
+
+    Returns:
+        The exit code, see `run_command`.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+
+    def settings() -> Any:
+        return parse(pick_method(words, methods, default=default), words, prog=prog)
+
+    return run_command(prog, settings, _run, interrupted="stopped; what was done is kept, continue with --resume")
+
+
+def _run(config: Any) -> None:
+    import_module(type(config).__module__.rpartition(".")[0]).run(config)
 
 
 def pick_method(arguments: Words, methods: Mapping[str, type], *, default: str) -> type:

@@ -1,11 +1,27 @@
-"""`train_imagenet.py`: methods on ImageNet, or on data like it, that are read from the disk."""
+"""`train_imagenet.py`: the methods on ImageNet, or on images like it, that are read from the disk."""
 
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from tfprune.cli.method import run_method
 from tfprune.cli.subcommands import run_subcommand
+from tfprune.methods.ekg.imagenet_config import EKGImageNetConfig
+from tfprune.methods.multiprize.imagenet_config import MultiPrizeImageNetConfig
 from tfprune.methods.peekaboo.imagenet_config import PruneImageNetConfig, TrainImageNetConfig
+from tfprune.methods.tickets.dense_imagenet_config import DenseImageNetConfig
+from tfprune.methods.tickets.ticket_imagenet_config import TicketImageNetConfig
+
+PROG = "train_imagenet.py"
+
+METHODS = {
+    "ekg": EKGImageNetConfig,
+    "peekaboo": TrainImageNetConfig,
+    "dense": DenseImageNetConfig,
+    "ticket": TicketImageNetConfig,
+    "multiprize": MultiPrizeImageNetConfig,
+}
 
 COMMANDS = {"prune": PruneImageNetConfig, "train": TrainImageNetConfig}
 
@@ -13,23 +29,27 @@ _RUNS = {"prune": "tfprune.methods.peekaboo.prune_imagenet", "train": "tfprune.m
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for: prunes a network before its training, or trains it.
+    """Does what the command line asks for: runs a method, or one of the two stages of Peek-a-Boo.
 
     Args:
-        arguments: Its words, first `prune` or `train`. Default: those the program was started with.
+        arguments: Its words; `prune` or `train` at the beginning name a stage. Default: those the program was started
+            with.
 
     Returns:
         The exit code, see `run_command`.
     """
-    return run_subcommand(
-        arguments,
-        COMMANDS,
-        _work,
-        prog="train_imagenet.py",
-        description="Peek-a-Boo on ImageNet, or on images like it, in two stages.",
-        interrupted="stopped; what was done is kept, continue with --resume",
-    )
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] and words[0] in COMMANDS:
+        return run_subcommand(
+            words,
+            COMMANDS,
+            _stage,
+            prog=PROG,
+            description="Peek-a-Boo on ImageNet, or on images like it, in two stages.",
+            interrupted="stopped; what was done is kept, continue with --resume",
+        )
+    return run_method(words, METHODS, prog=PROG, default="ekg")
 
 
-def _work(name: str, config: Any) -> None:
+def _stage(name: str, config: Any) -> None:
     import_module(_RUNS[name]).run(config)

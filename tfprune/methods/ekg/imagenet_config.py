@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tfprune.methods.ekg.config import EKGConfig
+from tfprune.methods.ekg.config import EKGConfig, KnowledgeType
 from tfprune.methods.imagenet_config import ImageNetConfig
 
 
@@ -16,7 +16,8 @@ class EKGImageNetConfig(ImageNetConfig, EKGConfig):  # type: ignore[misc]  # dat
     images of the search as many as fit into the memory of one device.
 
     Attributes:
-        method: `ekg`; what `train_imagenet.py` is to do. The others: `--method METHOD --help`.
+        method: `ekg`; what `train_imagenet.py` is to do. The others are peekaboo, dense, ticket and multiprize:
+            `--method METHOD --help`; the words `prune` and `train` before all others are Peek-a-Boo in two stages.
         search_images: Validation images of the search, per class (the last ones of each class of the training set). A
             ResNet-50 of 224 x 224 needs 24 MB of memory for each.
         pretrain_images: Images per class of the short training before the search (the first ones).
@@ -29,6 +30,7 @@ class EKGImageNetConfig(ImageNetConfig, EKGConfig):  # type: ignore[misc]  # dat
     }
 
     arch: str = "ResNet-50"
+    knowledge_dtype: KnowledgeType = "float16"
     baseline_epoch: int = 90
     weight_decay: float = 1e-4
     search_target_rate: float = 0.55
