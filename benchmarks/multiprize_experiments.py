@@ -8,6 +8,7 @@ hand and stays.
 
 import csv
 import shlex
+from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def family(row: dict[str, str]) -> str:
         kind = "fc" if arch.startswith("LeNet") else "conv"
         return f"{kind}_dense" + ("_adam" if row["optimizer"] == "adam" and kind == "conv" else "")
     if dense:
-        return "resnet18_dense"
+        return f"resnet18{binact}_dense"
     if arch.startswith("VGG"):
         return f"vgg_small{binact}_kn"
     if arch.startswith("Conv"):
@@ -130,17 +131,10 @@ def command(row: dict[str, str]) -> str:
     """The command line for one of the authors' configurations."""
     large = row["dataset"] == "ImageNet"
     file = f"configs/multiprize/{family(row)}.yaml"
-    defaults = {
-        name: each.default
-        for name, each in (MultiPrizeImageNetConfig if large else MultiPrizeConfig).__dataclass_fields__.items()
-    }
+    defaults = {each.name: each.default for each in fields(MultiPrizeImageNetConfig if large else MultiPrizeConfig)}
     there = defaults | read_settings(ROOT / file)
-    words = [
-        "python",
-        *(("train_imagenet.py", "train", "IMAGENET") if large else ("train_cifar.py",)),
-        "--config",
-        file,
-    ]
+    words = ["python", "train_imagenet.py" if large else "train_cifar.py", "--config", file]
+    words += ["--data_path", "IMAGENET"] if large else []
     for name, value in wanted(row).items():
         if there[name] == value:
             continue

@@ -87,15 +87,15 @@ class MultiPrizeConfig(RunConfig):
         tune_batchnorm: Train what the two settings before name, and no scores: the second stage after --pretrained.
         original_quirks: Divide the kept weights' sum by trunc(density * size) for their mean, as the authors' code
             does, in most layers one less than are kept.
-        gaussian_noise: Add noise to images.
+        gaussian_noise: Train on images with noise added.
         noise_deviation: Standard deviation of the noise, where 1 is the range of a pixel.
         noise_clean: Chance that an image stays without noise.
-        augmix: Mix images with chains of distortions of theirs.
+        augmix: Train on images mixed with distorted copies of themselves (AugMix).
         augmix_severity: Strength of the distortions, up to 10.
-        augmix_width: Chains.
+        augmix_width: Distorted copies of an image, each made by a chain of distortions.
         augmix_depth: Distortions of a chain; 0 for one to three.
         all_augmix: Change colours, contrast, brightness and sharpness, too.
-        jsd: Train on three views of each image, one clean, and make the answers to them agree.
+        jsd: Train on three views of each image, one clean, and make the answers to them agree (Jensen-Shannon).
         optimizer: sgd or adam; it trains the scores, or the weights where the network is dense.
         learning_rate: Learning rate.
         lr_policy: How it changes: constant, cosine, multistep, or by a table of the authors' of fixed epochs.
@@ -233,7 +233,7 @@ class MultiPrizeConfig(RunConfig):
         self._require(self.final_pool is None or self.final_pool > 0, "final_pool", "a value above 0, or None")
         for name in ("name", "experiment"):
             value = getattr(self, name)
-            plain = value is None or (PurePath(value).name == value and value != "..")
+            plain = value is None or (PurePath(value).name == value and value not in ("", ".."))
             self._require(plain, name, "the name of a folder, without a slash")
         if self.density is not None:
             self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
