@@ -80,6 +80,29 @@ def test_recalibration(prune, folder):
     np.testing.assert_array_equal(plain.get_layer("conv").kernel, fresh.get_layer("conv").kernel)
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_reweighting(prune, folder, steps):
+    settings = {"density": 0.5, "data": str(folder / "examples.npz"), "steps": steps}
+    plain, better = prune(**settings), prune(**settings, reweight=True, overwrite=True)
+    with np.load(folder / "examples.npz") as arrays:
+        images = arrays["x"]
+    whole = np.asarray(keras.saving.load_model(folder / "net.keras")(images))
+    errors = [np.square(np.asarray(each(images)) - whole).mean() for each in (plain, better)]
+    assert errors[1] < 0.5 * errors[0]
+    if steps == 1:  # else the second step judges other kernels
+        np.testing.assert_array_equal(plain.get_layer("conv").kernel, better.get_layer("conv").kernel)
+
+
+def test_layers_that_are_not_reweighted_are_named(tmp_path, folder, screen):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2DTranspose(2, 2, name="up")(keras.layers.Conv2D(4, 3)(inputs))
+    keras.Model(inputs, x).save(tmp_path / "up.keras")
+    data = str(folder / "examples.npz")
+    settings = {"density": 0.5, "data": data, "reweight": True}
+    run(PruneConfig(str(tmp_path / "up.keras"), str(tmp_path / "small.keras"), **settings), screen)
+    assert sum(line.startswith("not reweighted: up (no least squares") for line in screen.lines) == 1
+
+
 def test_steps(prune, screen):
     small = prune(density=0.5, steps=3, schedule="exponential")
     assert small.get_layer("conv").filters + small.get_layer("conv2").filters == 7
@@ -141,6 +164,7 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "out": "small.tflite"}, "ends in .keras, received small.tflite; `tfprune export` writes"),
         ({"flops": 0.5, "criterion": "taylor"}, "--criterion taylor: it looks at examples; give --data"),
         ({"flops": 0.5, "recalibrate": True}, "--recalibrate: .* give --data"),
+        ({"flops": 0.5, "reweight": True}, "--reweight: .* give --data"),
         ({"flops": 0.5, "steps": 2, "dry_run": True}, "--steps: a plan is made in one step"),
         ({"flops": 0.5, "steps": 2, "plan": "p.json"}, "--steps: a plan is made in one step"),
     ],

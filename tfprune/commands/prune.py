@@ -1,5 +1,7 @@
 """What `tfprune prune` does."""
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,7 +19,7 @@ from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
-from tfprune.pruning import PruningPlan, plan_channels, prune_channels
+from tfprune.pruning import PruningPlan, ReweightingWarning, plan_channels, prune_channels
 from tfprune.pruning.batches import image_batches
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 from tfprune.training import recalibrate_batch_norm
@@ -48,13 +50,14 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
     if sized is None:
         return prune_weights(config, model, examples, console)
     if config.steps > 1:
-        small = _in_steps(config, sized, examples, console)
+        small = _told(lambda: _in_steps(config, sized, examples, console), console)
     else:
         plan = _plan(config, sized, examples, console)
         if config.dry_run:
             console.print("dry run: nothing was pruned")
             return None
-        small = plan.apply(model)
+        with working("pruning"):
+            small = _told(lambda: plan.apply(model, reweight=_inputs(config.reweight, examples)), console)
         _recalibrate(config, small, examples)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
@@ -132,9 +135,28 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
             steps=config.steps,
             schedule=config.schedule or "linear",
             between=show,
-            recalibrate=examples.x if config.recalibrate and examples is not None else None,
+            reweight=_inputs(config.reweight, examples),
+            recalibrate=_inputs(config.recalibrate, examples),
         )
     show(small, config.steps)
+    return small
+
+
+def _inputs(wanted: bool, examples: Examples | None) -> Any:
+    """The examples' inputs for something that is done only if it is wanted."""
+    return examples.x if wanted and examples is not None else None
+
+
+def _told(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
+    """What a pruning makes; layers that it could not reweight are named in a line, once."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ReweightingWarning)
+        small = prune()
+    for each in caught:
+        if not issubclass(each.category, ReweightingWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    for line in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, ReweightingWarning)):
+        console.print(Text(line))
     return small
 
 

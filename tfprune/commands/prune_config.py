@@ -39,10 +39,11 @@ class PruneConfig:
         steps: Prune channels in this many steps, judging anew what is left.
         iterations: Prune weights in this many steps, judging anew what is left. Default: 100 for synflow, 1 for others.
         schedule: How fast the steps approach the target. Default: linear for channels, exponential for weights.
-        data: Examples for criteria that look at some and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz file
-            with arrays x and y. Default: none.
+        data: Examples for criteria that look at some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or
+            an .npz file with arrays x and y. Default: none.
         data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
         examples: How many examples to look at.
+        reweight: Let the kernels that read pruned channels make up for them, by least squares on the data.
         recalibrate: Measure the moving averages of batch norms anew on the data after pruning.
         plan: JSON file of the plan. With a target it is written; without one it is read and carried out. Default: none.
         dry_run: Show the plan, and prune nothing.
@@ -53,7 +54,7 @@ class PruneConfig:
     GROUPS: ClassVar[Mapping[str, str]] = {
         "target": "flops params density",
         "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape original_ties",
-        "procedure": "steps iterations schedule recalibrate",
+        "procedure": "steps iterations schedule reweight recalibrate",
         "data": "data data_path examples",
         "output": "plan dry_run overwrite",
     }
@@ -96,6 +97,7 @@ class PruneConfig:
     data: str | None = None
     data_path: str | None = None
     examples: int = 1024
+    reweight: bool = False
     recalibrate: bool = False
     plan: str | None = None
     dry_run: bool = False
@@ -132,6 +134,8 @@ class PruneConfig:
         self._check_steps()
         if self.data is None and self.recalibrate:
             raise ConfigError("--recalibrate: the batch norms need examples; give --data")
+        if self.data is None and self.reweight:
+            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
         if self.data is None and self.criterion in WITH_DATA and not self.reads_plan:
             raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
 

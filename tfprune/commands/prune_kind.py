@@ -28,6 +28,7 @@ _OF_CHANNELS = {
     "min_channels": 1,
     "max_sparsity": 1.0,
     "steps": 1,
+    "reweight": False,
     "recalibrate": False,
     "plan": None,
 }

@@ -6,6 +6,8 @@ from tfprune.pruning.iterative import prune_channels
 from tfprune.pruning.iterative_tickets import iterative_tickets
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planning import plan_channels
+from tfprune.pruning.reweighting import reweight
+from tfprune.pruning.reweighting_warning import ReweightingWarning
 from tfprune.pruning.schedule import SCHEDULES
 from tfprune.pruning.totals import Totals
 from tfprune.pruning.width_constraints import WidthConstraints
@@ -16,9 +18,11 @@ __all__ = [
     "GroupPlan",
     "Hold",
     "PruningPlan",
+    "ReweightingWarning",
     "Totals",
     "WidthConstraints",
     "iterative_tickets",
     "plan_channels",
     "prune_channels",
+    "reweight",
 ]

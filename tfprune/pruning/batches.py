@@ -11,12 +11,13 @@ from tfprune.errors import ConfigError
 _BATCH = 64
 
 
-def image_batches(data: Any) -> Iterator[dict[str, Any]]:
+def image_batches(data: Any, setting: str = "recalibrate") -> Iterator[dict[str, Any]]:
     """The inputs in some data, as the batches that `recalibrate_batch_norm` takes.
 
     Args:
         data: A `tf.data.Dataset` or other iterable of batches: `(x, y)`, `x`, or mappings with `images`. Or arrays
             `(x, y)` or `x`, which are taken 64 examples at a time.
+        setting: What the data was given as, for messages.
 
     Yields:
         Mappings with `images`.
@@ -32,23 +33,23 @@ def image_batches(data: Any) -> Iterator[dict[str, Any]]:
         return
     if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
         raise ConfigError(
-            "recalibrate: expected batches (x, y) or x, such as a tf.data.Dataset, or arrays, "
+            f"{setting}: expected batches (x, y) or x, such as a tf.data.Dataset, or arrays, "
             f"received {type(data).__name__}"
         )
     if isinstance(data, tf.data.Dataset) and data.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ConfigError("recalibrate: expected a finite dataset, received one that repeats for ever; use .take(n)")
+        raise ConfigError(f"{setting}: expected a finite dataset, received one that repeats for ever; use .take(n)")
     for batch in data:
-        yield {"images": _images(batch)}
+        yield {"images": _images(batch, setting)}
 
 
-def _images(batch: Any) -> Any:
+def _images(batch: Any, setting: str) -> Any:
     if isinstance(batch, Mapping):
         if "images" not in batch:
-            raise ConfigError(f"recalibrate: expected batches with 'images', received {', '.join(map(str, batch))}")
+            raise ConfigError(f"{setting}: expected batches with 'images', received {', '.join(map(str, batch))}")
         return batch["images"]
     images = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
     if np.ndim(images) < 2:
         raise ConfigError(
-            f"recalibrate: expected batches of examples, received one of shape {np.shape(images)}; batch the data first"
+            f"{setting}: expected batches of examples, received one of shape {np.shape(images)}; batch the data first"
         )
     return images

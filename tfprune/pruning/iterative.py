@@ -39,6 +39,7 @@ def prune_channels(
     steps: int = 1,
     schedule: str = "linear",
     between: Between | None = None,
+    reweight: Any = None,
     recalibrate: Any = None,
     keep_optimizer: bool = False,
 ) -> keras.Model:
@@ -63,6 +64,8 @@ def prune_channels(
         schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
         between: Called as `between(model, step)` after every step but the last, with the steps counted from 1; may
             train the model, or return another of the same layers.
+        reweight: Data on which the kernels that read cut channels make up for them after each step, see
+            `PruningPlan.apply`.
         recalibrate: Data for fresh moving averages of batch norms after each step: batches `(x, y)` or `x`, or arrays.
         keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
 
@@ -94,7 +97,7 @@ def prune_channels(
         if step == 1:
             planner.plan(scores, scorer.name)  # a target out of reach shows before the first training
         mask = planner.plan(scores, scorer.name, alive=kept, budget=replace(budget, fraction=fraction)).mask
-        model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer)
+        model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer, data=reweight)
         kept = mask
         if recalibrate is not None:
             recalibrate_batch_norm(model, image_batches(recalibrate))

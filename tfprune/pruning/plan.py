@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -72,18 +73,24 @@ class PruningPlan:
         parts = [np.isin(np.arange(group.size), group.keep) for group in self.groups]
         return np.concatenate(parts) if parts else np.zeros(0, bool)
 
-    def apply(self, model: keras.Model | None = None, *, keep_optimizer: bool = False) -> keras.Model:
+    def apply(
+        self, model: keras.Model | None = None, *, keep_optimizer: bool = False, reweight: Any = None
+    ) -> keras.Model:
         """Makes the smaller model.
 
         Args:
             model: A model of the same layers, perhaps with other weights. It is not changed. Default: the model that
                 the plan was made from.
             keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
+            reweight: Data, batches `(x, y)` or `x`, or arrays, on which the kernels that read cut channels make up for
+                them by least squares, see `tfprune.pruning.reweight`. A `ReweightingWarning` names layers whose kernels
+                cannot.
 
         Returns:
             A new model.
 
         Raises:
+            ConfigError: The data to reweight on cannot be used.
             PruningError: The plan has no model and none is given, or it belongs to another model, or the optimizer's
                 state cannot be carried over.
         """
@@ -92,7 +99,7 @@ class PruningPlan:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
         groups = channel_groups(model)
         self._check(model, groups)
-        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer)
+        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
 
     def explain(self) -> str:
         """A table of what happens to each group, what is left alone and why, and which limits bound."""

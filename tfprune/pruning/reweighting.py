@@ -1,0 +1,143 @@
+"""What stays takes over the work of the channels that were cut: kernels that read them, fitted anew."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.criteria.forward import Forward
+from tfprune.dpp import least_squares
+from tfprune.errors import ConfigError
+from tfprune.graph import Call, ChannelGroups, KernelReads, channel_groups
+from tfprune.graph.layer_channels import staying
+
+RIDGE = 1e-9
+"""Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
+
+
+def reweight(
+    small: keras.Model, model: keras.Model, mask: np.ndarray, groups: ChannelGroups, batches: Iterable[Any]
+) -> dict[str, str]:
+    """Changes the kernels that read fewer channels than before, so that they put out, as nearly as possible, the same.
+
+    Layer by layer, in the order of the graph, W' = argmin |X' W' - X W|^2 + ridge |W' - W_S|^2, where X is what the
+    whole model's kernel reads on the data, X' what the small one reads, whose earlier layers are fitted already, and
+    W_S the cut kernel. Where no channel was cut further up X' is X_S, and this is v_S += A v_cut with
+    A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. No layer's squared error on the data is larger
+    than it was. Batch norms, activations and merges between a cut channel and a kernel do not matter: it is fitted on
+    what the kernel itself reads.
+
+    Args:
+        small: What `slim(model, mask, groups)` made; its kernels are changed.
+        model: The whole model.
+        mask: Bool `[channels]`, what was kept.
+        groups: The whole model's channel groups.
+        batches: Inputs of the data, in the structure that the models take; all of them are held in memory with what
+            the layers make of them. Some hundreds to thousands of examples; more than kernels have inputs, where they
+            are dense.
+
+    Returns:
+        By the names of layers that read fewer channels and could not be fitted, the reason.
+
+    Raises:
+        ConfigError: There is no data, or the outputs are not finite.
+
+    Reference:
+        Zhang et al., Statistical mechanical analysis of neural network pruning (UAI 2021), reweighting of nodes; layer
+        by layer with both models: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (ICCV 2017).
+    """
+    readers, skipped = _readers(mask, groups)
+    if readers:
+        _Fit(small, model, mask, groups).run(readers, batches)
+    return skipped
+
+
+def _readers(mask: np.ndarray, groups: ChannelGroups) -> tuple[set[str], dict[str, str]]:
+    """Names of the layers to fit, and reasons for not fitting others."""
+    calls = Counter(call.name for call in groups.calls)
+    readers: set[str] = set()
+    skipped: dict[str, str] = {}
+    for name, slots in groups.slots.items():
+        if all(staying(slot.channels, mask).all() for slot in slots if slot.role == "in"):
+            continue
+        if KernelReads.of(groups.layers[name]) is None:
+            skipped[name] = f"no least squares for the kernels of a {type(groups.layers[name]).__name__}"
+        elif calls[name] > 1:
+            skipped[name] = f"it is called {calls[name]} times"
+        else:
+            readers.add(name)
+    return readers, skipped
+
+
+class _Fit:
+    """Both models, run call by call."""
+
+    def __init__(self, small: keras.Model, model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> None:
+        self._mask, self._groups = mask, groups
+        self._models = Forward(model, groups), Forward(small, channel_groups(small))
+
+    def run(self, readers: set[str], batches: Iterable[Any]) -> None:
+        pairs = [tuple(each.inputs(x) for each in self._models) for x in batches]
+        if not pairs:
+            raise ConfigError("reweight: expected at least one batch of examples, received none")
+        whole, small = (each.calls for each in self._models)
+        last = {id(tensor): index for index, call in enumerate(whole) for tensor in call.inputs}
+        left = set(readers)
+        for index, calls in enumerate(zip(whole, small, strict=True)):
+            if calls[0].name in left:
+                self._fit(*calls, pairs)
+                left.remove(calls[0].name)
+            if not left:
+                return
+            for pair in pairs:
+                for forward, call, tensors in zip(self._models, calls, pair, strict=True):
+                    forward.run(call, tensors)
+            for tensor, used in zip(calls[0].inputs, calls[1].inputs, strict=True):
+                if last[id(tensor)] == index:
+                    for pair in pairs:
+                        pair[0].pop(id(tensor), None)
+                        pair[1].pop(id(used), None)
+
+    def _fit(self, whole: Call, small: Call, pairs: list[Any]) -> None:
+        reads, cut = KernelReads.of(whole.layer), KernelReads.of(small.layer)
+        assert reads is not None, "readers are of such kinds"
+        assert cut is not None, "the small model has layers of the same kinds"
+        weights = reads.units(self._of_kept_units(whole)).astype(np.float64)
+        units = cut.units(small.layer.kernel).astype(np.float64)
+        among = np.zeros((cut.groups, cut.features, cut.features))
+        across = np.zeros((cut.groups, cut.features, units.shape[1]))
+        for before, after in _rows(reads, cut, whole, small, pairs):
+            missing = tf.matmul(before, weights, transpose_b=True) - tf.matmul(after, units, transpose_b=True)
+            among += tf.matmul(after, after, transpose_a=True).numpy()
+            across += tf.matmul(after, missing, transpose_a=True).numpy()
+        if not (np.isfinite(among).all() and np.isfinite(across).all()):
+            raise ConfigError(
+                f"reweight: expected finite inputs of {whole.name}, received NaN or infinity; mend the data"
+            )
+        for group, (moments, products) in enumerate(zip(among, across, strict=True)):
+            ridge = RIDGE * np.trace(moments) / len(moments)
+            units[group] += least_squares(moments + ridge * np.eye(len(moments)), products).T
+        small.layer.kernel.assign(cut.kernel(units))
+
+    def _of_kept_units(self, call: Call) -> np.ndarray:
+        """The whole kernel, without the units that were cut."""
+        kernel = np.asarray(call.layer.kernel)
+        for slot in self._groups.slots_of(call.name):
+            if slot.weight == "kernel" and slot.role == "out":
+                kernel = np.take(kernel, slot.kept(self._mask), axis=slot.axis)
+        return kernel
+
+
+def _rows(
+    reads: KernelReads, cut: KernelReads, whole: Call, small: Call, pairs: list[Any]
+) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """What both kernels read, a few examples at a time, `[groups, rows, features]` each."""
+    for tensors, fewer in pairs:
+        before, after = tensors[id(whole.inputs[0])], fewer[id(small.inputs[0])]
+        count = reads.examples_at_once(before)
+        for start in range(0, len(before), count):
+            part = slice(start, start + count)
+            yield reads.rows(before[part]), cut.rows(after[part])
