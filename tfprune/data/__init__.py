@@ -10,6 +10,7 @@ from tfprune.data.prune_set import prune_set
 from tfprune.data.random_labels import random_labels
 from tfprune.data.registry import data_names, load_data
 from tfprune.data.search_subsets import Subsets, search_subsets
+from tfprune.data.sharded_rows import ShardedRows
 from tfprune.data.shuffled_pixels import shuffled_pixels
 from tfprune.data.streamed_data import StreamedData
 from tfprune.data.training_batches import training_batches
@@ -20,6 +21,7 @@ __all__ = [
     "GaussianNoise",
     "ImageData",
     "ImageDataset",
+    "ShardedRows",
     "StreamedData",
     "Subsets",
     "data_fraction",

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfprune.data.fixed_batches import fixed_batches
 from tfprune.data.image_arrays import ImageArrays
 from tfprune.data.image_dataset import ImageDataset
+from tfprune.data.knowledge import Knowledge
 from tfprune.data.prune_set import prune_set
 from tfprune.data.training_batches import training_batches
 
@@ -36,7 +37,7 @@ class ImageData(ImageArrays, ImageDataset):
         start_step: int = 0,
         views: int = 1,
         color_jitter: bool = False,
-        knowledge: np.ndarray | None = None,
+        knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """See `training_batches`."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from tfprune.data.knowledge import Knowledge
 from tfprune.data.step_checks import check_batch_size
 
 
@@ -48,7 +49,7 @@ class ImageDataset(ABC):
         start_step: int = 0,
         views: int = 1,
         color_jitter: bool = False,
-        knowledge: np.ndarray | None = None,
+        knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""

@@ -11,6 +11,7 @@ from tfprune.data.broken_images import BrokenImages
 from tfprune.data.encoded_images import EncodedImages
 from tfprune.data.image_dataset import ImageDataset
 from tfprune.data.image_decoding import decode_center, decode_window
+from tfprune.data.knowledge import Knowledge
 from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
 from tfprune.data.prune_positions import prune_positions
 from tfprune.data.random_window import DRAWS, random_window
@@ -19,8 +20,8 @@ from tfprune.data.shuffled_steps import shuffled_steps
 from tfprune.data.step_checks import check_rows, check_steps
 from tfprune.errors import ConfigError, DataUnavailableError
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 _BATCHES_AT_ONCE = 2
 _LOOKED_AT_FIRST = 16
 
@@ -61,8 +62,8 @@ class StreamedData(ImageDataset):
         image_size: int = 224,
         resize_size: int = 256,
         scale: tuple[float, float] = (0.08, 1.0),
-        mean: tuple[float, ...] = _MEAN,
-        std: tuple[float, ...] = _STD,
+        mean: tuple[float, ...] = MEAN,
+        std: tuple[float, ...] = STD,
         flip: bool = True,
     ) -> None:
         if not 1 <= image_size <= resize_size:
@@ -109,7 +110,7 @@ class StreamedData(ImageDataset):
         start_step: int = 0,
         views: int = 1,
         color_jitter: bool = False,
-        knowledge: np.ndarray | None = None,
+        knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,
     ) -> tf.data.Dataset:
         """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""

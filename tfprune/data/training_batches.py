@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from tfprune.data.augmented_batch import augmented_batch
 from tfprune.data.image_arrays import ImageArrays
+from tfprune.data.knowledge import Knowledge
 from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
 from tfprune.data.shuffled_steps import shuffled_steps
 from tfprune.data.step_checks import check_rows, check_steps
@@ -21,7 +21,7 @@ def training_batches(
     start_step: int = 0,
     views: int = 1,
     color_jitter: bool = False,
-    knowledge: np.ndarray | None = None,
+    knowledge: Knowledge | None = None,
     rows: Sequence[int] | None = None,
 ) -> tf.data.Dataset:
     """Shuffled, augmented, normalised batches of the training images.
@@ -37,8 +37,8 @@ def training_batches(
         start_step: Step, counted over all epochs, to begin at.
         views: With 2 or more, each image comes in that many independently augmented views, stacked on axis 1.
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
-        knowledge: Rows `[train, classes, teachers]` that belong to the training images, float32; may be
-            memory-mapped, as only the rows of each batch are read.
+        knowledge: Rows `[train, classes, teachers]` that belong to the training images: an array or `ShardedRows`; may
+            be memory-mapped, as only the rows of each batch are read.
         rows: Places within each batch whose images are wanted, in this order, such as the share of one of several
             workers; they look as they do in the whole batch. Default: all.
 

@@ -1,8 +1,11 @@
+import shutil
+
 import numpy as np
 import pytest
 
+from tfprune.errors import RunFolderError
 from tfprune.graph import slim
-from tfprune.methods.ekg.bank_stage import build_memory_bank
+from tfprune.methods.ekg.bank_stage import build_memory_bank, check_room
 from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.teachers import choose_teachers
 
@@ -21,7 +24,7 @@ def found(tiny, few_digits):
 def test_num_teacher_is_the_third_axis(found, few_digits, run_folder, count):
     bank = build_memory_bank(tiny_config(num_teacher=count), found, few_digits, run_folder)
     assert bank.shape == (200, 10, count)
-    assert (run_folder.path / "digits_knowledge.npy").exists()
+    assert (run_folder.path / "digits_knowledge" / "bank.json").exists()
 
 
 def test_no_more_teachers_than_the_history_has(found, few_digits, run_folder):
@@ -36,12 +39,29 @@ def test_teachers_are_entries_of_the_history_in_batches_of_val_batch_size(found,
     for teacher, index in enumerate(teachers):
         entry = found.history[index]
         small = slim(found.model, found.gates.mask(entry.orders, entry.rates), found.groups, rescale_kernels=True)
-        np.testing.assert_allclose(bank[:50, :, teacher], small(images, training=True), atol=1e-4)
+        np.testing.assert_allclose(bank[np.arange(50)][:, :, teacher], small(images, training=True), atol=1e-4)
 
 
 def test_the_same_bank_is_not_built_twice(found, few_digits, run_folder):
     build_memory_bank(tiny_config(), found, few_digits, run_folder)
-    file = run_folder.path / "digits_knowledge.npy"
+    file = run_folder.path / "digits_knowledge" / "shard-00000.npy"
     before = file.stat().st_mtime_ns
     build_memory_bank(tiny_config(), found, few_digits, run_folder)
     assert file.stat().st_mtime_ns == before
+
+
+def test_number_format_and_shards_are_those_of_the_settings(found, few_digits, run_folder):
+    config = tiny_config(knowledge_dtype="float16", knowledge_shard=100)
+    assert build_memory_bank(config, found, few_digits, run_folder).dtype == np.float16
+    assert len(list((run_folder.path / "digits_knowledge").glob("shard-*.npy"))) == 2
+
+
+def test_room_is_looked_for_before_the_search(few_digits, run_folder, monkeypatch):
+    usage = shutil.disk_usage(run_folder.path)._replace(free=39_999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    needed = {"num_teacher": 5, "knowledge_dtype": "float32"}  # 200 x 10 x 5 x 4 bytes
+    with pytest.raises(RunFolderError, match="no room for the memory bank"):
+        check_room(tiny_config(**needed), few_digits, run_folder)
+    check_room(tiny_config(**needed | {"knowledge_dtype": "float16"}), few_digits, run_folder)
+    for off in ({"searching": False}, {"Knowledge": False}, {"train_epoch": 0}):
+        check_room(tiny_config(**needed, **off), few_digits, run_folder)

@@ -61,8 +61,7 @@ def test_what_stands_in_the_folder(unbroken):
     assert {path.name for path in unbroken.folder.iterdir()} == {
         "baseline.keras",
         "checkpoints",
-        "digits_knowledge.npy",
-        "digits_knowledge.progress.json",
+        "digits_knowledge",
         "environment.json",
         "events",
         "finetuned.keras",

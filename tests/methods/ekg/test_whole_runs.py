@@ -74,7 +74,7 @@ def enough(run, name, count):
 KILLED_AT = {
     "baseline": lambda run: enough(run, "baseline_steps", 13),
     "search": lambda run: enough(run, "search", 3),
-    "memory bank": lambda run: (run / "digits_knowledge.npy").exists(),
+    "memory bank": lambda run: (run / "digits_knowledge").exists(),
     "fine-tuning": lambda run: enough(run, "finetuning_steps", 13),
 }
 
@@ -105,7 +105,8 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path):
 def test_nothing_but_progress_is_said(unbroken):
     """No warning of TensorFlow or Keras on either stream; `finish` has seen that standard error is empty."""
     _, output = unbroken
-    starts = ("no GPU", "baseline ", "short training", "search: ", "finetuning ", "results in", "┏", "┃", "┡", "│", "└")
+    starts = ("no GPU", "baseline ", "short training", "search: ", "memory bank: ", "finetuning ", "results in")
+    starts += ("┏", "┃", "┡", "│", "└")
     assert [line for line in output.splitlines() if not line.startswith(starts)] == []
     assert output.count("finetuning 3/3") == 1
 

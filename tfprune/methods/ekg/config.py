@@ -59,14 +59,14 @@ class EKGConfig(RunConfig):
         "baseline": "baseline_path baseline_epoch baseline_learning_rate",
         "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
         "search_precision pretrain_images original_quirks",
-        "fine-tuning": "train_epoch Knowledge num_teacher knowledge_dtype knowledge_shard learning_rate decay_points decay_rate weight_decay "
-        "batch_size",
+        "fine-tuning": "train_epoch Knowledge num_teacher knowledge_dtype knowledge_shard learning_rate decay_points "
+        "decay_rate weight_decay batch_size",
         "evaluation": "val_batch_size batch_statistics",
     }
 
     POSITIVE: ClassVar[str] = (
-        f"{RunConfig.POSITIVE} baseline_epoch num_teacher knowledge_shard search_batch_size search_images pretrain_images "
-        "learning_rate baseline_learning_rate decay_rate"
+        f"{RunConfig.POSITIVE} baseline_epoch num_teacher knowledge_shard search_batch_size search_images "
+        "pretrain_images learning_rate baseline_learning_rate decay_rate"
     )
     NOT_NEGATIVE: ClassVar[str] = f"{RunConfig.NOT_NEGATIVE} weight_decay train_epoch search_seed"
 

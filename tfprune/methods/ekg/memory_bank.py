@@ -1,85 +1,104 @@
-"""The memory bank: logits of interim sub-networks on the whole training set, in a memory-mapped file."""
+"""The memory bank: logits of interim sub-networks on the whole training set, on the disk."""
 
-import json
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from tfprune.data import ImageDataset, ShardedRows
+from tfprune.methods.ekg.bank_shards import BankShards
+from tfprune.methods.ekg.bank_size import BankSize
 from tfprune.methods.ekg.subnetworks import SubNetworks
-from tfprune.training import atomic
 
-_FLUSH_EVERY = 50
+SHARD_IMAGES = 12_800
 
 
 class MemoryBank:
-    """Logits `[images, classes, teachers]` float32 in a `.npy` file that is mapped, never loaded whole.
+    """Logits `[images, classes, teachers]` in a folder of shards that are mapped, never loaded whole.
 
-    The file is written batch by batch, and a note beside it says how far it got: an interrupted build goes on there.
+    Each shard has a checksum; an interrupted build goes on with the first one that is missing or damaged.
 
     Args:
-        path: The `.npy` file.
+        folder: The folder, which exists.
+        dtype: Number format: `float32`, or `float16`, which takes half the room and errs by up to a 2000th of a logit.
+        shard_images: Images in a shard, rounded down to whole batches (one at least).
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._note = self.path.with_suffix(".progress.json")
-
-    def load(self) -> np.ndarray:
-        """The finished bank, memory-mapped, read-only."""
-        return np.load(self.path, mmap_mode="r")
+    def __init__(
+        self, folder: str | os.PathLike[str], *, dtype: str = "float32", shard_images: int = SHARD_IMAGES
+    ) -> None:
+        self.folder = Path(folder)
+        self.dtype = dtype
+        self.shard_images = shard_images
 
     def build(
         self,
         networks: SubNetworks,
         masks: Sequence[np.ndarray],
-        images: np.ndarray,
-        normalize: Callable[[np.ndarray], np.ndarray],
+        data: ImageDataset,
         *,
-        classes: int,
         batch_size: int,
         progress: Callable[[int, int], None] | None = None,
-    ) -> np.ndarray:
-        """Runs every teacher over all images, with the statistics of each batch, in the images' order.
+    ) -> ShardedRows:
+        """Runs every teacher over all training images, with the statistics of each batch, in the images' order.
+
+        Rows of images that cannot be read are 0; such an image is in no training batch either.
 
         Args:
             networks: The evaluator of the searched model.
             masks: One bool `[channels]` per teacher, best teacher first.
-            images: Raw images `[n, height, width, channels]`.
-            normalize: From raw images to the network's inputs.
-            classes: Number of classes.
+            data: The data set.
             batch_size: Images per batch; it changes the batch statistics, and with them the logits.
             progress: Called after each batch with batches done and to do.
 
         Returns:
             The bank, memory-mapped, read-only.
-        """
-        shape = (len(images), classes, len(masks))
-        settings = {"shape": list(shape), "batch_size": batch_size}
-        starts = range(0, len(images), batch_size)
-        done = self._resume(settings)
-        mode = "r+" if done else "w+"
-        bank = np.lib.format.open_memmap(self.path, mode=mode, dtype=np.float32, shape=None if done else shape)
-        for number, start in enumerate(starts):
-            if number < done:
-                continue
-            batch = slice(start, start + batch_size)
-            inputs = tf.constant(normalize(images[batch]))
-            for teacher, mask in enumerate(masks):
-                bank[batch, :, teacher] = networks.logits(mask, inputs)
-            if progress:
-                progress(number + 1, len(starts))
-            if (number + 1) % _FLUSH_EVERY == 0 or number + 1 == len(starts):
-                bank.flush()
-                atomic.write_text(self._note, json.dumps({**settings, "done": number + 1}))
-        del bank
-        return self.load()
 
-    def _resume(self, settings: dict[str, object]) -> int:
-        """Batches that an earlier build of the same bank finished."""
-        if not (self.path.exists() and self._note.exists()):
-            return 0
-        note = json.loads(self._note.read_text())
-        return note.pop("done") if {**note, "done": None} == {**settings, "done": None} else 0
+        Raises:
+            RunFolderError: It does not fit on the disk, or cannot be written.
+        """
+        images = data.train_examples
+        length = min(max(self.shard_images // batch_size, 1) * batch_size, images)
+        starts = range(0, images, length)
+        settings = {
+            "shape": [images, data.num_classes, len(masks)],
+            "dtype": self.dtype,
+            "batch_size": batch_size,
+            "shard_images": length,
+            "teachers": _digest(networks, masks),
+        }
+        lengths = [min(length, images - start) for start in starts]
+        kind = (data.num_classes, len(masks))
+        shards = BankShards(self.folder, settings, lengths, (kind, self.dtype))
+        missing = shards.missing()
+        size = BankSize(images, data.num_classes, len(masks), self.dtype)
+        room = size.check(self.folder, there=size.bytes * (len(lengths) - len(missing)) // len(lengths))
+        if missing:
+            print(room)
+        todo = sum(-(-lengths[number] // batch_size) for number in missing)
+        done = 0
+        for number in missing:
+            positions = np.arange(starts[number], starts[number] + lengths[number])
+            rows = np.zeros((len(positions), *kind), np.float32)
+            for batch in data.plain_batches(batch_size, positions):
+                places = np.asarray(batch["positions"]) - positions[0]
+                for teacher, mask in enumerate(masks):
+                    rows[places, :, teacher] = networks.logits(mask, batch["images"])
+                done += 1
+                if progress:
+                    progress(done, todo)
+            shards.write(number, rows)
+        return shards.rows()
+
+
+def _digest(networks: SubNetworks, masks: Sequence[np.ndarray]) -> str:
+    """What the logits come from: another model or other teachers would be another bank."""
+    content = hashlib.sha256()
+    for mask in masks:
+        content.update(np.packbits(mask).tobytes())
+    for call in networks.groups.calls:
+        for variable in getattr(call.layer, "variables", ()):
+            content.update(np.asarray(variable).tobytes())
+    return content.hexdigest()

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfprune.data import ImageData
+from tfprune.data import ImageDataset
+from tfprune.errors import SearchError
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_record import load_state, save_state
@@ -20,7 +21,7 @@ _SAY_EVERY = 10
 
 
 def run_search(
-    config: EKGConfig, model: keras.Model, data: ImageData, subset: np.ndarray, run: RunFolder
+    config: EKGConfig, model: keras.Model, data: ImageDataset, subset: np.ndarray, run: RunFolder
 ) -> SearchResult:
     """Searches for the sub-network at the target rate; goes on where an interrupted run stopped.
 
@@ -38,10 +39,11 @@ def run_search(
         KeyboardInterrupt: After Ctrl-C, when the step was finished and kept.
         SearchError: The search cannot start or go on.
     """
+    images, labels = _validation(data, subset, config.search_batch_size)
     search = Search(
         model,
-        data.normalize(data.train_images[subset]),
-        data.train_labels[subset],
+        images,
+        labels,
         target=config.search_target_rate,
         search_step=config.search_step,
         batch_size=config.search_batch_size,
@@ -69,6 +71,14 @@ def run_search(
             if interrupt.requested:
                 raise KeyboardInterrupt
     return search.result(state)
+
+
+def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images that candidates are judged by, and their labels; those that cannot be read are left out."""
+    batches = list(data.plain_batches(batch_size, subset).as_numpy_iterator())
+    if not batches:
+        raise SearchError(f"none of the {len(subset)} validation images of the search can be read; mend the data set")
+    return tuple(np.concatenate([batch[name] for batch in batches]) for name in ("images", "labels"))  # type: ignore
 
 
 def _write_events(row: Row) -> None:

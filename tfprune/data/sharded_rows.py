@@ -1,0 +1,63 @@
+"""Rows of numbers that lie in several files."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class ShardedRows:
+    """One array over files of its rows; only the rows that are asked for are read.
+
+    Args:
+        shards: The rows, memory-mapped as a rule: all of one length, of which the last one may fall short.
+
+    Raises:
+        ValueError: Their shapes do not go together.
+
+    Example:
+        >>> rows = ShardedRows([np.zeros((2, 3)), np.ones((1, 3))])
+        >>> rows.shape, rows[np.array([2, 0])][:, 0].tolist()
+        ((3, 3), [1.0, 0.0])
+    """
+
+    def __init__(self, shards: Sequence[np.ndarray]) -> None:
+        self._shards = list(shards)
+        first = self._shards[0]
+        self._length = max(len(first), 1)
+        lengths = [len(shard) for shard in self._shards]
+        kinds = {(shard.shape[1:], shard.dtype) for shard in self._shards}
+        if len(kinds) > 1 or any(length != self._length for length in lengths[:-1]) or lengths[-1] > self._length:
+            raise ValueError(
+                f"expected shards of one kind and length, received {[each.shape for each in self._shards]}"
+            )
+        self.dtype = first.dtype
+        self._shape = (sum(lengths), *first.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows of all shards, and what one row is like."""
+        return self._shape
+
+    def __len__(self) -> int:
+        return self._shape[0]
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """Rows in the order of their positions.
+
+        Args:
+            positions: `[rows]`, integers from 0.
+
+        Returns:
+            `[rows, ...]`, in memory.
+        """
+        positions = np.asarray(positions)
+        if positions.size and not 0 <= positions.min() <= positions.max() < len(self):
+            raise IndexError(
+                f"expected positions from 0 to {len(self) - 1}, received {positions.min()}..{positions.max()}"
+            )
+        rows = np.empty((len(positions), *self._shape[1:]), self.dtype)
+        numbers, places = np.divmod(positions, self._length)
+        for number in np.unique(numbers):
+            here = numbers == number
+            rows[here] = self._shards[number][places[here]]
+        return rows
