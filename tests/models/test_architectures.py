@@ -103,6 +103,9 @@ def test_a_norm_on_both_sides_of_the_sum_is_one_layer():
     assert len(norm._inbound_nodes) == 2
     after = small("ResNet-18-v2")
     assert after.get_layer("block0.0_bn2").input is after.get_layer("block0.0_add").output
+    for bottleneck in ("ResNet-50-v2", "WideResNet-50-2-v2-after"):
+        after = small(bottleneck)
+        assert after.get_layer("block0.0_bn2").input is after.get_layer("block0.0_add").output
     two = small("WideResNet-50-2-v2")
     assert two.get_layer("block0.0_bn4").input is two.get_layer("block0.0_add").output
 

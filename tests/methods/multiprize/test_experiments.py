@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from tfprune.cli.settings_file import read_settings
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.methods.multiprize.imagenet_config import MultiPrizeImageNetConfig
 from tfprune.methods.multiprize.network import drawn_network
+from tfprune.methods.run_config import RunConfig
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "multiprize_experiments.md").read_text(encoding="utf-8")
@@ -170,6 +172,15 @@ def basic_weights(widths):
 def test_weights_of_basic_blocks(golden_weights):
     assert basic_weights((64, 128, 256, 512)) == golden_weights["ResNet18", 1.0][0]
     assert basic_weights((64, 192, 384, 768)) == golden_weights["WideResNet18_2_BinAct", 1.0][0]
+
+
+def test_the_table_of_flags_names_ours():
+    ours = [line.split("|")[2] for line in PAGE.splitlines() if line.startswith("| `--") or line.startswith("| arch")]
+    flags = {flag.removeprefix("no_") for cell in ours for flag in re.findall(r"`--(\w+)", cell)}
+    assert flags <= {field.name for field in fields(MultiPrizeConfig)}
+    own = {field.name for field in fields(MultiPrizeConfig)} - {field.name for field in fields(RunConfig)}
+    ours_alone = {"method", "experiment", "fraction", "final_pool", "original_quirks"}
+    assert own - flags == ours_alone
 
 
 def test_what_is_not_as_there_is_noted():
