@@ -3,14 +3,18 @@
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from tfprune.cli.quiet import quiet_tensorflow
-from tfprune.errors import TfpruneError
+from tfprune.cluster import Cluster
+from tfprune.errors import TfpruneError, WorkerError
+from tfprune.silence import silence
 
 Config = TypeVar("Config")
 
 USER_ERROR = 2
+WORKER_LOST = 75
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -29,20 +33,33 @@ def run_command(
         interrupted: What to say after Ctrl-C.
 
     Returns:
-        The exit code: 0; 2 after something the user can mend; 130 after Ctrl-C; 141 if whoever read the output left.
+        The exit code: 0; 2 after something the user can mend; 75 after another worker was lost, when all may be started
+        again; 130 after Ctrl-C; 141 if whoever read the output left.
     """
+    speaker = prog
     try:
         config = settings()
+        worker = _worker(config)
+        speaker = f"{prog}: {worker.title}" if worker else prog
         quiet_tensorflow()
-        work(config)
+        with nullcontext() if worker is None or worker.is_chief else silence():
+            work(config)
         sys.stdout.flush()
     except TfpruneError as error:
-        print(f"{prog}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+        print(f"{speaker}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return WORKER_LOST if isinstance(error, WorkerError) else USER_ERROR
     except KeyboardInterrupt:
-        print(f"{prog}: {interrupted}", file=sys.stderr)
+        print(f"{speaker}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        error.add_note(f"in {speaker}")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return READER_GONE
     return 0
+
+
+def _worker(config: object) -> Cluster | None:
+    """Which of several workers this process is; None if it works alone."""
+    return Cluster.of_environment() if getattr(config, "strategy", None) == "multi_worker" else None

@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
+from tfprune.cluster import Cluster
 from tfprune.errors import ConfigError, WorkerError
-from tfprune.training.cluster import Cluster
 
 StrategyName: TypeAlias = Literal["auto", "multi_worker"]
 

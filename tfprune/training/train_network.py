@@ -1,6 +1,6 @@
 """Training of a network on a data set, with a test after each epoch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -76,7 +76,7 @@ def train_network(
             after_epoch(result.top1)
         return {"test_loss": result.loss, "test_accuracy": result.top1}
 
-    from_step = batches or _batches(data, recipe)
+    from_step = batches or _batches(data, recipe, loop.rows)
     return loop.fit(
         lambda start: from_step(start + first_epoch * steps),
         steps_per_epoch=steps,
@@ -90,6 +90,8 @@ def train_network(
     )
 
 
-def _batches(data: ImageDataset, recipe: Recipe) -> Batches:
-    given = partial(data.training_batches, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed)
+def _batches(data: ImageDataset, recipe: Recipe, rows: Sequence[int] | None) -> Batches:
+    given = partial(
+        data.training_batches, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed, rows=rows
+    )
     return lambda start: given(start_step=start)

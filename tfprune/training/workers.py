@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.cluster import Cluster
 from tfprune.errors import WorkerError
-from tfprune.training.cluster import Cluster
-from tfprune.training.silence import silence
+from tfprune.silence import silence
 
 # What TensorFlow raises in one worker when another one is gone.
 _LOST = (

@@ -16,7 +16,7 @@ from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.train import train
 from tfprune.methods.imagenet_config import ImageNetConfig
 from tfprune.models import build_model, load_checkpoint, model_names
-from tfprune.training import CrossEntropy, RunFolder
+from tfprune.training import CrossEntropy, RunFolder, Workers
 
 _DECIDING = (
     "arch",
@@ -128,5 +128,6 @@ def train_baseline(
         epochs=config.baseline_epoch,
         learning_rate=config.baseline_learning_rate,
     )
-    save_model(trained, kept)
+    if Workers(strategy).is_chief:
+        save_model(trained, kept)
     return trained

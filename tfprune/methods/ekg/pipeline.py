@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data import ImageDataset, Subsets, search_subsets
+from tfprune.data import ImageDataset, ShardedRows, Subsets, search_subsets
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity
@@ -20,9 +20,11 @@ from tfprune.methods.ekg.search_stage import run_search
 from tfprune.methods.ekg.train import test, train
 from tfprune.methods.ekg.warm_up import warm_up
 from tfprune.methods.open_images import open_images
+from tfprune.methods.open_run import open_run
+from tfprune.methods.open_strategy import open_strategy
 from tfprune.models import load_checkpoint
 from tfprune.report import compare_latency, comparison_table
-from tfprune.training import CrossEntropy, RunFolder, StageTimes, make_strategy, recalibrate_batch_norm
+from tfprune.training import CrossEntropy, StageTimes, Workers, recalibrate_batch_norm
 
 _RECALIBRATION_IMAGES = 2560
 
@@ -63,20 +65,16 @@ class _Run:
 
     def __init__(self, config: EKGConfig) -> None:
         self.config = config
-        # All that can be wrong with settings, data and checkpoint is found before the folder is made.
+        # Workers have to find each other before TensorFlow does anything. All that can be wrong with
+        # settings, data and checkpoint is found before the folder is made.
+        self.strategy: tf.distribute.Strategy = open_strategy(config)
+        self.workers = Workers(self.strategy)
         self.data: ImageDataset = open_images(config)
         self.subsets: Subsets | None = _subsets(config, self.data)
-        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.baseline: keras.Model | None = load_baseline(config, self.data)
         if self.baseline is None:
             prepare_baseline_folder(config)
-        self.folder = RunFolder.create(
-            config.train_path or _default_path(config),
-            config.settings(),
-            resume=config.resume,
-            overwrite=config.overwrite,
-            seed=config.seed,
-        )
+        self.folder = open_run(config, config.train_path or _default_path(config), self.workers)
         self.times = StageTimes(self.folder.file("seconds.json"))
 
     def whole(self) -> EKGResult:
@@ -86,14 +84,19 @@ class _Run:
         if baseline is None:
             train_one = partial(train_baseline, config, self.data, self.folder, self.strategy)
             baseline = self._timed("baseline", train_one)
-        small, bank = (baseline, None) if self.subsets is None else self._pruned(baseline, self.subsets)
+        small, bank = baseline, None
+        if self.subsets is not None:
+            with self.workers.chief_first():
+                small, bank = self._pruned(baseline, self.subsets)
         final = self._fine_tuned(small, bank) if config.train_epoch else small
+        if not self.workers.is_chief:
+            return EKGResult(final, self.folder.path, {})
         save_model(final, self.folder.file("finetuned.keras"))
         if config.export:
             export_saved_model(final, self.folder.file("saved_model"))
         return self._report(baseline, small, final)
 
-    def _pruned(self, baseline: keras.Model, subsets: Subsets) -> tuple[keras.Model, np.ndarray | None]:
+    def _pruned(self, baseline: keras.Model, subsets: Subsets) -> tuple[keras.Model, ShardedRows | None]:
         """The slimmed network, its batch norms recalibrated, and the memory bank if fine-tuning wants it."""
         config = self.config
         warm = self._timed("warm_up", partial(self._warmed_up, baseline, subsets.training))
@@ -121,7 +124,7 @@ class _Run:
         save_model(model, kept)
         return model
 
-    def _fine_tuned(self, small: keras.Model, bank: np.ndarray | None) -> keras.Model:
+    def _fine_tuned(self, small: keras.Model, bank: ShardedRows | None) -> keras.Model:
         config = self.config
         batches = partial(
             self.data.training_batches, batch_size=config.batch_size, epochs=config.train_epoch, seed=config.seed

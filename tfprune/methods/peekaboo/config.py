@@ -151,8 +151,8 @@ class PeekabooConfig(RunConfig):
     def _check_psg(self) -> None:
         if self.psg and self.precision == "mixed_float16" and (self.psg_take_sign or self.psg_absolute_threshold):
             raise ConfigError(
-                "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16: signs and absolute "
-                "thresholds of gradients do not scale with the loss"
+                "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16: signs and "
+                "absolute thresholds of gradients do not scale with the loss"
             )
         for name in ("psg_input_bits", "psg_gradient_bits"):
             self._require(2 <= getattr(self, name) <= 32, name, "2 to 32 bits")

@@ -14,12 +14,14 @@ from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.methods.open_images import open_images
+from tfprune.methods.open_run import open_run
+from tfprune.methods.open_strategy import open_strategy
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, make_criterion, unpruned
 from tfprune.methods.peekaboo.shots import shots
 from tfprune.methods.peekaboo.training_stage import test, train
 from tfprune.models import build_model, load_checkpoint
-from tfprune.training import RunFolder, StageTimes, atomic, make_strategy
+from tfprune.training import StageTimes, Workers, atomic
 
 
 @dataclass(frozen=True)
@@ -60,22 +62,18 @@ class _Run:
 
     def __init__(self, config: PeekabooConfig) -> None:
         self.config = config
-        # All that can be wrong with settings, data and files is found before the folder is made.
+        # Workers have to find each other before TensorFlow does anything. All that can be wrong with
+        # settings, data and files is found before the folder is made.
+        self.strategy: tf.distribute.Strategy = open_strategy(config)
+        self.workers = Workers(self.strategy)
         self.data = images_of(config)
         self.data.steps_per_epoch(config.batch_size)
-        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.model = initial_model(config, self.data)
         self.given = given_masks(config, self.model, self.data)
         self.shots = shots(config)
         if self.shots:
             make_criterion(config, self.model)  # or it is found out later that there is no such one
-        self.folder = RunFolder.create(
-            config.train_path or _default_path(config),
-            config.settings(),
-            resume=config.resume,
-            overwrite=config.overwrite,
-            seed=config.seed,
-        )
+        self.folder = open_run(config, config.train_path or _default_path(config), self.workers)
         self.times = StageTimes(self.folder.file("seconds.json"))
 
     def whole(self) -> PeekabooResult:
@@ -110,15 +108,18 @@ class _Run:
 
     def _pruned(self, epoch: int, model: keras.Model, masks: Masks, *, name: str) -> Masks:
         """The masks that pruning before an epoch gives, from the run's folder if it was done before."""
-        file = self.folder.file(name)
-        if not file.exists():
-            find_masks(self.config, model, self.data, self.shots[epoch], masks=masks).save(file)
-        found = Masks.load(file)
+        with self.workers.chief_first():
+            file = self.folder.file(name)
+            if not file.exists():
+                find_masks(self.config, model, self.data, self.shots[epoch], masks=masks).save(file)
+            found = Masks.load(file)
         print(found.table())
         return found
 
     def _keep_best(self, sparse: keras.Model, accuracy: float) -> None:
         """Keeps the network as `best.keras` if no earlier epoch's was as accurate on the test images."""
+        if not self.workers.is_chief:
+            return
         record = self.folder.file("best.json")
         if record.exists() and json.loads(record.read_text(encoding="utf-8"))["test_accuracy"] >= accuracy:
             return
@@ -126,7 +127,9 @@ class _Run:
         atomic.write_text(record, json.dumps({"test_accuracy": accuracy}) + "\n")
 
     def _report(self, model: keras.Model, masks: Masks) -> PeekabooResult:
-        """Measures the result, writes it, prints it."""
+        """Measures the result, writes it, prints it: on the chief."""
+        if not self.workers.is_chief:
+            return PeekabooResult(model, masks, self.folder.path, {})
         save_model(model, self.folder.file("trained.keras"))
         if self.config.export:
             export_saved_model(model, self.folder.file("saved_model"))

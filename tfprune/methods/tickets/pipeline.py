@@ -12,13 +12,15 @@ from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks, Ticket, rearranged_masks, shuffled_weights
 from tfprune.methods.open_images import open_images
+from tfprune.methods.open_run import open_run
+from tfprune.methods.open_strategy import open_strategy
 from tfprune.methods.tickets.corrupted import corrupted
 from tfprune.methods.tickets.dense_config import DenseConfig
 from tfprune.methods.tickets.find_ticket import find_ticket
 from tfprune.methods.tickets.ticket_config import TicketConfig
 from tfprune.models import build_model, load_checkpoint
 from tfprune.pruning import iterative_tickets
-from tfprune.training import RunFolder, SparseTraining, StageTimes, evaluate, make_strategy, train_sparse
+from tfprune.training import SparseTraining, StageTimes, Workers, evaluate, train_sparse
 
 _OTHER_WEIGHTS = 1_000_003
 
@@ -62,24 +64,20 @@ class _Run:
 
     def __init__(self, config: DenseConfig, data: ImageDataset | None) -> None:
         self.config = config
-        # All that can be wrong with settings, data and files is found before the folder is made.
+        # Workers have to find each other before TensorFlow does anything. All that can be wrong with
+        # settings, data and files is found before the folder is made.
+        self.strategy: tf.distribute.Strategy = open_strategy(config)
+        self.workers = Workers(self.strategy)
         whole = open_images(config) if data is None else data
         spoilt = corrupted(config, whole)
         corrupt = config.corrupt if isinstance(config, TicketConfig) else "training"
         self.pruning_data = whole if corrupt == "training" else spoilt
         self.data = whole if corrupt == "pruning" else spoilt
         self.data.steps_per_epoch(config.batch_size)
-        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id)
         self.model = self._initial(config.seed)
         given = isinstance(config, TicketConfig) and config.from_file
         self.given = find_ticket(config, self.model, whole) if given else None  # type: ignore[arg-type]
-        self.folder = RunFolder.create(
-            config.train_path or config.default_path,
-            config.settings(),
-            resume=config.resume,
-            overwrite=config.overwrite,
-            seed=config.seed,
-        )
+        self.folder = open_run(config, config.train_path or config.default_path, self.workers)
         self.times = StageTimes(self.folder.file("seconds.json"))
 
     def whole(self) -> TicketResult:
@@ -105,14 +103,17 @@ class _Run:
 
     def _masks(self, config: TicketConfig) -> Masks:
         """The masks of the ticket, from the run's folder if they were found before."""
-        file = self.folder.file("masks.npz")
         if config.ticket == "iterative":
             found = self._iterative(config)
-        elif self.given is not None:
-            found = self.given
-        else:
-            found = Masks.load(file) if file.exists() else find_ticket(config, self.model, self.pruning_data)
-        found.save(file)
+            found.save(self.folder.file("masks.npz"))
+            return found
+        with self.workers.chief_first():
+            file = self.folder.file("masks.npz")
+            if self.given is not None:
+                found = self.given
+            else:
+                found = Masks.load(file) if file.exists() else find_ticket(config, self.model, self.pruning_data)
+            found.save(file)
         return found
 
     def _iterative(self, config: TicketConfig) -> Masks:
@@ -210,7 +211,9 @@ class _Run:
         return {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
 
     def _report(self, model: keras.Model, masks: Masks) -> TicketResult:
-        """Measures the result, writes it, prints it."""
+        """Measures the result, writes it, prints it: on the chief."""
+        if not self.workers.is_chief:
+            return TicketResult(model, masks, self.folder.path, {})
         save_model(model, self.folder.file("trained.keras"))
         if self.config.export:
             export_saved_model(model, self.folder.file("saved_model"))
