@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tfprune.data.encoded_images import EncodedImages
 from tfprune.data.folder_images import folder_images
-from tfprune.data.streamed_data import StreamedData
+from tfprune.data.streamed_data import MEAN, STD, StreamedData
 from tfprune.data.tfds_images import tfds_images
 from tfprune.errors import DataUnavailableError
 
@@ -18,6 +18,8 @@ def open_data(
     *,
     image_size: int = 224,
     resize_size: int = 256,
+    mean: tuple[float, ...] = MEAN,
+    std: tuple[float, ...] = STD,
 ) -> StreamedData:
     """Opens ImageNet, or a data set like it; its images are read as they are needed.
 
@@ -27,6 +29,8 @@ def open_data(
         name: Name of the data set in TensorFlow Datasets. Folders of images go by the name of their folder.
         image_size: Pixels of each side of an image in a batch.
         resize_size: Pixels of the shorter side of a test image, of which the middle is taken.
+        mean: Subtracted per channel, on the scale 0 .. 1.
+        std: Divided by per channel, after the mean.
 
     Returns:
         The data set.
@@ -49,4 +53,6 @@ def open_data(
         )
     else:
         train, val, num_classes = tfds_images(name, path)
-    return StreamedData(name, num_classes, train, val, image_size=image_size, resize_size=resize_size)
+    return StreamedData(
+        name, num_classes, train, val, image_size=image_size, resize_size=resize_size, mean=mean, std=std
+    )
