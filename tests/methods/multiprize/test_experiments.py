@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.models.test_golden_biprop import MODELS
-from tfprune.cli import train_cifar
+from tfprune.cli import train_cifar, train_imagenet
 from tfprune.cli.method import pick_method
 from tfprune.cli.parser import parse
 from tfprune.cli.settings_file import read_settings
@@ -56,12 +56,8 @@ ROWS, COMMANDS = rows(), commands()
 def settings(path):
     """What an experiment's command says."""
     _, script, *words = shlex.split(COMMANDS[path])
-    if script == "train_imagenet.py":
-        kind = pick_method(words, {"multiprize": MultiPrizeImageNetConfig}, default="")
-    else:
-        assert script == "train_cifar.py"
-        kind = pick_method(words, train_cifar.METHODS, default="ekg")
-    return parse(kind, words)
+    programs = {"train_cifar.py": train_cifar, "train_imagenet.py": train_imagenet}
+    return parse(pick_method(words, programs[script].METHODS, default="ekg"), words)
 
 
 @pytest.fixture(autouse=True)
