@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from tfprune.exporting.quiet import quiet
-from tfprune.exporting.replacement import replaced_file
+from tfprune.files import replaced_file, write_text
 from tfprune.models.file_notes import write_notes
-from tfprune.training import Evaluation, RunFolder, atomic
+from tfprune.training import Evaluation, RunFolder
 
 
 class KeptNetworks:
@@ -53,7 +53,7 @@ class KeptNetworks:
         # An epoch that is repeated after a crash is as good as it was before, and its file the same.
         if eligible and (best is None or tested.top1 > best["test_accuracy"]):
             save_network(network, self._run.file("best.keras"), notes)
-            atomic.write_text(self._run.file("best.json"), json.dumps(numbers) + "\n")
+            write_text(self._run.file("best.json"), json.dumps(numbers) + "\n")
 
     @property
     def best(self) -> dict[str, float] | None:

@@ -79,14 +79,14 @@ class _Run:
         self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id, config.strategy)
         # All that can be wrong with settings, data and files is found before the folder is made.
         self.data = images_of(config, data)
-        self.steps = self.data.steps_per_epoch(config.batch_size)
+        steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
         with self.strategy.scope():
             self.network = trainable_network(config, drawn_network(config, self.data), self.strategy)
             if config.pretrained is not None:
                 start_from(self.network, saved_network(config, config.pretrained, self.data), config.pretrained)
-            self.optimizer = make_optimizer(config, self.network, self.steps)
+            self.optimizer = make_optimizer(config, self.network, steps)
         self.few_images = next(iter(self.data.test_batches(min(config.val_batch_size, 16))))["images"]
         self._set_density(0)
         self.table = results_table(config)
@@ -136,7 +136,8 @@ class _Run:
 
     def _tested(self) -> dict[str, float]:
         """Makes the masks follow the scores, tests the network, keeps it."""
-        epoch = int(self.optimizer.iterations) // self.steps
+        # A resumed run may begin in the middle of an epoch, so the rows that are there tell which one it is.
+        epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
         refresh_masks(self.network)
         collapsed = check_passage(self.network, self.few_images)
         tested = test_network(self.config, self.network, self.data)

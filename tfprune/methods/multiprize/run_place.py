@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfprune.files import ResultsTable, folder_lock
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.training import RunFolder
-from tfprune.training.folder_lock import folder_lock
-from tfprune.training.results_table import ResultsTable
 
 COLUMNS = (
     "finished",

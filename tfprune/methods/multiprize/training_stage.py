@@ -9,7 +9,7 @@ from tfprune.data import AugMix, GaussianNoise, ImageData, ImageDataset, view_ba
 from tfprune.errors import ConfigError
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.optimizers import SGD
-from tfprune.training import Consistency, CrossEntropy, EpochRates
+from tfprune.training import Consistency, CrossEntropy, EpochRates, loss_scaled
 
 Batches = Callable[[int], tf.data.Dataset]
 
@@ -39,11 +39,11 @@ def make_optimizer(config: MultiPrizeConfig, network: keras.Model, steps_per_epo
     )
     clip = 1.0 if config.grad_clip else None
     if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate, epsilon=_TORCH_EPSILON, clipvalue=clip)
+        return loss_scaled(keras.optimizers.Adam(rate, epsilon=_TORCH_EPSILON, clipvalue=clip), config.precision)
     sgd = SGD(rate, config.momentum, config.nesterov, config.weight_decay, momentum_form="torch", clipvalue=clip)
     if not config.bn_decay:
         sgd.exclude_from_weight_decay(var_list=_scales_and_offsets(network))
-    return sgd
+    return loss_scaled(sgd, config.precision)
 
 
 def make_objective(config: MultiPrizeConfig) -> CrossEntropy:

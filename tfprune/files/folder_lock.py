@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfprune.errors import RunFolderError
+from tfprune.files.writing import writing
 
 
 @contextmanager
@@ -22,11 +23,9 @@ def folder_lock(folder: Path) -> Iterator[None]:
     """
     import fcntl
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise RunFolderError(f"cannot write to {folder}: {error.strerror}; check the path, or take another") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

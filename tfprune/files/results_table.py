@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfprune.errors import RunFolderError
-from tfprune.training.folder_lock import folder_lock
+from tfprune.files.folder_lock import folder_lock
+from tfprune.files.writing import writing
 
 
 class ResultsTable:
@@ -29,8 +30,7 @@ class ResultsTable:
         Raises:
             RunFolderError: The table has other columns, or cannot be read.
         """
-        if self._path.exists():
-            self._rows(self._whole_lines(self._read()))
+        self._rows(self._whole_lines())
 
     def append(self, row: Mapping[str, object]) -> None:
         """Adds a row, unless one of the same key is there: it was written before the run was resumed.
@@ -44,29 +44,29 @@ class ResultsTable:
             RunFolderError: The table has other columns, or cannot be written.
         """
         with folder_lock(self._path.parent):
-            old = self._read() if self._path.exists() else ""
-            whole = self._whole_lines(old)
+            whole = self._whole_lines()
             rows = self._rows(whole)
             values = {name: "" if row[name] is None else str(row[name]) for name in self._columns}
             if any(all(each.get(name) == values[name] for name in self._key) for each in rows):
                 return
-            self._write(len(whole.encode()), values, header=not whole)
+            self._write(len(whole), values, header=not whole)
 
-    def _read(self) -> str:
+    def _whole_lines(self) -> bytes:
+        """The file without what follows its last line break."""
+        if not self._path.exists():
+            return b""
         try:
-            return self._path.read_bytes().decode("utf-8", errors="replace")
+            content = self._path.read_bytes()
         except OSError as error:
             raise RunFolderError(f"cannot read {self._path}: {error.strerror}; move it away") from error
+        return content[: content.rfind(b"\n") + 1]
 
-    def _whole_lines(self, text: str) -> str:
-        return text[: text.rfind("\n") + 1]
-
-    def _rows(self, text: str) -> list[dict[str, str]]:
-        reader = csv.DictReader(io.StringIO(text))
-        if text and list(reader.fieldnames or ()) != self._columns:
+    def _rows(self, lines: bytes) -> list[dict[str, str]]:
+        reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
+        if lines and list(reader.fieldnames or ()) != self._columns:
             raise RunFolderError(
                 f"expected the columns {', '.join(self._columns)} in {self._path}, found "
-                f"{', '.join(reader.fieldnames or ())}; move the file away, or take another --log_dir"
+                f"{', '.join(reader.fieldnames or ())}; move the file away, or write to another folder"
             )
         return list(reader)
 
@@ -76,10 +76,7 @@ class ResultsTable:
         if header:
             writer.writeheader()
         writer.writerow(values)
-        try:
-            with self._path.open("r+b" if self._path.exists() else "wb") as file:
-                file.truncate(place)
-                file.seek(place)
-                file.write(text.getvalue().encode())
-        except OSError as error:
-            raise RunFolderError(f"cannot write {self._path}: {error.strerror}; check the folder") from error
+        with writing(self._path), self._path.open("r+b" if self._path.exists() else "wb") as file:
+            file.truncate(place)
+            file.seek(place)
+            file.write(text.getvalue().encode())
