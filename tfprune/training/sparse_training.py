@@ -9,6 +9,7 @@ from tfprune.data import ImageDataset
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD
+from tfprune.training.loss_scaled import loss_scaled
 from tfprune.training.recipe import Recipe
 from tfprune.training.run_folder import RunFolder
 from tfprune.training.step_decay import StepDecay
@@ -105,10 +106,11 @@ def fast_network(
     return convert(model, "fused", dtype=precision, options=options)
 
 
-def _optimizer(recipe: SparseTraining, steps: int, first_epoch: int) -> SGD:
+def _optimizer(recipe: SparseTraining, steps: int, first_epoch: int) -> keras.optimizers.Optimizer:
     passed = sum(point <= first_epoch for point in recipe.milestones)
     to_come = tuple(point - first_epoch for point in recipe.milestones if point > first_epoch)
     rate = StepDecay(
         recipe.learning_rate * recipe.gamma**passed, to_come, recipe.gamma, recipe.epochs - first_epoch, steps
     )
-    return SGD(rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, momentum_form="torch")
+    sgd = SGD(rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, momentum_form="torch")
+    return loss_scaled(sgd, recipe.precision)

@@ -33,8 +33,8 @@ def run(name, strategy, *, stop=False, **changes):
     data = replace(data, train_images=data.train_images[:90], train_labels=data.train_labels[:90])
     config = EKGConfig(dataset="digits", batch_size=30, train_epoch=2, decay_points=(), **changes)
 
-    def batches(start):
-        steps = training_batches(data, batch_size=30, epochs=2, seed=1, start_step=start)
+    def batches(start, rows):
+        steps = training_batches(data, batch_size=30, epochs=2, seed=1, start_step=start, rows=rows)
         return steps.take(4) if stop and start == 0 else steps
 
     def once(config):

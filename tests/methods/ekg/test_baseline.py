@@ -46,7 +46,7 @@ def trained(few_digits, run_folder, tmp_path, monkeypatch):
 def test_settings_of_the_training(trained):
     model, _, received = trained(baseline_epoch=7, baseline_learning_rate=0.25, batch_size=20, seed=5)
     assert (received["name"], received["epochs"], received["learning_rate"]) == ("baseline", 7, 0.25)
-    images = next(iter(received["batches"](0)))["images"]
+    images = next(iter(received["batches"](0, None)))["images"]
     assert images.shape == (20, 8, 8, 1)
     expected = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), seed=5)
     for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):

@@ -194,14 +194,14 @@ def calls(small_world, monkeypatch):
 
         monkeypatch.setattr(owner, name, spy)
 
-    for name in ("train", "warm_up", "run_search", "make_strategy", "open_images", "test"):
+    for name in ("train", "warm_up", "run_search", "open_strategy", "open_images", "test"):
         record(name)
     record("training_batches", ImageData)
     return received
 
 
 def first_batch(calls):
-    return next(iter(calls["train"][0][3](0)))
+    return next(iter(calls["train"][0][3](0, None)))
 
 
 def test_with_knowledge(calls, tmp_path):
@@ -292,7 +292,7 @@ def test_default_folder_is_named_after_the_run(calls, tmp_path, monkeypatch):
 def test_data_path_and_devices_are_handed_on(calls, tmp_path):
     run(tmp_path / "run", train_epoch=0, data_path="somewhere", gpu_id=(0,))
     assert calls["open_images"][0][0].data_path == "somewhere"
-    assert calls["make_strategy"][0] == ((0,),)
+    assert calls["open_strategy"][0][0].gpu_id == (0,)
 
 
 def test_the_report_tests_as_the_settings_say(calls, tmp_path):

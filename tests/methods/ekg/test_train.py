@@ -38,7 +38,7 @@ def trained(tiny, few_digits, tmp_path, monkeypatch):
             config,
             tiny,
             CrossEntropy(),
-            lambda start: training_batches(
+            lambda start, rows: training_batches(
                 few_digits, batch_size=config.batch_size, epochs=epochs, seed=config.seed, start_step=start
             ),
             data=few_digits,

@@ -120,7 +120,7 @@ def train_baseline(
             stem=config.stem,
         ),
         CrossEntropy(),
-        lambda start: batches(start_step=start),
+        lambda start, rows: batches(start_step=start, rows=rows),
         data=data,
         strategy=strategy,
         run=run,

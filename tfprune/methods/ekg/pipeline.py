@@ -138,7 +138,7 @@ class _Run:
                 config,
                 small,
                 CrossEntropy() if bank is None else KnowledgeObjective(self.data.num_classes),
-                lambda start: batches(start_step=start),
+                lambda start, rows: batches(start_step=start, rows=rows),
                 data=self.data,
                 strategy=self.strategy,
                 run=self.folder,

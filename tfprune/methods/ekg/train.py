@@ -1,6 +1,6 @@
 """Training a plain model with the settings of a run: fast layers in, plain layers out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -9,14 +9,16 @@ from tfprune.data import ImageDataset
 from tfprune.graph import complexity, convert
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.optimizers import SGD
-from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, evaluate
+from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, evaluate, loss_scaled
+
+Batches = Callable[[int, Sequence[int] | None], tf.data.Dataset]
 
 
 def train(
     config: EKGConfig,
     model: keras.Model,
     objective: Objective,
-    batches: Callable[[int], tf.data.Dataset],
+    batches: Batches,
     *,
     data: ImageDataset,
     strategy: tf.distribute.Strategy,
@@ -31,7 +33,7 @@ def train(
         config: Batch size, decay of weights and learning rate, number format, compilation.
         model: A plain model that gives logits. It is not changed.
         objective: What to minimise.
-        batches: Training batches from a step on.
+        batches: Training batches from a step on: of each these rows, or all.
         data: The data set, for the test after each epoch.
         strategy: The devices.
         run: Where metrics and checkpoints go.
@@ -58,7 +60,7 @@ def train(
             accumulate=config.accum,
         )
     loop.fit(
-        batches,
+        lambda start: batches(start, loop.rows),
         steps_per_epoch=steps,
         epochs=epochs,
         name=name,
@@ -73,9 +75,7 @@ def train(
 
 
 def _optimizer(config: EKGConfig, rate: StepDecay) -> keras.optimizers.Optimizer:
-    optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
-    # Gradients in float16 underflow unless the loss is scaled up.
-    return keras.optimizers.LossScaleOptimizer(optimizer) if config.precision == "mixed_float16" else optimizer
+    return loss_scaled(SGD(rate, momentum=0.9, nesterov=True, weight_decay=config.weight_decay), config.precision)
 
 
 def test(config: EKGConfig, model: keras.Model, data: ImageDataset) -> Evaluation:

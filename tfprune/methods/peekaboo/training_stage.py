@@ -19,6 +19,7 @@ from tfprune.training import (
     StepDecay,
     evaluate,
     fast_network,
+    loss_scaled,
     train_network,
 )
 
@@ -51,8 +52,8 @@ def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: 
     rate = StepDecay(config.base_learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch)
     sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
     if config.optimizer == "SGD":
-        return sgd
-    return Bop(
+        return loss_scaled(sgd, config.precision)
+    bop = Bop(
         PeriodicDecay(
             config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps_per_epoch, offset=config.AR_EPOCHS_EARLY
         ),
@@ -60,6 +61,7 @@ def make_optimizer(config: PeekabooConfig, model: keras.Model, steps_per_epoch: 
         companion=sgd,
         sign_trained=[variable.path for variable in _sign_trained(model)],
     )
+    return loss_scaled(bop, config.precision)
 
 
 def train(
