@@ -40,11 +40,11 @@ def load_checkpoint(
         model_plan(arch)
     file = model_file(path)
     _check_file(file)
-    if arch is None and file.suffix != ".keras":
-        raise CheckpointError(f"{file} does not say which architecture it is for; give --arch")
     try:
         if file.suffix == ".keras":
             return _load_keras(file, arch, num_classes, tuple(input_shape))
+        if arch is None:
+            raise CheckpointError(f"{file} does not say which architecture it is for; give --arch")
         return model_from_arrays(read_pickled_arrays(file), arch, num_classes, input_shape)
     except CheckpointError as error:
         message = str(error)
