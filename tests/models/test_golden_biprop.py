@@ -63,9 +63,19 @@ CANNOT_RUN = {
 }
 
 
+# two of these as they were meant to be: sizes were recorded although they crash when they run
+MEANT = {"ResNet50_v2": ("ResNet-50-v2", LARGE), "WideResNet50_2_v2": ("WideResNet-50-2-v2-after", LARGE)}
+
+
 def build(name, **options):
-    arch, own = MODELS[name]
+    arch, own = (MODELS | MEANT)[name]
     return build_model(arch, **(CIFAR | {"padding": "symmetric", "classifier_bias": False} | own | options))
+
+
+def weightless(name, **options):
+    """The same with shapes, but no values, of weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        return build(name, **options)
 
 
 def counts(model):
@@ -81,16 +91,9 @@ def golden_counts(golden_biprop):
     return {name: [row[0], row[2], row[3], row[4]] for name, row in zip(names, columns.tolist(), strict=True)}
 
 
-# two of these as they were meant to be: sizes were recorded although they crash when they run
-MEANT = {"ResNet50_v2": ("ResNet-50-v2", LARGE), "WideResNet50_2_v2": ("WideResNet-50-2-v2-after", LARGE)}
-
-
 @pytest.mark.parametrize("name", MEANT)
 def test_counts_of_what_crashes_there(golden_biprop, name):
-    arch, options = MEANT[name]
-    with keras.StatelessScope(initialize_variables=False):  # shapes without memory
-        model = build_model(arch, classifier_bias=False, **CIFAR | options)
-    assert counts(model) == golden_counts(golden_biprop)[name]
+    assert counts(weightless(name)) == golden_counts(golden_biprop)[name]
 
 
 def test_every_model_of_the_original_has_ours(golden_biprop):
@@ -104,13 +107,12 @@ LARGEST |= {"cResNet44", "cResNet56", "cResNet110", "cifarResNet18_BinAct"}
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LARGEST else ()) for n in MODELS])
 def test_counts(golden_biprop, name):
-    model = build(name, init="ones", classifier_init="ones")
-    assert counts(model) == golden_counts(golden_biprop)[name]
+    assert counts(weightless(name)) == golden_counts(golden_biprop)[name]
 
 
 @pytest.mark.parametrize("name", ["Conv4_BinAct", "cResNet20", "Wide_VGG_Small"])
 def test_without_scales_and_offsets_only_kernels_are_trained(golden_biprop, name):
-    fixed = build(name, init="ones", classifier_init="ones", batch_norm="fixed")
+    fixed = weightless(name, batch_norm="fixed")
     trained = sum(int(np.prod(variable.shape)) for variable in fixed.trainable_variables)
     assert trained == golden_counts(golden_biprop)[name][0]
 
@@ -120,8 +122,7 @@ def test_counts_at_other_widths(golden_biprop):
     rows = zip(names, golden_biprop["params/wide_mult"], golden_biprop["params/wide_conv_weights"], strict=True)
     for name, factor, weights in rows:
         factor = factor / 8 if "VGG" in name else factor
-        model = build(name, width_multiplier=float(factor), init="ones", classifier_init="ones")
-        assert counts(model)[0] == weights, (name, factor)
+        assert counts(weightless(name, width_multiplier=float(factor)))[0] == weights, (name, factor)
 
 
 def set_recipe(model, keep=None):
