@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from scipy.stats import chisquare
 
 from tfprune.dpp import KDPP, Spectrum
@@ -37,16 +36,38 @@ def test_the_chi_square_test_would_notice_another_law(golden):
 
 @pytest.mark.parametrize("size", [8, 25, 41])
 def test_inclusion_of_edges(golden, size):
-    kdpp = KDPP(golden["kernel/edge_f64"], size)
-    inclusion = kdpp.inclusion()
+    inclusion = KDPP(golden["kernel/edge_f64"], size).inclusion()
     for node in range(6):
         np.testing.assert_allclose(inclusion[node], golden[f"kdpp/edge_node{node}_k{size}/inclusion"], atol=1e-10)
-    drawn = kdpp.sample(2000, seed=1)
-    found = np.stack([np.bincount(each.ravel(), minlength=50) / 2000 for each in drawn])
-    deviations = (found - inclusion) / np.sqrt(np.maximum(inclusion * (1 - inclusion), 1e-4) / 2000)
+
+
+@pytest.mark.parametrize("way", ["proposals", "eigenvectors"])
+@pytest.mark.parametrize("size", [8, 41])
+def test_inclusion_frequencies_of_edges(golden, size, way):
+    kernels = golden["kernel/edge_f64"]
+    kdpp = KDPP(kernels if way == "proposals" else Spectrum.of(kernels), size)
+    drawn, inclusion = kdpp.sample(1000, seed=1), kdpp.inclusion()
+    found = np.stack([np.bincount(each.ravel(), minlength=50) / 1000 for each in drawn])
+    deviations = (found - inclusion) / np.sqrt(np.maximum(inclusion * (1 - inclusion), 1e-4) / 1000)
     assert np.abs(deviations).max() < 5
     assert np.mean(deviations**2) < 1.4
-    assert all(len(set(subset)) == size for each in drawn for subset in each.tolist())
+    assert (np.diff(drawn, axis=2) > 0).all()
+
+
+def test_pairs_of_items_that_are_much_alike():
+    """An RBF kernel, whose k-DPP is far from independent items, pair by pair against the exact law."""
+    points = np.random.default_rng(0).random((12, 2))
+    kernel = np.exp(-4 * ((points[:, None] - points) ** 2).sum(axis=2))
+    kdpp = KDPP(kernel, 5)
+    subsets, law = kdpp.probabilities()
+    member = (subsets[:, :, None] == np.arange(12)).any(axis=1).astype(float)
+    exact = np.einsum("s,si,sj->ij", law[0], member, member)
+    drawn = (kdpp.sample(10_000, seed=3)[0][:, :, None] == np.arange(12)).any(axis=1)
+    found = np.einsum("si,sj->ij", drawn, drawn, dtype=float) / 10_000
+    assert exact.min() < 0.02  # independent items: (5 / 12)^2
+    assert "spectrum" in vars(kdpp)
+    deviations = (found - exact) / np.sqrt(np.maximum(exact * (1 - exact), 1e-5) / 10_000)
+    assert np.abs(deviations).max() < 5
 
 
 def test_chance_of_pairs_that_repel():
@@ -87,12 +108,6 @@ def test_float32_kernels_are_decomposed_in_float64(golden):
     assert Spectrum.of(golden["kernel/edge_f32"]).vectors.dtype == np.float64
     drawn = KDPP(golden["kernel/edge_f32"], 25).sample(100, seed=1)
     assert all(len(set(subset)) == 25 for each in drawn for subset in each.tolist())
-
-
-def test_no_warnings_about_tracing():
-    functions = {KDPP(np.eye(5), size).sample(2, seed=0).shape for size in range(1, 6)}
-    assert len(functions) == 5
-    assert tf.executing_eagerly()
 
 
 @pytest.mark.parametrize(

@@ -146,10 +146,7 @@ def _draw(logs: tf.Tensor, table: tf.Tensor, vectors: tf.Tensor, seed: tf.Tensor
     kernels, items = vectors.shape[0], vectors.shape[2]
     uniforms = tf.random.stateless_uniform([items, kernels, draws], seed, dtype=tf.float64, alg="philox")
     chosen = weighted_subsets(taking_chances(logs, table), uniforms)
-    size = chosen.shape[2]
-    bases = tf.reshape(tf.gather(vectors, chosen, axis=1, batch_dims=1), [kernels * draws, size, items])
-    subsets = projection_draws(bases, seed + tf.constant([1, 0], seed.dtype))
-    return tf.sort(tf.reshape(subsets, [kernels, draws, size]), axis=2)
+    return tf.sort(projection_draws(vectors, chosen, seed + tf.constant([1, 0], seed.dtype)), axis=2)
 
 
 @lru_cache(maxsize=64)
