@@ -1,9 +1,11 @@
 """Images per second of the training pipeline for ImageNet, variant against variant.
 
     python benchmarks/input_pipeline.py --images 256 --rounds 5
+    python benchmarks/input_pipeline.py --images 256 --rounds 5 --color_jitter
 
 The files are parts of the two photographs that come with scikit-learn, about 500 x 375 pixels, as ImageNet's. Variants
-take turns in one process, all with random resized crops to 224 x 224, mirroring, normalisation and batches of 64:
+take turns in one process, all with random resized crops to 224 x 224, mirroring, normalisation and batches of 64, and
+with `--color_jitter` contrast and saturation changed by random factors from 0.8 to 1.2:
 
     ours       `tfprune.data.open_data`, reproducible, broken images passed over
     crop       TensorFlow's recommended way: sample_distorted_bounding_box, decode_and_crop_jpeg, resize
@@ -31,7 +33,8 @@ from tfprune.data import open_data
 SIZE = 224
 BATCH = 64
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-Batches = Callable[[list[str]], Iterator[object]]
+FACTORS = (0.8, 1.2)
+Batches = Callable[[list[str], bool], Iterator[object]]
 
 
 def write_images(root: Path, count: int) -> list[str]:
@@ -51,18 +54,21 @@ def write_images(root: Path, count: int) -> list[str]:
     return sorted(map(str, (root / "train").glob("*/*")))
 
 
-def ours(paths: list[str]) -> Iterator[object]:
+def ours(paths: list[str], jitter: bool) -> Iterator[object]:
     """This package."""
     data = open_data(Path(paths[0]).parents[2], image_size=SIZE)
-    return iter(data.training_batches(batch_size=BATCH, epochs=10_000, seed=0))
+    return iter(data.training_batches(batch_size=BATCH, epochs=10_000, seed=0, color_jitter=jitter))
 
 
-def recommended(paths: list[str], decode: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[object]:
+def recommended(paths: list[str], decode: Callable[[tf.Tensor], tf.Tensor], jitter: bool) -> Iterator[object]:
     """What the tutorials of TensorFlow teach."""
 
     def load(path: tf.Tensor) -> tf.Tensor:
         image = tf.image.resize(decode(tf.io.read_file(path)), [SIZE, SIZE])
-        return (tf.image.random_flip_left_right(image) / 255 - MEAN) / STD
+        image = tf.image.random_flip_left_right(image) / 255
+        if jitter:
+            image = tf.image.random_saturation(tf.image.random_contrast(image, *FACTORS), *FACTORS)
+        return (image - MEAN) / STD
 
     dataset = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths)).repeat()
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True)
@@ -95,9 +101,9 @@ def decode_whole(contents: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.slice(image, *random_part(tf.shape(image))), [None, None, 3])
 
 
-def pil(paths: list[str]) -> Iterator[object]:
+def pil(paths: list[str], jitter: bool) -> Iterator[object]:
     """What one writes in plain Python."""
-    from PIL import Image
+    from PIL import Image, ImageEnhance
 
     generator = np.random.default_rng(0)
 
@@ -109,7 +115,10 @@ def pil(paths: list[str]) -> Iterator[object]:
         width, height = min(image.width, round((area * ratio) ** 0.5)), min(image.height, round((area / ratio) ** 0.5))
         left, top = generator.integers(0, image.width - width + 1), generator.integers(0, image.height - height + 1)
         box = (left, top, left + width, top + height)
-        part = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box), np.float32)
+        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box)
+        for change in (ImageEnhance.Contrast, ImageEnhance.Color) if jitter else ():
+            image = change(image).enhance(generator.uniform(*FACTORS))
+        part = np.asarray(image, np.float32)
         return ((part[:, ::-1] if generator.random() < 0.5 else part) / 255 - MEAN) / STD
 
     while True:
@@ -118,18 +127,18 @@ def pil(paths: list[str]) -> Iterator[object]:
 
 VARIANTS: dict[str, Batches] = {
     "ours": ours,
-    "crop": lambda paths: recommended(paths, decode_part),
-    "plain": lambda paths: recommended(paths, decode_whole),
+    "crop": lambda paths, jitter: recommended(paths, decode_part, jitter),
+    "plain": lambda paths, jitter: recommended(paths, decode_whole, jitter),
     "pil": pil,
 }
 
 
-def measure(paths: list[str], rounds: int, batches: int) -> dict[str, list[tuple[float, float]]]:
+def measure(paths: list[str], rounds: int, batches: int, jitter: bool) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of so many batches, by variant and round."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
         for name, variant in VARIANTS.items():
-            iterator = variant(paths)
+            iterator = variant(paths, jitter)
             next(iterator), next(iterator)
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(batches):
@@ -145,18 +154,20 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--color_jitter", action="store_true")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "input_pipeline.jsonl")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         paths = write_images(Path(root), options.images)
         size = sum(Path(path).stat().st_size for path in paths) / len(paths)
-        seconds = measure(paths, options.rounds, options.batches)
+        seconds = measure(paths, options.rounds, options.batches, options.color_jitter)
     images = options.batches * BATCH
     best = {name: tuple(min(column) for column in zip(*each, strict=True)) for name, each in seconds.items()}
     print(f"{'':<8}{'images/s':>10}{'CPU ms/image':>14}{'CPU to ours':>13}")
     for name, (wall, cpu) in best.items():
         print(f"{name:<8}{images / wall:>10.0f}{1000 * cpu / images:>14.3f}{cpu / best['ours'][1]:>13.2f}")
-    row = {"cores": os.cpu_count(), "bytes_per_file": round(size), "images": images, "seconds": seconds}
+    row = {"cores": os.cpu_count(), "bytes_per_file": round(size), "color_jitter": options.color_jitter}
+    row |= {"images": images, "seconds": seconds}
     with options.results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 

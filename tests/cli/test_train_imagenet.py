@@ -1,4 +1,7 @@
-"""`train_imagenet.py`, as a user starts it, on small trees of JPEG files."""
+"""`train_imagenet.py`: its words and mistakes, and Peek-a-Boo in two stages on small trees of JPEG files.
+
+`test_imagenet_methods.py` has the other methods.
+"""
 
 import json
 import os
@@ -45,7 +48,7 @@ def trained(tree, pruned, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS])
+@pytest.mark.parametrize("name", ["", *COMMANDS, "--method multiprize"])
 def test_help_without_tensorflow(name):
     code = (
         "import sys, runpy\n"
@@ -55,13 +58,24 @@ def test_help_without_tensorflow(name):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: train_imagenet.py {f'{name} DATA_PATH' if name else 'COMMAND'} ")
+    assert done.stdout.startswith(f"usage: train_imagenet.py {f'{name} ' if name in COMMANDS else ''}DATA_PATH ")
+    assert "--learning_rate" in done.stdout or name == "prune"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prunes"], "train_imagenet.py: error: unknown command 'prunes'; did you mean prune?"),
+        ([], "train_imagenet.py: error: DATA_PATH is missing: Folder with images"),
+        (["prunes"], "train_imagenet.py: error: no images in prunes; expected folders train/CLASS/*.JPEG"),
+        (["data", "--method", "ticked"], "train_imagenet.py: error: --method: unknown method 'ticked'; did you mean"),
+        (["--data_path", "data", "--method", "dense"], "data/train holds no images; expected train/CLASS/*.JPEG"),
+        (["--image_size", "0", "data"], "--image_size: expected a value above 0, received 0"),
+        (["other", "--dataset", "imagenette"], "or imagenette/ as TensorFlow Datasets prepares it"),
+        (["one", "--method", "ticket"], "class n02 of train is missing in val; add val/n02, or remove it from train"),
+        (
+            ["two", "--method", "ticket"],
+            "none of several training images of two can be read, such as two/train/n01/1.jpg",
+        ),
         (["prune", "--out", "a.npz"], "train_imagenet.py prune: error: DATA_PATH is missing: Folder with images"),
         (["prune", "data"], "train_imagenet.py prune: error: --out is missing: File to write"),
         (["prune", "data", "--out", "a.pth"], "--out: expected a file that ends in .npz in a folder that exists"),
@@ -79,12 +93,29 @@ def test_help_without_tensorflow(name):
 )
 def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
     (tmp_path / "data" / "train").mkdir(parents=True)
+    for file in (
+        "one/train/n01/1.jpg",
+        "one/train/n02/1.jpg",
+        "one/val/n01/1.jpg",
+        "two/train/n01/1.jpg",
+        "two/val/n01/1.jpg",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"no image")
     message = message.replace("data holds no", "data/train holds no images; expected train/CLASS/*.JPEG")
     assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_data_on_the_disk_stay_as_they_are(tree, tmp_path, capsys):
+    words = ["--method", "ticket", "--arch", "Conv2-BN", "--image_size", "8", "--train_path", str(tmp_path / "run")]
+    assert main([*words, "--batch_size", "8", "--fraction", "0.5", str(tree)]) == 2
+    assert "expected none of them for images that are read from the disk" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_file_holds_masks_and_the_initial_weights(tree, pruned, tmp_path, capsys):
@@ -129,6 +160,7 @@ def test_training_starts_from_the_file(pruned, trained):
     assert rows[0]["learning_rate"] == pytest.approx(0.32 * 8 / 256)
 
 
+@pytest.mark.slow
 def test_interrupted_in_the_middle_of_an_epoch(tree, pruned, trained, tmp_path, monkeypatch, capsys):
     """Ctrl-C, then `--resume`: the same weights as without, so Bop's state and the data go on where they were."""
     import keras
@@ -163,6 +195,7 @@ def test_masks_of_another_model(tree, pruned, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_broken_images_are_reported(tree, pruned, tmp_path, capsys):
     copy = shutil.copytree(tree, tmp_path / "copy")
     (copy / "train/n01/n01_003.JPEG").write_bytes(b"damaged")
@@ -184,6 +217,7 @@ def test_batch_of_nothing_but_broken_images(tree, pruned, tmp_path, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_predictive_sign_gradients(tree, pruned, trained, tmp_path):
     import keras
 
