@@ -2,14 +2,20 @@ import csv
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tfprune.errors import RunFolderError
 from tfprune.methods.multiprize import MultiPrizeConfig
-from tfprune.methods.multiprize.run_place import open_run, results_table, table_row
+from tfprune.methods.multiprize.run_place import open_place, results_table, table_row
+from tfprune.training import Workers
 
 
 def config(**changes):
     return MultiPrizeConfig(**{"name": "kn", "experiment": "conv4", "density": 0.2} | changes)
+
+
+def open_run(settings):
+    return open_place(settings, Workers(tf.distribute.get_strategy()))
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfprune.data import ImageData, ImageDataset, data_fraction
 from tfprune.exporting import export_saved_model
-from tfprune.layers import refresh_masks, set_density
+from tfprune.layers import refresh_masks, set_density, subnet_layers
 from tfprune.methods.multiprize.collapse import check_passage
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.methods.multiprize.histograms import Histograms
@@ -18,10 +18,11 @@ from tfprune.methods.multiprize.kept_networks import KeptNetworks
 from tfprune.methods.multiprize.network import drawn_network, trainable_network
 from tfprune.methods.multiprize.pretrained import saved_network, start_from
 from tfprune.methods.multiprize.result_numbers import file_notes, network_numbers, print_result, test_network
-from tfprune.methods.multiprize.run_place import open_run, results_table, table_row
+from tfprune.methods.multiprize.run_place import open_place, results_table, table_row
 from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
 from tfprune.methods.open_images import open_images
-from tfprune.training import DensityRamp, Recipe, StageTimes, make_strategy, train_network
+from tfprune.methods.open_strategy import open_strategy
+from tfprune.training import DensityRamp, Evaluation, Recipe, StageTimes, Workers, train_network
 from tfprune.training.metrics_log import Row
 
 
@@ -32,7 +33,7 @@ class MultiPrizeResult:
     Attributes:
         model: The trained network with the layers it was trained with; `tfprune.convert(model, "plain")` makes stock
             Keras layers of them.
-        folder: The run's folder; `None` if nothing was to be written.
+        folder: The run's folder; `None` if nothing was to be written here.
         numbers: What stands in `results.csv`.
     """
 
@@ -61,7 +62,7 @@ def run(config: MultiPrizeConfig, data: ImageDataset | None = None) -> MultiPriz
 def measured(config: MultiPrizeConfig, data: ImageDataset | None) -> MultiPrizeResult:
     """How good the network of `pretrained` is; nothing is written."""
     assert config.pretrained is not None, "the settings see to it"
-    strategy = make_strategy(config.gpu_id, config.strategy)
+    strategy = open_strategy(config)
     data = images_of(config, data)
     with strategy.scope():
         network = saved_network(config, config.pretrained, data)
@@ -76,8 +77,10 @@ class _Run:
 
     def __init__(self, config: MultiPrizeConfig, data: ImageDataset | None) -> None:
         self.config = config
-        self.strategy: tf.distribute.Strategy = make_strategy(config.gpu_id, config.strategy)
-        # All that can be wrong with settings, data and files is found before the folder is made.
+        # Workers have to find each other before TensorFlow does anything. All that can be wrong with settings, data and
+        # files is found before the folder is made.
+        self.strategy: tf.distribute.Strategy = open_strategy(config)
+        self.workers = Workers(self.strategy)
         self.data = images_of(config, data)
         steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)
@@ -91,7 +94,7 @@ class _Run:
         self._set_density(0)
         self.table = results_table(config)
         self.table.check()
-        self.folder = open_run(config)
+        self.folder = open_place(config, self.workers)
         self.times = StageTimes(self.folder.file("seconds.json"))
         self.kept = KeptNetworks(self.folder, file_notes(config, self.data), every=config.save_every)
         events = self.folder.folder("events") / "histograms"
@@ -99,7 +102,8 @@ class _Run:
 
     def whole(self) -> MultiPrizeResult:
         """Training and report."""
-        self.kept.keep_first(self.network)
+        if self.workers.is_chief:
+            self.kept.keep_first(self.network)
         with self.times.stage("training"):
             rows = train_network(
                 self.network,
@@ -114,6 +118,8 @@ class _Run:
                 before_epoch=self._set_density,
                 test=self._tested,
             )
+        if not self.workers.is_chief:
+            return MultiPrizeResult(self.network, None, network_numbers(self.network))
         return self._report(rows)
 
     def _recipe(self) -> Recipe:
@@ -136,24 +142,31 @@ class _Run:
 
     def _tested(self) -> dict[str, float]:
         """Makes the masks follow the scores, tests the network, keeps it."""
-        # A resumed run may begin in the middle of an epoch, so the rows that are there tell which one it is.
-        epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
         refresh_masks(self.network)
         collapsed = check_passage(self.network, self.few_images)
         tested = test_network(self.config, self.network, self.data)
-        self.kept.keep(self.network, epoch, tested, eligible=self.ramp(epoch - 1) == self.config.kept)
-        if self.histograms is not None:
-            self.histograms.write(self.network, self.optimizer, epoch)
+        layers = subnet_layers(self.network)
+        density = float(layers[0].density.numpy()) if layers else 1.0
+        if self.workers.is_chief:
+            self._keep(tested, eligible=density == self.config.kept)
         return {
             "test_loss": tested.loss,
             "test_accuracy": tested.top1,
             "test_top5": tested.top5,
-            "density": self.ramp(epoch - 1),
+            "density": density,
             "collapsed_layers": len(collapsed),
         }
 
+    def _keep(self, tested: Evaluation, *, eligible: bool) -> None:
+        """Keeps the network of an epoch."""
+        # A resumed run may begin in the middle of an epoch, so the rows that are there tell which one it is.
+        epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
+        self.kept.keep(self.network, epoch, tested, eligible=eligible)
+        if self.histograms is not None:
+            self.histograms.write(self.network, self.optimizer, epoch)
+
     def _report(self, rows: list[Row]) -> MultiPrizeResult:
-        """Measures the result, writes it, prints it."""
+        """Measures the result, writes it, prints it: on the chief."""
         config = self.config
         if config.export:
             export_saved_model(self.network, self.folder.file("saved_model"))

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from tfprune.files import ResultsTable, folder_lock
 from tfprune.methods.multiprize.config import MultiPrizeConfig
-from tfprune.training import RunFolder
+from tfprune.methods.open_run import open_run
+from tfprune.training import RunFolder, Workers
 
 COLUMNS = (
     "finished",
@@ -34,28 +36,36 @@ COLUMNS = (
 )
 
 
-def open_run(config: MultiPrizeConfig) -> RunFolder:
+def open_place(config: MultiPrizeConfig, workers: Workers) -> RunFolder:
     """Makes the folder of a run, or opens the one to be continued.
 
     Without `train_path` the folder has a default name; where there are runs already, the next one lies in the first
     of them, by number, and `resume` and `overwrite` mean the latest.
 
+    Args:
+        config: The settings.
+        workers: Of these the chief decides.
+
     Raises:
         RunFolderError: The folder cannot be used.
     """
-    flags: dict[str, Any] = {"resume": config.resume, "overwrite": config.overwrite, "seed": config.seed}
     if config.train_path is not None:
-        return RunFolder.create(config.train_path, config.settings(), **flags)
+        return open_run(config, config.train_path, workers)
     first = Path(config.default_path)
-    with folder_lock(first.parent):  # or two processes would take the same number
-        number = 0
-        there = [first]
-        while (first / str(number)).is_dir():
-            there.append(first / str(number))
-            number += 1
-        new = first / str(number) if _holds_run(first) else first
-        path = there[-1] if config.resume or config.overwrite else new
-        return RunFolder.create(path, config.settings(), **flags)
+    place = _taken_place(first, latest=config.resume or config.overwrite) if workers.is_chief else 0
+    place = int(workers.total(np.array([place], np.int32))[0])
+    return open_run(config, _place(first, place), workers)
+
+
+def _taken_place(first: Path, *, latest: bool) -> int:
+    """Which of the places for runs of a name is to be used; its folder is there then."""
+    with folder_lock(first.parent):  # or two processes would take the same one
+        place = 0
+        while _place(first, place).is_dir():
+            place += 1
+        place = max(place - 1, 0) if latest else place
+        _place(first, place).mkdir(exist_ok=True)
+    return place
 
 
 def results_table(config: MultiPrizeConfig) -> ResultsTable:
@@ -74,5 +84,6 @@ def table_row(config: MultiPrizeConfig, run: RunFolder, numbers: Mapping[str, ob
     return {name: given.get(name, numbers.get(name, getattr(config, name, None))) for name in COLUMNS}
 
 
-def _holds_run(path: Path) -> bool:
-    return (path / "settings.yaml").exists()
+def _place(first: Path, number: int) -> Path:
+    """The folder of a run: that of the name itself, and then those in it."""
+    return first / str(number - 1) if number else first

@@ -8,13 +8,12 @@ import tensorflow as tf
 from tfprune.data import AugMix, GaussianNoise, ImageData, ImageDataset, view_batches
 from tfprune.errors import ConfigError
 from tfprune.methods.multiprize.config import MultiPrizeConfig
-from tfprune.optimizers import SGD
+from tfprune.optimizers import SGD, Adam
 from tfprune.training import Consistency, CrossEntropy, EpochRates, loss_scaled
 
 Batches = Callable[[int], tf.data.Dataset]
 
 _VIEWS = 3
-_TORCH_EPSILON = 1e-8
 
 
 def make_optimizer(config: MultiPrizeConfig, network: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
@@ -39,7 +38,7 @@ def make_optimizer(config: MultiPrizeConfig, network: keras.Model, steps_per_epo
     )
     clip = 1.0 if config.grad_clip else None
     if config.optimizer == "adam":
-        return loss_scaled(keras.optimizers.Adam(rate, epsilon=_TORCH_EPSILON, clipvalue=clip), config.precision)
+        return loss_scaled(Adam(rate, clipvalue=clip), config.precision)
     sgd = SGD(rate, config.momentum, config.nesterov, config.weight_decay, momentum_form="torch", clipvalue=clip)
     if not config.bn_decay:
         sgd.exclude_from_weight_decay(var_list=_scales_and_offsets(network))
