@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfprune.criteria import CriterionData, DPPEdge
 from tfprune.criteria.weights.edge_kernels import EdgeKernels
@@ -11,13 +12,21 @@ from tfprune.graph import prunable_weights
 layers = keras.layers
 
 
+@pytest.fixture(autouse=True)
+def untraced():
+    """Each test draws few subsets of many shapes, which take longer to trace than to draw."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def student(golden_dpp):
     """The golden student as a Keras model, and its examples."""
     model = keras.Sequential([keras.Input((50,)), layers.Dense(6, "tanh", name="hidden"), layers.Dense(1, name="out")])
     model.get_layer("hidden").kernel.assign(golden_dpp["student/w1_normalised"].T)
     inputs = golden_dpp["data/inputs"].T
-    return model, (inputs, np.zeros(len(inputs)))
+    return model, [(inputs, np.zeros(len(inputs)))]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +51,7 @@ def test_kernels_are_those_of_the_paper(student, golden_dpp):
 
 def test_draws_follow_the_law_of_the_paper(student, golden_dpp):
     model, data = student
+    tf.config.run_functions_eagerly(False)  # many draws of one shape
     masks = [DPPEdge(seed=seed, ignore="out")(model, 0.5, data)["hidden/kernel"] for seed in range(20)]
     assert all((mask.sum(axis=0) == 25).all() for mask in masks)
     frequency = np.mean(masks, axis=0).T
@@ -78,7 +88,7 @@ def test_seeds_and_earlier_masks(network):
 def test_edges_that_carry_the_same_do_not_stay_together(network):
     """The first two channels are alike: of their two weights at a window position one at most is drawn."""
     model, data = network
-    masks = [DPPEdge(seed=seed, ignore=("dep*", "fc"))(model, 0.5, data)["conv/kernel"] for seed in range(5)]
+    masks = [DPPEdge(seed=seed, ignore=("dep*", "fc"))(model, 0.5, data)["conv/kernel"] for seed in range(3)]
     both = np.mean([mask[:, :, 0] & mask[:, :, 1] for mask in masks])
     assert both == 0
     assert np.mean([mask[:, :, 0] & mask[:, :, 2] for mask in masks]) > 0.1
@@ -96,9 +106,9 @@ def test_more_than_the_rank():
 
 
 def test_scores_are_what_edges_carry(student):
-    model, (inputs, labels) = student
-    scores = DPPEdge().weight_scores(model, ["hidden/kernel"], (inputs, labels))["hidden/kernel"]
-    kernel = np.asarray(model.get_layer("hidden").kernel, float)
+    model, data = student
+    scores = DPPEdge().weight_scores(model, ["hidden/kernel"], data)["hidden/kernel"]
+    kernel, inputs = np.asarray(model.get_layer("hidden").kernel, float), data[0][0]
     np.testing.assert_allclose(scores, kernel**2 * np.mean(inputs.astype(float) ** 2, axis=0)[:, None], rtol=1e-9)
 
 

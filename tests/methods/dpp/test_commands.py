@@ -72,15 +72,6 @@ def test_comparison(tmp_path, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_images(tmp_path, capsys):
-    words = ["dpp", "image", "--out", str(tmp_path / "r.csv"), "--widths", "30", "20", "--epochs", "30"]
-    assert main([*words, "--density", "0.3", "--num_masks", "2"]) == 0
-    assert len((tmp_path / "r.csv").read_text().splitlines()) == 2 + 12
-    printed = capsys.readouterr().out
-    assert float(printed.split("accuracy ")[1].split()[0]) > 0.9
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,7 +1,5 @@
 """What `tfprune dpp compare` does."""
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,12 +12,12 @@ from tfprune.methods.dpp.compare_config import CompareConfig
 from tfprune.methods.dpp.compare_summary import summarise
 from tfprune.methods.dpp.mask_choices import draw_masks
 from tfprune.methods.dpp.pruned_students import prune_student
+from tfprune.methods.dpp.repeats_table import made_folder, write_rows
 from tfprune.methods.dpp.simulated_error import simulated_error
 from tfprune.methods.dpp.student_training import initial_student, train_student
 from tfprune.methods.dpp.teacher_config import TeacherConfig
 from tfprune.methods.dpp.teacher_task import TeacherTask
 from tfprune.methods.dpp.trained_student import TrainedStudent
-from tfprune.training.atomic import write_text
 
 CHOICES = ("dpp_node", "random_node", "importance_node", "dpp_edge", "random_edge", "importance_edge")
 
@@ -61,20 +59,12 @@ class Row:
 
 def run(config: CompareConfig) -> list[Row]:
     """Trains students, prunes them in all ways, and writes a table and a figure; returns the table's rows."""
-    folder = Path(config.out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot make the folder {folder}: {error}; name another") from error
+    folder = made_folder(config.out)
     rows: list[Row] = []
     for repeat in range(config.repeats):
         task, trained = _student(config, folder, repeat)
         rows += _rows(config, repeat, task, trained)
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(asdict(rows[0])), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(asdict, rows))
-        write_text(folder / "results.csv", buffer.getvalue())
+        write_rows(folder, [asdict(row) for row in rows])
     print(summarise([asdict(row) for row in rows], folder))
     return rows
 

@@ -5,17 +5,17 @@ from typing import Literal
 
 from tfprune.errors import ConfigError
 from tfprune.methods.dpp.output import check_at_least
+from tfprune.methods.dpp.repeats_config import RepeatsConfig
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(RepeatsConfig):
     """Compares ways of pruning at equal numbers of parameters: the paper's figure.
 
     Attributes:
-        out: Folder for teachers, students, results.csv and the figure. What is there already is not made again.
+        out: Folder for results.csv, table.md, figure.png, teachers and students. Those that are there already are not
+            made again.
         node_k: Numbers of nodes to keep. Default: 1 to one less than all. Edges follow: K e + K = k (N + 1).
-        repeats: How many teachers with students, each with seeds of its own.
-        num_masks: Masks for each choice and number of nodes.
         simulated: How many of these masks are also simulated.
         examples: Fresh examples to simulate on.
         input_dim: Input dimension, N.
@@ -26,14 +26,9 @@ class CompareConfig:
         sig_w: Standard deviation of the noise on the outputs.
         v_star: The teachers' output weights.
         nonlinearity: Activation of teachers and students.
-        lr: Learning rate of the students.
-        seed: Of the first repeat.
     """
 
-    out: str
     node_k: tuple[int, ...] | None = None
-    repeats: int = 3
-    num_masks: int = 100
     simulated: int = 5
     examples: int = 10_000
     input_dim: int = 500
@@ -44,8 +39,6 @@ class CompareConfig:
     sig_w: float = 0.0
     v_star: float = 4.0
     nonlinearity: Literal["erf", "sigmoid", "relu"] = "erf"
-    lr: float = 0.5
-    seed: int = 1
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -57,7 +50,8 @@ class CompareConfig:
         return round((nodes * self.input_dim + nodes - self.student_h_size) / self.student_h_size)
 
     def __post_init__(self) -> None:
-        check_at_least(1, repeats=self.repeats, num_masks=self.num_masks, simulated=self.simulated)
+        super().__post_init__()
+        check_at_least(1, simulated=self.simulated)
         check_at_least(2, examples=self.examples, input_dim=self.input_dim, student_h_size=self.student_h_size)
         for k in self.nodes:
             if not 1 <= k < self.student_h_size or self.edges(k) < 1:

@@ -1,8 +1,6 @@
 """What `tfprune dpp image` does."""
 
-import csv
-import io
-import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,133 +8,139 @@ from tqdm import tqdm
 
 from tfprune.commands.working import working
 from tfprune.data import ImageData, load_data
-from tfprune.dpp import KDPP, rbf_edge_kernel, rbf_node_kernel, reweighted_edges, reweighted_readers
+from tfprune.dpp import gram, reweighted_edges, reweighted_readers
+from tfprune.errors import ConfigError
 from tfprune.methods.dpp.image_config import ImageConfig
+from tfprune.methods.dpp.image_masks import ImageMasks
+from tfprune.methods.dpp.repeats_table import curves, made_folder, write_rows, write_table
 from tfprune.methods.dpp.sigmoid_mlp import SigmoidMLP, train_mlp
-from tfprune.training.atomic import write_text
-
-_FIELDS = ("choice", "reweight", "density", "k", "masks", "accuracy", "standard_error")
 
 
-def run(config: ImageConfig) -> list[dict[str, object]]:
-    """Trains a classifier, prunes its first layer in all ways, and writes the accuracies; returns the table's rows."""
-    data = load_data(config.dataset, config.data_path)
-    inputs, tests = _flat(data, data.train_images), _flat(data, data.test_images)
-    with working("training the classifier"):
-        model = train_mlp(
-            inputs,
-            data.train_labels,
-            config.widths,
-            data.num_classes,
-            lr=config.lr,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            stop_accuracy=config.stop_accuracy,
-            seed=config.seed,
-        )
-    whole = model.accuracy(tests, data.test_labels)
-    print(f"unpruned: accuracy {whole:.4f} on {len(tests):,} test images")
-    rows: list[dict[str, object]] = [dict(zip(_FIELDS, ("unpruned", 0, 1.0, "", 1, whole, 0.0), strict=True))]
-    pruner = _Pruner(config, model, inputs)
-    for choice in tqdm(config.choices, desc="pruning", disable=None):
-        for density in config.density:
-            k = pruner.size(choice, density)
-            masks = pruner.masks(choice, k)
-            for reweight in (0, 1):
-                pruned = (pruner.pruned(mask, choice.endswith("node"), bool(reweight)) for mask in masks)
-                found = np.array([each.accuracy(tests, data.test_labels) for each in pruned])
-                spread = float(found.std(ddof=1) / np.sqrt(len(found))) if len(found) > 1 else 0.0
-                row = (choice, reweight, density, k, len(found), float(found.mean()), spread)
-                rows.append(dict(zip(_FIELDS, row, strict=True)))
-    _write(config.out, rows)
+@dataclass(frozen=True)
+class Row:
+    """One way of pruning one classifier.
+
+    Attributes:
+        repeat: Which classifier.
+        choice: Which way.
+        reweight: 1 if reweighted.
+        density: Fraction of the first layer's edges that as many weights are.
+        k: Nodes kept, or edges kept in each node.
+        parameters: Weights left in the first two layers.
+        masks: How many masks.
+        accuracy: Mean accuracy on the test images over the masks.
+        standard_error: Of this mean, over the masks.
+        unpruned: Accuracy of the whole classifier.
+    """
+
+    repeat: int
+    choice: str
+    reweight: int
+    density: float
+    k: int
+    parameters: int
+    masks: int
+    accuracy: float
+    standard_error: float
+    unpruned: float
+
+
+def run(config: ImageConfig) -> list[Row]:
+    """Trains classifiers, prunes their first layer in all ways, and writes the accuracies; returns the table's rows."""
+    folder = made_folder(config.out)
+    with working(f"reading {config.dataset}"):
+        data = load_data(config.dataset, config.data_path)
+        inputs, labels = _inputs(data, data.train_images, config)[: config.examples], data.train_labels
+        tests = _inputs(data, data.test_images, config), data.test_labels
+    moments = gram(inputs)
+    rows: list[Row] = []
+    for repeat in range(config.repeats):
+        with working(f"training classifier {repeat + 1} of {config.repeats}"):
+            model = _trained(config, inputs, labels[: len(inputs)], data.num_classes, config.seed + repeat)
+        rows += _rows(config, repeat, model, moments, inputs, tests)
+        write_rows(folder, [asdict(row) for row in rows])
+    _summarise(config, folder, rows)
     return rows
 
 
-def _flat(data: ImageData, images: np.ndarray) -> np.ndarray:
-    return data.normalize(images).reshape(len(images), -1)
+def _inputs(data: ImageData, images: np.ndarray, config: ImageConfig) -> np.ndarray:
+    """Normalised pixels, averaged over squares if so asked, `[images, inputs]`."""
+    images = data.normalize(images)
+    count, height, width, channels = images.shape
+    side = config.pool
+    if height % side or width % side:
+        raise ConfigError(f"--pool: expected a side that divides images of {height}x{width}, received {side}")
+    squares = images.reshape(count, height // side, side, width // side, side, channels)
+    return squares.mean(axis=(2, 4)).reshape(count, -1)
 
 
-class _Pruner:
-    """Masks of the first layer, `[width, inputs]`, and networks under them."""
-
-    def __init__(self, config: ImageConfig, model: SigmoidMLP, inputs: np.ndarray) -> None:
-        self._config, self._model = config, model
-        self._weights = model.kernels[0].T
-        self._moments = inputs.astype(np.float64).T @ inputs / len(inputs)
-        signals = model.signals(inputs)
-        self._signals = signals.T @ signals / len(signals)
-        self._rng = np.random.default_rng(config.seed)
-
-    def size(self, choice: str, density: float) -> int:
-        """How many edges of each node, or how many nodes, are so many weights of the first two layers."""
-        width, features = self._weights.shape
-        edges = max(1, int(density * features))
-        readers = self._model.kernels[1].shape[1]
-        nodes = math.ceil(width * (edges + readers) / (features + readers))
-        return min(nodes, width) if choice.endswith("node") else edges
-
-    def masks(self, choice: str, k: int) -> np.ndarray:
-        """Bool `[masks, width, inputs]`."""
-        way, kind = choice.rsplit("_", 1)
-        count = 1 if way == "importance" else self._config.num_masks
-        width, features = self._weights.shape
-        if kind == "node":
-            chosen = self._nodes(way, k, count)
-            return np.repeat(_as_mask(chosen, width)[:, :, None], features, axis=2)
-        if way == "dpp":
-            drawn = np.stack([self._edges(row, k, count) for row in self._weights], axis=1)
-            return _as_mask(drawn, features)
-        shape = (count, width, features)
-        ranks = np.abs(self._weights)[None] if way == "importance" else self._rng.random(shape)
-        return _as_mask(np.argsort(-ranks, axis=2)[:, :, :k], features)
-
-    def pruned(self, mask: np.ndarray, nodes: bool, reweight: bool) -> SigmoidMLP:
-        """The network under one mask; a node without edges puts out the sigmoid of its bias, unless reweighted."""
-        kernels = list(self._model.kernels)
-        kernels[0] = (self._weights * mask).T
-        if reweight and nodes:
-            kernels[1] = reweighted_readers(kernels[1], np.any(mask, axis=1), self._signals)
-        elif reweight:
-            kernels[0] = reweighted_edges(self._weights, mask, self._moments).T
-        return SigmoidMLP(tuple(kernels), self._model.biases)
-
-    def _nodes(self, way: str, k: int, count: int) -> np.ndarray:
-        if way == "dpp":
-            kernel = rbf_node_kernel(self._weights, self._moments, self._config.beta)
-            return KDPP(kernel, k).sample(count, seed=int(self._rng.integers(2**31)))[0]
-        outgoing = np.abs(self._model.kernels[1]).sum(axis=1)[None]
-        ranks = outgoing if way == "importance" else self._rng.random((count, len(self._weights)))
-        return np.argsort(-ranks, axis=1)[:, :k]
-
-    def _edges(self, row: np.ndarray, k: int, count: int) -> np.ndarray:
-        kernel = rbf_edge_kernel(row, self._moments, self._config.beta)
-        return KDPP(kernel, k).sample(count, seed=int(self._rng.integers(2**31)))[0]
+def _trained(config: ImageConfig, inputs: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> SigmoidMLP:
+    return train_mlp(
+        inputs,
+        labels,
+        config.widths,
+        classes,
+        lr=config.lr,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        stop_accuracy=config.stop_accuracy,
+        seed=seed,
+    )
 
 
-def _as_mask(chosen: np.ndarray, size: int) -> np.ndarray:
-    mask = np.zeros((*chosen.shape[:-1], size), bool)
-    np.put_along_axis(mask, chosen, True, axis=-1)
-    return mask
+def _rows(
+    config: ImageConfig,
+    repeat: int,
+    model: SigmoidMLP,
+    moments: np.ndarray,
+    inputs: np.ndarray,
+    tests: tuple[np.ndarray, np.ndarray],
+) -> list[Row]:
+    whole = model.accuracy(*tests)
+    print(f"classifier {repeat + 1}: accuracy {whole:.4f} on {len(tests[0]):,} test images")
+    masks = ImageMasks(model, moments, config.beta, config.seed + repeat)
+    signals = gram(model.signals(inputs))
+    rows = []
+    for choice in tqdm(config.choices, desc=f"pruning classifier {repeat + 1}", disable=None):
+        sizes = [masks.size(choice, density) for density in config.density]
+        drawn = masks.draw(choice, sizes, config.num_masks)
+        for density, k, found in zip(config.density, sizes, drawn, strict=True):
+            for reweight in (False, True):
+                second = (signals if choice.endswith("node") else moments) if reweight else None
+                accuracies = [_pruned(model, mask, choice, second).accuracy(*tests) for mask in found]
+                spread = float(np.std(accuracies, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else 0.0
+                left = masks.parameters(choice, k)
+                numbers = (k, left, len(found), float(np.mean(accuracies)), spread, whole)
+                rows.append(Row(repeat, choice, int(reweight), density, *numbers))
+    return rows
 
 
-def _write(path: str, rows: list[dict[str, object]]) -> None:
+def _pruned(model: SigmoidMLP, mask: np.ndarray, choice: str, moments: np.ndarray | None) -> SigmoidMLP:
+    """The network under one mask.
+
+    Args:
+        model: The whole network.
+        mask: Bool `[width, inputs]`.
+        choice: The way of pruning.
+        moments: Second moments to reweight with, of what the first layer puts out for nodes, of what it reads for
+            edges. None: do not reweight; a node without edges then puts out the sigmoid of its bias.
+    """
+    kernels = list(model.kernels)
+    kernels[0] = (kernels[0].T * mask).T
+    if moments is not None and choice.endswith("node"):
+        kernels[1] = reweighted_readers(kernels[1], np.any(mask, axis=1), moments)
+    elif moments is not None:
+        kernels[0] = reweighted_edges(model.kernels[0].T, mask, moments).T
+    return SigmoidMLP(tuple(kernels), model.biases)
+
+
+def _summarise(config: ImageConfig, folder: Path, rows: list[Row]) -> None:
     from tfprune.methods.dpp.figures import error_figure  # matplotlib takes its time
 
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(Path(path), buffer.getvalue())
-    curves: dict[str, list[tuple[float, float, float, float]]] = {}
-    for row in rows[1:]:
-        label = f"{row['choice']}{' reweighted' if row['reweight'] else ''}"
-        values = [float(str(row[name])) for name in ("density", "accuracy", "standard_error")]
-        curves.setdefault(label, []).append((values[0], values[1], values[2], math.nan))
-    for label, points in curves.items():
-        print(f"{label:28s} " + "  ".join(f"{x:g}: {y:.3f} +- {spread:.3f}" for x, y, spread, _ in points))
-    figure = str(Path(path).with_suffix(".png"))
-    whole = float(str(rows[0]["accuracy"]))
-    error_figure(
-        figure, curves, unpruned=whole, x_label="density of the first layer's edges", y_label="test accuracy", log=False
-    )
-    print(f"{path}, {figure}")
+    means = curves([asdict(row) for row in rows], "accuracy", at="density", x="density")
+    whole = float(np.mean([row.unpruned for row in rows]))
+    figure, x_label = folder / "figure.png", "density of the first layer's edges; nodes at as many weights"
+    error_figure(figure, means, unpruned=whole, x_label=x_label, y_label="test accuracy", log=False)
+    table = write_table(folder, "density", [f"{density:g}" for density in sorted(config.density)], means)
+    print(f"test accuracy at equal numbers of weights:\n{table}\nunpruned: {whole:.4f}")
+    print(f"{folder / 'results.csv'}, {figure}, {folder / 'table.md'}")

@@ -43,11 +43,11 @@ def draw_masks(
         return np.repeat(nodes[:, :, None], student.inputs, axis=2)
     if way == "dpp":
         drawn = KDPP(edge_kernels(student.weights, moments), k).sample(count, seed=seed)
-        return _as_mask(drawn.transpose(1, 0, 2), student.inputs)
+        return as_mask(drawn.transpose(1, 0, 2), student.inputs)
     if way == "random" and original_quirks:
         return rng.random((count, *student.weights.shape)) < k / student.inputs
     ranks = np.abs(student.weights)[None] if way == "importance" else rng.random((count, *student.weights.shape))
-    return _as_mask(np.argsort(-ranks, axis=2, kind="stable")[:, :, :k], student.inputs)
+    return as_mask(np.argsort(-ranks, axis=2, kind="stable")[:, :, :k], student.inputs)
 
 
 _PLURAL = {"node": "nodes", "edge": "edges of a node"}
@@ -59,15 +59,16 @@ def _nodes(
     """Bool `[masks, hidden]`."""
     if way == "dpp":
         seed = int(rng.integers(2**31))
-        return _as_mask(KDPP(node_kernel(student.weights, moments), k).sample(count, seed=seed)[0], student.hidden)
+        return as_mask(KDPP(node_kernel(student.weights, moments), k).sample(count, seed=seed)[0], student.hidden)
     if way == "importance":
         ranks = (student.outgoing if quirks else np.abs(student.outgoing))[None]
     else:
         ranks = rng.random((count, student.hidden))
-    return _as_mask(np.argsort(-ranks, axis=1, kind="stable")[:, :k], student.hidden)
+    return as_mask(np.argsort(-ranks, axis=1, kind="stable")[:, :k], student.hidden)
 
 
-def _as_mask(chosen: np.ndarray, size: int) -> np.ndarray:
+def as_mask(chosen: np.ndarray, size: int) -> np.ndarray:
+    """Bool `[..., size]` with the chosen positions, `[..., k]`, marked."""
     mask = np.zeros((*chosen.shape[:-1], size), bool)
     np.put_along_axis(mask, chosen, True, axis=-1)
     return mask
