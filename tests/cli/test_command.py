@@ -40,6 +40,15 @@ def test_interrupt(capsys):
 def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError):
         run_command("p.py", lambda: 0, lambda config: 1 / 0)
+    with pytest.raises(FileNotFoundError):
+        run_command("p.py", lambda: 0, raising(FileNotFoundError(2, "No such file or directory", "x")))
+
+
+def test_a_full_disk_is_one_line(capsys):
+    assert run_command("p.py", lambda: 0, raising(OSError(28, "No space left on device", "/tmp/x"))) == 2
+    assert capsys.readouterr().err == (
+        "p.py: error: cannot write a file (/tmp/x): No space left on device; make room, also for temporary files\n"
+    )
 
 
 def run_python(code, **variables):

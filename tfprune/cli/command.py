@@ -1,5 +1,6 @@
 """What surrounds every command: settings, work, one line if something is wrong, an exit code."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ USER_ERROR = 2
 WORKER_LOST = 75
 INTERRUPTED = 130
 READER_GONE = 141
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def run_command(
@@ -51,13 +53,22 @@ def run_command(
     except KeyboardInterrupt:
         print(f"{speaker}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
-    except Exception as error:
-        error.add_note(f"in {speaker}")
-        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return READER_GONE
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            print(f"{speaker}: error: {_no_room(error)}", file=sys.stderr)
+            return USER_ERROR
+        error.add_note(f"in {speaker}")
+        raise
     return 0
+
+
+def _no_room(error: OSError) -> str:
+    """A disk that is full where nobody reckoned with it, as with the temporary files of libraries."""
+    where = f" ({error.filename})" if error.filename else ""
+    return f"cannot write a file{where}: {error.strerror}; make room, also for temporary files"
 
 
 def _worker(config: object) -> Cluster | None:
