@@ -38,7 +38,7 @@ CASES = {
     "dense": Case("tickets/imagenet_resnet50_dense.yaml", "--epochs 1", "trained.keras"),
     "ticket": Case("tickets/imagenet_resnet50_smart_ratio.yaml", "--epochs 1", "trained.keras"),
     "multiprize": Case(
-        "multiprize/imagenet_resnet50_kn.yaml", "--density 0.2 --epochs 1 --name x --experiment y", "last.keras"
+        "multiprize/imagenet_resnet50_kn.yaml", "--density 0.2 --epochs 1 --warmup_epochs 0 --name x", "last.keras"
     ),
 }
 
