@@ -10,6 +10,8 @@ from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups
 from tfprune.graph.calls import functional_graph, model_graph
 
+_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
 
 class Forward:
     """Runs a model by the calls of its channel groups, on its own weights.
@@ -43,6 +45,7 @@ class Forward:
         self._inputs = [known[id(tensor)] for tensor in self._graph.inputs]
         self._outputs = [known[id(tensor)] for tensor in graph.outputs]
         self._batch_statistics = batch_statistics
+        self._traced: dict[int, Callable[..., Any]] = {}
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -61,8 +64,9 @@ class Forward:
             tensors: Values of symbolic tensors by `id`; the call's outputs are added.
         """
         arguments, named = call.arguments(tensors)
+        named = self._with_mode(call.layer, named)
         with keras.StatelessScope():
-            outputs = keras.tree.flatten(call.layer(*arguments, **self._with_mode(call.layer, named)))
+            outputs = keras.tree.flatten(self._callable(call.layer)(*arguments, **named))
         tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
 
     def __call__(self, x: Any, look: Callable[[int, tf.Tensor], None] | None = None) -> Any:
@@ -83,6 +87,14 @@ class Forward:
                     look(id(tensor), tensors[id(tensor)])
         outputs = [tensors[tensor] for tensor in self._outputs]
         return keras.tree.pack_sequence_as(self._graph.output, outputs)
+
+    def _callable(self, layer: keras.Operation) -> Callable[..., Any]:
+        """The layer; traced, where Keras on CPUs has XLA compile it anew for each eager call."""
+        if not (isinstance(layer, _CONVOLUTIONS) and layer.groups > 1 and tf.executing_eagerly()):
+            return layer
+        if id(layer) not in self._traced:
+            self._traced[id(layer)] = tf.function(layer.__call__, reduce_retracing=True)
+        return self._traced[id(layer)]
 
     def _with_mode(self, layer: keras.Operation, named: dict[str, Any]) -> dict[str, Any]:
         """Named arguments of a call, with the mode to run in; like Keras, whatever mode the call was written with."""
