@@ -43,7 +43,8 @@ class PruneConfig:
             an .npz file with arrays x and y. Default: none.
         data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
         examples: How many examples to look at.
-        reweight: Let the kernels that read pruned channels make up for them, by least squares on the data.
+        reweight: Let the kernels that read pruned channels make up for them, by least squares on the data. What the
+            layers make of all examples is held in memory.
         recalibrate: Measure the moving averages of batch norms anew on the data after pruning.
         plan: JSON file of the plan. With a target it is written; without one it is read and carried out. Default: none.
         dry_run: Show the plan, and prune nothing.
