@@ -42,10 +42,12 @@ def error_figure(
     """
     figure = Figure(figsize=(7, 4.6), layout="constrained")
     axes = figure.subplots()
+    ways = list(dict.fromkeys(label.removesuffix(" reweighted") for label in curves))
     for label, points in curves.items():
         x, y, spread, simulated = np.array(points).T
         style = ("o" if "node" in label else "s") + ("-" if "reweighted" in label else "--")
-        line = axes.errorbar(x, y, spread, fmt=style, label=label, capsize=2, markersize=4, linewidth=1)
+        color = f"C{ways.index(label.removesuffix(' reweighted'))}"
+        line = axes.errorbar(x, y, spread, fmt=style, color=color, label=label, capsize=2, markersize=4, linewidth=1)
         axes.plot(x, simulated, "x", color=line[0].get_color(), markersize=7)
     if unpruned is not None:
         axes.axhline(unpruned, color="gray", linewidth=0.8, linestyle=":", label="unpruned")
