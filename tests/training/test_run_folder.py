@@ -7,6 +7,7 @@ import yaml
 
 from tfprune.errors import RunFolderError
 from tfprune.training import RunFolder
+from tfprune.training.journal import Journal
 
 SETTINGS = {"learning_rate": 0.01, "points": (0.3, 0.6), "arch": "ResNet-20", "data_path": None}
 
@@ -86,6 +87,23 @@ def test_unwritable_folder(tmp_path):
         (tmp_path / "locked").mkdir(mode=0o500)
         with pytest.raises(RunFolderError, match="cannot write the run folder"):
             RunFolder.create(tmp_path / "locked", SETTINGS)
+
+
+def test_no_room(tmp_path, small_files):
+    def refused(name):
+        return pytest.raises(RunFolderError, match=rf"^cannot write .*{name}: File too large; make room")
+
+    run = RunFolder.create(tmp_path, SETTINGS)
+    table = run.metrics("train")
+    table.append({"step": 1, "loss": 2.0})
+    with small_files(40), refused(r"train\.jsonl"):
+        table.append({"step": 2, "loss": 1.0})
+    assert run.metrics("train", last_step=2).rows == [{"step": 1, "loss": 2.0}]  # half a row does not count
+    journal = Journal(run, "fit", last_step=0)
+    with small_files(250), refused("events/fit"):
+        journal._write_events("epoch", {"step": 1, **{f"loss{number}": 1.0 for number in range(9)}})
+    with small_files(100), refused(r"results\.csv"):
+        run.write_result({"x": "y" * 200})
 
 
 def test_results(tmp_path):

@@ -4,6 +4,7 @@ from types import TracebackType
 
 import tensorflow as tf
 
+from tfprune.files import writing
 from tfprune.training.metrics_log import MetricsLog, Row
 from tfprune.training.run_folder import RunFolder
 
@@ -31,6 +32,7 @@ class Journal:
             return
         self._epoch_log = run.metrics(name, last_step=last_step)
         self._step_log = run.metrics(f"{name}_steps", last_step=last_step)
+        self._folder = run.path / "events" / name
         self._events = run.events(name)
         self.epochs = list(self._epoch_log.rows)
         for row in self.epochs:
@@ -63,8 +65,9 @@ class Journal:
     def _write_events(self, group: str, row: Row) -> None:
         if not self._events:
             return
-        with self._events.as_default(step=int(row["step"])):
-            for name, value in row.items():
-                if name not in ("epoch", "step"):
-                    tf.summary.scalar(f"{group}/{name}", value)
-        self._events.flush()
+        with writing(self._folder, tf.errors.OpError):
+            with self._events.as_default(step=int(row["step"])):
+                for name, value in row.items():
+                    if name not in ("epoch", "step"):
+                        tf.summary.scalar(f"{group}/{name}", value)
+            self._events.flush()

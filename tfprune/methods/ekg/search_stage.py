@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from tfprune.data import ImageDataset
 from tfprune.errors import SearchError
+from tfprune.files import writing
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_record import load_state, save_state
@@ -55,7 +56,7 @@ def run_search(
     log = run.metrics("search", last_step=len(state.history) - 1)
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
         for row in log.rows:
-            _write_events(row)  # opening them anew removed those of the interrupted run
+            _write_events(row, run)  # opening them anew removed those of the interrupted run
         started = time.monotonic() - (float(log.rows[-1]["seconds"]) if log.rows else 0.0)
         for number, (new, step) in enumerate(search.run(state), len(state.history)):
             state = new
@@ -64,7 +65,7 @@ def run_search(
             # would leave a gap.
             log.append(row)
             save_state(state, path)
-            _write_events(row)
+            _write_events(row, run)
             _show(bar, search, state)
             if number % _SAY_EVERY == 0 or search.done(state):
                 tqdm.write(f"search: {_text(search, state)}")
@@ -81,9 +82,10 @@ def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tupl
     return tuple(np.concatenate([batch[name] for batch in batches]) for name in ("images", "labels"))  # type: ignore
 
 
-def _write_events(row: Row) -> None:
-    for name in ("accuracy", "loss", "flops_rate"):
-        tf.summary.scalar(f"search/{name}", row[name], step=int(row["step"]))
+def _write_events(row: Row, run: RunFolder) -> None:
+    with writing(run.path / "events" / "search", tf.errors.OpError):
+        for name in ("accuracy", "loss", "flops_rate"):
+            tf.summary.scalar(f"search/{name}", row[name], step=int(row["step"]))
 
 
 def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> Row:
