@@ -36,11 +36,6 @@ class Cluster:
         return self.rank == 0
 
     @property
-    def others(self) -> tuple[str, ...]:
-        """The addresses of the other workers."""
-        return self.addresses[: self.rank] + self.addresses[self.rank + 1 :]
-
-    @property
     def title(self) -> str:
         """What to call this process in messages; workers are counted from 0, as in `TF_CONFIG`."""
         return f"worker {self.rank} of {len(self.addresses)}"

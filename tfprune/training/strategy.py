@@ -1,13 +1,13 @@
 """From settings to a distribution strategy."""
 
-import socket
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
 from tfprune.cluster import Cluster
-from tfprune.errors import ConfigError, WorkerError
+from tfprune.errors import ConfigError
+from tfprune.training.meeting import meet
 
 StrategyName: TypeAlias = Literal["auto", "multi_worker"]
 
@@ -57,19 +57,12 @@ def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute
         )
     gpus = tf.config.list_physical_devices("GPU")
     chosen = [gpus[index] for index in gpu_ids] if _has_all(gpu_ids, len(gpus)) else []
-    try:
-        tf.config.set_visible_devices(chosen, "GPU")
-        _grow_memory()
-        if len(cluster.addresses) > 1:
-            _check_own_address(cluster)
-            _limit_waiting(cluster, start_minutes)
-            print(f"{cluster.title}: waiting for the others at {', '.join(cluster.others)}", flush=True)
-        return tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster, len(chosen)))
-    except tf.errors.OpError as error:
-        raise WorkerError(
-            f"{cluster.title}: expected to meet the others at {', '.join(cluster.others)} within {start_minutes:g} "
-            f"minutes: {str(error.message).splitlines()[0]}; start all of them"
-        ) from error
+    tf.config.set_visible_devices(chosen, "GPU")
+    _grow_memory()
+    if len(cluster.addresses) > 1:
+        print(f"{cluster.title}: waiting for the others, {start_minutes:g} minutes at most", flush=True)
+        meet(cluster, start_minutes)
+    return tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster, len(chosen)))
 
 
 def _resolver(cluster: Cluster, gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
@@ -97,37 +90,6 @@ def _has_all(gpu_ids: Sequence[int], count: int) -> bool:
         there = f"this machine has GPUs 0 to {count - 1}" if count else "this machine has none"
         raise ConfigError(f"gpu_id: no GPU {', '.join(map(str, missing))}; {there}")
     return True
-
-
-def _check_own_address(cluster: Cluster) -> None:
-    """TensorFlow, which cannot serve on a port that is taken, would end the process without a word to the user."""
-    host, _, port = cluster.addresses[cluster.rank].rpartition(":")
-    with socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", int(port)))
-        except OSError as error:
-            raise ConfigError(
-                f"TF_CONFIG: {cluster.title} cannot serve on port {port}: {error.strerror}; give it another port"
-            ) from error
-
-
-def _limit_waiting(cluster: Cluster, start_minutes: float) -> None:
-    """Has the workers find each other within some minutes, where TensorFlow would wait for an hour.
-
-    Who stops answering afterwards is found out by TensorFlow's own heartbeats, in ten seconds.
-    """
-    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2  # neither has a public name
-    from tensorflow.python.eager import context
-
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader="/job:worker/replica:0/task:0",
-        cluster_register_timeout_in_ms=round(60_000 * start_minutes),
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.addresses)),
-        ],
-    )
 
 
 def _grow_memory() -> None:

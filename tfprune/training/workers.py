@@ -125,7 +125,7 @@ class Workers:
             if self.count == 1:
                 raise
             raise WorkerError(
-                f"{self.title} has lost another worker ({_first_line(error)}); start all of them again with --resume"
+                f"expected {self.count} workers, lost one of them ({_first_line(error)}); start all again with --resume"
             ) from error
 
     def only_chief_speaks(self) -> AbstractContextManager:
