@@ -26,8 +26,9 @@ def test_a_student_learns(files):
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("choice", ["dpp_node", "dpp_edge"])
-@pytest.mark.parametrize("reweight", [[], ["--reweight"]])
+@pytest.mark.parametrize(
+    ("choice", "reweight"), [("dpp_node", ["--reweight"]), ("dpp_edge", []), ("dpp_edge", ["--reweight"])]
+)
 def test_masks_and_their_evaluation(files, choice, reweight, capsys):
     out, code = _prune(
         files, f"{choice}{len(reweight)}.npz", "--choice", choice, "--k", "2", "--num_masks", "4", *reweight
@@ -59,7 +60,7 @@ def test_reweighted_nodes_err_less(files):
 
 
 def test_comparison(tmp_path, capsys):
-    words = ["dpp", "compare", "--out", str(tmp_path / "run"), "--input_dim", "30", "--num_data", "5000"]
+    words = ["dpp", "compare", "--out", str(tmp_path / "run"), "--input_dim", "40", "--num_data", "5000"]
     words += ["--student_h_size", "4", "--repeats", "2", "--num_masks", "3", "--examples", "500", "--node_k", "2"]
     assert main(words) == 0
     first = (tmp_path / "run" / "results.csv").read_text()
@@ -108,6 +109,47 @@ def test_files_of_others(files, capsys):
         capsys.readouterr()
         assert main(["dpp", "prune", "--teacher", given, "--student", trained, "--k", "2", "--out", out]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_masks_of_another_student(files, capsys):
+    folder, _, student = files
+    masks, code = _prune(files, "mine.npz", "--k", "2", "--num_masks", "2")
+    assert code == 0
+    for name, words, message in [
+        ("stranger", ["--input_dim", "40"], "the student that the masks prune, received another"),
+        ("wider", ["--input_dim", "41"], "same input size, received 40 and 41"),
+    ]:
+        teacher = str(folder / f"{name}.npz")
+        assert main(["dpp", "teacher", *words, "--seed", "8", "--num_data", "10", "--out", teacher]) == 0
+        capsys.readouterr()
+        assert main(["dpp", "evaluate", "--masks", masks, "--teacher", teacher]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["dpp", "evaluate", "--masks", student, "--teacher", teacher]) == 2
+    assert "holds student" in capsys.readouterr().err
+
+
+def test_fewer_examples_than_edges_to_keep(tmp_path, capsys):
+    """A kernel of rank 15, and a student that has learned nothing yet."""
+    teacher, student = str(tmp_path / "teacher.npz"), str(tmp_path / "student.npz")
+    assert main(["dpp", "teacher", "--input_dim", "40", "--num_data", "15", "--out", teacher]) == 0
+    assert main(["dpp", "student", "--teacher", teacher, "--student_h_size", "4", "--out", student]) == 0
+    assert "has not converged" in capsys.readouterr().out
+    files = tmp_path, teacher, student
+    assert _prune(files, "a.npz", "--choice", "dpp_edge", "--k", "15", "--num_masks", "2")[1] == 0
+    assert _prune(files, "b.npz", "--choice", "dpp_edge", "--k", "16", "--num_masks", "2")[1] == 2
+    assert "rank 15" in capsys.readouterr().err
+
+
+def test_both_samplers(files):
+    drawn = []
+    for sampler in ("tfprune", "dppy"):
+        words = ["--k", "20", "--choice", "dpp_edge", "--num_masks", "30", "--sampler", sampler]
+        pruned = PrunedStudents.load(_prune(files, f"by_{sampler}.npz", *words)[0])
+        assert pruned.settings["sampler"] == sampler
+        assert (pruned.masks.sum(axis=2) == 20).all()
+        drawn.append(pruned.masks.mean(axis=0))
+    assert not np.array_equal(*drawn)
+    assert np.corrcoef(drawn[0].ravel(), drawn[1].ravel())[0, 1] > 0.8
 
 
 def test_divergence_is_said(files, capsys):

@@ -50,8 +50,8 @@ def test_laws_of_dpp_masks(student, moments):
     """Frequencies of single nodes and edges follow the kernels, not chance."""
     from tfprune.dpp import KDPP
 
-    nodes = draw_masks("dpp_node", student, moments, 2, 4000, seed=3).any(axis=2).mean(axis=0)
-    np.testing.assert_allclose(nodes, KDPP(node_kernel(student.weights, moments), 2).inclusion()[0], atol=0.035)
+    nodes = draw_masks("dpp_node", student, moments, 2, 1000, seed=3).any(axis=2).mean(axis=0)
+    np.testing.assert_allclose(nodes, KDPP(node_kernel(student.weights, moments), 2).inclusion()[0], atol=0.06)
     edges = draw_masks("dpp_edge", student, moments, 10, 400, seed=3).mean(axis=0)
     inclusion = KDPP(edge_kernels(student.weights, moments), 10).inclusion()
     assert np.corrcoef(edges.ravel(), inclusion.ravel())[0, 1] > 0.97

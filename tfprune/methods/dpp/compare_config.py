@@ -1,5 +1,6 @@
 """The settings of `tfprune dpp compare`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,8 +47,8 @@ class CompareConfig(RepeatsConfig):
         return tuple(range(1, self.student_h_size)) if self.node_k is None else self.node_k
 
     def edges(self, nodes: int) -> int:
-        """How many edges of each node are as many parameters as so many nodes."""
-        return round((nodes * self.input_dim + nodes - self.student_h_size) / self.student_h_size)
+        """How many edges of each node are as many parameters as so many nodes; halves are rounded up."""
+        return math.floor((nodes * self.input_dim + nodes - self.student_h_size) / self.student_h_size + 0.5)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,7 +34,7 @@ def run(config: EvaluateConfig) -> dict[str, np.ndarray]:
     _print(pruned, numbers, generalization_error(pruned.whole, task.network, noise=task.noise), alignment)
     _draw(figure, whole, q, r, alignment.order)
     if config.out is not None:
-        save_arrays(config.out, "evaluation", numbers | {"alignment": alignment.order})
+        save_arrays(config.out, "evaluation", pruned.settings | numbers | {"alignment": alignment.order})
     print(f"heat maps of Q and R: {figure}")
     return numbers
 

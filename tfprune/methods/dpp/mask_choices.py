@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfprune.dpp import KDPP, Committee, edge_kernels, node_kernel
+from tfprune.dpp import KDPP, Committee, dppy_draws, edge_kernels, node_kernel
 from tfprune.errors import ConfigError
 
 
@@ -15,6 +15,7 @@ def draw_masks(
     *,
     seed: int,
     original_quirks: bool = False,
+    sampler: str = "tfprune",
 ) -> np.ndarray:
     """Draws masks.
 
@@ -26,6 +27,7 @@ def draw_masks(
         count: How many masks; choices by importance have only one.
         seed: The same seed gives the same masks.
         original_quirks: See `PruneConfig`.
+        sampler: What draws from DPPs, see `PruneConfig`.
 
     Returns:
         Bool `[masks, hidden, inputs]`, True for what stays.
@@ -39,10 +41,14 @@ def draw_masks(
         raise ConfigError(f"--k: expected from 1 to the {total} {_PLURAL[kind]} there are, received {k}")
     rng = np.random.default_rng(seed)
     if kind == "node":
-        nodes = _nodes(way, student, moments, k, count, rng, original_quirks)
+        if way == "dpp":
+            drawn = _drawn(sampler, node_kernel(student.weights, moments), k, count, int(rng.integers(2**31)))
+            nodes = as_mask(drawn[0], student.hidden)
+        else:
+            nodes = _nodes(way, student, k, count, rng, original_quirks)
         return np.repeat(nodes[:, :, None], student.inputs, axis=2)
     if way == "dpp":
-        drawn = KDPP(edge_kernels(student.weights, moments), k).sample(count, seed=seed)
+        drawn = _drawn(sampler, edge_kernels(student.weights, moments), k, count, seed)
         return as_mask(drawn.transpose(1, 0, 2), student.inputs)
     if way == "random" and original_quirks:
         return rng.random((count, *student.weights.shape)) < k / student.inputs
@@ -53,13 +59,15 @@ def draw_masks(
 _PLURAL = {"node": "nodes", "edge": "edges of a node"}
 
 
-def _nodes(
-    way: str, student: Committee, moments: np.ndarray, k: int, count: int, rng: np.random.Generator, quirks: bool
-) -> np.ndarray:
-    """Bool `[masks, hidden]`."""
-    if way == "dpp":
-        seed = int(rng.integers(2**31))
-        return as_mask(KDPP(node_kernel(student.weights, moments), k).sample(count, seed=seed)[0], student.hidden)
+def _drawn(sampler: str, kernels: np.ndarray, k: int, count: int, seed: int) -> np.ndarray:
+    """Int `[kernels, count, k]`."""
+    if sampler == "dppy":
+        return dppy_draws(kernels, k, count, seed=seed % 2**32)
+    return KDPP(kernels, k).sample(count, seed=seed)
+
+
+def _nodes(way: str, student: Committee, k: int, count: int, rng: np.random.Generator, quirks: bool) -> np.ndarray:
+    """Bool `[masks, hidden]`, not by a DPP."""
     if way == "importance":
         ranks = (student.outgoing if quirks else np.abs(student.outgoing))[None]
     else:

@@ -17,15 +17,23 @@ def run(config: PruneConfig) -> PrunedStudents:
     student = trained.network.normalized()
     quirks = config.original_quirks
     masks = draw_masks(
-        config.choice, student, trained.moments, config.k, config.num_masks, seed=config.seed, original_quirks=quirks
+        config.choice,
+        student,
+        trained.moments,
+        config.k,
+        config.num_masks,
+        seed=config.seed,
+        original_quirks=quirks,
+        sampler=config.sampler,
     )
     nodes = config.choice.endswith("node")
     networks = [
         prune_student(student, mask, trained.moments, nodes=nodes, reweight=config.reweight, quirks=quirks)
         for mask in masks
     ]
-    settings = {"choice": config.choice, "k": config.k, "reweight": config.reweight, "seed": config.seed}
-    result = PrunedStudents(student, masks, networks, settings | {"teacher": task.digest})
+    names = ("choice", "k", "reweight", "seed", "sampler", "original_quirks")
+    settings = {name: getattr(config, name) for name in names} | {"teacher": task.digest}
+    result = PrunedStudents(student, masks, networks, settings)
     result.save(config.out)
     errors = [generalization_error(each, task.network) for each in networks]
     print(

@@ -21,6 +21,7 @@ class PruneConfig:
         num_masks: How many masks to draw; choices by importance have one.
         reweight: Let what is kept take over the work of what is cut.
         seed: Of the masks.
+        sampler: What draws from DPPs: ours, or the library DPPy, many times slower and of the same law.
         original_quirks: Do as the original did: random edges by chance one by one, so that their number varies; output
             weights ranked with their sign; reweighted nodes leave the cut ones in.
         overwrite: Replace a file that exists.
@@ -34,6 +35,7 @@ class PruneConfig:
     num_masks: int = 100
     reweight: bool = False
     seed: int = 1
+    sampler: Literal["tfprune", "dppy"] = "tfprune"
     original_quirks: bool = False
     overwrite: bool = False
 

@@ -7,6 +7,8 @@ import numpy as np
 from tfprune.dpp import Committee, node_kernel, reweighted_edges, reweighted_readers
 from tfprune.methods.dpp.arrays_file import load_arrays, save_arrays
 
+_SETTINGS = ("choice", "k", "reweight", "seed", "sampler", "original_quirks", "teacher")
+
 
 @dataclass(frozen=True, eq=False)
 class PrunedStudents:
@@ -16,7 +18,8 @@ class PrunedStudents:
         whole: The student before pruning, with rows of equal length.
         masks: Bool `[masks, hidden, inputs]`.
         networks: The student under each mask.
-        settings: How it was pruned: choice, k, reweight, seed, and the digest of its teacher.
+        settings: How it was pruned: choice, k, reweight, seed, sampler, original_quirks, and the digest of its
+            teacher.
     """
 
     whole: Committee
@@ -42,7 +45,7 @@ class PrunedStudents:
         arrays = load_arrays(path, "set of masks")
         name = str(arrays["nonlinearity"])
         pairs = zip(arrays["pruned_weights"], arrays["pruned_outgoing"], strict=True)
-        settings = {key: arrays[key].item() for key in ("choice", "k", "reweight", "seed", "teacher")}
+        settings = {name: arrays[name].item() for name in _SETTINGS}
         whole = Committee(arrays["weights"], arrays["outgoing"], name)
         return cls(whole, arrays["masks"], [Committee(w, v, name) for w, v in pairs], settings)
 

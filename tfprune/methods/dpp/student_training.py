@@ -78,7 +78,8 @@ def _train(
             for inputs, labels in task.training(start if epoch == first else 0):
                 _learn(task, nonlinearity, lr, state, inputs, labels, bar.n)
                 if not epoch:
-                    state.moments += inputs.T @ inputs
+                    exact = inputs.astype(np.float64)  # or kernels of few examples are not positive semidefinite
+                    state.moments += exact.T @ exact
                 bar.update(len(inputs))
                 bar.set_postfix(loss=f"{state.losses[-1]:.4f}", refresh=False)
                 if interrupt.requested or time.monotonic() - saved > SAVE_SECONDS:
