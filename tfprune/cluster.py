@@ -59,7 +59,7 @@ class Cluster:
         try:
             config = json.loads(text)
         except ValueError as error:
-            raise _wrong("JSON", f"{_shortened(text)} ({error})") from None
+            raise _wrong("JSON", text) from error
         if not isinstance(config, dict):
             raise _wrong("a JSON object with `cluster` and `task`", text)
         if not config.get("cluster"):
