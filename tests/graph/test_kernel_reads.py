@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from tfprune.graph import KernelReads
+from tfprune.layers import ChannelMaskedDense
 
 layers = keras.layers
 SHAPES = {1: (9, 4), 2: (7, 6, 4), 3: (5, 4, 5, 4)}
@@ -32,5 +33,5 @@ def test_units_times_rows_are_the_outputs(layer, rank):
 
 
 def test_kinds_that_read_otherwise():
-    for layer in (layers.Conv2DTranspose(2, 3), layers.SeparableConv2D(2, 3), layers.BatchNormalization()):
+    for layer in (layers.Conv2DTranspose(2, 3), layers.SeparableConv2D(2, 3), ChannelMaskedDense(2)):
         assert KernelReads.of(layer) is None

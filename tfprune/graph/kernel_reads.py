@@ -9,8 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
+
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_SCALED = (ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D)
 _BYTES = 64 * 2**20
 
 
@@ -32,7 +35,9 @@ class KernelReads:
 
     @classmethod
     def of(cls, layer: keras.Operation) -> "KernelReads | None":
-        """How a layer's `kernel` reads; None for kinds of layers whose kernels read otherwise."""
+        """How a layer's `kernel` reads; None for kinds of layers whose kernels read otherwise, or are scaled first."""
+        if isinstance(layer, _SCALED):
+            return None
         if isinstance(layer, keras.layers.Dense):
             return cls(layer, 1)
         if isinstance(layer, _CONVOLUTIONS):

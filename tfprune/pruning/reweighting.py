@@ -26,8 +26,8 @@ def reweight(
     Layer by layer, in the order of the graph, W' = argmin |X' W' - X W|^2 + ridge |W' - W_S|^2, where X is what the
     whole model's kernel reads on the data, X' what the small one reads, whose earlier layers are fitted already, and
     W_S the cut kernel. Where no channel was cut further up X' is X_S, and this is v_S += A v_cut with
-    A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. No layer's squared error on the data is larger
-    than it was. Batch norms, activations and merges between a cut channel and a kernel do not matter: it is fitted on
+    A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. On what it reads, no layer's squared error is
+    larger than with the cut kernel. Batch norms, activations and merges between a cut channel and a kernel do not matter: it is fitted on
     what the kernel itself reads.
 
     Args:
