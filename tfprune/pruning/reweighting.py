@@ -27,8 +27,8 @@ def reweight(
     whole model's kernel reads on the data, X' what the small one reads, whose earlier layers are fitted already, and
     W_S the cut kernel. Where no channel was cut further up X' is X_S, and this is v_S += A v_cut with
     A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. On what it reads, no layer's squared error is
-    larger than with the cut kernel. Batch norms, activations and merges between a cut channel and a kernel do not matter: it is fitted on
-    what the kernel itself reads.
+    larger than with the cut kernel. Batch norms, activations and merges between a cut channel and a kernel do not
+    matter: it is fitted on what the kernel itself reads.
 
     Args:
         small: What `slim(model, mask, groups)` made; its kernels are changed.
