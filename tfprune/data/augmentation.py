@@ -66,31 +66,45 @@ def jitter_colors(
         Lee & Song, EKG (ECCV 2022), the authors' `dataloader/CIFAR.py`.
     """
     seeds = tf.random.split(seed, 2)
-    shape = [images.shape[0] if batch is None else batch, images.shape[1], 1, 1, 1]
+    shape = [images.shape[0] if batch is None else batch, images.shape[1], 1, 1]
     contrast, saturation = (tf.random.stateless_uniform(shape, each, *_FACTORS) for each in tf.unstack(seeds))
     if rows is not None:
         contrast, saturation = tf.gather(contrast, rows), tf.gather(saturation, rows)
-    images = (images - means) * contrast + means
-    return scale_saturation(images, saturation) if images.shape[-1] == 3 else images
+    pairs = zip(tf.unstack(images, axis=-1), tf.unstack(means, axis=-1), strict=True)
+    channels = [channel * contrast + mean * (1 - contrast) for channel, mean in pairs]
+    return _interleaved(_saturated(channels, saturation) if len(channels) == 3 else channels)
 
 
 def scale_saturation(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Multiplies the saturation of red-green-blue images, with one factor for each image.
+    """Multiplies the saturation of red-green-blue images.
 
     In the hue-saturation-value model the largest channel is the value and the saturation is (largest - smallest) /
     largest, at most 1. So each channel's distance to the largest is multiplied, as far as that limit allows.
 
     Args:
         images: `[..., height, width, 3]`, float32.
-        factor: Broadcast over `images`.
+        factor: Of all images.
 
     Returns:
-        What `tf.image.adjust_saturation` gives, which takes one factor for all images.
+        What `tf.image.adjust_saturation` gives.
     """
-    largest = tf.reduce_max(images, axis=-1, keepdims=True)
-    spread = largest - tf.reduce_min(images, axis=-1, keepdims=True)
-    limit = tf.math.divide_no_nan(tf.maximum(largest, 0.0), spread)
-    return largest - (largest - images) * tf.minimum(factor, limit)
+    return _interleaved(_saturated(tf.unstack(images, axis=-1), factor))
+
+
+def _saturated(channels: Sequence[tf.Tensor], factor: tf.Tensor) -> list[tf.Tensor]:
+    """The channels `[..., height, width]` after `scale_saturation`, whose factor is broadcast over them."""
+    red, green, blue = channels
+    largest = tf.maximum(tf.maximum(red, green), blue)
+    spread = largest - tf.minimum(tf.minimum(red, green), blue)
+    factor = tf.minimum(factor, tf.math.divide_no_nan(tf.maximum(largest, 0.0), spread))
+    kept = largest * (1 - factor)
+    return [kept + factor * channel for channel in channels]
+
+
+def _interleaved(channels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Channels `[...]` as images `[..., channels]`; twice as fast as stacking them on the last axis."""
+    stacked = tf.stack(channels)
+    return tf.transpose(stacked, [*range(1, len(stacked.shape)), 0])
 
 
 def _reflected(positions: tf.Tensor, size: int) -> tf.Tensor:
