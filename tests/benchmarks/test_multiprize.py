@@ -27,8 +27,8 @@ def test_table_and_order():
 def test_what_was_measured_is_not_measured_again(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(multiprize, "_ORDER", (0.5,))
-    words = "--dataset digits --width_multiplier 0.0625 --epochs 1 --batch_size 32 --fraction 0.1 --out out/a.csv --figure out/a.png"
-    monkeypatch.setattr(sys, "argv", ["multiprize.py", *words.split()])
+    words = "--dataset digits --width_multiplier 0.0625 --epochs 1 --batch_size 32 --fraction 0.1"
+    monkeypatch.setattr(sys, "argv", ["multiprize.py", *words.split(), "--out", "out/a.csv", "--figure", "out/a.png"])
     multiprize.main()
     with open("out/a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
