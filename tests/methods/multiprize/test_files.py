@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,6 +14,7 @@ from tfprune.cli import train_cifar
 from tfprune.cli.main import main as tfprune_command
 from tfprune.exporting import load_packed
 from tfprune.layers import collapsed_layers, subnet_layers
+from tfprune.methods.multiprize import MultiPrizeConfig, run
 from tfprune.models.file_notes import read_notes, write_notes
 
 NARROW = ["--method", "multiprize", "--dataset", "digits", "--arch", "Conv2", "--width_multiplier", "0.0625"]
@@ -94,6 +96,26 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
             changed.setdefault(variable.name, set()).add(bool(np.any(np.asarray(variable) != values[variable.name])))
     assert changed["gamma"] == changed["beta"] == changed["moving_mean"] == {True}
     assert changed["kernel"] == changed["scores"] == changed["mask"] == {False}
+
+
+def test_a_checkpoint_of_the_authors(few_digits, shared, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from tests.methods.multiprize.test_original_checkpoint import checkpoint  # needs torch, too
+
+    monkeypatch.chdir(tmp_path)
+    with np.load(shared / "golden" / "biprop.npz") as golden:
+        torch.save(checkpoint(golden), "best.pth")
+        images = np.clip(40 * golden["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
+        data = replace(few_digits, train_images=images, train_labels=golden["train/y"], mean=(120.0,) * 3)
+        data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden["train/y"])
+    settings = {"arch": "Conv4", "width_multiplier": 0.125, "pretrained": "best.pth", "batch_size": 8, "export": False}
+    measured = run(MultiPrizeConfig(**settings, evaluate=True), data)
+    assert measured.numbers["density"] == pytest.approx(0.5, abs=1e-3)
+    started = run(MultiPrizeConfig(**settings, density=0.2, epochs=0, train_path="run", original_quirks=True), data)
+    assert started.numbers["density"] == pytest.approx(0.2, abs=1e-3)
+    for one, other in zip(subnet_layers(measured.model), subnet_layers(started.model), strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.kernel, other.kernel)
 
 
 def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
