@@ -15,12 +15,12 @@ from rich.text import Text
 
 from tfprune.commands.sanity_config import OF_DATA, TRAINED, SanityConfig
 from tfprune.data import ImageData, data_fraction, load_data
+from tfprune.files import write_text
 from tfprune.methods.tickets import DenseConfig, TicketConfig
 from tfprune.methods.tickets.pipeline import run as train
 from tfprune.report import report_console
 from tfprune.report.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
 from tfprune.training import RunFolder
-from tfprune.training.atomic import write_text
 
 _OF_TICKETS = {
     "rearranged": "rearrange",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfprune.errors import PruningError, TfpruneError
+from tfprune.files import write_text
 from tfprune.pruning.budget import Budget
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.pruning.totals import Totals
 from tfprune.pruning.width_constraints import WidthConstraints
-from tfprune.training.atomic import write_text
 
 if TYPE_CHECKING:
     from tfprune.pruning.plan import PruningPlan

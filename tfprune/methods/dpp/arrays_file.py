@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.training.atomic import write_bytes
+from tfprune.files import write_bytes
 
 
 def save_arrays(path: str | Path, kind: str, arrays: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfprune.training.atomic import write_bytes
+from tfprune.files import write_bytes
 
 
 def overlap_figure(path: str | Path, panels: Mapping[str, np.ndarray]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from tfprune.errors import RunFolderError
 from tfprune.methods.ekg.gates import SubNetwork
 from tfprune.methods.ekg.search_state import SearchState
-from tfprune.training import atomic
 
 _ARRAYS = ("rates", "orders", "knowledge")
 _NUMBERS = ("members", "params", "flops", "accuracy")
@@ -29,7 +28,7 @@ def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
         values[f"history_{field.name}"] = np.stack([getattr(entry, field.name) for entry in state.history])
     buffer = io.BytesIO()
     np.savez(buffer, **values)  # type: ignore[arg-type]  # the stubs take a name for `allow_pickle`
-    atomic.write_bytes(Path(path), buffer.getvalue())
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def load_state(path: str | os.PathLike[str]) -> SearchState:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfprune.data import ImageData, ImageDataset, data_fraction
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
+from tfprune.files import write_text
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.methods.open_images import open_images
@@ -21,7 +22,7 @@ from tfprune.methods.peekaboo.pruning_stage import all_weights, find_masks, make
 from tfprune.methods.peekaboo.shots import shots
 from tfprune.methods.peekaboo.training_stage import test, train
 from tfprune.models import build_model, load_checkpoint
-from tfprune.training import StageTimes, Workers, atomic
+from tfprune.training import StageTimes, Workers
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class _Run:
         if record.exists() and json.loads(record.read_text(encoding="utf-8"))["test_accuracy"] >= accuracy:
             return
         save_model(convert(sparse, "plain", dtype="float32"), self.folder.file("best.keras"))
-        atomic.write_text(record, json.dumps({"test_accuracy": accuracy}) + "\n")
+        write_text(record, json.dumps({"test_accuracy": accuracy}) + "\n")
 
     def _report(self, model: keras.Model, masks: Masks) -> PeekabooResult:
         """Measures the result, writes it, prints it: on the chief."""
