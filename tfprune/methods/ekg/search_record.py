@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tfprune.errors import RunFolderError
+from tfprune.files import write_bytes
 from tfprune.methods.ekg.gates import SubNetwork
 from tfprune.methods.ekg.search_state import SearchState
 
