@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.errors import ConfigError
 from tfprune.layers import GlobalSubnet, subnet_layers
 from tfprune.models.file_notes import read_notes
 from tfprune.training import Loop, evaluate
@@ -133,3 +135,18 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_world, monkey
     again = tiny_world("broken", resume=True, **settings)
     assert again.numbers["finished"] == resumed.numbers["finished"]
     assert [row["folder"] for row in rows("results.csv")] == ["whole", "broken"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("selection", ["sampled", "fixed"])
+def test_other_selections(tiny_world, selection):
+    settings = {"selection": selection, "batch_norm": "affine", "learn_batchnorm": True, "binary_activations": True}
+    with pytest.raises(ConfigError, match="expected --no_export") if selection == "sampled" else nullcontext():
+        tiny_world("exported", **settings, export=True, epochs=0)
+    result = tiny_world(**settings, epochs=1)
+    before, after = (keras.saving.load_model(f"run/{name}.keras") for name in ("first", "last"))
+    for one, other in zip(*map(subnet_layers, (before, after)), strict=True):
+        assert np.array_equal(one.scores, other.scores) is (selection == "fixed")
+        np.testing.assert_array_equal(one.mask, other.mask)
+    share = 0.3 if selection == "fixed" else 0.5  # scores begin around 0
+    assert result.numbers["density"] == pytest.approx(share, abs=0.02)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.data import ImageData, ImageDataset, data_fraction
+from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model
 from tfprune.layers import refresh_masks, set_density, subnet_layers
 from tfprune.methods.multiprize.collapse import check_passage
@@ -81,6 +82,8 @@ class _Run:
         # files is found before the folder is made.
         self.strategy: tf.distribute.Strategy = open_strategy(config)
         self.workers = Workers(self.strategy)
+        if config.export and config.selection == "sampled":
+            raise ConfigError("--selection sampled: expected --no_export, as there is no one kernel to export; add it")
         self.data = images_of(config, data)
         steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.data import ImageData, ImageDataset, StreamedData
-from tfprune.layers import collapsed_layers, subnet_layers
+from tfprune.layers import Subnet, collapsed_layers, subnet_layers
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.training import Evaluation, evaluate
 
@@ -18,18 +18,28 @@ def test_network(config: MultiPrizeConfig, network: keras.Model, data: ImageData
 
 
 def network_numbers(network: keras.Model) -> dict[str, object]:
-    """How many of the weights that are picked from take part: `density`, `kept`, `prunable`, `collapsed_layers`."""
-    masks = [np.asarray(layer.mask) for layer in subnet_layers(network)]
-    total = sum(mask.size for mask in masks) or sum(
-        int(np.prod(layer.kernel.shape)) for layer in network._flatten_layers() if hasattr(layer, "kernel")
-    )
-    kept = sum(int(np.count_nonzero(mask)) for mask in masks) if masks else total
+    """How many of the weights that are picked from take part: `density`, `kept`, `prunable`, `collapsed_layers`.
+
+    Of a sampled sub-network `kept` is what is to be expected.
+    """
+    layers = subnet_layers(network) or [layer for layer in network._flatten_layers() if hasattr(layer, "kernel")]
+    total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
+    kept = round(sum(_kept(layer) for layer in layers))
     return {
         "density": kept / total,
         "kept": kept,
         "prunable": total,
         "collapsed_layers": len(collapsed_layers(network)),
     }
+
+
+def _kept(layer: keras.layers.Layer) -> float:
+    """How many weights of a layer take part."""
+    if not isinstance(layer, Subnet):
+        return int(np.prod(layer.kernel.shape))
+    if layer.selection == "sampled":
+        return float(np.sum(1 / (1 + np.exp(-np.asarray(layer.scores, np.float64)))))
+    return int(np.count_nonzero(layer.mask))
 
 
 def file_notes(config: MultiPrizeConfig, data: ImageDataset) -> dict[str, Any]:
