@@ -83,11 +83,9 @@ class DPPEdge(WeightCriterion):
                 items = np.nonzero(left[units])[1].reshape(len(units), -1)
                 chosen, size = items, int(numbers[units[0]])
                 if size < items.shape[1]:
-                    part = (items[:, :, None], items[:, None, :])
-                    spectrum = _without_null_space(
-                        kernels.kernels(name, group, units)[(np.arange(len(units))[:, None, None], *part)]
-                    )
-                    drawn = KDPP(spectrum, size).sample(1, seed=int(seeds.integers(2**31)))[:, 0]
+                    every = np.arange(len(units))[:, None, None]
+                    among = kernels.kernels(name, group, units)[every, items[:, :, None], items[:, None, :]]
+                    drawn = KDPP(_without_null_space(among), size).sample(1, seed=int(seeds.integers(2**31)))[:, 0]
                     chosen = np.take_along_axis(items, drawn, axis=1)
                 kept[group, units[:, None], chosen] = True
         return reads.kernel(kept)

@@ -45,10 +45,6 @@ class EdgeKernels:
         }
         self._moments = self._measured(Forward(model, groups), data)
 
-    def units(self, name: str) -> int:
-        """How many units of a group a kernel has."""
-        return self._weights[name].shape[1]
-
     def carried(self, name: str) -> np.ndarray:
         """The diagonal of all kernels of a weight, float64 `[groups, units, features]`."""
         squares = np.diagonal(self._moments[name], axis1=1, axis2=2)
