@@ -12,7 +12,9 @@ from tfprune.dpp.weighted_subsets import taking_chances, weighted_subsets
 LEAST_ACCEPTANCE = 0.1
 """Kernels of which fewer proposals would be accepted are left to the draws from eigenvectors."""
 
-_DEFINITE = 1e-6
+_DEFINITE = 1e-3
+"""Least eigenvalue of correlations, far above the rounding of float32 for some thousands of items."""
+
 _BYTES = 64 * 2**20
 _PER_DRAW = np.array([1.0, 1.02, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0, 3.0, 4.0, 6.0, 10.0])
 """Proposals per draw are one of these, so that there are few shapes to trace for."""
@@ -57,23 +59,16 @@ class IndependentProposals:
         variances = np.diagonal(kernels, axis1=1, axis2=2)
         if (variances.min(axis=1) <= items * np.finfo(float).eps * variances.max(axis=1)).any():
             return None
-        scales = 1 / np.sqrt(variances)
-        correlations = kernels * scales[:, :, None] * scales[:, None, :]
-        logs = np.log(variances)
+        logs, scales = np.log(variances), 1 / np.sqrt(variances)
         roots = np.sqrt(_inclusion(logs, size))
-        diagonal = np.arange(items)
-        expected = correlations * roots[:, :, None] * roots[:, None, :]
-        expected[:, diagonal, diagonal] = 1.0
-        bound = correlations.copy()
-        bound[:, diagonal, diagonal] -= _DEFINITE
-        try:
-            pivots = np.diagonal(np.linalg.cholesky(expected), axis1=1, axis2=2)
-            acceptance = np.exp(2 * np.log(pivots).sum(axis=1))
-            if acceptance.min() < LEAST_ACCEPTANCE:
+        correlations, acceptance = np.empty_like(kernels), np.empty(len(kernels))
+        for number in range(len(kernels)):  # one by one, as one may fit into the processor's cache
+            among = np.multiply(kernels[number], scales[number][:, None], out=correlations[number])
+            among *= scales[number]
+            share = _acceptance(among, roots[number])
+            if share < LEAST_ACCEPTANCE or not _definite(among):
                 return None
-            np.linalg.cholesky(bound)
-        except np.linalg.LinAlgError:
-            return None
+            acceptance[number] = share
         return cls(size, logs, correlations, acceptance)
 
     def draws(self, count: int, *, seed: int, compile: bool = False) -> list[np.ndarray]:
@@ -115,6 +110,28 @@ def _inclusion(logs: np.ndarray, size: int) -> np.ndarray:
         many = (1 / (1 + np.exp(-logs - middle))).sum(axis=1, keepdims=True) > size
         low, high = np.where(many, low, middle), np.where(many, middle, high)
     return 1 / (1 + np.exp(-logs - low))
+
+
+def _acceptance(correlations: np.ndarray, roots: np.ndarray) -> float:
+    """What share of the proposals would be accepted if their number of items were free, given roots of chances."""
+    expected = correlations * roots[:, None]
+    expected *= roots
+    np.fill_diagonal(expected, 1.0)
+    try:
+        return float(np.exp(2 * np.log(np.diagonal(np.linalg.cholesky(expected))).sum()))
+    except np.linalg.LinAlgError:
+        return 0.0
+
+
+def _definite(correlations: np.ndarray) -> bool:
+    """Whether no eigenvalue is near 0 or below; then none of a part of the items is, either."""
+    lowered = correlations.astype(np.float32)
+    np.fill_diagonal(lowered, 1.0 - _DEFINITE)
+    try:
+        np.linalg.cholesky(lowered)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _propose(chances: tf.Tensor, correlations: tf.Tensor, seed: tf.Tensor, proposals: int) -> tuple[tf.Tensor, ...]:

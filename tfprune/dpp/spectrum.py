@@ -77,11 +77,18 @@ def checked_kernels(kernels: Any) -> np.ndarray:
     kernels = kernels[None] if kernels.ndim == 2 else kernels
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or not kernels.size:
         raise ConfigError(f"expected square kernels [items, items], received an array of shape {kernels.shape}")
-    if not np.isfinite(kernels).all():
+    for kernel in kernels:  # one by one, as one may fit into the processor's cache
+        _check_kernel(kernel)
+    return kernels
+
+
+def _check_kernel(kernel: np.ndarray) -> None:
+    if not np.isfinite(kernel).all():
         raise ConfigError("expected a finite kernel, received NaN or infinity in it; mend the data or the weights")
-    difference = np.abs(kernels - kernels.transpose(0, 2, 1)).max()
-    if difference > _ASYMMETRY * np.abs(kernels).max():
+    if np.array_equal(kernel, kernel.T):
+        return
+    difference = np.abs(kernel - kernel.T).max()
+    if difference > _ASYMMETRY * np.abs(kernel).max():
         raise ConfigError(
             f"expected a symmetric kernel, received one that differs from its transpose by {difference:.3g}"
         )
-    return kernels
