@@ -62,6 +62,7 @@ def build_model(
     gain: float | None = None,
     fan_scale: float = 1.0,
     classifier_init: str | None = None,
+    zero_gamma: bool | None = None,
     padding: Padding = "same",
     batch_norm: BatchNorm = "affine",
     conv_bias: bool | None = None,
@@ -95,6 +96,8 @@ def build_model(
         fan_scale: Its factor of the fan.
         classifier_init: Initial weights of the classifier's kernel; `None` for the architecture's own without `init`,
             and `standard` with it (`init` itself in the `Conv` networks, where it is a layer like the others).
+        zero_gamma: Whether the last batch norm of a residual branch begins with 0; `None` for the architecture's own.
+            No gradient reaches such a branch at first, so criteria that look at gradients must not begin there.
         padding: How strided convolutions larger than 1 x 1 are padded: `same` is TensorFlow's way (for an even image
             of nothing on the upper left), `symmetric` PyTorch's (equal on all sides).
         batch_norm: `affine`, `fixed` (no gamma and beta) or `none`.
@@ -130,7 +133,7 @@ def build_model(
         activation=_activation(activation),
         stem=stem,
         final_pool=final_pool,
-        start=_start(plan, init, classifier_init, mode=mode, gain=gain, fan_scale=fan_scale),
+        start=_start(plan, init, classifier_init, mode=mode, gain=gain, fan_scale=fan_scale, zero_gamma=zero_gamma),
         seed=seed,
     )
     return plan.build(

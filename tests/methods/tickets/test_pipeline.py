@@ -1,5 +1,7 @@
 """All stages on a tiny network."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from tfprune.criteria import SmartRatio
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket
+from tfprune.methods.tickets import TicketConfig, pipeline
+from tfprune.models import build_model
 
 TOTAL = 9 * 8 + 9 * 8 * 12 + 12 * 10
 pytestmark = pytest.mark.filterwarnings("ignore::tfprune.criteria.LayerCollapseWarning")
@@ -132,3 +136,13 @@ def test_ticket_of_another_network(tiny_world, tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         tiny_world(ticket=str(tmp_path / "none.npz"))
     assert not (tmp_path / "run").exists()
+
+
+def test_gradients_reach_all_branches_of_a_drawn_network():
+    shape = {"num_classes": 10, "input_shape": (8, 8, 3)}
+    settings = SimpleNamespace(config=TicketConfig(arch="ResNet-20"), _shape=shape)
+    network = pipeline._Run._drawn(settings, seed=0)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) == 21
+    assert all((np.asarray(layer.gamma) == 1).all() for layer in norms)
+    assert not np.asarray(build_model("ResNet-20", **shape).get_layer("block0.0_bn2").gamma).any()

@@ -204,7 +204,14 @@ class _Run:
         return load_checkpoint(self.config.init, arch=self.config.arch, **self._shape)
 
     def _drawn(self, seed: int) -> keras.Model:
-        return build_model(self.config.arch, **self._shape, seed=seed, stem=self.config.stem, padding="symmetric")
+        return build_model(
+            self.config.arch,
+            **self._shape,
+            seed=seed,
+            stem=self.config.stem,
+            padding="symmetric",
+            zero_gamma=False,  # branches that begin with 0 have no gradients, so no scores of SNIP, GraSP and SynFlow
+        )
 
     @property
     def _shape(self) -> dict[str, Any]:
