@@ -94,7 +94,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
             return normalize_with(inputs, mean, variance, scale, offset, epsilon=self.epsilon)
         batch = self._normalize_batch(inputs, scale, offset)
-        self._update_moving_averages(batch, self._bessel(inputs) if self.unbiased_variance else 1.0)
+        self._update_moving_averages(batch, _bessel(batch.rows) if self.unbiased_variance else 1.0)
         return batch.output
 
     def get_config(self) -> dict[str, Any]:
@@ -108,18 +108,18 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             # The parent has added its share of the biased variance: what is missing is a part of that share.
             new = tf.convert_to_tensor(self.moving_variance)
             share = new - self.momentum * old
-            self.moving_variance.assign(new + share * (tf.cast(self._bessel(inputs, mask), new.dtype) - 1.0))
+            self.moving_variance.assign(new + share * (tf.cast(_bessel(self._rows(inputs, mask)), new.dtype) - 1.0))
         return outputs
 
-    def _bessel(self, inputs: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """The factor from biased to unbiased variance; 1 for a single value, which has no variance."""
+    def _rows(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """How many values of a channel the batch statistics are of."""
         rows = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], tf.float64)
         if mask is not None:
             rows *= tf.reduce_mean(tf.cast(mask, rows.dtype))
         context = tf.distribute.get_replica_context()
         if self.synchronized and context is not None and context.num_replicas_in_sync > 1:
             rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-        return rows / tf.maximum(rows - 1.0, 1.0)
+        return rows
 
     def _scale_and_offset(self, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
         scale = tf.convert_to_tensor(self.gamma) if self.scale else tf.ones([channels])
@@ -136,3 +136,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         variance = batch.variance * tf.cast(bessel, batch.variance.dtype)
         for average, value in ((self.moving_mean, batch.mean), (self.moving_variance, variance)):
             average.assign(average * self.momentum + tf.stop_gradient(value) * (1.0 - self.momentum))
+
+
+def _bessel(rows: tf.Tensor) -> tf.Tensor:
+    """The factor from biased to unbiased variance; 1 for a single value, which has no variance."""
+    rows = tf.cast(rows, tf.float64)
+    return rows / tf.maximum(rows - 1.0, 1.0)

@@ -11,11 +11,12 @@ _INFERENCE_VECTOR = {tf.float32: 4, tf.bfloat16: 16}
 
 
 class NormalizedBatch(NamedTuple):
-    """What `fused_batch_norm` returns: the output, and the batch's moments in float32."""
+    """What `fused_batch_norm` returns: the output, the batch's moments, and of how many values they are per channel."""
 
     output: tf.Tensor
     mean: tf.Tensor
     variance: tf.Tensor
+    rows: tf.Tensor
 
 
 def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float) -> NormalizedBatch:
@@ -31,8 +32,8 @@ def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, 
         epsilon: Added to the variance.
 
     Returns:
-        The output in the shape and type of `inputs`, and the mean and *biased* variance `[channels]` of the batch in
-        float32 (the kernel itself gives the unbiased variance).
+        The output in the shape and type of `inputs`, the mean and *biased* variance `[channels]` of the batch in
+        float32 (the kernel itself gives the unbiased variance), and the number of values of a channel, float32.
 
     Example:
         >>> batch = fused_batch_norm(tf.constant([[1.0], [3.0]]), tf.ones(1), tf.zeros(1), epsilon=0.0)
@@ -53,7 +54,7 @@ def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, 
         is_training=True,
     )
     output = output if len(inputs.shape) == 4 else _shaped_as(inputs, output)
-    return NormalizedBatch(output, mean, variance * ((rows - 1.0) / rows))
+    return NormalizedBatch(output, mean, variance * ((rows - 1.0) / rows), rows)
 
 
 def normalize_with(
@@ -111,7 +112,7 @@ def synchronized_batch_norm(
     centred = values - mean
     variance = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.square(centred), axes)) / rows
     output = centred * (tf.math.rsqrt(variance + epsilon) * scale) + offset
-    return NormalizedBatch(tf.cast(output, inputs.dtype), mean, variance)
+    return NormalizedBatch(tf.cast(output, inputs.dtype), mean, variance, rows)
 
 
 def _folded_batch_norm(
@@ -133,7 +134,7 @@ def _folded_batch_norm(
     variance = per_channel(tf.reduce_sum(tf.square(centred), 0)) / rows
     factor = tf.math.rsqrt(variance + epsilon) * scale
     output = centred * tf.tile(factor, [fold]) + tf.tile(offset, [fold])
-    return NormalizedBatch(_shaped_as(inputs, tf.cast(output, inputs.dtype)), mean, variance)
+    return NormalizedBatch(_shaped_as(inputs, tf.cast(output, inputs.dtype)), mean, variance, rows)
 
 
 def _fold(inputs: tf.Tensor, vectors: dict[tf.DType, int]) -> int:
