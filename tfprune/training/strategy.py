@@ -1,5 +1,6 @@
 """From settings to a distribution strategy."""
 
+import os
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -38,6 +39,8 @@ def make_strategy(
         raise ConfigError(f"gpu_id: expected different indices, at least one, received {list(gpu_ids)}")
     if name not in ("auto", "multi_worker"):
         raise ConfigError(f"strategy: expected auto or multi_worker, received {name!r}")
+    if not os.environ.get("TF_CONFIG", "{}").strip():
+        del os.environ["TF_CONFIG"]  # TensorFlow would take it for broken JSON
     if name == "multi_worker":
         return _multi_worker(gpu_ids, start_minutes)
     _grow_memory()
