@@ -19,6 +19,10 @@ from tfprune.methods.peekaboo.config import PeekabooConfig
         ({"psg": True, "psg_input_bits": 1}, "--psg_input_bits: expected 2 to 32 bits, received 1"),
         ({"psg_sparsify": True}, "--psg_sparsify does nothing without --psg"),
         ({"psg": True, "psg_relative_threshold": 0.1, "psg_absolute_threshold": 0.1}, "exclude each other"),
+        (
+            {"psg": True, "precision": "mixed_float16"},
+            "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16",
+        ),
         ({"optimizer": "Adam"}, "--optimizer: expected one of BOP, SGD"),
         ({"prune_epoch": 180}, "--prune_epoch: expected an epoch before the last"),
         ({"masks": "a.npz", "prune_epoch": 3}, "--masks holds from the start"),
