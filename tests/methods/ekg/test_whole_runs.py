@@ -27,6 +27,7 @@ search_images: 8
 search_batch_size: 80
 search_target_rate: 0.8
 num_teacher: 3
+knowledge_shard: 256
 do_log: 2
 """
 
@@ -74,7 +75,7 @@ def enough(run, name, count):
 KILLED_AT = {
     "baseline": lambda run: enough(run, "baseline_steps", 13),
     "search": lambda run: enough(run, "search", 3),
-    "memory bank": lambda run: (run / "digits_knowledge").exists(),
+    "memory bank": lambda run: (run / "digits_knowledge" / "bank.json").exists(),
     "fine-tuning": lambda run: enough(run, "finetuning_steps", 13),
 }
 
