@@ -14,7 +14,7 @@ def steps(seed=0, count=6):
     return [(random.normal(size=(5, 4)) * SIZES).astype(np.float32) for _ in range(count)]
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_steps_of_torch(compiled):
     torch = pytest.importorskip("torch")
     theirs = torch.nn.Parameter(torch.ones(5, 4))

@@ -58,7 +58,8 @@ def test_a_network_with_logits_for_patches(tiny_world, few_digits):
     tiny_world(None, evaluate=True, pretrained="run/last.keras", **settings | {"density": 0.3})
 
 
-@pytest.mark.parametrize("dense", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("dense", [False, True])
 def test_pretrained(tiny_world, few_digits, dense):
     first = tiny_world("first", dense=dense)
     images = few_digits.normalize(few_digits.test_images)

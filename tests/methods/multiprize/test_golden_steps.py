@@ -89,6 +89,7 @@ def test_steps(golden, tag):
         close(layers[name].scores, keras_array(model, layers[name], golden[f"train/{tag}/scores_after/{name}"]), 5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tag", ["sgd_nesterov_layerwise_pr0.8_wd5e-4_ls0.1", "dense_sgd"])
 def test_decay_and_rate(golden, tag):
     _, group = golden[f"train/{tag}/param_groups"]

@@ -67,6 +67,7 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     np.testing.assert_allclose(plain.serve(images), last(images, training=False), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_histograms(tiny_world):
     tiny_world(histograms=True, density=0.2, scope="global", density_ramp_epochs=1)
     (file,) = Path("run/events/histograms").iterdir()

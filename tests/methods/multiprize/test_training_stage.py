@@ -34,7 +34,10 @@ TRAINED = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "names"), TRAINED)
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [pytest.param(*each, marks=() if place in (2, 3) else pytest.mark.slow) for place, each in enumerate(TRAINED)],
+)
 def test_what_is_trained(few_digits, changes, names):
     model = network(config(**changes), few_digits)
     assert {variable.name for variable in model.trainable_variables} == names
@@ -48,6 +51,7 @@ def test_layers_that_stay_dense(few_digits):
     assert not network(config(), few_digits).get_layer("fc").use_bias
 
 
+@pytest.mark.slow
 def test_networks_of_one_seed(few_digits):
     one, other = (network(config(scope=scope, seed=5), few_digits) for scope in ("layer", "global"))
     for a, b in zip(one.weights, other.weights, strict=True):
@@ -57,13 +61,16 @@ def test_networks_of_one_seed(few_digits):
     assert (np.asarray(one.get_layer("fc").kernel) != np.asarray(another.get_layer("fc").kernel)).all()
 
 
-@pytest.mark.parametrize(("scale", "factor"), [("off", 1.0), ("density", 0.2), ("sparsity", 0.8)])
+@pytest.mark.parametrize(
+    ("scale", "factor"), [pytest.param("off", 1.0, marks=pytest.mark.slow), ("density", 0.2), ("sparsity", 0.8)]
+)
 def test_sizes_of_the_weights(few_digits, scale, factor):
     model = network(config(density=0.2, scale_fan=scale, init="signed_constant"), few_digits)
     for name, fan in (("stage0.1_conv", 36), ("fc", 16)):
         np.testing.assert_allclose(np.abs(model.get_layer(name).kernel), (2 / (fan * factor)) ** 0.5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_decay_spares_batch_norms_wherever_they_are(few_digits):
     """Oddity 16: the original goes by names, and misses those of shortcuts."""
     settings = config(
