@@ -1,6 +1,8 @@
 """The run's folder as workers other than the chief see it."""
 
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 
 from tfprune.errors import RunFolderError
@@ -19,8 +21,9 @@ class WorkerFolder(RunFolder):
     """
 
     def __init__(self, chief: Path) -> None:
-        self._temporary = tempfile.TemporaryDirectory(prefix="worker-")
-        super().__init__(Path(self._temporary.name), resumed=False, entries=[])
+        path = Path(tempfile.mkdtemp(prefix="worker-"))
+        super().__init__(path, resumed=False, entries=[])
+        self._removal = weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         self._chief = chief.resolve()
 
     def file(self, name: str) -> Path:
