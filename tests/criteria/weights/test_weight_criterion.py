@@ -193,7 +193,10 @@ def test_impossible_densities(model, density):
         (lambda m: GraSP(parts=0), "parts: expected 1 or more"),
         (lambda m: Magnitude(ignore="nothing")(m, 0.5), "'nothing', which it lacks"),
         (lambda m: Magnitude()(m, 0.5, masks=Masks({"a": [1]})), "received one of a, which is no prunable weight"),
-        (lambda m: weight_criterion("synaptic"), "expected a criterion for weights of fisher, .*, received 'synaptic'"),
+        (
+            lambda m: weight_criterion("synaptic"),
+            "expected a criterion for weights of dpp_edge, .*, received 'synaptic'",
+        ),
         (lambda m: weight_criterion("snip", seed=3), "criterion snip: expected settings of .*, received seed"),
     ],
 )
