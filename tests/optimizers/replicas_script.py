@@ -32,9 +32,9 @@ def make(strategy, *, wrapped=False):
 
 def loop(strategy, **settings):
     model, bop, optimizer = make(strategy)
-    trained = Loop(model, optimizer, CrossEntropy(), global_batch_size=10, strategy=strategy, **settings)
-    for start in range(0, 40, 10):
-        trained.train_step({"images": IMAGES[start : start + 10], "labels": LABELS[start : start + 10]})
+    trained = Loop(model, optimizer, CrossEntropy(), global_batch_size=8, strategy=strategy, **settings)
+    for start in range(0, 40, 8):
+        trained.train_step({"images": IMAGES[start : start + 8], "labels": LABELS[start : start + 8]})
     return result(model, bop)
 
 
@@ -42,7 +42,7 @@ def fit(strategy, *, wrapped):
     model, bop, optimizer = make(strategy, wrapped=wrapped)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
-    model.fit(IMAGES, LABELS, batch_size=10, shuffle=False, verbose=0)
+    model.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0)
     return result(model, bop)
 
 
