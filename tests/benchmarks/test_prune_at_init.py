@@ -11,6 +11,7 @@ def short(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:layer collapse")
+@pytest.mark.slow
 def test_the_ways_that_are_compared_give_the_same_masks(short):
     model = prune_at_init.network("ResNet-20")
     _, ours = prune_at_init.pruned(model, "synflow", iterations=2)

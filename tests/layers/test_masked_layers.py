@@ -210,6 +210,7 @@ def test_bad_settings(settings, message):
         PSGDense(3, **settings)
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one():
     """Masked layers do; PSG layers take scales from each device's own examples, so these must only stay equal."""
     script = Path(__file__).with_name("masked_script.py")

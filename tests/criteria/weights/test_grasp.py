@@ -44,7 +44,7 @@ def losses_of(model, data, **options):
     return scoring, BatchLosses(model, scoring, CriterionData([data]), **options)
 
 
-@pytest.mark.parametrize("batch_statistics", [True, False])
+@pytest.mark.parametrize("batch_statistics", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("norm", NORMS)
 def test_second_derivatives_are_differences_of_first_ones(norm, batch_statistics):
     x, y = make_data()

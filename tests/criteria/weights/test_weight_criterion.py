@@ -78,7 +78,7 @@ def test_exact_counts_and_an_untouched_model(model, data, name):
     assert weight_criterion(name, iterations=2)(model, 0.37, data) == masks
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(
     density=st.floats(1e-3, 1),
     iterations=st.integers(1, 4),

@@ -22,6 +22,7 @@ def assert_close_scores(scores, expected):
     np.testing.assert_allclose(scores, expected, rtol=0.02, atol=2e-3 * expected.max())
 
 
+@pytest.mark.slow
 def test_whole_resnet20_search(golden, resnet20, validation):
     search = small_search(resnet20, validation, original_quirks=True)
     start = state = search.start()
@@ -96,6 +97,7 @@ def test_resnet56_search_from_recorded_states(golden_search, warmed_up, validati
         check_recorded_step(search, golden_search, number, monkeypatch)
 
 
+@pytest.mark.slow
 def test_first_step_of_resnet56(golden, warmed_up, validation, monkeypatch):
     images, labels = validation
     search = Search(warmed_up, images[:64], labels[:64], target=0.45, batch_size=64, original_quirks=True)
@@ -121,6 +123,7 @@ def test_mended_search_reaches_the_target_exactly(resnet20, validation):
     assert small.count_params() == state.params
 
 
+@pytest.mark.slow
 def test_fast_screening_makes_the_same_choices(resnet20, validation):
     exact, fast = (small_search(resnet20, validation, dtype=dtype) for dtype in ("float32", "bfloat16"))
     state = exact.start()

@@ -46,7 +46,7 @@ def test_golden_loss_and_gradient(golden, pretrained, half, name):
     assert np.array_equal(kept, golden[f"ft/{name}/mask"])
 
 
-@pytest.mark.parametrize("name", ["slim_r0.5", "full"])
+@pytest.mark.parametrize("name", ["slim_r0.5", pytest.param("full", marks=pytest.mark.slow)])
 def test_golden_three_steps(golden, pretrained, half, name):
     model = convert({"slim_r0.5": half, "full": pretrained}[name], "fused")
     optimizer = SGD(0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -61,6 +61,7 @@ def test_golden_three_steps(golden, pretrained, half, name):
             np.testing.assert_allclose(variable, expected, atol=0.01 * np.abs(expected).max() + 1e-4)
 
 
+@pytest.mark.slow
 def test_golden_plain_three_steps(golden, pretrained):
     model = convert(pretrained, "fused")
     loop = Loop(model, SGD(0.01, momentum=0.9, nesterov=True, weight_decay=5e-4), CrossEntropy(), global_batch_size=64)

@@ -264,6 +264,7 @@ def test_without_searching_the_network_is_tuned_as_it_is(calls, tmp_path, tiny):
     assert result.numbers["after_flops"] == result.numbers["before_flops"]
 
 
+@pytest.mark.slow
 def test_export_is_a_switch(calls, tmp_path, monkeypatch):
     exported = []
     monkeypatch.setattr(pipeline, "export_saved_model", lambda model, path: exported.append((model, path)))
@@ -273,6 +274,7 @@ def test_export_is_a_switch(calls, tmp_path, monkeypatch):
     assert exported == [(result.model, result.folder / "saved_model")]
 
 
+@pytest.mark.slow
 def test_the_target_decides_the_flops(calls, tmp_path):
     rates = []
     for target in (0.9, 0.5):
@@ -282,6 +284,7 @@ def test_the_target_decides_the_flops(calls, tmp_path):
     assert rates[0] > 0.6
 
 
+@pytest.mark.slow
 def test_default_folder_is_named_after_the_run(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = pipeline.run(tiny_config(train_epoch=0, export=False))
@@ -329,6 +332,7 @@ def test_resuming_with_other_settings(unbroken, calls):
     )
 
 
+@pytest.mark.slow
 def test_overwriting_starts_anew(calls, tmp_path):
     first = run(tmp_path / "run", train_epoch=0)
     mine = first.folder / "notes.txt"

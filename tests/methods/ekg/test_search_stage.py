@@ -80,7 +80,7 @@ def test_the_table_and_the_events(unbroken, tiny, few_digits):
 
 
 @pytest.mark.parametrize("place", ["save_state", "_write_events", "_row"])
-@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_killed_and_resumed_equals_unbroken(unbroken, tiny, few_digits, tmp_path, monkeypatch, place, number):
     """Killed before the row, between row and state, and between state and event."""
     real, calls = getattr(search_stage, place), []
