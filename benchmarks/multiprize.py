@@ -151,8 +151,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/multiprize_conv2_cifar10.csv"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/multiprize.png"))
     args = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
+    if args.threads:
+        tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     rows = read(args.out)
     done = {(row["kind"], float(row["asked_density"])) for row in rows}
     if missing := [entry for entry in entries() if entry not in done]:
