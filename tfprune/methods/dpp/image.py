@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tfprune.commands.working import working
 from tfprune.data import ImageData, load_data
 from tfprune.dpp import gram, reweighted_edges, reweighted_readers
 from tfprune.errors import ConfigError
@@ -14,6 +13,7 @@ from tfprune.methods.dpp.image_config import ImageConfig
 from tfprune.methods.dpp.image_masks import ImageMasks
 from tfprune.methods.dpp.repeats_table import curves, made_folder, write_rows, write_table
 from tfprune.methods.dpp.sigmoid_mlp import SigmoidMLP, train_mlp
+from tfprune.working import working
 
 
 @dataclass(frozen=True)
