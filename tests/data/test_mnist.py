@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tfprune.data import load_data, mnist
+from tfprune.data import load_data, prepared_images
 from tfprune.errors import DataUnavailableError
 
 
@@ -28,7 +28,7 @@ class Splits:
 @pytest.fixture
 def prepared(monkeypatch):
     def prepare(**examples):
-        monkeypatch.setattr(mnist, "prepared_dataset", lambda name, path, url: Splits(**examples))
+        monkeypatch.setattr(prepared_images, "prepared_dataset", lambda name, path, url: Splits(**examples))
 
     return prepare
 

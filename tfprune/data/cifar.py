@@ -3,8 +3,7 @@
 import os
 
 from tfprune.data.image_data import ImageData
-from tfprune.data.prepared_dataset import prepared_dataset
-from tfprune.data.prepared_images import prepared_images
+from tfprune.data.prepared_images import prepared_image_data
 
 _URL = "https://www.cs.toronto.edu/~kriz/cifar.html"
 
@@ -43,16 +42,12 @@ def _load(
     std: tuple[float, ...],
     data_path: str | os.PathLike[str] | None,
 ) -> ImageData:
-    builder = prepared_dataset(name.lower(), data_path, _URL)
-    train_images, train_labels = prepared_images(builder, "train", (32, 32, 3))
-    test_images, test_labels = prepared_images(builder, "test", (32, 32, 3))
-    return ImageData(
-        name=name,
+    return prepared_image_data(
+        name,
+        data_path,
+        _URL,
+        shape=(32, 32, 3),
         num_classes=num_classes,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
         mean=mean,
         std=std,
         flip=True,

@@ -3,8 +3,7 @@
 import os
 
 from tfprune.data.image_data import ImageData
-from tfprune.data.prepared_dataset import prepared_dataset
-from tfprune.data.prepared_images import prepared_images
+from tfprune.data.prepared_images import prepared_image_data
 
 _URL = "https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz"
 _SHAPE = (28, 28, 1)
@@ -27,16 +26,12 @@ def load_mnist(data_path: str | os.PathLike[str] | None = None) -> ImageData:
     Reference:
         LeCun et al., "Gradient-based learning applied to document recognition" (1998).
     """
-    builder = prepared_dataset("mnist", data_path, _URL)
-    train_images, train_labels = prepared_images(builder, "train", _SHAPE)
-    test_images, test_labels = prepared_images(builder, "test", _SHAPE)
-    return ImageData(
-        name="MNIST",
+    return prepared_image_data(
+        "MNIST",
+        data_path,
+        _URL,
+        shape=_SHAPE,
         num_classes=10,
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
         mean=(255 * _MEAN,),
         std=(255 * _STD,),
         flip=False,

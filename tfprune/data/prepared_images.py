@@ -1,12 +1,42 @@
 """Small images that TensorFlow Datasets has prepared, whole in memory."""
 
+import os
 from typing import Any
 
 import numpy as np
 
-from tfprune.data.prepared_dataset import damaged
+from tfprune.data.image_data import ImageData
+from tfprune.data.prepared_dataset import damaged, prepared_dataset
 
 _READ_BATCH = 1000
+
+
+def prepared_image_data(
+    name: str, data_path: str | os.PathLike[str] | None, url: str, *, shape: tuple[int, int, int], **settings: Any
+) -> ImageData:
+    """A data set of small images with splits `train` and `test`.
+
+    Args:
+        name: Of the data set; in lower case that of TensorFlow Datasets.
+        data_path: Folder that holds it; `None` for the default of TensorFlow Datasets.
+        url: Where it is fetched from, for messages.
+        shape: `(height, width, channels)` of every image.
+        **settings: The other fields of `ImageData`.
+
+    Raises:
+        DataUnavailableError: The data is absent and cannot be downloaded, or is damaged.
+    """
+    builder = prepared_dataset(name.lower(), data_path, url)
+    train_images, train_labels = prepared_images(builder, "train", shape)
+    test_images, test_labels = prepared_images(builder, "test", shape)
+    return ImageData(
+        name=name,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        **settings,
+    )
 
 
 def prepared_images(builder: Any, split: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
