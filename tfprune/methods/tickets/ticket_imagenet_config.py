@@ -2,28 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from tfprune.methods.imagenet_config import ImageNetConfig
+from tfprune.methods.tickets.dense_imagenet_config import DenseImageNetConfig
 from tfprune.methods.tickets.ticket_config import TicketConfig
 
 
 @dataclass(frozen=True)
-class TicketImageNetConfig(ImageNetConfig, TicketConfig):  # type: ignore[misc]  # data_path must be given here
+class TicketImageNetConfig(DenseImageNetConfig, TicketConfig):  # type: ignore[misc]  # their methods differ
     """Finds a ticket of a network for ImageNet, and trains it.
 
     Attributes:
         method: `ticket`; what `train_imagenet.py` is to do. The default there is `ekg`.
-        milestones: Epochs at which the learning rate drops.
-        epochs: Epochs of training.
     """
 
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        **TicketConfig.GROUPS,
-        "data and network": f"{ImageNetConfig.IMAGES} arch stem init",
-        "for data in memory only": "random_labels shuffle_pixels fixed_permutation fraction first_images",
-    }
+    GROUPS: ClassVar[Mapping[str, str]] = {**TicketConfig.GROUPS, **DenseImageNetConfig.GROUPS}
 
-    arch: str = "ResNet-50"
-    milestones: tuple[int, ...] | None = (30, 60)
-    epochs: int | None = 90
+    method: Literal["ticket"] = "ticket"  # type: ignore[assignment]
