@@ -1,6 +1,8 @@
 """The data set that the settings of a run name."""
 
-from tfprune.data import ImageDataset, load_data, open_data
+from typing import Any
+
+from tfprune.data import ImageData, ImageDataset, data_fraction, load_data, open_data
 from tfprune.methods.imagenet_config import ImageNetConfig
 from tfprune.methods.run_config import RunConfig
 
@@ -18,3 +20,15 @@ def open_images(config: RunConfig) -> ImageDataset:
     if isinstance(config, ImageNetConfig):
         return open_data(config.data_path, config.dataset, image_size=config.image_size, resize_size=config.resize_size)
     return load_data(config.dataset, config.data_path)
+
+
+def asked_part(config: Any, data: ImageDataset) -> ImageDataset:
+    """The part of a data set in memory that the setting `fraction` asks for; one on the disk whole.
+
+    Args:
+        config: Settings with `fraction` and `seed`.
+        data: The data set. It is not changed.
+    """
+    if config.fraction == 1 or not isinstance(data, ImageData):
+        return data
+    return data_fraction(data, config.fraction, config.seed)

@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, ImageDataset, data_fraction
+from tfprune.data import ImageDataset
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model
 from tfprune.layers import refresh_masks, set_density, subnet_layers
+from tfprune.methods.make_recipe import make_recipe
 from tfprune.methods.multiprize.collapse import check_passage
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.methods.multiprize.histograms import Histograms
@@ -21,9 +22,9 @@ from tfprune.methods.multiprize.pretrained import saved_network, start_from
 from tfprune.methods.multiprize.result_numbers import file_notes, network_numbers, print_result, test_network
 from tfprune.methods.multiprize.run_place import open_place, results_table, table_row
 from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
-from tfprune.methods.open_images import open_images
+from tfprune.methods.open_images import asked_part, open_images
 from tfprune.methods.open_strategy import open_strategy
-from tfprune.training import DensityRamp, Evaluation, Recipe, StageTimes, Workers, train_network
+from tfprune.training import DensityRamp, Evaluation, StageTimes, Workers, train_network
 from tfprune.training.metrics_log import Row
 
 
@@ -64,7 +65,7 @@ def measured(config: MultiPrizeConfig, data: ImageDataset | None) -> MultiPrizeR
     """How good the network of `pretrained` is; nothing is written."""
     assert config.pretrained is not None, "the settings see to it"
     strategy = open_strategy(config)
-    data = images_of(config, data)
+    data = asked_part(config, data or open_images(config))
     with strategy.scope():
         network = saved_network(config, config.pretrained, data)
     tested = test_network(config, network, data)
@@ -84,7 +85,7 @@ class _Run:
         self.workers = Workers(self.strategy)
         if config.export and config.selection == "sampled":
             raise ConfigError("--selection sampled: expected --no_export, as there is no one kernel to export; add it")
-        self.data = images_of(config, data)
+        self.data = asked_part(config, data or open_images(config))
         steps = self.data.steps_per_epoch(config.batch_size)
         self.batches = make_batches(config, self.data)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
@@ -111,7 +112,7 @@ class _Run:
             rows = train_network(
                 self.network,
                 self.optimizer,
-                self._recipe(),
+                make_recipe(self.config, epochs=self.config.epochs),
                 data=self.data,
                 strategy=self.strategy,
                 run=self.folder,
@@ -124,18 +125,6 @@ class _Run:
         if not self.workers.is_chief:
             return MultiPrizeResult(self.network, None, network_numbers(self.network))
         return self._report(rows)
-
-    def _recipe(self) -> Recipe:
-        config = self.config
-        return Recipe(
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            val_batch_size=config.val_batch_size,
-            compile=config.compile,
-            accumulate=config.accum,
-            log_every=config.do_log,
-        )
 
     def _set_density(self, epoch: int) -> None:
         """Sets the share of weights that an epoch keeps."""
@@ -206,11 +195,3 @@ class _Run:
         if results.exists():
             return json.loads(results.read_text(encoding="utf-8"))["finished"]
         return datetime.now().isoformat(timespec="seconds")
-
-
-def images_of(config: MultiPrizeConfig, data: ImageDataset | None) -> ImageDataset:
-    """The data set that is given or that the settings name, or the fraction of it that they ask for."""
-    data = data or open_images(config)
-    if config.fraction == 1 or not isinstance(data, ImageData):
-        return data
-    return data_fraction(data, config.fraction, config.seed)

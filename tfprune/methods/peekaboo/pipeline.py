@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.data import ImageData, ImageDataset, data_fraction
+from tfprune.data import ImageDataset
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.files import write_text
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.masks import Masks, Ticket
-from tfprune.methods.open_images import open_images
+from tfprune.methods.open_images import asked_part, open_images
 from tfprune.methods.open_run import open_run
 from tfprune.methods.open_strategy import open_strategy
 from tfprune.methods.peekaboo.config import PeekabooConfig
@@ -67,7 +67,7 @@ class _Run:
         # settings, data and files is found before the folder is made.
         self.strategy: tf.distribute.Strategy = open_strategy(config)
         self.workers = Workers(self.strategy)
-        self.data = images_of(config)
+        self.data = asked_part(config, open_images(config))
         self.data.steps_per_epoch(config.batch_size)
         self.model = initial_model(config, self.data)
         self.given = given_masks(config, self.model, self.data)
@@ -160,19 +160,6 @@ class _Run:
             print(note)
         print(f"results in {self.folder.path}")
         return PeekabooResult(model, masks, self.folder.path, numbers)
-
-
-def images_of(config: PeekabooConfig) -> ImageDataset:
-    """The data set that the settings name, or the fraction of it that they ask for.
-
-    Raises:
-        DataUnavailableError: It is not there.
-        ConfigError: It cannot be used.
-    """
-    data = open_images(config)
-    if isinstance(data, ImageData) and config.fraction < 1:
-        return data_fraction(data, config.fraction, config.seed)
-    return data
 
 
 def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:

@@ -9,12 +9,12 @@ from tfprune.data import ImageDataset
 from tfprune.graph import convert, masks_of
 from tfprune.layers import MaskedWeights
 from tfprune.masks import Masks
+from tfprune.methods.make_recipe import make_recipe
 from tfprune.methods.peekaboo.config import PeekabooConfig
 from tfprune.optimizers import SGD, Bop
 from tfprune.training import (
     Evaluation,
     PeriodicDecay,
-    Recipe,
     RunFolder,
     StepDecay,
     evaluate,
@@ -99,19 +99,10 @@ def train(
         if (found := prune(epoch, unmasked(sparse, model), masks_of(sparse))) is not None:
             set_masks(sparse, found)
 
-    recipe = Recipe(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        val_batch_size=config.val_batch_size,
-        compile=config.compile,
-        accumulate=config.accum,
-        log_every=config.do_log,
-    )
     train_network(
         sparse,
         optimizer,
-        recipe,
+        make_recipe(config, epochs=config.epochs),
         data=data,
         strategy=strategy,
         run=run,

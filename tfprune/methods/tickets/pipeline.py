@@ -11,6 +11,7 @@ from tfprune.data import ImageDataset
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks, Ticket, rearranged_masks, shuffled_weights
+from tfprune.methods.make_recipe import make_recipe
 from tfprune.methods.open_images import open_images
 from tfprune.methods.open_run import open_run
 from tfprune.methods.open_strategy import open_strategy
@@ -166,21 +167,17 @@ class _Run:
         """A trained copy, plain."""
         config = self.config
         epochs, milestones = config.schedule
-        recipe = SparseTraining(
+        recipe = make_recipe(
+            config,
             epochs=epochs,
-            batch_size=config.batch_size,
+            kind=SparseTraining,
             learning_rate=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             milestones=milestones,
             gamma=config.gamma,
-            seed=config.seed,
-            val_batch_size=config.val_batch_size,
             precision=config.precision,
-            compile=config.compile,
-            accumulate=config.accum,
             synchronized=config.sync_batch_norm,
-            log_every=config.do_log,
             test_each_epoch=config.test_each_epoch,
         )
         sparse = train_sparse(
