@@ -60,14 +60,14 @@ def start_workers():
     """Starts a Python program as each of several workers on this machine; none outlives the module."""
     started = []
 
-    def start(command, count=2, environment=None):
+    def start(command, count=2, environment=None, cwd=None):
         addresses = [f"127.0.0.1:{port}" for port in _free_ports(count)]
         for rank in range(count):
             cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
             variables = {**os.environ, "TF_CONFIG": json.dumps(cluster), "OMP_NUM_THREADS": "1", **(environment or {})}
             variables["PYTHONPATH"] = str(Path(__file__).parents[1])
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-            started.append(subprocess.Popen([sys.executable, *command], env=variables, **pipes))
+            started.append(subprocess.Popen([sys.executable, *command], env=variables, cwd=cwd, **pipes))
         return started[-count:]
 
     yield start
