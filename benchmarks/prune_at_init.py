@@ -140,7 +140,7 @@ def measure(arch: str, plain_iterations: int, torch: bool) -> dict[str, Any]:
         rows[f"synflow {precision}"].update(others(model, rows[f"synflow {precision}"], plain_iterations, torch))
     rows["selection"] = selections(size)
     for name in ("magnitude", "snip", "grasp"):
-        rows[name] = pruned(model, name, data if weight_criterion(name).needs_data else None)[0]
+        rows[name] = pruned(model, name, data if weight_criterion(name).uses_data == "always" else None)[0]
     return rows
 
 

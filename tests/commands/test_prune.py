@@ -191,7 +191,8 @@ def test_the_names_are_those_of_the_packages():
     assert set(CHANNEL_CRITERIA) <= set(criteria.names())
     assert set(WEIGHT_CRITERIA) == set(criteria.weight_names())
     assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)
-    with_data = {name for name in CHANNEL_CRITERIA if criteria.get(name).needs_data}
-    assert {*with_data, *(name for name in WEIGHT_CRITERIA if criteria.weight_criterion(name).needs_data)} == set(
-        WITH_DATA
-    )
+    with_data = {name for name in CHANNEL_CRITERIA if criteria.get(name).uses_data == "always"}
+    assert {
+        *with_data,
+        *(name for name in WEIGHT_CRITERIA if criteria.weight_criterion(name).uses_data == "always"),
+    } == set(WITH_DATA)

@@ -19,7 +19,7 @@ def test_all_criteria_are_known_by_name():
         criterion = criteria.get(name)
         assert criterion.name == name
         assert isinstance(criterion, Criterion)
-    assert [name for name in NAMES if criteria.get(name).needs_data] == ["ekg", "taylor"]
+    assert [name for name in NAMES if criteria.get(name).uses_data == "always"] == ["ekg", "taylor"]
 
 
 def test_objects_and_classes_are_taken_as_they_are():
@@ -47,7 +47,7 @@ def test_a_criterion_of_ones_own():
             return np.arange(3.0)
 
     found = criteria.get("last")
-    assert (found.name, found.needs_data) == ("last", False)
+    assert (found.name, found.uses_data) == ("last", "optional")
     assert isinstance(found, Last)
     assert isinstance(found, Criterion)
     assert "last" in criteria.names()

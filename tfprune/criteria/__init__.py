@@ -3,7 +3,7 @@
 from tfprune.criteria.aggregation import Normalize, Reduce
 from tfprune.criteria.bn_scale import BNScale
 from tfprune.criteria.criterion import Criterion
-from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.criterion_data import CriterionData, DataUse
 from tfprune.criteria.dpp_node import DPPNode
 from tfprune.criteria.ekg import EKG
 from tfprune.criteria.fpgm import FPGM
@@ -45,6 +45,7 @@ __all__ = [
     "CriterionData",
     "DPPEdge",
     "DPPNode",
+    "DataUse",
     "Fisher",
     "GraSP",
     "GradNorm",

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.criteria.aggregation import Normalize, Reduce, check_choice, combine, normalized, some_judged
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.kernel_axis import sum_by_unit
 from tfprune.criteria.registry import register
 from tfprune.graph import ChannelGroups
@@ -27,7 +28,7 @@ class BNScale:
     """
 
     name: ClassVar[str] = "bn_scale"
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     reduce: Reduce = "mean"
     normalize: Normalize = "none"
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.graph import ChannelGroups
 
 
@@ -14,11 +15,11 @@ class Criterion(Protocol):
 
     Attributes:
         name: Its name in the registry.
-        needs_data: Whether it looks at data.
+        uses_data: Whether it looks at data, see `DataUse`.
     """
 
     name: str
-    needs_data: bool
+    uses_data: DataUse
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
         """One score for each prunable unit.

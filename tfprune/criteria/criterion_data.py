@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+
+DataUse = Literal["never", "optional", "always"]
+"""Whether a criterion looks at data: never, where it is given some, or not without any."""
 
 _BATCH = 64
 _EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"

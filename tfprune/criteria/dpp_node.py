@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.kernel_axis import kernel_axes
 from tfprune.criteria.registry import register
 from tfprune.dpp import KDPP
@@ -33,7 +34,7 @@ class DPPNode:
     """
 
     name: ClassVar[str] = "dpp_node"
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     density: float = 0.5
     seed: int = 0
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.criteria.aggregation import Normalize, check_choice, combine, normalized, some_judged
-from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.criterion_data import CriterionData, DataUse
 from tfprune.criteria.data_loss import data_loss
 from tfprune.criteria.gates import Gates
 from tfprune.criteria.kernel_axis import sum_by_unit
@@ -40,7 +40,7 @@ class EKG:
     """
 
     name: ClassVar[str] = "ekg"
-    needs_data: ClassVar[bool] = True
+    uses_data: ClassVar[DataUse] = "always"
     loss: Any = None
     batches: int | None = None
     normalize: Normalize = "none"

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.criteria.aggregation import Normalize, check_choice, combine, normalized, some_judged
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.kernel_axis import KernelAxis, kernel_axes
 from tfprune.criteria.registry import register
 from tfprune.graph import ChannelGroups
@@ -29,7 +30,7 @@ class FPGM:
     """
 
     name: ClassVar[str] = "fpgm"
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     normalize: Normalize = "mean"
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.criteria.aggregation import Normalize, Reduce, check_choice, combine, normalized, some_judged
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.kernel_axis import kernel_axes
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
@@ -27,7 +28,7 @@ class Magnitude:
     """
 
     name: ClassVar[str]
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     power: ClassVar[int]
     roles: tuple[str, ...] = ("out", "in")
     reduce: Reduce = "mean"

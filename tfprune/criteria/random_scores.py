@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.registry import register
 from tfprune.graph import ChannelGroups
 
@@ -20,7 +21,7 @@ class Random:
     """
 
     name: ClassVar[str] = "random"
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     seed: int = 0
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:

@@ -15,7 +15,7 @@ def register(name: str) -> Callable[[Kind], Kind]:
     """Gives a class of criteria a name, so that it can be asked for by that name.
 
     Args:
-        name: The name. Unless the class has attributes `name` and `needs_data`, they are set to it and to False.
+        name: The name. Unless the class has attributes `name` and `uses_data`, they are set to it and to `optional`.
 
     Returns:
         A decorator for a class with a method `scores(model, groups, data)`, see `Criterion`, that can be made without
@@ -41,7 +41,7 @@ def register(name: str) -> Callable[[Kind], Kind]:
         # A class defined anew, as in a notebook, takes its own place; any other one must not.
         if known is not None and _origin(known) != _origin(kind):
             raise ConfigError(f"criterion {name!r} is {known.__qualname__} already; register yours under another name")
-        for attribute, value in (("name", name), ("needs_data", False)):
+        for attribute, value in (("name", name), ("uses_data", "optional")):
             if not hasattr(kind, attribute):
                 setattr(kind, attribute, value)
         _CRITERIA[name] = kind

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.criteria.aggregation import Normalize, check_choice, combine, normalized, some_judged
-from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.criterion_data import CriterionData, DataUse
 from tfprune.criteria.data_loss import data_loss
 from tfprune.criteria.forward import Forward
 from tfprune.criteria.kernel_axis import kernel_axes
@@ -36,7 +36,7 @@ class Taylor:
     """
 
     name: ClassVar[str] = "taylor"
-    needs_data: ClassVar[bool] = True
+    uses_data: ClassVar[DataUse] = "always"
     loss: Any = None
     batches: int | None = None
     normalize: Normalize = "none"

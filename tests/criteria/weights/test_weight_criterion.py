@@ -59,7 +59,7 @@ def test_names():
     assert set(NAMES) <= set(weight_names())
     for name in NAMES:
         assert weight_criterion(name).name == name
-    assert {name for name in NAMES if weight_criterion(name).needs_data} == {
+    assert {name for name in NAMES if weight_criterion(name).uses_data == "always"} == {
         "fisher",
         "grad_norm",
         "grasp",

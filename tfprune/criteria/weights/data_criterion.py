@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tfprune.criteria.aggregation import check_choice
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.weights.weight_criterion import Precision, WeightCriterion
 
 
@@ -19,7 +20,7 @@ class DataCriterion(WeightCriterion):
         precision: What to compute in.
     """
 
-    needs_data: ClassVar[bool] = True
+    uses_data: ClassVar[DataUse] = "always"
     loss: Any = None
     precision: Precision = "float64"
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.criterion_data import CriterionData, DataUse
 from tfprune.criteria.weights.edge_kernels import EdgeKernels
 from tfprune.criteria.weights.equal_shares import equal_shares
 from tfprune.criteria.weights.registry import register_weight_criterion
@@ -50,7 +50,7 @@ class DPPEdge(WeightCriterion):
         Zhang et al., Statistical mechanical analysis of neural network pruning (UAI 2021), DPP edge.
     """
 
-    needs_data: ClassVar[bool] = True
+    uses_data: ClassVar[DataUse] = "always"
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.criteria.aggregation import check_choice
-from tfprune.criteria.criterion_data import CriterionData
+from tfprune.criteria.criterion_data import CriterionData, DataUse
 from tfprune.criteria.weights.linearise import linear_layer
 from tfprune.criteria.weights.registry import register_weight_criterion
 from tfprune.criteria.weights.scoring_model import ScoringModel
@@ -48,6 +48,7 @@ class SynFlow(WeightCriterion):
         algorithm 1.
     """
 
+    uses_data: ClassVar[DataUse] = "optional"
     traceable: ClassVar[bool] = True
     iterations: int = 100
     precision: Precision = "float64"

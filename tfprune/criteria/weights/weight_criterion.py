@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.criteria.aggregation import check_choice
+from tfprune.criteria.criterion_data import DataUse
 from tfprune.criteria.weights.layer_collapse import LayerCollapseWarning
 from tfprune.criteria.weights.pruning_amounts import PruningAmounts, Schedule, Scope
 from tfprune.criteria.weights.selection import Selection
@@ -30,7 +31,7 @@ class WeightCriterion(ABC):
 
     Attributes:
         name: Its name in the registry.
-        needs_data: Whether it looks at data.
+        uses_data: Whether it looks at data, see `DataUse`.
         traceable: Whether scores can be traced, so that scoring and choosing are one compiled step.
         iterations: Prune in so many steps, scoring anew what is left.
         schedule: Density after each step: `exponential` takes the same fraction of what is left each time, `linear` the
@@ -43,7 +44,7 @@ class WeightCriterion(ABC):
     """
 
     name: ClassVar[str]
-    needs_data: ClassVar[bool] = False
+    uses_data: ClassVar[DataUse] = "never"
     traceable: ClassVar[bool] = False
     iterations: int = 1
     schedule: Schedule = "exponential"

@@ -32,7 +32,7 @@ def find_masks(
     """
     criterion = make_criterion(config, model)
     batches = None
-    if criterion.needs_data:
+    if criterion.uses_data == "always":
         images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
         size = config.prune_batch_size
         batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]

@@ -33,7 +33,7 @@ def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) ->
         masks = _from_file(config, model, data)
     else:
         criterion = make_criterion(config)
-        batches = prune_batch(config, data) if criterion.needs_data else None
+        batches = prune_batch(config, data) if criterion.uses_data == "always" else None
         masks = criterion(model, config.density, batches, **_kept(config, criterion, model))
         if config.inverse:
             masks = inverse_masks(masks, criterion.weight_scores(model, None, batches))
