@@ -8,6 +8,7 @@ setup(
     version="0.1.0",
     description="Pruning of Keras models: five published systems under one roof, smaller Keras models as their result",
     packages=find_packages(include=["tfprune", "tfprune.*"]),
+    package_data={"": ["*.pyi"], "tfprune": ["py.typed"]},
     python_requires=">=3.11",
     entry_points={"console_scripts": ["tfprune = tfprune.cli.main:main"]},
     install_requires=[
@@ -25,6 +26,7 @@ setup(
         "pyyaml>=6,<7",
         "tqdm>=4.66,<5",
         "rich>=13.7,<16",
+        "lazy-loader>=0.6,<1",  # imports a public name on first use
         "docstring-parser>=0.16,<1",
         "tensorboard>=2.20,<3",  # tf.summary asks for it, TensorFlow no longer brings it
     ],

@@ -1,20 +1,6 @@
 """EKG: Ensemble Knowledge Guided sub-network search and fine-tuning for filter pruning (Lee & Song, ECCV 2022)."""
 
-from tfprune.lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS = {
-    "EKGConfig": "tfprune.methods.ekg.config",
-    "EKGResult": "tfprune.methods.ekg.pipeline",
-    "KnowledgeObjective": "tfprune.methods.ekg.knowledge_loss",
-    "MemoryBank": "tfprune.methods.ekg.memory_bank",
-    "Search": "tfprune.methods.ekg.greedy_search",
-    "SearchResult": "tfprune.methods.ekg.search_state",
-    "SearchState": "tfprune.methods.ekg.search_state",
-    "SubNetworks": "tfprune.methods.ekg.subnetworks",
-    "Supernet": "tfprune.methods.ekg.supernet",
-    "search": "tfprune.methods.ekg.any_model",
-    "run": "tfprune.methods.ekg.pipeline",
-}
-
-__all__ = sorted(_EXPORTS)
-__getattr__ = lazy_exports(__name__, _EXPORTS)
+# The public names stand in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,17 +1,6 @@
 """Multi-prize tickets: binary sub-networks of random networks."""
 
-from tfprune.lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS = {
-    "MultiPrizeConfig": "tfprune.methods.multiprize.config",
-    "MultiPrizeResult": "tfprune.methods.multiprize.pipeline",
-    "load_original": "tfprune.methods.multiprize.original_checkpoint",
-    "run": "tfprune.methods.multiprize.pipeline",
-}
-
-__all__ = sorted(_EXPORTS)
-__getattr__ = lazy_exports(__name__, _EXPORTS)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+# The public names stand in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

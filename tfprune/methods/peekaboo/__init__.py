@@ -1,13 +1,6 @@
 """Peek-a-Boo: prune a random network, then train the signs of what is left (Chen, Zhang, Wang, ICLR 2022)."""
 
-from tfprune.lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS = {
-    "PeekabooConfig": "tfprune.methods.peekaboo.config",
-    "PeekabooResult": "tfprune.methods.peekaboo.pipeline",
-    "find_masks": "tfprune.methods.peekaboo.pruning_stage",
-    "run": "tfprune.methods.peekaboo.pipeline",
-}
-
-__all__ = sorted(_EXPORTS)
-__getattr__ = lazy_exports(__name__, _EXPORTS)
+# The public names stand in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,14 +1,6 @@
 """Tickets before training, their sanity checks, and dense training (Su et al., NeurIPS 2020)."""
 
-from tfprune.lazy import lazy_exports
+import lazy_loader
 
-_EXPORTS = {
-    "DenseConfig": "tfprune.methods.tickets.dense_config",
-    "TicketConfig": "tfprune.methods.tickets.ticket_config",
-    "TicketResult": "tfprune.methods.tickets.pipeline",
-    "find_ticket": "tfprune.methods.tickets.find_ticket",
-    "run": "tfprune.methods.tickets.pipeline",
-}
-
-__all__ = sorted(_EXPORTS)
-__getattr__ = lazy_exports(__name__, _EXPORTS)
+# The public names stand in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

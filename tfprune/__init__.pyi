@@ -1,0 +1,31 @@
+from . import criteria as criteria
+from . import data as data
+from . import dpp as dpp
+from . import exporting as exporting
+from . import layers as layers
+from . import models as models
+from . import optimizers as optimizers
+from .criteria import Criterion as Criterion
+from .exporting import export as export
+from .exporting import export_saved_model as export_saved_model
+from .exporting import save_model as save_model
+from .graph import channel_groups as channel_groups
+from .graph import complexity as complexity
+from .graph import convert as convert
+from .graph import masks_of as masks_of
+from .graph import prunable_weights as prunable_weights
+from .graph import register_rule as register_rule
+from .graph import slim as slim
+from .masks import Masks as Masks
+from .methods import ekg as ekg
+from .methods import multiprize as multiprize
+from .methods import peekaboo as peekaboo
+from .methods import tickets as tickets
+from .models import load_checkpoint as load_checkpoint
+from .pruning import PruningPlan as PruningPlan
+from .pruning import plan_channels as plan_channels
+from .pruning import prune_channels as prune_channels
+from .report import measure_latency as measure_latency
+from .report import summary as summary
+
+__version__: str

@@ -1,0 +1,5 @@
+from . import dpp as dpp
+from . import ekg as ekg
+from . import multiprize as multiprize
+from . import peekaboo as peekaboo
+from . import tickets as tickets

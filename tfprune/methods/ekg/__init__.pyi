@@ -1,0 +1,11 @@
+from .any_model import search as search
+from .config import EKGConfig as EKGConfig
+from .greedy_search import Search as Search
+from .knowledge_loss import KnowledgeObjective as KnowledgeObjective
+from .memory_bank import MemoryBank as MemoryBank
+from .pipeline import EKGResult as EKGResult
+from .pipeline import run as run
+from .search_state import SearchResult as SearchResult
+from .search_state import SearchState as SearchState
+from .subnetworks import SubNetworks as SubNetworks
+from .supernet import Supernet as Supernet
