@@ -89,6 +89,15 @@ def test_other_data_is_refused(source, said):
         list(CriterionData(source).batches())
 
 
+@pytest.mark.parametrize("source", [(X, None), [(X, None)], [{"images": X, "labels": None}]])
+def test_inputs_need_no_labels(source):
+    data = CriterionData(source)
+    np.testing.assert_array_equal(tf.concat(list(data.inputs()), 0), X)
+    assert len(next(data.inputs(1))) in (64, 100)
+    with pytest.raises(ConfigError, match="inputs without labels"):
+        next(data.batches())
+
+
 def test_data_that_is_missing_is_asked_for():
     with pytest.raises(ConfigError, match=r"criterion taylor looks at data: .* give data="):
         CriterionData.required(None, "taylor")

@@ -69,3 +69,18 @@ def test_every_tensor_is_shown():
 def test_groups_of_another_model_are_refused():
     with pytest.raises(ConfigError, match="received those of another one"):
         Forward(normalising(), channel_groups(normalising()))
+
+
+def test_tensors_are_dropped_once_no_call_takes_them():
+    inputs = keras.Input((4,))
+    x = layers.Dense(4)(inputs)
+    model = keras.Model(inputs, layers.Add()([layers.ReLU()(x), x]))
+    run = forward(model)
+    tensors = run.inputs(X)
+    held = []
+    for call in run.calls:
+        run.run(call, tensors)
+        run.forget(call, tensors)
+        held.append(len(tensors))
+    assert held == [1, 2, 1]
+    np.testing.assert_array_equal(next(iter(tensors.values())), model(X))

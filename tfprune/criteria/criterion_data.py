@@ -53,6 +53,17 @@ class CriterionData:
         Raises:
             ConfigError: The data is nothing of what is expected, endless, or empty.
         """
+        for x, y in self._batches(limit):
+            if y is None:
+                raise ConfigError("data: expected batches (x, y), received inputs without labels; add the labels")
+            yield x, y
+
+    def inputs(self, limit: int | None = None) -> Iterator[Any]:
+        """The inputs of each batch, as in `batches`, but that labels may be None."""
+        for x, _ in self._batches(limit):
+            yield x
+
+    def _batches(self, limit: int | None) -> Iterator[tuple[Any, Any]]:
         if limit is not None and limit < 1:
             raise ConfigError(f"batches: expected 1 or more, received {limit}")
         endless = isinstance(self.source, tf.data.Dataset) and self.source.cardinality() == tf.data.INFINITE_CARDINALITY
@@ -89,7 +100,7 @@ class CriterionData:
 def _slices(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
     if len(arrays) != 2:
         raise ConfigError(f"data: {_EXPECTED}, received a tuple of {len(arrays)}")
-    leaves = keras.tree.flatten(arrays)
+    leaves = _leaves(arrays)
     if not all(getattr(leaf, "shape", ()) for leaf in leaves):
         raise ConfigError(f"data: {_EXPECTED}, received {_shown(arrays)}; put batches into a list")
     lengths = {len(leaf) for leaf in leaves}
@@ -97,19 +108,24 @@ def _slices(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
         raise ConfigError(f"data: expected as many labels as inputs, received arrays of {sorted(lengths)} rows")
     for start in range(0, lengths.pop(), _BATCH):
         rows = slice(start, start + _BATCH)
-        x, y = keras.tree.map_structure(lambda leaf, rows=rows: leaf[rows], arrays)
+        x, y = keras.tree.map_structure(lambda leaf, rows=rows: None if leaf is None else leaf[rows], arrays)
         yield x, y
 
 
 def _checked(x: Any, y: Any) -> tuple[Any, Any]:
-    x, y = keras.tree.map_structure(tf.convert_to_tensor, (x, y))
-    leaves = keras.tree.flatten((x, y))
+    x, y = keras.tree.map_structure(lambda leaf: None if leaf is None else tf.convert_to_tensor(leaf), (x, y))
+    leaves = _leaves((x, y))
     if not all(leaf.shape.rank for leaf in leaves):
         raise ConfigError("data: expected batches, received single examples; use dataset.batch(64)")
     lengths = {len(leaf) for leaf in leaves}
     if len(lengths) != 1:
         raise ConfigError(f"data: expected as many labels as inputs, received batches of {sorted(lengths)} rows")
     return x, y
+
+
+def _leaves(arrays: Any) -> list[Any]:
+    """All arrays, without labels that are None."""
+    return [leaf for leaf in keras.tree.flatten(arrays) if leaf is not None]
 
 
 def _shown(batch: Any) -> str:

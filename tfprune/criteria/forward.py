@@ -1,6 +1,6 @@
 """Running a model call by call, with a look at tensors on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -46,6 +46,7 @@ class Forward:
         self._outputs = [known[id(tensor)] for tensor in graph.outputs]
         self._batch_statistics = batch_statistics
         self._traced: dict[int, Callable[..., Any]] = {}
+        self._last = {id(tensor): id(call) for call in self.calls for tensor in call.inputs}
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -63,11 +64,27 @@ class Forward:
             call: One of `calls`.
             tensors: Values of symbolic tensors by `id`; the call's outputs are added.
         """
-        arguments, named = call.arguments(tensors)
-        named = self._with_mode(call.layer, named)
-        with keras.StatelessScope():
-            outputs = keras.tree.flatten(self._callable(call.layer)(*arguments, **named))
+        outputs = self.outputs(call, tensors, call.layer)
         tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
+
+    def outputs(self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation) -> list[tf.Tensor]:
+        """What a layer puts out in the place of a call's own.
+
+        Args:
+            call: One of `calls`.
+            tensors: Values of symbolic tensors by `id`.
+            layer: Takes the same arguments as the call's layer.
+        """
+        arguments, named = call.arguments(tensors)
+        named = self._with_mode(layer, named)
+        with keras.StatelessScope():
+            return keras.tree.flatten(self._callable(layer)(*arguments, **named))
+
+    def forget(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+        """Drops the inputs of a call that no later one takes."""
+        for tensor in call.inputs:
+            if self._last[id(tensor)] == id(call):
+                tensors.pop(id(tensor), None)
 
     def __call__(self, x: Any, look: Callable[[int, tf.Tensor], None] | None = None) -> Any:
         """Runs the model.

@@ -84,9 +84,8 @@ class _Fit:
         if not pairs:
             raise ConfigError("reweight: expected at least one batch of examples, received none")
         whole, small = (each.calls for each in self._models)
-        last = {id(tensor): index for index, call in enumerate(whole) for tensor in call.inputs}
         left = set(readers)
-        for index, calls in enumerate(zip(whole, small, strict=True)):
+        for calls in zip(whole, small, strict=True):
             if calls[0].name in left:
                 self._fit(*calls, pairs)
                 left.remove(calls[0].name)
@@ -95,11 +94,7 @@ class _Fit:
             for pair in pairs:
                 for forward, call, tensors in zip(self._models, calls, pair, strict=True):
                     forward.run(call, tensors)
-            for tensor, used in zip(calls[0].inputs, calls[1].inputs, strict=True):
-                if last[id(tensor)] == index:
-                    for pair in pairs:
-                        pair[0].pop(id(tensor), None)
-                        pair[1].pop(id(used), None)
+                    forward.forget(call, tensors)
 
     def _fit(self, whole: Call, small: Call, pairs: list[Any]) -> None:
         reads, cut = KernelReads.of(whole.layer), KernelReads.of(small.layer)

@@ -1,6 +1,6 @@
 """What the edges of a model's units carry on given data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from tfprune.criteria.criterion_data import CriterionData
 from tfprune.criteria.forward import Forward
+from tfprune.criteria.second_moments import second_moments
 from tfprune.dpp import edge_kernels
 from tfprune.errors import ConfigError
-from tfprune.graph import KernelReads, channel_groups
+from tfprune.graph import Call, KernelReads, channel_groups
 
 
 class EdgeKernels:
@@ -56,17 +57,13 @@ class EdgeKernels:
 
     def _measured(self, forward: Forward, data: CriterionData) -> dict[str, np.ndarray]:
         names = {id(reads.layer): name for name, reads in self.reads.items()}
-        sums = {name: np.zeros((reads.groups, reads.features, reads.features)) for name, reads in self.reads.items()}
-        counts = dict.fromkeys(sums, 0)
-        for x, _ in data.batches():
-            tensors = forward.inputs(x)
-            for call in forward.calls:
-                if name := names.get(id(call.layer)):
-                    for rows in self.reads[name].parts(tensors[id(call.inputs[0])]):
-                        sums[name] += tf.matmul(rows, rows, transpose_a=True).numpy()
-                        counts[name] += rows.shape[1]
-                forward.run(call, tensors)
-        return {name: total / counts[name] for name, total in sums.items()}
+
+        def look(call: Call, tensors: Mapping[int, tf.Tensor]) -> Iterator[tuple[str, tf.Tensor]]:
+            if name := names.get(id(call.layer)):
+                for rows in self.reads[name].parts(tensors[id(call.inputs[0])]):
+                    yield name, rows
+
+        return second_moments(forward, data, look)
 
 
 def _reads(layer: Any, name: str) -> KernelReads:
