@@ -24,6 +24,30 @@ def test_units_that_are_alike_rarely_stay_together():
     assert sum(both) <= 2  # 40 / 28 each for any other pair, but these two are the same
 
 
+def test_with_data_units_whose_outputs_are_alike_rarely_stay_together():
+    model = _model()
+    kernel = np.zeros((3, 3, 2, 8), np.float32)
+    kernel[..., 2:] = np.random.default_rng(0).normal(size=(3, 3, 2, 6))
+    kernel[1, 1, 0, 0] = kernel[1, 1, 1, 1] = 1  # as unlike as filters can be, but the inputs are the same
+    model.layers[0].kernel.assign(kernel)
+    groups = channel_groups(model)
+    images = np.repeat(np.random.default_rng(1).normal(size=(30, 6, 6, 1)), 2, axis=-1).astype(np.float32)
+
+    def together(data):
+        return sum(np.all(DPPNode(0.25, seed).scores(model, groups, data)[:2] > 1) for seed in range(60))
+
+    assert together((images, None)) <= 1 < 2 <= together(None)
+
+
+def test_scores_are_the_same_whatever_the_batches_and_their_order():
+    model = _model()
+    groups = channel_groups(model)
+    images = np.random.default_rng(1).normal(size=(30, 6, 6, 2)).astype(np.float32)
+    scores = DPPNode().scores(model, groups, (images, None))
+    np.testing.assert_array_equal(scores, DPPNode().scores(model, groups, [(images[20:], None), (images[:20], None)]))
+    np.testing.assert_array_equal(scores, DPPNode().scores(model, groups, (images, np.zeros(30))))
+
+
 @pytest.mark.parametrize("scope", ["local", "global"])
 def test_half_of_each_group_stays(scope):
     plan = plan_channels(_model(), DPPNode(0.5), density=0.5, scope=scope)

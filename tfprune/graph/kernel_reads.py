@@ -74,8 +74,7 @@ class KernelReads:
 
     def examples_at_once(self, values: tf.Tensor) -> int:
         """Of how many examples the rows take about 64 MB."""
-        window = int(np.prod(self.layer.kernel.shape[:-2], dtype=int))
-        return max(1, _BYTES // (8 * window * int(np.prod(values.shape[1:]))))
+        return examples_at_once(values, int(np.prod(self.layer.kernel.shape[:-2], dtype=int)))
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """What the units read of the layer's inputs.
@@ -123,6 +122,11 @@ class KernelReads:
                 cut.append(slice(offset * rate, offset * rate + (count - 1) * stride + 1, stride))
             parts.append(tf.reshape(values[tuple(cut)], [-1, values.shape[-1]]))
         return tf.stack(parts, axis=1)
+
+
+def examples_at_once(values: tf.Tensor, copies: int = 1) -> int:
+    """Of how many examples `[examples, ...]` so many float64 copies take about 64 MB; at least 1."""
+    return max(1, _BYTES // (8 * copies * int(np.prod(values.shape[1:]))))
 
 
 def _each(setting: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
