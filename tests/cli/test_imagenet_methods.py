@@ -111,6 +111,19 @@ def test_two_steps_at_full_size(tree, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_consistency_of_changed_views(tree, tmp_path, capsys):
+    """Of images from the disk, one of which is broken."""
+    copy = shutil.copytree(tree, tmp_path / "images")
+    next((copy / "train/n00").iterdir()).write_bytes(b"damaged")
+    case, folder = CASES["multiprize"], tmp_path / "run"
+    assert main([*small(case, copy, folder), "--augmix", "--jsd"]) == 0
+    assert "1 training image of 40 could not be read" in capsys.readouterr().out
+    (row,) = [json.loads(line) for line in (folder / "metrics/training.jsonl").read_text().splitlines()]
+    assert row["train_divergence"] > 0
+    assert keras.saving.load_model(folder / case.result).input_shape == (None, 64, 64, 3)
+
+
+@pytest.mark.slow
 def test_two_processes(tree, tmp_path, start_workers):
     case = CASES["ticket"]
     words = small(case, tree, tmp_path / "run")

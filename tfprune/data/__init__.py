@@ -3,6 +3,7 @@
 from tfprune.data.augmix import AugMix
 from tfprune.data.data_fraction import data_fraction
 from tfprune.data.fixed_batches import fixed_batches
+from tfprune.data.gaussian_noise import GaussianNoise
 from tfprune.data.image_data import ImageData
 from tfprune.data.image_dataset import ImageDataset
 from tfprune.data.open_data import open_data
@@ -14,7 +15,7 @@ from tfprune.data.sharded_rows import ShardedRows
 from tfprune.data.shuffled_pixels import shuffled_pixels
 from tfprune.data.streamed_data import StreamedData
 from tfprune.data.training_batches import training_batches
-from tfprune.data.view_batches import GaussianNoise, view_batches
+from tfprune.data.view import View
 
 __all__ = [
     "AugMix",
@@ -24,6 +25,7 @@ __all__ = [
     "ShardedRows",
     "StreamedData",
     "Subsets",
+    "View",
     "data_fraction",
     "data_names",
     "fixed_batches",
@@ -34,5 +36,4 @@ __all__ = [
     "search_subsets",
     "shuffled_pixels",
     "training_batches",
-    "view_batches",
 ]

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfprune.data.augmentation import jitter_colors, random_positions
 from tfprune.data.image_arrays import ImageArrays
+from tfprune.data.view import View, shown_views, view_seeds
 
 _Batch = dict[str, tf.Tensor]
 
@@ -16,6 +17,7 @@ def augmented_batch(
     batch_size: int,
     seed: int,
     views: int = 1,
+    view: View | None = None,
     color_jitter: bool = False,
     rows: Sequence[int] | None = None,
 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
@@ -25,7 +27,8 @@ def augmented_batch(
         data: The data set.
         batch_size: Images per batch.
         seed: With the step, it decides all draws.
-        views: With 2 or more, so many independently augmented views of each image, stacked on axis 1.
+        views: With 2 or more, so many views of each image, stacked on axis 1; see `training_batches`.
+        view: What changes images.
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
         rows: Places within the batch whose images are wanted, in this order. Default: all.
 
@@ -43,7 +46,7 @@ def augmented_batch(
         moved = random_positions(
             keys[0],
             batch=batch_size,
-            views=views,
+            views=views if view is None else 1,
             height=height,
             width=width,
             padding=data.crop_padding,
@@ -57,6 +60,9 @@ def augmented_batch(
             whole = tf.gather(tf.reshape(source, [-1, pixels, channels]), positions)
             means = tf.reduce_mean(tf.cast(whole, tf.float32), axis=1)[:, None, None, None, :]
             images = jitter_colors(images, means, keys[1], rows=rows, batch=batch_size)
+        if view is not None:
+            seeds = view_seeds(seed, step, batch_size, views)
+            images = shown_views(view, images[:, 0], seeds if rows is None else tf.gather(seeds, rows), views)
         images = data.normalize_tensor(images if views > 1 else images[:, 0])
         return positions, {"images": images, "labels": tf.gather(labels, positions)}
 

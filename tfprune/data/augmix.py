@@ -6,7 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
+from tfprune.data.view import View
 from tfprune.errors import ConfigError
 
 _USUAL = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
@@ -15,7 +17,7 @@ _COLOURS = ("color", "contrast", "brightness", "sharpness")
 
 
 @dataclass(frozen=True)
-class AugMix:
+class AugMix(View):
     """Mixes an image with a mixture of chains of random operations on it; the operations are Pillow's.
 
     Args:
@@ -30,7 +32,7 @@ class AugMix:
 
     Example:
         >>> image = np.zeros((32, 32, 3), np.uint8)
-        >>> AugMix()(image, np.random.RandomState(0)).shape
+        >>> AugMix().mixed(image, np.random.RandomState(0)).shape
         (32, 32, 3)
 
     Reference:
@@ -49,7 +51,17 @@ class AugMix:
             if getattr(self, name) < least:
                 raise ConfigError(f"{name}: expected {least} or more, received {getattr(self, name)}; mend it")
 
-    def __call__(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+    def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Changes each image, rounded to bytes, by draws of its own, see `View`."""
+
+        def mix(images: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+            pairs = zip(images, seeds.view(np.uint32), strict=True)
+            return np.stack([self.mixed(image, np.random.RandomState(seed)) for image, seed in pairs])
+
+        whole = tf.saturate_cast(tf.round(images), tf.uint8)
+        return tf.ensure_shape(tf.numpy_function(mix, [whole, seeds], tf.float32, stateful=False), images.shape)
+
+    def mixed(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
         """Augments one image.
 
         Args:

@@ -12,6 +12,7 @@ from tfprune.data.image_dataset import ImageDataset
 from tfprune.data.knowledge import Knowledge
 from tfprune.data.prune_set import prune_set
 from tfprune.data.training_batches import training_batches
+from tfprune.data.view import View
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class ImageData(ImageArrays, ImageDataset):
         seed: int,
         start_step: int = 0,
         views: int = 1,
+        view: View | None = None,
         color_jitter: bool = False,
         knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,
@@ -48,6 +50,7 @@ class ImageData(ImageArrays, ImageDataset):
             seed=seed,
             start_step=start_step,
             views=views,
+            view=view,
             color_jitter=color_jitter,
             knowledge=knowledge,
             rows=rows,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfprune.data.knowledge import Knowledge
 from tfprune.data.step_checks import check_batch_size
+from tfprune.data.view import View
 
 
 class ImageDataset(ABC):
@@ -48,6 +49,7 @@ class ImageDataset(ABC):
         seed: int,
         start_step: int = 0,
         views: int = 1,
+        view: View | None = None,
         color_jitter: bool = False,
         knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,

@@ -6,18 +6,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data.augmentation import jitter_colors
+from tfprune.data.appearance import Appearance
 from tfprune.data.broken_images import BrokenImages
 from tfprune.data.encoded_images import EncodedImages
 from tfprune.data.image_dataset import ImageDataset
-from tfprune.data.image_decoding import decode_center, decode_window
+from tfprune.data.image_decoding import decode_center
 from tfprune.data.knowledge import Knowledge
 from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
 from tfprune.data.prune_positions import prune_positions
-from tfprune.data.random_window import DRAWS, random_window
 from tfprune.data.readable_images import readable_images
 from tfprune.data.shuffled_steps import shuffled_steps
 from tfprune.data.step_checks import check_rows, check_steps
+from tfprune.data.streamed_batch import streamed_batch
+from tfprune.data.view import View
 from tfprune.errors import ConfigError, DataUnavailableError
 
 MEAN = (0.485, 0.456, 0.406)
@@ -77,8 +78,8 @@ class StreamedData(ImageDataset):
         self.resize_size = resize_size
         self.mean = mean
         self.std = std
+        self._appearance = Appearance(image_size, scale, flip, mean, std)
         self._train, self._test = train, test
-        self._scale, self._flip = scale, flip
         self._broken = BrokenImages(train, "training"), BrokenImages(test, "test")
         self._look_at_some()
 
@@ -109,6 +110,7 @@ class StreamedData(ImageDataset):
         seed: int,
         start_step: int = 0,
         views: int = 1,
+        view: View | None = None,
         color_jitter: bool = False,
         knowledge: Knowledge | None = None,
         rows: Sequence[int] | None = None,
@@ -118,7 +120,9 @@ class StreamedData(ImageDataset):
         check_steps(examples, batch_size=batch_size, epochs=epochs, views=views, start_step=start_step)
         check_knowledge(knowledge, (examples, self.num_classes), self.name)
         check_rows(rows, batch_size)
-        read = self._training_batch(batch_size, seed, views, color_jitter, rows)
+        read = self._training_batch(
+            batch_size=batch_size, seed=seed, views=views, view=view, color_jitter=color_jitter, rows=rows
+        )
         steps = shuffled_steps(examples, batch_size=batch_size, epochs=epochs, seed=seed, start_step=start_step)
         dataset = steps.map(read, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
         if knowledge is not None:
@@ -154,7 +158,7 @@ class StreamedData(ImageDataset):
         positions = prune_positions(
             len(self._train), self.num_classes, self._train.labels, count, balanced=balanced, seed=seed
         )
-        read = tf.function(self._training_batch(count, seed, 1, False))
+        read = tf.function(self._training_batch(batch_size=count, seed=seed))
         batch = read(tf.constant(0, tf.int64), tf.constant(positions, tf.int64))[1]
         return batch["images"].numpy(), batch["labels"].numpy()
 
@@ -163,7 +167,7 @@ class StreamedData(ImageDataset):
     ) -> tf.data.Dataset:
         def decode(position: tf.Tensor, draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
             contents, label = images.read(position)
-            return self._normalized(decode_center(contents, self.image_size, self.resize_size)), label
+            return self._appearance.normalized(decode_center(contents, self.image_size, self.resize_size)), label
 
         def batch(some: tf.Tensor) -> _Batch:
             pixels, labels, places = readable_images(decode, some, (), self.input_shape, broken)
@@ -173,59 +177,8 @@ class StreamedData(ImageDataset):
         batches = parts.map(batch, num_parallel_calls=_BATCHES_AT_ONCE, deterministic=True)
         return batches.filter(lambda batch: tf.size(batch["labels"]) > 0).prefetch(1)
 
-    def _training_batch(
-        self, batch_size: int, seed: int, views: int, color_jitter: bool, rows: Sequence[int] | None = None
-    ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
-        shape = (*([views] if views > 1 else []), *self.input_shape)
-        count = batch_size if rows is None else len(rows)
-
-        def decode(position: tf.Tensor, draw: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            contents, label = self._train.read(position)
-            images = tf.stack([self._augmented(contents, draw[0][view]) for view in range(views)])
-            if color_jitter:
-                means = tf.reduce_mean(images, axis=(1, 2), keepdims=True)
-                images = jitter_colors(images[None], means[None], draw[1])[0]
-            return self._normalized(images if views > 1 else images[0]), label
-
-        def batch(step: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, _Batch]:
-            keys = tf.random.split(tf.random.fold_in(tf.constant([seed, 1], tf.int64), step), 2)
-            draws = (
-                tf.random.stateless_uniform([batch_size, views, DRAWS + 1], keys[0]),
-                tf.random.stateless_uniform([batch_size, 2], keys[1], None, None, tf.int32),
-            )
-            if rows is not None:
-                positions = tf.gather(positions, rows)
-                draws = tf.gather(draws[0], rows), tf.gather(draws[1], rows)
-            images, labels, places = readable_images(decode, positions, draws, shape, self._broken[0])
-            some = tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read"])
-            with tf.control_dependencies([some]):
-                filled = tf.minimum(tf.searchsorted(places, tf.range(count, dtype=tf.int64)), len(places) - 1)
-            whole = tf.size(places) == count
-            images = tf.cond(whole, lambda: images, lambda: tf.gather(images, filled))
-            filled = tf.ensure_shape(filled, [count])
-            # A memory bank's rows have to be those of the images that are shown.
-            return tf.gather(positions, tf.gather(places, filled)), {
-                "images": tf.ensure_shape(images, [count, *shape]),
-                "labels": tf.gather(labels, filled),
-            }
-
-        return batch
-
-    def _augmented(self, contents: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        def window(size: tf.Tensor) -> tf.Tensor:
-            return random_window(size, draws[:DRAWS], scale=self._scale)
-
-        image = decode_window(contents, window, self.image_size)
-        if not self._flip:
-            return image
-        # Ten times as fast as a choice between the image and `image[:, ::-1]`.
-        return tf.cond(draws[DRAWS] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
-
-    def _normalized(self, images: tf.Tensor) -> tf.Tensor:
-        # By rows, as broadcasting over the three channels takes four times as long.
-        mean, std = (np.tile(255 * np.asarray(each, np.float32), self.image_size) for each in (self.mean, self.std))
-        rows = tf.reshape(images, [*images.shape[:-2], images.shape[-2] * images.shape[-1]])
-        return tf.reshape((rows - mean) * (1 / std), images.shape)
+    def _training_batch(self, **settings: Any) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, _Batch]]:
+        return streamed_batch(self._train, self._broken[0], self._appearance, **settings)
 
     def _look_at_some(self) -> None:
         """Whether the files are images at all."""

@@ -10,6 +10,7 @@ from tfprune.data.knowledge import Knowledge
 from tfprune.data.knowledge_rows import check_knowledge, knowledge_rows
 from tfprune.data.shuffled_steps import shuffled_steps
 from tfprune.data.step_checks import check_rows, check_steps
+from tfprune.data.view import View
 
 
 def training_batches(
@@ -20,6 +21,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     views: int = 1,
+    view: View | None = None,
     color_jitter: bool = False,
     knowledge: Knowledge | None = None,
     rows: Sequence[int] | None = None,
@@ -35,7 +37,10 @@ def training_batches(
         epochs: Epochs of the whole sequence, the skipped steps included.
         seed: Drives order and augmentation.
         start_step: Step, counted over all epochs, to begin at.
-        views: With 2 or more, each image comes in that many independently augmented views, stacked on axis 1.
+        views: With 2 or more, each image comes in that many views, stacked on axis 1. They are augmented independently;
+            with `view`, the first is the augmented image itself, and the others are what `view` makes of it, as
+            `tfprune.training.Consistency` wants it with 3.
+        view: What changes the augmented images, such as `AugMix()`.
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
         knowledge: Rows `[train, classes, teachers]` that belong to the training images: an array or `ShardedRows`; may
             be memory-mapped, as only the rows of each batch are read.
@@ -53,7 +58,9 @@ def training_batches(
     check_steps(images, batch_size=batch_size, epochs=epochs, views=views, start_step=start_step)
     check_knowledge(knowledge, (images, data.num_classes), data.name)
     check_rows(rows, batch_size)
-    gather = augmented_batch(data, batch_size=batch_size, views=views, color_jitter=color_jitter, seed=seed, rows=rows)
+    gather = augmented_batch(
+        data, batch_size=batch_size, seed=seed, views=views, view=view, color_jitter=color_jitter, rows=rows
+    )
     dataset = shuffled_steps(images, batch_size=batch_size, epochs=epochs, seed=seed, start_step=start_step).map(
         gather, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tfprune.data import View
 from tfprune.training.compilation import Compile
 
 
@@ -13,6 +14,8 @@ class Recipe:
         epochs: Epochs of the schedule.
         batch_size: Batch size of training, over all devices.
         seed: Seed of data order and augmentation.
+        views: Views of each image, see `tfprune.data.training_batches`.
+        view: What changes the augmented images, if anything.
         val_batch_size: Batch size of evaluation.
         compile: XLA: on, off or auto.
         accumulate: Chunks that a batch is cut into.
@@ -23,6 +26,8 @@ class Recipe:
     epochs: int
     batch_size: int
     seed: int = 0
+    views: int = 1
+    view: View | None = None
     val_batch_size: int = 256
     compile: Compile = "auto"
     accumulate: int = 1

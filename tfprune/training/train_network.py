@@ -1,7 +1,6 @@
 """Training of a network on a data set, with a test after each epoch."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -14,8 +13,6 @@ from tfprune.training.metrics_log import Row
 from tfprune.training.objective import Objective
 from tfprune.training.recipe import Recipe
 from tfprune.training.run_folder import RunFolder
-
-Batches = Callable[[int], tf.data.Dataset]
 
 
 def train_network(
@@ -31,7 +28,6 @@ def train_network(
     first_epoch: int = 0,
     last_epoch: int | None = None,
     objective: Objective | None = None,
-    batches: Batches | None = None,
     before_epoch: Callable[[int], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
     test: Callable[[], dict[str, float]] | None = None,
@@ -50,7 +46,6 @@ def train_network(
         first_epoch: Epoch of the schedule, and of the data, to begin with: the network has been trained so far.
         last_epoch: Epoch of the schedule to stop before. Default: after all.
         objective: What to minimise. Default: the cross-entropy.
-        batches: Training batches from a step of the schedule on. Default: those of the data set, augmented its way.
         before_epoch: Called with the number of each epoch, from 0, before its first step, see `Loop.fit`.
         after_epoch: Called after each evaluation with the accuracy on the test images.
         test: Called after each epoch in the place of that evaluation; what it gives goes into the epoch's row.
@@ -76,9 +71,19 @@ def train_network(
             after_epoch(result.top1)
         return {"test_loss": result.loss, "test_accuracy": result.top1}
 
-    from_step = batches or _batches(data, recipe, loop.rows)
+    def from_step(start: int) -> tf.data.Dataset:
+        return data.training_batches(
+            batch_size=recipe.batch_size,
+            epochs=recipe.epochs,
+            seed=recipe.seed,
+            start_step=start + first_epoch * steps,
+            views=recipe.views,
+            view=recipe.view,
+            rows=loop.rows,
+        )
+
     return loop.fit(
-        lambda start: from_step(start + first_epoch * steps),
+        from_step,
         steps_per_epoch=steps,
         epochs=(recipe.epochs if last_epoch is None else last_epoch) - first_epoch,
         name=name,
@@ -88,10 +93,3 @@ def train_network(
         resume=resume,
         log_every=recipe.log_every,
     )
-
-
-def _batches(data: ImageDataset, recipe: Recipe, rows: Sequence[int] | None) -> Batches:
-    given = partial(
-        data.training_batches, batch_size=recipe.batch_size, epochs=recipe.epochs, seed=recipe.seed, rows=rows
-    )
-    return lambda start: given(start_step=start)

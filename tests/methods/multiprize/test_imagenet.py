@@ -32,8 +32,8 @@ def test_a_run(tree, tmp_path, monkeypatch, capsys):
 
 
 def test_mistakes_end_with_one_line(tree, capsys):
-    assert main(["--config", CONFIG, "--augmix", "--density", "0.3", tree]) == 2
+    assert main(["--config", CONFIG, "--jsd", "--density", "0.3", tree]) == 2
     error = capsys.readouterr().err
-    assert (
-        error == "train_imagenet.py: error: --augmix is for images in the memory: leave it out for images on the disk\n"
+    assert error == (
+        "train_imagenet.py: error: --jsd needs changed views of the images: add --augmix or --gaussian_noise\n"
     )

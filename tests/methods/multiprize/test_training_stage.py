@@ -3,11 +3,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.data.streamed_data import StreamedData
-from tfprune.errors import ConfigError
+from tfprune.data import AugMix, GaussianNoise
 from tfprune.methods.multiprize import MultiPrizeConfig
 from tfprune.methods.multiprize.network import drawn_network, trainable_network
-from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
+from tfprune.methods.multiprize.training_stage import make_objective, make_optimizer, make_training_recipe
 from tfprune.training import Consistency
 
 
@@ -105,18 +104,15 @@ def test_optimizers(few_digits):
     assert (adam.epsilon, adam.clipvalue, adam.weight_decay) == (1e-8, 1.0, None)
 
 
-def test_batches_and_objectives(few_digits):
+def test_objectives_and_views():
     assert make_objective(config()).label_smoothing == 0
     assert make_objective(config(label_smoothing=0.1)).label_smoothing == 0.1
     assert isinstance(make_objective(config(augmix=True, jsd=True)), Consistency)
-    for changes, views in (({}, 0), ({"gaussian_noise": True}, 0), ({"augmix": True, "jsd": True}, 3)):
-        batches = make_batches(config(epochs=2, **changes), few_digits)
-        whole = list(batches(0))
-        shape = (20, *([views] if views else []), 8, 8, 1)
-        assert [batch["images"].shape for batch in whole] == [shape] * 20
-        for early, late in zip(whole[15:], batches(15), strict=True):
-            np.testing.assert_array_equal(early["images"], late["images"])
-    streamed = StreamedData.__new__(StreamedData)
-    make_batches(config(), streamed)
-    with pytest.raises(ConfigError, match="expected a data set in memory"):
-        make_batches(config(augmix=True), streamed)
+    for changes, views, view in (
+        ({}, 1, None),
+        ({"augmix": True, "augmix_width": 2, "augmix_depth": 1}, 1, AugMix(width=2, depth=1)),
+        ({"augmix": True, "augmix_severity": 5.0, "all_augmix": True, "jsd": True}, 3, AugMix(5, all_operations=True)),
+        ({"gaussian_noise": True, "noise_deviation": 0.3, "noise_clean": 0.2}, 1, GaussianNoise(0.3, 0.2)),
+    ):
+        recipe = make_training_recipe(config(epochs=2, **changes))
+        assert (recipe.epochs, recipe.batch_size, recipe.views, recipe.view) == (2, 20, views, view)

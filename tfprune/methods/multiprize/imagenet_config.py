@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tfprune.errors import ConfigError
 from tfprune.methods.imagenet_config import ImageNetConfig
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 
@@ -19,8 +18,6 @@ class MultiPrizeImageNetConfig(ImageNetConfig, MultiPrizeConfig):  # type: ignor
         method: `multiprize`; what `train_imagenet.py` is to do.
         fraction: 1, as images are read from the disk.
         arch: Architecture, such as ResNet-50, WideResNet-34-2.
-        gaussian_noise: Not for images that are read from the disk.
-        augmix: Not for images that are read from the disk.
         weight_decay: L2 coefficient of SGD, added to the gradients; Adam has none. Default: 2^-15.
     """
 
@@ -44,6 +41,3 @@ class MultiPrizeImageNetConfig(ImageNetConfig, MultiPrizeConfig):  # type: ignor
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require(self.fraction == 1, "fraction", "1, as images are read from the disk here")
-        for name in ("augmix", "gaussian_noise"):
-            if getattr(self, name):
-                raise ConfigError(f"--{name} is for images in the memory: leave it out for images on the disk")

@@ -12,7 +12,6 @@ from tfprune.data import ImageDataset
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model
 from tfprune.layers import refresh_masks, set_density, subnet_layers
-from tfprune.methods.make_recipe import make_recipe
 from tfprune.methods.multiprize.collapse import check_passage
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.methods.multiprize.histograms import Histograms
@@ -21,7 +20,7 @@ from tfprune.methods.multiprize.network import drawn_network, trainable_network
 from tfprune.methods.multiprize.pretrained import saved_network, start_from
 from tfprune.methods.multiprize.result_numbers import file_notes, network_numbers, print_result, test_network
 from tfprune.methods.multiprize.run_place import open_place, results_table, table_row
-from tfprune.methods.multiprize.training_stage import make_batches, make_objective, make_optimizer
+from tfprune.methods.multiprize.training_stage import make_objective, make_optimizer, make_training_recipe
 from tfprune.methods.open_images import asked_part, open_images
 from tfprune.methods.open_strategy import open_strategy
 from tfprune.training import DensityRamp, Evaluation, StageTimes, Workers, train_network
@@ -87,7 +86,6 @@ class _Run:
             raise ConfigError("--selection sampled: expected --no_export, as there is no one kernel to export; add it")
         self.data = asked_part(config, data or open_images(config))
         steps = self.data.steps_per_epoch(config.batch_size)
-        self.batches = make_batches(config, self.data)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
         with self.strategy.scope():
             self.network = trainable_network(config, drawn_network(config, self.data), self.strategy)
@@ -112,13 +110,12 @@ class _Run:
             rows = train_network(
                 self.network,
                 self.optimizer,
-                make_recipe(self.config, epochs=self.config.epochs),
+                make_training_recipe(self.config),
                 data=self.data,
                 strategy=self.strategy,
                 run=self.folder,
                 resume=self.config.resume,
                 objective=make_objective(self.config),
-                batches=self.batches,
                 before_epoch=self._set_density,
                 test=self._tested,
             )

@@ -1,17 +1,12 @@
 """Training of the scores, or of the weights of the dense twin."""
 
-from collections.abc import Callable
-
 import keras
-import tensorflow as tf
 
-from tfprune.data import AugMix, GaussianNoise, ImageData, ImageDataset, view_batches
-from tfprune.errors import ConfigError
+from tfprune.data import AugMix, GaussianNoise, View
+from tfprune.methods.make_recipe import make_recipe
 from tfprune.methods.multiprize.config import MultiPrizeConfig
 from tfprune.optimizers import SGD, Adam
-from tfprune.training import Consistency, CrossEntropy, EpochRates, loss_scaled
-
-Batches = Callable[[int], tf.data.Dataset]
+from tfprune.training import Consistency, CrossEntropy, EpochRates, Recipe, loss_scaled
 
 _VIEWS = 3
 
@@ -50,34 +45,12 @@ def make_objective(config: MultiPrizeConfig) -> CrossEntropy:
     return Consistency(config.label_smoothing) if config.jsd else CrossEntropy(config.label_smoothing)
 
 
-def make_batches(config: MultiPrizeConfig, data: ImageDataset) -> Batches:
-    """From a step to the training batches that follow it.
-
-    Raises:
-        ConfigError: Views are wanted of images that are read from the disk.
-    """
-    view = _view(config)
-    if view is None:
-        return lambda start: data.training_batches(
-            batch_size=config.batch_size, epochs=config.epochs, seed=config.seed, start_step=start
-        )
-    if not isinstance(data, ImageData):
-        raise ConfigError(
-            "--augmix, --gaussian_noise: expected a data set in memory, received one that is read from the disk; "
-            "leave them out"
-        )
-    return lambda start: view_batches(
-        data,
-        view=view,
-        views=_VIEWS if config.jsd else 1,
-        batch_size=config.batch_size,
-        epochs=config.epochs,
-        seed=config.seed,
-        start_step=start,
-    )
+def make_training_recipe(config: MultiPrizeConfig) -> Recipe:
+    """How long, and on which views of the images."""
+    return make_recipe(config, epochs=config.epochs, views=_VIEWS if config.jsd else 1, view=_view(config))
 
 
-def _view(config: MultiPrizeConfig) -> AugMix | GaussianNoise | None:
+def _view(config: MultiPrizeConfig) -> View | None:
     """What changes images."""
     if config.augmix:
         return AugMix(config.augmix_severity, config.augmix_width, config.augmix_depth, config.all_augmix)
