@@ -17,13 +17,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfprune.methods import peekaboo
 
-CRITERIA = ("random", "Mag", "SNIP", "GraSP", "SynFlow")
+CRITERIA = ("random", "Mag", "SNIP", "GraSP", "GraSP-peekaboo", "SynFlow")
 DENSITIES = (0.3, 0.03)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: how the network is pruned, and how the rest is trained."""
+    """One row: how the network is pruned (`GraSP-peekaboo`: GraSP in that variant), and how the rest is trained."""
 
     pruner: str
     density: float
@@ -38,7 +38,10 @@ class Entry:
     def options(self) -> dict[str, Any]:
         """What sets this row apart."""
         iterations = 100 if self.pruner == "SynFlow" else 1
-        options: dict[str, Any] = {"pruner": self.pruner, "density": self.density, "prune_iters": iterations}
+        pruner, _, variant = self.pruner.partition("-")
+        options: dict[str, Any] = {"pruner": pruner, "density": self.density, "prune_iters": iterations}
+        if variant:
+            options["grasp_variant"] = variant
         if self.training == "SGD":
             return options | {"optimizer": "SGD"}
         if self.training == "Bop+PSG":
@@ -97,17 +100,17 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for pruner, training in dict.fromkeys((row["pruner"], row["training"]) for row in rows):
         mine = [row for row in rows if (row["pruner"], row["training"]) == (pruner, training)]
         accuracies = [100 * row["accuracy"] for row in mine]
         if pruner == "none":
-            axes.axhline(accuracies[0], color="gray", linestyle=":", label="whole network, SGD")
+            axes.axhline(accuracies[0], color="black", linestyle=":", label="whole network, SGD")
             continue
         style = "o-" if training == "SGD" else "s--"
         axes.plot([row["asked_density"] for row in mine], accuracies, style, label=f"{pruner}, {training}")
     axes.set(xscale="log", xlabel="density (fraction of weights kept)", ylabel="accuracy on test images, %")
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside right", fontsize="small")
     figure.savefig(file, dpi=150)
 
 

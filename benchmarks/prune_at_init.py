@@ -139,8 +139,9 @@ def measure(arch: str, plain_iterations: int, torch: bool) -> dict[str, Any]:
         rows[f"synflow {precision}"]["differs"] = differ
         rows[f"synflow {precision}"].update(others(model, rows[f"synflow {precision}"], plain_iterations, torch))
     rows["selection"] = selections(size)
-    for name in ("magnitude", "snip", "grasp"):
-        rows[name] = pruned(model, name, data if weight_criterion(name).uses_data == "always" else None)[0]
+    rows["magnitude"] = pruned(model, "magnitude")[0]
+    rows["snip"] = pruned(model, "snip", data)[0]
+    rows["grasp"] = pruned(model, "grasp", data, variant="peekaboo")[0]
     return rows
 
 

@@ -61,7 +61,8 @@ def test_data_criteria_of_resnet20(golden_peekaboo, resnet20, pruner):
     x = random.randn(100, 3, 32, 32).astype(np.float32).transpose(0, 2, 3, 1)
     y = random.randint(0, 10, 100)
     np.testing.assert_array_equal(y, golden_peekaboo["b/data_rs8_labels"])
-    criterion = weight_criterion(pruner, ignore="fc")
+    own = {"variant": "peekaboo"} if pruner == "grasp" else {}
+    criterion = weight_criterion(pruner, ignore="fc", **own)
     scores = criterion.weight_scores(resnet20, None, [(x, y)])
     total = abs(sum(score.sum() for score in scores.values())) + (1e-10 if pruner == "grasp" else 0)
     for theirs, ours in kernel_names(resnet20, golden_peekaboo[f"{key}/names"]).items():

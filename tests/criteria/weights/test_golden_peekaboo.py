@@ -30,6 +30,7 @@ def settings(variant, case):
         "ignore": ("linear",) if variant == "A1" else (),
         "original_ties": True,
         "revive": True,
+        **({"variant": "peekaboo"} if pruner == "GraSP" else {}),
     }
 
 

@@ -70,6 +70,7 @@ def test_names():
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_counts_and_an_untouched_model(model, data, name):
     before = [np.asarray(variable).copy() for variable in model.variables]
+    data = data if weight_criterion(name).uses_data != "never" else None
     masks = weight_criterion(name, iterations=2)(model, 0.37, data)
     assert masks.kept == TOTAL - int(0.63 * TOTAL)
     masks.check(prunable_weights(model))
@@ -219,6 +220,12 @@ def test_scores_that_are_not_finite(data, name, value):
     kernel[0, 0, 0, 0] = value
     model.get_layer("conv").kernel.assign(kernel)
     with pytest.raises(ConfigError, match=rf"criterion {name}: expected finite scores, .* first in conv/kernel"):
+        weight_criterion(name)(model, 0.5, data)
+
+
+@pytest.mark.parametrize("name", ["magnitude", "lottery", "smart_ratio"])
+def test_data_that_are_not_looked_at_are_refused(model, data, name):
+    with pytest.raises(ConfigError, match=f"data: expected none for criterion {name}"):
         weight_criterion(name)(model, 0.5, data)
 
 

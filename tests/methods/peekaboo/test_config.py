@@ -11,7 +11,7 @@ from tfprune.methods.peekaboo.config import PeekabooConfig
     [
         ({"density": 0.0}, "--density: expected a fraction"),
         ({"density": 1.1}, "--density: expected a fraction"),
-        ({"grasp_variant": "wang"}, "--grasp_variant does nothing with --pruner SynFlow"),
+        ({"grasp_variant": "peekaboo"}, "--grasp_variant does nothing with --pruner SynFlow"),
         ({"fraction": 0.0}, "--fraction: expected a fraction"),
         ({"prune_iters": 0}, "--prune_iters: expected a value above 0"),
         ({"tau": -1e-9}, "--tau: expected a value of at least 0"),

@@ -10,7 +10,7 @@ from tfprune.methods.run_config import RunConfig
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
-GraSPVariant = Literal["peekaboo", "wang"]
+GraSPVariant = Literal["wang", "peekaboo"]
 
 _PSG_ONLY = "psg_input_bits psg_gradient_bits psg_relative_threshold psg_absolute_threshold psg_sparsify"
 
@@ -41,8 +41,8 @@ class PeekabooConfig(RunConfig):
         prune_iters: Rounds of scoring and pruning, each a little further.
         prune_schedule: How the density falls over the rounds: exponential or linear.
         prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
-        grasp_variant: How GraSP looks at the network: peekaboo (batch norms on their moving averages) or wang
-            (statistics of the batch, and the rest of what its authors do).
+        grasp_variant: How GraSP looks at the network: wang (its authors' way, with the statistics of the batch) or
+            peekaboo (batch norms on their moving averages, as the original has it; far worse).
         prune_images: Training images that SNIP, GraSP and the like look at.
         prune_balanced: Take as many of these from each class, rather than any.
         prune_batch_size: Images per batch of these.
@@ -101,7 +101,7 @@ class PeekabooConfig(RunConfig):
     prune_iters: int = 100
     prune_schedule: Schedule = "exponential"
     prune_scope: Scope = "global"
-    grasp_variant: GraSPVariant = "peekaboo"
+    grasp_variant: GraSPVariant = "wang"
     prune_images: int = 100
     prune_balanced: bool = False
     prune_batch_size: int = 256
@@ -170,7 +170,7 @@ class PeekabooConfig(RunConfig):
             raise ConfigError(f"--{changed[0]} does nothing without --psg: add --psg, or leave it out")
 
     def _check_pruning(self) -> None:
-        if self.grasp_variant != "peekaboo" and self.pruner.lower() != "grasp":
+        if self.grasp_variant != "wang" and self.pruner.lower() != "grasp":
             raise ConfigError(f"--grasp_variant does nothing with --pruner {self.pruner}: leave it out, or take GraSP")
         if self.prune_shots > 1 and self.prune_epoch < self.prune_shots:
             raise ConfigError(

@@ -78,8 +78,8 @@ class PruneImageNetConfig:
         prune_iters: Rounds of scoring and pruning, each a little further.
         prune_schedule: How the density falls over the rounds: exponential or linear.
         prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
-        grasp_variant: How GraSP looks at the network: peekaboo (batch norms on their moving averages) or wang
-            (statistics of the batch, and the rest of what its authors do).
+        grasp_variant: How GraSP looks at the network: wang (its authors' way, with the statistics of the batch) or
+            peekaboo (batch norms on their moving averages, as the original has it; far worse).
         prune_images: Training images that SNIP, GraSP and the like look at.
         prune_balanced: Take as many of these from each class, rather than any.
         prune_batch_size: Images per batch of these.
@@ -110,7 +110,7 @@ class PruneImageNetConfig:
     prune_iters: int = 100
     prune_schedule: Schedule = "exponential"
     prune_scope: Scope = "global"
-    grasp_variant: GraSPVariant = "peekaboo"
+    grasp_variant: GraSPVariant = "wang"
     prune_images: int = 100
     prune_balanced: bool = False
     prune_batch_size: int = 256
