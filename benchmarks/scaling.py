@@ -17,13 +17,14 @@ each device (local).
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from worker_environments import worker_environments
 
 VARIANTS = {"one device": (1, 1), "two devices": (2, 1), "two processes": (1, 2)}  # devices of a process, processes
 BATCH_NORM = ("synchronized", "local")
@@ -96,27 +97,13 @@ def strategy_of(devices: int, workers: int) -> Any:
 def start(variant: str, arch: str, images: int) -> list[subprocess.Popen]:
     """Starts the processes of a variant."""
     devices, workers = VARIANTS[variant]
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     command = [sys.executable, __file__, "--serve", str(devices), str(workers)]
     command += ["--arch", arch, "--images", str(images)]
     processes = []
-    for index in range(workers):
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        environment = {**os.environ, "TF_CONFIG": json.dumps(cluster) if workers > 1 else "{}", "OMP_NUM_THREADS": "1"}
+    for environment in worker_environments(workers):
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         processes.append(subprocess.Popen(command, env=environment, text=True, **pipes))
     return processes
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def step(processes: list[subprocess.Popen], kind: str) -> tuple[float, float]:
