@@ -56,7 +56,8 @@ class AugMix(View):
 
         def mix(images: np.ndarray, seeds: np.ndarray) -> np.ndarray:
             pairs = zip(images, seeds.view(np.uint32), strict=True)
-            return np.stack([self.mixed(image, np.random.RandomState(seed)) for image, seed in pairs])
+            # A Mersenne Twister takes 80 microseconds to seed, this 6.
+            return np.stack([self.mixed(image, np.random.RandomState(np.random.PCG64(seed))) for image, seed in pairs])
 
         whole = tf.saturate_cast(tf.round(images), tf.uint8)
         return tf.ensure_shape(tf.numpy_function(mix, [whole, seeds], tf.float32, stateful=False), images.shape)
@@ -94,7 +95,7 @@ def _level(severity: float, random: np.random.RandomState) -> float:
     return random.uniform(0.1, severity)
 
 
-def _signed(value: float, random: np.random.RandomState) -> float:
+def _signed(value: Any, random: np.random.RandomState) -> Any:
     return -value if random.uniform() > 0.5 else value
 
 
@@ -129,28 +130,33 @@ def _rotate(image: Any, severity: float, random: np.random.RandomState) -> Any:
     return image.rotate(degrees, resample=Image.Resampling.BILINEAR)
 
 
-def _affine(image: Any, values: tuple[float, ...]) -> Any:
+def _sheared(image: Any, values: tuple[float, ...]) -> Any:
     from PIL import Image
 
     return image.transform(image.size, Image.Transform.AFFINE, values, resample=Image.Resampling.BILINEAR)
 
 
+def _translated(image: Any, columns: int, rows: int) -> Any:
+    from PIL import Image
+
+    # Whole pixels: nothing lies between them, and this is up to 25 times as fast as BILINEAR.
+    return image.transform(image.size, Image.Transform.AFFINE, (1, 0, columns, 0, 1, rows), Image.Resampling.NEAREST)
+
+
 def _shear_x(image: Any, severity: float, random: np.random.RandomState) -> Any:
-    return _affine(image, (1, _signed(_level(severity, random) * 0.3 / 10, random), 0, 0, 1, 0))
+    return _sheared(image, (1, _signed(_level(severity, random) * 0.3 / 10, random), 0, 0, 1, 0))
 
 
 def _shear_y(image: Any, severity: float, random: np.random.RandomState) -> Any:
-    return _affine(image, (1, 0, 0, _signed(_level(severity, random) * 0.3 / 10, random), 1, 0))
+    return _sheared(image, (1, 0, 0, _signed(_level(severity, random) * 0.3 / 10, random), 1, 0))
 
 
 def _translate_x(image: Any, severity: float, random: np.random.RandomState) -> Any:
-    pixels = _signed(int(_level(severity, random) * (image.size[0] / 3) / 10), random)
-    return _affine(image, (1, 0, pixels, 0, 1, 0))
+    return _translated(image, _signed(int(_level(severity, random) * (image.size[0] / 3) / 10), random), 0)
 
 
 def _translate_y(image: Any, severity: float, random: np.random.RandomState) -> Any:
-    pixels = _signed(int(_level(severity, random) * (image.size[1] / 3) / 10), random)
-    return _affine(image, (1, 0, 0, 0, 1, pixels))
+    return _translated(image, 0, _signed(int(_level(severity, random) * (image.size[1] / 3) / 10), random))
 
 
 def _enhance(name: str) -> Callable[..., Any]:
