@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 
+from tfprune.criteria import get
 from tfprune.data import ImageData, fixed_batches, load_data, training_batches
 from tfprune.graph import complexity, convert
 from tfprune.models import load_checkpoint
@@ -59,7 +60,8 @@ def one_epoch(model: keras.Model, data: ImageData, seed: int) -> keras.Model:
 def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.Namespace) -> dict[str, Any]:
     """One row of the table."""
     started = time.process_time()
-    plan = plan_channels(model, criterion, flops=args.flops, data=scoring_data(data, 10), scope=args.scope)
+    examples = scoring_data(data, 10) if get(criterion).uses_data != "never" else None
+    plan = plan_channels(model, criterion, flops=args.flops, data=examples, scope=args.scope)
     small = plan.apply()
     seconds = time.process_time() - started
     cost = complexity(small)

@@ -74,9 +74,8 @@ def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
                 small = plan.apply(reweight=images[chosen[:count]])
                 yield row(f"channels by {plan.criterion}, reweighted on {count}", density, small)
         for name, settings in (("dpp_edge", {"seed": seed}), ("random", {"seed": seed}), ("magnitude", {})):
-            masks = criteria.weight_criterion(name, scope="local", **settings)(
-                model, density, (images[chosen[:1024]], labels[chosen[:1024]])
-            )
+            examples = (images[chosen[:1024]], labels[chosen[:1024]]) if name == "dpp_edge" else None
+            masks = criteria.weight_criterion(name, scope="local", **settings)(model, density, examples)
             yield row(f"weights by {name}", density, convert(model, "masked", masks))
 
 

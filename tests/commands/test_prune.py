@@ -7,7 +7,7 @@ import pytest
 from tfprune import criteria
 from tfprune.commands import PruneConfig
 from tfprune.commands.prune import run
-from tfprune.commands.prune_kind import CHANNEL_CRITERIA, WEIGHT_CRITERIA, WITH_DATA
+from tfprune.commands.prune_kind import CHANNEL_CRITERIA, DATA_OPTIONAL, WEIGHT_CRITERIA, WITH_DATA
 from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.pruning import SCHEDULES, PruningPlan, plan_channels
@@ -68,6 +68,21 @@ def test_criteria_that_look_at_data(prune, folder, data, criterion):
     assert small.get_layer("conv").filters + small.get_layer("conv2").filters == 7
 
 
+def test_data_that_the_criterion_may_look_at(prune, folder):
+    model = keras.saving.load_model(folder / "net.keras")
+    examples = np.load(folder / "examples.npz")["x"]
+    asked = {"density": 0.5, "criterion": "dpp_node"}
+    with_data = prune(**asked, data=str(folder / "unlabelled.npz"))
+    plan = plan_channels(model, criteria.DPPNode(), density=0.5, data=(examples, None))
+    np.testing.assert_array_equal(
+        with_data.get_layer("conv").kernel, np.asarray(model.get_layer("conv").kernel)[..., plan.keep["conv"]]
+    )
+    blind = plan_channels(model, criteria.DPPNode(), density=0.5)
+    assert plan.keep != blind.keep
+    settings = {"data": str(folder / "unlabelled.npz"), "recalibrate": True, "overwrite": True}
+    assert prune(density=0.5, **settings).count_params() < model.count_params()  # by a criterion without data
+
+
 def test_recalibration(prune, folder):
     plain = prune(density=0.5)
     settings = {"density": 0.5, "data": str(folder / "examples.npz"), "recalibrate": True, "overwrite": True}
@@ -82,8 +97,9 @@ def test_recalibration(prune, folder):
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_reweighting(prune, folder, steps):
-    settings = {"density": 0.5, "data": str(folder / "examples.npz"), "steps": steps}
-    plain, better = prune(**settings), prune(**settings, reweight=True, overwrite=True)
+    settings = {"density": 0.5, "steps": steps}
+    plain = prune(**settings)
+    better = prune(**settings, data=str(folder / "examples.npz"), reweight=True, overwrite=True)
     with np.load(folder / "examples.npz") as arrays:
         images = arrays["x"]
     whole = np.asarray(keras.saving.load_model(folder / "net.keras")(images))
@@ -165,6 +181,13 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "criterion": "taylor"}, "--criterion taylor: it looks at examples; give --data"),
         ({"flops": 0.5, "recalibrate": True}, "--recalibrate: .* give --data"),
         ({"flops": 0.5, "reweight": True}, "--reweight: .* give --data"),
+        ({"flops": 0.5, "data": "digits"}, "--data: criterion l2 looks at no .* out, or add --reweight or --recal"),
+        ({"plan": "p.json", "criterion": "taylor", "data": "digits"}, "--data: a plan that is made looks at no"),
+        (
+            {"density": 0.5, "criterion": "hybrid", "out": "b.npz", "data": "digits"},
+            "criterion hybrid .* leave it out$",
+        ),
+        ({"flops": 0.5, "data_path": "folder"}, "--data_path: .* give --data"),
         ({"flops": 0.5, "steps": 2, "dry_run": True}, "--steps: a plan is made in one step"),
         ({"flops": 0.5, "steps": 2, "plan": "p.json"}, "--steps: a plan is made in one step"),
     ],
@@ -191,8 +214,7 @@ def test_the_names_are_those_of_the_packages():
     assert set(CHANNEL_CRITERIA) <= set(criteria.names())
     assert set(WEIGHT_CRITERIA) == set(criteria.weight_names())
     assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)
-    with_data = {name for name in CHANNEL_CRITERIA if criteria.get(name).uses_data == "always"}
-    assert {
-        *with_data,
-        *(name for name in WEIGHT_CRITERIA if criteria.weight_criterion(name).uses_data == "always"),
-    } == set(WITH_DATA)
+    known = [criteria.get(name) for name in CHANNEL_CRITERIA]
+    known += [criteria.weight_criterion(name) for name in WEIGHT_CRITERIA]
+    assert {each.name for each in known if each.uses_data == "always"} == set(WITH_DATA)
+    assert {each.name for each in known if each.uses_data == "optional"} == set(DATA_OPTIONAL)

@@ -117,6 +117,12 @@ def test_the_criterion_gets_the_data(by_hand, make):
     assert seen == ["the data"] * 2
 
 
+@pytest.mark.parametrize("prune", [plan_channels, prune_channels])
+def test_data_that_the_criterion_does_not_look_at_are_refused(by_hand, prune):
+    with pytest.raises(ConfigError, match="data: expected none for criterion l2, which looks at none; leave data= out"):
+        prune(by_hand, "l2", flops=0.5, data=(np.zeros((4, 1)), np.zeros(4)))
+
+
 def batch_norm_model() -> keras.Model:
     inputs = keras.Input((4, 4, 2))
     x = layers.Conv2D(6, 1, name="conv")(inputs)
@@ -161,10 +167,11 @@ def test_bad_data_for_recalibration_is_refused(make, data, message):
 @pytest.mark.parametrize("criterion", ["l2", "taylor"])
 def test_with_criteria_by_name(mixed, criterion):
     rng = np.random.default_rng(0)
-    data = (rng.normal(size=(8, 6, 6, 2)).astype(np.float32), np.arange(8) % 3)
+    examples = (rng.normal(size=(8, 6, 6, 2)).astype(np.float32), np.arange(8) % 3)
+    data = examples if criterion == "taylor" else None
     plan = plan_channels(mixed, criterion, flops=0.5, data=data)
     assert plan.criterion == criterion
     assert plan == plan_channels(mixed, criterion, flops=0.5, data=data)
-    small = prune_channels(mixed, criterion, flops=0.5, data=data, steps=2, round_to=2, recalibrate=data)
+    small = prune_channels(mixed, criterion, flops=0.5, data=data, steps=2, round_to=2, recalibrate=examples)
     assert complexity(small).flops <= 0.5 * complexity(mixed).flops
-    assert small(data[0]).shape == (8, 3)
+    assert small(examples[0]).shape == (8, 3)

@@ -85,7 +85,7 @@ def _sized(config: PruneConfig, model: keras.Model) -> keras.Model:
 def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
     return {
         **config.target,
-        "data": None if examples is None else tuple(examples),
+        "data": tuple(examples) if config.scores_on_data and examples is not None else None,
         "scope": config.scope,
         "round_to": config.round_to,
         "min_channels": config.min_channels,

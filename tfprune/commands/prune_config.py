@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from tfprune.commands.checks import at_least_one, check_model_file, check_output
-from tfprune.commands.prune_kind import WITH_DATA, check_kind, prunes_weights
+from tfprune.commands.prune_kind import DATA_OPTIONAL, WITH_DATA, check_kind, prunes_weights
 from tfprune.errors import ConfigError
 
 
@@ -23,10 +23,10 @@ class PruneConfig:
         params: Fraction of the parameters to keep. Default: another target.
         density: Fraction of the channels, or weights, to keep. Default: another target.
         criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
-            (fpgm), drawn to be unlike (dpp_node), at random, or with data (taylor, ekg); or how weights are: their size
-            (magnitude; lottery, which leaves dense layers alone), their share of all paths (synflow), ratios of layers
-            (smart_ratio; hybrid, by size), at random, or with data (snip, grasp, grad_norm, fisher; drawn to be unlike,
-            dpp_edge).
+            (fpgm), drawn to be unlike (dpp_node; their outputs with data, else their filters), at random, or with data
+            (taylor, ekg); or how weights are: their size (magnitude; lottery, which leaves dense layers alone), their
+            share of all paths (synflow), ratios of layers (smart_ratio; hybrid, by size), at random, or with data
+            (snip, grasp, grad_norm, fisher; drawn to be unlike, dpp_edge).
         scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
             weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
@@ -120,6 +120,11 @@ class PruneConfig:
         """Whether the plan is made already."""
         return self.plan is not None and not self.target
 
+    @property
+    def scores_on_data(self) -> bool:
+        """Whether the criterion looks at examples if there are some."""
+        return self.criterion in (*WITH_DATA, *DATA_OPTIONAL) and not self.reads_plan
+
     def __post_init__(self) -> None:
         at_least_one(
             round_to=self.round_to,
@@ -133,12 +138,7 @@ class PruneConfig:
         check_kind(vars(self))
         self._check_target()
         self._check_steps()
-        if self.data is None and self.recalibrate:
-            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
-        if self.data is None and self.reweight:
-            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
-        if self.data is None and self.criterion in WITH_DATA and not self.reads_plan:
-            raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
+        self._check_data()
 
     def check_files(self) -> None:
         """Makes sure that the model is there and the results can be written.
@@ -165,6 +165,22 @@ class PruneConfig:
             )
         if not 0 < self.max_sparsity <= 1:
             raise ConfigError(f"--max_sparsity: expected a value above 0 and at most 1, received {self.max_sparsity:g}")
+
+    def _check_data(self) -> None:
+        if self.data is not None:
+            if not (self.scores_on_data or self.reweight or self.recalibrate):
+                blind = "a plan that is made" if self.reads_plan else f"criterion {self.criterion}"
+                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
+                raise ConfigError(f"--data: {blind} looks at no examples; leave it out{others}")
+            return
+        if self.data_path is not None:
+            raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")
+        if self.recalibrate:
+            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
+        if self.reweight:
+            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
+        if self.criterion in WITH_DATA and not self.reads_plan:
+            raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
 
     def _check_out(self) -> None:
         if self.out is None and not self.dry_run:

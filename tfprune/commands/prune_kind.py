@@ -20,6 +20,10 @@ WEIGHT_CRITERIA = (
     "random",
 )
 WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
+"""Criteria that look at data, and cannot do without."""
+
+DATA_OPTIONAL = ("dpp_node", "synflow")
+"""Criteria that look at data if there are some."""
 
 _OF_CHANNELS = {
     "flops": None,

@@ -97,6 +97,12 @@ class CriterionData:
         return self.source
 
 
+def refuse_unused_data(criterion: Any, data: Any) -> None:
+    """`ConfigError` if there are data for a criterion that never looks at any; objects that do not say may."""
+    if data is not None and getattr(criterion, "uses_data", "optional") == "never":
+        raise ConfigError(f"data: expected none for criterion {criterion.name}, which looks at none; leave data= out")
+
+
 def _slices(arrays: tuple[Any, ...]) -> Iterator[tuple[Any, Any]]:
     if len(arrays) != 2:
         raise ConfigError(f"data: {_EXPECTED}, received a tuple of {len(arrays)}")

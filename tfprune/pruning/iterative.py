@@ -73,7 +73,7 @@ def prune_channels(
         A new, smaller model of the same layers; compiled like the old one if that was compiled.
 
     Raises:
-        ConfigError: A setting has no sense.
+        ConfigError: A setting has no sense, or there are data for a criterion that looks at none.
         PruningError: The target cannot be met, or `between` returned a model of other layers, or the optimizer's state
             cannot be carried over.
         UnsupportedLayerError: The model has no graph.

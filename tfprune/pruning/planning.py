@@ -49,7 +49,7 @@ def plan_channels(
         The plan: `print(plan.explain())`, then `plan.apply()`.
 
     Raises:
-        ConfigError: A setting has no sense.
+        ConfigError: A setting has no sense, or there are data for a criterion that looks at none.
         PruningError: The target cannot be met.
         UnsupportedLayerError: The model has no graph.
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tfprune import criteria
+from tfprune.criteria.criterion_data import refuse_unused_data
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
 
@@ -18,11 +19,12 @@ class Scorer:
         data: What it may look at.
 
     Raises:
-        ConfigError: There is no such criterion.
+        ConfigError: There is no such criterion, or it does not look at data and there are some.
     """
 
     def __init__(self, criterion: Any, data: Any = None) -> None:
         self._criterion = criteria.get(criterion)
+        refuse_unused_data(self._criterion, data)
         self._data = data
 
     @property

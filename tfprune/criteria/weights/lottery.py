@@ -73,7 +73,7 @@ class Lottery(WeightCriterion):
                 f"density: expected to keep more than the {exempt:,} weights of layers that are not pruned, received "
                 f"{count:,}; raise it, or set layers='all'"
             )
-        scores = self._scorer(model, {name: weights[name] for name in pruned}, data)({})
+        scores = self._checked_scorer(model, {name: weights[name] for name in pruned}, data)({})
         chosen = {name: start[name] for name in start}
         chosen |= self._largest(scores, start, left)
         found = Masks(chosen)

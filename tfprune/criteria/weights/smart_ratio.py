@@ -92,7 +92,7 @@ class SmartRatio(WeightCriterion):
             warnings.warn(SmartRatioWarning(density, int(found.counts.sum()), list(weights)), stacklevel=2)
         start = Masks.full(weights) if masks is None else masks
         start.check(weights)
-        scores = self._scorer(model, weights, data)({name: tf.constant(start[name]) for name in weights})
+        scores = self._checked_scorer(model, weights, data)({name: tf.constant(start[name]) for name in weights})
         counts = dict(zip(weights, found.counts, strict=True))
         chosen = {name: _best(name, np.asarray(scores[name]), start[name], int(counts[name])) for name in start}
         result = Masks(chosen)

@@ -90,7 +90,7 @@ class SynFlow(WeightCriterion):
                 raise ConfigError(f"input_shape: expected one like {shape}, received {self.input_shape}; change it")
             shape = self.input_shape
         elif None in shape and data is not None:
-            x, _ = next(CriterionData.required(data, self.name).batches(1))
+            x = next(CriterionData.required(data, self.name).inputs(1))
             if not keras.tree.is_nested(x):
                 shape = tuple(x.shape[1:])
         if None in shape:

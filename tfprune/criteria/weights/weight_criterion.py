@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.criteria.aggregation import check_choice
-from tfprune.criteria.criterion_data import DataUse
+from tfprune.criteria.criterion_data import DataUse, refuse_unused_data
 from tfprune.criteria.weights.layer_collapse import LayerCollapseWarning
 from tfprune.criteria.weights.pruning_amounts import PruningAmounts, Schedule, Scope
 from tfprune.criteria.weights.selection import Selection
@@ -95,7 +95,7 @@ class WeightCriterion(ABC):
         start.check(weights)
         start = Masks({name: start[name] for name in weights})
         amounts = self._amounts(start, density, kept)
-        found = Masks(self._prune(self._scorer(model, weights, data), start, amounts))
+        found = Masks(self._prune(self._checked_scorer(model, weights, data), start, amounts))
         if found.collapsed:
             warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=2)
         return found
@@ -130,7 +130,7 @@ class WeightCriterion(ABC):
         chosen = {name: every[name] for name in names}
         start = Masks.full(chosen) if masks is None else masks
         start.check(chosen)
-        scores = self._scorer(model, chosen, data)({name: tf.constant(start[name]) for name in names})
+        scores = self._checked_scorer(model, chosen, data)({name: tf.constant(start[name]) for name in names})
         return {name: np.asarray(score, np.float64) for name, score in scores.items()}
 
     @abstractmethod
@@ -142,6 +142,10 @@ class WeightCriterion(ABC):
             weights: The weights to score, by name.
             data: As in a call.
         """
+
+    def _checked_scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
+        refuse_unused_data(self, data)
+        return self._scorer(model, weights, data)
 
     def _refuse(self, **plain: Any) -> None:
         """Refuses settings that are not as they must be for criteria that need no rounds or no scores."""
