@@ -94,5 +94,23 @@ def test_flags_for_files_as_well(model, tmp_path):
     assert keras.saving.load_model(small).get_layer("first").units == 4
 
 
+def test_units_drawn_by_what_they_make_of_the_digits(tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu", name="conv")(inputs)
+    x = keras.layers.Dense(12, "relu", name="fc")(keras.layers.Flatten()(x))
+    path, small = tmp_path / "net.keras", tmp_path / "small.keras"
+    keras.Model(inputs, keras.layers.Dense(10)(x)).save(path)
+    words = ["prune", str(path), str(small), "--density", "0.5", "--scope", "local", "--data", "digits"]
+    assert main([*words, "--criterion", "dpp_node", "--reweight"]) == 0
+    pruned = keras.saving.load_model(small)
+    assert (pruned.get_layer("conv").filters, pruned.get_layer("fc").units) == (4, 6)
+    capsys.readouterr()
+    assert main([*words, "--criterion", "l2", "--overwrite"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "tfprune prune: error: --data: criterion l2 looks at no examples; leave it out, or add --reweight or --recalibrate"
+    ]
+
+
 def test_the_console_script_is_named():
     assert '"tfprune = tfprune.cli.main:main"' in (ROOT / "setup.py").read_text()
