@@ -5,6 +5,7 @@ from tfprune.training.cross_entropy import CrossEntropy
 from tfprune.training.density_ramp import DensityRamp
 from tfprune.training.epoch_rates import EpochRates
 from tfprune.training.evaluation import Evaluation, evaluate, predict_logits
+from tfprune.training.gradient_probe import GradientProbe
 from tfprune.training.interrupt import GracefulInterrupt
 from tfprune.training.loop import Loop
 from tfprune.training.loss_scaled import loss_scaled
@@ -29,6 +30,7 @@ __all__ = [
     "EpochRates",
     "Evaluation",
     "GracefulInterrupt",
+    "GradientProbe",
     "Loop",
     "Objective",
     "PeriodicDecay",

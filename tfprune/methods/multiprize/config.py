@@ -55,7 +55,7 @@ class MultiPrizeConfig(RunConfig):
         evaluate: Only measure the accuracy of --pretrained; nothing is trained or written.
         pretrained: Network to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors.
         save_every: Epochs between two models that are kept, besides the first, the best and the last; 0 for no others.
-        histograms: Write histograms of all variables for TensorBoard, too, after each epoch.
+        histograms: Write histograms of all variables and their gradients for TensorBoard, too, after each epoch.
         seed: Seed of weights, scores, data order and augmentation.
         dataset: Data set: CIFAR10, CIFAR100, mnist or digits (embedded, no download).
         fraction: Fraction of the training images to use, of each class.

@@ -23,7 +23,7 @@ from tfprune.methods.multiprize.run_place import open_place, results_table, tabl
 from tfprune.methods.multiprize.training_stage import make_objective, make_optimizer, make_training_recipe
 from tfprune.methods.open_images import asked_part, open_images
 from tfprune.methods.open_strategy import open_strategy
-from tfprune.training import DensityRamp, Evaluation, StageTimes, Workers, train_network
+from tfprune.training import DensityRamp, Evaluation, GradientProbe, StageTimes, Workers, train_network
 from tfprune.training.metrics_log import Row
 
 
@@ -99,8 +99,9 @@ class _Run:
         self.folder = open_place(config, self.workers)
         self.times = StageTimes(self.folder.file("seconds.json"))
         self.kept = KeptNetworks(self.folder, file_notes(config, self.data), every=config.save_every)
-        events = self.folder.folder("events") / "histograms"
-        self.histograms = Histograms(events) if config.histograms else None
+        self.recipe = make_training_recipe(config)
+        self.objective = make_objective(config)
+        self.histograms = self._histograms() if config.histograms and self.workers.is_chief else None
 
     def whole(self) -> MultiPrizeResult:
         """Training and report."""
@@ -110,12 +111,12 @@ class _Run:
             rows = train_network(
                 self.network,
                 self.optimizer,
-                make_training_recipe(self.config),
+                self.recipe,
                 data=self.data,
                 strategy=self.strategy,
                 run=self.folder,
                 resume=self.config.resume,
-                objective=make_objective(self.config),
+                objective=self.objective,
                 before_epoch=self._set_density,
                 test=self._tested,
             )
@@ -152,7 +153,21 @@ class _Run:
         epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
         self.kept.keep(self.network, epoch, tested, eligible=eligible)
         if self.histograms is not None:
-            self.histograms.write(self.network, self.optimizer, epoch)
+            self.histograms.write(epoch)
+
+    def _histograms(self) -> Histograms:
+        """Histograms, of gradients too: those of as many training images as go through a device at once."""
+        recipe = self.recipe
+        batches = self.data.training_batches(
+            batch_size=recipe.batch_size,
+            epochs=1,
+            seed=recipe.seed,
+            views=recipe.views,
+            view=recipe.view,
+            rows=range(recipe.batch_size // (recipe.accumulate * self.strategy.num_replicas_in_sync)),
+        )
+        probe = GradientProbe(self.network, self.optimizer, self.objective, next(iter(batches)))
+        return Histograms(self.folder.folder("events") / "histograms", self.network, probe)
 
     def _report(self, rows: list[Row]) -> MultiPrizeResult:
         """Measures the result, writes it, prints it: on the chief."""
