@@ -1,40 +1,52 @@
-"""CPU time of AugMix and of Gaussian noise, beside that of the training step that they feed.
+"""What AugMix and Gaussian noise cost, beside the training step that they feed, or on images from the disk.
 
     python benchmarks/augmix.py --data_path DIR --arch Conv4 ResNet-18 --batch_size 128 --rounds 5
+    python benchmarks/augmix.py --from_disk 64 224 --batch_size 64 --rounds 5
 
-Batches of CIFAR-10 from `view_batches`, the plain ones of training for comparison, and steps of a sub-network at
-density 0.2 on one view, in turns in one process; CPU seconds, so that neither the number of cores nor other programs
-matter. A pipeline keeps up with its step if it takes less wall time; on a CPU the two share the cores, on a GPU the
-images per second and core are what counts.
+The first: batches of CIFAR-10, plain and with changed views, and steps of a sub-network at density 0.2 on one view, in
+turns in one process; CPU seconds on one thread, so that neither the number of cores nor other programs matter. A
+pipeline keeps up with its step if it takes less wall time; on a CPU the two share the cores, on a GPU the images per
+second and core are what counts.
+
+The second: random resized crops of these sizes, of the photographs of `input_pipeline.py`, on all cores. An image's CPU
+time is the cost of all its views; images per second are what a training gets, which is less than the cores could do as
+far as AugMix waits for Python's lock.
 """
 
 import argparse
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
+from input_pipeline import write_images
 
-from tfprune.data import AugMix, GaussianNoise, ImageData, load_data, view_batches
+from tfprune.data import AugMix, GaussianNoise, ImageData, load_data, open_data
 from tfprune.graph import convert
 from tfprune.models import build_model
 from tfprune.optimizers import SGD
 from tfprune.training import CrossEntropy, Loop
 
+VIEWS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "noise": {"view": GaussianNoise()},
+    "augmix": {"view": AugMix()},
+    "augmix, all operations": {"view": AugMix(all_operations=True)},
+    "augmix, 3 views for JSD": {"view": AugMix(), "views": 3},
+}
+
 
 def pipelines(data: ImageData, batch_size: int) -> dict[str, Callable[[], object]]:
     """Passes over a small data set, all of its batches, each kind of images."""
-    given = {"batch_size": batch_size, "epochs": 1, "seed": 0}
     made = {
-        "plain": data.training_batches(**given),
-        "noise": view_batches(data, view=GaussianNoise(), **given),
-        "augmix": view_batches(data, view=AugMix(), **given),
-        "augmix, all operations": view_batches(data, view=AugMix(all_operations=True), **given),
-        "augmix, 3 views for JSD": view_batches(data, view=AugMix(), views=3, **given),
+        name: data.training_batches(batch_size=batch_size, epochs=1, seed=0, **views) for name, views in VIEWS.items()
     }
     return {name: lambda batches=batches: list(batches) for name, batches in made.items()}
 
@@ -51,16 +63,8 @@ def steps(data: ImageData, archs: Sequence[str], batch_size: int) -> dict[str, C
     return result
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints milliseconds of CPU time per image and images per CPU second."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_path")
-    parser.add_argument("--dataset", default="CIFAR10")
-    parser.add_argument("--arch", nargs="*", default=["Conv4", "ResNet-18"])
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=4, help="of a pass")
-    parser.add_argument("--rounds", type=int, default=5, help="passes over each kind of images, and steps, in turns")
-    options = parser.parse_args(arguments)
+def in_memory(options: argparse.Namespace) -> None:
+    """Prints milliseconds of CPU time per image and images per CPU second, beside steps."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     whole = load_data(options.dataset, options.data_path)
@@ -80,6 +84,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, times in seconds.items():
         image = statistics.median(times)
         print(f"| {name} | {1e3 * image:.3f} | {1 / image:,.0f} |")
+
+
+def from_disk(options: argparse.Namespace) -> None:
+    """Prints milliseconds of CPU time per image, and images per second."""
+    print(f"batches of {options.batch_size}, {os.cpu_count()} cores, the best of {options.rounds} rounds\n")
+    print("| | CPU ms per image | images per second |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as root:
+        write_images(Path(root), 4 * options.batch_size)
+        for side in options.from_disk:
+            data = open_data(root, image_size=side)
+            seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in VIEWS}
+            for _ in range(options.rounds):
+                for name, views in VIEWS.items():
+                    batches = data.training_batches(batch_size=options.batch_size, epochs=10_000, seed=0, **views)
+                    seconds[name].append(passed(batches, options.batches))
+            images = options.batches * options.batch_size
+            for name, each in seconds.items():
+                wall, cpu = (min(column) for column in zip(*each, strict=True))
+                print(f"| {side} x {side}, {name} | {1e3 * cpu / images:.2f} | {images / wall:,.0f} |")
+
+
+def passed(dataset: tf.data.Dataset, count: int) -> tuple[float, float]:
+    """Wall and CPU seconds of so many batches, after two others."""
+    batches = iter(dataset)
+    next(batches), next(batches)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(count):
+        next(batches)
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_path")
+    parser.add_argument("--dataset", default="CIFAR10")
+    parser.add_argument("--arch", nargs="*", default=["Conv4", "ResNet-18"])
+    parser.add_argument("--from_disk", type=int, nargs="+", metavar="SIDE", help="images from the disk, no steps")
+    parser.add_argument("--batch_size", type=int, default=128)
+    parser.add_argument("--batches", type=int, default=4, help="of a pass")
+    parser.add_argument("--rounds", type=int, default=5, help="passes over each kind of images, and steps, in turns")
+    options = parser.parse_args(arguments)
+    (in_memory if options.from_disk is None else from_disk)(options)
 
 
 if __name__ == "__main__":
