@@ -40,6 +40,7 @@ class Loop:
 
     Raises:
         ConfigError: If the settings contradict each other.
+        WorkerError: If another worker is gone.
 
     Example:
         >>> from tfprune.training import CrossEntropy
@@ -74,11 +75,11 @@ class Loop:
         gradients = GradientFunction(
             model, objective, global_batch_size=global_batch_size, parts=parts, jit=self._resolve_jit(compile)
         )
-        if not optimizer.built:
-            with self.strategy.scope():
-                optimizer.build(model.trainable_variables)
         step_class = TrainingStep if accumulate == 1 else AccumulatedStep
-        self._step = step_class(model, optimizer, gradients, self.strategy)
+        with self.workers.scope():
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            self._step = step_class(model, optimizer, gradients, self.strategy)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Trains on one global batch.

@@ -14,6 +14,7 @@ from tfprune.training.recipe import Recipe
 from tfprune.training.run_folder import RunFolder
 from tfprune.training.step_decay import StepDecay
 from tfprune.training.train_network import train_network
+from tfprune.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def train_sparse(
     Returns:
         The trained network with its masks.
     """
-    with strategy.scope():
+    with Workers(strategy).scope():
         fast = fast_network(model, strategy, precision=recipe.precision, synchronized=recipe.synchronized)
         sparse = convert(fast, "masked", masks)
         optimizer = _optimizer(recipe, data.steps_per_epoch(recipe.batch_size), first_epoch)

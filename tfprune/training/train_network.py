@@ -54,16 +54,15 @@ def train_network(
         One row of metrics per epoch.
     """
     steps = data.steps_per_epoch(recipe.batch_size)
-    with strategy.scope():
-        loop = Loop(
-            network,
-            optimizer,
-            objective or CrossEntropy(),
-            global_batch_size=recipe.batch_size,
-            strategy=strategy,
-            compile=recipe.compile,
-            accumulate=recipe.accumulate,
-        )
+    loop = Loop(
+        network,
+        optimizer,
+        objective or CrossEntropy(),
+        global_batch_size=recipe.batch_size,
+        strategy=strategy,
+        compile=recipe.compile,
+        accumulate=recipe.accumulate,
+    )
 
     def tested() -> dict[str, float]:
         result = evaluate(network, data.test_batches(recipe.val_batch_size), compile=recipe.compile)

@@ -75,6 +75,16 @@ class Workers:
         if self.is_chief:
             self.wait()
 
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """The strategy's scope. Variables that are made in it get the chief's values.
+
+        Raises:
+            WorkerError: Another worker is gone.
+        """
+        with self.failures_named(), self._strategy.scope():
+            yield
+
     def share_variables(self, variables: Sequence[keras.Variable]) -> None:
         """Gives all workers the chief's values, bit for bit.
 

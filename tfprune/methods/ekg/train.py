@@ -9,7 +9,7 @@ from tfprune.data import ImageDataset
 from tfprune.graph import complexity, convert
 from tfprune.methods.ekg.config import EKGConfig
 from tfprune.optimizers import SGD
-from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, evaluate, loss_scaled
+from tfprune.training import Evaluation, Loop, Objective, RunFolder, StepDecay, Workers, evaluate, loss_scaled
 
 Batches = Callable[[int, Sequence[int] | None], tf.data.Dataset]
 
@@ -46,7 +46,7 @@ def train(
     """
     flops = complexity(model).flops
     steps = data.steps_per_epoch(config.batch_size)
-    with strategy.scope():
+    with Workers(strategy).scope():
         options = {"synchronized": config.sync_batch_norm and strategy.num_replicas_in_sync > 1}
         fast = convert(model, "fused", dtype=config.precision, options=options)
         rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)

@@ -65,7 +65,7 @@ def measured(config: MultiPrizeConfig, data: ImageDataset | None) -> MultiPrizeR
     assert config.pretrained is not None, "the settings see to it"
     strategy = open_strategy(config)
     data = asked_part(config, data or open_images(config))
-    with strategy.scope():
+    with Workers(strategy).scope():
         network = saved_network(config, config.pretrained, data)
     tested = test_network(config, network, data)
     numbers = {**network_numbers(network), "accuracy": tested.top1, "top5": tested.top5, "loss": tested.loss}
@@ -87,7 +87,7 @@ class _Run:
         self.data = asked_part(config, data or open_images(config))
         steps = self.data.steps_per_epoch(config.batch_size)
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
-        with self.strategy.scope():
+        with self.workers.scope():
             self.network = trainable_network(config, drawn_network(config, self.data), self.strategy)
             if config.pretrained is not None:
                 start_from(self.network, saved_network(config, config.pretrained, self.data), config.pretrained)

@@ -17,6 +17,7 @@ from tfprune.training import (
     PeriodicDecay,
     RunFolder,
     StepDecay,
+    Workers,
     evaluate,
     fast_network,
     loss_scaled,
@@ -91,7 +92,7 @@ def train(
     Returns:
         The trained network with its masks.
     """
-    with strategy.scope():
+    with Workers(strategy).scope():
         sparse = sparse_model(config, model, masks, strategy)
         optimizer = make_optimizer(config, sparse, data.steps_per_epoch(config.batch_size))
 
