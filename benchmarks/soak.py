@@ -5,35 +5,38 @@ others must end with, bit for bit, and the tables. Each of the others is killed 
 soon as its files or its output show that a process has come to the stage, after a random part of the CPU time that the
 stage took in the run left alone.
 
+Where two workers run a case together, one of them is killed: in the first run the chief, in the next the other, and so
+on. The one that is left must end by itself within a minute, with exit code 75, or 0 where all was done that they do
+together. Then both are started again. Their weights are compared bit for bit, too.
+
     python benchmarks/soak.py --runs 4 --out benchmarks/results/soak.csv
 
-Exit code 1 if a run ended with other weights, other tables, or an error.
+Exit code 1 if a run ended with other weights, other tables, or an error. Cases that were not run keep their rows in the
+file.
 """
 
 import argparse
 import csv
-import io
-import json
-import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-from soak_cases import CASES, Case, Life, Stage
+from soak_cases import CASES, Case, Stage, command_line
+from soak_files import found_differences
+from soak_lives import ROOT, Life
 
-ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0
+PATIENCE = 900.0
+PATIENCE_OF_WORKERS = 60.0
+LOST = 75
 POLL = 0.01
 
 
@@ -47,19 +50,21 @@ class Soak:
         generator: Of the moments to kill at.
 
     Attributes:
-        kills: How many processes were killed in each stage.
+        kills: How many processes were killed, by stage and rank.
         differences: What was not as in the run left alone.
-        lengths: CPU seconds of each stage there.
+        lengths: CPU seconds of each stage there, of the chief.
         runs: How many others were done.
+        slowest: The longest time in seconds, by stage, in which a worker found out that another one is gone.
     """
 
     case: Case
     folder: Path
     generator: random.Random
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[tuple[str, int]] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
     lengths: dict[str, float] = field(default_factory=dict)
     runs: int = 0
+    slowest: dict[str, float] = field(default_factory=dict)
 
     def all(self, runs: int, most: int, until: float) -> None:
         """The run left alone and then the others, as long as there is time."""
@@ -74,9 +79,12 @@ class Soak:
         return [
             {
                 "case": self.case.name,
+                "workers": self.case.workers,
                 "stage": stage.name,
                 "cpu_seconds": round(self.lengths[stage.name], 1),
-                "kills": self.kills[stage.name],
+                "kills": sum(self.kills[stage.name, rank] for rank in range(self.case.workers)),
+                "kills_of_chief": self.kills[stage.name, 0],
+                "noticed_seconds": round(self.slowest[stage.name], 1) if stage.name in self.slowest else "",
                 "runs": self.runs,
                 "differences": len(self.differences),
             }
@@ -88,111 +96,91 @@ class Soak:
         life = self._begin(self.folder / "unbroken")
         began: dict[str, float] = {}
         last = 0.0
-        while life.process.poll() is None:
+        while not life.ended:
             last = max(last, life.cpu_seconds())
             for stage in self.case.stages:
                 if stage.name not in began and stage.begun(life):
                     began[stage.name] = last
             time.sleep(POLL)
         self._finish(life)
+        if missing := [stage.name for stage in self.case.stages if stage.name not in began]:
+            raise SystemExit(f"{self.case.name}: no sign of {', '.join(missing)}: {life.last_words()}")
         ends = [*list(began.values())[1:], last]
         self.lengths = {name: end - start for (name, start), end in zip(began.items(), ends, strict=True)}
-        if missing := [stage.name for stage in self.case.stages if stage.name not in began]:
-            raise SystemExit(f"{self.case.name}: no sign of {', '.join(missing)}")
 
     def broken(self, number: int, most: int) -> None:
         """A run that is killed in every stage, `most` times at most, and compared when it is done."""
         folder = self.folder / f"run{number}"
-        stages = list(self.case.stages)
-        for target in stages[:most]:
+        for target in self.case.stages[:most]:
             life = self._begin(folder)
-            if not self._killed(life, target):
+            if not self._killed(life, target, victim=number % self.case.workers):
                 break
         else:
             life = self._begin(folder)
         self._finish(life)
         self._compare(folder)
 
-    def _killed(self, life: Life, target: Stage) -> bool:
+    def _killed(self, life: Life, target: Stage, victim: int) -> bool:
         """Kills a process in a stage; whether it came so far that it could be killed."""
         while not any(stage.begun(life) for stage in self.case.stages[self.case.stages.index(target) :]):
-            if life.process.poll() is not None:
+            if life.ended:
                 return False
             time.sleep(POLL)
         end = life.cpu_seconds() + self.generator.uniform(0, self.lengths[target.name])
         while life.cpu_seconds() < end:
-            if life.process.poll() is not None:
+            if life.ended:
                 return False
             time.sleep(POLL)
         reached = [stage.name for stage in self.case.stages if stage.begun(life)][-1]
-        life.process.kill()
-        if life.process.wait() != -signal.SIGKILL:
+        if life.processes[victim].poll() is not None:
+            victim = 0  # the others have no part in the last stage
+        life.processes[victim].kill()
+        if life.processes[victim].wait() != -signal.SIGKILL:
             return False
-        self.kills[reached] += 1
-        print(f"{self.case.name}: killed in {reached} after {time.time() - life.started:.1f} s", flush=True)
+        self.kills[reached, victim] += 1
+        print(f"{self.case.name}: killed {victim} in {reached} after {time.time() - life.started:.1f} s", flush=True)
+        self._survive(life, victim, reached)
         return True
+
+    def _survive(self, life: Life, victim: int, stage: str) -> None:
+        """Waits for the workers that are left, which have to end by themselves."""
+        if self.case.workers == 1:
+            return
+        began = time.monotonic()
+        codes = life.codes(PATIENCE_OF_WORKERS)
+        seconds = time.monotonic() - began
+        self.slowest[stage] = max(seconds, self.slowest.get(stage, 0.0))
+        left = [code for rank, code in enumerate(codes) if rank != victim]
+        print(f"{self.case.name}: without {victim} in {stage}: exit codes {left} after {seconds:.1f} s", flush=True)
+        if any(code not in (LOST, 0) for code in left):
+            self.differences.append(f"exit codes {left} without worker {victim} in {stage}: {life.last_words()}")
 
     def _begin(self, folder: Path) -> Life:
         folder.mkdir(exist_ok=True)
-        log = folder / "log.txt"
-        words = [*self.case.words(folder), "--train_path", str(folder / "run"), "--resume"]
-        started = time.time()
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [sys.executable, *words],
-                cwd=ROOT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        return Life(folder / "run", log, process, started)
+        if self.case.before:
+            subprocess.run([sys.executable, *command_line(self.case.before, folder)], cwd=ROOT, check=True)
+        return Life.begin(self.case.words(folder), folder, self.case.workers)
 
     def _finish(self, life: Life) -> None:
-        if code := life.process.wait(PATIENCE):
-            self.differences.append(f"exit code {code}: {life.log.read_text()[-500:]}")
+        if any(codes := life.codes(PATIENCE)):
+            self.differences.append(f"exit codes {codes}: {life.last_words()}")
 
     def _compare(self, folder: Path) -> None:
         """Weights and tables against those of the run left alone."""
-        expected, received = (each / "run" for each in (self.folder / "unbroken", folder))
         self.runs += 1
-        found = []
-        if not received.joinpath(self.case.result).exists():
-            found.append("no result")
-        elif not same_weights(expected / self.case.result, received / self.case.result):
-            found.append("other weights")
-        found += [
-            f"other rows in {name}" for name in tables(expected) if tables(expected)[name] != tables(received).get(name)
-        ]
+        found = found_differences(self.folder / "unbroken" / "run", folder / "run", self.case.results)
         self.differences += [f"{folder.name}: {each}" for each in found]
         print(f"{self.case.name}: {folder.name} done: {', '.join(found) or 'identical'}", flush=True)
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    """Whether two `.keras` files hold the same arrays, bit for bit."""
-    first, second = arrays(one), arrays(other)
-    return first.keys() == second.keys() and all(first[name].tobytes() == second[name].tobytes() for name in first)
-
-
-def arrays(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.keras` file, by name."""
-    found: dict[str, np.ndarray] = {}
-
-    def take(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset):
-            found[name] = np.asarray(node)
-
-    with zipfile.ZipFile(file) as content, h5py.File(io.BytesIO(content.read("model.weights.h5"))) as weights:
-        weights.visititems(take)
-    return found
-
-
-def tables(run: Path) -> dict[str, list[dict[str, object]]]:
-    """The rows of all tables of a run, but not how long they took."""
-    found = {}
-    for file in sorted((run / "metrics").glob("*.jsonl")):
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        found[file.stem] = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-    return found
+def merged(file: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows, and those of a file that are of other cases."""
+    cases = {row["case"] for row in rows}
+    if not file.exists():
+        return rows
+    with file.open() as content:
+        kept = [row for row in csv.DictReader(content) if row["case"] not in cases]
+    return sorted([*kept, *rows], key=lambda row: list(CASES).index(row["case"]))
 
 
 def main(words: list[str] | None = None) -> int:
@@ -204,18 +192,21 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="cases at a time")
     parser.add_argument("--kills", type=int, default=100, help="kills of a run at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", help="a folder for the runs, to look at them afterwards")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(words)
     until = time.monotonic() + 60 * arguments.minutes
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:
+    place = nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory()
+    with place as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         soaks = [Soak(CASES[name], Path(folder) / name, random.Random(arguments.seed)) for name in arguments.cases]
         list(pool.map(lambda soak: soak.all(arguments.runs, arguments.kills, until), soaks))
     rows = [row for soak in soaks for row in soak.rows()]
     if arguments.out is not None:
+        told = merged(arguments.out, rows)
         with arguments.out.open("w", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(told)
     differences = [f"{soak.case.name}: {each}" for soak in soaks for each in soak.differences]
     print(*differences, f"{sum(row['kills'] for row in rows)} kills, {len(differences)} differences", sep="\n")
     return 1 if differences else 0

@@ -1,61 +1,10 @@
-"""What `soak.py` runs, and how one can tell from outside which stage a process has come to."""
+"""What `soak.py` runs, and how one can tell from outside which stage it has come to."""
 
-import json
-import math
-import os
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass
-class Life:
-    """One process of a run.
-
-    Attributes:
-        run: The run's folder.
-        log: What the process says.
-        process: The process.
-        started: When, in seconds since the epoch.
-        seconds: Times of the stages as the process found them.
-    """
-
-    run: Path
-    log: Path
-    process: subprocess.Popen
-    started: float
-    seconds: dict[str, float] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.seconds = self._times()
-
-    def wrote(self, name: str) -> bool:
-        """Whether it has written a file."""
-        try:
-            return (self.run / name).stat().st_mtime >= self.started
-        except FileNotFoundError:
-            return False
-
-    def timed(self, stage: str) -> bool:
-        """Whether it has come to the end of a stage whose time the run keeps."""
-        return self._times().get(stage, 0.0) > self.seconds.get(stage, 0.0)
-
-    def cpu_seconds(self) -> float:
-        """CPU time it has taken so far; as much as ever was wanted if it is no more."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        except FileNotFoundError:
-            return math.inf
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def said(self, text: str) -> bool:
-        """Whether it has printed something."""
-        return text in self.log.read_text()
-
-    def _times(self) -> dict[str, float]:
-        file = self.run / "seconds.json"
-        return json.loads(file.read_text()) if file.exists() else {}
+from soak_lives import Life
 
 
 @dataclass(frozen=True)
@@ -64,7 +13,7 @@ class Stage:
 
     Attributes:
         name: What it is called.
-        begun: Whether a process has come to it.
+        begun: Whether the processes have come to it.
     """
 
     name: str
@@ -77,19 +26,29 @@ class Case:
 
     Attributes:
         name: What it is called.
-        result: The file that holds the final weights.
+        results: A pattern for the files of the run's folder that hold weights.
         stages: Its stages, in their order.
-        settings: Words of the command line, of which those that end in `/` are folders beside the run's.
+        settings: Words of the command line; in them `{run}` is the run's folder, `{beside}` the one that it lies in.
+        before: A command that makes what this one reads, if there is one.
+        workers: How many processes run it together.
     """
 
     name: str
-    result: str
+    results: str
     stages: tuple[Stage, ...]
     settings: str
+    before: str = ""
+    workers: int = 1
 
     def words(self, folder: Path) -> list[str]:
-        """The command line, without Python and the run's folder."""
-        return [str(folder / word) if word.endswith("/") else word for word in self.settings.split()]
+        """The command line, without Python."""
+        more = " --strategy multi_worker" if self.workers > 1 else ""
+        return command_line(self.settings + more, folder)
+
+
+def command_line(settings: str, folder: Path) -> list[str]:
+    """The words of settings, their folders named."""
+    return [word.format(run=folder / "run", beside=folder) for word in settings.split()]
 
 
 def _table(name: str) -> Stage:
@@ -97,25 +56,51 @@ def _table(name: str) -> Stage:
     return Stage(name, lambda life: life.wrote(f"metrics/{name}.jsonl"))
 
 
+def _table_of(run: str) -> Stage:
+    """The training of one of several runs in the folder."""
+    return Stage(run, lambda life: life.wrote(f"runs/{run}/metrics/training.jsonl"))
+
+
 def _after(name: str, stage: str) -> Stage:
     return Stage(name, lambda life: life.timed(stage))
 
 
+_RESUME = " --train_path {run} --resume"
+
+_EKG_STAGES = (
+    _table("baseline"),
+    Stage("warm_up", lambda life: life.timed("baseline") or life.said("using the baseline that an earlier run")),
+    _table("search"),
+    _after("memory_bank", "search"),
+    _after("slimming", "memory_bank"),
+    _table("finetuning"),
+    _after("report", "fine_tuning"),
+)
+_EKG_SETTINGS = (
+    "train_cifar.py --dataset digits --baseline_learning_rate 0.05 --decay_points 0.5 --batch_size 64 "
+    "--val_batch_size 128 --search_images 8 --search_batch_size 80 --search_target_rate 0.8 --num_teacher 3 "
+    "--knowledge_shard 128 --do_log 2 --baseline_path {beside}/baselines" + _RESUME
+)
+
 _EKG = Case(
-    "ekg",
+    "ekg", "finetuned.keras", _EKG_STAGES, _EKG_SETTINGS + " --arch ResNet-20 --baseline_epoch 4 --train_epoch 3"
+)
+
+_EKG_WORKERS = Case(
+    "ekg_workers",
     "finetuned.keras",
-    (
-        _table("baseline"),
-        Stage("warm_up", lambda life: life.timed("baseline") or life.said("using the baseline that an earlier run")),
-        _table("search"),
-        _after("memory_bank", "search"),
-        _after("slimming", "memory_bank"),
-        _table("finetuning"),
-        _after("report", "fine_tuning"),
-    ),
-    "train_cifar.py --dataset digits --arch ResNet-20 --baseline_epoch 4 --baseline_learning_rate 0.05 --train_epoch 3 "
-    "--decay_points 0.5 --batch_size 64 --val_batch_size 128 --search_images 8 --search_batch_size 80 "
-    "--search_target_rate 0.8 --num_teacher 3 --knowledge_shard 128 --do_log 2 --baseline_path baselines/",
+    _EKG_STAGES,
+    _EKG_SETTINGS + " --arch ResNet-8x2 --baseline_epoch 3 --train_epoch 2 --no_export",
+    workers=2,
+)
+
+_DENSE_WORKERS = Case(
+    "dense_workers",
+    "trained.keras",
+    (_table("training"), _after("report", "training")),
+    "train_cifar.py --method dense --dataset digits --arch Conv2-BN --epochs 4 --milestones 2 --batch_size 64 "
+    "--learning_rate 0.05 --do_log 2 --no_export" + _RESUME,
+    workers=2,
 )
 
 _PEEKABOO = Case(
@@ -127,7 +112,7 @@ _PEEKABOO = Case(
         _after("report", "training"),
     ),
     "train_cifar.py --method peekaboo --dataset digits --arch Conv2 --density 0.3 --prune_iters 20 --psg "
-    "--epochs 5 --milestones 3 --batch_size 64 --do_log 2",
+    "--epochs 5 --milestones 3 --batch_size 64 --do_log 2" + _RESUME,
 )
 
 _TICKET = Case(
@@ -141,7 +126,40 @@ _TICKET = Case(
         _after("report", "training"),
     ),
     "train_cifar.py --method ticket --dataset digits --arch Conv2 --ticket iterative --density 0.3 --rounds 2 "
-    "--rewind_epoch 1 --epochs 3 --batch_size 64 --do_log 2",
+    "--rewind_epoch 1 --epochs 3 --batch_size 64 --do_log 2" + _RESUME,
 )
 
-CASES = {case.name: case for case in (_EKG, _PEEKABOO, _TICKET)}
+_MULTIPRIZE = Case(
+    "multiprize",
+    "*.keras",
+    (_table("training"), _after("report", "training")),
+    "train_cifar.py --method multiprize --dataset digits --arch Conv2 --density 0.3 --epochs 6 --batch_size 64 "
+    "--save_every 2 --do_log 2" + _RESUME,
+)
+
+_SANITY = Case(
+    "sanity",
+    "runs/*/*.keras",
+    tuple(
+        _table_of(f"{name}_seed0")
+        for name in ("snip_original", "snip_shuffled", "dense_original", "lottery_original", "lottery_shuffled")
+    ),
+    "-m tfprune sanity --dataset digits --arch Conv2 --density 0.95 --epochs 2 --batch_size 64 --seeds 1 "
+    "--methods snip lottery --checks shuffled" + _RESUME,
+)
+
+# The state of a student is kept every 20 seconds.
+_STUDENT = Case(
+    "student",
+    "*.npz",
+    (
+        Stage("beginning", lambda life: True),
+        Stage("kept", lambda life: life.wrote("student.progress.npz") or life.said("going on after")),
+    ),
+    "-m tfprune dpp student --teacher {beside}/teacher.npz --out {run}/student.npz --overwrite",
+    before="-m tfprune dpp teacher --out {beside}/teacher.npz --num_data 500000 --overwrite",
+)
+
+CASES = {
+    case.name: case for case in (_EKG, _EKG_WORKERS, _DENSE_WORKERS, _PEEKABOO, _TICKET, _MULTIPRIZE, _SANITY, _STUDENT)
+}
