@@ -78,6 +78,27 @@ def test_the_same_fraction_of_groups_of_the_same_size_goes_at_once(hand, make):
     assert max(lost.values()) - min(lost.values()) < 0.25
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([16, 24, 32]), min_size=2, max_size=5), st.sampled_from([0.35, 0.5, 0.65, 0.8]))
+def test_with_coarse_steps_the_same_fractions_go_and_the_target_is_missed_by_one_groups_step(widths, target):
+    inputs = x = keras.Input((1,))
+    for index, width in enumerate(widths):
+        x = layers.Dense(width, use_bias=False, name=f"fc{index}")(x)
+    model = keras.Model(inputs, layers.Dense(1, use_bias=False)(x))
+    plan = plan_channels(model, "l2", flops=target, scope="local", round_to=8)
+    kept = [group.after for group in plan.groups]
+
+    def flops(widths):
+        return sum(before * after for before, after in zip([1, *widths], [*widths, 1], strict=True))
+
+    assert plan.after.flops == flops(kept) <= target * flops(widths)
+    wider = [[*kept[:i], width + 8, *kept[i + 1 :]] for i, width in enumerate(kept) if width < widths[i]]
+    assert any(flops(each) > target * flops(widths) for each in wider)
+    lost = [(size - width) / size for size, width in zip(widths, kept, strict=True)]
+    further = [(size - width + 8) / size for size, width in zip(widths, kept, strict=True) if width > 8]
+    assert max(lost) <= min(further, default=1)  # no group goes on before all others have come as far
+
+
 def test_layers_can_be_ignored_by_name_pattern_object_and_folder(mixed, make):
     nested = mixed.get_layer("nested")
     by_name = plan_channels(mixed, make.kernels(), flops=0.7, ignore="nested/pointwise")

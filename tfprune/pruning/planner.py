@@ -72,7 +72,7 @@ class Planner:
         """
         alive = np.ones(len(scores), bool) if alive is None else alive
         budget = budget or self.budget
-        places = ranking(scores, self.groups, self.scope, alive)
+        places = ranking(scores, self.groups, self.scope, alive, in_turn=self.constraints.round_to > 1)
         protected = protections(self._ignored, scores, places, self.groups, self.constraints.min_channels)
         removal = Removal.of(places, self.groups, self.constraints, np.any(list(protected.values()), axis=0), alive)
         return self._written(removal, self._least_cut(removal, budget, protected), budget, criterion, protected)

@@ -39,7 +39,8 @@ def plan_channels(
         params: Fraction of the parameters to keep.
         density: Fraction of the channels to keep.
         data: Batches `(x, y)` or arrays, for criteria that look at data.
-        scope: `global`: channels are compared over the whole model. `local`: every group loses the same fraction.
+        scope: `global`: channels are compared over the whole model. `local`: every group loses the same fraction; with
+            `round_to`, as nearly as its multiples and the target allow.
         round_to: Keep a multiple of this in every group, or all of it.
         min_channels: Keep at least so many channels in every group.
         max_sparsity: The largest fraction that a group may lose.

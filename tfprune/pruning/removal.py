@@ -11,11 +11,15 @@ from tfprune.pruning.width_constraints import WidthConstraints
 NEVER = np.iinfo(np.int64).max
 """Place in the order of a unit that is never removed."""
 
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
+
 Scope = Literal["global", "local"]
 """Whether units compete over the whole model, or every group loses the same fraction."""
 
 
-def ranking(scores: np.ndarray, groups: ChannelGroups, scope: Scope, alive: np.ndarray) -> np.ndarray:
+def ranking(
+    scores: np.ndarray, groups: ChannelGroups, scope: Scope, alive: np.ndarray, *, in_turn: bool = False
+) -> np.ndarray:
     """The place of each unit in the order of removal, before any constraint.
 
     Args:
@@ -24,6 +28,9 @@ def ranking(scores: np.ndarray, groups: ChannelGroups, scope: Scope, alive: np.n
         scope: `global`: places 1, 2, ... over all groups. `local`: a place for each fraction of their units that
             groups can lose, and all units that make up that fraction have it.
         alive: Bool `[channels]`; the others went before and come first.
+        in_turn: For scope `local`: of the groups that can lose the same fraction one after the other does, in an order
+            that spreads them over the model. Where the steps of a group are coarse the target is missed by one
+            group's step, then, and not by those of all.
 
     Returns:
         Places `[channels]`, from 1. A cut at `n` removes the places up to `n`. `NEVER` in groups with a score that is
@@ -38,12 +45,19 @@ def ranking(scores: np.ndarray, groups: ChannelGroups, scope: Scope, alive: np.n
         order = np.lexsort((scores[part], alive[part]))
         shares[group.start + order] = np.arange(1, group.size + 1) / group.size
     if scope == "local":
-        places[scored] = np.unique(shares[scored], return_inverse=True)[1] + 1
+        fractions = np.unique(shares[scored], return_inverse=True)[1]
+        turns = _spread(len(groups))[groups.owner[scored]] if in_turn else 0
+        places[scored] = fractions * len(groups) + turns + 1
     else:
         order = np.lexsort((scores, alive))
         order = order[scored[order]]
         places[order] = np.arange(1, len(order) + 1)
     return places
+
+
+def _spread(count: int) -> np.ndarray:
+    """A turn for each of so many things in a row, `[count]`, such that those up to any turn lie spread over the row."""
+    return np.argsort(np.argsort(np.arange(count) * _GOLDEN_RATIO % 1))
 
 
 @dataclass(frozen=True)
