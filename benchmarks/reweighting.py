@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
     images, labels = data.normalize(data.train_images), data.train_labels
     tests = data.normalize(data.test_images)
-    model = _trained(images, labels, seed)
+    model = trained_network(images, labels, seed)
 
     def row(way: str, density: float, network: keras.Model) -> dict[str, Any]:
         return {"seed": seed, "way": way, "density": density, "accuracy": accuracy(network), "unpruned": whole}
@@ -79,7 +79,8 @@ def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
             yield row(f"weights by {name}", density, convert(model, "masked", masks))
 
 
-def _trained(images: np.ndarray, labels: np.ndarray, seed: int) -> keras.Model:
+def trained_network(images: np.ndarray, labels: np.ndarray, seed: int) -> keras.Model:
+    """The small residual network, trained on images of shape `[examples, height, width, channels]`."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(images.shape[1:])
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)))

@@ -1,0 +1,28 @@
+import json
+
+import dpp_node
+import keras
+import pytest
+import tensorflow as tf
+
+layers = keras.layers
+
+
+def network(images, labels, seed):
+    keras.utils.set_random_seed(seed)
+    inputs = keras.Input(images.shape[1:])
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(inputs)))
+    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.slow
+def test_rows_of_two_networks(tmp_path, monkeypatch, capsys):
+    for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
+        monkeypatch.setattr(tf.config.threading, setting, lambda threads: None)  # they can be set but once
+    monkeypatch.setattr(dpp_node, "trained_network", network)
+    out = tmp_path / "rows.jsonl"
+    dpp_node.main(["--seeds", "2", "--density", "0.5", "--examples", "64", "--tests", "50", "--out", str(out)])
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["seed"], row["way"]) for row in rows] == [(seed, way) for seed in (0, 1) for way in dpp_node.WAYS]
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("unpruned", *dpp_node.COLUMNS))
+    assert "| dpp_node with data, reweighted | " in capsys.readouterr().out
