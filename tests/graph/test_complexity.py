@@ -36,11 +36,22 @@ def test_by_hand():
 
 
 def test_unknown_layers_with_weights_are_named():
-    inputs = keras.Input((6, 3))
-    x = layers.Bidirectional(layers.LSTM(2), name="both")(inputs)
+    inputs = keras.Input((6, 6, 3))
+    x = layers.SpectralNormalization(layers.Conv2D(2, 3), name="spectral")(inputs)
     cost = complexity(keras.Model(inputs, x))
-    assert cost.uncounted == ("both",)
-    assert cost.params == 2 * 4 * (3 * 2 + 2 * 2 + 2)
+    assert cost.uncounted == ("spectral",)
+    assert cost.params == 9 * 3 * 2 + 2 + 2
+
+
+def test_recurrent_layers_cost_their_steps():
+    inputs = keras.Input((6, 3))
+    both = complexity(keras.Model(inputs, layers.Bidirectional(layers.LSTM(2))(inputs)))
+    assert both.uncounted == ()
+    assert both.params == 2 * 4 * (3 * 2 + 2 * 2 + 2)
+    assert both.macs == 2 * 6 * 4 * (3 * 2 + 2 * 2)
+    images = keras.Input((6, 5, 5, 3))
+    convolving = complexity(keras.Model(images, layers.ConvLSTM2D(2, 3, padding="same")(images)))
+    assert convolving.macs == 6 * 25 * 9 * 4 * (3 * 2 + 2 * 2)
 
 
 def test_grouped_convolutions_cost_their_kernels():

@@ -4,6 +4,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
 from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.convert import FAMILIES, convert, swap_layer
+from tfprune.graph.copied_layer import configuration, copied_layer
 from tfprune.graph.execute import averages_channels, executable_groups, execute
 from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
 from tfprune.graph.kernel_reads import KernelReads
@@ -43,7 +44,9 @@ __all__ = [
     "averages_channels",
     "channel_groups",
     "complexity",
+    "configuration",
     "convert",
+    "copied_layer",
     "executable_groups",
     "execute",
     "gate_sites",

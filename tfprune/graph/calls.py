@@ -11,6 +11,21 @@ from tfprune.layers import GlobalSubnet
 
 
 @dataclass(frozen=True)
+class Wrapper:
+    """The layer around one that has no calls of its own.
+
+    Attributes:
+        layer: The layer around.
+        path: Where it keeps the other, as an attribute that is also a key of its configuration.
+        times: How often it applies the other.
+    """
+
+    layer: keras.Operation
+    path: str
+    times: int
+
+
+@dataclass(frozen=True)
 class Call:
     """One application of a layer (or bare operation) to symbolic tensors.
 
@@ -20,7 +35,8 @@ class Call:
             the first, even where it stands both within a nested model and outside.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
-        node: Keras' own record, which also holds the other arguments of the call.
+        node: Keras' own record, which also holds the other arguments of the call; None for a wrapped layer.
+        wrapper: The layer around, whose name this call has.
     """
 
     layer: keras.Operation
@@ -28,6 +44,7 @@ class Call:
     inputs: tuple[keras.KerasTensor, ...]
     outputs: tuple[keras.KerasTensor, ...]
     node: Any
+    wrapper: Wrapper | None = None
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named arguments of the call.

@@ -50,7 +50,8 @@ def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
 def _as_the_layer_does(call: Call, tensors: dict[int, tf.Tensor], inputs: list[tf.Tensor]) -> list[tf.Tensor]:
     arguments, named = call.arguments(tensors)
     outputs = keras.tree.flatten(call.layer(*arguments, **named))
-    return [tf.cast(output, inputs[0].dtype) for output in outputs]
+    dtype = tf.as_dtype(inputs[0].dtype)
+    return [tf.cast(output, dtype) for output in outputs] if dtype.is_floating else outputs
 
 
 def _relu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
@@ -59,7 +60,8 @@ def _relu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.T
 
 def _conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
     padding = layer.padding.upper()
-    output = tf.nn.conv2d(inputs[0], weights["kernel"], layer.strides, padding, dilations=layer.dilation_rate)
+    values = tf.cast(inputs[0], weights["kernel"].dtype)
+    output = tf.nn.conv2d(values, weights["kernel"], layer.strides, padding, dilations=layer.dilation_rate)
     return _finish(layer, output, weights)
 
 
@@ -68,7 +70,7 @@ def _depthwise_conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weight
 
 
 def _depthwise_kernel(layer: keras.Layer, values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    strides = (1, *layer.strides, 1)
+    values, strides = tf.cast(values, kernel.dtype), (1, *layer.strides, 1)
     return tf.nn.depthwise_conv2d(values, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
 
 

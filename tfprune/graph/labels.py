@@ -159,7 +159,7 @@ class Labels:
 
     def record(self, call: Call) -> LayerRecord:
         """The record of a call's layer."""
-        return self.records.setdefault(call.name, LayerRecord(call.layer))
+        return self.records.setdefault(call.name, LayerRecord(_holder(call)))
 
     def slot(self, call: Call, weight: str, axis: int, labels: Vector, role: str) -> None:
         """Notes that an axis of a weight runs over channels; in a layer called again the labels are united.
@@ -172,7 +172,8 @@ class Labels:
             labels: The labels along it; None if all of it stays.
             role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
         """
-        variable = attrgetter(weight)(call.layer)
+        weight = _within(call, weight)
+        variable = attrgetter(weight)(_holder(call))
         if variable is None:
             return
         if labels is None:
@@ -210,6 +211,7 @@ class Labels:
             argument: The key names an argument of the call instead.
         """
         edits = self.record(call).edits
+        key = _within(call, key)
         if key in edits:
             self._keep_alike(edits[key].vectors, vectors)
         else:
@@ -229,13 +231,15 @@ class Labels:
     def cost(self, call: Call, constant: int, *vectors: Vector, normalization: bool = False) -> None:
         """Notes multiply-accumulates for one example: a constant times the positions that stay along some axes."""
         labelled = tuple(vector for vector in vectors if vector is not None)
-        self.record(call).costs.append(CostRecord(int(constant), labelled, normalization))
+        times = 1 if call.wrapper is None else call.wrapper.times
+        self.record(call).costs.append(CostRecord(int(constant) * times, labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is to be multiplied by the root of the fraction that stays along an axis."""
         scales = self.record(call).scales
+        weight = _within(call, weight)
         known = any(weight == other for other, _ in scales)
-        if labels is not None and not known and attrgetter(weight)(call.layer) is not None:
+        if labels is not None and not known and attrgetter(weight)(_holder(call)) is not None:
             scales.append((weight, labels))
 
     def leave_alone(self, call: Call, reason: str) -> None:
@@ -250,3 +254,13 @@ class Labels:
     def title(self, name: str) -> str:
         """Name and class of a layer."""
         return f"{name} ({type(self.records[name].layer).__name__})"
+
+
+def _holder(call: Call) -> keras.Operation:
+    """The layer that a call's model knows: the called one, or the one around it."""
+    return call.layer if call.wrapper is None else call.wrapper.layer
+
+
+def _within(call: Call, name: str) -> str:
+    """Where the layer that the model knows keeps a weight or a setting of the called one."""
+    return name if call.wrapper is None else f"{call.wrapper.path}.{name}"

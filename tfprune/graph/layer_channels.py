@@ -38,7 +38,7 @@ class Edit:
     """A setting of a layer, or an argument of its call, that depends on how many channels stay.
 
     Attributes:
-        key: The setting.
+        key: The setting; `layer.units` is that of a layer within.
         axes: Channel numbers along the axes that it depends on; None for an axis that stays whole.
         change: From its old value, and the positions that stay along these axes, to the new value.
         argument: It is an argument of the call.

@@ -3,11 +3,14 @@
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
 from tfprune.graph.rules.axes import positions
 from tfprune.graph.rules.registry import rule
+
+_REASON = "no rule for gates, given masks, returned scores, or attention over several axes"
 
 
 @rule(keras.layers.MultiHeadAttention, several=True)
@@ -19,7 +22,7 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
     if not plain:
-        labels.leave_alone(call, "no rule for gates, given masks, returned scores, or attention over several axes")
+        labels.leave_alone(call, _REASON)
         return
     labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to one another
     heads = labels.make(call, layer._num_heads, "heads", layer._key_dim)
@@ -48,6 +51,48 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], (None, made))
 
 
+@rule(keras.layers.GroupQueryAttention, several=True)
+def _group_query_attention(labels: Labels, call: Call) -> None:
+    """Two kinds of channels go out: heads of key and value with all the queries' heads that look at them, and channels
+    within a head, which query, key and value share.
+
+    Keras wants queries as wide as values, and makes the output as wide.
+    """
+    layer: Any = call.layer
+    query, value, key, plain = _operands(call)
+    if not plain:
+        labels.leave_alone(call, _REASON)
+        return
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))
+    heads = labels.make(call, layer.num_key_value_heads, "heads", layer.num_repeats * layer.head_dim)
+    asking = np.repeat(heads, layer.num_repeats)
+    inner = labels.make(call, layer.head_dim, "keys", layer.num_query_heads)
+    for part, tensor, count in (("query", query, asking), ("key", key, heads), ("value", value, heads)):
+        role = "in" if part == "key" else "out"
+        labels.slot(call, f"_{part}_dense.kernel", -3, labels.of(tensor)[-1], "in")
+        for weight in ("kernel", "bias"):
+            labels.slot(call, f"_{part}_dense.{weight}", -2, count, "out")
+            labels.slot(call, f"_{part}_dense.{weight}", -1, inner, role)
+        labels.cost(call, positions(tensor.shape[1:-1]) * _read(labels, tensor), labels.of(tensor)[-1], count, inner)
+    for weight in ("kernel", "bias"):
+        labels.scale(call, f"_query_dense.{weight}", inner)
+    made, valued = labels.of(query)[-1], labels.of(value)[-1]
+    if made is None or valued is None:
+        labels.pin(made, valued)
+    else:
+        labels.unite(made, valued)
+    labels.slot(call, "_output_dense.kernel", -3, asking, "in")
+    labels.slot(call, "_output_dense.kernel", -2, inner, "in")
+    for weight in ("kernel", "bias"):
+        labels.slot(call, f"_output_dense.{weight}", -1, made, "pass")
+    length, context = positions(query.shape[1:-1]), positions(key.shape[1:-1])
+    labels.cost(call, 2 * length * context, asking, inner)
+    labels.cost(call, length * (1 if made is not None else query.shape[-1]), asking, inner, made)
+    for setting, vector in (("num_query_heads", asking), ("num_key_value_heads", heads), ("head_dim", inner)):
+        labels.edit(call, setting, vector)
+    labels.put(call.outputs[0], (None, made))
+
+
 def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor, bool]:
     """Query, value and key, and whether the call is of the plain kind."""
     arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
@@ -59,8 +104,10 @@ def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.K
     plain = not set(others) - {"training", "use_causal_mask"} and len(arguments) <= 3
     three = all(len(tensor.shape) == 3 for tensor in (query, value, key))
     layer: Any = call.layer
-    vector = layer._output_shape is None or len(layer._output_shape) == 1
-    return query, value, key, plain and three and vector and not layer._use_gate
+    shape = getattr(layer, "_output_shape", None)
+    vector = shape is None or len(shape) == 1
+    gate = getattr(layer, "_use_gate", False) or getattr(layer, "use_gate", False)
+    return query, value, key, plain and three and vector and not gate
 
 
 _OPERANDS = ("query", "value", "key")

@@ -6,35 +6,85 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels
-from tfprune.graph.rules.axes import mixes
-from tfprune.graph.rules.registry import rule
+from tfprune.graph.labels import Labels, Vector
+from tfprune.graph.rules.axes import mixes, positions
+from tfprune.graph.rules.registry import has_rule_of, rule
 
 layers = keras.layers
 
-_GATES: dict[type, int] = {layers.SimpleRNN: 1, layers.GRU: 3, layers.LSTM: 4}
+_REASON = "no rule for states that are kept, or activations over all units"
 
 
-@rule(*_GATES, masks=True)
+@rule(layers.SimpleRNN, layers.GRU, layers.LSTM, masks=True)
 def _recurrent(labels: Labels, call: Call) -> None:
-    layer: Any = call.layer
-    mixing = mixes(layer.activation) or mixes(getattr(layer, "recurrent_activation", None))
-    if layer.stateful or mixing:
-        labels.leave_alone(call, "no rule for states that are kept, or activations over all units")
+    if not _plain(call.layer):
+        labels.leave_alone(call, _REASON)
         return
     time, read = labels.of(call.inputs[0])
     labels.pin(time)
-    units = labels.make(call, layer.units)
-    gates = next(count for kind, count in _GATES.items() if isinstance(layer, kind))
-    gated = np.tile(units, gates)
-    for weight in ("kernel", "recurrent_kernel", "bias"):
-        labels.slot(call, f"cell.{weight}", -1, gated, "out")
-    labels.slot(call, "cell.kernel", -2, read, "in")
-    labels.slot(call, "cell.recurrent_kernel", -2, units, "in")
+    units = labels.make(call, call.layer.units)
+    _cell(labels, call, "cell", read, units)
     labels.edit(call, "units", units)
-    steps, width = call.inputs[0].shape[1:]
-    labels.cost(call, (steps or 1) * (1 if read is not None else width), read, gated)
-    labels.cost(call, steps or 1, units, gated)
     for index, tensor in enumerate(call.outputs):
-        sequence = index == 0 and layer.return_sequences
+        sequence = index == 0 and call.layer.return_sequences
         labels.put(tensor, (None, units) if sequence else (units,))
+
+
+@rule(layers.Bidirectional, masks=True)
+def _bidirectional(labels: Labels, call: Call) -> None:
+    """A unit of the one direction goes with the unit of the same number of the other: Keras wants as many of both."""
+    layer: Any = call.layer
+    directions = {"forward_layer": layer.forward_layer, "backward_layer": layer.backward_layer}
+    known = all(has_rule_of(each, layers.LSTM) for each in directions.values())
+    if not known or not all(map(_plain, directions.values())) or len({each.units for each in directions.values()}) > 1:
+        labels.leave_alone(call, _REASON if known else "no rule for such layers in two directions")
+        return
+    time, read = labels.of(call.inputs[0])
+    labels.pin(time)
+    units = labels.make(call, layer.forward_layer.units)
+    for name, key in (("forward_layer", "layer"), ("backward_layer", "backward_layer")):
+        _cell(labels, call, f"{name}.cell", read, units)
+        labels.edit(call, f"{key}.units", units)
+    merged = np.tile(units, 2) if layer.merge_mode == "concat" else units
+    for index, tensor in enumerate(call.outputs):
+        state = index >= (2 if layer.merge_mode is None else 1)
+        made = units if state else merged
+        labels.put(tensor, (made,) if state or not layer.return_sequences else (None, made))
+
+
+@rule(layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
+def _conv_lstm(labels: Labels, call: Call) -> None:
+    layer: Any = call.layer
+    if not _plain(layer) or layer.cell.data_format == "channels_first":
+        labels.leave_alone(call, f"{_REASON}, or channels before positions")
+        return
+    *others, read = labels.of(call.inputs[0])
+    labels.pin(*others)
+    made = labels.make(call, layer.cell.filters)
+    _cell(labels, call, "cell", read, made, places=positions(call.outputs[0].shape[-len(others) : -1]))
+    labels.edit(call, "filters", made)
+    for tensor in call.outputs:
+        labels.put(tensor, (None,) * (len(tensor.shape) - 2) + (made,))
+
+
+def _plain(layer: Any) -> bool:
+    """Whether a layer forgets its states, and computes each unit by itself."""
+    functions = (layer.cell.activation, getattr(layer.cell, "recurrent_activation", None))
+    return not layer.stateful and not any(map(mixes, functions))
+
+
+def _cell(labels: Labels, call: Call, path: str, read: Vector, units: np.ndarray, places: int = 1) -> None:
+    """Notes the weights of a cell, `[window..., in, gates * units]`, and what its steps cost at so many places."""
+    steps = call.inputs[0].shape[1] or 1
+    cell: Any = call.layer
+    for name in path.split("."):
+        cell = getattr(cell, name)
+    *window, width, gated_units = cell.kernel.shape
+    gated = np.tile(units, gated_units // len(units))
+    for weight in ("kernel", "recurrent_kernel", "bias"):
+        labels.slot(call, f"{path}.{weight}", -1, gated, "out")
+    labels.slot(call, f"{path}.kernel", -2, read, "in")
+    labels.slot(call, f"{path}.recurrent_kernel", -2, units, "in")
+    products = steps * places * positions(window)
+    labels.cost(call, products * (1 if read is not None else width), read, gated)
+    labels.cost(call, products, units, gated)

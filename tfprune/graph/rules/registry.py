@@ -12,6 +12,7 @@ Rule = Callable[[Labels, Call], None]
 """Says what a layer does to labels: reads those of the call's inputs, sets those of its outputs, notes slots."""
 
 _RULES: dict[type, Rule] = {}
+_OF_ONE_TENSOR: set[Rule] = set()
 
 
 def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[Rule], Rule]:
@@ -41,7 +42,13 @@ def _of_one_tensor(function: Rule, masks: bool) -> Rule:
             labels.pin(*labels.of(tensor))
         function(labels, call)
 
+    _OF_ONE_TENSOR.add(guarded)
     return guarded
+
+
+def takes_one_tensor(layer: keras.Operation) -> bool:
+    """Whether a layer has a rule, and this looks at a single tensor."""
+    return rule_for(layer) in _OF_ONE_TENSOR
 
 
 def _is_mask(call: Call, tensor: keras.KerasTensor, other: keras.KerasTensor) -> bool:
@@ -67,6 +74,11 @@ def rule_for(layer: keras.Operation) -> Rule:
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
         return _no_rule
     return _RULES[kind]
+
+
+def has_rule_of(layer: keras.Operation, kind: type) -> bool:
+    """Whether a layer treats channels as layers of a class do."""
+    return rule_for(layer) is _RULES[kind]
 
 
 def _replaces(derived: type, kind: type) -> bool:
