@@ -6,6 +6,7 @@ import tensorflow as tf
 import tfprune
 from tfprune.errors import ConfigError, SearchError, UnsupportedLayerError
 from tfprune.graph import PINNED, complexity, executable_groups, slim
+from tfprune.methods.ekg.any_model import _logits
 from tfprune.methods.ekg.greedy_search import Search
 
 layers = keras.layers
@@ -129,6 +130,24 @@ def test_scores_are_the_loss_gradient_at_the_gates(build, examples):
             losses.append(run.measure(np.asarray(model(examples[0], training=True)), state.knowledge)[2])
         weight.assign(old)
         assert scores[channel] == pytest.approx(abs(losses[0] - losses[1]) / (2 * step), abs=2e-4, rel=0.03)
+
+
+def test_numbers_of_words_stay_what_they_are():
+    """In bfloat16, 2001 would be 2000; and no gradient flows back to them."""
+    keras.utils.set_random_seed(0)
+    words = keras.Input((6,), dtype="int32")
+    x = layers.Bidirectional(layers.LSTM(5))(layers.Embedding(3000, 8)(words))
+    x = layers.Dense(16, activation=lambda x: x * keras.ops.sigmoid(x), name="hidden")(layers.Dense(12, "relu")(x))
+    model = keras.Model(words, layers.Dense(3, "softmax")(x))
+    rng = np.random.default_rng(0)
+    data = rng.integers(1001, 3000, (24, 6)) | 1, rng.integers(0, 3, 24)
+    for dtype, tolerance in (("float32", 1e-5), ("bfloat16", 2e-2)):
+        run = Search(model_of_logits := _logits(model), *data, target=0.5, batch_size=24, dtype=dtype)
+        logits = run._fast.logits(np.ones(run.groups.channels, bool), tf.constant(data[0]))
+        np.testing.assert_allclose(logits, model_of_logits(data[0]), atol=tolerance)
+        assert run._score(run.start())[0].all()
+    small = tfprune.ekg.search(model, data, flops=0.95, progress=False).slim()
+    assert small.count_params() < model.count_params()
 
 
 def test_search_returns_a_smaller_working_model(examples):

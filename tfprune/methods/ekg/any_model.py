@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tfprune.errors import ConfigError
-from tfprune.graph import executable_groups, rebuild
+from tfprune.graph import copied_layer, executable_groups, rebuild
 from tfprune.methods.ekg.greedy_search import Search
 from tfprune.methods.ekg.search_state import SearchResult
 
@@ -102,11 +102,8 @@ def _logits(model: keras.Model) -> keras.Model:
     outputs = {id(_producer(each).operation) for each in model.outputs}
 
     def make(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        config.pop("build_config", None)
-        if id(layer) in outputs and getattr(layer, "activation", None) is keras.activations.softmax:
-            config["activation"] = "linear"
-        return type(layer).from_config(config)
+        ends = id(layer) in outputs and getattr(layer, "activation", None) is keras.activations.softmax
+        return copied_layer(layer, {"activation": lambda _: "linear"} if ends else None)
 
     return rebuild(model, make)
 

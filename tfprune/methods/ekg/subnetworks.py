@@ -13,6 +13,7 @@ from tfprune.graph import (
     ChannelGroups,
     Segment,
     SlimWeights,
+    configuration,
     execute,
     gate_sites,
     segments,
@@ -78,13 +79,13 @@ class SubNetworks:
 
         Args:
             mask: Bool `[channels]`, the channels kept.
-            values: Input of segment `start`: images `[batch, height, width, channels]` or cached activations.
+            values: Input of segment `start`: the model's, such as images, or cached activations.
             start: Index of the first segment to run.
 
         Yields:
             The output of each segment; the last one is the logits `[batch, classes]`, float32.
         """
-        values = tf.cast(values, self._dtype)
+        values = tf.cast(values, self._format(self.segments[start].input))
         for segment, run in zip(self.segments[start:], self._runs[start:], strict=True):
             values = run(values, *self._segment_weights(segment, mask))
             yield values
@@ -96,7 +97,7 @@ class SubNetworks:
 
     def activations(self, mask: np.ndarray, images: tf.Tensor) -> Activations:
         """Inputs of all segments in a sub-network, and the logits."""
-        return [tf.cast(images, self._dtype), *self.forward(mask, images)]
+        return [tf.cast(images, self._format(self.segments[0].input)), *self.forward(mask, images)]
 
     def score(
         self, mask: np.ndarray, images: tf.Tensor, labels: tf.Tensor, knowledge: tf.Tensor, scale: float
@@ -120,7 +121,8 @@ class SubNetworks:
             Lee & Song, EKG (ECCV 2022), importance of a gate's channels.
         """
         weights = [self._segment_weights(segment, mask) for segment in self.segments]
-        site_scores, activations = self._score(tf.cast(images, self._dtype), labels, knowledge, weights)
+        images = tf.cast(images, self._format(self.segments[0].input))
+        site_scores, activations = self._score(images, labels, knowledge, weights)
         scores = np.zeros(self.groups.channels, np.float32)
         for site, values in zip(self._sites, site_scores, strict=True):
             layout = self._weights.layout(site.channels, mask)
@@ -138,7 +140,8 @@ class SubNetworks:
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         tensors = {id(self.segments[0].input): images}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(images)
+            # Nothing flows back to numbers of words, so there the tape follows the weights.
+            tape.watch(images if images.dtype.is_floating else [value for values in weights for value in values])
             for segment, values in zip(self.segments, weights, strict=True):
                 execute(segment.calls, tensors, self._naming(segment, values))
             logits = tf.cast(tensors[id(self.segments[-1].output)], tf.float32)
@@ -151,6 +154,11 @@ class SubNetworks:
             for values, gradient, axis in zip(gated, gradients, axes, strict=True)
         ]
         return scores, [images, *(tensors[id(segment.output)] for segment in self.segments[:-1]), logits]
+
+    def _format(self, tensor: keras.KerasTensor) -> tf.DType:
+        """The number format of a tensor between segments; whole numbers, such as those of words, stay as they are."""
+        own = tf.as_dtype(tensor.dtype)
+        return self._dtype if own.is_floating else own
 
     def _segment_weights(self, segment: Segment, mask: np.ndarray) -> list[tf.Tensor]:
         return [tensor for call in segment.calls for tensor in self._weights.tensors(call, mask)]
@@ -172,7 +180,7 @@ class SubNetworks:
             def run(values: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
                 tensors = {id(segment.input): values}
                 execute(segment.calls, tensors, self._naming(segment, weights))
-                return tf.cast(tensors[id(segment.output)], tf.float32 if last else self._dtype)
+                return tf.cast(tensors[id(segment.output)], tf.float32 if last else self._format(segment.output))
 
             self._functions[key] = tf.function(run, input_signature=self._signature(segment)).get_concrete_function()
         return self._functions[key]
@@ -181,7 +189,7 @@ class SubNetworks:
         shape = list(segment.input.shape)
         if np.any(self.groups.tensor_channels(segment.input) != PINNED):
             shape[-1] = None
-        return [tf.TensorSpec(shape, self._dtype), *self._weight_specs(segment)]
+        return [tf.TensorSpec(shape, self._format(segment.input)), *self._weight_specs(segment)]
 
     def _weight_specs(self, segment: Segment) -> list[tf.TensorSpec]:
         whole = np.ones(self.groups.channels, bool)
@@ -228,7 +236,7 @@ _OWN = {"name", "filters", "units", "build_config", "dtype"}
 
 def _settings(call: Call) -> str:
     """A call's constants and its layer's configuration, without what may differ between blocks that work alike."""
-    config = call.layer.get_config() if isinstance(call.layer, keras.Layer) else vars(call.layer)
+    config = configuration(call.layer) if isinstance(call.layer, keras.Layer) else vars(call.layer)
     kept = {
         key: value
         for key, value in config.items()
