@@ -107,9 +107,8 @@ def test_units_drawn_by_what_they_make_of_the_digits(tmp_path, capsys):
     assert (pruned.get_layer("conv").filters, pruned.get_layer("fc").units) == (4, 6)
     capsys.readouterr()
     assert main([*words, "--criterion", "l2", "--overwrite"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "tfprune prune: error: --data: criterion l2 looks at no examples; leave it out, or add --reweight or --recalibrate"
-    ]
+    said = "--data: criterion l2 looks at no examples; leave it out, or add --reweight or --recalibrate"
+    assert capsys.readouterr().err.splitlines() == [f"tfprune prune: error: {said}"]
 
 
 def test_the_console_script_is_named():
