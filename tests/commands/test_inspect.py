@@ -53,11 +53,11 @@ def test_grouped_channels_and_what_is_left_alone(screen, tmp_path):
 def test_layers_without_a_rule_are_named(screen, tmp_path):
     inputs = keras.Input((5, 3))
     x = keras.layers.Dense(4, name="dense")(inputs)
-    x = keras.layers.ConvLSTM1D(3, 3, name="strange")(x[:, None])
+    x = keras.layers.Attention(name="strange")([x, x])
     keras.Model(inputs, keras.layers.Dense(2)(x), name="net").save(tmp_path / "net.keras")
     run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
     place = screen.lines.index("left alone, with the channels that they touch:")
-    assert any(line.startswith("strange (ConvLSTM1D): ") for line in screen.lines[place:])
+    assert any(line.startswith("strange (Attention): ") for line in screen.lines[place:])
 
 
 def test_open_sizes(folder, screen):
