@@ -42,6 +42,14 @@ def config(tmp_path, **changes):
     return SanityConfig(**settings | changes)
 
 
+@pytest.mark.parametrize("method", ["lottery", "partially_trained"])
+def test_a_density_that_lottery_tickets_cannot_have_is_found_before_training(trainings, tmp_path, screen, method):
+    with pytest.raises(ConfigError, match="density: expected to keep more than the"):
+        sanity.run(config(tmp_path, arch="Conv2", methods=("random", method), density=0.2), screen)
+    assert not trainings.done
+    assert not (tmp_path / "all").exists()
+
+
 def test_every_combination_once(trainings, tmp_path, screen):
     cells = sanity.run(config(tmp_path, methods=("smart_ratio", "snip", "hybrid"), fraction=0.5), screen)
     names = [sanity.Path(each.train_path).name for each in trainings.done]

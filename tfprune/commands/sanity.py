@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import shutil
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune.commands.sanity_config import OF_DATA, TRAINED, SanityConfig
+from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.data import ImageData, data_fraction, load_data
 from tfprune.files import write_text
 from tfprune.methods.tickets import DenseConfig, TicketConfig
 from tfprune.methods.tickets.pipeline import run as train
+from tfprune.models import build_model
 from tfprune.report import report_console
 from tfprune.report.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
 from tfprune.training import RunFolder
@@ -58,6 +61,7 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
     if config.fraction < 1:
         data = data_fraction(data, config.fraction)
     data.steps_per_epoch(config.batch_size)
+    _check_density(config, data)
     folder = RunFolder.create(
         config.folder, config.settings(), resume=config.resume, overwrite=config.overwrite, seed=0
     )
@@ -77,6 +81,16 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
     plot_sanity(cells, folder.file("sanity.png"))
     console.print(Text(f"results in {folder.path}"))
     return cells
+
+
+def _check_density(config: SanityConfig, data: ImageData) -> None:
+    """Finds out before hours of training whether lottery tickets can be so sparse."""
+    if not {"lottery", "partially_trained"}.intersection(config.methods):
+        return
+    untrained = build_model(config.arch, num_classes=data.num_classes, input_shape=data.input_shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LayerCollapseWarning)  # it says nothing of trained weights
+        weight_criterion("lottery")(untrained, config.density)
 
 
 class _Checks:
@@ -120,8 +134,6 @@ class _Checks:
 
     def _lottery_masks(self, dense: Path, seed: int) -> Path:
         """Masks by magnitude of a trained network, in a file beside it."""
-        from tfprune.criteria import weight_criterion
-
         file = dense / "lottery.npz"
         if not file.exists():
             trained = keras.saving.load_model(dense / "trained.keras", compile=False)
