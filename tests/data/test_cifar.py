@@ -4,9 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from tfprune.data import fixed_batches, load_data, search_subsets
+from tfprune.data import load_data, search_subsets
 from tfprune.errors import DataUnavailableError
-from tfprune.models import load_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -34,30 +33,6 @@ def test_golden_subsets(cifar, golden):
     subsets = search_subsets(cifar)
     np.testing.assert_array_equal(subsets.validation, golden["val_index"])
     np.testing.assert_array_equal(subsets.training, golden["train_sub_index"])
-
-
-@pytest.fixture(scope="module")
-def pretrained(shared):
-    path = shared / "data" / "ekg" / "res56_cifar10.pkl"
-    return load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=(32, 32, 3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("mode", "training"), [("ma", False), ("bs256", True)])
-def test_golden_accuracy_over_the_test_images(cifar, pretrained, golden, mode, training):
-    import tensorflow as tf
-
-    run = tf.function(lambda x: pretrained(x, training=training), reduce_retracing=True)
-    start = [variable.numpy() for variable in pretrained.variables]
-    batches = fixed_batches(cifar.test_images, cifar.test_labels, cifar, 256)
-    logits = np.concatenate([run(batch["images"]) for batch in batches])
-    for variable, value in zip(pretrained.variables, start, strict=True):
-        variable.assign(value)
-    np.testing.assert_allclose(logits, golden[f"test_logits_{mode}"], atol=2e-4)
-    if training:
-        np.testing.assert_allclose(logits[:256], golden["logits256_bs256"], atol=1e-4)
-    accuracy = np.mean(logits.argmax(1) == cifar.test_labels)
-    assert accuracy == pytest.approx(0.8439 if training else 0.8361, abs=1e-9)
 
 
 @pytest.fixture
