@@ -26,6 +26,7 @@ def test_importing_the_package_imports_no_tensorflow():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_function_is_not_hidden_by_its_module():
     code = "import tfprune.methods.tickets.find_ticket as module\nimport tfprune\n"
     subprocess.run([sys.executable, "-c", f"{code}assert callable(tfprune.tickets.find_ticket)"], check=True)

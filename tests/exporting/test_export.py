@@ -33,6 +33,7 @@ def listing(folder):
     return {file.relative_to(folder): file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "precision"), [("model.keras", "mixed_bfloat16"), ("saved_model", "float32")])
 def test_runs_without_tfprune(tmp_path, residual, inputs_for, name, precision):
     assert export(convert(residual, "fused", dtype=precision), tmp_path / name) == tmp_path / name

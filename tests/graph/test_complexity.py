@@ -61,6 +61,7 @@ def test_grouped_convolutions_cost_their_kernels():
     assert cost.params == 9 * 2 * 8 + 8
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_closed_form_equals_the_slimmed_model(seed):

@@ -161,6 +161,7 @@ def test_adam(golden):
     assert losses[2] == pytest.approx(expected[2], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_learned_batch_norm(golden):
     """The original spares batch norms from decay by their names, and so not those of the shortcuts."""
     tag = "sgd_learn_bn_cResNet20_pr0.5"

@@ -154,6 +154,7 @@ def test_evaluation_selects_nothing():
     assert not any("While" in name or "Sort" in name or "TopK" in name for name in operations(False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_a_file_holds_the_masks_and_needs_no_more_than_the_package(tmp_path, scope):
     model = network(scope)

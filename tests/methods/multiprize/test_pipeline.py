@@ -120,7 +120,8 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", ["sgd", *(pytest.param(n, marks=pytest.mark.slow) for n in ("global_adam", "augmix"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SETTINGS)
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_world, monkeypatch, name):
     """In the middle of an epoch by Ctrl-C, and again at the end of one by a crash before its checkpoint."""
     settings = SETTINGS[name] | {"epochs": 3, "learning_rate": 0.1}

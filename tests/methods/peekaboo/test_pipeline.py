@@ -80,7 +80,7 @@ def test_pruning_in_the_midst_of_training(tiny_world):
     assert result.masks & first == result.masks
 
 
-@pytest.mark.parametrize("psg", [False, True])
+@pytest.mark.parametrize("psg", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_unbroken(tiny_world, monkeypatch, psg):
     settings = {"psg": psg, "prune_epoch": 2, "density": 0.4, "pruner": "GraSP", "prune_iters": 1, "tau": 1e-8}
     unbroken = tiny_world("unbroken", **settings)
