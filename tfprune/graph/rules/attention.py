@@ -15,10 +15,7 @@ _REASON = "no rule for gates, given masks, returned scores, or attention over se
 
 @rule(keras.layers.MultiHeadAttention, several=True)
 def _multi_head_attention(labels: Labels, call: Call) -> None:
-    """Three kinds of channels go out: heads, channels that query and key share, channels of the values.
-
-    Keras divides by the root of the channels in a key, so when some go the query is scaled to make up for it.
-    """
+    """Three kinds of channels go out: heads, channels that query and key share, channels of the values."""
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
     if not plain:
@@ -29,15 +26,9 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     keys = labels.make(call, layer._key_dim, "keys", layer._num_heads)
     values = labels.make(call, layer._value_dim, "values", layer._num_heads)
     made = labels.make(call, layer._output_dense.kernel.shape[-1])
-    for part, tensor, inner in (("query", query, keys), ("key", key, keys), ("value", value, values)):
-        role = "in" if part == "key" else "out"
-        labels.slot(call, f"_{part}_dense.kernel", -3, labels.of(tensor)[-1], "in")
-        for weight in ("kernel", "bias"):
-            labels.slot(call, f"_{part}_dense.{weight}", -2, heads, "out")
-            labels.slot(call, f"_{part}_dense.{weight}", -1, inner, role)
-        labels.cost(call, positions(tensor.shape[1:-1]) * _read(labels, tensor), labels.of(tensor)[-1], heads, inner)
-    for weight in ("kernel", "bias"):
-        labels.scale(call, f"_query_dense.{weight}", keys)
+    _projected(labels, call, "query", query, heads, keys)
+    _projected(labels, call, "key", key, heads, keys)
+    _projected(labels, call, "value", value, heads, values)
     labels.slot(call, "_output_dense.kernel", -3, heads, "in")
     labels.slot(call, "_output_dense.kernel", -2, values, "in")
     labels.slot(call, "_output_dense.kernel", -1, made, "out")
@@ -67,15 +58,9 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     heads = labels.make(call, layer.num_key_value_heads, "heads", layer.num_repeats * layer.head_dim)
     asking = np.repeat(heads, layer.num_repeats)
     inner = labels.make(call, layer.head_dim, "keys", layer.num_query_heads)
-    for part, tensor, count in (("query", query, asking), ("key", key, heads), ("value", value, heads)):
-        role = "in" if part == "key" else "out"
-        labels.slot(call, f"_{part}_dense.kernel", -3, labels.of(tensor)[-1], "in")
-        for weight in ("kernel", "bias"):
-            labels.slot(call, f"_{part}_dense.{weight}", -2, count, "out")
-            labels.slot(call, f"_{part}_dense.{weight}", -1, inner, role)
-        labels.cost(call, positions(tensor.shape[1:-1]) * _read(labels, tensor), labels.of(tensor)[-1], count, inner)
-    for weight in ("kernel", "bias"):
-        labels.scale(call, f"_query_dense.{weight}", inner)
+    _projected(labels, call, "query", query, asking, inner)
+    _projected(labels, call, "key", key, heads, inner)
+    _projected(labels, call, "value", value, heads, inner)
     made, valued = labels.of(query)[-1], labels.of(value)[-1]
     if made is None or valued is None:
         labels.pin(made, valued)
@@ -91,6 +76,25 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     for setting, vector in (("num_query_heads", asking), ("num_key_value_heads", heads), ("head_dim", inner)):
         labels.edit(call, setting, vector)
     labels.put(call.outputs[0], (None, made))
+
+
+def _projected(
+    labels: Labels, call: Call, part: str, tensor: keras.KerasTensor, heads: np.ndarray, inner: np.ndarray
+) -> None:
+    """Notes the weights that make a `part` (query, key or value) of a tensor, `[in, heads, channels of a head]`.
+
+    Where channels of a head go the key reads them: without it they are nothing in the products with the query. Keras
+    divides these by the root of the channels, so the query is scaled when some go.
+    """
+    read = labels.of(tensor)[-1]
+    labels.slot(call, f"_{part}_dense.kernel", -3, read, "in")
+    for weight in ("kernel", "bias"):
+        labels.slot(call, f"_{part}_dense.{weight}", -2, heads, "out")
+        labels.slot(call, f"_{part}_dense.{weight}", -1, inner, "in" if part == "key" else "out")
+        if part == "query":
+            labels.scale(call, f"_{part}_dense.{weight}", inner)
+    width = 1 if read is not None else tensor.shape[-1]
+    labels.cost(call, positions(tensor.shape[1:-1]) * width, read, heads, inner)
 
 
 def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor, bool]:
@@ -111,7 +115,3 @@ def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.K
 
 
 _OPERANDS = ("query", "value", "key")
-
-
-def _read(labels: Labels, tensor: keras.KerasTensor) -> int:
-    return 1 if labels.of(tensor)[-1] is not None else tensor.shape[-1]

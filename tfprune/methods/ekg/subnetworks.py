@@ -231,7 +231,7 @@ class SubNetworks:
         return len(self.segments)
 
 
-_OWN = {"name", "filters", "units", "build_config", "dtype"}
+_OWN = {"name", "filters", "units", "dtype"}
 
 
 def _settings(call: Call) -> str:
