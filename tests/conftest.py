@@ -39,6 +39,23 @@ def golden_search(shared: Path) -> Mapping[str, np.ndarray]:
         return {name.removeprefix("search/"): arrays[name] for name in arrays.files if name.startswith("search/")}
 
 
+def _arrays(name: str):
+    """A fixture with the numbers computed with another original; each array is read when it is asked for."""
+
+    @pytest.fixture(scope="session", name=f"golden_{name}")
+    def numbers(shared: Path) -> Iterator[Mapping[str, np.ndarray]]:
+        with np.load(shared / "golden" / f"{name}.npz") as arrays:
+            yield arrays
+
+    return numbers
+
+
+golden_peekaboo = _arrays("peekaboo")
+golden_biprop = _arrays("biprop")
+golden_random_tickets = _arrays("random_tickets")
+golden_dpp = _arrays("dpp")
+
+
 @pytest.fixture
 def small_files() -> Callable[[int], AbstractContextManager[None]]:
     """A context in which no file can grow beyond so many bytes: the system refuses, as it does when a disk is full."""
