@@ -28,11 +28,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import tensorflow as tf
 from input_pipeline import write_images
 
-from tfprune.data import AugMix, GaussianNoise, ImageData, load_data, open_data
 from tfprune.graph import convert
-from tfprune.models import build_model
 from tfprune.optimizers import SGD
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.data import AugMix, GaussianNoise, ImageData, load_data, open_data
+from tfprune.recipes.models import build_model
+from tfprune.recipes.training import CrossEntropy, Loop
 
 VIEWS: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -23,9 +23,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.graph import convert
-from tfprune.models import build_model
 from tfprune.optimizers import SGD, Bop
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.models import build_model
+from tfprune.recipes.training import CrossEntropy, Loop
 
 CLASSES = 10
 Run = Callable[[], object]

@@ -22,12 +22,13 @@ import keras
 import tensorflow as tf
 
 from tfprune.criteria import get
-from tfprune.data import ImageData, fixed_batches, load_data, training_batches
 from tfprune.graph import complexity, convert
-from tfprune.models import load_checkpoint
 from tfprune.optimizers import SGD
 from tfprune.pruning import plan_channels
-from tfprune.training import CrossEntropy, Loop, evaluate, recalibrate_batch_norm
+from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.recipes.data import ImageData, fixed_batches, load_data, training_batches
+from tfprune.recipes.models import load_checkpoint
+from tfprune.recipes.training import CrossEntropy, Loop, evaluate
 
 BATCH = 128
 CRITERIA = ("random", "l1", "l2", "bn_scale", "fpgm", "taylor", "ekg")

@@ -25,12 +25,11 @@ import tensorflow as tf
 from reweighting import trained_network
 
 from tfprune.criteria import DPPNode, Random
-from tfprune.data import ImageData, load_data
 from tfprune.files import write_text
-from tfprune.models import load_checkpoint
 from tfprune.pruning import plan_channels
-from tfprune.pruning.batches import image_batches
-from tfprune.training import recalibrate_batch_norm
+from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
+from tfprune.recipes.data import ImageData, load_data
+from tfprune.recipes.models import load_checkpoint
 
 COLUMNS = ("recalibrated", "reweighted")
 WAYS = ("dpp_node", "dpp_node with data", "random", "l1")

@@ -20,11 +20,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data import load_data, search_subsets
-from tfprune.methods.ekg import EKGConfig, Search, SearchState, Supernet
-from tfprune.methods.ekg.objective import objective_sum
-from tfprune.methods.ekg.warm_up import warm_up
-from tfprune.models import load_checkpoint
+from tfprune.recipes.data import load_data, search_subsets
+from tfprune.recipes.ekg import EKGConfig
+from tfprune.recipes.ekg.warm_up import warm_up
+from tfprune.recipes.models import load_checkpoint
+from tfprune.search.greedy import Search
+from tfprune.search.state import SearchState
+from tfprune.search.subnetworks import objective_sum
+from tfprune.search.supernet import Supernet
 
 Pick = tuple[int, int]
 """Gate chosen, candidates tried."""

@@ -13,8 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
-from tfprune.models import build_model, model_names
-from tfprune.models.plans import GROUPS
+from tfprune.recipes.models import build_model, model_names
+from tfprune.recipes.models.plans import GROUPS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- table: written by benchmarks/model_table.py -->", "<!-- end of the table -->"

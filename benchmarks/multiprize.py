@@ -18,8 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from tfprune.data import ImageData, load_data
-from tfprune.methods import multiprize
+from tfprune.recipes import multiprize
+from tfprune.recipes.data import ImageData, load_data
 
 DENSITIES = (0.8, 0.6, 0.5, 0.4, 0.2, 0.1)
 _ORDER = (0.5, 0.1, 0.8, 0.2, 0.4, 0.6)

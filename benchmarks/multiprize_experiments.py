@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.cli.settings_file import read_settings
-from tfprune.methods.multiprize.config import MultiPrizeConfig
-from tfprune.methods.multiprize.imagenet_config import MultiPrizeImageNetConfig
+from tfprune.recipes.multiprize.config import MultiPrizeConfig
+from tfprune.recipes.multiprize.imagenet_config import MultiPrizeImageNetConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, ROWS = ROOT / "docs" / "multiprize_experiments.md", ROOT / "docs" / "multiprize_experiments.csv"

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tfprune.exporting import export_packed, plain_model, save_model
 from tfprune.graph import convert
-from tfprune.models import build_model
+from tfprune.recipes.models import build_model
 
 
 def sizes(arch: str, density: float, folder: Path) -> dict[str, int]:

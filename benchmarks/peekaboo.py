@@ -15,7 +15,7 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from tfprune.methods import peekaboo
+from tfprune.recipes import peekaboo
 
 CRITERIA = ("random", "Mag", "SNIP", "GraSP", "GraSP-peekaboo", "SynFlow")
 DENSITIES = (0.3, 0.03)

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 KERNEL_OPERATIONS = ("Conv2D", "DepthwiseConv2dNative", "MatMul", "BatchMatMulV2")
-"""Operations with a kernel: what `tfprune.graph.complexity` counts as multiply-accumulates, two operations each."""
+"""Operations with a kernel: what `tfprune.graph.cost` counts as multiply-accumulates, two operations each."""
 
 
 def profiler_flops(model: keras.Model) -> dict[str, int]:

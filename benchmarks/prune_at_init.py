@@ -31,7 +31,7 @@ import tensorflow as tf
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
-from tfprune.models import build_model
+from tfprune.recipes.models import build_model
 
 DENSITY, ITERATIONS = 0.3, 100
 IMAGES = 100
@@ -95,7 +95,7 @@ def plain(model: keras.Model, iterations: int) -> tuple[float, Masks]:
 
 def selections(size: int) -> dict[str, float]:
     """CPU seconds to choose among so many float64 scores: ours, and by sorting."""
-    from tfprune.ops.exact_top import exact_top
+    from tfprune.ops.top_k import exact_top
 
     scores = tf.constant(np.random.default_rng(0).exponential(size=size) ** 6)
     kept = int(DENSITY * size)

@@ -29,9 +29,9 @@ import tensorflow as tf
 
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks
-from tfprune.models import build_model
 from tfprune.optimizers import SGD
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.models import build_model
+from tfprune.recipes.training import CrossEntropy, Loop
 
 VARIANTS = ("dense", "masked", "psg", "psg_exact")
 _PUBLISHED = {"input_bits": 8, "gradient_bits": 16, "relative_threshold": 1e-7, "take_sign": False}

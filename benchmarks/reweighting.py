@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune import criteria
-from tfprune.data import ImageData, load_data
 from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.pruning import plan_channels
+from tfprune.recipes.data import ImageData, load_data
 
 layers = keras.layers
 DENSITIES = (0.75, 0.5, 0.3)

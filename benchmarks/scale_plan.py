@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.graph import complexity
-from tfprune.methods.ekg import Search
-from tfprune.methods.ekg.bank_size import BankSize
-from tfprune.models import build_model
+from tfprune.recipes.ekg.memory_bank import BankSize
+from tfprune.recipes.models import build_model
+from tfprune.search.greedy import Search
 
 TRAINING, CLASSES, TEACHERS, DENSITY = 1_281_167, 1000, 5, 0.55
 GPUS = (1, 8, 64)

@@ -54,9 +54,9 @@ def make_step(kind: str, arch: str, batch_size: int, devices: int, workers: int)
     import tensorflow as tf
 
     from tfprune.graph import convert
-    from tfprune.models import build_model
     from tfprune.optimizers import SGD
-    from tfprune.training import CrossEntropy, Loop
+    from tfprune.recipes.models import build_model
+    from tfprune.recipes.training import CrossEntropy, Loop
 
     strategy = strategy_of(devices, workers)
     model = build_model(arch, num_classes=10, input_shape=(32, 32, 3), seed=0)
@@ -77,7 +77,7 @@ def strategy_of(devices: int, workers: int) -> Any:
     """The strategy of a variant, one for the whole process."""
     import tensorflow as tf
 
-    from tfprune.training import make_strategy
+    from tfprune.recipes.training import make_strategy
 
     if (devices, workers) not in STRATEGIES:
         if workers > 1:

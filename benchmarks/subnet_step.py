@@ -25,11 +25,10 @@ import tensorflow as tf
 import tfprune
 from tfprune.graph.subnet import SubnetOptions, subnet_model
 from tfprune.layers import subnet_layers
-from tfprune.models import build_model
-from tfprune.ops.exact_top import exact_top
-from tfprune.ops.largest import largest
+from tfprune.ops.top_k import exact_top, largest
 from tfprune.optimizers import SGD
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.models import build_model
+from tfprune.recipes.training import CrossEntropy, Loop
 
 KINDS = ("dense", "layer", "global")
 

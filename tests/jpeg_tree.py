@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tfprune.data import load_data
-from tfprune.data.prune_positions import prune_positions
-from tfprune.data.tfds_images import tfds_images
+from tfprune.recipes.data import load_data
+from tfprune.recipes.data.batches import prune_positions
+from tfprune.recipes.data.tfds_records import tfds_images
 
 
 def digits_tree(root: Path, *, classes: int = 10, train: int = 8, test: int = 3, side: int = 48) -> Path:

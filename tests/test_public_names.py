@@ -4,7 +4,11 @@ import sys
 
 import pytest
 
-PACKAGES = ("", ".methods", ".methods.ekg", ".methods.multiprize", ".methods.peekaboo", ".methods.tickets")
+import tfprune
+
+RECIPES = ("ekg", "multiprize", "peekaboo", "tickets")
+SHORT_NAMES = (*RECIPES, "data", "models", "training")
+PACKAGES = ("", ".search", ".recipes", *(f".recipes.{name}" for name in RECIPES))
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -18,9 +22,23 @@ def test_every_public_name_is_there(name):
         _ = package.nothing
 
 
+@pytest.mark.parametrize("name", SHORT_NAMES)
+def test_recipes_have_short_names(name):
+    recipe = importlib.import_module(f"tfprune.recipes.{name}")
+    assert importlib.import_module(f"tfprune.{name}") is getattr(tfprune, name) is recipe
+    assert recipe.__spec__.name == recipe.__name__ == f"tfprune.recipes.{name}"
+
+
+def test_a_module_of_a_recipe_is_the_same_under_both_names():
+    short = importlib.import_module("tfprune.ekg.config")
+    assert short is importlib.import_module("tfprune.recipes.ekg.config")
+    with pytest.raises(ModuleNotFoundError, match="nothing"):
+        importlib.import_module("tfprune.ekg.nothing")
+
+
 def test_importing_the_package_imports_no_tensorflow():
     code = (
-        "import sys, tfprune, tfprune.methods.ekg\nprint(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+        "import sys, tfprune, tfprune.recipes.ekg\nprint(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -28,5 +46,5 @@ def test_importing_the_package_imports_no_tensorflow():
 
 @pytest.mark.slow
 def test_a_function_is_not_hidden_by_its_module():
-    code = "import tfprune.methods.tickets.find_ticket as module\nimport tfprune\n"
+    code = "import tfprune.recipes.tickets.find_ticket as module\nimport tfprune\n"
     subprocess.run([sys.executable, "-c", f"{code}assert callable(tfprune.tickets.find_ticket)"], check=True)

@@ -16,9 +16,9 @@ from tfprune.cli.train_imagenet import COMMANDS as IMAGENET_COMMANDS
 from tfprune.cli.train_imagenet import METHODS as IMAGENET_METHODS
 from tfprune.commands import COMMANDS
 from tfprune.graph import complexity
-from tfprune.methods.dpp.commands import DPP_COMMANDS
-from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.evaluate_config import EvaluateConfig
+from tfprune.recipes.dpp.commands import DPP_COMMANDS
+from tfprune.recipes.ekg.config import EKGConfig
+from tfprune.recipes.evaluate_config import EvaluateConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -1,10 +1,10 @@
 from . import criteria as criteria
-from . import data as data
 from . import dpp as dpp
 from . import exporting as exporting
 from . import layers as layers
-from . import models as models
 from . import optimizers as optimizers
+from . import recipes as recipes
+from . import search as search
 from .criteria import Criterion as Criterion
 from .exporting import export as export
 from .exporting import export_saved_model as export_saved_model
@@ -17,14 +17,17 @@ from .graph import prunable_weights as prunable_weights
 from .graph import register_rule as register_rule
 from .graph import slim as slim
 from .masks import Masks as Masks
-from .methods import ekg as ekg
-from .methods import multiprize as multiprize
-from .methods import peekaboo as peekaboo
-from .methods import tickets as tickets
-from .models import load_checkpoint as load_checkpoint
 from .pruning import PruningPlan as PruningPlan
 from .pruning import plan_channels as plan_channels
 from .pruning import prune_channels as prune_channels
+from .recipes import data as data
+from .recipes import ekg as ekg
+from .recipes import models as models
+from .recipes import multiprize as multiprize
+from .recipes import peekaboo as peekaboo
+from .recipes import tickets as tickets
+from .recipes import training as training
+from .recipes.models import load_checkpoint as load_checkpoint
 from .report import measure_latency as measure_latency
 from .report import summary as summary
 

@@ -8,8 +8,8 @@ import yaml
 
 from tfprune.cli import make_parser, parse
 from tfprune.errors import ConfigError
-from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.evaluate_config import EvaluateConfig
+from tfprune.recipes.ekg.config import EKGConfig
+from tfprune.recipes.evaluate_config import EvaluateConfig
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     from tfprune.exporting import save_model
-    from tfprune.models import build_model
+    from tfprune.recipes.models import build_model
 
     path = tmp_path_factory.mktemp("network") / "narrow.keras"
     model = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths={"block1.0_conv1": 5}, seed=0)

@@ -120,7 +120,7 @@ def test_data_on_the_disk_stay_as_they_are(tree, tmp_path, capsys):
 
 def test_the_file_holds_masks_and_the_initial_weights(tree, pruned, tmp_path, capsys):
     from tfprune.masks import Ticket
-    from tfprune.models import build_model
+    from tfprune.recipes.models import build_model
 
     ticket = Ticket.load(pruned)
     assert dict(ticket.origin) == {"arch": "Conv2-BN", "num_classes": 3, "stem": "large"}
@@ -165,7 +165,7 @@ def test_interrupted_in_the_middle_of_an_epoch(tree, pruned, trained, tmp_path, 
     """Ctrl-C, then `--resume`: the same weights as without, so Bop's state and the data go on where they were."""
     import keras
 
-    from tfprune.training import Loop
+    from tfprune.recipes.training import Loop
 
     step, steps = Loop.run_step, []
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from tfprune.commands.examples import load_examples
-from tfprune.data import load_data
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.recipes.data import load_data
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 
 from tfprune.commands import SanityConfig, sanity
 from tfprune.errors import ConfigError, RunFolderError
-from tfprune.methods.tickets import DenseConfig
-from tfprune.report.sanity_table import sanity_cells
+from tfprune.recipes.sanity_table import sanity_cells
+from tfprune.recipes.tickets import DenseConfig
 
 
 @dataclass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfprune.dpp import KDPP, Committee, OrderParameters, dppy_draws, edge_kernels, gram, node_kernel
-from tfprune.methods.dpp.mask_choices import draw_masks
+from tfprune.recipes.dpp.mask_choices import draw_masks
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ import tensorflow as tf
 
 import tfprune
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.exporting import export
+from tfprune.exporting import export, save_model
 from tfprune.graph import convert
 
 NAMES = ["model.keras", "saved_model", "model.tflite", "model.onnx"]
-
 WITHOUT_TFPRUNE = "import sys\nsys.modules['tfprune'] = None\nimport numpy as np\n"
 READERS = {
     "model.keras": "import keras\ncall = keras.saving.load_model(sys.argv[1])\n",
@@ -132,3 +131,17 @@ def test_wrong_settings(tmp_path, tiny, name, options, message):
 def test_a_folder_may_have_any_name(tmp_path, tiny):
     export(tiny, tmp_path / "model.v2", format="saved_model")
     assert (tmp_path / "model.v2" / "saved_model.pb").is_file()
+
+
+def test_carries_the_compilation(tmp_path, residual):
+    residual.compile(loss="mse", optimizer=keras.optimizers.SGD(0.25))
+    save_model(residual, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert float(loaded.optimizer.learning_rate) == 0.25
+    np.testing.assert_array_equal(loaded.get_layer("fc").kernel, residual.get_layer("fc").kernel)
+
+
+def test_other_suffixes_are_refused(tmp_path, residual):
+    with pytest.raises(ConfigError, match=r"ends in \.keras"):
+        save_model(residual, tmp_path / "model.h5")
+    assert not any(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import pytest
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import model_calls
-from tfprune.models import build_model
+from tfprune.recipes.models import build_model
 
 layers = keras.layers
 

@@ -1,68 +1,81 @@
+"""Conversion to masked and PSG layers and back."""
+
 import keras
 import numpy as np
 import pytest
 
-from tfprune.errors import ConfigError
-from tfprune.graph import FAMILIES, convert
-from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, FusedBatchNormalization, ScoredBatchNormalization
-from tfprune.models import build_model
+from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph import FAMILIES, channel_groups, convert, masks_of, prunable_weights
+from tfprune.layers import (
+    ChannelMaskedConv2D,
+    ChannelMaskedDense,
+    FusedBatchNormalization,
+    MaskedConv2D,
+    PSGConv2D,
+    ScoredBatchNormalization,
+)
+from tfprune.masks import Masks
+from tfprune.recipes.models import build_model
+
+layers = keras.layers
+IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def model():
-    model = build_model("ResNet-20", num_classes=3, input_shape=(8, 8, 1), seed=1)
+def convert_model():
+    convert_model = build_model("ResNet-20", num_classes=3, input_shape=(8, 8, 1), seed=1)
     rng = np.random.default_rng(0)
-    for layer in model.layers:
+    for layer in convert_model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.gamma.assign(rng.uniform(0.5, 1.5, layer.gamma.shape))
             layer.moving_mean.assign(rng.normal(size=layer.gamma.shape))
-    return model
+    return convert_model
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 @pytest.mark.parametrize("training", [False, True])
-def test_every_family_computes_the_same(model, family, training):
+def test_every_family_computes_the_same(convert_model, family, training):
     images = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
-    expected = convert(model, "plain")(images, training=training)
-    np.testing.assert_allclose(convert(model, family)(images, training=training), expected, atol=2e-5)
+    expected = convert(convert_model, "plain")(images, training=training)
+    np.testing.assert_allclose(convert(convert_model, family)(images, training=training), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_names_and_weights_stay(model, family):
-    new = convert(model, family)
-    assert [layer.name for layer in new.layers] == [layer.name for layer in model.layers]
-    for layer in model.layers:
+def test_names_and_weights_stay(convert_model, family):
+    new = convert(convert_model, family)
+    assert [layer.name for layer in new.layers] == [layer.name for layer in convert_model.layers]
+    for layer in convert_model.layers:
         values = {variable.name: variable for variable in new.get_layer(layer.name).variables}
         for variable in layer.variables:
             np.testing.assert_array_equal(values[variable.name], variable)
 
 
-def test_the_right_layers_are_swapped(model):
-    kinds = {type(layer) for layer in convert(model, "channel_masked").layers}
+def test_the_right_layers_are_swapped(convert_model):
+    kinds = {type(layer) for layer in convert(convert_model, "channel_masked").layers}
     assert {ChannelMaskedConv2D, ChannelMaskedDense, FusedBatchNormalization} <= kinds
     assert not kinds & {keras.layers.Conv2D, keras.layers.Dense, keras.layers.BatchNormalization}
-    assert ScoredBatchNormalization in {type(layer) for layer in convert(model, "gated").layers}
-    back = convert(convert(model, "fused"), "plain")
-    assert {type(layer) for layer in back.layers} == {type(layer) for layer in model.layers}
+    assert ScoredBatchNormalization in {type(layer) for layer in convert(convert_model, "gated").layers}
+    back = convert(convert(convert_model, "fused"), "plain")
+    assert {type(layer) for layer in back.layers} == {type(layer) for layer in convert_model.layers}
 
 
-def test_number_format_and_float32_outputs(model):
-    new = convert(model, "fused", dtype="mixed_bfloat16")
+def test_number_format_and_float32_outputs(convert_model):
+    new = convert(convert_model, "fused", dtype="mixed_bfloat16")
     assert new.get_layer("conv").compute_dtype == "bfloat16"
     assert new.get_layer("fc").compute_dtype == "float32"
     assert new(np.zeros((1, 8, 8, 1), np.float32)).dtype == "float32"
     assert all(variable.dtype == "float32" for variable in new.variables)
 
 
-def test_options_reach_the_swapped_layers(model):
-    new = convert(model, "fused", options={"synchronized": True})
+def test_options_reach_the_swapped_layers(convert_model):
+    new = convert(convert_model, "fused", options={"synchronized": True})
     assert new.get_layer("bn").synchronized
 
 
-def test_unknown_family(model):
+def test_unknown_family(convert_model):
     families = "plain, fused, channel_masked, gated, masked, psg, subnet"
     with pytest.raises(ConfigError, match=f"a layer family out of {families}; received 'x'"):
-        convert(model, "x")
+        convert(convert_model, "x")
 
 
 def test_composite_layers_keep_their_weights():
@@ -70,7 +83,77 @@ def test_composite_layers_keep_their_weights():
     inputs = keras.Input((6, 4))
     x = layers.Bidirectional(layers.LSTM(5, return_sequences=True))(inputs)
     x = layers.MultiHeadAttention(2, 3)(x, x)
-    model = keras.Model(inputs, layers.BatchNormalization()(x))
+    convert_model = keras.Model(inputs, layers.BatchNormalization()(x))
     values = np.random.default_rng(0).normal(size=(2, 6, 4)).astype(np.float32)
     for family in ("plain", "fused"):
-        np.testing.assert_allclose(convert(model, family)(values), model(values), atol=1e-6)
+        np.testing.assert_allclose(convert(convert_model, family)(values), convert_model(values), atol=1e-6)
+
+
+@pytest.fixture
+def weight_masks_model():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    y = layers.Conv2D(4, 3, padding="same", activation="relu", name="inner")(layers.ZeroPadding2D(0)(x))
+    x = layers.Add()([x, layers.Conv2D(4, 1, name="linear")(y)])
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    return keras.Model(inputs, layers.Dense(2, name="fc")(layers.GlobalAveragePooling2D()(keras.ops.relu(x))))
+
+
+def random_masks(weight_masks_model):
+    rng = np.random.default_rng(1)
+    return Masks(
+        {name: rng.random(weight.shape) < 0.5 for name, weight in prunable_weights(weight_masks_model).items()}
+    )
+
+
+@pytest.mark.parametrize("family", ["masked", "psg"])
+def test_there_and_back(weight_masks_model, family):
+    masks = random_masks(weight_masks_model)
+    sparse = convert(weight_masks_model, family, masks)
+    assert masks_of(sparse) == masks
+    assert masks_of(convert(sparse, "masked" if family == "psg" else "psg")) == masks
+    plain = convert(sparse, "plain")
+    assert all(type(layer).__module__.startswith("keras.") for layer in plain.layers)
+    np.testing.assert_array_equal(plain(IMAGES), sparse(IMAGES))
+    for name, weight in prunable_weights(plain).items():
+        assert not np.asarray(weight)[~masks[name]].any()
+        np.testing.assert_array_equal(prunable_weights(sparse)[name], prunable_weights(weight_masks_model)[name])
+
+
+def test_signedness_comes_from_the_graph(weight_masks_model):
+    signed = {
+        layer.name: layer.settings.input_signed
+        for layer in convert(weight_masks_model, "psg").layers
+        if "psg" in str(type(layer))
+    }
+    assert signed == {"stem": True, "inner": False, "linear": False, "depthwise": True, "fc": False}
+    forced = convert(weight_masks_model, "psg", options={"input_signed": True, "input_bits": 4})
+    assert forced.get_layer("inner").settings.input_signed
+    assert forced.get_layer("inner").settings.input_bits == 4
+
+
+def test_only_named_layers_are_swapped(weight_masks_model):
+    sparse = convert(weight_masks_model, "psg", {"inner/kernel": np.ones((3, 3, 4, 4))})
+    assert [layer.name for layer in sparse.layers if isinstance(layer, PSGConv2D)] == ["inner"]
+    assert type(sparse.get_layer("stem")) is layers.Conv2D
+
+
+def test_channels_of_masked_layers_are_left_alone(weight_masks_model):
+    assert channel_groups(weight_masks_model).channels > 0
+    assert channel_groups(convert(weight_masks_model, "masked")).channels == 0
+
+
+def test_errors(weight_masks_model):
+    with pytest.raises(ConfigError, match="received one of nothing/kernel"):
+        convert(weight_masks_model, "masked", {"nothing/kernel": np.ones(3)})
+    with pytest.raises(ConfigError, match=r"expected shape \(3, 3, 4, 4\) for inner/kernel"):
+        convert(weight_masks_model, "masked", {"inner/kernel": np.ones(3)})
+    with pytest.raises(ConfigError, match="expected the family masked or psg with masks"):
+        convert(weight_masks_model, "plain", {"inner/kernel": np.ones((3, 3, 4, 4))})
+    with pytest.raises(ConfigError, match="expected masked layers"):
+        masks_of(weight_masks_model)
+    odd = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2DTranspose(4, 3, name="up")])
+    with pytest.raises(UnsupportedLayerError, match=r"up/kernel: expected one of .* received Conv2DTranspose"):
+        convert(odd, "masked")
+    assert isinstance(convert(weight_masks_model, "masked", dtype="mixed_bfloat16").get_layer("stem"), MaskedConv2D)

@@ -1,22 +1,26 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph import channel_groups, convert, slim
-from tfprune.models import build_model
+from tfprune.graph import SlimWeights, channel_groups, convert, execute, model_calls, slim
+from tfprune.recipes.models import build_model
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
 def pretrained(shared):
-    from tfprune.models import load_checkpoint
+    from tfprune.recipes.models import load_checkpoint
 
     path = shared / "data" / "ekg" / "res56_cifar10.pkl"
     return load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=(32, 32, 3))
 
 
 def golden_mask(golden, tag):
-    from tfprune.methods.ekg.gates import Gates
+    from tfprune.search.state import Gates
 
     groups = channel_groups(build_model("ResNet-56", num_classes=10, input_shape=(32, 32, 3)))
     return Gates(groups, 0.2).mask(golden["order_full"], golden[f"masked/{tag}/rates"])
@@ -87,3 +91,110 @@ def test_bad_masks_are_refused():
         slim(model, np.ones(5, bool))
     with pytest.raises(UnsupportedLayerError, match="leaves no channel in a"):
         slim(model, np.zeros(4, bool))
+
+
+def network() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 3))
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(layers.Conv2D(12, 3, name="a")(inputs)))
+    x = layers.ReLU()(layers.Conv2D(20, 3, use_bias=False, padding="same", name="b")(x))
+    x = layers.Flatten(name="flat")(layers.MaxPooling2D(3)(x))
+    model = keras.Model(inputs, layers.Dense(5, name="out")(x))
+    for weight in model.weights:
+        weight.assign(RNG.uniform(0.1, 1.0, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return network()
+
+
+def random_mask(groups):
+    mask = RNG.random(groups.channels) < 0.5
+    for group in groups:
+        mask[group.start] = True
+        mask[group.start + 1] = False
+    return mask
+
+
+def run(model, weights, mask, images):
+    calls = model_calls(model)
+    tensors = {id(calls[0].outputs[0]): tf.constant(images)}
+    execute(calls[1:], tensors, lambda call: dict(zip(weights.names(call), weights.tensors(call, mask), strict=True)))
+    return tensors[id(model.outputs[0])]
+
+
+@pytest.mark.parametrize("alignment", [1, 8, 16])
+def test_they_compute_what_the_slimmed_model_computes(model, alignment):
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups, alignment=alignment)
+    images = RNG.normal(size=(6, 8, 8, 3)).astype(np.float32)
+    for _ in range(3):
+        mask = random_mask(groups)
+        expected = slim(model, mask, groups, rescale_kernels=True)(images, training=True)
+        np.testing.assert_allclose(run(model, weights, mask, images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "alignment"), [("float32", 8), ("bfloat16", 16)])
+def test_shapes_are_filled_up_with_zeros(model, dtype, alignment):
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups, dtype)
+    mask = np.ones(groups.channels, bool)
+    mask[groups[0].channels] = np.arange(12) < 5
+    calls = {call.name: call for call in model_calls(model)}
+    assert weights.names(calls["a"]) == ("kernel", "bias")
+    kernel, bias = weights.tensors(calls["a"], mask)
+    assert kernel.shape == (3, 3, 3, alignment)  # the image's channels are not filled up
+    assert (kernel.dtype, bias.dtype) == (tf.as_dtype(dtype), tf.float32)
+    assert not np.any(tf.cast(kernel[..., 5:], tf.float32))
+    assert not np.any(bias[5:])
+    np.testing.assert_array_equal(bias[:5], np.asarray(model.get_layer("a").bias)[:5])
+    assert weights.names(calls["norm"]) == ("gamma", "beta")
+    gamma, beta = weights.tensors(calls["norm"], mask)
+    assert not np.any(gamma[5:])
+    assert not np.any(beta[5:])
+    (kernel, _) = weights.tensors(calls["out"], mask)
+    assert kernel.dtype == tf.float32
+    assert kernel.shape == (4 * (24 if alignment == 8 else 32), 5)
+
+
+def test_kernels_keep_their_norm(model):
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups)
+    call = next(call for call in model_calls(model) if call.name == "b")
+    (kernel,) = weights.tensors(call, random_mask(groups))
+    assert np.linalg.norm(kernel) == pytest.approx(np.linalg.norm(call.layer.kernel), rel=1e-5)
+
+
+def test_flattened_channels_are_filled_up_pixel_by_pixel(model):
+    """Behind `Flatten` the fill lies at the end of every pixel's channels, as it arrives there."""
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups)
+    mask = np.ones(groups.channels, bool)
+    mask[groups[1].channels] = np.arange(20) < 9
+    (slot,) = (slot for slot in groups.slots["out"] if slot.role == "in")
+    layout = weights.layout(slot.channels, mask)
+    assert layout.tolist() == [
+        position for pixel in range(4) for position in (*range(20 * pixel, 20 * pixel + 9), *[-1] * 7)
+    ]
+
+
+def test_calls_without_weights(model):
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups)
+    call = next(call for call in model_calls(model) if call.name == "flat")
+    assert weights.names(call) == weights.tensors(call, np.ones(groups.channels, bool)) == ()
+
+
+def test_tensors_are_kept_until_forgotten(model):
+    groups = channel_groups(model)
+    weights = SlimWeights(model, groups)
+    call = next(call for call in model_calls(model) if call.name == "a")
+    mask = np.ones(groups.channels, bool)
+    first = weights.tensors(call, mask)[0]
+    other = mask.copy()
+    other[groups[1].start] = False  # of no concern to layer `a`
+    assert weights.tensors(call, other)[0] is first
+    weights.forget()
+    assert weights.tensors(call, mask)[0] is not first

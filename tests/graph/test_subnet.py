@@ -6,14 +6,10 @@ import pytest
 
 import tfprune
 from tfprune.errors import ConfigError
-from tfprune.exporting.plain_model import plain_model
+from tfprune.exporting.plain import plain_model
 from tfprune.graph.subnet import SubnetOptions, bake_subnets, subnet_model
-from tfprune.layers import (
-    BinaryActivation,
-    GlobalSubnet,
-    subnet_layers,
-)
-from tfprune.models import build_model
+from tfprune.layers import BinaryActivation, GlobalSubnet, subnet_layers
+from tfprune.recipes.models import build_model
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype(np.float32)
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.models.test_golden_biprop import build
-from tests.models.torch_names import flattened_shape, registration_order, to_keras
+from tests.recipes.models.test_golden_biprop import build
+from tests.recipes.models.torch_names import flattened_shape, registration_order, to_keras
 from tfprune.graph.subnet import SubnetOptions, subnet_model
 from tfprune.layers import FrozenBatchNormalization, refresh_masks
 from tfprune.optimizers import SGD
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.training import CrossEntropy, Loop
 
 NARROW = {"Conv4Wide": "narrow", "Conv4Wide_BinAct": "narrow_binact"}
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.layers import GlobalSubnet, SubnetConv2D, SubnetDense, refresh_masks, subnet_layers
 from tfprune.optimizers import SGD
-from tfprune.training import CrossEntropy, Loop
+from tfprune.recipes.training import CrossEntropy, Loop
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(16, 8, 8, 3)).astype(np.float32)

@@ -16,7 +16,7 @@ from tfprune.layers import (
     set_density,
     subnet_layers,
 )
-from tfprune.ops.kept_count import kept_count
+from tfprune.ops.top_k import kept_count
 
 RATES = (0.2, 0.5, 0.8)
 GLOBAL_RATES = (0.2, 0.5, 0.8, 0.9)

@@ -23,7 +23,7 @@ from tfprune.layers import (
     set_density,
     subnet_layers,
 )
-from tfprune.training import predict_logits
+from tfprune.recipes.training import predict_logits
 
 layers = keras.layers
 IMAGES = np.random.default_rng(0).normal(size=(16, 9, 9, 6)).astype(np.float32)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.optimizers import SGD, Bop
-from tfprune.training import CrossEntropy, Loop, PeriodicDecay
+from tfprune.recipes.training import CrossEntropy, Loop, PeriodicDecay
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(40, 6, 6, 3)).astype(np.float32)

@@ -9,7 +9,7 @@ from tfprune.graph import convert
 from tfprune.layers import FusedBatchNormalization
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD, Bop
-from tfprune.training import PeriodicDecay
+from tfprune.recipes.training import PeriodicDecay
 
 STEPS = 12
 FINE = {"input_bits": 8, "gradient_bits": 16, "relative_threshold": 1e-7, "sparsify": True, "take_sign": False}

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.optimizers import SGD
-from tfprune.training import PeriodicDecay, StepDecay
+from tfprune.recipes.training import PeriodicDecay, StepDecay
 
 
 def by_hand(value, gradients, *, rate, momentum, nesterov, decay):

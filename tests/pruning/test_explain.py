@@ -60,7 +60,7 @@ def test_layers_without_a_rule_are_named(make):
 
 
 def test_columns_are_aligned_and_long_lists_of_layers_shortened(make):
-    from tfprune.models import build_model
+    from tfprune.recipes.models import build_model
 
     plan = plan_channels(build_model("ResNet-20", num_classes=3, input_shape=(8, 8, 3)), make.kernels(), flops=0.5)
     table = plan.explain().split("\n\n")[1].splitlines()

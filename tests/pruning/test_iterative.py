@@ -1,11 +1,16 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfprune.criteria import Magnitude
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import complexity
-from tfprune.pruning import plan_channels, prune_channels
+from tfprune.masks import Masks
+from tfprune.pruning import iterative_tickets, plan_channels, prune_channels
+from tfprune.pruning.iterative import SCHEDULES, fractions
 
 layers = keras.layers
 
@@ -23,7 +28,7 @@ def test_one_step_is_what_the_plan_does(mixed, make):
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential", "cubic"])
 def test_steps_meet_targets_relative_to_the_original(mixed, make, schedule):
-    from tfprune.pruning.schedule import fractions
+    from tfprune.pruning.iterative import fractions
 
     whole = complexity(mixed).flops
     seen = []
@@ -175,3 +180,77 @@ def test_with_criteria_by_name(mixed, criterion):
     small = prune_channels(mixed, criterion, flops=0.5, data=data, steps=2, round_to=2, recalibrate=examples)
     assert complexity(small).flops <= 0.5 * complexity(mixed).flops
     assert small(examples[0]).shape == (8, 3)
+
+
+def test_schedules_by_hand():
+    assert fractions(0.2, 4, "linear") == pytest.approx((0.8, 0.6, 0.4, 0.2))
+    assert fractions(1 / 16, 4, "exponential") == pytest.approx((1 / 2, 1 / 4, 1 / 8, 1 / 16))
+    # 0.5 + 0.5 * (1 - t) ** 3 at t = 1/4, 1/2, 3/4, 1
+    assert fractions(0.5, 4, "cubic") == pytest.approx((0.5 + 13.5 / 64, 0.5625, 0.5 + 0.5 / 64, 0.5))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_last_step_is_exactly_the_target(schedule):
+    assert fractions(0.3, 1, schedule) == (0.3,)
+    assert fractions(0.3, 7, schedule)[-1] == 0.3
+    assert list(fractions(0.3, 7, schedule)) == sorted(fractions(0.3, 7, schedule), reverse=True)
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ConfigError, match="schedule: expected one of linear, exponential, cubic, received 'fast'"):
+        fractions(0.5, 2, "fast")
+    for steps in (0, 1.5, True):
+        with pytest.raises(ConfigError, match="steps: expected a whole number of at least 1"):
+            fractions(0.5, steps, "linear")
+
+
+@pytest.fixture
+def model():
+    return keras.Sequential([keras.Input((8,)), keras.layers.Dense(8, name="a"), keras.layers.Dense(8, name="b")])
+
+
+class Train:
+    """Notes what it is called with; training draws the weights anew."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, number, start, masks):
+        self.calls.append((number, start.get_weights(), masks))
+        trained = keras.models.clone_model(start)
+        random = np.random.default_rng(number)
+        trained.set_weights([random.standard_normal(weight.shape) for weight in start.get_weights()])
+        return trained
+
+
+def test_rounds_prune_what_is_left_of_the_trained_network(model):
+    train, before = Train(), model.get_weights()
+    found = list(iterative_tickets(model, 0.125, train, rounds=3))
+    assert [masks.kept for masks in found] == [64, 32, 16]
+    for earlier, later in pairwise(found):
+        assert (earlier & later) == later
+    for number, start, _ in train.calls:
+        for one, other in zip(start, before, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=f"round {number} goes back to the start")
+    assert [masks.kept for *_, masks in train.calls] == [128, 64, 32]
+    second = Train()(2, model, found[0])
+    assert found[1] == Magnitude()(second, 0.25, masks=found[0])
+
+
+def test_going_on_gives_the_same(model):
+    whole = list(iterative_tickets(model, 0.1, Train(), rounds=4))
+    rest = list(iterative_tickets(model, 0.1, Train(), rounds=4, masks=whole[1], first_round=3))
+    assert rest == whole[2:]
+    assert list(iterative_tickets(model, 0.1, Train(), rounds=4, masks=whole[3], first_round=5)) == []
+
+
+def test_one_round_is_one_shot(model):
+    (masks,) = iterative_tickets(model, 0.3, lambda number, start, masks: start, rounds=1)
+    assert masks == Magnitude()(model, 0.3)
+    assert isinstance(masks, Masks)
+
+
+@pytest.mark.parametrize(("density", "rounds"), [(0, 2), (1.5, 2), (0.5, 0)])
+def test_bad_numbers(model, density, rounds):
+    with pytest.raises(ConfigError, match="density above 0"):
+        next(iterative_tickets(model, density, Train(), rounds=rounds))

@@ -3,11 +3,14 @@ import io
 import keras
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph import channel_groups, complexity, slim
 from tfprune.report import memory_traffic, model_report, summarize, summary
+from tfprune.report.summary import Unit
 
 layers = keras.layers
 
@@ -176,3 +179,33 @@ def test_summary_prints_what_it_returns(model, small, capsys):
     screen = io.StringIO()
     assert summary(model, latency=False, console=Console(file=screen)).small is None
     assert "whole model" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("values", "prefix", "shown"),
+    [
+        ([], "", []),
+        ([None], "", ["?"]),
+        ([0, 99_999, 7], "", ["0", "99,999", "7"]),
+        ([100_000, 0, 50, 49], "k", ["100.0", "0", "0.1", "< 0.1"]),
+        ([25_636_712, 2_359_808, None], "k", ["25,636.7", "2,359.8", "?"]),
+        ([3_870_000_000, 231_211_008], "M", ["3,870.0", "231.2"]),
+        ([10**11, 1], "G", ["100.0", "< 0.1"]),
+        ([10**15], "G", ["1,000,000.0"]),
+    ],
+)
+def test_examples(values, prefix, shown):
+    unit = Unit.of(values)
+    assert unit.prefix == prefix
+    assert [unit.show(value) for value in values] == shown
+
+
+@given(st.lists(st.integers(0, 10**13), min_size=1))
+def test_what_is_shown_is_near(values):
+    unit = Unit.of(values)
+    for value in values:
+        shown = unit.show(value)
+        if shown == "< 0.1":
+            assert 0 < value < 0.1 * unit.size
+        else:
+            assert abs(float(shown.replace(",", "")) * unit.size - value) <= 0.0501 * unit.size

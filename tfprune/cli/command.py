@@ -9,11 +9,10 @@ from typing import TypeVar
 
 from tfprune.cli.quiet import quiet_tensorflow
 from tfprune.cluster import Cluster
+from tfprune.console import silence
 from tfprune.errors import TfpruneError, WorkerError
-from tfprune.silence import silence
 
 Config = TypeVar("Config")
-
 USER_ERROR = 2
 WORKER_LOST = 75
 INTERRUPTED = 130

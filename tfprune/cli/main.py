@@ -7,7 +7,7 @@ from typing import Any
 
 from tfprune.cli.subcommands import run_subcommand
 from tfprune.commands import COMMANDS
-from tfprune.methods.dpp.commands import DPP_COMMANDS
+from tfprune.recipes.dpp.commands import DPP_COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_subcommand(
             words[1:],
             DPP_COMMANDS,
-            lambda name, config: import_module(f"tfprune.methods.dpp.{name}").run(config),
+            lambda name, config: import_module(f"tfprune.recipes.dpp.{name}").run(config),
             prog="tfprune dpp",
             description="Pruning by determinantal point processes, and the theory of pruned teacher-student networks.",
             check=lambda config: config.check_files(),

@@ -20,7 +20,6 @@ from tfprune.cli.suggestion import suggestion, unknown_flag
 from tfprune.errors import ConfigError
 
 Config = TypeVar("Config")
-
 # Words on the command line mean what they mean in a file.
 _MODE = "tfprune"
 jsonargparse.set_loader(_MODE, load_yaml, exceptions=(yaml.YAMLError,))
@@ -49,7 +48,7 @@ def parse(config_class: type[Config], arguments: Sequence[str] | None = None, *,
         SystemExit: After `--help` and `--version`.
 
     Example:
-        >>> from tfprune.methods.ekg.config import EKGConfig
+        >>> from tfprune.recipes.ekg.config import EKGConfig
         >>> parse(EKGConfig, ["--decay_points", ".5", ".8", "--no_Knowledge"]).decay_points
         (0.5, 0.8)
     """

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tfprune.cli.command import run_command
 from tfprune.cli.parser import parse
-from tfprune.methods.evaluate_config import EvaluateConfig
+from tfprune.recipes.evaluate_config import EvaluateConfig
 
 PROG = "test.py"
 
@@ -15,6 +15,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _work(config: EvaluateConfig) -> None:
-    from tfprune.methods.evaluate import run
+    from tfprune.recipes.evaluate import run
 
     run(config)

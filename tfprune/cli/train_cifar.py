@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from tfprune.cli.method import run_method
-from tfprune.methods.ekg.config import EKGConfig
-from tfprune.methods.multiprize.config import MultiPrizeConfig
-from tfprune.methods.peekaboo.config import PeekabooConfig
-from tfprune.methods.tickets.dense_config import DenseConfig
-from tfprune.methods.tickets.ticket_config import TicketConfig
+from tfprune.recipes.ekg.config import EKGConfig
+from tfprune.recipes.multiprize.config import MultiPrizeConfig
+from tfprune.recipes.peekaboo.config import PeekabooConfig
+from tfprune.recipes.tickets.dense_config import DenseConfig
+from tfprune.recipes.tickets.ticket_config import TicketConfig
 
 METHODS = {
     "ekg": EKGConfig,

@@ -7,14 +7,13 @@ from typing import Any
 
 from tfprune.cli.method import run_method
 from tfprune.cli.subcommands import run_subcommand
-from tfprune.methods.ekg.imagenet_config import EKGImageNetConfig
-from tfprune.methods.multiprize.imagenet_config import MultiPrizeImageNetConfig
-from tfprune.methods.peekaboo.imagenet_config import PruneImageNetConfig, TrainImageNetConfig
-from tfprune.methods.tickets.dense_imagenet_config import DenseImageNetConfig
-from tfprune.methods.tickets.ticket_imagenet_config import TicketImageNetConfig
+from tfprune.recipes.ekg.imagenet_config import EKGImageNetConfig
+from tfprune.recipes.multiprize.imagenet_config import MultiPrizeImageNetConfig
+from tfprune.recipes.peekaboo.imagenet_config import PruneImageNetConfig, TrainImageNetConfig
+from tfprune.recipes.tickets.dense_imagenet_config import DenseImageNetConfig
+from tfprune.recipes.tickets.ticket_imagenet_config import TicketImageNetConfig
 
 PROG = "train_imagenet.py"
-
 METHODS = {
     "ekg": EKGImageNetConfig,
     "peekaboo": TrainImageNetConfig,
@@ -22,10 +21,8 @@ METHODS = {
     "ticket": TicketImageNetConfig,
     "multiprize": MultiPrizeImageNetConfig,
 }
-
 COMMANDS = {"prune": PruneImageNetConfig, "train": TrainImageNetConfig}
-
-_RUNS = {"prune": "tfprune.methods.peekaboo.prune_imagenet", "train": "tfprune.methods.peekaboo.pipeline"}
+_RUNS = {"prune": "tfprune.recipes.peekaboo.prune_imagenet", "train": "tfprune.recipes.peekaboo.pipeline"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

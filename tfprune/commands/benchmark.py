@@ -13,10 +13,10 @@ from rich.text import Text
 
 from tfprune.commands.benchmark_config import BenchmarkConfig
 from tfprune.commands.model_file import load_model_file
+from tfprune.console import working
 from tfprune.files import write_text
 from tfprune.graph import Complexity, complexity
 from tfprune.report import Latency, compare_latency, report_console, sized_model
-from tfprune.working import working
 
 Latencies = Mapping[int, Mapping[str, Latency]]
 """By batch size, and by file."""

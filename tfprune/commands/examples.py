@@ -7,8 +7,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from tfprune.data import data_names, load_data
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.recipes.data import data_names, load_data
 
 _SEED = 0
 

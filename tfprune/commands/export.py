@@ -9,9 +9,9 @@ from tfprune.commands.examples import load_examples
 from tfprune.commands.export_config import ExportConfig
 from tfprune.commands.file_size import file_size
 from tfprune.commands.model_file import load_model_file
+from tfprune.console import working
 from tfprune.exporting import export
 from tfprune.report import report_console
-from tfprune.working import working
 
 
 def run(config: ExportConfig, console: Console | None = None) -> Path:

@@ -8,10 +8,10 @@ from rich.text import Text
 
 from tfprune.commands.inspect_config import InspectConfig
 from tfprune.commands.model_file import load_model_file
+from tfprune.console import working
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.report import Summary, has_unknown_sizes, report_console, summarize
-from tfprune.working import working
 
 
 def run(config: InspectConfig, console: Console | None = None) -> Summary:

@@ -14,15 +14,14 @@ from tfprune.commands.file_size import file_size
 from tfprune.commands.model_file import load_model_file
 from tfprune.commands.prune_config import PruneConfig
 from tfprune.commands.prune_weights import prune_weights
+from tfprune.console import working
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
 from tfprune.pruning import PruningPlan, ReweightingWarning, plan_channels, prune_channels
-from tfprune.pruning.batches import image_batches
+from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
 from tfprune.report import has_unknown_sizes, report_console, sized_model
-from tfprune.training import recalibrate_batch_norm
-from tfprune.working import working
 
 
 def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Masks | None:

@@ -20,11 +20,7 @@ WEIGHT_CRITERIA = (
     "random",
 )
 WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
-"""Criteria that look at data, and cannot do without."""
-
 DATA_OPTIONAL = ("dpp_node", "synflow")
-"""Criteria that look at data if there are some."""
-
 _OF_CHANNELS = {
     "flops": None,
     "params": None,
@@ -37,6 +33,8 @@ _OF_CHANNELS = {
     "plan": None,
 }
 _OF_WEIGHTS = {"iterations": None, "original_ties": False}
+"""Criteria that look at data, and cannot do without."""
+"""Criteria that look at data if there are some."""
 
 
 def prunes_weights(out: str | None, criterion: str) -> bool:

@@ -10,9 +10,9 @@ from rich.text import Text
 from tfprune.commands.examples import Examples
 from tfprune.commands.file_size import file_size
 from tfprune.commands.prune_config import PruneConfig
+from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.masks import Masks
-from tfprune.working import working
 
 
 def prune_weights(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> Masks:

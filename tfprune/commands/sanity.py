@@ -16,14 +16,14 @@ from rich.text import Text
 
 from tfprune.commands.sanity_config import OF_DATA, TRAINED, SanityConfig
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
-from tfprune.data import ImageData, data_fraction, load_data
 from tfprune.files import write_text
-from tfprune.methods.tickets import DenseConfig, TicketConfig
-from tfprune.methods.tickets.pipeline import run as train
-from tfprune.models import build_model
+from tfprune.recipes.data import ImageData, data_fraction, load_data
+from tfprune.recipes.models import build_model
+from tfprune.recipes.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
+from tfprune.recipes.tickets import DenseConfig, TicketConfig
+from tfprune.recipes.tickets.pipeline import run as train
+from tfprune.recipes.training import RunFolder
 from tfprune.report import report_console
-from tfprune.report.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
-from tfprune.training import RunFolder
 
 _OF_TICKETS = {
     "rearranged": "rearrange",
@@ -35,7 +35,6 @@ _OF_IMAGES: dict[str, dict[str, Any]] = {
     "half_data": {"fraction": 0.5},
     "corrupted": {"random_labels": True, "shuffle_pixels": True},
 }
-
 Cells = dict[str, dict[str, SanityCell]]
 
 

@@ -1,17 +1,11 @@
 """Criteria: how much each prunable unit, or each single weight, of a model is worth."""
 
-from tfprune.criteria.aggregation import Normalize, Reduce
-from tfprune.criteria.bn_scale import BNScale
-from tfprune.criteria.criterion import Criterion
-from tfprune.criteria.criterion_data import CriterionData, DataUse
-from tfprune.criteria.dpp_node import DPPNode
-from tfprune.criteria.ekg import EKG
-from tfprune.criteria.fpgm import FPGM
-from tfprune.criteria.l1 import L1
-from tfprune.criteria.l2 import L2
-from tfprune.criteria.random_scores import Random
+from tfprune.criteria.base import Criterion, CriterionData, DataUse
+from tfprune.criteria.channels.base import Normalize, Reduce
+from tfprune.criteria.channels.dpp import DPPNode
+from tfprune.criteria.channels.gradient import EKG, Taylor
+from tfprune.criteria.channels.magnitude import FPGM, L1, L2, BNScale, Random
 from tfprune.criteria.registry import get, names, register
-from tfprune.criteria.taylor import Taylor
 from tfprune.criteria.weights import (
     SNIP,
     DPPEdge,

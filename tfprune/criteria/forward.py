@@ -1,16 +1,37 @@
 """Running a model call by call, with a look at tensors on the way."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from tfprune.criteria.base import CriterionData
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups
 from tfprune.graph.calls import functional_graph, model_graph
+from tfprune.graph.rebuild import copied_layer
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+layers = keras.layers
+_KINDS = (
+    layers.Dense,
+    layers.EinsumDense,
+    layers.Embedding,
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+_WITHOUT = {"activation": "linear", "use_bias": False, "bias_axes": None, "activity_regularizer": None}
+Look = Callable[[Call, Mapping[int, tf.Tensor]], Iterable[tuple[Any, tf.Tensor]]]
 
 
 class Forward:
@@ -119,3 +140,109 @@ class Forward:
             return named
         norm = isinstance(layer, keras.layers.BatchNormalization)
         return named | {"training": self._batch_statistics and norm}
+
+
+def traced(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Callable[[Any, Any], Any]:
+    """A `tf.function` of `(x, y)`, traced once for batches of any size.
+
+    Args:
+        function: What to trace.
+        x: Inputs of an example batch.
+        y: Its labels.
+
+    Returns:
+        The traced function. Batches of other shapes or types than those of the example are traced anew.
+    """
+    compiled = tf.function(function, reduce_retracing=True)
+    compiled.get_concrete_function(*keras.tree.map_structure(_any_size, (x, y)))
+    return compiled
+
+
+def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
+
+
+def bare_layer(layer: Any, shape: Any) -> keras.Layer:
+    """A layer whose outputs are another one's before bias and activation.
+
+    Args:
+        layer: A dense layer, embedding or convolution (depthwise, separable, transposed ones too), built. It is not
+            changed.
+        shape: Shape of its inputs, batch included.
+
+    Returns:
+        The layer itself, if it has neither; else a new one with the same kernels as they are now.
+
+    Raises:
+        ConfigError: The layer is of another kind, and may compute anything.
+
+    Example:
+        >>> dense = keras.layers.Dense(2, activation="relu", bias_initializer="ones", kernel_initializer="identity")
+        >>> dense.build((None, 2))
+        >>> bare_layer(dense, (None, 2))(keras.ops.array([[-1.0, 5.0]])).numpy().tolist()
+        [[-1.0, 5.0]]
+    """
+    if not isinstance(layer, _KINDS):
+        raise ConfigError(
+            f"data: expected dense layers, embeddings and convolutions, received {layer.name} "
+            f"({type(layer).__name__}), whose outputs are not what its kernels make of inputs; ignore it, or leave out "
+            "the data"
+        )
+    plain = getattr(layer, "activation", None) in (None, keras.activations.linear)
+    if plain and getattr(layer, "bias", None) is None:
+        return layer
+    config = layer.get_config()
+    changes = {key: _always(value) for key, value in _WITHOUT.items() if key in config}
+    changes |= {key: _always("zeros") for key in config if key.endswith("_initializer")}
+    bare = copied_layer(layer, changes)
+    bare.build(shape)
+    for variable in bare.weights:
+        variable.assign(getattr(layer, variable.name))
+    return bare
+
+
+def _always(value: Any) -> Any:
+    return lambda _: value
+
+
+"""From a call that has just run, and values of symbolic tensors by `id`, among them its inputs and outputs, to what is
+to be measured there: names, and float64 rows `[..., rows, features]`."""
+
+
+def second_moments(
+    forward: Forward, data: CriterionData, look: Look, batches: int | None = None
+) -> dict[Any, np.ndarray]:
+    """Goes through the data once, and sums what it sees; no more than a batch's tensors are held at a time.
+
+    Args:
+        forward: Runs the model.
+        data: The data; labels are not looked at.
+        look: Says what is measured. Rows of the same name belong together, whatever batch or call they are of.
+        batches: Stop after so many batches. Default: all.
+
+    Returns:
+        By name, the mean over all rows of their outer products, float64 `[..., features, features]`.
+
+    Raises:
+        ConfigError: The data cannot be used, or something that is measured is not finite.
+    """
+    sums: dict[Hashable, np.ndarray] = {}
+    counts: dict[Hashable, int] = {}
+    for x in data.inputs(batches):
+        tensors = forward.inputs(x)
+        for call in forward.calls:
+            forward.run(call, tensors)
+            for name, rows in look(call, tensors):
+                products = tf.matmul(rows, rows, transpose_a=True).numpy()
+                if not np.isfinite(products).all():
+                    raise ConfigError(
+                        f"data: expected finite values in layer {call.name}, received NaN or infinity; mend the data "
+                        "or the model"
+                    )
+                if name in sums:
+                    sums[name] += products
+                else:
+                    sums[name] = products
+                counts[name] = counts.get(name, 0) + rows.shape[-2]
+            forward.forget(call, tensors)
+    return {name: total / counts[name] for name, total in sums.items()}

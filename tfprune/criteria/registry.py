@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tfprune.criteria.criterion import Criterion
+from tfprune.criteria.base import Criterion
 from tfprune.errors import ConfigError
 
 Kind = TypeVar("Kind", bound=type)
-
 _CRITERIA: dict[str, type] = {}
 
 

@@ -1,12 +1,10 @@
 """Writing models to files that run without tfprune: Keras, SavedModel, TFLite (LiteRT), ONNX."""
 
-from tfprune.exporting.export import export
-from tfprune.exporting.export_onnx import export_onnx
-from tfprune.exporting.export_saved_model import export_saved_model
-from tfprune.exporting.export_tflite import QUANTIZATIONS, export_tflite
-from tfprune.exporting.packed_model import PackedSize, export_packed, load_packed
-from tfprune.exporting.plain_model import plain_model
-from tfprune.exporting.save_model import save_model
+from tfprune.exporting.export import export, export_saved_model, save_model
+from tfprune.exporting.onnx import export_onnx
+from tfprune.exporting.packed import PackedSize, export_packed, load_packed
+from tfprune.exporting.plain import plain_model
+from tfprune.exporting.tflite import QUANTIZATIONS, export_tflite
 
 __all__ = [
     "QUANTIZATIONS",

@@ -7,14 +7,16 @@ from typing import Any
 
 import keras
 
+from tfprune.console import quiet
 from tfprune.errors import ConfigError
-from tfprune.exporting.export_onnx import export_onnx
-from tfprune.exporting.export_saved_model import export_saved_model
-from tfprune.exporting.export_tflite import export_tflite
-from tfprune.exporting.packed_model import export_packed
-from tfprune.exporting.save_model import save_model
+from tfprune.exporting.onnx import export_onnx
+from tfprune.exporting.packed import export_packed
+from tfprune.exporting.plain import plain_model
+from tfprune.exporting.replacement import replaced_file, replaced_folder
+from tfprune.exporting.tflite import export_tflite
 
 SUFFIXES = {".keras": "keras", ".tflite": "tflite", ".onnx": "onnx", ".mpt": "packed", "": "saved_model"}
+_CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
 """The format that a name's end stands for; that of a folder without one is `saved_model`."""
 
 
@@ -83,3 +85,39 @@ def _format(path: Path, format: str | None) -> str:
     if implied != format and not (format == "saved_model" and implied is None):
         raise ConfigError(f"expected a name for the format {format}, received {path}; rename it, or drop the format")
     return format
+
+
+def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes a model as a `.keras` file of stock layers, all or nothing: it loads without tfprune.
+
+    Args:
+        model: A functional or sequential model without masks and gates.
+        path: The file, ending in `.keras`; an older one is replaced, a missing folder made.
+
+    Raises:
+        UnsupportedLayerError: See `plain_model`.
+        ConfigError: The name does not end in `.keras`, or is that of a folder.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise ConfigError(f"expected a file name that ends in .keras, received {path}; rename it")
+    plain = plain_model(model)
+    with replaced_file(path) as partial, quiet():
+        plain.save(partial)
+
+
+def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes a model as a SavedModel, which TensorFlow alone can run (`tf.saved_model.load(path).serve`).
+
+    Args:
+        model: A functional or sequential model without masks and gates.
+        path: The folder; an older SavedModel there is replaced when the new one is complete.
+
+    Raises:
+        UnsupportedLayerError: See `plain_model`.
+        ConfigError: There is something else than a SavedModel at `path`; it is left alone.
+    """
+    with replaced_folder(Path(path), _CONTENT) as partial:
+        plain = plain_model(model)
+        with quiet():
+            plain.export(partial, format="tf_saved_model", verbose=False)

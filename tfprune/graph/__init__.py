@@ -2,23 +2,24 @@
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
-from tfprune.graph.complexity import Complexity, CostModel, LayerComplexity, complexity
-from tfprune.graph.convert import FAMILIES, convert, swap_layer
-from tfprune.graph.copied_layer import configuration, copied_layer
-from tfprune.graph.execute import averages_channels, executable_groups, execute
-from tfprune.graph.gate_sites import GateSite, gate_sites, sites_by_group
-from tfprune.graph.kernel_reads import KernelReads
-from tfprune.graph.labels import Labels
-from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
-from tfprune.graph.main_path_order import adds_branches, main_path_order
+from tfprune.graph.convert import FAMILIES, MASKED_FAMILIES, convert, masks_of, swap_layer
+from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexity
+from tfprune.graph.execute import (
+    GateSite,
+    Segment,
+    averages_channels,
+    executable_groups,
+    execute,
+    gate_sites,
+    segments,
+    sites_by_group,
+)
+from tfprune.graph.kernels import KernelReads, adds_branches, main_path_order, prunable_weights
+from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
 from tfprune.graph.masked import masked
-from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import rebuild
+from tfprune.graph.rebuild import configuration, copied_layer, rebuild
 from tfprune.graph.rules import register_rule
-from tfprune.graph.segments import Segment, segments
-from tfprune.graph.slim import slim
-from tfprune.graph.slim_weights import ALIGNMENT, SlimWeights
-from tfprune.graph.weight_masks import MASKED_FAMILIES, masks_of
+from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
 
 __all__ = [
     "ALIGNMENT",

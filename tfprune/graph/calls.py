@@ -9,6 +9,8 @@ import keras
 from tfprune.errors import UnsupportedLayerError
 from tfprune.layers import GlobalSubnet
 
+_Functional = keras.src.models.functional.Functional
+
 
 @dataclass(frozen=True)
 class Wrapper:
@@ -113,9 +115,6 @@ def functional_graph(model: Any) -> Any:
         return None  # a class with a `call` of its own may do anything
     graph = getattr(model, "_functional", None) or model
     return graph if isinstance(graph, _Functional) else None
-
-
-_Functional = keras.src.models.functional.Functional
 
 
 class _Opened:

@@ -17,9 +17,10 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, model_graph
-from tfprune.graph.labels import Labels, LayerRecord, Vector
-from tfprune.graph.layer_channels import PINNED, Cost, Edit, LayerChannels, Slot
+from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
+
+Ignored = str | Any
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,6 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return "\n".join(lines)
 
 
-Ignored = str | Any
 """Name or pattern of layers, or a layer, or a nested model."""
 
 

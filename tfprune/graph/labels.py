@@ -1,8 +1,4 @@
-"""Labels of the channels of all tensors of a model, with union-find over them, and what is recorded on the way.
-
-Every axis of a tensor (but the batch axis) has either no labels, when nothing along it can ever be removed, or one
-label per position. Position `(i, j)` of a tensor stays if both its labels stay, so what is kept is always a box.
-"""
+"""Where the prunable channels of a model stand in one layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +10,98 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 
+PINNED = -1
 Vector = np.ndarray | None
-"""Labels along an axis, `[size]`, or None if nothing along it can be removed."""
-
 Axes = tuple[Vector, ...]
-"""One vector for each axis of a tensor after the batch axis."""
-
 Change = Callable[[Any, list[np.ndarray]], Any]
+"""Channel number of positions that cannot be pruned: model inputs and outputs, and what unknown layers touch."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One axis of one weight that runs over channels.
+
+    Attributes:
+        weight: Where the layer keeps the weight: `kernel`, or an attribute of an attribute such as `cell.kernel`.
+        axis: The axis, negative.
+        channels: Channel number at each position of the axis `[axis length]`, or `PINNED`.
+        role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
+    """
+
+    weight: str
+    axis: int
+    channels: np.ndarray
+    role: str
+
+    def kept(self, mask: np.ndarray) -> np.ndarray:
+        """Positions of the axis that stay where `mask` (bool `[channels of the model]`) keeps its channels."""
+        return np.flatnonzero(staying(self.channels, mask))
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A setting of a layer, or an argument of its call, that depends on how many channels stay.
+
+    Attributes:
+        key: The setting; `layer.units` is that of a layer within.
+        axes: Channel numbers along the axes that it depends on; None for an axis that stays whole.
+        change: From its old value, and the positions that stay along these axes, to the new value.
+        argument: It is an argument of the call.
+    """
+
+    key: str
+    axes: tuple[np.ndarray | None, ...]
+    change: Change
+    argument: bool
+
+    def value(self, old: Any, mask: np.ndarray) -> Any:
+        """The setting where `mask` keeps its channels."""
+        return self.change(old, [None if axis is None else staying(axis, mask) for axis in self.axes])  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Multiply-accumulates of a layer: a constant times how many positions stay along each of some axes.
+
+    Attributes:
+        constant: The constant.
+        axes: Channel numbers along these axes.
+        normalization: It is batch norm's share, two operations per value, not a kernel's.
+    """
+
+    constant: int
+    axes: tuple[np.ndarray, ...]
+    normalization: bool = False
+
+
+@dataclass(frozen=True)
+class LayerChannels:
+    """Where the channels of a model stand in one layer.
+
+    Attributes:
+        layer: The layer, or operation.
+        slots: Its weights' axes that run over channels.
+        edits: Its settings that depend on how many channels stay.
+        costs: Its multiply-accumulates.
+        scales: Weights to multiply by the root of the fraction that stays along an axis, as `(weight, channels)`.
+    """
+
+    layer: keras.Operation
+    slots: tuple[Slot, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    scales: tuple[tuple[str, np.ndarray], ...] = ()
+
+
+def staying(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which positions of an axis stay, bool `[axis length]`, where `mask` (bool `[channels]`) keeps its channels."""
+    keep = channels == PINNED
+    keep[~keep] = mask[channels[~keep]]
+    return keep
+
+
+"""Labels along an axis, `[size]`, or None if nothing along it can be removed."""
+"""One vector for each axis of a tensor after the batch axis."""
 """From the old value of a setting, and which positions stay along some axes (bool arrays), to the new value."""
 
 

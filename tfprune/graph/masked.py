@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from tfprune.graph.channel_groups import ChannelGroups
-from tfprune.graph.copied_layer import copied_layer
-from tfprune.graph.layer_channels import Slot, staying
-from tfprune.graph.rebuild import rebuild
+from tfprune.graph.labels import Slot, staying
+from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.slim import checked_mask
 
 

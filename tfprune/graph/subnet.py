@@ -1,5 +1,6 @@
 """Models of which a random sub-network is trained, from plain ones and back."""
 
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,9 +10,8 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.copied_layer import copied_layer
-from tfprune.graph.prunable_weights import Ignored, prunable_weights
-from tfprune.graph.rebuild import rebuild
+from tfprune.graph.kernels import Ignored, prunable_weights
+from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.layers import (
     BinaryActivation,
     FrozenBatchNormalization,
@@ -26,7 +26,6 @@ from tfprune.layers import (
     subnet_layers,
 )
 from tfprune.layers.subnet import check_settings
-from tfprune.models.initial_weights import layer_seed
 
 _SUBNETS: dict[type, type[Subnet]] = {
     keras.layers.Conv2D: SubnetConv2D,
@@ -233,3 +232,16 @@ def _rectifies(layer: keras.Layer) -> bool:
 
 def _fires_signs(layer: Any) -> bool:
     return getattr(layer, "activation", None) is binary_activation
+
+
+def layer_seed(seed: int | None, name: str) -> int | None:
+    """The seed of one layer's weights, or `None` for none: layers of one shape must not start alike.
+
+    Args:
+        seed: The network's seed.
+        name: The layer's name.
+
+    Returns:
+        A seed that depends on both.
+    """
+    return None if seed is None else zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.ops import binary_activation as ops
+from tfprune.ops import subnet as ops
 
 
 @keras.saving.register_keras_serializable(package="tfprune", name="binary_activation")

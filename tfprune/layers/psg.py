@@ -3,10 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from tfprune.layers.masked_weights import MaskedWeights
-from tfprune.ops.psg import Product, PSGSettings, psg_product
+from tfprune.layers.masked import MaskedConv2D, MaskedDense, MaskedDepthwiseConv2D, MaskedWeights
+from tfprune.ops.psg import AnyProduct, Conv2DProduct, DenseProduct, Product, PSGSettings, psg_product
 
 
 class PSG(MaskedWeights):
@@ -66,3 +67,43 @@ class PSG(MaskedWeights):
     def _predicting(self, inputs: tf.Tensor, product: Product) -> tf.Tensor:
         """The layer's outputs, whose backward pass predicts the kernel's gradient."""
         return self._finish(psg_product(inputs, self.effective_kernel(), product, self.settings))
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class PSGDense(PSG, MaskedDense):
+    """`MaskedDense` whose kernel gets a predicted gradient; see `tfprune.layers.PSG` for the arguments it adds."""
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[..., in]` to `[..., units]`."""
+        return self._predicting(inputs, DenseProduct(keras.ops.matmul))
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class PSGConv2D(PSG, MaskedConv2D):
+    """`MaskedConv2D` whose kernel gets a predicted gradient; see `tfprune.layers.PSG` for the arguments it adds.
+
+    Example:
+        >>> layer = PSGConv2D(8, 3, relative_threshold=1e-7, sparsify=True, take_sign=False)
+        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+        TensorShape([1, 6, 6, 8])
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves `[batch, height, width, in]` to `[batch, height', width', filters]` (or with channels first)."""
+        simple = self.groups == 1 and set(self.dilation_rate) == {1} and self.data_format == "channels_last"
+        if simple:
+            return self._predicting(inputs, Conv2DProduct(self.convolution_op, self.strides, self.padding.upper()))
+        return self._predicting(inputs, AnyProduct(self.convolution_op))
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class PSGDepthwiseConv2D(PSG, MaskedDepthwiseConv2D):
+    """`MaskedDepthwiseConv2D` whose kernel gets a predicted gradient; see `tfprune.layers.PSG` for what it adds."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves `[batch, height, width, in]` to `[batch, height', width', in * depth_multiplier]`."""
+        equal = self.strides[0] == self.strides[1]
+        if equal and set(self.dilation_rate) == {1} and self.data_format == "channels_last":
+            product = Conv2DProduct(self._depthwise, self.strides, self.padding.upper(), depthwise=True)
+            return self._predicting(inputs, product)
+        return self._predicting(inputs, AnyProduct(self._depthwise))

@@ -1,6 +1,8 @@
-"""What the layers that train a sub-network of random weights share."""
+"""Sub-networks picked among the weights of all layers at once."""
 
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from math import prod
 from typing import Any, Literal, TypeAlias
 
@@ -9,15 +11,71 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.layers.subnet_scope import inside_selection
-from tfprune.ops.kept_count import kept_count
-from tfprune.ops.largest import largest
-from tfprune.ops.subnet_kernel import binary_subnet_kernel, sampled_subnet_kernel
+from tfprune.ops.subnet import binary_subnet_kernel, sampled_subnet_kernel
+from tfprune.ops.top_k import kept_count, largest
 
+_selected: ContextVar[bool] = ContextVar("selected", default=False)
 Scope: TypeAlias = Literal["layer", "global"]
 Selection: TypeAlias = Literal["top", "sampled", "fixed"]
-
 _CHOICES = {"scope": ("layer", "global"), "selection": ("top", "sampled", "fixed")}
+
+
+@contextmanager
+def global_selection(layers: Sequence[Any]) -> Iterator[None]:
+    """Renews the masks of all layers by one selection among all their scores, for a training step within the block.
+
+    Layers of the scope `global` cannot know of each other, so something outside of them must do this before they are
+    called in training: `tfprune.layers.GlobalSubnet` does, and a training step of your own can.
+
+    Args:
+        layers: Built sub-network layers of the scope `global`, all with the same density.
+
+    Yields:
+        Nothing.
+    """
+    select_globally(layers)
+    token = _selected.set(True)
+    try:
+        yield
+    finally:
+        _selected.reset(token)
+
+
+def inside_selection() -> bool:
+    """Whether the masks of layers of the scope `global` are up to date."""
+    return _selected.get()
+
+
+def select_globally(layers: Sequence[Any]) -> None:
+    """Keeps the weights of the largest absolute scores among those of all layers, exactly as many as the density says.
+
+    Of equal scores those in earlier layers and places stay.
+
+    Args:
+        layers: Built sub-network layers of the scope `global`; nothing happens if there are none.
+    """
+    if not layers:
+        return
+    scores = [tf.reshape(tf.abs(tf.convert_to_tensor(layer.scores.value)), [-1]) for layer in layers]
+    sizes = [each.shape[0] for each in scores]
+    keep = kept_count(sum(sizes), tf.convert_to_tensor(layers[0].density.value))
+    masks = tf.split(largest(tf.concat(scores, 0), keep), sizes)
+    for layer, mask in zip(layers, masks, strict=True):
+        layer.mask.assign(tf.reshape(mask, layer.mask.shape))
+
+
+def check_densities(layers: Sequence[Any]) -> None:
+    """Raises an error if layers that are to be selected together are not alike.
+
+    Raises:
+        ConfigError: Their densities differ.
+    """
+    densities = sorted({float(layer.density.numpy()) for layer in layers})
+    if len(densities) > 1:
+        raise ConfigError(
+            "expected one density in all layers of the scope global, received "
+            f"{', '.join(map(str, densities))}; use one, or the scope layer"
+        )
 
 
 class Subnet(keras.layers.Layer):
@@ -231,3 +289,62 @@ def check_settings(density: float, scope: str = "layer", selection: str = "top")
 def _score_initializer(shape: tuple[int, ...], fan: int, seed: int | None) -> keras.initializers.Initializer:
     bound = fan**-0.5
     return keras.initializers.RandomUniform(-bound, bound, seed=seed)
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class SubnetDense(Subnet, keras.layers.Dense):
+    """`keras.layers.Dense` with a frozen random kernel, of which trained scores pick the weights that take part.
+
+    See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
+
+    Example:
+        >>> layer = SubnetDense(10, density=0.2, seed=0)
+        >>> layer(keras.ops.ones((1, 50))).shape, int(keras.ops.sum(layer.mask))
+        (TensorShape([1, 10]), 100)
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Maps `[..., in]` to `[..., units]`."""
+        return self._finish(keras.ops.matmul(inputs, self._kernel_for(training)))
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class SubnetConv2D(Subnet, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with a frozen random kernel, of which trained scores pick the weights that take part.
+
+    See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
+
+    Example:
+        >>> layer = SubnetConv2D(8, 3, density=0.25, seed=0)
+        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape, int(keras.ops.sum(layer.mask))
+        (TensorShape([1, 6, 6, 8]), 72)
+    """
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Convolves `[batch, height, width, in]` to `[batch, height', width', filters]` (or with channels first)."""
+        return self._finish(self.convolution_op(inputs, self._kernel_for(training)))
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class SubnetDepthwiseConv2D(Subnet, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with a frozen random kernel, of which trained scores pick what takes part.
+
+    See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
+    """
+
+    _initializer_key = "depthwise_initializer"
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Convolves `[batch, height, width, in]` to `[batch, height', width', in * depth_multiplier]`."""
+        outputs = keras.ops.depthwise_conv(
+            inputs,
+            self._kernel_for(training),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+            data_format=self.data_format,
+        )
+        return self._finish(outputs)
+
+    def _inputs_per_output(self, shape: tuple[int, ...]) -> int:
+        return prod(shape[:-2])

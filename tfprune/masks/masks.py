@@ -1,5 +1,6 @@
 """Masks of weights."""
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -7,10 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.errors import ConfigError
-from tfprune.masks.mask_file import load_masks, save_masks
-from tfprune.masks.mask_plot import plot_densities
-from tfprune.masks.mask_table import mask_table
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.files import replaced_file
+
+_BAR = 20
+FORMAT = "tfprune masks 1"
+# What a `Ticket` has beside its masks; passed over here, so that its file is one of masks, too.
+ORIGIN = "origin"
+WEIGHTS = "weights/"
+_NO_AXIS = -1
+_PARTS = ("format", "names", "shapes", "bits")
 
 
 class Masks(Mapping[str, np.ndarray]):
@@ -199,3 +206,140 @@ def _mask(name: str, array: Any) -> np.ndarray:
 def _listed(weights: Mapping[str, Any]) -> str:
     names = list(weights)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def mask_table(counts: Mapping[str, tuple[int, int]]) -> str:
+    """A table of densities.
+
+    Args:
+        counts: How many weights stay and how many there are, by name.
+
+    Returns:
+        A heading, a line for each weight, and one for all; weights of which nothing stays are marked.
+
+    Example:
+        >>> print(mask_table({"conv/kernel": (30, 40), "fc/kernel": (0, 20)}))
+        weight            kept   of  density
+        conv/kernel         30   40  0.7500  ###############
+        fc/kernel            0   20  0.0000  nothing is left
+        all                 30   60  0.5000  ##########
+    """
+    kept, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    first = max(16, *(len(name) for name in counts))
+    second, third = (max(4, len(f"{count:,}")) for count in (kept, total))
+    lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
+    for name, (stays, size) in {**counts, "all": (kept, total)}.items():
+        density = stays / size
+        bar = "#" * max(1, round(_BAR * density)) if stays else "nothing is left"
+        lines.append(f"{name:<{first}} {stays:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
+    return "\n".join(lines)
+
+
+def plot_densities(counts: Mapping[str, tuple[int, int]], path: str | Path) -> None:
+    """Draws the densities of weights as bars, and a line at the density of all.
+
+    Args:
+        counts: How many weights stay and how many there are, by name.
+        path: The file to write; its ending says of which kind.
+
+    Raises:
+        ConfigError: matplotlib is not installed, or does not know the kind.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("plots need matplotlib, which is not installed; pip install matplotlib") from error
+    figure = Figure(figsize=(max(4.0, 1 + 0.3 * len(counts)), 4), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    if Path(path).suffix.lstrip(".").lower() not in canvas.get_supported_filetypes():
+        raise ConfigError(f"expected a kind of picture that matplotlib writes, received {path}; try .png or .svg")
+    axes = figure.add_subplot()
+    axes.bar(range(len(counts)), [kept / total for kept, total in counts.values()])
+    kept, total = (sum(column) for column in zip(*counts.values(), strict=True))
+    axes.axhline(kept / total, color="black", linewidth=0.8, linestyle="--", label=f"all: {kept / total:.3g}")
+    axes.set_xticks(range(len(counts)), list(counts), rotation=90, fontsize=7)
+    axes.set_ylabel("density")
+    axes.set_ylim(0, 1)
+    axes.legend()
+    figure.savefig(path)
+
+
+def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
+    """Writes masks to an `.npz` file, in one step.
+
+    It holds `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (-1 after a shape's end) and `bits`, those of
+    all masks one after the other, rows first, eight a byte, the first one highest. Other arrays may stand beside them.
+
+    Args:
+        masks: Bool arrays by name.
+        path: The file; it must end in `.npz`.
+
+    Raises:
+        ConfigError: It does not.
+        WriteError: The file cannot be written.
+    """
+    if Path(path).suffix != ".npz":
+        raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
+    shapes = np.full((len(masks), max(mask.ndim for mask in masks.values())), _NO_AXIS, np.int64)
+    for row, mask in zip(shapes, masks.values(), strict=True):
+        row[: mask.ndim] = mask.shape
+    flat = np.concatenate([mask.ravel() for mask in masks.values()])
+    with replaced_file(Path(path)) as partial:
+        np.savez_compressed(
+            partial, format=np.array(FORMAT), names=np.array(list(masks)), shapes=shapes, bits=np.packbits(flat)
+        )
+
+
+def load_masks(path: str | Path) -> dict[str, np.ndarray]:
+    """Reads masks from a file.
+
+    Args:
+        path: A file of `save_masks`.
+
+    Returns:
+        Bool arrays by name.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or holds something else.
+    """
+    arrays = _arrays(path)
+    if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
+        raise CheckpointError(f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file")
+    try:
+        return _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
+
+
+def _arrays(path: str | Path) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise CheckpointError(f"expected a file of masks, {path} does not exist or is a folder; check the path")
+    try:
+        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name != ORIGIN and not name.startswith(WEIGHTS)}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise CheckpointError(f"{path} is damaged or no .npz file; save the masks again") from error
+    except Exception as error:  # zlib has an error class of its own, and damaged headers make NumPy raise anything
+        raise CheckpointError(f"{path} is damaged; save the masks again") from error
+
+
+def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
+    if names.ndim != 1 or names.dtype.kind != "U" or shapes.ndim != 2 or len(shapes) != len(names):
+        raise ValueError("names and shapes do not belong together")
+    if len(set(names.tolist())) != len(names):
+        raise ValueError("a name stands there twice")
+    sizes = [tuple(int(size) for size in row if size != _NO_AXIS) for row in shapes]
+    if any(size < 1 for shape in sizes for size in shape):
+        raise ValueError("a shape has no size")
+    counts = [int(np.prod(shape, dtype=np.int64)) for shape in sizes]
+    if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-sum(counts) // 8):
+        raise ValueError("there are not as many bits as weights")
+    parts = np.split(np.unpackbits(bits, count=sum(counts)).astype(bool), np.cumsum(counts)[:-1])
+    return {str(name): part.reshape(shape) for name, part, shape in zip(names, parts, sizes, strict=True)}
+
+
+def _found(arrays: Mapping[str, Any]) -> str:
+    if arrays.get("format") is not None and np.ndim(arrays["format"]) == 0:
+        return f"format {str(arrays['format'])[:40]!r}"
+    return f"arrays {', '.join(list(arrays)[:4]) or 'of no name'}"

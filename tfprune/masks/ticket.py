@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,7 @@ import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.files import replaced_file
-from tfprune.masks.mask_file import ORIGIN, WEIGHTS
-from tfprune.masks.masks import Masks
+from tfprune.masks.masks import ORIGIN, WEIGHTS, Masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +106,103 @@ class Ticket:
 def _append(file: zipfile.ZipFile, name: str, value: np.ndarray) -> None:
     with file.open(f"{name}.npy", "w", force_zip64=True) as member:
         np.lib.format.write_array(member, value, allow_pickle=False)
+
+
+def layer_generator(seed: int, name: str) -> np.random.Generator:
+    """Random numbers for one weight: they depend on the seed and its name, not on the other weights.
+
+    Args:
+        seed: The seed, at least 0.
+        name: Name of the weight.
+    """
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def rearranged_masks(masks: Masks, seed: int) -> Masks:
+    """Permutes every mask, so that each layer keeps as many weights, but any of them.
+
+    Args:
+        masks: The masks.
+        seed: Seed of the permutations.
+
+    Returns:
+        Masks with the same counts.
+
+    Example:
+        >>> masks = Masks({"fc/kernel": np.eye(4)})
+        >>> rearranged_masks(masks, seed=0).counts == masks.counts
+        True
+
+    Reference:
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), layerwise rearrange; the authors' `--rearrange`.
+    """
+    return Masks(
+        {
+            name: layer_generator(seed, name).permutation(mask.ravel()).reshape(mask.shape)
+            for name, mask in masks.items()
+        }
+    )
+
+
+def inverse_masks(masks: Masks, scores: Mapping[str, Any]) -> Masks:
+    """Keeps in each layer as many weights, those of the lowest scores.
+
+    Args:
+        masks: Say how many.
+        scores: Arrays of the masks' shapes, such as `WeightCriterion.weight_scores` gives; of equal ones the first in
+            the array are kept.
+
+    Returns:
+        Masks with the same counts.
+
+    Raises:
+        ConfigError: A weight has no scores, or scores of another shape or that cannot be compared.
+
+    Example:
+        >>> masks = Masks({"fc/kernel": np.array([0, 0, 1])})
+        >>> inverse_masks(masks, {"fc/kernel": np.array([1.0, 2.0, 3.0])})["fc/kernel"]
+        array([ True, False, False])
+    """
+    masks.check(scores)
+    found = {}
+    for name, mask in masks.items():
+        flat = np.asarray(scores[name]).ravel()
+        if not np.isfinite(flat).all():
+            raise ConfigError(f"expected finite scores of {name}, received infinite ones or NaN; score it anew")
+        lowest = np.argsort(flat, kind="stable")[: np.count_nonzero(mask)]
+        kept = np.zeros(mask.size, bool)
+        kept[lowest] = True
+        found[name] = kept.reshape(mask.shape)
+    return Masks(found)
+
+
+def shuffled_weights(weights: Mapping[str, Any], masks: Masks, seed: int) -> dict[str, np.ndarray]:
+    """Permutes the kept weights of each layer among the kept places.
+
+    Args:
+        weights: Arrays, or variables, of the masks' shapes, such as `prunable_weights(model)`. They are not changed.
+        masks: Which weights are kept.
+        seed: Seed of the permutations.
+
+    Returns:
+        New arrays by name; those at pruned places are as before.
+
+    Raises:
+        ConfigError: Masks and weights do not belong together.
+
+    Example:
+        >>> masks = Masks({"fc/kernel": np.array([1, 0, 1, 1])})
+        >>> new = shuffled_weights({"fc/kernel": np.arange(4.0)}, masks, seed=1)["fc/kernel"]
+        >>> float(new[1]), sorted(new.tolist())
+        (1.0, [0.0, 1.0, 2.0, 3.0])
+
+    Reference:
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020); the authors' `--shuffle_unmasked_weights`.
+    """
+    masks.check(weights)
+    shuffled = {}
+    for name, mask in masks.items():
+        array = np.array(np.asarray(weights[name]))
+        array[mask] = layer_generator(seed, name).permutation(array[mask])
+        shuffled[name] = array
+    return shuffled

@@ -1,18 +1,29 @@
 """Training by flipping signs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.optimizers.flip_rules import VARIANTS, Rates, Variant, flips, next_average
 from tfprune.optimizers.sgd import SGD
-from tfprune.optimizers.sign_trained import sign_trained_variables
 
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
 _WRAPPERS = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+Variant: TypeAlias = Literal["peekaboo", "paper", "larq"]
+VARIANTS: tuple[str, ...] = get_args(Variant)
+
+
+class Rates(NamedTuple):
+    """The two weights of the moving average, scalars of the weight's type: `1 - rate` and `rate`.
+
+    Both are rounded from double precision, which is not the same as rounding the rate first.
+    """
+
+    keep: tf.Tensor
+    gain: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -264,3 +275,111 @@ def _check_companion(companion: Any) -> None:
             raise ConfigError(
                 f"companion: expected no {setting}, received {getattr(companion, setting)}; give it to Bop"
             )
+
+
+def next_average(
+    variant: Variant, average: tf.Tensor, gradient: tf.Tensor, rates: Rates, first_step: tf.Tensor
+) -> tf.Tensor:
+    """The moving average of the gradient after one more gradient.
+
+    Args:
+        variant: `"peekaboo"` starts at `(1 + rate) * gradient`, the others at `rate * gradient`.
+        average: The average before, zeros at the start; the shape and type of the weight.
+        gradient: The gradient, in the same shape and type.
+        rates: Scalars.
+        first_step: Bool scalar, whether this is the first gradient ever; only `"peekaboo"` asks.
+
+    Returns:
+        The new average.
+
+    Example:
+        >>> rates = Rates(tf.constant(0.75), tf.constant(0.25))
+        >>> start, gradient = tf.zeros(1), tf.ones(1)
+        >>> float(next_average("paper", start, gradient, rates, tf.constant(True))[0])
+        0.25
+        >>> float(next_average("peekaboo", start, gradient, rates, tf.constant(True))[0])
+        1.25
+    """
+    if variant == "larq":
+        return average + rates.gain * (gradient - average)
+    if variant == "paper":
+        return rates.keep * average + rates.gain * gradient
+    # The original adds in this order: the products are rounded before the sum.
+    kept = tf.cond(first_step, lambda: gradient, lambda: rates.keep * average)
+    return kept + rates.gain * gradient
+
+
+def flips(variant: Variant, weight: tf.Tensor, average: tf.Tensor, threshold: float) -> tf.Tensor:
+    """Which weights change their sign.
+
+    Args:
+        variant: `"peekaboo"`: `|average| >= threshold` and equal signs (that of 0 is 0, so with the threshold 0 exact
+            zeros count as flipped, to no effect). `"paper"`: the same with `>`. `"larq"`: `weight * average >
+            threshold`, which weighs the average with the weight's magnitude where that is not 1.
+        weight: Any shape.
+        average: The moving average of its gradient.
+        threshold: At least 0.
+
+    Returns:
+        Bool, the shape of the weight.
+
+    Example:
+        >>> flips("peekaboo", tf.constant([2.0, -2.0]), tf.constant([0.5, 0.5]), 0.5).numpy().tolist()
+        [True, False]
+        >>> flips("paper", tf.constant([2.0, -2.0]), tf.constant([0.5, 0.5]), 0.5).numpy().tolist()
+        [False, False]
+
+    Reference:
+        Peek-a-Boo: `Bop.step` of the original. Paper: Helwegen et al., "Latent Weights Do Not Exist: Rethinking
+        Binarized Neural Network Optimization", NeurIPS 2019, Algorithm 1. larq: `lq.optimizers.Bop`.
+    """
+    if variant == "larq":
+        return weight * average > threshold
+    # Where signs are equal this is |average|, elsewhere it is not positive.
+    agreeing = tf.sign(weight) * average
+    if variant == "paper":
+        return agreeing > threshold
+    if weight.dtype.as_numpy_dtype(threshold) > 0:
+        return agreeing >= threshold
+    return tf.sign(weight) == tf.sign(average)
+
+
+def sign_trained_variables(variables: Sequence[keras.Variable], patterns: Sequence[str] | None) -> list[bool]:
+    """Decides for each variable whether its sign is trained.
+
+    Args:
+        variables: Trainable variables of a model.
+        patterns: Of variable paths, as `fnmatch` reads them (`"*/kernel"`, `"block1.*"`); None takes the kernels of
+            masked layers, which carry the mark `masked`.
+
+    Returns:
+        A bool for each variable.
+
+    Raises:
+        ConfigError: If a pattern matches nothing, or no variable is left.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="fc")])
+        >>> sign_trained_variables(model.trainable_variables, ["*/kernel"])
+        [True, False]
+    """
+    if patterns is None:
+        marked = [bool(getattr(variable, "masked", False)) for variable in variables]
+        if not any(marked):
+            raise ConfigError(
+                f"sign_trained: expected kernels of masked layers among {_some_paths(variables)}, received none; "
+                'convert the model to masked layers, or name the variables, as in sign_trained=["*/kernel"]'
+            )
+        return marked
+    for pattern in patterns:
+        if not any(fnmatchcase(variable.path, pattern) for variable in variables):
+            raise ConfigError(
+                f"sign_trained: expected patterns of variable paths, received {pattern!r}, which matches none of "
+                f"{_some_paths(variables)}; mind that a path holds the names of model, layer and variable"
+            )
+    return [any(fnmatchcase(variable.path, pattern) for pattern in patterns) for variable in variables]
+
+
+def _some_paths(variables: Sequence[keras.Variable]) -> str:
+    paths = [variable.path for variable in variables]
+    return ", ".join(paths[:3]) + (f", ... ({len(paths)} variables)" if len(paths) > 3 else "")

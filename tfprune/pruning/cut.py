@@ -1,16 +1,17 @@
 """Cutting a model, and its optimizer's state with it."""
 
 import warnings
+from operator import attrgetter
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.graph import ChannelGroups, slim
-from tfprune.pruning.batches import image_batches
-from tfprune.pruning.optimizer_state import carry_optimizer
-from tfprune.pruning.reweighting import reweight
-from tfprune.pruning.reweighting_warning import ReweightingWarning
+from tfprune.errors import PruningError
+from tfprune.graph import ChannelGroups, Slot, slim
+from tfprune.graph.slim import cut_weight
+from tfprune.pruning.recalibration import image_batches
+from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
 def cut(
@@ -40,3 +41,87 @@ def cut(
     if keep_optimizer:
         carry_optimizer(model, small, mask, groups)
     return small
+
+
+def carry_optimizer(model: keras.Model, small: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> None:
+    """Gives a slimmed model's optimizer the state of the whole model's optimizer.
+
+    Momenta and the like are cut like the weights, counters are copied. Of a query kernel of attention, which slimming
+    scales as well as cuts, the state is only cut.
+
+    Args:
+        model: A compiled model. It is not changed.
+        small: The slimmed model, compiled alike; the state of its optimizer is set.
+        mask: Bool `[channels]`, True for the channels that stayed.
+        groups: The channel groups of `model`.
+
+    Raises:
+        PruningError: The model is not compiled, its trainable variables are not those that its optimizer was built
+            for, or the optimizer has state that belongs to no single variable.
+    """
+    if not (model.compiled and getattr(model, "optimizer", None)):
+        raise PruningError("keep_optimizer: expected a compiled model, received one without an optimizer")
+    old, new = model.optimizer, small.optimizer
+    if not old.built:
+        return
+    references = _references(old, model)
+    if not new.built:
+        new.build(small.trainable_variables)
+    slots = _slots(groups)
+    for index, (variable, target) in enumerate(zip(old.variables, new.variables, strict=True)):
+        reference = references.get(index)
+        array = np.asarray(variable)
+        if reference is not None:
+            array = cut_weight(array, slots.get(id(reference), ()), mask)
+        elif array.ndim:
+            raise PruningError(
+                f"keep_optimizer: {type(old).__name__} holds {variable.path} of shape {tuple(array.shape)}, which "
+                "belongs to no single weight and cannot be cut; leave keep_optimizer out"
+            )
+        target.assign(array)
+
+
+def _references(optimizer: Any, model: keras.Model) -> dict[int, keras.Variable]:
+    """To which of the model's variables each of the optimizer's belongs, by its position.
+
+    Optimizers do not say so. A twin is built for the same variables, and asked as it makes its own.
+    """
+    twin = type(optimizer).from_config(optimizer.get_config())
+    made: list[tuple[Any, keras.Variable]] = []
+    _listen(twin, made)
+    twin.build(model.trainable_variables)
+    if _kinds(twin) != _kinds(optimizer):
+        raise PruningError(
+            "keep_optimizer: expected an optimizer built for the model's trainable variables as they are now, received "
+            "one built for others; compile the model again, or leave keep_optimizer out"
+        )
+    belongs = {id(variable): reference for variable, reference in made}
+    return {i: belongs[id(variable)] for i, variable in enumerate(twin.variables) if id(variable) in belongs}
+
+
+def _kinds(optimizer: Any) -> list[tuple[str, tuple[int, ...]]]:
+    return [(variable.path.rpartition("/")[2], tuple(variable.shape)) for variable in optimizer.variables]
+
+
+def _listen(optimizer: Any, made: list[tuple[Any, keras.Variable]]) -> None:
+    """Notes each variable that the optimizer, or one inside it, makes for one of the model's."""
+    for part in ("inner_optimizer", "companion"):
+        if hasattr(optimizer, part):
+            _listen(getattr(optimizer, part), made)
+    make = optimizer.add_variable_from_reference
+
+    def noted(reference_variable: keras.Variable, *args: Any, **kwargs: Any) -> Any:
+        variable = make(reference_variable, *args, **kwargs)
+        made.append((variable, reference_variable))
+        return variable
+
+    optimizer.add_variable_from_reference = noted
+
+
+def _slots(groups: ChannelGroups) -> dict[int, list[Slot]]:
+    """The axes that run over channels, by the variable."""
+    found: dict[int, list[Slot]] = {}
+    for name, slots in groups.slots.items():
+        for slot in slots:
+            found.setdefault(id(attrgetter(slot.weight)(groups.layers[name])), []).append(slot)
+    return found

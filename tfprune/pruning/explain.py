@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tfprune.pruning.budget import MEASURES
+from tfprune.pruning.budget import MEASURES, Totals
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
-from tfprune.pruning.totals import Totals
 
 if TYPE_CHECKING:
     from tfprune.pruning.plan import PruningPlan
 
+
 _LAYERS_WIDTH = 44
+_SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
 def summary_line(plan: "PruningPlan") -> str:
@@ -40,9 +41,6 @@ def explain(plan: "PruningPlan") -> str:
     head.append(f"  channels ranked by {plan.criterion}, {_SCOPES[plan.scope]}")
     sections = [head, _groups(plan), _totals(plan.before, plan.after), _limits(plan), _alone(plan)]
     return "\n\n".join("\n".join(section) for section in sections if section)
-
-
-_SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
 def _groups(plan: "PruningPlan") -> list[str]:

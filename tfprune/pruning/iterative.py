@@ -1,25 +1,29 @@
 """Pruning a model's channels, at once or step by step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.errors import PruningError
+from tfprune.criteria import Magnitude, WeightCriterion
+from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroups, channel_groups
-from tfprune.pruning.batches import image_batches
-from tfprune.pruning.budget import Budget
+from tfprune.masks import Masks
+from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.cut import cut
-from tfprune.pruning.planner import Planner
+from tfprune.pruning.planner import Planner, Scorer
+from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
 from tfprune.pruning.removal import Scope
-from tfprune.pruning.schedule import fractions
-from tfprune.pruning.scoring import Scorer
-from tfprune.pruning.width_constraints import WidthConstraints
-from tfprune.training import recalibrate_batch_norm
 
 Between = Callable[[keras.Model, int], keras.Model | None]
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "linear": lambda target, time: 1 + (target - 1) * time,
+    "exponential": lambda target, time: target**time,
+    "cubic": lambda target, time: target + (1 - target) * (1 - time) ** 3,
+}
+Train = Callable[[int, keras.Model, Masks], keras.Model]
 """What to do between two steps: it trains the model it is given, or returns another of the same layers."""
 
 
@@ -121,3 +125,91 @@ def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> Chann
             "train that model, or return a copy of it"
         )
     return groups
+
+
+"""The fraction kept at a time between 0 and 1: 1 at first, the target at last.
+
+Reference:
+    Cubic: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1. Exponential, by the same fraction of what is
+    left at each step: Frankle and Carbin, ICLR 2019; Tanaka et al., "SynFlow", NeurIPS 2020.
+"""
+
+
+def fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
+    """The fraction of the original to keep after each step.
+
+    Args:
+        target: The last one.
+        steps: How many.
+        schedule: `linear`, `exponential` or `cubic` (fast at first).
+
+    Returns:
+        `steps` fractions, descending; the last is exactly the target.
+
+    Raises:
+        ConfigError: The schedule is unknown, or there is no step.
+
+    Example:
+        >>> fractions(0.5, 2, "linear")
+        (0.75, 0.5)
+    """
+    if schedule not in SCHEDULES:
+        raise ConfigError(f"schedule: expected one of {', '.join(SCHEDULES)}, received {schedule!r}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ConfigError(f"steps: expected a whole number of at least 1, received {steps!r}")
+    kept = SCHEDULES[schedule]
+    return (*(kept(target, step / steps) for step in range(1, steps)), target)
+
+
+def iterative_tickets(
+    start: keras.Model,
+    density: float,
+    train: Train,
+    *,
+    rounds: int,
+    masks: Masks | None = None,
+    criterion: WeightCriterion | None = None,
+    first_round: int = 1,
+) -> Iterator[Masks]:
+    """Trains, prunes by the same fraction of what is left, goes back to the start, and so on.
+
+    What it goes back to is `start`, initial weights or those of a network that was trained for a few epochs: then
+    `train` must begin with the epoch after these.
+
+    Args:
+        start: A plain model. It is not changed.
+        density: Fraction of all prunable weights that the last round leaves.
+        train: Trains a network with masks, given the number of the round from 1 on, the model and its masks; returns
+            the trained network, plain.
+        rounds: How many.
+        masks: What is left before the first round that is done here. Default: everything.
+        criterion: What prunes. Default: `Magnitude` over the whole network.
+        first_round: Where to go on, with the masks of the round before it.
+
+    Yields:
+        The masks after each round.
+
+    Raises:
+        ConfigError: A number is out of range, or the pruning is impossible.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), keras.layers.Dense(2)])
+        >>> tickets = iterative_tickets(model, 0.25, lambda round, model, masks: model, rounds=2)
+        >>> [masks.density for masks in tickets]
+        [0.5, 0.25]
+
+    Reference:
+        Frankle & Carbin, The Lottery Ticket Hypothesis (ICLR 2019), strategy 2; going back to later epochs: Frankle et
+        al., Linear Mode Connectivity and the Lottery Ticket Hypothesis (ICML 2020).
+    """
+    if not 0 < density <= 1 or rounds < 1 or not 1 <= first_round <= rounds + 1:
+        raise ConfigError(
+            f"expected a density above 0 and at most 1 and at least one round, received {density} and {rounds}"
+        )
+    criterion = criterion or Magnitude()
+    if masks is None:
+        masks = criterion(start, 1.0)
+    for number in range(first_round, rounds + 1):
+        trained = train(number, start, masks)
+        masks = criterion(trained, density ** (number / rounds), masks=masks)
+        yield masks

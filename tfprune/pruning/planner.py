@@ -1,4 +1,4 @@
-"""Deciding which channels go: the least removal, in the order of the scores, that meets a budget."""
+"""Planning the pruning of a model's channels."""
 
 from collections.abc import Iterable
 from typing import Any, get_args
@@ -6,16 +6,69 @@ from typing import Any, get_args
 import keras
 import numpy as np
 
+from tfprune import criteria
+from tfprune.criteria.base import refuse_unused_data
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroup, ChannelGroups, CostModel, channel_groups
-from tfprune.pruning.budget import MEASURES, Budget
-from tfprune.pruning.group_plan import GroupPlan, Hold
-from tfprune.pruning.holds import holds, in_words
+from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
+from tfprune.pruning.group_plan import GroupPlan, Hold, holds, in_words
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.protection import ignored_units, layer_paths, protections
 from tfprune.pruning.removal import Removal, Scope, ranking
-from tfprune.pruning.totals import Totals
-from tfprune.pruning.width_constraints import WidthConstraints
+
+
+def plan_channels(
+    model: keras.Model,
+    criterion: Any = "l2",
+    *,
+    flops: float | None = None,
+    params: float | None = None,
+    density: float | None = None,
+    data: Any = None,
+    scope: Scope = "global",
+    round_to: int = 1,
+    min_channels: int = 1,
+    max_sparsity: float = 1.0,
+    ignore: Any | Iterable[Any] = (),
+) -> PruningPlan:
+    """Decides which channels of a model to prune, and prunes nothing yet.
+
+    The plan is the least removal that meets the target: units go in the order of their scores, equal ones in the order
+    of the model, and the first point is taken at which all limits hold and the cost is low enough.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        criterion: Name of a criterion (`tfprune.criteria.names()`), or an object with a method `scores`.
+        flops: Fraction of the FLOPs to keep. Exactly one of `flops`, `params`, `density` is given.
+        params: Fraction of the parameters to keep.
+        density: Fraction of the channels to keep.
+        data: Batches `(x, y)` or arrays, for criteria that look at data.
+        scope: `global`: channels are compared over the whole model. `local`: every group loses the same fraction; with
+            `round_to`, as nearly as its multiples and the target allow.
+        round_to: Keep a multiple of this in every group, or all of it.
+        min_channels: Keep at least so many channels in every group.
+        max_sparsity: The largest fraction that a group may lose.
+        ignore: Layers that keep all channels they make and read: names, patterns such as `stage1_*`, or layers.
+
+    Returns:
+        The plan: `print(plan.explain())`, then `plan.apply()`.
+
+    Raises:
+        ConfigError: A setting has no sense, or there are data for a criterion that looks at none.
+        PruningError: The target cannot be met.
+        UnsupportedLayerError: The model has no graph.
+
+    Example:
+        >>> import keras
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> plan_channels(keras.Sequential(layers), "l2", flops=0.5).after.channels
+        4
+    """
+    scorer = Scorer(criterion, data)
+    constraints = WidthConstraints(round_to, min_channels, max_sparsity)
+    budget = Budget.of(flops, params, density)
+    planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
+    return planner.plan(scorer.scores(model, planner.groups), scorer.name)
 
 
 class Planner:
@@ -146,3 +199,35 @@ class Planner:
             f"group may lose more ({in_words(held, self.constraints)}). "
             f"Ask for {budget.measure}={suggested:g} or more, or loosen what holds the channels"
         )
+
+
+class Scorer:
+    """A criterion with its data.
+
+    Args:
+        criterion: Its name, or an object with a method `scores(model, groups, data)`.
+        data: What it may look at.
+
+    Raises:
+        ConfigError: There is no such criterion, or it does not look at data and there are some.
+    """
+
+    def __init__(self, criterion: Any, data: Any = None) -> None:
+        self._criterion = criteria.get(criterion)
+        refuse_unused_data(self._criterion, data)
+        self._data = data
+
+    @property
+    def name(self) -> str:
+        """What the criterion is called."""
+        return str(getattr(self._criterion, "name", type(self._criterion).__name__))
+
+    def scores(self, model: keras.Model, groups: ChannelGroups) -> np.ndarray:
+        """One score for each prunable unit, float64 `[channels]`; `ConfigError` if there are others."""
+        scores = np.asarray(self._criterion.scores(model, groups, self._data), np.float64)
+        if scores.shape != (groups.channels,):
+            raise ConfigError(
+                f"criterion {self.name}: expected one score per prunable unit, of shape ({groups.channels},), "
+                f"received shape {scores.shape}"
+            )
+        return scores

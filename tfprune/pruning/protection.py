@@ -10,12 +10,10 @@ from tfprune.graph import PINNED, ChannelGroups, channel_groups
 from tfprune.graph.channel_groups import Ignored
 
 IGNORED = "ignored"
-"""The user wants the layers that make or read them left alone."""
-
 UNSCORED = "no score"
-"""The criterion cannot judge their group."""
-
 NEEDED = "needed"
+"""The user wants the layers that make or read them left alone."""
+"""The criterion cannot judge their group."""
 """Without them a layer would have too few channels, or none."""
 
 

@@ -6,14 +6,12 @@ from typing import Literal
 import numpy as np
 
 from tfprune.graph import ChannelGroups
-from tfprune.pruning.width_constraints import WidthConstraints
+from tfprune.pruning.budget import WidthConstraints
 
 NEVER = np.iinfo(np.int64).max
-"""Place in the order of a unit that is never removed."""
-
 _GOLDEN_RATIO = (1 + 5**0.5) / 2
-
 Scope = Literal["global", "local"]
+"""Place in the order of a unit that is never removed."""
 """Whether units compete over the whole model, or every group loses the same fraction."""
 
 

@@ -1,7 +1,7 @@
 """What stays takes over the work of the channels that were cut: kernels that read them, fitted anew."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from tfprune.criteria.forward import Forward
 from tfprune.dpp import least_squares
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, KernelReads, channel_groups
-from tfprune.graph.layer_channels import staying
+from tfprune.graph.labels import staying
 
 RIDGE = 1e-9
 """Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
@@ -136,3 +136,16 @@ def _rows(
         for start in range(0, len(before), count):
             part = slice(start, start + count)
             yield reads.rows(before[part]), cut.rows(after[part])
+
+
+class ReweightingWarning(UserWarning):
+    """Some layers that read fewer channels than before keep their weights as they were.
+
+    Args:
+        reasons: Why, by the layer's name.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        named = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        super().__init__(f"not reweighted: {named}; train these a little, or leave the channels that they read alone")
+        self.reasons = dict(reasons)

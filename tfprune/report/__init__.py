@@ -1,11 +1,16 @@
 """Tables and measurements for people."""
 
-from tfprune.report.comparison import comparison_table
 from tfprune.report.latency import Latency, compare_latency, measure_latency
 from tfprune.report.layer_latency import compare_layer_latency
-from tfprune.report.memory_traffic import memory_traffic
-from tfprune.report.model_report import LayerReport, ModelReport, model_report
-from tfprune.report.sized_model import has_unknown_sizes, sized_model
+from tfprune.report.model_report import (
+    LayerReport,
+    ModelReport,
+    comparison_table,
+    has_unknown_sizes,
+    memory_traffic,
+    model_report,
+    sized_model,
+)
 from tfprune.report.summary import Summary, report_console, summarize, summary
 
 __all__ = [

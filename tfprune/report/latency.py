@@ -1,16 +1,21 @@
 """How long a model takes for one batch, measured."""
 
 import platform
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
-from tfprune.report.alternating_times import alternating_times
-from tfprune.report.example_inputs import example_inputs
+from tfprune.errors import ConfigError
+from tfprune.graph.calls import functional_graph
+
+SIZES = "give the input_shape of one example, such as 224 224 3"
 
 
 @dataclass(frozen=True)
@@ -99,3 +104,70 @@ def _cpu_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def alternating_times(
+    calls: Mapping[str, Callable[[], object]], *, runs: int, warm_up: int, description: str | None = None
+) -> dict[str, np.ndarray]:
+    """Times calls in turn, so that a change of the machine's speed meets all of them.
+
+    The order turns round with every run: what a call leaves in the caches helps each neighbour alike.
+
+    Args:
+        calls: What to call, by name.
+        runs: Timed calls of each.
+        warm_up: Calls of each before them.
+        description: What stands before a progress bar. Default: no bar.
+
+    Returns:
+        Milliseconds of every run by name, `[runs]` each; the entries of one run belong together.
+    """
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    hidden = None if description else True
+    for run in tqdm(range(warm_up + runs), desc=description, disable=hidden, leave=False):
+        for name in reversed(names) if run % 2 else names:
+            started = time.perf_counter()
+            calls[name]()
+            milliseconds = 1e3 * (time.perf_counter() - started)
+            if run >= warm_up:
+                times[name].append(milliseconds)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def example_inputs(model: keras.Model, batch_size: int) -> Any:
+    """Random inputs of a model, as it takes them.
+
+    Args:
+        model: A functional or sequential model whose inputs have a fixed shape.
+        batch_size: Examples.
+
+    Returns:
+        A tensor, or the list or mapping of tensors that the model is called with.
+
+    Raises:
+        ConfigError: The size of an input is unknown, or the model has no graph.
+    """
+    graph = functional_graph(model)
+    if graph is None:
+        raise ConfigError(f"expected a functional or sequential model, received {type(model).__name__}")
+    shapes = [tensor.shape for tensor in graph.inputs]
+    if any(None in shape[1:] for shape in shapes):
+        shown = shapes[0] if len(shapes) == 1 else shapes
+        raise ConfigError(f"expected a model whose inputs have a fixed shape, {model.name} takes {shown}; {SIZES}")
+    values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in graph.inputs]
+    return keras.tree.pack_sequence_as(graph._inputs_struct, values)
+
+
+"""What to do about unknown sizes."""
+
+
+def example_tensor(shape: Sequence[int | None], dtype: str, batch_size: int) -> tf.Tensor:
+    """A tensor of a symbolic tensor's shape (batch axis included) and type: uniform in 0 .. 1, or zeros for integers.
+
+    Unknown sizes are 1. Zeros would do for most layers, but not for those that divide by what they are given.
+    """
+    sizes = [batch_size, *(size or 1 for size in shape[1:])]
+    if tf.as_dtype(dtype).is_floating:
+        return tf.cast(np.random.default_rng(0).random(sizes, np.float32), dtype)
+    return tf.zeros(sizes, dtype)

@@ -10,9 +10,8 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, model_calls
-from tfprune.report.alternating_times import alternating_times
-from tfprune.report.example_inputs import SIZES, example_tensor
-from tfprune.report.memory_traffic import moves_nothing
+from tfprune.report.latency import SIZES, alternating_times, example_tensor
+from tfprune.report.model_report import moves_nothing
 
 _NOTHING = ""  # stands for the empty function among models' names
 

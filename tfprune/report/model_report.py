@@ -1,14 +1,42 @@
 """The numbers of a model and of its layers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import keras
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
+from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
+from tfprune.graph.calls import functional_graph, model_calls
 from tfprune.report.latency import Latency
-from tfprune.report.memory_traffic import memory_traffic
+
+_BYTES = 4  # float32
+_MOVES_NOTHING = (
+    keras.layers.InputLayer,
+    keras.layers.Identity,
+    keras.layers.Flatten,
+    keras.layers.Reshape,
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.GaussianNoise,
+    keras.layers.GaussianDropout,
+    keras.layers.AlphaDropout,
+    keras.layers.ActivityRegularization,
+)
+Rows = Mapping[str, Mapping[str, float]]
+_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "accuracy": ("accuracy", lambda value: f"{value:.2%}"),
+    "flops": ("FLOPs (multiply-adds)", lambda value: f"{value / 1e6:,.2f} M"),
+    "params": ("parameters", lambda value: f"{value:,.0f}"),
+    "file_bytes": ("file size", lambda value: f"{value / 1e6:,.2f} MB"),
+    "latency_ms": ("latency, 1 image", lambda value: f"{value:.2f} ms"),
+}
 
 
 @dataclass(frozen=True)
@@ -124,3 +152,129 @@ def _channels(call: Call) -> int | None:
     if len(shape) < 2:
         return None
     return shape[1] if getattr(call.layer, "data_format", None) == "channels_first" else shape[-1]
+
+
+def has_unknown_sizes(model: keras.Model) -> bool:
+    """Whether a size of one of a model's inputs is left open."""
+    graph = functional_graph(model)
+    return graph is not None and any(None in tensor.shape[1:] for tensor in graph.inputs)
+
+
+def sized_model(model: keras.Model, input_shape: Sequence[int]) -> keras.Model:
+    """A copy of a model that takes inputs of one size only: its layers' sizes, and so their costs, are known then.
+
+    Args:
+        model: A functional or sequential model with one input. It is not changed.
+        input_shape: Shape of one example.
+
+    Returns:
+        A copy with the same weights; `model` itself if it takes nothing else anyway.
+
+    Raises:
+        ConfigError: The model does not take such inputs, or sizes within remain unknown.
+    """
+    if any(not isinstance(size, int) or size < 1 for size in input_shape):
+        raise ConfigError(f"input_shape: expected whole numbers above 0, received {list(input_shape)}")
+    graph = functional_graph(model)
+    if len(graph.inputs) != 1:
+        raise ConfigError(f"input_shape: expected a model with one input, received one with {len(graph.inputs)}")
+    (given,) = graph.inputs
+    taken = given.shape[1:]
+    fits = len(taken) == len(input_shape) and all(a in (None, b) for a, b in zip(taken, input_shape, strict=True))
+    if not fits:
+        raise ConfigError(f"input_shape: expected one that fits {list(taken)}, received {list(input_shape)}")
+    return _copy(model, tuple(input_shape)) if None in taken else model
+
+
+def _copy(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
+    config = model.get_config()
+    for layer in config["layers"]:
+        if layer["class_name"] == "InputLayer":
+            layer["config"]["batch_shape"] = (None, *input_shape)
+    if "build_input_shape" in config:
+        config["build_input_shape"] = (None, *input_shape)
+    layers = [type(call.layer) for call in model_calls(model)]
+    classes = {layer.__name__: layer for layer in layers if not layer.__module__.startswith("keras.")}
+    try:
+        copy = type(model).from_config(config, custom_objects=classes)
+    except ValueError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"input_shape: {model.name} does not take inputs of {list(input_shape)}: {reason}") from error
+    for old, new in zip(model.weights, copy.weights, strict=True):
+        new.assign(old)
+    for call in model_calls(copy):
+        if any(None in tensor.shape[1:] for tensor in call.outputs):
+            raise ConfigError(
+                f"input_shape: the sizes within {model.name} remain unknown at {call.name}; "
+                "build the model with a fixed input shape"
+            )
+    return copy
+
+
+def moves_nothing(layer: keras.Operation) -> bool:
+    """Whether a layer hands its input on in inference, at most in another shape."""
+    return type(layer) in _MOVES_NOTHING
+
+
+def memory_traffic(calls: Iterable[Call]) -> dict[str, int | None]:
+    """Bytes that each layer reads and writes for one example, at float32: inputs, weights and outputs.
+
+    It is what a layer moves that runs alone; a runtime that fuses layers or keeps tensors in its caches moves less.
+    Weights count once per call, in recurrent layers, too, and of an embedding only what is looked up.
+    Layers that hand their input on (input layers, dropout, flatten, reshape) move nothing.
+
+    Args:
+        calls: The calls of a model (`tfprune.graph.model_calls`).
+
+    Returns:
+        Bytes by layer, over all calls of the layer; None where a size is unknown.
+
+    Example:
+        >>> from tfprune.graph import model_calls
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> list(memory_traffic(model_calls(model)).values())[-1]  # 3 inputs, 3 x 2 weights and 2 biases, 2 outputs
+        52
+    """
+    traffic: dict[str, int | None] = {}
+    for call in calls:
+        before = traffic.get(call.name, 0)
+        moved = _moved(call)
+        traffic[call.name] = None if before is None or moved is None else before + moved
+    return traffic
+
+
+def _moved(call: Call) -> int | None:
+    if moves_nothing(call.layer):
+        return 0
+    shapes = [tensor.shape[1:] for tensor in (*call.inputs, *call.outputs)]
+    if any(None in shape for shape in shapes):
+        return None
+    weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
+    if isinstance(call.layer, keras.layers.Embedding):
+        weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
+    return _BYTES * (weights + sum(map(prod, shapes)))
+
+
+def comparison_table(rows: Rows, console: Console | None = None) -> None:
+    """Prints accuracy, FLOPs, parameters, file size and measured latency of two models, and their ratio.
+
+    Args:
+        rows: `before` and `after`, each with `accuracy` (a fraction), `flops`, `params`, `file_bytes`, `latency_ms`.
+        console: Where to print. Default: standard output.
+    """
+    table = Table(title=None)
+    table.add_column("")
+    for name in (*rows, "change"):
+        table.add_column(name, justify="right")
+    before, after = rows.values()
+    for key, (title, show) in _COLUMNS.items():
+        table.add_row(title, show(before[key]), show(after[key]), _change(key, before[key], after[key]))
+    (console or Console()).print(table)
+
+
+def _change(key: str, before: float, after: float) -> str:
+    if key == "accuracy":
+        return f"{100 * (after - before):+.2f} points"
+    if round(before / after, 2) == 1:
+        return "same"
+    return f"{before / after:.2f} times less" if after < before else f"{after / before:.2f} times more"

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tests.models.torch_names import to_keras
+from tests.recipes.models.torch_names import to_keras
 from tfprune.graph import prunable_weights
 
 layers = keras.layers

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tests.criteria.weights.golden_nets import unpacked
-from tests.models.torch_names import kernel_names, load_torch_state, peekaboo_recipe
+from tests.recipes.models.torch_names import kernel_names, load_torch_state, peekaboo_recipe
 from tfprune.criteria import LayerCollapseWarning, Magnitude, weight_criterion
-from tfprune.models import build_model
+from tfprune.recipes.models import build_model
 
 CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3), "init": "ones", "padding": "symmetric"}
 SEED = "b/resnet20_seed0"

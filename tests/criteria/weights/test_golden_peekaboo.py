@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.criteria.weights.golden_nets import peekaboo_data, peekaboo_model
-from tests.models.torch_names import to_keras
+from tests.recipes.models.torch_names import to_keras
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 
 NAMES = {"Mag": "magnitude", "SNIP": "snip", "GraSP": "grasp", "SynFlow": "synflow"}

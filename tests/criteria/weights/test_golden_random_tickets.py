@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.criteria.weights.golden_nets import random_tickets_model, unpacked
-from tests.models.torch_names import kernel_names, load_torch_state, to_keras
+from tests.recipes.models.torch_names import kernel_names, load_torch_state, to_keras
 from tfprune.criteria import SNIP, GraSP
-from tfprune.models import build_model
+from tfprune.recipes.models import build_model
 
 TINY = ("conv1", "conv2", "fc")
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.criteria import CriterionData, GraSP
-from tfprune.criteria.weights.batch_losses import BatchLosses
+from tfprune.criteria.weights.gradient import BatchLosses
 from tfprune.criteria.weights.grasp import hessian_product
 from tfprune.criteria.weights.scoring_model import ScoringModel
 from tfprune.errors import ConfigError

@@ -7,13 +7,12 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from tfprune.criteria.aggregation import check_choice
-from tfprune.criteria.criterion_data import CriterionData
-from tfprune.criteria.weights.batch_losses import BatchLosses
-from tfprune.criteria.weights.data_criterion import DataCriterion
+from tfprune.criteria.base import CriterionData
+from tfprune.criteria.channels.base import check_choice
+from tfprune.criteria.weights.base import Scorer, Tensors
+from tfprune.criteria.weights.gradient import BatchLosses, DataCriterion
 from tfprune.criteria.weights.registry import register_weight_criterion
 from tfprune.criteria.weights.scoring_model import ScoringModel
-from tfprune.criteria.weights.weight_criterion import Scorer, Tensors
 from tfprune.errors import ConfigError
 
 Variant = Literal["wang", "peekaboo"]

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from tfprune.criteria.weights.weight_criterion import WeightCriterion
+from tfprune.criteria.weights.base import WeightCriterion
 from tfprune.errors import ConfigError
 
 Kind = TypeVar("Kind", bound=type[WeightCriterion])
-
 _CRITERIA: dict[str, type[WeightCriterion]] = {}
 
 

@@ -1,7 +1,7 @@
 """Random tickets: as many weights of each layer as a simple rule says, any of them."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,17 +9,44 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.aggregation import check_choice
-from tfprune.criteria.weights.layer_collapse import LayerCollapseWarning
+from tfprune.criteria.channels.base import check_choice
+from tfprune.criteria.weights.base import LayerCollapseWarning, Scorer, Tensors, WeightCriterion
+from tfprune.criteria.weights.magnitude import Magnitude
 from tfprune.criteria.weights.registry import register_weight_criterion
-from tfprune.criteria.weights.smart_ratio_warning import SmartRatioWarning
-from tfprune.criteria.weights.smart_ratios import Rule, SmartRatios, smart_ratios
-from tfprune.criteria.weights.weight_criterion import Scorer, Tensors, WeightCriterion
 from tfprune.errors import ConfigError
 from tfprune.graph import adds_branches, main_path_order
 from tfprune.masks import Masks, layer_generator
 
 Treatment = Literal["auto", "chain", "residual"]
+Rule = Literal["quadratic", "linear_decay", "ascend", "cubic", "uniform"]
+_F = np.float32
+# From the place of a layer, l = 1 .. L, and the number of layers. Whole numbers: they are exact in float32.
+_BASES: dict[str, Callable[[int, int], int]] = {
+    "quadratic": lambda place, layers: (layers - place + 1) ** 2 + (layers - place + 1),
+    "linear_decay": lambda place, layers: layers - place + 1,
+    "ascend": lambda place, layers: place**2 + place,
+    "cubic": lambda place, layers: (layers - place + 1) ** 3,
+}
+
+
+@dataclass(frozen=True)
+class SmartRatios:
+    """What each layer keeps.
+
+    Attributes:
+        ratios: Fraction of each layer's weights, float32 `[layers]`, at most 1; what was cut off at 1 went to other
+            layers. The last one is the setting for the last layer.
+        counts: Number of weights of each layer, int64 `[layers]`.
+        goal: How many weights all layers but the last were to keep.
+        clipped: Places, from 0, of the layers whose ratio was above 1 and was cut.
+        missing: How many of `goal` no layer has room for.
+    """
+
+    ratios: np.ndarray
+    counts: np.ndarray
+    goal: int
+    clipped: tuple[int, ...]
+    missing: int
 
 
 @register_weight_criterion("smart_ratio")
@@ -135,3 +162,150 @@ def _best(name: str, scores: np.ndarray, mask: np.ndarray, count: int) -> np.nda
     chosen = np.zeros(mask.size, bool)
     chosen[best] = True
     return chosen.reshape(mask.shape)
+
+
+def smart_ratios(
+    sizes: Sequence[int],
+    density: float,
+    *,
+    rule: Rule = "quadratic",
+    divide_by_square: bool = True,
+    last_ratio: float = 0.3,
+    original_quirks: bool = False,
+) -> SmartRatios:
+    """Shares a density out to layers so that later ones keep ever less.
+
+    The arithmetic is the authors', float32 step by step, so that counts agree with theirs to the weight; cutting off
+    fractions leaves the sum a few weights short, or over by one at most for each layer that is filled up.
+
+    Args:
+        sizes: Weights of each prunable layer, in the order of the network, the classifier last.
+        density: Fraction of all weights to keep, above 0 and at most 1. The authors' code takes p = 1 - density and
+            computes 1 - p; where that differs in the last bit, so may the goal, by one.
+        rule: Base of layer l of L: `quadratic` (L-l+1)^2 + (L-l+1), `linear_decay` L-l+1, `ascend` l^2 + l, `cubic`
+            (L-l+1)^3; `uniform` gives all layers the same ratio.
+        divide_by_square: Divide the base by l^2, as the authors do for VGG and not for residual networks.
+        last_ratio: Fraction of the last layer that is kept, whatever the density.
+        original_quirks: Stop handing on what is cut off at 1 as soon as nothing is left to hand on, as the original
+            does: what later layers have too much is lost then. Without it the excess goes to all layers with room.
+
+    Returns:
+        Ratios and counts.
+
+    Raises:
+        ConfigError: A number is out of range, or the last layer alone keeps more than the density allows.
+
+    Example:
+        >>> smart_ratios([100, 200, 200, 50], 0.2).counts.tolist()
+        [82, 11, 1, 15]
+
+    Reference:
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 4 and the authors' `SmartRatio`.
+    """
+    _check(sizes, density, rule, last_ratio)
+    total, last = sum(sizes), int(last_ratio * sizes[-1])
+    goal = int(_F(total) * _F(density)) - last
+    if goal < 0:
+        raise ConfigError(
+            f"expected a density that leaves weights beside the {last} of the last layer, received {density:g} of "
+            f"{total} weights; raise it, or lower the last layer's ratio"
+        )
+    convolutions = [int(size) for size in sizes[:-1]]
+    if rule == "uniform":
+        ratios = np.full(len(convolutions), _F(1) / _F(sum(convolutions)) * _F(goal))
+    else:
+        ratios = _by_rule(convolutions, len(sizes), goal, rule, divide_by_square)
+    clipped = tuple(np.flatnonzero(ratios > 1).tolist())
+    missing = 0
+    if rule == "uniform":
+        missing = int(max(0, goal - sum(convolutions)))
+        ratios = np.minimum(ratios, 1)
+    else:
+        missing = _hand_on(ratios, convolutions, original=original_quirks)
+    counts = [
+        size if ratio >= 1 else int(ratio * ratio.dtype.type(size))
+        for ratio, size in zip(ratios, convolutions, strict=True)
+    ]
+    return SmartRatios(
+        np.append(ratios, last_ratio).astype(_F), np.array([*counts, last], np.int64), goal, clipped, missing
+    )
+
+
+def _by_rule(sizes: Sequence[int], layers: int, goal: int, rule: Rule, divide: bool) -> np.ndarray:
+    """Ratios, above 1 some of them, that add up to the goal."""
+    bases = [_F(_BASES[rule](place, layers)) for place in range(1, layers)]
+    squares = [_F(place**2 if divide else 1) for place in range(1, layers)]
+    shares = sum(int(_F(size) * base / square) for size, base, square in zip(sizes, bases, squares, strict=True))
+    if not shares:
+        raise ConfigError("expected layers of more weights, received such that the rule gives all of them a share of 0")
+    factor = _F(goal / shares)
+    return np.array([base * factor / square for base, square in zip(bases, squares, strict=True)], _F)
+
+
+def _hand_on(ratios: np.ndarray, sizes: Sequence[int], *, original: bool) -> int:
+    """Cuts ratios off at 1 and gives what is left over to layers with room, in place; returns what found none."""
+    carry = 0
+    if not original:
+        for place, size in enumerate(sizes):
+            if ratios[place] >= 1:
+                carry += int((ratios[place] - _F(1)) * _F(size))
+                ratios[place] = 1
+    for place, size in enumerate(sizes):
+        if ratios[place] >= 1:
+            carry += int((ratios[place] - _F(1)) * _F(size))
+            ratios[place] = 1
+        else:
+            room = int((_F(1) - ratios[place]) * _F(size))
+            if room >= carry:
+                ratios[place] += _F(1) / _F(size) * _F(carry)  # PyTorch divides a number by a tensor so
+                carry = 0
+            else:
+                carry -= room
+                ratios[place] = 1
+        if carry == 0:
+            break
+    np.minimum(ratios, _F(1), out=ratios)
+    return carry
+
+
+def _check(sizes: Sequence[int], density: float, rule: str, last_ratio: float) -> None:
+    check_choice("rule", rule, Rule)
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ConfigError(f"expected at least two layers with weights, received sizes {list(sizes)}; use magnitude")
+    if not 0 < density <= 1:
+        raise ConfigError(f"expected a density above 0 and at most 1, received {density!r}; to keep half, write 0.5")
+    if not 0 <= last_ratio <= 1:
+        raise ConfigError(f"expected a ratio of the last layer from 0 to 1, received {last_ratio!r}")
+
+
+class SmartRatioWarning(UserWarning):
+    """All layers but the last are full, and the density asks for more.
+
+    Args:
+        density: What was asked for.
+        kept: How many weights are kept.
+        names: The weights, in the rule's order.
+    """
+
+    def __init__(self, density: float, kept: int, names: Sequence[str]) -> None:
+        super().__init__(
+            f"no layer can meet the ratio that a density of {density:g} asks for: all but {names[-1]} keep all their "
+            f"weights, which makes {kept:,}; raise the ratio of the last layer, or lower the density"
+        )
+        self.kept = kept
+
+
+@register_weight_criterion("hybrid")
+@dataclass(frozen=True, kw_only=True)
+class Hybrid(SmartRatio):
+    """The counts of `SmartRatio`, and in each layer the weights of the largest magnitudes.
+
+    In the paper the magnitudes are those of a trained network, whose weights are trained on with the learning rates of
+    the beginning.
+
+    Reference:
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 5; the authors' `--hybrid`.
+    """
+
+    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
+        return Magnitude()._scorer(model, weights, data)

@@ -7,10 +7,10 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.axes import positions
-from tfprune.graph.rules.registry import rule
+from tfprune.graph.rules.registry import positions, rule
 
 _REASON = "no rule for gates, given masks, returned scores, or attention over several axes"
+_OPERANDS = ("query", "value", "key")
 
 
 @rule(keras.layers.MultiHeadAttention, several=True)
@@ -112,6 +112,3 @@ def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.K
     vector = shape is None or len(shape) == 1
     gate = getattr(layer, "_use_gate", False) or getattr(layer, "use_gate", False)
     return query, value, key, plain and three and vector and not gate
-
-
-_OPERANDS = ("query", "value", "key")

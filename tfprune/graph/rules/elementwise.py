@@ -7,8 +7,15 @@ from keras.src.ops import core, nn, numpy
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.axes import activation_mixes, after_batch, channel_axis, constants_of, only, pin_all_but
-from tfprune.graph.rules.registry import rule
+from tfprune.graph.rules.registry import (
+    activation_mixes,
+    after_batch,
+    channel_axis,
+    constants_of,
+    only,
+    pin_all_but,
+    rule,
+)
 
 layers = keras.layers
 

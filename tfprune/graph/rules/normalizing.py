@@ -9,8 +9,7 @@ from keras.src.applications.convnext import LayerScale
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.axes import after_batch, extent
-from tfprune.graph.rules.registry import rule
+from tfprune.graph.rules.registry import after_batch, extent, rule
 from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 
 layers = keras.layers

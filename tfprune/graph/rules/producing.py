@@ -7,8 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.axes import activation_mixes, channel_axis, extent, only, pin_all_but, positions
-from tfprune.graph.rules.registry import rule
+from tfprune.graph.rules.registry import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
 from tfprune.layers import (
     ChannelMaskedConv2D,
     ChannelMaskedDense,

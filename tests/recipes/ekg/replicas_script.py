@@ -1,0 +1,68 @@
+"""Trains a small network with `methods.ekg.train` on one and on two logical CPU devices; prints JSON.
+
+A process of its own, because devices can be split only before TensorFlow starts.
+"""
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.recipes.data import load_data, training_batches
+from tfprune.recipes.ekg import EKGConfig
+from tfprune.recipes.ekg.train import train
+from tfprune.recipes.models import build_model
+from tfprune.recipes.models.registry import model_plan
+from tfprune.recipes.training import CrossEntropy, RunFolder
+
+
+def network():
+    widths = dict.fromkeys(model_plan("ResNet-20").default_widths(), 8)
+    return build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths=widths, seed=0)
+
+
+def run(name, strategy, *, stop=False, **changes):
+    """Losses, metrics and weights of two epochs; with `stop`, of a run that was broken off and resumed."""
+    data = load_data("digits")
+    data = replace(data, train_images=data.train_images[:90], train_labels=data.train_labels[:90])
+    config = EKGConfig(dataset="digits", batch_size=30, train_epoch=2, decay_points=(), **changes)
+
+    def batches(start, rows):
+        steps = training_batches(data, batch_size=30, epochs=2, seed=1, start_step=start, rows=rows)
+        return steps.take(4) if stop and start == 0 else steps
+
+    def once(config):
+        folder = RunFolder.create(Path(sys.argv[1]) / name, {}, resume=True)
+        options = {"data": data, "strategy": strategy, "run": folder, "name": "part", "epochs": 2}
+        return train(config, network(), CrossEntropy(), batches, learning_rate=0.05, **options)
+
+    try:
+        model = once(config)
+    except Exception:
+        if not stop:
+            raise
+        model = once(replace(config, resume=True))
+    rows = (Path(sys.argv[1]) / name / "metrics" / "part.jsonl").read_text().splitlines()
+    return {
+        "rows": [json.loads(row) for row in rows],
+        "weights": [np.asarray(variable, float).ravel().tolist() for variable in model.variables],
+    }
+
+
+if __name__ == "__main__":
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    results = {
+        "one": run("one", one),
+        "synchronized": run("synchronized", two, sync_batch_norm=True),
+        "resumed": run("resumed", two, stop=True, sync_batch_norm=True),
+        "local": run("local", two, sync_batch_norm=False),
+    }
+    print(json.dumps(results))

@@ -1,0 +1,310 @@
+import json
+import os
+import pickle
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.recipes.data import fixed_batches, load_data
+from tfprune.recipes.models import build_model, load_checkpoint, model_from_arrays
+from tfprune.recipes.models.checkpoint import stored_shape
+
+CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3)}
+DIGITS = {"num_classes": 10, "input_shape": (8, 8, 1)}
+SHAPE = (32, 32, 3)
+
+
+@pytest.fixture(scope="module")
+def weights(shared):
+    return shared / "data" / "ekg" / "res56_cifar10.pkl"
+
+
+@pytest.fixture(scope="module")
+def pretrained(weights):
+    return load_checkpoint(weights, arch="ResNet-56", **CIFAR)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A ResNet-20 in a file."""
+    path = tmp_path_factory.mktemp("saved") / "small.keras"
+    build_model("ResNet-20", seed=1, widths={"block0.1_conv1": 3}, **DIGITS).save(path)
+    return path
+
+
+def refusal(path, arch="ResNet-20", **shape):
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(path, arch=arch, **(shape or DIGITS))
+    message = str(raised.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+def test_golden_logits_moving_averages(pretrained, golden):
+    logits = pretrained(golden["test64_x"], training=False)
+    np.testing.assert_allclose(logits, golden["logits64_ma"], atol=1e-4)
+
+
+def test_golden_logits_batch_statistics(weights, golden):
+    model = load_checkpoint(weights, arch="ResNet-56", **CIFAR)  # its own: the moving statistics change
+    logits = model(golden["test64_x"], training=True)
+    np.testing.assert_allclose(logits, golden["logits64_bs64"], atol=1e-4)
+    stem = model.get_layer("bn")
+    np.testing.assert_allclose(stem.moving_mean, golden["bn_moving_mean_after1"].ravel(), atol=1e-6)
+    np.testing.assert_allclose(stem.moving_variance, golden["bn_moving_variance_after1"].ravel(), rtol=1e-5)
+
+
+def test_golden_pickle_is_read_whole(pretrained, golden, weights):
+    assert pretrained.count_params() == int(golden["unpruned_params"])
+    assert len(pretrained.variables) == 287
+    gammas = np.concatenate([layer.gamma for layer in pretrained.layers if hasattr(layer, "gamma")])
+    assert np.sum(np.abs(gammas) < 1e-4) == 77
+    assert len(gammas) == 2128
+
+
+def test_keras_file_comes_back(saved):
+    model = load_checkpoint(saved, arch="ResNet-20", **DIGITS)
+    assert model.get_layer("block0.1_conv1").filters == 3
+    expected = build_model("ResNet-20", seed=1, widths={"block0.1_conv1": 3}, **DIGITS)
+    for a, b in zip(model.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_checkpoint_other_networks_are_named(saved, weights):
+    assert "is a ResNet-20, expected ResNet-56" in refusal(saved, "ResNet-56")
+    assert "is a ResNet-56, expected ResNet-20" in refusal(weights, **CIFAR)
+    assert "tells 10 classes apart, expected 100" in refusal(saved, num_classes=100, input_shape=(8, 8, 1))
+    assert "[8, 8, 1], expected [32, 32, 3]" in refusal(saved, **CIFAR)
+    assert "10 classes apart, expected 7" in refusal(weights, "ResNet-56", num_classes=7, input_shape=(32, 32, 3))
+    with pytest.raises(ConfigError, match="expected an architecture"):
+        load_checkpoint(saved, arch="VGG", **DIGITS)
+
+
+def test_files_that_are_none(tmp_path, saved):
+    assert "does not exist" in refusal(tmp_path / "absent.pkl")
+    assert "is a folder" in refusal(tmp_path)
+    for suffix in (".pkl", ".keras"):
+        empty = tmp_path / f"empty{suffix}"
+        empty.touch()
+        assert "empty" in refusal(empty)
+        noise = tmp_path / f"noise{suffix}"
+        noise.write_bytes(bytes(range(256)) * 4)
+        assert "damaged" in refusal(noise)
+    other = tmp_path / "weights.h5"
+    other.write_bytes(b"x")
+    assert "expected a .keras or a .pkl file" in refusal(other)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.999])
+def test_truncated_files(tmp_path, saved, weights, part):
+    for source, arch, shape in ((saved, "ResNet-20", DIGITS), (weights, "ResNet-56", CIFAR)):
+        content = source.read_bytes()
+        cut = tmp_path / f"cut{source.suffix}"
+        cut.write_bytes(content[: int(len(content) * part)])
+        assert "damaged" in refusal(cut, arch, **shape)
+
+
+def test_a_keras_file_of_anything_else(tmp_path, saved):
+    path = tmp_path / "other.keras"
+    keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)]).save(path)
+    assert "no complete ResNet-20" in refusal(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    refusal(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"a": 1}, {3: np.zeros(2)}, {"a": [np.zeros(2)]}, {"x/y:0": np.zeros(2)}])
+def test_pickles_of_anything_else(tmp_path, content):
+    path = tmp_path / "other.pkl"
+    path.write_bytes(pickle.dumps(content))
+    assert "expected" in refusal(path)
+
+
+class Asks:
+    def __init__(self, command):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path):
+    path, trace = tmp_path / "hostile.pkl", tmp_path / "trace"
+    path.write_bytes(pickle.dumps({"conv/kernel:0": Asks(f"touch {trace}")}))
+    message = refusal(path)
+    assert message.startswith("refused: the file asks for posix.system")
+    assert not trace.exists()
+    path.write_bytes(pickle.dumps({"conv/kernel:0": np.array([Asks(f"touch {trace}")], object)}))
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()
+
+
+def test_hostile_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
+    trace = tmp_path / "trace"
+    inputs = keras.Input((8, 8, 1))
+    command = f"touch {trace}"
+    layer = keras.layers.Lambda(lambda x: (os.system(command), x)[1], output_shape=(8, 8, 1))
+    path = tmp_path / "lambda.keras"
+    keras.Model(inputs, layer(inputs)).save(path)
+    trace.unlink(missing_ok=True)
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()
+
+    with zipfile.ZipFile(saved) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(files["config.json"])
+    config["config"]["layers"][1].update(
+        module="subprocess", class_name="Popen", config={"args": ["touch", str(trace)]}
+    )
+    config["config"]["layers"][1].pop("registered_name")
+    path = tmp_path / "module.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (files | {"config.json": json.dumps(config)}).items():
+            archive.writestr(name, content)
+    assert refusal(path).startswith("refused")
+    assert not trace.exists()
+
+
+def test_the_folder_of_a_run_stands_for_its_best_model(tmp_path):
+    settings = {"arch": "ResNet-20", "num_classes": 3, "input_shape": (8, 8, 1)}
+    for name, width in (("slimmed.keras", 5), ("finetuned.keras", 7)):
+        build_model(**settings, widths={"block0.0_conv1": width}).save(tmp_path / name)
+        assert load_checkpoint(tmp_path, **settings).get_layer("block0.0_conv1").filters == width
+
+
+def weights_of(golden, prefix):
+    return {name.removeprefix(prefix): golden[name] for name in golden if name.startswith(prefix + "ResNet/")}
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Weights of a ResNet-20 as the original would pickle them, all random, of unequal widths."""
+    widths = {"block0.1_conv1": 5, "block1.0_conv1": 7, "fc": 10}
+    del widths["fc"]
+    model = build_model("ResNet-20", num_classes=10, input_shape=SHAPE, widths=widths, seed=3)
+    draw = np.random.default_rng(0)
+    arrays = {}
+    for layer in model.layers:
+        name = layer.name.replace("block", "BasicBlock").replace("_conv", "/conv").replace("_bn", "/bn")
+        for variable in layer.variables:
+            short = "biases" if variable.name == "bias" else variable.name
+            value = draw.uniform(0.5, 1.5, variable.shape).astype(np.float32)
+            variable.assign(value)
+            vector = value[None, None, None] if layer.name != "fc" and value.ndim == 1 else value
+            arrays[f"{name}/{short}:0"] = vector
+    return model, arrays
+
+
+def test_golden_resnet20_weights_give_a_trained_network(golden):
+    arrays = weights_of(golden, "r20/r20/")
+    model = model_from_arrays(arrays, "ResNet-20", 10, SHAPE)
+    assert model.count_params() == int(golden["r20/r20_params_flops"][0])
+    assert sum(array.size for array in arrays.values()) == model.count_params()
+    logits = np.asarray(model(golden["test64_x"], training=True))
+    assert np.mean(logits.argmax(1) == golden["test64_labels"]) > 0.5
+
+
+@pytest.mark.slow
+def test_golden_resnet20_loss_before_its_search(golden, shared):
+    data = load_data("CIFAR10", shared / "data" / "tfds")
+    first = golden["val_index"][:64]
+    model = model_from_arrays(weights_of(golden, "r20/r20/"), "ResNet-20", 10, SHAPE)
+    total, right = 0.0, 0.0
+    for batch in fixed_batches(data.train_images[first], data.train_labels[first], data, 48):
+        logits = model(batch["images"], training=True)
+        total += np.sum(keras.losses.sparse_categorical_crossentropy(batch["labels"], logits, from_logits=True))
+        right += np.sum(np.argmax(logits, 1) == batch["labels"].numpy())
+    # the original divides both sums by its batch of 48 and takes the mean over the two batches
+    np.testing.assert_allclose([right / 64, total / 96], golden["r20/search_init"][:2], rtol=1e-5)
+
+
+def test_golden_prefixes_are_ignored(golden):
+    arrays = {name: golden[name] for name in golden if name.startswith("r20/r20/ResNet/")}
+    plain = {name.rpartition("ResNet/")[2].removesuffix(":0"): array for name, array in arrays.items()}
+    one = model_from_arrays(arrays, "ResNet-20", 10, SHAPE)
+    other = model_from_arrays(plain, "ResNet-20", 10, SHAPE)
+    for a, b in zip(one.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_names_of_the_original_map_to_ours(golden):
+    model = build_model("ResNet-56", num_classes=10, input_shape=SHAPE, seed=0)
+
+    def ours(names):
+        names = [str(name).removeprefix("ResNet/").removesuffix(":0").replace("biases", "bias") for name in names]
+        return {name.replace("BasicBlock", "block").replace("/", "_", name.count("/") - 1) for name in names}
+
+    paths = {f"{layer.name}/{v.name}" for layer in model.layers for v in layer.variables}
+    trainable = {f"{layer.name}/{v.name}" for layer in model.layers for v in layer.trainable_variables}
+    assert paths == ours(golden["variable_names"])
+    assert trainable == ours(golden["trainable_variable_names"])
+    assert len(paths) == 287
+    assert len(trainable) == 173
+
+
+def test_every_weight_arrives_and_widths_come_from_the_kernels(small):
+    model, arrays = small
+    loaded = model_from_arrays(arrays, "ResNet-20", 10, SHAPE)
+    assert loaded.get_layer("block0.1_conv1").filters == 5
+    assert loaded.get_layer("block1.0_conv1").filters == 7
+    for a, b in zip(model.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def without(name):
+    return lambda arrays: {key: value for key, value in arrays.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (without("BasicBlock1.0/bn1/gamma:0"), r"lacks 1 of .* first block1\.0_bn1/gamma"),
+        (without("BasicBlock1.0/conv1/kernel:0"), "no complete ResNet-20"),
+        (lambda arrays: arrays | {"BasicBlock0.0/bn7/gamma:0": np.ones(3)}, r"ResNet-20 has not, first block0\.0_bn7"),
+        (lambda arrays: arrays | {"bn/gamma:0": np.ones(15)}, r"expected shape \[16\] for bn/gamma, .*\[15\]"),
+        (lambda arrays: arrays | {"bn/gamma:0": np.ones((2, 8))}, r"expected shape \[16\] for bn/gamma"),
+        (lambda arrays: arrays | {"BasicBlock0.0/conv2/kernel:0": np.ones((3, 3, 16, 9))}, "do not fit together"),
+        (lambda arrays: arrays | {"BasicBlock0.0/conv1/kernel:0": np.ones((3, 3, 16, 0))}, "do not fit together"),
+        (lambda arrays: arrays | {"model/kernel:0": np.ones(3)}, "expected names like"),
+        (lambda arrays: {}, "no complete ResNet-20"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(small, change, expected):
+    with pytest.raises(CheckpointError, match=expected) as raised:
+        model_from_arrays(change(small[1]), "ResNet-20", 10, SHAPE)
+    assert "\n" not in str(raised.value)
+
+
+def test_named_arrays_other_networks_are_named(small):
+    _, arrays = small
+    with pytest.raises(CheckpointError, match="is a ResNet-20, expected ResNet-56"):
+        model_from_arrays(arrays, "ResNet-56", 10, SHAPE)
+    with pytest.raises(CheckpointError, match="tells 10 classes apart, expected 100"):
+        model_from_arrays(arrays, "ResNet-20", 100, SHAPE)
+    with pytest.raises(CheckpointError, match="images of 3 channels, expected 1"):
+        model_from_arrays(arrays, "ResNet-20", 10, (8, 8, 1))
+
+
+def test_loading_does_not_touch_the_global_seed(small):
+    keras.utils.set_random_seed(1)
+    first = np.random.random()  # noqa: NPY002  (the global generator is what this is about)
+    keras.utils.set_random_seed(1)
+    model_from_arrays(small[1], "ResNet-20", 10, SHAPE)
+    assert np.random.random() == first  # noqa: NPY002
+
+
+def test_the_shape_of_a_functional_model(tmp_path):
+    inputs = keras.Input((5, 6, 3))
+    keras.Model(inputs, keras.layers.Flatten()(inputs)).save(tmp_path / "model.keras")
+    assert stored_shape(tmp_path / "model.keras") == (5, 6, 3)
+
+
+def test_files_that_do_not_say_it(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    keras.Model(inputs, keras.layers.ReLU()(inputs)).save(tmp_path / "any.keras")
+    (tmp_path / "damaged.keras").write_bytes(b"no archive")
+    assert [stored_shape(tmp_path / name) for name in ("any.keras", "damaged.keras", "absent.keras")] == [None] * 3

@@ -1,0 +1,40 @@
+"""What the settings refuse."""
+
+import pytest
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.peekaboo.config import PeekabooConfig
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"density": 0.0}, "--density: expected a fraction"),
+        ({"density": 1.1}, "--density: expected a fraction"),
+        ({"grasp_variant": "peekaboo"}, "--grasp_variant does nothing with --pruner SynFlow"),
+        ({"fraction": 0.0}, "--fraction: expected a fraction"),
+        ({"prune_iters": 0}, "--prune_iters: expected a value above 0"),
+        ({"tau": -1e-9}, "--tau: expected a value of at least 0"),
+        ({"ar": 1.0}, "--ar: expected a rate between 0 and 1"),
+        ({"psg": True, "psg_input_bits": 1}, "--psg_input_bits: expected 2 to 32 bits, received 1"),
+        ({"psg_sparsify": True}, "--psg_sparsify does nothing without --psg"),
+        ({"psg": True, "psg_relative_threshold": 0.1, "psg_absolute_threshold": 0.1}, "exclude each other"),
+        (
+            {"psg": True, "precision": "mixed_float16"},
+            "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16",
+        ),
+        ({"optimizer": "Adam"}, "--optimizer: expected one of BOP, SGD"),
+        ({"prune_epoch": 180}, "--prune_epoch: expected an epoch before the last"),
+        ({"masks": "a.npz", "prune_epoch": 3}, "--masks holds from the start"),
+        ({"resume": True, "overwrite": True}, "give one of them"),
+    ],
+)
+def test_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        PeekabooConfig(**changes)
+
+
+def test_settings_make_the_same_config():
+    config = PeekabooConfig(milestones=(3, 4), psg=True, train_path="there")
+    again = PeekabooConfig(**{**config.settings(), "milestones": (3, 4), "gpu_id": (0,)}, train_path="there")
+    assert again == config

@@ -1,0 +1,266 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.recipes.training.fit_script import EPOCHS, STEPS, batches, digest, make_loop, train
+from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.recipes.training import GracefulInterrupt, RunFolder, evaluate
+
+SCRIPT = Path(__file__).with_name("fit_script.py")
+TABLES = ("fit.csv", "fit.jsonl", "fit_steps.csv", "fit_steps.jsonl")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def tables(folder):
+    return {name: (folder / "metrics" / name).read_text() for name in TABLES}
+
+
+def events(folder):
+    """All scalars in the folder's event files as (tag, step, value)."""
+    found = []
+    for path in (folder / "events" / "fit").glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            found += [(v.tag, event.step, float(tf.make_ndarray(v.tensor))) for v in event.summary.value]
+    return sorted(found)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unbroken")
+    model, rows = train(folder)
+    return folder, digest(model), rows
+
+
+def test_rows_tables_and_events(unbroken):
+    folder, _, rows = unbroken
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows] == [5, 10, 15, 20]
+    assert [row["learning_rate"] for row in rows] == pytest.approx([0.1, 0.1, 0.01, 0.01])
+    assert list(rows[0]) == ["epoch", "step", "learning_rate", "train_loss", "train_accuracy", "test_loss"]
+    written = tables(folder)
+    assert [json.loads(line) for line in written["fit.jsonl"].splitlines()] == rows
+    steps = [json.loads(line) for line in written["fit_steps.jsonl"].splitlines()]
+    assert [row["step"] for row in steps] == list(range(2, 21, 2))
+    assert steps[4]["loss"] == rows[1]["train_loss"]  # step 10 ends an epoch: the same mean
+    assert ("epoch/test_loss", 20, pytest.approx(rows[-1]["test_loss"])) in events(folder)
+    assert ("step/learning_rate", 12, pytest.approx(0.01)) in events(folder)
+
+
+def test_the_epoch_mean_is_that_of_its_batches(unbroken):
+    """A fresh loop, stepped by hand."""
+    loop = make_loop()
+    losses = [loop.train_step(batch)["loss"] for batch in batches(0)]
+    np.testing.assert_allclose(
+        np.reshape(losses, (EPOCHS, STEPS)).mean(1), [row["train_loss"] for row in unbroken[2]], rtol=1e-6
+    )
+
+
+def test_console_line_every_n_steps(capsys):
+    train(None, log_every=7, postfix=lambda: "a word of the caller")
+    lines = [line for line in capsys.readouterr().out.splitlines() if " step " in line]
+    assert [line.split(":")[0] for line in lines] == ["training step 7", "training step 14"]
+    assert all("loss" in line and "a word of the caller" in line for line in lines)
+
+
+def test_without_a_folder_nothing_changes(unbroken):
+    model, rows = train(None, log_every=0)
+    assert digest(model) == unbroken[1]
+    assert rows == unbroken[2]
+
+
+def stop_at(step, folder):
+    """Trains with a Ctrl-C in mid-step, as a user would send it."""
+
+    def interrupt_then(start):
+        for index, batch in enumerate(batches(start)):
+            if start + index == step:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    loop = make_loop()
+    run = RunFolder.create(folder, {"epochs": EPOCHS}, resume=True)
+    loop.fit(
+        interrupt_then,
+        steps_per_epoch=STEPS,
+        epochs=EPOCHS,
+        name="fit",
+        run=run,
+        resume=True,
+        log_every=2,
+        evaluate=lambda: {"test_loss": evaluate(loop.model, batches(0).take(2)).loss},
+    )
+
+
+@pytest.mark.parametrize("step", [0, 6, STEPS - 1, 2 * STEPS - 1, 12])
+def test_interrupted_and_resumed_equals_unbroken(unbroken, tmp_path, step):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        stop_at(step, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is handler
+    saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "fit"))
+    assert json.loads(saved.get_tensor("state/.ATTRIBUTES/py_state"))["step"] == step + 1
+    model, rows = train(tmp_path, resume=True)
+    assert digest(model) == unbroken[1]
+    assert rows == unbroken[2]
+    assert tables(tmp_path) == tables(unbroken[0])
+    assert events(tmp_path) == events(unbroken[0])
+
+
+def test_the_second_interrupt_does_not_wait(tmp_path):
+    def hang(start):
+        yield from batches(start).take(1)
+        os.kill(os.getpid(), signal.SIGINT)
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        time.sleep(30)
+
+    loop = make_loop()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(hang, steps_per_epoch=STEPS, epochs=1, name="fit")
+    assert time.monotonic() - start < 15
+
+
+def test_a_finished_training_is_not_repeated(unbroken):
+    model, rows = train(unbroken[0], resume=True)
+    assert digest(model) == unbroken[1]
+    assert rows == unbroken[2]
+
+
+def script(folder, *flags):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_unbroken(tmp_path):
+    """SIGKILL at four moments of one training; the end must be that of a process that nobody touched."""
+    unbroken = script(tmp_path / "unbroken")
+    expected = unbroken.communicate(timeout=120)[0].splitlines()[-1]
+    folder = tmp_path / "killed"
+    for rows in (1, 3, 4, 8):
+        victim = script(folder, "--resume", "--slow", "0.1")
+        try:
+            deadline = time.monotonic() + 60
+            table = folder / "metrics" / "fit_steps.jsonl"
+            while not table.exists() or len(table.read_text().splitlines()) < rows:
+                assert victim.poll() is None, "the training ended before it was killed"
+                assert time.monotonic() < deadline, "the training does not get on"
+                time.sleep(0.02)
+            time.sleep(0.05 * rows)
+        finally:
+            victim.kill()
+            victim.communicate()
+        assert victim.returncode == -signal.SIGKILL
+    survivor = script(folder, "--resume")
+    assert survivor.communicate(timeout=120)[0].splitlines()[-1] == expected
+    assert tables(folder) == tables(tmp_path / "unbroken")
+    assert events(folder) == events(tmp_path / "unbroken")
+
+
+def test_divergence_is_an_error_and_leaves_a_sound_checkpoint(tmp_path):
+    with pytest.raises(TfpruneError, match=r"training diverged: the mean loss of the epoch is nan after \d+ steps"):
+        train(tmp_path, bad_step=12)
+    saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "fit"))
+    values = [saved.get_tensor(name) for name, shape in saved.get_variable_to_shape_map().items() if shape]
+    assert len(values) > 10
+    assert all(np.isfinite(value).all() for value in values)
+    model, _ = train(tmp_path, resume=True)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+def test_data_that_end_early():
+    loop = make_loop()
+    with pytest.raises(TfpruneError, match=r"ended after 3 steps; expected 20 \(4 epochs of 5\)"):
+        loop.fit(lambda start: batches(start).take(3), steps_per_epoch=STEPS, epochs=EPOCHS, name="fit")
+
+
+def test_a_name_is_used_once_and_with_one_epoch_length(unbroken):
+    run = RunFolder.create(unbroken[0], {"epochs": EPOCHS}, resume=True)
+    with pytest.raises(RunFolderError, match="holds checkpoints of another training"):
+        make_loop().fit(batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run)
+    with pytest.raises(TfpruneError, match="5 steps per epoch, this run 4"):
+        make_loop().fit(batches, steps_per_epoch=4, epochs=EPOCHS, name="fit", run=run, resume=True)
+
+
+def test_before_each_epoch_once():
+    seen = []
+    train(None, before_epoch=lambda epoch: seen.append(epoch))
+    assert seen == [0, 1, 2, 3]
+
+
+def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path):
+    """A kill right before an epoch, after its hook: the resumed run calls the hook again, in the same state."""
+    loops = []
+
+    def shift(epoch):
+        if epoch == 2:
+            bias = loops[-1].model.layers[-1].bias
+            bias.assign(bias + 1.0)
+
+    def run(folder, hook, **settings):
+        loops.append(make_loop())
+        run = RunFolder.create(folder, {"epochs": EPOCHS}, **settings)
+        loops[-1].fit(batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run, before_epoch=hook, **settings)
+        return digest(loops[-1].model)
+
+    def killed(epoch):
+        shift(epoch)
+        if epoch == 2:
+            raise RuntimeError("killed")
+
+    unbroken = run(tmp_path / "a", shift)
+    assert unbroken != run(tmp_path / "b", None)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "c", killed)
+    assert run(tmp_path / "c", shift, resume=True) == unbroken
+
+
+def test_data_that_fail_end_with_one_line(tmp_path):
+    def failing(start):
+        return tf.data.Dataset.range(3).map(lambda number: {"images": tf.io.read_file(str(tmp_path / "none"))})
+
+    with pytest.raises(TfpruneError, match=rf"^the training data cannot be read: {tmp_path}/none; No such file or dir"):
+        make_loop().fit(failing, steps_per_epoch=3, epochs=1, name="fit")
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_is_noted_the_second_is_an_interrupt(number, capsys):
+    before = [signal.getsignal(each) for each in SIGNALS]
+    with GracefulInterrupt() as interrupt:
+        assert not interrupt.requested
+        os.kill(os.getpid(), number)
+        assert interrupt.requested
+        assert "stopping after this step" in capsys.readouterr().out
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_other_threads_leave_signals_alone():
+    before = [signal.getsignal(each) for each in SIGNALS]
+    seen = []
+
+    def work():
+        with GracefulInterrupt() as interrupt:
+            seen.append((interrupt.requested, [signal.getsignal(each) for each in SIGNALS]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(False, before)]

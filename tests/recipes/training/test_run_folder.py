@@ -1,0 +1,197 @@
+import gc
+import json
+import os
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from tfprune.errors import RunFolderError
+from tfprune.files import write_text
+from tfprune.recipes.training import RunFolder
+from tfprune.recipes.training.logs import Journal
+from tfprune.recipes.training.run_folder import MetricsLog, WorkerFolder
+
+SETTINGS = {"learning_rate": 0.01, "points": (0.3, 0.6), "arch": "ResNet-20", "data_path": None}
+
+
+def test_a_new_run_says_how_it_was_started(tmp_path):
+    run = RunFolder.create(tmp_path / "deep" / "run", SETTINGS, seed=7)
+    assert not run.resumed
+    assert yaml.safe_load((run.path / "settings.yaml").read_text()) == {**SETTINGS, "points": [0.3, 0.6]}
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["seed"] == 7
+    assert environment["packages"]["tensorflow"] == tf.__version__
+    assert environment["argv"]
+    assert environment["devices"]
+
+
+def test_an_existing_run_is_neither_mixed_nor_lost(tmp_path):
+    RunFolder.create(tmp_path, SETTINGS)
+    with pytest.raises(RunFolderError, match="add --resume to continue it, --overwrite to start anew"):
+        RunFolder.create(tmp_path, SETTINGS)
+    assert RunFolder.create(tmp_path, SETTINGS, resume=True).resumed
+
+
+def test_resuming_nothing_starts_anew(tmp_path):
+    assert not RunFolder.create(tmp_path / "new", SETTINGS, resume=True).resumed
+    (tmp_path / "new" / "settings.yaml").unlink()  # as if killed between two files
+    assert not RunFolder.create(tmp_path / "new", SETTINGS).resumed
+
+
+def test_resuming_names_the_changed_settings(tmp_path):
+    RunFolder.create(tmp_path, SETTINGS)
+    with pytest.raises(RunFolderError, match=r"other settings: extra \(None -> 1\), learning_rate \(0.01 -> 0.1\);"):
+        RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1, "extra": 1}, resume=True)
+
+
+def test_overwriting_removes_what_the_run_made_and_nothing_else(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    run = RunFolder.create(tmp_path, SETTINGS)
+    run.metrics("train").append({"step": 1, "loss": 2.0})
+    with run.events("train").as_default(step=1):
+        tf.summary.scalar("loss", 2.0)
+    (run.checkpoints("train") / "ckpt-1.index").write_text("x")
+    (run.checkpoints("train") / "mine.bin").write_text("precious")
+    (run.folder("saved_model") / "weights").write_text("x")
+    run.file("model.keras").write_text("x")
+    run.write_result({"top1": 0.5})
+    new = RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 1.0}, overwrite=True)
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"mine.txt", "checkpoints/train/mine.bin", "run.json", "settings.yaml", "environment.json"}
+    assert new.checkpoints("train").is_dir()
+
+
+def test_foreign_files_are_never_taken_over(tmp_path):
+    (tmp_path / "settings.yaml").write_text("mine: 1\n")
+    with pytest.raises(RunFolderError, match="was not made by a run"):
+        RunFolder.create(tmp_path, SETTINGS, overwrite=True)
+    assert (tmp_path / "settings.yaml").read_text() == "mine: 1\n"
+    run = RunFolder.create(tmp_path / "run", SETTINGS)
+    (run.path / "model.keras").write_text("mine")
+    with pytest.raises(RunFolderError, match="was not made by a run"):
+        run.file("model.keras")
+    with pytest.raises(RunFolderError, match="plain file name"):
+        run.file("../model.keras")
+
+
+@pytest.mark.parametrize("manifest", ['{"made": ["../../etc"]}', "[]", "{", '{"made": [1]}'])
+def test_a_foreign_manifest_removes_nothing(tmp_path, manifest):
+    (tmp_path / "run.json").write_text(manifest)
+    with pytest.raises(RunFolderError, match="is not the list of a run's files"):
+        RunFolder.create(tmp_path, SETTINGS, overwrite=True)
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match="cannot write the run folder"):
+        RunFolder.create(tmp_path / "file" / "run", SETTINGS)
+    if os.geteuid():
+        (tmp_path / "locked").mkdir(mode=0o500)
+        with pytest.raises(RunFolderError, match="cannot write the run folder"):
+            RunFolder.create(tmp_path / "locked", SETTINGS)
+
+
+def test_no_room(tmp_path, small_files):
+    def refused(name):
+        return pytest.raises(RunFolderError, match=rf"^cannot write .*{name}: File too large; make room")
+
+    run = RunFolder.create(tmp_path, SETTINGS)
+    table = run.metrics("train")
+    table.append({"step": 1, "loss": 2.0})
+    with small_files(40), refused(r"train\.jsonl"):
+        table.append({"step": 2, "loss": 1.0})
+    assert run.metrics("train", last_step=2).rows == [{"step": 1, "loss": 2.0}]  # half a row does not count
+    journal = Journal(run, "fit", last_step=0)
+    with small_files(250), refused("events/fit"):
+        journal._write_events("epoch", {"step": 1, **{f"loss{number}": 1.0 for number in range(9)}})
+    with small_files(100), refused(r"results\.csv"):
+        run.write_result({"x": "y" * 200})
+
+
+def test_results(tmp_path):
+    run = RunFolder.create(tmp_path, SETTINGS)
+    run.write_result({"arch": "a,b", "top1": 0.5, "teacher": None})
+    run.write_result({"arch": 'say "x"', "top1": 0.25, "teacher": None})
+    assert (tmp_path / "results.csv").read_text() == 'arch,top1,teacher\n"say ""x""",0.25,\n'
+    assert json.loads((tmp_path / "results.json").read_text()) == {"arch": 'say "x"', "top1": 0.25, "teacher": None}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def chief(tmp_path):
+    return RunFolder.create(tmp_path / "run", {"epochs": 1})
+
+
+def test_finished_files_are_seen_and_never_changed(chief):
+    write_text(chief.file("masks.json"), "chief")
+    folder = WorkerFolder(chief.path)
+    assert folder.file("masks.json").read_text() == "chief"
+    write_text(folder.file("masks.json"), "worker")
+    assert folder.file("masks.json").read_text() == "worker"
+    assert chief.file("masks.json").read_text() == "chief"
+
+
+def test_a_file_that_the_chief_finishes_later_is_seen_then(chief):
+    folder = WorkerFolder(chief.path)
+    assert not folder.file("masks.json").exists()
+    write_text(chief.file("masks.json"), "chief")
+    assert folder.file("masks.json").read_text() == "chief"
+
+
+def test_tables_events_and_checkpoints_are_its_own(chief):
+    log = chief.metrics("training")
+    log.append({"step": 1, "loss": 0.5})
+    (chief.checkpoints("training") / "checkpoint").touch()
+    before = sorted(chief.path.rglob("*"))
+    folder = WorkerFolder(chief.path)
+    assert folder.metrics("training", last_step=9).rows == []
+    folder.metrics("training").append({"step": 3, "loss": 0.1})
+    assert not list(folder.checkpoints("training").iterdir())
+    folder.write_result({"accuracy": 1.0})
+    assert sorted(chief.path.rglob("*")) == before
+    assert chief.metrics("training", last_step=9).rows == [{"step": 1, "loss": 0.5}]
+
+
+def test_nothing_is_left(chief):
+    folder = WorkerFolder(chief.path)
+    write_text(folder.file("a.txt"), "a")
+    path = folder.path
+    del folder
+    gc.collect()
+    assert not path.exists()
+    assert chief.path.exists()
+
+
+def test_names_are_plain(chief):
+    with pytest.raises(RunFolderError, match="expected a plain file name"):
+        WorkerFolder(chief.path).file("../settings.yaml")
+
+
+def test_rows_go_to_both_files(tmp_path):
+    log = MetricsLog(tmp_path / "fit", last_step=-1)
+    log.append({"step": 10, "loss": 0.1})
+    log.append({"step": 20, "loss": 1 / 3})
+    assert (tmp_path / "fit.csv").read_text() == "step,loss\n10,0.1\n20,0.3333333333333333\n"
+    lines = (tmp_path / "fit.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"step": 10, "loss": 0.1}, {"step": 20, "loss": 1 / 3}]
+
+
+def test_rows_after_the_checkpoint_are_dropped(tmp_path):
+    log = MetricsLog(tmp_path / "fit", last_step=-1)
+    for step in (10, 20, 30):
+        log.append({"step": step, "loss": 1.0})
+    with (tmp_path / "fit.jsonl").open("a") as file:
+        file.write('{"step": 40, "lo')  # killed while writing
+    log = MetricsLog(tmp_path / "fit", last_step=20)
+    assert [row["step"] for row in log.rows] == [10, 20]
+    log.append({"step": 30, "loss": 2.0})
+    assert (tmp_path / "fit.csv").read_text() == "step,loss\n10,1.0\n20,1.0\n30,2.0\n"
+    assert len((tmp_path / "fit.jsonl").read_text().splitlines()) == 3
+
+
+def test_columns_stay(tmp_path):
+    log = MetricsLog(tmp_path / "fit", last_step=-1)
+    log.append({"step": 1, "loss": 1.0})
+    with pytest.raises(RunFolderError, match="columns"):
+        log.append({"step": 2, "accuracy": 1.0})

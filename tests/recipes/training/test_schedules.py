@@ -1,0 +1,78 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.training import PeriodicDecay, StepDecay
+
+
+def test_points_are_fractions_or_epochs():
+    decay = StepDecay(0.01, (0.3, 0.6, 80), 0.2, epochs=100, steps_per_epoch=390)
+    expected = {0: 0.01, 30 * 390 - 1: 0.01, 30 * 390: 0.002, 60 * 390 - 1: 0.002, 60 * 390: 4e-4, 80 * 390: 8e-5}
+    for step, rate in {**expected, 10**6: 8e-5}.items():
+        assert float(decay(step)) == np.float32(rate)
+
+
+def test_fractions_are_rounded_down_and_points_may_be_unordered():
+    decay = StepDecay(1.0, (5, 0.5), 0.1, epochs=7, steps_per_epoch=1)
+    assert [round(float(decay(epoch)), 6) for epoch in range(7)] == [1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    assert float(StepDecay(1.0, (), 0.1, epochs=7, steps_per_epoch=1)(6)) == 1.0
+
+
+def test_step_decay_serialises():
+    schedule = StepDecay(0.1, (0.3, 5.0), 0.2, 10, 39)
+    copy = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    assert isinstance(copy, StepDecay)
+    assert [float(copy(step)) for step in range(0, 390, 39)] == pytest.approx(
+        [float(schedule(step)) for step in range(0, 390, 39)]
+    )
+
+
+@pytest.mark.parametrize(("name", "every", "offset"), [("cifar", 45, 0), ("imagenet", 30, 1)])
+def test_schedules_of_the_original(shared, name, every, offset):
+    with np.load(shared / "golden" / "peekaboo.npz") as arrays:
+        expected = arrays[f"e/schedule/{name}_readme_ar"]
+    schedule = PeriodicDecay(1e-3, 0.15, every, steps_per_epoch=7, offset=offset)
+    compiled = tf.function(schedule)
+    for epoch, rate in enumerate(expected):
+        for step in (7 * epoch, 7 * epoch + 6):
+            assert float(compiled(tf.constant(step))) == pytest.approx(rate, rel=1e-15)
+    assert len(set(expected)) > 3
+
+
+def test_is_exact_before_the_first_decay_and_after_it():
+    schedule = PeriodicDecay(0.1, 0.15, 2, 10)
+    assert [float(schedule(step)) for step in (0, 19, 20, 39)] == [0.1, 0.1, 0.1 * 0.15, 0.1 * 0.15]
+    assert schedule(0).dtype == tf.float64
+
+
+def test_periodic_decay_serialises():
+    schedule = PeriodicDecay(1e-3, 0.1, 30, 5, offset=1)
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    assert copy.get_config() == schedule.get_config()
+    assert copy.get_config()["offset"] == 1
+
+
+def test_serves_keras_optimizers():
+    variable = keras.Variable([1.0])
+    optimizer = keras.optimizers.SGD(PeriodicDecay(0.5, 0.5, 1, 1))
+    for _ in range(2):
+        optimizer.apply([tf.ones(1)], [variable])
+    assert float(variable[0]) == pytest.approx(1 - 0.5 - 0.25)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"initial": 0.0}, "initial: expected a number above 0"),
+        ({"ratio": -0.1}, "ratio: expected a number above 0"),
+        ({"ratio": float("nan")}, "ratio: expected a number above 0"),
+        ({"every_epochs": 0}, "every_epochs: expected a whole number of at least 1"),
+        ({"steps_per_epoch": 1.5}, "steps_per_epoch: expected a whole number of at least 1"),
+        ({"offset": -1}, "offset: expected a whole number of at least 0"),
+    ],
+)
+def test_refuses(change, message):
+    with pytest.raises(ConfigError, match=message):
+        PeriodicDecay(**{"initial": 0.1, "ratio": 0.1, "every_epochs": 1, "steps_per_epoch": 1, **change})

@@ -1,0 +1,39 @@
+import pytest
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.training import make_strategy
+
+no_gpu = pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="the machine has a GPU")
+
+
+@no_gpu
+def test_the_default_without_a_gpu_is_the_cpu(capsys):
+    assert make_strategy((0,)).num_replicas_in_sync == 1
+    assert capsys.readouterr().out == "no GPU found: running on the CPU\n"
+
+
+@no_gpu
+@pytest.mark.parametrize("ids", [(1,), (0, 1)])
+def test_gpus_that_are_not_there(ids):
+    with pytest.raises(ConfigError, match="this machine has none"):
+        make_strategy(ids)
+
+
+@pytest.mark.parametrize("ids", [(), (0, 0)])
+def test_useless_lists(ids):
+    with pytest.raises(ConfigError, match="different indices"):
+        make_strategy(ids)
+
+
+def test_several_gpus_are_mirrored_by_index(monkeypatch):
+    made = []
+    gpus = [tf.config.LogicalDevice(name=f"/device:GPU:{i}", device_type="GPU") for i in range(4)]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", made.append)
+    monkeypatch.setattr(tf.distribute, "OneDeviceStrategy", made.append)
+    make_strategy((3, 1))
+    make_strategy((2,))
+    assert made == [["/device:GPU:3", "/device:GPU:1"], "/device:GPU:2"]
+    with pytest.raises(ConfigError, match="no GPU 4; this machine has GPUs 0 to 3"):
+        make_strategy((0, 4))

@@ -1,0 +1,34 @@
+import logging
+import os
+import sys
+import warnings
+
+import pytest
+
+from tfprune.console import quiet
+
+
+def chatter(text):
+    os.write(2, f"compiled {text}\n".encode())
+    print(f"printed {text}", file=sys.stderr)
+    logging.getLogger("tf2onnx.tfonnx").error(text)
+    logging.getLogger("absl").warning(text)
+
+
+def test_silent_within_loud_after(capfd, caplog):
+    with quiet():
+        chatter("within")
+        warnings.warn("within", stacklevel=1)
+    chatter("after")
+    assert capfd.readouterr().err.splitlines()[:2] == ["compiled after", "printed after"]
+    assert {record.message for record in caplog.records} == {"after"}
+    assert len(caplog.records) == 2
+    with pytest.warns(UserWarning, match="after"):
+        warnings.warn("after", stacklevel=1)
+
+
+def test_errors_come_through_and_end_the_silence(capfd):
+    with pytest.raises(ValueError, match="wrong"), quiet():
+        raise ValueError("wrong")
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

@@ -1,0 +1,307 @@
+"""The second half of a k-DPP: subsets drawn from projections, many at a time."""
+
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.dpp.spectrum import traced_log_elementary_symmetric
+
+PROPOSALS = 12
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+LEAST_ACCEPTANCE = 0.1
+_DEFINITE = 1e-3
+_BYTES = 64 * 2**20
+_PER_DRAW = np.array([1.0, 1.02, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0, 3.0, 4.0, 6.0, 10.0])
+"""Items proposed to every draw before the probabilities are brought up to date."""
+
+
+def projection_draws(vectors: tf.Tensor, chosen: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws one subset from each of many projection DPPs.
+
+    The next item has a probability proportional to the squared distance of its vector to the span of those of the items
+    drawn before. Instead of all distances after every item, bounds of them are computed after every few, in float32 and
+    rounded up: items are proposed with the bounds and accepted with the ratio of distance to bound, in float64. That is
+    exact, as distances only fall. All the work on whole bases is matrix products.
+
+    Args:
+        vectors: Orthonormal rows, float64 `[kernels, items, items]`.
+        chosen: Which of them span the projections, int32 `[kernels, draws, k]`.
+        seed: Two integers.
+
+    Returns:
+        Int32 `[kernels, draws, k]`, the items in the order in which they were drawn.
+
+    Reference:
+        Hough et al., Determinantal processes and independence (2006), algorithm 18; rejection as in Barthelmé et al.,
+        A faster sampler for discrete determinantal point processes (AISTATS 2023).
+    """
+    (kernels, draws, size), items = chosen.shape, vectors.shape[2]
+    count = kernels * draws
+    slack = tf.constant(_ROUNDING * size, tf.float32)
+    bases = tf.gather(tf.cast(vectors, tf.float32), chosen, axis=1, batch_dims=1)
+    bases = tf.reshape(bases, [count, size, items])
+    by_item = tf.reshape(tf.transpose(vectors, [0, 2, 1]), [kernels, -1])
+    numbers = tf.repeat(tf.range(count)[:, None], PROPOSALS, axis=1)
+
+    def step(
+        turn: tf.Tensor, counts: tf.Tensor, found: tf.Tensor, span: tf.Tensor, bounds: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        uniforms = tf.random.stateless_uniform(
+            [2, count, PROPOSALS], seed + tf.stack([0, turn]), dtype=tf.float64, alg="philox"
+        )
+        proposed = _proposed(bounds, uniforms[0])
+        thresholds = uniforms[1] * tf.cast(tf.gather(bounds, proposed, axis=1, batch_dims=1), tf.float64)
+        places = tf.reshape(proposed, [kernels, draws, PROPOSALS, 1]) * items + chosen[:, :, None, :]
+        rows = tf.gather(by_item, tf.reshape(places, [kernels, -1]), axis=1, batch_dims=1)
+        rows = tf.reshape(rows, [count, PROPOSALS, size])
+        rows -= tf.matmul(tf.matmul(rows, span, transpose_b=True), span)
+        accepted, factor = _accepted(tf.matmul(rows, rows, transpose_b=True), thresholds, size - counts)
+        added = _orthonormal(rows, factor, accepted)
+        place = counts[:, None] + tf.cumsum(tf.cast(accepted, tf.int32), axis=1) - 1
+        where = tf.stack([numbers, tf.where(accepted, place, size)], 2)  # one place more, for what is refused
+        lower = bounds - tf.reduce_sum(tf.square(tf.matmul(tf.cast(added, tf.float32), bases)), 1)
+        bounds = tf.where(bounds > 0, tf.maximum(lower, slack), 0.0)  # 0: items that are taken
+        bounds = _without(bounds, proposed, accepted)
+        counts += tf.reduce_sum(tf.cast(accepted, tf.int32), 1)
+        found = tf.tensor_scatter_nd_update(found, where, proposed)
+        return turn + 1, counts, found, tf.tensor_scatter_nd_update(span, where, added), bounds
+
+    start = (
+        tf.zeros([count], tf.int32),
+        tf.zeros([count, size + 1], tf.int32),
+        tf.zeros([count, size + 1, size], tf.float64),
+        tf.reduce_sum(tf.square(bases), 1) + slack,
+    )
+    found = tf.while_loop(lambda turn, counts, *_: tf.reduce_any(counts < size), step, [0, *start])[2]
+    return tf.reshape(found[:, :size], chosen.shape)
+
+
+def _proposed(bounds: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    """Items with probability proportional to their bound, `[draws, PROPOSALS]`."""
+    sums = tf.cumsum(tf.cast(bounds, tf.float64), axis=1)
+    found = tf.searchsorted(sums, uniforms * sums[:, -1:], side="right")
+    return tf.minimum(found, bounds.shape[1] - 1)
+
+
+def _accepted(products: tf.Tensor, thresholds: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Which proposals are taken, one after the other, and the Cholesky factor of those.
+
+    Args:
+        products: Inner products of the proposals' vectors, `[draws, PROPOSALS, PROPOSALS]`.
+        thresholds: What a squared distance must exceed, `[draws, PROPOSALS]`.
+        room: How many items each draw lacks, `[draws]`.
+
+    Returns:
+        Bool `[draws, PROPOSALS]`, and `[draws, PROPOSALS, PROPOSALS]` whose columns of refused proposals are zero.
+    """
+
+    def step(turn: tf.Tensor, products: tf.Tensor, room: tf.Tensor, *found: tf.TensorArray) -> tuple[tf.Tensor, ...]:
+        column = products[:, :, turn]
+        distance = column[:, turn]
+        take = (thresholds[:, turn] < distance) & (room > 0)
+        scale = tf.where(take, tf.math.rsqrt(tf.where(take, distance, tf.ones_like(distance))), 0.0)
+        column *= scale[:, None]
+        products -= column[:, :, None] * column[:, None, :]
+        room -= tf.cast(take, tf.int32)
+        return turn + 1, products, room, found[0].write(turn, take), found[1].write(turn, column)
+
+    taken = tf.TensorArray(tf.bool, PROPOSALS, element_shape=room.shape)
+    columns = tf.TensorArray(tf.float64, PROPOSALS, element_shape=thresholds.shape)
+    state = tf.while_loop(lambda turn, *_: turn < PROPOSALS, step, [0, products, room, taken, columns])
+    return tf.transpose(state[3].stack()), tf.transpose(state[4].stack(), [1, 2, 0])
+
+
+def _orthonormal(rows: tf.Tensor, factor: tf.Tensor, accepted: tf.Tensor) -> tf.Tensor:
+    """Orthonormal rows that span what the accepted ones span, zero for the others, `[draws, PROPOSALS, k]`."""
+    kept = tf.cast(accepted, tf.float64)
+    system = tf.linalg.band_part(factor, -1, 0) * kept[:, :, None] + tf.linalg.diag(1.0 - kept)
+    return tf.linalg.triangular_solve(system, rows * kept[:, :, None])
+
+
+def _without(bounds: tf.Tensor, proposed: tf.Tensor, accepted: tf.Tensor) -> tf.Tensor:
+    """Bounds that are exactly 0 for items which were just taken, so that rounding cannot bring them back."""
+    draws = tf.broadcast_to(tf.range(proposed.shape[0])[:, None], proposed.shape)
+    limit = tf.where(accepted, tf.zeros_like(bounds[:, :1]), tf.fill([1, 1], tf.constant(float("inf"))))
+    return tf.tensor_scatter_nd_min(bounds, tf.stack([draws, proposed], 2), limit)
+
+
+"""Kernels of which fewer proposals would be accepted are left to the draws from eigenvectors."""
+"""Least eigenvalue of correlations, far above the rounding of float32 for some thousands of items."""
+"""Proposals per draw are one of these, so that there are few shapes to trace for."""
+
+
+@dataclass(frozen=True, eq=False)
+class IndependentProposals:
+    """Exact draws without any eigendecomposition, for kernels that are not far from diagonal.
+
+    det(L_S) is at most the product of its diagonal (Hadamard). So a subset of k items, drawn with a probability
+    proportional to that product, and accepted with det(L_S) over it, which is the determinant of the correlations of S,
+    comes from the k-DPP. What is accepted is independent of how many were refused before.
+
+    Attributes:
+        size: How many items a subset has, k.
+        log_weights: Logarithms of the kernels' diagonals, float64 `[kernels, items]`.
+        correlations: The kernels with their diagonals scaled to 1, `[kernels, items, items]`.
+        acceptance: What share of the proposals is accepted, about, `[kernels]`.
+
+    Reference:
+        Hadamard's inequality; draws by rejection as in Derezinski et al., Exact sampling of determinantal point
+        processes with sublinear time preprocessing (NeurIPS 2019), with a simpler proposal.
+    """
+
+    size: int
+    log_weights: np.ndarray
+    correlations: np.ndarray
+    acceptance: np.ndarray
+
+    @classmethod
+    def of(cls, kernels: np.ndarray, size: int) -> "IndependentProposals | None":
+        """Proposals for kernels.
+
+        Args:
+            kernels: Float64, symmetric, `[kernels, items, items]`.
+            size: k, at most the number of items.
+
+        Returns:
+            The proposals; None if too few would be accepted, or a kernel is not safely positive definite.
+        """
+        items = kernels.shape[1]
+        variances = np.diagonal(kernels, axis1=1, axis2=2)
+        if (variances.min(axis=1) <= items * np.finfo(float).eps * variances.max(axis=1)).any():
+            return None
+        logs, scales = np.log(variances), 1 / np.sqrt(variances)
+        roots = np.sqrt(_inclusion(logs, size))
+        correlations, acceptance = np.empty_like(kernels), np.empty(len(kernels))
+        for number in range(len(kernels)):  # one by one, as one may fit into the processor's cache
+            among = np.multiply(kernels[number], scales[number][:, None], out=correlations[number])
+            among *= scales[number]
+            share = _acceptance(among, roots[number])
+            if share < LEAST_ACCEPTANCE or not _definite(among):
+                return None
+            acceptance[number] = share
+        return cls(size, logs, correlations, acceptance)
+
+    def draws(self, count: int, *, seed: int, compile: bool = False) -> list[np.ndarray]:
+        """Draws subsets from each kernel, and gives up on those that turn out to be accepted far less than expected.
+
+        Args:
+            count: How many from each kernel.
+            seed: The same seed gives the same subsets.
+            compile: Let XLA compile the proposals.
+
+        Returns:
+            Int32 `[up to count, size]` for each kernel, the items ascending.
+        """
+        kernels, items = self.log_weights.shape
+        per_draw = _PER_DRAW[np.searchsorted(_PER_DRAW[:-1], 1 / self.acceptance.min())]
+        wanted = int(np.ceil(per_draw * (count + 3 * np.sqrt(count * (1 - 1 / per_draw)))))  # mostly enough at once
+        proposals = min(wanted, max(1, _BYTES // (16 * kernels * self.size**2)))
+        propose = _traced((kernels, items), self.size, proposals, compile)
+        logs = tf.constant(self.log_weights)
+        chances = taking_chances(logs, traced_log_elementary_symmetric(logs, self.size))
+        correlations = tf.constant(self.correlations.reshape(kernels, -1))
+        found: list[list[np.ndarray]] = [[] for _ in range(kernels)]
+        most = 4 * -(-wanted // proposals) + 4
+        for state in np.random.SeedSequence(seed).generate_state(2 * most).reshape(most, 2):
+            pair = tf.constant((state % 2**30).astype(np.int32))
+            subsets, accepted = (part.numpy() for part in propose(chances, correlations, pair))
+            for mine, each, taken in zip(found, subsets, accepted, strict=True):
+                mine += list(each[taken])
+            if min(map(len, found)) >= count:
+                break
+        return [np.array(mine[:count], np.int32).reshape(-1, self.size) for mine in found]
+
+
+def _inclusion(logs: np.ndarray, size: int) -> np.ndarray:
+    """About the probabilities that an item is among k: those of independent items of which k are expected."""
+    low, high = -logs.max(axis=1, keepdims=True) - 50, -logs.min(axis=1, keepdims=True) + 50
+    for _ in range(60):
+        middle = (low + high) / 2
+        many = (1 / (1 + np.exp(-logs - middle))).sum(axis=1, keepdims=True) > size
+        low, high = np.where(many, low, middle), np.where(many, middle, high)
+    return 1 / (1 + np.exp(-logs - low))
+
+
+def _acceptance(correlations: np.ndarray, roots: np.ndarray) -> float:
+    """What share of the proposals would be accepted if their number of items were free, given roots of chances."""
+    expected = correlations * roots[:, None]
+    expected *= roots
+    np.fill_diagonal(expected, 1.0)
+    try:
+        return float(np.exp(2 * np.log(np.diagonal(np.linalg.cholesky(expected))).sum()))
+    except np.linalg.LinAlgError:
+        return 0.0
+
+
+def _definite(correlations: np.ndarray) -> bool:
+    """Whether no eigenvalue is near 0 or below; then none of a part of the items is, either."""
+    lowered = correlations.astype(np.float32)
+    np.fill_diagonal(lowered, 1.0 - _DEFINITE)
+    try:
+        np.linalg.cholesky(lowered)
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def _propose(chances: tf.Tensor, correlations: tf.Tensor, seed: tf.Tensor, proposals: int) -> tuple[tf.Tensor, ...]:
+    """Int32 `[kernels, proposals, size]`, and which of them are accepted."""
+    items, kernels, size = chances.shape[0], chances.shape[1], chances.shape[2] - 1
+    uniforms = tf.random.stateless_uniform([items + 1, kernels, proposals], seed, dtype=tf.float64, alg="philox")
+    subsets = weighted_subsets(chances, uniforms[1:])
+    places = tf.reshape(items * subsets[..., None] + subsets[..., None, :], [kernels, -1])
+    among = tf.reshape(tf.gather(correlations, places, axis=1, batch_dims=1), [kernels, proposals, size, size])
+    pivots = tf.linalg.diag_part(tf.linalg.cholesky(among))
+    return subsets, tf.math.log(uniforms[0]) < 2 * tf.reduce_sum(tf.math.log(pivots), axis=2)
+
+
+@lru_cache(maxsize=64)
+def _traced(
+    shape: tuple[int, int], size: int, proposals: int, compile: bool
+) -> tf.types.experimental.PolymorphicFunction:
+    """One traced function for each shape, shared by all kernels of that shape."""
+    del shape, size
+    return tf.function(partial(_propose, proposals=proposals), jit_compile=compile, autograph=False)
+
+
+def taking_chances(log_weights: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
+    """Probabilities to take an item, if a number of items is still to be taken from it and those before it.
+
+    Args:
+        log_weights: Logarithms of the weights, float64 `[sets, items]`.
+        table: Their elementary symmetric polynomials, `[items + 1, sets, k + 1]`, see `log_elementary_symmetric`.
+
+    Returns:
+        Float64 `[items, sets, k + 1]`; NaN for numbers that are impossible.
+    """
+    chances = tf.exp(tf.transpose(log_weights)[:, :, None] + table[:-1, :, :-1] - table[1:, :, 1:])
+    return tf.concat([tf.zeros_like(chances[:, :, :1]), chances], 2)
+
+
+def weighted_subsets(chances: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
+    """Draws subsets of k items, each with a probability proportional to the product of its items' weights.
+
+    Args:
+        chances: See `taking_chances`, `[items, sets, k + 1]`.
+        uniforms: Float64 `[items, sets, draws]` between 0 and 1, of which each decides about one item.
+
+    Returns:
+        Int32 `[sets, draws, k]`, the items of each subset, ascending.
+
+    Reference:
+        Kulesza and Taskar, Determinantal point processes for machine learning (2012), algorithm 8.
+    """
+    count, sets, columns = chances.shape
+    rows = tf.reshape(chances, [count, sets * columns])
+    start = tf.fill([sets, uniforms.shape[2]], columns - 1) + columns * tf.range(sets)[:, None]
+    taken = tf.TensorArray(tf.bool, count, element_shape=start.shape)
+
+    def step(n: tf.Tensor, place: tf.Tensor, taken: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, tf.TensorArray]:
+        take = uniforms[n] < tf.gather(rows[n], place)  # place: how many are left, along with the set
+        return n - 1, place - tf.cast(take, tf.int32), taken.write(n, take)
+
+    taken = tf.while_loop(lambda n, *_: n >= 0, step, [count - 1, start, taken])[2]
+    mask = tf.transpose(taken.stack(), [1, 2, 0])
+    return tf.math.top_k(tf.cast(mask, tf.int32), columns - 1).indices  # equal values come in the order of their places

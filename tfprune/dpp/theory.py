@@ -1,0 +1,262 @@
+"""How much students and teachers overlap: the numbers on which the generalisation error depends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import erf, expit
+
+from tfprune.errors import ConfigError
+
+Nonlinearity = Literal["erf", "sigmoid", "relu"]
+_NODES = 96
+SPECIALISED = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class Committee:
+    """y = v g(W x / sqrt N), without biases.
+
+    Attributes:
+        weights: W, `[hidden, inputs]`.
+        outgoing: v, `[hidden]`.
+        nonlinearity: Name of g, see `activation`.
+
+    Example:
+        >>> Committee(np.ones((2, 4)), np.array([1.0, -1.0])).predict(np.ones((3, 4))).tolist()
+        [0.0, 0.0, 0.0]
+    """
+
+    weights: np.ndarray
+    outgoing: np.ndarray
+    nonlinearity: str = "erf"
+
+    def __post_init__(self) -> None:
+        activation(self.nonlinearity)
+        if self.weights.ndim != 2 or self.outgoing.shape != self.weights.shape[:1]:
+            raise ConfigError(
+                f"expected weights [hidden, inputs] and [hidden], received shapes {self.weights.shape} and "
+                f"{self.outgoing.shape}"
+            )
+        if not (np.isfinite(self.weights).all() and np.isfinite(self.outgoing).all()):
+            raise ConfigError("expected finite weights, received NaN or infinity: the training diverged; lower --lr")
+
+    @property
+    def hidden(self) -> int:
+        """Number of hidden nodes."""
+        return self.weights.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Input dimension, N."""
+        return self.weights.shape[1]
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Outputs `[examples]` for inputs `[examples, inputs]`."""
+        fields = inputs @ np.asarray(self.weights, inputs.dtype).T / np.sqrt(self.inputs)
+        return activation(self.nonlinearity)(fields) @ self.outgoing
+
+    def normalized(self) -> "Committee":
+        """The same with rows of W of length sqrt N, which is what is pruned; v stays."""
+        lengths = np.linalg.norm(np.asarray(self.weights, np.float64), axis=1, keepdims=True)
+        if not lengths.all():
+            raise ConfigError("expected hidden nodes with weights, received one whose weights are all 0; train longer")
+        return replace(self, weights=self.weights / lengths * np.sqrt(self.inputs))
+
+    def masked(self, mask: np.ndarray) -> "Committee":
+        """The network without the edges where the bool `[hidden, inputs]` mask is False; nodes without edges go."""
+        if mask.shape != self.weights.shape:
+            raise ConfigError(
+                f"expected masks of {self.hidden} x {self.inputs} edges, received {' x '.join(map(str, mask.shape))}: "
+                "they belong to another student"
+            )
+        return replace(self, weights=self.weights * mask, outgoing=self.outgoing * mask.any(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class OrderParameters:
+    """Overlaps of weight vectors, divided by the input dimension.
+
+    Attributes:
+        q: Student with student, `[hidden, hidden]`.
+        r: Student with teacher, `[hidden, teacher hidden]`.
+        t: Teacher with teacher.
+    """
+
+    q: np.ndarray
+    r: np.ndarray
+    t: np.ndarray
+
+    @classmethod
+    def of(cls, student: Committee, teacher: Committee) -> "OrderParameters":
+        """The overlaps of two networks; `ConfigError` if they take inputs of different size."""
+        if student.inputs != teacher.inputs:
+            raise ConfigError(
+                f"expected a student and a teacher of the same input size, received {student.inputs} and "
+                f"{teacher.inputs}; give the teacher that the student was trained with"
+            )
+        w, w_star = np.asarray(student.weights, np.float64), np.asarray(teacher.weights, np.float64)
+        return cls(w @ w.T / student.inputs, w @ w_star.T / student.inputs, w_star @ w_star.T / student.inputs)
+
+
+def activation(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function: erf(h / sqrt 2), the logistic 1 / (1 + exp(-h)), or max(h, 0); `ConfigError` for others."""
+    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "erf": lambda h: erf(h / np.sqrt(2)),
+        "sigmoid": expit,
+        "relu": lambda h: np.maximum(h, 0),
+    }
+    if name not in functions:
+        raise ConfigError(f"nonlinearity: expected {', '.join(get_args(Nonlinearity))}, received {name!r}")
+    return functions[name]
+
+
+def expected_products(
+    first: str, second: str, covariances: np.ndarray, first_variances: np.ndarray, second_variances: np.ndarray
+) -> np.ndarray:
+    """E[g(u_i) f(v_j)] for jointly Gaussian u, v with mean 0.
+
+    In closed form for erf with erf and ReLU with ReLU; other pairs by Gauss-Hermite quadrature.
+
+    Args:
+        first: Name of g.
+        second: Name of f.
+        covariances: `[i, j]`.
+        first_variances: `[i]`.
+        second_variances: `[j]`.
+
+    Returns:
+        Float64 `[i, j]`.
+
+    Example:
+        >>> float(expected_products("relu", "relu", np.eye(1), np.ones(1), np.ones(1))[0, 0])
+        0.5
+
+    Reference:
+        Saad and Solla, On-line learning in soft committee machines (1995) for erf; Cho and Saul, Kernel methods for
+        deep learning (2009) for ReLU.
+    """
+    a, b, c = np.asarray(first_variances)[:, None], np.asarray(second_variances)[None, :], np.asarray(covariances)
+    if first == second == "erf":
+        return 2 / np.pi * np.arcsin(np.clip(c / np.sqrt((1 + a) * (1 + b)), -1, 1))
+    if first == second == "relu":
+        scale = np.sqrt(a * b)
+        angle = np.arccos(np.clip(np.divide(c, scale, out=np.zeros_like(c + scale), where=scale > 0), -1, 1))
+        return scale / (2 * np.pi) * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
+    return _quadrature(activation(first), activation(second), a + 0 * c, b + 0 * c, c)
+
+
+def _quadrature(g: Callable, f: Callable, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The expectation over u = sqrt(a) s and v = (c / a) u + rest t, s and t standard normal."""
+    points, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    weights = weights / weights.sum()
+    slope = np.divide(c, np.sqrt(a), out=np.zeros_like(c, dtype=float), where=a > 0)
+    rest = np.sqrt(np.maximum(b - slope**2, 0))
+    inner = f(slope[..., None, None] * points[:, None] + rest[..., None, None] * points) @ weights
+    return (g(np.sqrt(a)[..., None] * points) * inner) @ weights
+
+
+def generalization_error(student: Committee, teacher: Committee, *, noise: float = 0.0) -> float:
+    """The expectation of half the squared error over standard normal inputs.
+
+    Args:
+        student: The student, pruned or not.
+        teacher: The teacher.
+        noise: Standard deviation of the noise on the teacher's outputs.
+
+    Returns:
+        The error.
+
+    Raises:
+        ConfigError: They take inputs of different size.
+
+    Example:
+        >>> net = Committee(np.eye(2, 4), np.ones(2))
+        >>> generalization_error(net, net)
+        0.0
+
+    Reference:
+        Goldt et al., Dynamics of stochastic gradient descent for two-layer neural networks in the teacher-student setup
+        (NeurIPS 2019), equation 9; Saad and Solla (1995).
+    """
+    order = OrderParameters.of(student, teacher)
+    q, t = np.diagonal(order.q), np.diagonal(order.t)
+    v, v_star = np.asarray(student.outgoing, np.float64), np.asarray(teacher.outgoing, np.float64)
+    g, f = student.nonlinearity, teacher.nonlinearity
+    own = v @ expected_products(g, g, order.q, q, q) @ v
+    target = v_star @ expected_products(f, f, order.t, t, t) @ v_star
+    both = v @ expected_products(g, f, order.r, q, t) @ v_star
+    return float(max(0.5 * (own + target) - both, 0.0) + noise**2 / 2)
+
+
+def random_edges_error(density: float, teacher_hidden: int, per_teacher: int, v_star: float) -> float:
+    """The error of a perfect student after random cuts: the special case that has a short formula.
+
+    Args:
+        density: Fraction of the edges kept, c.
+        teacher_hidden: M, orthonormal teacher nodes.
+        per_teacher: Student nodes for each of them, z, which share its output weight.
+        v_star: The teacher's output weight.
+
+    Returns:
+        The error of erf networks.
+    """
+    c, z = density, per_teacher
+    within = np.arcsin(c * c / (1 + c)) + (np.arcsin(c / (1 + c)) - np.arcsin(c * c / (1 + c))) / z
+    bracket = within + np.pi / 6 - 2 * np.arcsin(c / np.sqrt(2 + 2 * c))
+    return float(teacher_hidden * v_star**2 / np.pi * bracket)
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Student nodes in the order of the teacher nodes that they stand for.
+
+    Attributes:
+        order: Student nodes, those of a teacher node together, `[hidden]`.
+        teacher: The teacher node of each, in that order.
+        strengths: |R| of each pair.
+    """
+
+    order: np.ndarray
+    teacher: np.ndarray
+    strengths: np.ndarray
+
+    @classmethod
+    def of(cls, overlaps: np.ndarray) -> "Alignment":
+        """Shares the student nodes out among the teacher nodes, evenly and with the largest total overlap.
+
+        It needs no converged student: `converged` says whether the result means something.
+
+        Args:
+            overlaps: R, `[hidden, teacher hidden]`.
+
+        Returns:
+            The alignment.
+
+        Example:
+            >>> Alignment.of(np.array([[0.0, 1.0], [0.9, 0.1], [0.2, -0.8], [1.0, 0.0]])).order.tolist()
+            [1, 3, 0, 2]
+        """
+        hidden, teachers = overlaps.shape
+        slots = np.tile(np.arange(teachers), -(-hidden // teachers))
+        rows, columns = linear_sum_assignment(np.abs(overlaps)[:, slots], maximize=True)
+        teacher = slots[columns]
+        order = np.lexsort((rows, teacher))
+        return cls(rows[order], teacher[order], np.abs(overlaps[rows, teacher])[order])
+
+    @property
+    def converged(self) -> bool:
+        """Whether every student node has found its teacher node."""
+        return bool((self.strengths >= SPECIALISED).all())
+
+    def warning(self) -> str | None:
+        """What to say of a student that has not converged; None of one that has."""
+        lost = int((self.strengths < SPECIALISED).sum())
+        if not lost:
+            return None
+        return (
+            f"the student has not converged: {lost} of {len(self.order)} hidden nodes overlap by less than "
+            f"{SPECIALISED} with the teacher node that they stand for; train with more data or another --lr or --seed"
+        )

@@ -1,0 +1,125 @@
+"""Models of stock Keras layers only, which run without tfprune."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph import convert, model_calls, rebuild
+from tfprune.graph.rebuild import copied_layer
+
+_KERNELS = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D)
+
+
+def plain_model(model: keras.Model) -> keras.Model:
+    """A copy of a model of stock Keras layers only.
+
+    Args:
+        model: A functional or sequential model, models within it included; our batch norm is swapped for Keras' own.
+
+    Returns:
+        The copy; float32 whatever the policy of `model`.
+
+    Raises:
+        UnsupportedLayerError: The model has masked or gated layers, which stock layers cannot stand for, or no graph.
+    """
+    plain = convert(model, "plain", dtype="float32")
+    layers = [layer for layer in plain._flatten_layers() if not isinstance(layer, keras.Model)]
+    ours = [f"{layer.name} ({type(layer).__name__})" for layer in layers if _is_ours(layer)]
+    if ours:
+        raise UnsupportedLayerError(
+            f"expected a model that stock Keras layers can express, received {', '.join(ours)}; slim the model first"
+        )
+    for layer in layers:
+        # Layers within layers (TimeDistributed, Bidirectional) have policies of their own.
+        if layer.compute_dtype in ("bfloat16", "float16"):
+            layer.dtype_policy = "float32"
+    return plain
+
+
+def _is_ours(layer: keras.Layer) -> bool:
+    return type(layer).__module__.split(".")[0] == "tfprune"
+
+
+def folded_model(model: keras.Model) -> keras.Model:
+    """Copies a model for inference: each batch norm right behind a convolution or dense layer becomes part of it.
+
+    Args:
+        model: A functional or sequential model of stock layers. It is not changed.
+
+    Returns:
+        The copy. Batch norms elsewhere (behind a pooling, an activation, a sum) stay; so do layers called twice.
+    """
+    folds = _folds(model)
+    if not folds.norm_of:
+        return model
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        if id(layer) in folds.folded:
+            new = keras.layers.Identity(name=layer.name)
+            folds.dropped.add(id(new))
+            return new
+        return copied_layer(layer, {"use_bias": lambda _: True} if id(layer) in folds.norm_of else None)
+
+    def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        return args[0] if id(layer) in folds.dropped else layer(*args, **kwargs)
+
+    def weight(layer: keras.Layer, variable: keras.Variable) -> Any:
+        norm = folds.norm_of.get(id(layer))
+        if norm is None:
+            return variable
+        factor, offset = _affine(norm)
+        if variable is not layer.kernel:
+            return np.asarray(variable) * factor + offset
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            factor = factor.reshape(variable.shape[-2:])
+        return (np.asarray(variable) * factor).astype(np.float32)
+
+    new = rebuild(model, make, call, weight, may_add_weights=True)
+    for name, norm in folds.without_bias.items():
+        new.get_layer(name).bias.assign(_affine(norm)[1])
+    return new
+
+
+@dataclass
+class _Folds:
+    """Attributes name old layers by `id`; `dropped` the new ones that are not called."""
+
+    norm_of: dict[int, Any] = field(default_factory=dict)
+    folded: set[int] = field(default_factory=set)
+    dropped: set[int] = field(default_factory=set)
+    without_bias: dict[str, Any] = field(default_factory=dict)
+
+
+def _folds(model: keras.Model) -> _Folds:
+    calls = model_calls(model)
+    uses = Counter(id(call.layer) for call in calls)
+    reads = Counter(id(tensor) for call in calls for tensor in call.inputs)
+    made = {id(tensor): call for call in calls for tensor in call.outputs}
+    top = {id(layer) for layer in model.layers}
+    folds = _Folds()
+    for call in calls:
+        norm = call.layer
+        if type(norm) is not keras.layers.BatchNormalization or uses[id(norm)] > 1:
+            continue
+        before = made[id(call.inputs[0])].layer
+        alone = uses[id(before)] == 1 and reads[id(call.inputs[0])] == 1 and {id(norm), id(before)} <= top
+        linear = type(before) in _KERNELS and before.activation is keras.activations.linear
+        axis = norm.axis if isinstance(norm.axis, int) else norm.axis[0]
+        last = axis in (-1, len(call.inputs[0].shape) - 1) and getattr(before, "data_format", None) != "channels_first"
+        if alone and linear and last:
+            folds.norm_of[id(before)] = norm
+            folds.folded.add(id(norm))
+            if not before.use_bias:
+                folds.without_bias[before.name] = norm
+    return folds
+
+
+def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Factor and offset of a batch norm in inference, float64 `[channels]`."""
+    mean, variance = (np.asarray(each, np.float64) for each in (norm.moving_mean, norm.moving_variance))
+    factor = (np.asarray(norm.gamma, np.float64) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
+    return factor, (np.asarray(norm.beta, np.float64) if norm.center else 0.0) - mean * factor

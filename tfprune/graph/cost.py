@@ -1,0 +1,188 @@
+"""Parameters and FLOPs of a model, whole or with some channels masked, in closed form."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.graph.calls import model_calls
+from tfprune.graph.channel_groups import ChannelGroups, channel_groups
+from tfprune.graph.labels import PINNED, Cost, LayerChannels
+
+_FREE = (
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.Normalization,
+    keras.layers.PReLU,
+    keras.layers.Embedding,
+)
+
+
+@dataclass(frozen=True)
+class LayerComplexity:
+    """Cost of one layer.
+
+    Attributes:
+        layer: Name; `outer/inner` in a nested model.
+        kind: Class.
+        params: Parameters, moving statistics included.
+        flops: `macs`, and two per value for batch norm, as EKG counts.
+        macs: Multiply-accumulates of kernels (and of attention's products), over all calls of the layer.
+    """
+
+    layer: str
+    kind: str
+    params: int
+    flops: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Cost of a model for one example.
+
+    Attributes:
+        params: Parameters, moving statistics included.
+        flops: Sum of the layers' FLOPs, as `LayerComplexity` counts them.
+        macs: Sum of the layers' multiply-accumulates.
+        layers: The layers that have parameters.
+        uncounted: Layers with weights whose FLOPs are not known to this count; their FLOPs stand as 0.
+    """
+
+    params: int
+    flops: int
+    macs: int
+    layers: tuple[LayerComplexity, ...]
+    uncounted: tuple[str, ...] = ()
+
+
+class CostModel:
+    """Closed form of a model's cost as a function of the channels that are kept.
+
+    A convolution costs `positions * kernel height * kernel width * inputs kept * outputs kept` multiply-accumulates, a
+    dense layer the same with one position, a batch norm two operations per value; activations, additions, pooling and
+    the other normalisations count nothing. Batch norm has four parameters per channel.
+
+    Reference:
+        Lee & Song, EKG (ECCV 2022), the authors' `check_complexity`; sums are exact integers here.
+
+    Args:
+        model: A functional model with fixed spatial sizes; unknown ones count as 1.
+        groups: Its channel groups.
+    """
+
+    def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
+        names = dict.fromkeys(call.name for call in model_calls(model))
+        held = [groups.by_layer[name] for name in names]
+        self._rows = [(name, each) for name, each in zip(names, held, strict=True) if _has_cost(each)]
+        layers = [each for _, each in self._rows]
+        self._params = _Terms([_parameters(each) for each in layers], groups.channels)
+        self._macs = _Terms([[c for c in each.costs if not c.normalization] for each in layers], groups.channels)
+        self._norms = _Terms([[c for c in each.costs if c.normalization] for each in layers], groups.channels)
+
+    def totals(self, mask: np.ndarray) -> tuple[int, int]:
+        """Parameters and FLOPs where `mask` (bool `[channels]`) says which prunable channels are kept."""
+        params, macs, norms = self._per_layer(mask)
+        return int(params.sum()), int(macs.sum() + norms.sum())
+
+    def complexity(self, mask: np.ndarray) -> Complexity:
+        """As `totals`, layer by layer."""
+        params, macs, norms = self._per_layer(mask)
+        rows = tuple(
+            LayerComplexity(name, type(each.layer).__name__, int(p), int(m + n), int(m))
+            for (name, each), p, m, n in zip(self._rows, params, macs, norms, strict=True)
+        )
+        uncounted = tuple(name for name, each in self._rows if not each.costs and not _computes_nothing(each.layer))
+        flops = int(macs.sum() + norms.sum())
+        return Complexity(int(params.sum()), flops, int(macs.sum()), rows, uncounted)
+
+    def _per_layer(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        kept = np.asarray(mask, dtype=np.int64)
+        return self._params.values(kept), self._macs.values(kept), self._norms.values(kept)
+
+
+class _Terms:
+    """Sums of products, one sum per layer: a constant times how many positions stay along each of some axes."""
+
+    def __init__(self, layers: Sequence[Sequence[Cost]], channels: int) -> None:
+        self._layers, self._channels = len(layers), channels
+        axes: dict[bytes, int] = {b"": 0}
+        distinct: list[np.ndarray] = [np.full(1, PINNED)]
+        rows, constants, factors = [], [], []
+        for row, costs in enumerate(layers):
+            for cost in costs:
+                rows.append(row)
+                constants.append(cost.constant)
+                factors.append([_number(axis, axes, distinct) for axis in cost.axes])
+        width = max((len(each) for each in factors), default=0) or 1
+        self._rows = np.array(rows, dtype=int)
+        self._constants = np.array(constants, dtype=np.int64)
+        self._factors = np.array([each + [0] * (width - len(each)) for each in factors], dtype=int).reshape(-1, width)
+        self._positions = np.concatenate(distinct)
+        self._starts = np.cumsum([0, *(len(axis) for axis in distinct[:-1])])
+
+    def values(self, kept: np.ndarray) -> np.ndarray:
+        """The sum of each layer `[layers]` where `kept` (0 or 1, `[channels]`) says which channels stay."""
+        stays = np.append(kept, 1)[self._positions]  # PINNED is -1, the last one
+        counts = np.add.reduceat(stays, self._starts)
+        result = np.zeros(self._layers, np.int64)
+        np.add.at(result, self._rows, self._constants * counts[self._factors].prod(axis=1))
+        return result
+
+
+def _number(axis: np.ndarray, numbers: dict[bytes, int], distinct: list[np.ndarray]) -> int:
+    key = axis.tobytes()
+    if key not in numbers:
+        numbers[key] = len(distinct)
+        distinct.append(axis)
+    return numbers[key]
+
+
+def _parameters(channels: LayerChannels) -> list[Cost]:
+    """The number of parameters of a layer, as a sum over its weights."""
+    axes: dict[int, dict[int, np.ndarray]] = {}
+    for slot in channels.slots:
+        axes.setdefault(id(attrgetter(slot.weight)(channels.layer)), {})[slot.axis] = slot.channels
+    costs = []
+    for weight in _weights(channels.layer):
+        labelled = axes.get(id(weight), {})
+        rank = len(weight.shape)
+        fixed = [size for axis, size in enumerate(weight.shape, start=-rank) if axis not in labelled]
+        costs.append(Cost(int(np.prod(fixed, dtype=np.int64)), tuple(labelled.values())))
+    return costs
+
+
+def _weights(layer: Any) -> list[keras.Variable]:
+    return list(getattr(layer, "weights", ()))
+
+
+def _has_cost(channels: LayerChannels) -> bool:
+    return bool(_weights(channels.layer) or channels.costs)
+
+
+def _computes_nothing(layer: Any) -> bool:
+    """Whether a layer with weights has no multiply-accumulates by the rules of this count."""
+    return isinstance(layer, _FREE) or type(layer).__name__ == "LayerScale"
+
+
+def complexity(model: keras.Model) -> Complexity:
+    """Counts parameters and FLOPs of a model, for one example.
+
+    Args:
+        model: A functional or sequential model. Unknown spatial sizes count as 1: build it with a fixed input shape.
+
+    Returns:
+        The totals and the layers' shares.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, padding="same")])
+        >>> complexity(model).flops
+        6912
+    """
+    groups = channel_groups(model)
+    return CostModel(model, groups).complexity(np.ones(groups.channels, bool))

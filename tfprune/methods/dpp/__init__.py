@@ -1,5 +1,0 @@
-"""DPP pruning of two-layer students, and of image classifiers with dense layers."""
-
-from tfprune.methods.dpp.commands import DPP_COMMANDS
-
-__all__ = ["DPP_COMMANDS"]

@@ -1,6 +1,0 @@
-"""EKG: Ensemble Knowledge Guided sub-network search and fine-tuning for filter pruning (Lee & Song, ECCV 2022)."""
-
-import lazy_loader
-
-# The public names stand in __init__.pyi; each is imported on first use.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,32 @@
+"""Data sets of images, in memory or on disk, their subsets, and batches of them."""
+
+from tfprune.recipes.data.augmentation import GaussianNoise
+from tfprune.recipes.data.augmix import AugMix
+from tfprune.recipes.data.batches import fixed_batches, prune_set, training_batches
+from tfprune.recipes.data.dataset import ImageDataset, View
+from tfprune.recipes.data.in_memory import ImageData, data_fraction, random_labels, shuffled_pixels
+from tfprune.recipes.data.knowledge import ShardedRows
+from tfprune.recipes.data.registry import data_names, load_data, open_data
+from tfprune.recipes.data.streamed import StreamedData
+from tfprune.recipes.data.subsets import Subsets, search_subsets
+
+__all__ = [
+    "AugMix",
+    "GaussianNoise",
+    "ImageData",
+    "ImageDataset",
+    "ShardedRows",
+    "StreamedData",
+    "Subsets",
+    "View",
+    "data_fraction",
+    "data_names",
+    "fixed_batches",
+    "load_data",
+    "open_data",
+    "prune_set",
+    "random_labels",
+    "search_subsets",
+    "shuffled_pixels",
+    "training_batches",
+]

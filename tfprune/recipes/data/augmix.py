@@ -1,0 +1,190 @@
+"""Mixtures of chains of simple image operations."""
+
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.data.dataset import View
+
+_USUAL = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
+_SHIFTS = ("shear_x", "shear_y", "translate_x", "translate_y")
+_COLOURS = ("color", "contrast", "brightness", "sharpness")
+# Operations on images of so many bytes are shorter than handing Python's lock from thread to thread between them.
+_SMALL = 48 * 48 * 3
+_TURN = threading.Lock()
+
+
+@dataclass(frozen=True)
+class AugMix(View):
+    """Mixes an image with a mixture of chains of random operations on it; the operations are Pillow's.
+
+    Args:
+        severity: How strong operations are, up to 10; levels are drawn from 0.1 to it.
+        width: Chains.
+        depth: Operations of a chain; 0 for one to three, drawn for each.
+        all_operations: Whether to change colours, contrast, brightness and sharpness, too; they are among the
+            corruptions of CIFAR-10-C, on which a test would then be no surprise.
+
+    Raises:
+        ConfigError: A number is out of its range.
+
+    Example:
+        >>> image = np.zeros((32, 32, 3), np.uint8)
+        >>> AugMix().mixed(image, np.random.RandomState(0)).shape
+        (32, 32, 3)
+
+    Reference:
+        Hendrycks et al., AugMix (ICLR 2020).
+    """
+
+    severity: float = 3
+    width: int = 3
+    depth: int = 0
+    all_operations: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.severity <= 10:
+            raise ConfigError(f"severity: expected 0.1 to 10, received {self.severity}; mend it")
+        for name, least in (("width", 1), ("depth", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name}: expected {least} or more, received {getattr(self, name)}; mend it")
+
+    def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Changes each image, rounded to bytes, by draws of its own, see `View`."""
+
+        def mix(images: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+            pairs = zip(images, seeds.view(np.uint32), strict=True)
+            with _TURN if images[0].size <= _SMALL else nullcontext():
+                # A Mersenne Twister takes 80 microseconds to seed, this 6.
+                changed = [self.mixed(image, np.random.RandomState(np.random.PCG64(seed))) for image, seed in pairs]
+            return np.stack(changed)
+
+        whole = tf.saturate_cast(tf.round(images), tf.uint8)
+        return tf.ensure_shape(tf.numpy_function(mix, [whole, seeds], tf.float32, stateful=False), images.shape)
+
+    def mixed(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
+        """Augments one image.
+
+        Args:
+            image: Bytes, `[height, width, 1 or 3]`.
+            random: Where random numbers come from.
+
+        Returns:
+            Float32 of the same shape, on the scale 0 .. 255.
+        """
+        from PIL import Image
+
+        source = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        weights = random.dirichlet([1] * self.width).astype(np.float32)
+        share = np.float32(random.beta(1, 1))
+        mixture = np.zeros(image.shape, np.float32)
+        for weight in weights:
+            chain = source
+            for _ in range(self.depth or random.randint(1, 4)):
+                chain = self._operations[random.randint(len(self._operations))](chain, self.severity, random)
+            mixture += weight * np.asarray(chain, np.float32).reshape(image.shape)
+        return (1 - share) * image.astype(np.float32) + share * mixture
+
+    @cached_property
+    def _operations(self) -> tuple[Callable[..., Any], ...]:
+        names = _USUAL + _SHIFTS + (_COLOURS if self.all_operations else ())
+        return tuple(OPERATIONS[name] for name in names)
+
+
+def _level(severity: float, random: np.random.RandomState) -> float:
+    return random.uniform(0.1, severity)
+
+
+def _signed(value: Any, random: np.random.RandomState) -> Any:
+    return -value if random.uniform() > 0.5 else value
+
+
+def _autocontrast(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    from PIL import ImageOps
+
+    return ImageOps.autocontrast(image)
+
+
+def _equalize(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    from PIL import ImageOps
+
+    return ImageOps.equalize(image)
+
+
+def _posterize(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    from PIL import ImageOps
+
+    return ImageOps.posterize(image, 4 - int(_level(severity, random) * 4 / 10))
+
+
+def _solarize(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    from PIL import ImageOps
+
+    return ImageOps.solarize(image, 256 - int(_level(severity, random) * 256 / 10))
+
+
+def _rotate(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    from PIL import Image
+
+    degrees = _signed(int(_level(severity, random) * 30 / 10), random)
+    return image.rotate(degrees, resample=Image.Resampling.BILINEAR)
+
+
+def _sheared(image: Any, values: tuple[float, ...]) -> Any:
+    from PIL import Image
+
+    return image.transform(image.size, Image.Transform.AFFINE, values, resample=Image.Resampling.BILINEAR)
+
+
+def _translated(image: Any, columns: int, rows: int) -> Any:
+    from PIL import Image
+
+    # Whole pixels: nothing lies between them, and this is up to 25 times as fast as BILINEAR.
+    return image.transform(image.size, Image.Transform.AFFINE, (1, 0, columns, 0, 1, rows), Image.Resampling.NEAREST)
+
+
+def _shear_x(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    return _sheared(image, (1, _signed(_level(severity, random) * 0.3 / 10, random), 0, 0, 1, 0))
+
+
+def _shear_y(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    return _sheared(image, (1, 0, 0, _signed(_level(severity, random) * 0.3 / 10, random), 1, 0))
+
+
+def _translate_x(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    return _translated(image, _signed(int(_level(severity, random) * (image.size[0] / 3) / 10), random), 0)
+
+
+def _translate_y(image: Any, severity: float, random: np.random.RandomState) -> Any:
+    return _translated(image, 0, _signed(int(_level(severity, random) * (image.size[1] / 3) / 10), random))
+
+
+def _enhance(name: str) -> Callable[..., Any]:
+    def operation(image: Any, severity: float, random: np.random.RandomState) -> Any:
+        from PIL import ImageEnhance
+
+        return getattr(ImageEnhance, name)(image).enhance(_level(severity, random) * 1.8 / 10 + 0.1)
+
+    return operation
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "autocontrast": _autocontrast,
+    "equalize": _equalize,
+    "posterize": _posterize,
+    "rotate": _rotate,
+    "solarize": _solarize,
+    "shear_x": _shear_x,
+    "shear_y": _shear_y,
+    "translate_x": _translate_x,
+    "translate_y": _translate_y,
+    **{name.lower(): _enhance(name) for name in ("Color", "Contrast", "Brightness", "Sharpness")},
+}
+"""From an image, a severity and a source of random numbers to the changed image, by name."""

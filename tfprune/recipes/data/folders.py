@@ -1,0 +1,228 @@
+"""Images in a tree of folders, one folder for each class."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.recipes.data.decoding import EncodedImages
+from tfprune.recipes.data.in_memory import ImageData
+
+_SUFFIXES = (".jpeg", ".jpg", ".png")
+_LAYOUT = "train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png)"
+_SIZE = 64
+_MEAN = (0.48024578664982126, 0.44807218089384643, 0.3975477478649648)
+_STD = (0.2769864069088257, 0.26906448510256, 0.282081906210584)
+_TINY_LAYOUT = "train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+_FOLDERS = ("tiny-imagenet-200", "tiny_imagenet")
+
+
+class FolderImages(EncodedImages):
+    """The images of `train/` or `val/`, sorted by class and name.
+
+    Args:
+        paths: Of the images.
+        labels: `[images]`, int64.
+    """
+
+    def __init__(self, paths: Sequence[str], labels: np.ndarray) -> None:
+        self._paths = paths
+        self._labels = labels
+        with tf.device("CPU:0"):
+            self._tensors = tf.constant(paths), tf.constant(labels, tf.int64)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def labels(self, positions: np.ndarray) -> np.ndarray:
+        """Labels of images."""
+        return self._labels[positions]
+
+    def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The bytes of a file, and its class."""
+        paths, labels = self._tensors
+        return tf.io.read_file(paths[position]), labels[position]
+
+    def describe(self, position: int) -> str:
+        """The path of a file."""
+        return self._paths[position]
+
+
+def folder_images(root: str | os.PathLike[str]) -> tuple[FolderImages, FolderImages, tuple[str, ...]]:
+    """Finds the images of a tree `train/CLASS/*.JPEG`, `val/CLASS/*.JPEG`; `.jpg` and `.png` files count, too.
+
+    A class is numbered by the place of its folder's name in alphabetical order, as elsewhere.
+
+    Args:
+        root: The folder that holds `train` and `val`.
+
+    Returns:
+        The images to train on, those to test with, and the names of the classes.
+
+    Raises:
+        DataUnavailableError: A folder is missing or holds no images.
+        ConfigError: `train` and `val` do not hold the same classes.
+    """
+    root = Path(root)
+    train, val = (_classes(root / part) for part in ("train", "val"))
+    for name, other, here, there in (("val", "train", val, train), ("train", "val", train, val)):
+        if missing := sorted(there.keys() - here.keys()):
+            raise ConfigError(
+                f"expected the same classes in train and val of {root}: {_named(missing)} of {other} "
+                f"{'is' if len(missing) == 1 else 'are'} missing in {name}; add {name}/{missing[0]}, or remove it "
+                f"from {other}"
+            )
+    return _images(train), _images(val), tuple(train)
+
+
+def _classes(folder: Path) -> dict[str, list[str]]:
+    """From a class, in alphabetical order, to the sorted paths of its images."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataUnavailableError(f"cannot read {folder}: {error.strerror}; expected {_LAYOUT}") from error
+    names = [entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    if not names:
+        loose = any(_is_image(entry.name) for entry in found)
+        what = "images without folders of classes; sort them into these" if loose else "no images"
+        raise DataUnavailableError(f"{folder} holds {what}; expected {_LAYOUT}")
+    classes = {name: _files(folder / name) for name in names}
+    if empty := [name for name, paths in classes.items() if not paths]:
+        raise DataUnavailableError(
+            f"no images in {_named(empty)} of {folder}; expected {_LAYOUT}, at least one for each class"
+        )
+    return classes
+
+
+def _files(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.path for entry in entries if _is_image(entry.name))
+    except OSError as error:
+        raise DataUnavailableError(f"cannot read {folder}: {error.strerror}; make it readable") from error
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+
+
+def _images(classes: dict[str, list[str]]) -> FolderImages:
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(paths) for paths in classes.values()])
+    return FolderImages([path for paths in classes.values() for path in paths], labels)
+
+
+def _named(classes: Sequence[str]) -> str:
+    shown = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
+    return f"class {shown}" if len(classes) == 1 else f"classes {shown}"
+
+
+def load_tiny_imagenet(data_path: str | os.PathLike[str] | None = None) -> ImageData:
+    """Tiny-ImageNet: 100 000 images of 64 x 64 in 200 classes to train on, and its validation images to test with.
+
+    Classes are numbered in the alphabetical order of their folders. Validation images lie either as they are handed
+    out, with `val_annotations.txt` saying what they show, or sorted into `val/CLASS/images`. A part of the classes
+    will do: the number of classes is that of the folders.
+
+    Args:
+        data_path: The folder that holds `train` and `val`, or one that holds that folder as `tiny-imagenet-200` or
+            `tiny_imagenet`.
+
+    Returns:
+        The data set, in the order of classes and file names.
+
+    Raises:
+        DataUnavailableError: Folders or files are missing, cannot be read, or do not fit together.
+
+    Reference:
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020): normalisation and padding of the authors' code.
+    """
+    root = _root(data_path)
+    classes = sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir())
+    train = [(path, label) for label, name in enumerate(classes) for path in _tiny_images(root / "train" / name)]
+    if not train:
+        raise DataUnavailableError(f"no images in {root / 'train'}; expected {_TINY_LAYOUT}")
+    test = _validation(root / "val", classes)
+    train_images, test_images = (_read([path for path, _ in part]) for part in (train, test))
+    train_labels, test_labels = (np.array([label for _, label in part], np.int64) for part in (train, test))
+    mean, std = (tuple(255 * value for value in values) for values in (_MEAN, _STD))
+    return ImageData(
+        name="tiny-imagenet",
+        num_classes=len(classes),
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        mean=mean,
+        std=std,
+        flip=True,
+        crop_padding=4,
+    )
+
+
+def _root(data_path: str | os.PathLike[str] | None) -> Path:
+    if data_path is None:
+        raise DataUnavailableError(
+            f"Tiny-ImageNet is not downloaded by itself; give --data_path, the folder that holds {_TINY_LAYOUT}"
+        )
+    for folder in (Path(data_path), *(Path(data_path) / name for name in _FOLDERS)):
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return folder
+    raise DataUnavailableError(f"no Tiny-ImageNet in {data_path}; expected {_TINY_LAYOUT} there")
+
+
+def _tiny_images(folder: Path) -> list[Path]:
+    """Images of a class, in the folder itself or in `images` within."""
+    inner = folder / "images"
+    return sorted(path for path in (inner if inner.is_dir() else folder).iterdir() if path.suffix.lower() == ".jpeg")
+
+
+def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    numbers = {name: number for number, name in enumerate(classes)}
+    annotations = folder / "val_annotations.txt"
+    if any((folder / name).is_dir() for name in classes):
+        found = [
+            (path, number)
+            for name, number in numbers.items()
+            if (folder / name).is_dir()
+            for path in _tiny_images(folder / name)
+        ]
+    elif annotations.is_file():
+        found = [_annotated(folder, line, numbers) for line in annotations.read_text(encoding="utf-8").splitlines()]
+    else:
+        raise DataUnavailableError(
+            f"no labels of the images in {folder}; expected {annotations.name} there, or folders of classes"
+        )
+    if not found:
+        raise DataUnavailableError(f"no images in {folder}; expected {_TINY_LAYOUT}")
+    return sorted(found, key=lambda pair: (pair[1], pair[0].name))
+
+
+def _annotated(folder: Path, line: str, numbers: dict[str, int]) -> tuple[Path, int]:
+    words = line.split("\t")
+    if len(words) < 2 or words[1] not in numbers:
+        raise DataUnavailableError(
+            f"{folder / 'val_annotations.txt'}: expected lines of an image, a tab and a class that train has, found "
+            f"{line[:60]!r}"
+        )
+    path = folder / "images" / words[0]
+    if not path.is_file():
+        raise DataUnavailableError(f"{folder / 'val_annotations.txt'} names {words[0]}, which is not in {path.parent}")
+    return path, numbers[words[1]]
+
+
+def _read(paths: Sequence[Path]) -> np.ndarray:
+    """All images, `[images, 64, 64, 3]` uint8; grey ones get three equal channels."""
+    images = np.empty((len(paths), _SIZE, _SIZE, 3), np.uint8)
+    for place, path in enumerate(paths):
+        try:
+            image = tf.io.decode_jpeg(tf.io.read_file(str(path)), channels=3).numpy()
+        except tf.errors.OpError as error:
+            raise DataUnavailableError(f"{path} cannot be read as a JPEG image; fetch the data anew") from error
+        if image.shape != images.shape[1:]:
+            raise DataUnavailableError(f"expected images of {_SIZE} x {_SIZE}, found {image.shape[:2]} in {path}")
+        images[place] = image
+    return images

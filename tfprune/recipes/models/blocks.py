@@ -1,0 +1,314 @@
+"""What one may choose about a network besides its architecture."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import keras
+
+from tfprune.errors import ConfigError
+from tfprune.graph.subnet import layer_seed
+from tfprune.recipes.models.initializers import initializer
+
+Padding = Literal["same", "symmetric"]
+BatchNorm = Literal["affine", "fixed", "none"]
+Stem = Literal["auto", "small", "large"]
+_STEP = re.compile(r"(conv|hidden)(\d+)|norm|act|relu|pool|average|flatten")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the weights of a network begin.
+
+    Attributes:
+        init: Initial weights of kernels, a name of `initializer`.
+        mode: Its fan.
+        gain: Its gain.
+        fan_scale: Its factor of the fan.
+        classifier: Initial weights of the classifier's kernel, a name of `initializer`.
+        biases: `zeros`, or `standard`: uniform in ±1/√fan_in, as PyTorch does.
+        zero_gamma: Whether the last batch norm of a residual branch begins with 0.
+    """
+
+    init: str = "kaiming_normal"
+    mode: str = "fan_in"
+    gain: float | None = None
+    fan_scale: float = 1.0
+    classifier: str = "small_normal"
+    biases: Literal["zeros", "standard"] = "zeros"
+    zero_gamma: bool = False
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """The choices; see `build_model`.
+
+    Raises:
+        ConfigError: A choice is none of those there are.
+    """
+
+    padding: Padding = "same"
+    batch_norm: BatchNorm = "affine"
+    conv_bias: bool | None = None
+    classifier_bias: bool | None = None
+    activation: Callable[[str], keras.layers.Layer] | None = None
+    stem: Stem = "auto"
+    final_pool: int | None = None
+    start: Start = field(default_factory=Start)
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("padding", ("same", "symmetric")),
+            ("batch_norm", ("affine", "fixed", "none")),
+            ("stem", ("auto", "small", "large")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"expected {name} to be one of {', '.join(choices)}; received {getattr(self, name)!r}; use one"
+                )
+        if self.final_pool is not None and self.final_pool < 1:
+            raise ConfigError(
+                f"expected a final_pool of 1 or more, received {self.final_pool}; leave it out or raise it"
+            )
+
+
+class NetworkLayers:
+    """Makes and calls the layers of one network, all of them Keras' own.
+
+    Each layer has an initialiser of its own, seeded from the network's seed and the layer's name: one that layers
+    share gives all convolutions of one shape the same weights.
+
+    Args:
+        widths: Output channels of each convolution and hidden dense layer, by layer name.
+        options: What was chosen about the network.
+        conv_bias: Whether convolutions have a bias.
+        classifier_bias: Whether the classifier has one.
+    """
+
+    def __init__(
+        self,
+        widths: Mapping[str, int],
+        options: NetworkOptions,
+        *,
+        conv_bias: bool = False,
+        classifier_bias: bool = True,
+    ) -> None:
+        self._widths = widths
+        self._options = options
+        self._start = options.start
+        self._conv_bias = conv_bias if options.conv_bias is None else options.conv_bias
+        self._classifier_bias = classifier_bias if options.classifier_bias is None else options.classifier_bias
+
+    def convolution(self, x: keras.KerasTensor, name: str, *, kernel: int, stride: int = 1) -> keras.KerasTensor:
+        """A convolution, padded so that stride 1 keeps the size."""
+        padding = "same"
+        if stride > 1 and kernel > 1 and self._options.padding == "symmetric":
+            x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+            padding = "valid"
+        return keras.layers.Conv2D(
+            self._widths[name],
+            kernel,
+            stride,
+            padding=padding,
+            use_bias=self._conv_bias,
+            kernel_initializer=self._kernel(name, self._start.init),
+            bias_initializer=self._bias(name, kernel * kernel * x.shape[-1]),
+            name=name,
+        )(x)
+
+    def dense(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """A hidden dense layer; it has no bias."""
+        start = self._kernel(name, self._start.init)
+        return keras.layers.Dense(self._widths[name], use_bias=False, kernel_initializer=start, name=name)(x)
+
+    def batch_norm(
+        self, x: keras.KerasTensor, name: str, *, ends_branch: bool = False, momentum: float = 0.9
+    ) -> keras.KerasTensor:
+        """A batch norm, or nothing where the network has none."""
+        return self.norm_layer(name, ends_branch=ends_branch, momentum=momentum)(x)
+
+    def norm_layer(
+        self, name: str, *, ends_branch: bool = False, momentum: float = 0.9
+    ) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
+        """A batch norm to call, several times if one likes; the identity where the network has none."""
+        if self._options.batch_norm == "none":
+            return lambda x: x
+        affine = self._options.batch_norm == "affine"
+        return keras.layers.BatchNormalization(
+            momentum=momentum,
+            epsilon=1e-5,
+            center=affine,
+            scale=affine,
+            gamma_initializer="zeros" if ends_branch and self._start.zero_gamma else "ones",
+            name=name,
+        )
+
+    def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """The network's activation: a rectifier named `...relu`, or the one asked for, named `...act`."""
+        make = self._options.activation
+        return self.relu(x, name) if make is None else make(name.replace("relu", "act"))(x)
+
+    def relu(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """A rectifier."""
+        return keras.layers.ReLU(name=name)(x)
+
+    def stem_pool(self, x: keras.KerasTensor, *, signed: bool) -> keras.KerasTensor:
+        """The pooling of 3 x 3 with stride 2 behind a large stem.
+
+        Args:
+            x: `[batch, height, width, channels]`.
+            signed: Whether values may be negative, so that zeros must not be padded.
+
+        Returns:
+            `[batch, ceil(height / 2), ceil(width / 2), channels]`.
+        """
+        if self._options.padding == "same":
+            return keras.layers.MaxPooling2D(3, 2, padding="same", name="pool")(x)
+        if signed:  # one more pooling, of single pixels, takes every second window
+            x = keras.layers.MaxPooling2D(3, 1, padding="same", name="pool_windows")(x)
+            return keras.layers.MaxPooling2D(1, 2, name="pool")(x)
+        return keras.layers.MaxPooling2D(3, 2, name="pool")(keras.layers.ZeroPadding2D(1, name="pool_pad")(x))
+
+    def add(self, shortcut: keras.KerasTensor, branch: keras.KerasTensor, name: str) -> keras.KerasTensor:
+        """The sum at the end of a block.
+
+        Raises:
+            ConfigError: The two have different numbers of channels.
+        """
+        if shortcut.shape[-1] != branch.shape[-1]:
+            raise ConfigError(
+                f"expected equal widths where {name} joins the shortcut and the branch, received {shortcut.shape[-1]} "
+                f"and {branch.shape[-1]}; give every convolution of one channel group the same width"
+            )
+        return keras.layers.Add(name=name)([shortcut, branch])
+
+    def classifier(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+        """The dense layer `fc` that gives the logits."""
+        return keras.layers.Dense(
+            num_classes,
+            use_bias=self._classifier_bias,
+            kernel_initializer=self._kernel("fc", self._start.classifier),
+            bias_initializer=self._bias("fc", x.shape[-1]),
+            name="fc",
+        )(x)
+
+    def pooled_classifier(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+        """The average over the map, or over its patches, and the classifier."""
+        size = self._options.final_pool
+        if size is None:
+            return self.classifier(keras.layers.GlobalAveragePooling2D(name="global_pool")(x), num_classes)
+        x = self.classifier(keras.layers.AveragePooling2D(size, name="final_pool")(x), num_classes)
+        return keras.layers.Flatten(name="logits")(keras.layers.Permute((3, 1, 2), name="classes_first")(x))
+
+    def _kernel(self, name: str, init: str) -> keras.initializers.Initializer:
+        start = self._start
+        return initializer(
+            init, seed=layer_seed(self._options.seed, name), mode=start.mode, gain=start.gain, fan_scale=start.fan_scale
+        )
+
+    def _bias(self, name: str, fan_in: int) -> keras.initializers.Initializer:
+        if self._start.biases == "zeros":
+            return keras.initializers.Zeros()
+        bound = fan_in**-0.5
+        return keras.initializers.RandomUniform(-bound, bound, seed=layer_seed(self._options.seed, f"{name}/bias"))
+
+
+_START = Start()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The plan of a network whose layers follow one another.
+
+    Args:
+        steps: What follows what, separated by blanks: `conv64` (3 x 3 to 64 channels), `norm`, `act` (the network's
+            activation), `relu` (a rectifier even where the activation is another one), `pool` (2 x 2), `average` (over
+            the map), `flatten`, `hidden256` (dense). The classifier comes last and is not named.
+        other_steps: The same for activations other than rectifiers, where the order is another one then.
+        conv_bias: Whether convolutions have a bias.
+        classifier_bias: Whether the classifier has one.
+        start: How the weights begin unless asked otherwise.
+        classifier_like_layers: Whether the classifier is initialised as the other layers are.
+    """
+
+    steps: str
+    other_steps: str | None = None
+    conv_bias: bool = False
+    classifier_bias: bool = False
+    start: Start = _START
+    classifier_like_layers: bool = True
+
+    def default_widths(self) -> dict[str, int]:
+        """Output channels of every convolution and hidden dense layer, by layer name."""
+        return {name: width for name, _, width in _named(self.steps) if width is not None}
+
+    def build(
+        self,
+        *,
+        name: str,
+        num_classes: int,
+        input_shape: tuple[int, int, int],
+        widths: Mapping[str, int],
+        options: NetworkOptions,
+    ) -> keras.Model:
+        """The network; see `build_model`."""
+        make = NetworkLayers(widths, options, conv_bias=self.conv_bias, classifier_bias=self.classifier_bias)
+        other = options.activation is not None and self.other_steps is not None
+        inputs = x = keras.Input(tuple(input_shape), name="images")
+        for layer, kind, _ in _named(self.other_steps if other and self.other_steps else self.steps):
+            x = _step(make, x, layer, kind)
+        return keras.Model(inputs, make.classifier(x, num_classes), name=name)
+
+
+def _named(steps: str) -> list[tuple[str, str, int | None]]:
+    """Each step's layer name, kind and, of convolutions and hidden layers, width."""
+    named: list[tuple[str, str, int | None]] = []
+    stage = convolution = hidden = 0
+    prefix = ""
+    for step in steps.split():
+        match = _STEP.fullmatch(step)
+        if match is None:
+            raise ConfigError(f"expected steps like conv64, norm, act, pool or hidden256, received {step!r}; mend it")
+        kind = match[1] or step
+        if kind == "conv":
+            prefix = f"stage{stage}.{convolution}_"
+            convolution += 1
+            named.append((prefix + "conv", kind, int(match[2])))
+        elif kind == "hidden":
+            prefix = f"hidden{hidden}_"
+            hidden += 1
+            named.append((prefix.rstrip("_"), kind, int(match[2])))
+        elif kind == "pool":
+            named.append((f"stage{stage}_pool", kind, None))
+            stage, convolution = stage + 1, 0
+        else:
+            whole_map = {"average": "global_pool", "flatten": "flatten"}
+            short = {"norm": "bn", "act": "act" if "relu" in steps.split() else "relu", "relu": "relu"}
+            named.append((whole_map.get(kind) or prefix + short[kind], kind, None))
+    return named
+
+
+def _step(make: NetworkLayers, x: keras.KerasTensor, name: str, kind: str) -> keras.KerasTensor:
+    """One layer, called."""
+    if kind == "conv":
+        return make.convolution(x, name, kernel=3)
+    if kind == "hidden":
+        return make.dense(x, name)
+    if kind == "norm":
+        return make.batch_norm(x, name)
+    if kind == "act":
+        return make.activation(x, name)
+    if kind == "relu":
+        return make.relu(x, name)
+    if kind == "average":
+        return keras.layers.GlobalAveragePooling2D(name=name)(x)
+    if kind == "flatten":
+        return keras.layers.Flatten(name=name)(x)
+    if min(x.shape[1:3]) < 2:
+        raise ConfigError(
+            f"expected larger images, at {name} nothing is left to pool: the map is {x.shape[1]} x {x.shape[2]}; "
+            "use another architecture"
+        )
+    return keras.layers.MaxPooling2D(2, name=name)(x)

@@ -1,0 +1,265 @@
+"""Loading a trained network from a file."""
+
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.recipes.models.pickles import read_pickled_arrays
+from tfprune.recipes.models.registry import build_model, model_names, model_plan, recognised, sized_layers
+
+_PATCHES = "final_pool"  # then there are logits for each of several patches, and labels mean the first of them
+_RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
+_LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
+_VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
+_MEMBER = "tfprune.json"
+_LARGEST_NOTES = 1 << 20
+_LARGEST_CONFIG = 64 << 20
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], *, arch: str | None, num_classes: int, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """A network from a `.keras` file, or from a `.pkl` file as EKG's authors write it; slimmed ones too.
+
+    Neither kind of file gets to run code: of a pickle only arrays are read, and Keras' safe mode stays on.
+
+    Args:
+        path: The file, or the folder of a run, which stands for the model that the run led to.
+        arch: The architecture it must hold, one of `model_names()`; `None` for any, in a `.keras` file.
+        num_classes: Number of classes it must tell apart.
+        input_shape: `(height, width, channels)` of the images it must take.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or belongs to another network.
+        ConfigError: The architecture is unknown.
+    """
+    if arch is not None:
+        model_plan(arch)
+    file = model_file(path)
+    _check_file(file)
+    try:
+        if file.suffix == ".keras":
+            return _load_keras(file, arch, num_classes, tuple(input_shape))
+        if arch is None:
+            raise CheckpointError(f"{file} does not say which architecture it is for; give --arch")
+        return model_from_arrays(read_pickled_arrays(file), arch, num_classes, input_shape)
+    except CheckpointError as error:
+        message = str(error)
+        raise CheckpointError(message if str(file) in message else f"{file}: {message}") from error
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The file of the model that a run led to, where the path is the run's folder; any other path as it is."""
+    return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
+
+
+def _check_file(file: Path) -> None:
+    try:
+        if file.is_dir():
+            raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
+        if not file.exists():
+            raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
+        with file.open("rb") as opened:
+            if not opened.read(1):
+                raise CheckpointError(f"expected weights in {file}, it is empty; fetch or save it again")
+    except OSError as error:
+        raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
+    if file.suffix not in (".keras", ".pkl"):
+        raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
+
+
+def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
+    if not zipfile.is_zipfile(file):
+        raise CheckpointError(f"{file} is damaged or no Keras file; fetch or save it again")
+    try:
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged or hostile file can make Keras raise anything
+        raise CheckpointError(
+            f"refused: Keras does not load {file} in safe mode: {_first_line(error)}; "
+            "expected a model of Keras' and tfprune's own layers"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
+    if arch is not None:
+        # The layers' names do not tell networks of a family apart.
+        if model.name != arch and model.name in model_names():
+            raise CheckpointError(
+                f"the file is a {model.name}, expected {arch}; use --arch {model.name} or another file"
+            )
+        check_architecture({layer.name for layer in model.layers}, arch)
+    if model.input_shape[1:] != input_shape:
+        raise CheckpointError(
+            f"the file is for images of shape {list(model.input_shape[1:])}, expected {list(input_shape)}; "
+            "use the data set it was trained on"
+        )
+    logits = model.output_shape[-1]
+    if logits != num_classes and not (_PATCHES in {layer.name for layer in model.layers} and logits > num_classes):
+        raise CheckpointError(
+            f"the file tells {logits} classes apart, expected {num_classes}; use the data set it was trained on"
+        )
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+
+
+def model_from_arrays(
+    arrays: Mapping[str, np.ndarray], arch: str, num_classes: int, input_shape: tuple[int, int, int]
+) -> keras.Model:
+    """A network with the given weights; its widths are those of the kernels, so slimmed ones load as well.
+
+    Args:
+        arrays: Names like `BasicBlock1.0/conv3/kernel:0`, `bn/gamma:0` or `fc/biases:0`, with or without anything up
+            to `ResNet/` before and `:0` behind. Vectors may have leading axes of length 1.
+        arch: The architecture they belong to, one of `model_names()`.
+        num_classes: Number of logits they must give.
+        input_shape: `(height, width, channels)` of an image.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError: Arrays are missing, unknown, of a wrong shape, or belong to another network.
+        ConfigError: The architecture is unknown.
+    """
+    weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
+    check_architecture({path.rpartition("/")[0] for path in weights}, arch)
+    widths = {
+        path.removesuffix("/kernel"): array.shape[3]
+        for path, array in weights.items()
+        if path.endswith("/kernel") and array.ndim == 4
+    }
+    _check_ends(weights, num_classes, input_shape)
+    try:
+        model = build_model(arch, num_classes=num_classes, input_shape=input_shape, widths=widths, seed=0)
+    except ConfigError as error:
+        raise CheckpointError(f"the kernels do not fit together: {error}") from error
+    variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.variables}
+    _check_names(set(weights), set(variables), arch)
+    for path, variable in variables.items():
+        variable.assign(_shaped(path, weights[path], tuple(variable.shape)))
+    return model
+
+
+def check_architecture(layer_names: set[str], arch: str) -> None:
+    """Raises unless these layers are those of the expected architecture.
+
+    Args:
+        layer_names: Names of the layers of a checkpoint, in the style of `build_model`.
+        arch: The expected architecture.
+
+    Raises:
+        CheckpointError: They belong to another one, or to none that is known.
+    """
+    if set(model_plan(arch).default_widths()) == sized_layers(layer_names):
+        return
+    found = recognised(layer_names)
+    if found is None:
+        raise CheckpointError(f"the file holds no complete {arch}: its convolutions are those of no known architecture")
+    raise CheckpointError(f"the file is a {found}, expected {arch}; use --arch {found} or another file")
+
+
+def _variable_path(name: str) -> str:
+    """Our `layer/variable` for a name like `ResNet/BasicBlock1.0/conv3/kernel:0`."""
+    layer, _, variable = name.rpartition("ResNet/")[2].removesuffix(":0").rpartition("/")
+    match = _LAYER.fullmatch(layer)
+    if match is None or variable not in _VARIABLES:
+        raise CheckpointError(f"expected names like 'BasicBlock1.0/conv3/kernel:0', received {name!r:.60}")
+    block, short = match.groups()
+    return f"{short if block is None else f'block{block}_{short}'}/{'bias' if variable == 'biases' else variable}"
+
+
+def _check_ends(weights: Mapping[str, np.ndarray], num_classes: int, input_shape: tuple[int, int, int]) -> None:
+    """Checks what the data decides: channels that come in, classes that go out."""
+    stem, classifier = weights.get("conv/kernel"), weights.get("fc/kernel")
+    if stem is not None and stem.ndim == 4 and stem.shape[2] != input_shape[2]:
+        raise CheckpointError(
+            f"the file is for images of {stem.shape[2]} channels, expected {input_shape[2]}; "
+            "use the data set it was trained on"
+        )
+    if classifier is not None and classifier.ndim == 2 and classifier.shape[1] != num_classes:
+        raise CheckpointError(
+            f"the file tells {classifier.shape[1]} classes apart, expected {num_classes}; "
+            "use the data set it was trained on"
+        )
+
+
+def _check_names(given: set[str], expected: set[str], arch: str) -> None:
+    missing, unknown = sorted(expected - given), sorted(given - expected)
+    if missing:
+        raise CheckpointError(f"the file lacks {len(missing)} of {len(expected)} arrays of {arch}, first {missing[0]}")
+    if unknown:
+        raise CheckpointError(f"the file holds {len(unknown)} arrays that {arch} has not, first {unknown[0]}")
+
+
+def _shaped(path: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The array without its leading axes of length 1."""
+    extra = array.ndim - len(shape)
+    trimmed = array.reshape(array.shape[extra:]) if extra > 0 and set(array.shape[:extra]) == {1} else array
+    if trimmed.shape != shape:
+        raise CheckpointError(f"expected shape {list(shape)} for {path}, the file has {list(array.shape)}")
+    return trimmed
+
+
+def write_notes(path: str | os.PathLike[str], notes: Mapping[str, Any]) -> None:
+    """Adds notes to a `.keras` file; Keras does not look at them.
+
+    Args:
+        path: The file, which has none yet.
+        notes: Plain values by name.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_MEMBER, json.dumps(dict(notes), indent=1) + "\n")
+
+
+def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The notes of a `.keras` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The notes; empty if the file has none that can be read, or is no `.keras` file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo(_MEMBER).file_size > _LARGEST_NOTES:
+                return {}
+            notes = json.loads(archive.read(_MEMBER))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """Reads the input shape of a functional model out of a `.keras` file, without loading it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        `(height, width, channels)`; None if the file does not say it, or is no `.keras` file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("config.json").file_size > _LARGEST_CONFIG:
+                return None
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        shape = next(layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer")[1:]
+    except (OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile):
+        return None
+    return tuple(shape) if all(isinstance(size, int) for size in shape) else None

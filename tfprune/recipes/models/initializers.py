@@ -1,0 +1,283 @@
+"""Initial weights by name: the ones that the papers on pruning at initialisation start from."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfprune.errors import ConfigError
+from tfprune.graph.subnet import layer_seed
+
+_STOCK = ("untruncated_normal", "truncated_normal", "uniform")
+_SMALL_NORMAL = "small_normal"
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+_MODES = ("fan_in", "fan_out", "fan_avg", "unit")
+_SHAPES = ("laplace", "signed_constant", "unsigned_constant", "bernoulli")
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How one name draws.
+
+    Attributes:
+        distribution: Shape of the distribution.
+        scale: Mean square times fan; `None` for 2, or the square of the gain that is asked for.
+        mode: The fan; `None` for the one that is asked for.
+        scales: Whether a scaled fan is heeded.
+    """
+
+    distribution: str
+    scale: float | None = None
+    mode: str | None = None
+    scales: bool = True
+
+
+_RULES = {
+    "standard": _Rule("uniform", 1 / 3, "fan_in", scales=False),
+    "kaiming_normal": _Rule("untruncated_normal"),
+    "kaiming_uniform": _Rule("uniform", scales=False),
+    "kaiming_laplace": _Rule("laplace"),
+    "kaiming_constant_signed": _Rule("signed_constant"),
+    "kaiming_constant_unsigned": _Rule("unsigned_constant"),
+    "kaiming_truncated_normal": _Rule("truncated_normal"),
+    "xavier_normal": _Rule("untruncated_normal", 1.0, "fan_avg", scales=False),
+    "xavier_constant": _Rule("signed_constant", 1.0, "fan_avg", scales=False),
+    "signed_constant": _Rule("signed_constant"),
+    "unsigned_constant": _Rule("unsigned_constant"),
+    "usc_bernoulli": _Rule("bernoulli"),
+    "bernoulli": _Rule("bernoulli", 1.0, "unit", scales=False),
+    "ones": _Rule("unsigned_constant", 1.0, "unit", scales=False),
+}
+
+
+def initializer_names() -> tuple[str, ...]:
+    """The names that `initializer` knows."""
+    return (*_RULES, _SMALL_NORMAL)
+
+
+def initializer(
+    name: str,
+    *,
+    seed: int | None = None,
+    mode: str = "fan_in",
+    gain: float | None = None,
+    fan_scale: float = 1.0,
+) -> keras.initializers.Initializer:
+    """An initializer by its name, Keras' own wherever it has one.
+
+    | name | weights, with `fan` as `mode` says and `g` the gain, √2 unless given |
+    | --- | --- |
+    | `standard` | uniform in ±1/√fan_in (what PyTorch gives convolutions and dense layers) |
+    | `kaiming_normal`, `kaiming_laplace`, `kaiming_uniform` | of mean 0 and variance g²/fan |
+    | `kaiming_truncated_normal` | the same, the normal cut at two deviations |
+    | `kaiming_constant_signed` or `signed_constant` | ±g/√fan with equal chances |
+    | `kaiming_constant_unsigned` or `unsigned_constant` | g/√fan |
+    | `usc_bernoulli` | g/√fan or 0 with equal chances |
+    | `xavier_normal`, `xavier_constant` | of mean square 2/(fan_in + fan_out) |
+    | `small_normal` | normal of deviation 0.01 |
+    | `bernoulli`, `ones` | 0 or 1 with equal chances; 1 |
+
+    Args:
+        name: One of `initializer_names()`.
+        seed: Seed; `None` for other weights every time.
+        mode: `fan_in` or `fan_out`; `standard` and the `xavier` ones have fans of their own.
+        gain: Root mean square times √fan of the `kaiming` and constant ones; `None` for √2.
+        fan_scale: Factor of the fan of `kaiming_normal`, `kaiming_laplace` and the constants (not of the `xavier`
+            ones). Where only a share `density` of the weights will work, `density` keeps the variance of what a
+            layer gives; the code of the multi-prize tickets takes `1 - density`.
+
+    Returns:
+        The initializer.
+
+    Raises:
+        ConfigError: The name or the mode is unknown, or a number is not above 0.
+
+    Example:
+        >>> initializer("kaiming_normal", seed=0)((3, 3, 64, 64)).shape
+        TensorShape([3, 3, 64, 64])
+
+    Reference:
+        Chen et al., Peek-a-Boo (ICLR 2022), and Diffenderfer & Kailkhura, Multi-Prize Lottery Ticket Hypothesis
+        (ICLR 2021): the authors' code.
+    """
+    if name not in initializer_names():
+        raise ConfigError(
+            f"expected initial weights of {', '.join(initializer_names())}, received {name!r}; use one of these"
+        )
+    if mode not in ("fan_in", "fan_out"):
+        raise ConfigError(f"expected mode fan_in or fan_out, received {mode!r}; use one of these")
+    if not fan_scale > 0 or (gain is not None and not gain > 0):
+        raise ConfigError(f"expected a gain and a scale of the fan above 0, received {gain} and {fan_scale}; mend them")
+    if name == _SMALL_NORMAL:
+        return keras.initializers.RandomNormal(0.0, 0.01, seed=seed)
+    rule = _RULES[name]
+    scale = rule.scale if rule.scale is not None else 2.0 if gain is None else gain**2
+    scale /= fan_scale if rule.scales else 1.0
+    make = keras.initializers.VarianceScaling if rule.distribution in _STOCK else ScaledDistribution
+    return make(scale, rule.mode or mode, rule.distribution, seed=seed)
+
+
+def initialize(
+    model: keras.Model,
+    name: str,
+    *,
+    seed: int | None = None,
+    mode: str = "fan_in",
+    gain: float | None = None,
+    fan_scale: float = 1.0,
+    keep_signs: bool = False,
+    ignore: Sequence[str] = (),
+) -> None:
+    """Draws the kernels of a model's convolutions and dense layers anew, in place; nothing else changes.
+
+    A model of `build_model` gets the kernels that `build_model` gives it with the same name and seed. The layers of
+    models within the model take part, and a layer that is used several times is drawn once.
+
+    Args:
+        model: Any built Keras model.
+        name: The weights, one of `initializer_names()`.
+        seed: Seed; each layer's follows from it and the layer's name. `None` for other weights every time.
+        mode: As in `initializer`.
+        gain: As in `initializer`.
+        fan_scale: As in `initializer`.
+        keep_signs: Give each weight the sign it has (a weight of 0 becomes 0); what is drawn decides its size alone.
+        ignore: Names of layers to leave as they are, or patterns of names (`fc*`).
+
+    Raises:
+        ConfigError: A name is unknown, a number out of range, or the model has no weights yet.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(16, 3)])
+        >>> initialize(model, "kaiming_constant_signed", seed=0)
+        >>> round(float(abs(model.layers[0].kernel[0, 0, 0, 0])), 5) == round((2 / 27) ** 0.5, 5)
+        True
+
+    Reference:
+        Chen et al., Peek-a-Boo (ICLR 2022): the authors' `--init-method`, which makes signed constants of the signs
+        that the weights have.
+    """
+    if not model.built:
+        raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
+    options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
+    initializer(name, **options)  # an unknown name is told even where no layer has a kernel
+    for layer, attribute in _kernels(model):
+        if any(fnmatchcase(layer.name, pattern) for pattern in ignore):
+            continue
+        kernel = getattr(layer, attribute)
+        label = layer.name if attribute == "kernel" else f"{layer.name}/{attribute}"
+        drawn = initializer(name, seed=layer_seed(seed, label), **options)(
+            _as_in_out(layer, attribute, tuple(kernel.shape)), dtype=kernel.dtype
+        )
+        weights = ops.reshape(drawn, kernel.shape)
+        kernel.assign(ops.sign(kernel) * ops.abs(weights) if keep_signs else weights)
+
+
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
+    """Every layer with a kernel and the kernel's name, each once."""
+    seen: set[int] = set()
+    for layer in model._flatten_layers():
+        for attribute in _KERNELS:
+            kernel = getattr(layer, attribute, None)
+            if isinstance(kernel, keras.Variable) and id(kernel) not in seen:
+                seen.add(id(kernel))
+                yield layer, attribute
+
+
+def _as_in_out(layer: keras.layers.Layer, attribute: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape of as many entries as the kernel's, `[..., in, out]` by what an output reads.
+
+    Keras counts every channel of a depthwise kernel as read by each output, where one is; and the axes of an
+    einsum's kernel stand in any order.
+    """
+    if attribute == "depthwise_kernel" or isinstance(layer, _DEPTHWISE):
+        return (*shape[:-2], 1, shape[-2] * shape[-1])
+    if isinstance(layer, keras.layers.EinsumDense):
+        operands, outputs = layer.equation.split("->")
+        letters = operands.split(",")[1].replace("...", "")
+        read = int(np.prod([size for letter, size in zip(letters, shape, strict=True) if letter not in outputs]))
+        return (read, int(np.prod(shape)) // read)
+    return shape
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class ScaledDistribution(keras.initializers.Initializer):
+    """What `keras.initializers.VarianceScaling` is for normal and uniform weights, for other distributions.
+
+    The mean square of the weights is `scale / fan`: of the Laplace distribution its variance, of the constants their
+    square; `bernoulli` gives a constant or zero, with equal chances, and its constant counts.
+
+    Args:
+        scale: Mean square times fan.
+        mode: Which fan: `fan_in`, `fan_out`, `fan_avg` for their mean, or `unit` for 1.
+        distribution: `laplace`, `signed_constant` (signs with equal chances), `unsigned_constant` or `bernoulli`.
+        seed: Seed; `None` draws one.
+
+    Raises:
+        ConfigError: The distribution or the mode is unknown, or `scale` is not above 0.
+
+    Example:
+        >>> weights = ScaledDistribution(2.0, "fan_in", "signed_constant", seed=1)((3, 3, 8, 16))
+        >>> bool(abs(float(weights[0, 0, 0, 0])) == (2 / 72) ** 0.5)
+        True
+
+    Reference:
+        He et al., Delving Deep into Rectifiers (ICCV 2015), for the scale; Ramanujan et al., What's Hidden in a
+        Randomly Weighted Neural Network? (CVPR 2020), for the signed constant.
+    """
+
+    def __init__(self, scale: float, mode: str, distribution: str, seed: int | None = None) -> None:
+        if distribution not in _SHAPES:
+            raise ConfigError(f"expected a distribution of {', '.join(_SHAPES)}, received {distribution!r}; use one")
+        if mode not in _MODES:
+            raise ConfigError(f"expected a mode of {', '.join(_MODES)}, received {mode!r}; use one")
+        if not scale > 0:
+            raise ConfigError(f"expected a scale above 0, received {scale}; give a positive one")
+        self.scale = scale
+        self.mode = mode
+        self.distribution = distribution
+        self.seed = seed
+        self._drawn = random.randrange(2**31) if seed is None else seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Any:
+        """Weights of a kernel's shape `[..., in, out]`; the same ones at every call."""
+        magnitude = (self.scale / fan_of(shape, self.mode)) ** 0.5
+        dtype = keras.backend.standardize_dtype(dtype or keras.config.floatx())
+        if self.distribution == "unsigned_constant":
+            return ops.full(shape, magnitude, dtype)
+        uniform = keras.random.uniform(
+            (2, *shape) if self.distribution == "laplace" else shape, dtype=dtype, seed=self._drawn
+        )
+        if self.distribution == "bernoulli":
+            return ops.where(uniform < 0.5, ops.cast(magnitude, dtype), ops.cast(0, dtype))
+        if self.distribution == "signed_constant":
+            return ops.where(uniform < 0.5, ops.cast(-magnitude, dtype), ops.cast(magnitude, dtype))
+        # a Laplace variable is an exponential one with a random sign; its variance is twice its scale's square
+        exponential = -ops.log(1 - uniform[0]) * ops.cast(magnitude / 2**0.5, dtype)
+        return ops.where(uniform[1] < 0.5, -exponential, exponential)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed}
+
+
+def fan_of(shape: tuple[int, ...], mode: str) -> float:
+    """The fan of a kernel `[..., in, out]`: entries that an output reads, or that read an input.
+
+    Args:
+        shape: The kernel's shape; of one axis, that is both.
+        mode: `fan_in`, `fan_out`, `fan_avg` or `unit`.
+
+    Returns:
+        The fan.
+    """
+    positions = 1
+    for size in shape[:-2]:
+        positions *= size
+    incoming, outgoing = positions * shape[-2 if len(shape) > 1 else -1], positions * shape[-1]
+    return {"fan_in": incoming, "fan_out": outgoing, "fan_avg": (incoming + outgoing) / 2, "unit": 1}[mode]

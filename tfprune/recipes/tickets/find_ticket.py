@@ -1,0 +1,92 @@
+"""From a network and settings to the masks of a ticket."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.criteria import WeightCriterion, weight_criterion
+from tfprune.graph import prunable_weights
+from tfprune.masks import Masks, Ticket, inverse_masks, rearranged_masks
+from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.models import load_checkpoint
+from tfprune.recipes.tickets.ticket_config import BY_RATIO, TicketConfig
+
+
+def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
+    """Prunes a network as the settings say, sanity checks of masks included.
+
+    Args:
+        config: The settings; the ticket is not iterative.
+        model: A plain model that gives logits. It is not changed, unless the ticket is a file that holds weights.
+        data: Where a criterion that looks at data takes its images from.
+
+    Returns:
+        The masks.
+
+    Raises:
+        ConfigError: The file's masks are not those of this network, or the network cannot be pruned so.
+        CheckpointError: The file cannot be read.
+    """
+    if config.from_file:
+        masks = _from_file(config, model, data)
+    else:
+        criterion = make_criterion(config)
+        batches = prune_batch(config, data) if criterion.uses_data == "always" else None
+        masks = criterion(model, config.density, batches, **_kept(config, criterion, model))
+        if config.inverse:
+            masks = inverse_masks(masks, criterion.weight_scores(model, None, batches))
+    return rearranged_masks(masks, config.seed) if config.rearrange else masks
+
+
+def make_criterion(config: TicketConfig) -> WeightCriterion:
+    """The criterion that the settings name."""
+    name = "hybrid" if config.hybrid else config.ticket
+    settings: dict[str, Any] = {}
+    if name in BY_RATIO:
+        names = ("rule", "treatment", "last_ratio", "original_quirks", "seed")
+        settings = {field: getattr(config, field) for field in names}
+    elif name == "lottery":
+        settings = {"original_quirks": config.original_quirks}
+    elif name == "snip":
+        settings = {"batch_statistics": True, "precision": "float32"}
+    elif name == "grasp":
+        settings = {"variant": "wang", "seed": config.seed, "precision": "float32"}
+    elif name == "synflow":
+        settings = {"iterations": config.prune_iters}
+    elif name == "random":
+        settings = {"seed": config.seed}
+    return weight_criterion(name, **settings)
+
+
+def prune_batch(config: TicketConfig, data: ImageDataset) -> list[tuple[np.ndarray, np.ndarray]]:
+    """One batch with as many images of every class, sorted by class, as the original takes for SNIP and GraSP."""
+    count = config.samples_per_class * data.num_classes
+    images, labels = data.prune_images(count, balanced=True, seed=config.seed)
+    order = np.argsort(labels, kind="stable")
+    return [(images[order], labels[order])]
+
+
+def _kept(config: TicketConfig, criterion: WeightCriterion, model: keras.Model) -> dict[str, Any]:
+    """The exact numbers of the original for SNIP and GraSP, one of which keeps the threshold and one does not."""
+    if not config.original_quirks or criterion.name not in ("snip", "grasp"):
+        return {}
+    total = sum(int(np.prod(weight.shape)) for weight in prunable_weights(model).values())
+    kept = int(total * config.density)
+    return {"kept": kept if criterion.name == "snip" else total - int(total * (1 - config.density)) + 1}
+
+
+def _from_file(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
+    weights = prunable_weights(model)
+    if Path(config.ticket).suffix == ".keras":
+        pruned = load_checkpoint(
+            config.ticket, arch=config.arch, num_classes=data.num_classes, input_shape=data.input_shape
+        )
+        return Masks({name: np.asarray(weight) != 0 for name, weight in prunable_weights(pruned).items()})
+    ticket = Ticket.load(config.ticket)
+    if config.init is None:
+        ticket.start(model, arch=config.arch, num_classes=data.num_classes)
+    known = all(name in weights for name in ticket.masks)
+    ticket.masks.check({name: weights[name] for name in ticket.masks} if known else weights)
+    return ticket.masks

@@ -1,0 +1,50 @@
+"""Training: the loop, what it is given, what it writes, and evaluation."""
+
+from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.recipes.training.evaluation import Evaluation, evaluate, predict_logits
+from tfprune.recipes.training.fit import GracefulInterrupt
+from tfprune.recipes.training.logs import StageTimes
+from tfprune.recipes.training.loop import Loop, check_parts
+from tfprune.recipes.training.objectives import Consistency, CrossEntropy, Objective
+from tfprune.recipes.training.run_folder import RunFolder
+from tfprune.recipes.training.schedules import DensityRamp, EpochRates, PeriodicDecay, StepDecay
+from tfprune.recipes.training.step import GradientProbe, loss_scaled
+from tfprune.recipes.training.strategy import make_strategy
+from tfprune.recipes.training.train import (
+    Recipe,
+    SparseTraining,
+    SubnetCallback,
+    fast_network,
+    train_network,
+    train_sparse,
+)
+from tfprune.recipes.training.workers import Workers
+
+__all__ = [
+    "Consistency",
+    "CrossEntropy",
+    "DensityRamp",
+    "EpochRates",
+    "Evaluation",
+    "GracefulInterrupt",
+    "GradientProbe",
+    "Loop",
+    "Objective",
+    "PeriodicDecay",
+    "Recipe",
+    "RunFolder",
+    "SparseTraining",
+    "StageTimes",
+    "StepDecay",
+    "SubnetCallback",
+    "Workers",
+    "check_parts",
+    "evaluate",
+    "fast_network",
+    "loss_scaled",
+    "make_strategy",
+    "predict_logits",
+    "recalibrate_batch_norm",
+    "train_network",
+    "train_sparse",
+]

@@ -1,0 +1,131 @@
+"""How good a model is on a data set."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import NamedTuple
+from weakref import WeakKeyDictionary, ref
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.training.objectives import Batch
+from tfprune.recipes.training.step import Compile, default_devices, uses_xla
+
+_FUNCTIONS: WeakKeyDictionary[keras.Model, dict[tuple[bool, bool], Callable]] = WeakKeyDictionary()
+
+
+class Evaluation(NamedTuple):
+    """Means over all examples.
+
+    Attributes:
+        loss: Cross-entropy.
+        top1: Fraction of examples whose label has the largest logit.
+        top5: Fraction whose label is among the five largest (or all, with fewer classes).
+        examples: How many there were.
+    """
+
+    loss: float
+    top1: float
+    top5: float
+    examples: int
+
+
+def evaluate(
+    model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> Evaluation:
+    """Loss and accuracy of a model.
+
+    Every example counts once, whatever batch it is in (the original averaged over batches).
+
+    Args:
+        model: A built model that returns logits.
+        batches: Dicts with `images` `[batch, height, width, channels]` and `labels` `[batch]`.
+        batch_statistics: Normalise each batch with its own statistics instead of the moving averages; no variable
+            changes. The result then depends on how the data are cut into batches.
+        compile: XLA: on, off, or auto (on where all devices are GPUs).
+
+    Raises:
+        ConfigError: If there is no batch.
+    """
+    forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
+    sums = np.zeros(3)
+    examples = 0
+    for batch in batches:
+        labels = tf.convert_to_tensor(batch["labels"])
+        sums += _sums(forward(tf.convert_to_tensor(batch["images"])), labels).numpy()
+        examples += len(labels)
+    if not examples:
+        raise ConfigError("batches: expected at least one, received none")
+    loss, top1, top5 = (sums / examples).tolist()
+    return Evaluation(loss, top1, top5, examples)
+
+
+def predict_logits(
+    model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> np.ndarray:
+    """Logits of a data set, `[examples, classes]` float32; arguments as in `evaluate`."""
+    forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
+    logits = [forward(tf.convert_to_tensor(batch["images"])).numpy() for batch in batches]
+    if not logits:
+        raise ConfigError("batches: expected at least one, received none")
+    return np.concatenate(logits)
+
+
+@tf.function(reduce_retracing=True)
+def _sums(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Summed loss, top-1 and top-5 hits; equal logits rank by class number, so constant logits win nothing."""
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    ranked = tf.cast(tf.math.top_k(logits, tf.minimum(5, tf.shape(logits)[-1])).indices, labels.dtype)
+    hits = tf.cast(ranked == labels[:, None], tf.float64)
+    return tf.stack([tf.reduce_sum(tf.cast(losses, tf.float64)), tf.reduce_sum(hits[:, 0]), tf.reduce_sum(hits)])
+
+
+def snapshot_forward(
+    model: keras.Model, *, batch_statistics: bool = False, compile: Compile = "auto"
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from inputs to logits, with the weights that the model has now.
+
+    The compiled graphs are kept as long as the model lives, so evaluating after each epoch traces once. Weights are
+    read once, not for every batch.
+
+    Args:
+        model: A built model.
+        batch_statistics: Run in training mode: batch norm takes the statistics of each batch, dropout drops. No
+            variable changes.
+        compile: XLA: on, off, or auto (on where all devices are GPUs).
+
+    Returns:
+        A function from `[batch, ...]` to `[batch, classes]`, float32.
+    """
+    functions = _FUNCTIONS.setdefault(model, {})
+    key = (batch_statistics, uses_xla(compile, default_devices()))
+    if key not in functions:
+        functions[key] = _make(model, training=batch_statistics, jit=key[1])
+    trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
+    frozen = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
+    return partial(functions[key], trainable, frozen)
+
+
+def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:
+    alive: ref[keras.Model] = ref(model)  # the function must not keep the model that keeps it
+
+    def compute(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        model = alive()
+        assert model is not None, "called through a live model"
+        logits, _ = model.stateless_call(trainable, frozen, inputs, training=training)
+        return tf.cast(logits, tf.float32)
+
+    function = tf.function(compute, jit_compile=jit)
+    traced: dict[tuple, Callable] = {}
+
+    def run(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+        # One trace serves all batch sizes, and TensorFlow has no reason to warn of many.
+        kind = (tuple(inputs.shape[1:]), inputs.dtype)
+        if kind not in traced:
+            images = tf.TensorSpec([None, *inputs.shape[1:]], inputs.dtype)
+            traced[kind] = function.get_concrete_function(trainable, frozen, images)
+        return traced[kind](trainable, frozen, inputs)
+
+    return run

@@ -1,0 +1,294 @@
+"""One training from its first step, or its last checkpoint, to its end."""
+
+import json
+import math
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import FrameType, TracebackType
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.recipes.training.logs import Checkpoints, Journal
+from tfprune.recipes.training.objectives import Batch, Metrics
+from tfprune.recipes.training.run_folder import Row, RunFolder
+
+# The second is what schedulers send some time before they kill.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class LoopState(tf.train.experimental.PythonState):
+    """Steps and epochs done, and the running sums of the epoch: what a checkpoint holds besides the variables.
+
+    Metrics are collected as tensors and read in bulk, so that a step does not wait for the device.
+
+    Args:
+        steps_per_epoch: Optimizer steps of an epoch; a checkpoint of another number is refused.
+    """
+
+    def __init__(self, steps_per_epoch: int) -> None:
+        self.step = 0
+        self.epochs_done = 0
+        self.steps_per_epoch = steps_per_epoch
+        self._sums: dict[str, list[float]] = {}
+        self._pending: list[Metrics] = []
+
+    def add(self, metrics: Metrics) -> None:
+        """Counts a step."""
+        self.step += 1
+        self._pending.append(metrics)
+        if len(self._pending) >= 64:
+            self._collect()
+
+    def means(self) -> dict[str, float]:
+        """Means over the epoch so far.
+
+        Raises:
+            TfpruneError: If one is not a finite number.
+        """
+        self._collect()
+        means = {name: total / count for name, (total, count) in self._sums.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise TfpruneError(
+                    f"training diverged: the mean {name} of the epoch is {value} after {self.step} steps; expected a "
+                    "finite number; lower the learning rate, or look for bad values in the data"
+                )
+        return means
+
+    def close_epoch(self) -> None:
+        """Starts the sums of the next epoch."""
+        self.epochs_done += 1
+        self._sums.clear()
+        self._pending.clear()
+
+    def serialize(self) -> str:
+        """The state as JSON; Python writes floats so that they read back bit for bit."""
+        self._collect()
+        return json.dumps(
+            {
+                "step": self.step,
+                "epochs_done": self.epochs_done,
+                "steps_per_epoch": self.steps_per_epoch,
+                "sums": self._sums,
+            }
+        )
+
+    def deserialize(self, string_value: str | bytes) -> None:
+        """Takes the state of a checkpoint."""
+        state = json.loads(string_value)
+        if state["steps_per_epoch"] != self.steps_per_epoch:
+            raise TfpruneError(
+                f"cannot resume: the checkpoint has {state['steps_per_epoch']} steps per epoch, this run "
+                f"{self.steps_per_epoch}; resume with the same data and batch size"
+            )
+        self.step, self.epochs_done = state["step"], state["epochs_done"]
+        self._sums = {name: list(pair) for name, pair in state["sums"].items()}
+        self._pending.clear()
+
+    def _collect(self) -> None:
+        for metrics in self._pending:
+            add_metrics(self._sums, metrics)
+        self._pending.clear()
+
+
+class GracefulInterrupt:
+    """While entered, the first SIGINT or SIGTERM sets `requested`; the second raises `KeyboardInterrupt` at once.
+
+    Outside the main thread, where Python allows no signal handlers, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[signal.Signals, signal.Handlers] = {}
+
+    def __enter__(self) -> "GracefulInterrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {each: signal.signal(each, self._handle) for each in _SIGNALS}  # type: ignore[misc]
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for each, previous in self._previous.items():
+            signal.signal(each, previous)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        print("\nstopping after this step (Ctrl-C again: at once)", flush=True)
+
+
+class Fit:
+    """The state machine behind `Loop.fit`: steps, epochs, checkpoints, rows, progress.
+
+    Args:
+        step: Trains on a batch and returns its metrics.
+        model: Goes into the checkpoints.
+        optimizer: Goes into the checkpoints.
+        steps_per_epoch: Steps of an epoch.
+        epochs: Epochs in all.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Batch], Metrics],
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+    ) -> None:
+        self._step = step
+        self._optimizer = optimizer
+        self._epochs = epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._state = LoopState(steps_per_epoch)
+        # By variable, not by object: a Keras model does not track the seeds of its dropout layers.
+        self._objects = {
+            "model": [variable.value for variable in model.variables],
+            "optimizer": [variable.value for variable in optimizer.variables],
+            "state": self._state,
+        }
+        self._checkpoints: Checkpoints | None = None
+        self._saved_at = time.monotonic()
+        self._rate = math.nan
+
+    @property
+    def state(self) -> LoopState:
+        """Where the training stands."""
+        return self._state
+
+    def open(self, name: str, run: RunFolder | None, *, resume: bool) -> None:
+        """Restores the latest checkpoint and opens the tables.
+
+        Raises:
+            RunFolderError: If there are checkpoints of this name and `resume` is off, or none of them can be read.
+        """
+        if run is not None:
+            folder = run.checkpoints(name)
+            self._checkpoints = Checkpoints(folder, self._objects)
+            if self._checkpoints and not resume:
+                raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
+            self._checkpoints.restore()
+        self._journal = Journal(run, name, last_step=self._state.step)
+
+    def present(
+        self, description: str, *, postfix: Callable[[], str] | None, log_every: int, checkpoint_minutes: float
+    ) -> None:
+        """Sets what is shown, and how often things are written."""
+        self._description = description
+        self._postfix = postfix
+        self._log_every = log_every
+        self._checkpoint_seconds = 60.0 * checkpoint_minutes
+
+    def run(
+        self,
+        batches: Callable[[int], tf.data.Dataset],
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        before_epoch: Callable[[int], None] | None = None,
+    ) -> list[Row]:
+        """Trains to the end and returns a row per epoch."""
+        state = self._state
+        data: Iterator[Batch] = iter(())
+        if state.step < self._epochs * self._steps_per_epoch:
+            data = iter(batches(state.step))
+        with GracefulInterrupt() as interrupt, self._journal:
+            while state.epochs_done < self._epochs:
+                if before_epoch and state.step == state.epochs_done * self._steps_per_epoch:
+                    before_epoch(state.epochs_done)
+                self._run_epoch(data, interrupt)
+                if state.step < (state.epochs_done + 1) * self._steps_per_epoch:
+                    self._save()
+                    raise KeyboardInterrupt
+                self._finish_epoch(evaluate)
+                if interrupt.requested:
+                    raise KeyboardInterrupt
+        return self._journal.epochs
+
+    def _run_epoch(self, data: Iterator[Batch], interrupt: GracefulInterrupt) -> None:
+        """Steps to the end of the epoch, or to where an interrupt was asked for."""
+        state = self._state
+        done = state.step - state.epochs_done * self._steps_per_epoch
+        label = f"{self._description} {state.epochs_done + 1}/{self._epochs}"
+        with tqdm(desc=label, total=self._steps_per_epoch, initial=done, disable=None, leave=False) as bar:
+            for _ in range(done, self._steps_per_epoch):
+                if interrupt.requested:
+                    return
+                batch = self._next(data)
+                if self._row_follows():
+                    # A variable on several devices would not become a float by itself.
+                    self._rate = float(tf.convert_to_tensor(self._optimizer.learning_rate))
+                state.add(self._step(batch))
+                if bar.update():
+                    bar.set_postfix_str(self._progress(), refresh=False)
+                self._log_and_save_in_between()
+
+    def _log_and_save_in_between(self) -> None:
+        state = self._state
+        if self._log_every and state.step % self._log_every == 0:
+            tqdm.write(f"{self._description} step {state.step}: {self._progress()}")
+            self._journal.write_step({"step": state.step, "learning_rate": self._rate, **state.means()})
+        inside = state.step % self._steps_per_epoch
+        if self._checkpoints is not None and inside and time.monotonic() - self._saved_at > self._checkpoint_seconds:
+            self._save()
+
+    def _finish_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> None:
+        """Evaluates, writes the epoch's row, and only then the checkpoint that says so."""
+        state = self._state
+        means = {f"train_{name}": value for name, value in state.means().items()}
+        row: Row = {"epoch": state.epochs_done + 1, "step": state.step, "learning_rate": self._rate, **means}
+        row.update(evaluate() if evaluate else {})
+        self._journal.write_epoch(row)
+        state.close_epoch()
+        self._save()
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "step"))
+        tqdm.write(f"{self._description} {state.epochs_done}/{self._epochs}: {shown}")
+
+    def _next(self, data: Iterator[Batch]) -> Batch:
+        try:
+            return next(data)
+        except StopIteration:
+            raise TfpruneError(
+                f"the training data ended after {self._state.step} steps; expected "
+                f"{self._epochs * self._steps_per_epoch} ({self._epochs} epochs of {self._steps_per_epoch})"
+            ) from None
+        except tf.errors.OpError as error:  # what the data set's own operations raise
+            raise TfpruneError(f"the training data cannot be read: {_reason(error)}") from error
+
+    def _save(self) -> None:
+        """Writes a checkpoint, but never one of a training that diverged."""
+        self._state.means()
+        if self._checkpoints is not None:
+            self._checkpoints.save()
+        self._saved_at = time.monotonic()
+
+    def _progress(self) -> str:
+        """What stands behind the bar: the epoch's means so far and the caller's text."""
+        shown = [f"{name} {value:.4f}" for name, value in self._state.means().items()]
+        return ", ".join([*shown, *([self._postfix()] if self._postfix else [])])
+
+    def _row_follows(self) -> bool:
+        """Whether the coming step is the last before a row, which is to hold the learning rate of that step."""
+        step = self._state.step + 1
+        return step % self._steps_per_epoch == 0 or bool(self._log_every and step % self._log_every == 0)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """An error of a data set, without the names of the operations that it went through."""
+    through = r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: |\n.*"
+    return re.sub(through, "", error.message, flags=re.DOTALL)
+
+
+def add_metrics(sums: dict[str, list[float]], metrics: Mapping[str, tuple[tf.Tensor, tf.Tensor]]) -> None:
+    """Adds (sum, count) pairs to running sums, in Python's double precision."""
+    for name, (total, count) in metrics.items():
+        pair = sums.setdefault(name, [0.0, 0.0])
+        pair[0] += float(total)
+        pair[1] += float(count)

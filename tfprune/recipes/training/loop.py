@@ -1,0 +1,258 @@
+"""The training loop that all methods share."""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+from tfprune.recipes.training.fit import Fit
+from tfprune.recipes.training.objectives import Batch, Metrics, Objective
+from tfprune.recipes.training.run_folder import Row, RunFolder
+from tfprune.recipes.training.step import (
+    AccumulatedStep,
+    Compile,
+    GradientFunction,
+    TrainingStep,
+    default_devices,
+    uses_xla,
+)
+from tfprune.recipes.training.workers import Workers
+
+
+class Loop:
+    """Trains a model on an objective: compiled, on any number of devices and workers, with accumulation, resumable.
+
+    Several workers (see `make_strategy`) run the same program; the chief, the first of them, alone writes and speaks.
+
+    Args:
+        model: A built model, made in `strategy.scope()`.
+        optimizer: A Keras optimizer, made in `strategy.scope()`.
+        objective: What to minimise.
+        global_batch_size: Examples of a whole batch; summed losses are divided by it.
+        strategy: Default: the strategy in scope.
+        compile: XLA: on, off, or auto (on where all devices are GPUs; off with synchronized batch norm on several).
+        accumulate: Chunks that each batch is cut into; their gradients are summed before the update. Batch norm then
+            sees chunks, as with any gradient accumulation. Devices times chunks must divide the batch size.
+
+    Attributes:
+        workers: The processes that train.
+        rows: Places in a batch of the examples that this worker trains on; None for all.
+
+    Raises:
+        ConfigError: If the settings contradict each other.
+        WorkerError: If another worker is gone.
+
+    Example:
+        >>> from tfprune.recipes.training import CrossEntropy
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> loop = Loop(model, keras.optimizers.SGD(0.1), CrossEntropy(), global_batch_size=2)
+        >>> sorted(loop.train_step({"images": tf.ones((2, 4)), "labels": tf.constant([0, 1])}))
+        ['accuracy', 'loss']
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        objective: Objective,
+        *,
+        global_batch_size: int,
+        strategy: tf.distribute.Strategy | None = None,
+        compile: Compile = "auto",
+        accumulate: int = 1,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.accumulate = accumulate
+        self._replicas = self.strategy.num_replicas_in_sync
+        self._global_batch_size = global_batch_size
+        self.workers = Workers(self.strategy)
+        parts = accumulate * self._replicas
+        if parts > 1:
+            check_parts(global_batch_size, chunks=accumulate, replicas=self._replicas)
+        self.rows = self._own_rows() if self.workers.count > 1 else None
+        gradients = GradientFunction(
+            model, objective, global_batch_size=global_batch_size, parts=parts, jit=self._resolve_jit(compile)
+        )
+        step_class = TrainingStep if accumulate == 1 else AccumulatedStep
+        with self.workers.scope():
+            if not optimizer.built:
+                optimizer.build(model.trainable_variables)
+            self._step = step_class(model, optimizer, gradients, self.strategy)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Trains on one global batch.
+
+        Args:
+            batch: Tensors or arrays, `[examples, ...]` each; of several workers each may be given its `rows` alone.
+
+        Returns:
+            The objective's metrics, averaged over the batch.
+        """
+        return {name: float(total) / float(count) for name, (total, count) in self.run_step(batch).items()}
+
+    def run_step(self, batch: Batch) -> Metrics:
+        """As `train_step`, but returns metrics as (sum, count) tensors and so does not wait for the device."""
+        devices = self._replicas // self.workers.count
+        pieces = split_batch(self._share(batch), self.accumulate * devices)
+        chunks = [self._distribute(pieces[i : i + devices]) for i in range(0, len(pieces), devices)]
+        return self._step(chunks)
+
+    def fit(
+        self,
+        batches: Callable[[int], tf.data.Dataset],
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+        name: str,
+        run: RunFolder | None = None,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        before_epoch: Callable[[int], None] | None = None,
+        resume: bool = False,
+        description: str = "training",
+        postfix: Callable[[], str] | None = None,
+        log_every: int = 0,
+        checkpoint_minutes: float = 5.0,
+    ) -> list[Row]:
+        """Trains for a number of epochs.
+
+        Killed at any moment and called again with `resume`, it ends with the weights and the metrics of an unbroken
+        run, bit for bit on one device, provided that `batches` is a function of its argument.
+
+        Args:
+            batches: Gives the data set of global batches, or of their `rows`, from a step (counted over all epochs) on.
+            steps_per_epoch: Steps of an epoch.
+            epochs: Epochs of the whole training, those done before a resume included.
+            name: Of the checkpoints, tables and events in the run folder.
+            run: Where to write; nothing is written without it. Of several workers only the chief reads and writes it.
+            evaluate: Called after each epoch; what it returns goes into the epoch's row.
+            before_epoch: Called with the number of each epoch, from 0, before its first step. It may change variables
+                of the model. After a crash in between it is called again for the same epoch, in the same state.
+            resume: Continue from the latest checkpoint, if there is one.
+            description: Shown at the progress bar.
+            postfix: Gives text to show behind the bar.
+            log_every: Steps between two lines on the console and in the table `<name>_steps`; 0 for none.
+            checkpoint_minutes: Time between two checkpoints within an epoch; there is always one after each epoch.
+
+        Returns:
+            One row per epoch: epoch, step, learning_rate, the objective's metrics as `train_...`, and what `evaluate`
+            gave.
+
+        Raises:
+            KeyboardInterrupt: After Ctrl-C, when the step was finished and a checkpoint saved.
+            TfpruneError: If the loss is no finite number, or the data end early.
+            RunFolderError: If `run` holds checkpoints of this name and `resume` is off.
+            WorkerError: If another worker is gone.
+        """
+        fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
+        fit.open(name, run if self.workers.is_chief else None, resume=resume)
+        fit.present(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
+        self.workers.share_variables([*self.model.variables, *self.optimizer.variables])
+        fit.state.deserialize(self.workers.share_text(fit.state.serialize()))
+        with self.workers.failures_named(), self.workers.only_chief_speaks():
+            return fit.run(batches, evaluate, before_epoch)
+
+    def _resolve_jit(self, compile: Compile) -> bool:
+        devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
+        jit = uses_xla(compile, tuple(devices))
+        layers = self.model._flatten_layers()
+        if not (jit and self._replicas > 1 and any(getattr(layer, "synchronized", False) for layer in layers)):
+            return jit
+        if compile == "on":
+            raise ConfigError(
+                "compile: expected auto or off for synchronized batch norm on several devices, received on; XLA cannot "
+                "compile reductions over devices"
+            )
+        return False
+
+    def _own_rows(self) -> tuple[int, ...]:
+        return worker_rows(
+            self._global_batch_size,
+            chunks=self.accumulate,
+            replicas=self._replicas,
+            workers=self.workers.count,
+            rank=self.workers.rank,
+        )
+
+    def _share(self, batch: Batch) -> Batch:
+        """This worker's rows of a batch that may have been cut to them already."""
+        if self.rows is None or len(next(iter(batch.values()))) == len(self.rows):
+            return batch
+        return {name: tf.gather(value, self.rows) for name, value in batch.items()}
+
+    def _distribute(self, parts: list[Batch]) -> Batch:
+        if self._replicas == 1:
+            return parts[0]
+        first = self.workers.rank * len(parts)
+        return self.strategy.experimental_distribute_values_from_function(
+            lambda context: parts[context.replica_id_in_sync_group - first]
+        )
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Cuts every tensor of a batch along its first axis, losing no row.
+
+    Args:
+        batch: Tensors (or arrays) `[examples, ...]` of one length.
+        parts: How many; their lengths differ by one row at most.
+
+    Returns:
+        The parts in order, tensors.
+
+    Example:
+        >>> [part["labels"].numpy().tolist() for part in split_batch({"labels": tf.range(5)}, 2)]
+        [[0, 1], [2, 3, 4]]
+    """
+    batch = {name: tf.convert_to_tensor(value) for name, value in batch.items()}
+    if parts == 1:
+        return [batch]
+    rows = len(next(iter(batch.values())))
+    cuts = [part * rows // parts for part in range(parts + 1)]
+    return [{name: value[start:stop] for name, value in batch.items()} for start, stop in pairwise(cuts)]
+
+
+def worker_rows(batch_size: int, *, chunks: int, replicas: int, workers: int, rank: int) -> tuple[int, ...]:
+    """The places in a batch of the examples that a worker's devices take, chunk by chunk.
+
+    A batch is cut into chunks, and each chunk into as many parts as there are devices, worker by worker: so any number
+    of workers sees the chunks that one process with as many devices would see.
+
+    Args:
+        batch_size: Examples of the batch.
+        chunks: Into how many the batch is cut for gradient accumulation.
+        replicas: Devices of all workers.
+        workers: Processes.
+        rank: Which of them.
+
+    Returns:
+        `[batch_size / workers]` places.
+
+    Example:
+        >>> worker_rows(8, chunks=2, replicas=2, workers=2, rank=1)
+        (2, 3, 6, 7)
+    """
+    check_parts(batch_size, chunks=chunks, replicas=replicas)
+    chunk, share = batch_size // chunks, batch_size // chunks // workers
+    first = [part * chunk + rank * share for part in range(chunks)]
+    return tuple(row for start in first for row in range(start, start + share))
+
+
+def check_parts(batch_size: int, *, chunks: int, replicas: int) -> None:
+    """Whether a batch can be cut into equal parts.
+
+    Only equal parts make the same update as the whole batch: statistics of parts are averaged.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if chunks < 1:
+        raise ConfigError(f"accumulate: expected at least 1 chunk, received {chunks}; mend it")
+    parts = chunks * replicas
+    if batch_size < 1 or batch_size % parts:
+        raise ConfigError(
+            f"batch_size: expected a multiple of {parts} ({replicas} device(s) times {chunks} accumulated chunk(s)), "
+            f"received {batch_size}; take {batch_size - batch_size % parts or parts}, or other devices or chunks"
+        )

@@ -1,0 +1,143 @@
+"""What a training method gives the loop."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+
+Batch: TypeAlias = dict[str, tf.Tensor]
+Metrics: TypeAlias = dict[str, tuple[tf.Tensor, tf.Tensor]]
+
+
+class Objective(Protocol):
+    """Turns a batch into model inputs, and logits into a loss; called while the step is traced, so keep it pure."""
+
+    def inputs(self, batch: Batch) -> tf.Tensor:
+        """What is fed to the model.
+
+        Args:
+            batch: The tensors that the data set yields; their first axis is the examples.
+
+        Returns:
+            `[examples, ...]`.
+        """
+
+    def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
+        """The loss to be differentiated.
+
+        Args:
+            logits: What the model returned, `[examples, classes]`, float32.
+            batch: As in `inputs`.
+
+        Returns:
+            The loss *summed* over the examples (the loop divides it by the global batch size), and metrics as name ->
+            (sum, count), of which the loop shows the means; one that is no finite number stops the training.
+        """
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Cross-entropy of `batch["labels"]` for `batch["images"]`, with the metrics `loss` and `accuracy`.
+
+    Args:
+        label_smoothing: Share of each label that is spread evenly over all classes, 0 to below 1.
+
+    Raises:
+        ConfigError: The share is none.
+
+    Example:
+        >>> loss, metrics = CrossEntropy()(tf.constant([[0.0, 0.0]]), {"labels": tf.constant([1])})
+        >>> round(float(loss), 4)
+        0.6931
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing: expected 0 to below 1, received {self.label_smoothing}; mend it")
+
+    def inputs(self, batch: Batch) -> tf.Tensor:
+        """The images, `[batch, height, width, channels]`."""
+        return batch["images"]
+
+    def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
+        """Summed cross-entropy of `[batch, classes]` logits."""
+        labels = batch["labels"]
+        loss = tf.reduce_sum(smoothed_cross_entropy(logits, labels, self.label_smoothing))
+        right = tf.reduce_sum(tf.cast(tf.argmax(logits, -1, output_type=labels.dtype) == labels, tf.float32))
+        count = tf.cast(tf.size(labels), tf.float32)
+        return loss, {"loss": (loss, count), "accuracy": (right, count)}
+
+
+def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Cross-entropy of each example, where a share of the label is spread evenly over the classes.
+
+    Args:
+        logits: `[batch, classes]`.
+        labels: `[batch]`, integers.
+        smoothing: The share.
+
+    Returns:
+        `[batch]`.
+
+    Reference:
+        Szegedy et al., "Rethinking the Inception Architecture" (CVPR 2016).
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if not smoothing:
+        return losses
+    return (1 - smoothing) * losses - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits), -1)
+
+
+@dataclass(frozen=True)
+class Consistency(CrossEntropy):
+    """Cross-entropy of clean images, plus the Jensen-Shannon divergence of what the model says of them and their views.
+
+    `batch["images"]` is `[batch, views, height, width, channels]` with the clean image as first view. All views go
+    through the model together, so batch norm takes its statistics over all. Metrics are those of the clean images, but
+    `loss` is the whole loss and `divergence` its second part.
+
+    Args:
+        label_smoothing: As for `CrossEntropy`.
+        weight: Of the divergence.
+
+    Raises:
+        ConfigError: A number is out of its range.
+
+    Reference:
+        Hendrycks et al., AugMix (ICLR 2020), the consistency loss.
+    """
+
+    weight: float = 12.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.weight >= 0:
+            raise ConfigError(f"weight: expected 0 or more, received {self.weight}; mend it")
+
+    def inputs(self, batch: Batch) -> tf.Tensor:
+        """All clean images, then all second views and so on, `[views * batch, height, width, channels]`."""
+        images = batch["images"]
+        if len(images.shape) != 5:
+            raise ConfigError(
+                "expected images in several views, [batch, views, height, width, channels], received the shape "
+                f"{images.shape}; take training_batches(..., view=AugMix(), views=3)"
+            )
+        return tf.concat(tf.unstack(images, axis=1), 0)
+
+    def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
+        """Summed loss of `[views * batch, classes]` logits."""
+        labels = batch["labels"]
+        views = tf.split(logits, batch["images"].shape[1])
+        chances = [tf.nn.softmax(view) for view in views]
+        mean = tf.math.log(tf.clip_by_value(tf.add_n(chances) / len(views), 1e-7, 1.0))
+        divergence = tf.add_n(
+            [tf.reduce_sum(p * (tf.nn.log_softmax(view) - mean)) for p, view in zip(chances, views, strict=True)]
+        ) / len(views)
+        loss = tf.reduce_sum(smoothed_cross_entropy(views[0], labels, self.label_smoothing)) + self.weight * divergence
+        _, metrics = super().__call__(views[0], batch)
+        count = metrics["loss"][1]
+        return loss, metrics | {"loss": (loss, count), "divergence": (divergence, count)}

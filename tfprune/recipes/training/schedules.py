@@ -1,0 +1,249 @@
+"""A learning rate that drops at given epochs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfprune.errors import ConfigError
+
+_STEPS: dict[str, dict[int, float]] = {
+    "xnor": {30: 0.1, 44: 0.01, 54: 0.001},
+    "mpt132_w34_2": {27: 0.1, 44: 0.01, 54: 1e-4},
+    "mpt11_w34_2_v2": {50: 0.1, 62: 0.01, 70: 1e-4},
+    "mpt11_w18_2": {46: 0.1, 65: 0.01, 80: 1e-4},
+    "mpt11_w18_2_v2": {35: 0.1, 50: 0.01, 60: 1e-4},
+    "cos_multi": {30: 0.1, 44: 0.01, 54: 0.001},
+}
+POLICIES = ("constant", "cosine", "multistep", *_STEPS)
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """`base * rate ** (number of decay points passed)`, constant within an epoch.
+
+    Args:
+        base: Learning rate of the first epoch.
+        points: Where the rate drops: below 1 a fraction of `epochs` (rounded down), otherwise an epoch. The first epoch
+            is 0; the new rate holds from the start of the epoch that a point names.
+        rate: Factor of each drop.
+        epochs: Epochs of the whole training.
+        steps_per_epoch: Optimizer steps of an epoch.
+
+    Example:
+        >>> decay = StepDecay(0.1, points=(0.5,), rate=0.1, epochs=4, steps_per_epoch=10)
+        >>> [round(float(decay(step)), 4) for step in (0, 19, 20)]
+        [0.1, 0.1, 0.01]
+
+    Reference:
+        EKG, op_utils.py, `Optimizer`.
+    """
+
+    def __init__(self, base: float, points: Sequence[float], rate: float, epochs: int, steps_per_epoch: int) -> None:
+        self.base = base
+        self.points = tuple(points)
+        self.rate = rate
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        # Python ints and floats only: tensors made here would be tied to the graph that was open at the time.
+        self._epochs_of_drop = sorted(int(point * epochs) if point < 1 else int(point) for point in self.points)
+        self._rates = [base * rate**passed for passed in range(len(self.points) + 1)]
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """The learning rate at an optimizer step (counted from 0), a float32 scalar."""
+        epoch = tf.cast(step, tf.int64) // self.steps_per_epoch
+        passed = tf.reduce_sum(tf.cast(epoch >= tf.constant(self._epochs_of_drop, tf.int64), tf.int32))
+        return tf.gather(tf.constant(self._rates, tf.float32), passed)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal schedule."""
+        return {
+            "base": self.base,
+            "points": list(self.points),
+            "rate": self.rate,
+            "epochs": self.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """`initial * ratio ** ((epoch + offset) // every_epochs)`, constant within an epoch.
+
+    It serves as adaptivity rate of `Bop` and as learning rate. Values are float64: what is derived from a rate, such as
+    `1 - rate`, is rounded to the type of the weights only once.
+
+    Args:
+        initial: The rate before the first decay, above 0.
+        ratio: Factor of each decay, above 0.
+        every_epochs: Epochs from one decay to the next.
+        steps_per_epoch: Optimizer steps of an epoch.
+        offset: Epochs by which all decays come sooner.
+
+    Raises:
+        ConfigError: If a number is out of its range.
+
+    Example:
+        >>> decay = PeriodicDecay(1e-3, ratio=0.1, every_epochs=2, steps_per_epoch=10)
+        >>> [round(float(decay(step)), 6) for step in (0, 19, 20, 40)]
+        [0.001, 0.001, 0.0001, 1e-05]
+
+    Reference:
+        Peek-a-Boo, `--ar-decay-freq` and `--ar-decay-ratio`: main_cifar.py decays after every `every_epochs` epochs,
+        main_imagenet_train.py one epoch sooner, which is `offset=1`.
+    """
+
+    def __init__(self, initial: float, ratio: float, every_epochs: int, steps_per_epoch: int, offset: int = 0) -> None:
+        for name, value in (("initial", initial), ("ratio", ratio)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name}: expected a number above 0, received {value}")
+        for name, count, least in (
+            ("every_epochs", every_epochs, 1),
+            ("steps_per_epoch", steps_per_epoch, 1),
+            ("offset", offset, 0),
+        ):
+            if int(count) != count or count < least:
+                raise ConfigError(f"{name}: expected a whole number of at least {least}, received {count}")
+        self.initial = float(initial)
+        self.ratio = float(ratio)
+        self.every_epochs = int(every_epochs)
+        self.steps_per_epoch = int(steps_per_epoch)
+        self.offset = int(offset)
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """The rate at an optimizer step (counted from 0), a float64 scalar."""
+        epoch = tf.cast(step, tf.int64) // self.steps_per_epoch
+        decays = tf.cast((epoch + self.offset) // self.every_epochs, tf.float64)
+        return tf.constant(self.initial, tf.float64) * tf.pow(tf.constant(self.ratio, tf.float64), decays)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal schedule."""
+        return {
+            "initial": self.initial,
+            "ratio": self.ratio,
+            "every_epochs": self.every_epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+            "offset": self.offset,
+        }
+
+
+@keras.saving.register_keras_serializable(package="tfprune")
+class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate for each epoch.
+
+    With `warmup` = w, `constant` and `cosine` begin with `base * (e + 1) / w` for the epochs e < w; then `cosine` is
+    `base / 2 * (1 + cos(pi * (e - w) / (epochs - w)))`. `multistep` is `base * gamma ** (e // every)`. The others
+    multiply by fixed factors from fixed epochs on; `cos_multi` has a cosine on top from epoch 55.
+
+    Args:
+        base: The rate to start from.
+        policy: One of `POLICIES`.
+        epochs: Epochs of the whole training.
+        steps_per_epoch: Optimizer steps of an epoch.
+        warmup: Epochs of warm-up.
+        every: Epochs between two drops of `multistep`.
+        gamma: Factor of each.
+
+    Raises:
+        ConfigError: There is no such policy, or a number is out of its range.
+
+    Reference:
+        Diffenderfer & Kailkhura (ICLR 2021), the authors' `utils/schedulers.py`.
+    """
+
+    def __init__(
+        self,
+        base: float,
+        policy: str,
+        epochs: int,
+        steps_per_epoch: int,
+        warmup: int = 0,
+        every: int = 20,
+        gamma: float = 0.1,
+    ) -> None:
+        if policy not in POLICIES:
+            raise ConfigError(f"policy: expected one of {', '.join(POLICIES)}; received {policy!r}; use one")
+        for name, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1), ("every", every, 1)):
+            if value < least:
+                raise ConfigError(f"{name}: expected {least} or more, received {value}; mend it")
+        if not 0 <= warmup <= max(epochs - 1, 0):
+            raise ConfigError(f"warmup: expected 0 to fewer epochs than all {epochs}, received {warmup}; mend it")
+        self._settings: dict[str, Any] = {
+            "base": base,
+            "policy": policy,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self._settings |= {"warmup": warmup, "every": every, "gamma": gamma}
+        self._rates = [self.rate(epoch) for epoch in range(max(epochs, 1))]
+
+    def rate(self, epoch: int) -> float:
+        """The rate of an epoch, counted from 0."""
+        base, policy, epochs, warmup, every, gamma = (
+            self._settings[name] for name in ("base", "policy", "epochs", "warmup", "every", "gamma")
+        )
+        if policy in ("constant", "cosine") and epoch < warmup:
+            return base * (epoch + 1) / warmup
+        if policy == "constant":
+            return base
+        if policy == "multistep":
+            return base * gamma ** (epoch // every)
+        cosine = 0.5 * (1 + math.cos(math.pi * (epoch - warmup) / max(epochs - warmup, 1)))
+        if policy == "cosine":
+            return base * cosine
+        factor = [1.0, *(each for start, each in _STEPS[policy].items() if epoch >= start)][-1]
+        return base * factor * (cosine if policy == "cos_multi" and epoch >= 55 else 1.0)
+
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
+        """The rate at an optimizer step, counted from 0; the last epoch's beyond the end."""
+        epoch = tf.cast(step, tf.int64) // self._settings["steps_per_epoch"]
+        return tf.gather(tf.constant(self._rates, tf.float32), tf.minimum(epoch, len(self._rates) - 1))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make an equal schedule."""
+        return dict(self._settings)
+
+
+@dataclass(frozen=True)
+class DensityRamp:
+    """From a half of the weights down to the wanted share over some epochs, fast at first; constant after.
+
+    A share above a half is kept throughout. The value of an epoch depends on its number alone, so a resumed run goes on
+    where it was.
+
+    Args:
+        final: The share to end with, in (0, 1].
+        epochs: Epochs until then; 0 for the final share at once.
+        start: The share to begin with.
+
+    Raises:
+        ConfigError: A number is out of its range.
+
+    Example:
+        >>> ramp = DensityRamp(0.2, epochs=10)
+        >>> [round(ramp(epoch), 4) for epoch in (0, 1, 9, 10, 50)]
+        [0.5, 0.4187, 0.2003, 0.2, 0.2]
+
+    Reference:
+        Zhu & Gupta, "To prune, or not to prune" (2017), as in the code of the multi-prize tickets.
+    """
+
+    final: float
+    epochs: int
+    start: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in (("final", self.final), ("start", self.start)):
+            if not 0 < value <= 1:
+                raise ConfigError(f"{name}: expected a share of weights in (0, 1], received {value}; mend it")
+        if self.epochs < 0:
+            raise ConfigError(f"epochs: expected 0 or more, received {self.epochs}; mend it")
+
+    def __call__(self, epoch: int) -> float:
+        """The share in an epoch, counted from 0."""
+        if epoch >= self.epochs or self.final > self.start:
+            return float(self.final)
+        return self.final + (self.start - self.final) * (1 - epoch / self.epochs) ** 3

@@ -1,0 +1,6 @@
+"""EKG's search for sub-networks, on any Keras model (Lee & Song, ECCV 2022)."""
+
+import lazy_loader
+
+# The public names are listed in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

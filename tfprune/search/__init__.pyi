@@ -1,0 +1,10 @@
+from .ekg import search as search
+from .greedy import Search as Search
+from .state import Candidate as Candidate
+from .state import Gates as Gates
+from .state import SearchResult as SearchResult
+from .state import SearchState as SearchState
+from .state import Step as Step
+from .state import SubNetwork as SubNetwork
+from .subnetworks import SubNetworks as SubNetworks
+from .supernet import Supernet as Supernet

@@ -1,0 +1,113 @@
+"""EKG's search on any functional Keras model, in one call."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from tfprune.errors import ConfigError
+from tfprune.graph import copied_layer, executable_groups, rebuild
+from tfprune.search.greedy import Search
+from tfprune.search.state import SearchResult
+
+Examples = tuple[Any, Any] | Iterable[tuple[Any, Any]]
+
+
+def search(
+    model: keras.Model,
+    data: Examples,
+    flops: float,
+    *,
+    examples: int = 320,
+    search_step: float = 0.2,
+    batch_size: int = 256,
+    dtype: str = "float32",
+    progress: bool = True,
+) -> SearchResult:
+    """Searches a classifier for its best sub-network of fewer FLOPs, guided by the ensemble of those on the way.
+
+    Every channel group has a gate; each step tries one decrement of the width of many gates and keeps the one that
+    agrees best with the labels and with the ensemble. Batch norm works with the statistics of the batch meanwhile.
+
+    Args:
+        model: A functional or sequential classifier with one input of numbers and one output `[batch, classes]`, logits
+            or softmax. It is not changed.
+        data: Examples and integer labels, held out from training if you can: a pair of arrays, or batches of such pairs
+            (a `tf.data.Dataset`).
+        flops: Fraction of the FLOPs to keep, between 0 and 1.
+        examples: How many examples to search with, the first ones; more are slower and surer.
+        search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
+        batch_size: Examples per batch.
+        dtype: `float32`; or `bfloat16`, which is faster and tries the promising ones again in float32.
+        progress: Show a progress bar.
+
+    Returns:
+        The finished search; its `slim()` is the smaller model, with batch norm averages taken anew over the examples.
+
+    Raises:
+        ConfigError: The data are of another kind, or `flops` is no fraction.
+        SearchError: The model has nothing to prune, or not enough for the target, or gives no logits.
+        UnsupportedLayerError: The model has no graph, or several inputs or outputs.
+
+    Reference:
+        Lee & Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
+
+    Example:
+        `small = tfprune.ekg.search(model, (images, labels), flops=0.45).slim()`
+    """
+    if not 0 < flops < 1:
+        raise ConfigError(f"expected flops between 0 and 1, the fraction to keep, received {flops}")
+    values, labels = _first(data, examples)
+    run = Search(_logits(model), values, labels, flops, search_step, batch_size, dtype)
+    state = run.start()
+    with tqdm(total=round(100 * (1 - flops), 1), desc="search", disable=None if progress else True) as bar:
+        while not run.done(state):
+            state, _ = run.step(state)
+            bar.update(round(100 * min(1 - state.flops / run.full_flops, 1 - flops), 1) - bar.n)
+            bar.set_postfix_str(f"FLOPs {state.flops / run.full_flops:.1%}, accuracy {state.accuracy:.1%}")
+    return replace(run.result(state), model=model, groups=executable_groups(model), examples=values)
+
+
+def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first examples, float32, and their labels, int64."""
+    if isinstance(data, tuple) and len(data) == 2:
+        values, labels = np.asarray(data[0])[:count], np.asarray(data[1])[:count]
+    else:
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        for batch in data:
+            parts.append((np.asarray(batch[0]), np.asarray(batch[1])))
+            if sum(len(each) for each, _ in parts) >= count:
+                break
+        if not parts:
+            raise ConfigError("expected data with at least one batch, received none")
+        values = np.concatenate([each for each, _ in parts])[:count]
+        labels = np.concatenate([each for _, each in parts])[:count]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ConfigError(
+            f"expected one integer label per example, received labels of shape {labels.shape} and type {labels.dtype}"
+        )
+    return values.astype(np.float32), labels.astype(np.int64)
+
+
+def _logits(model: keras.Model) -> keras.Model:
+    """A copy that ends before the softmax, if there is one."""
+    (output,) = model.outputs if len(model.outputs) == 1 else (None,)
+    if output is not None and isinstance(_producer(output).operation, keras.layers.Softmax):
+        model = keras.Model(model.input, _producer(output).input_tensors[0])
+    outputs = {id(_producer(each).operation) for each in model.outputs}
+
+    def make(layer: keras.Layer) -> keras.Layer:
+        ends = id(layer) in outputs and getattr(layer, "activation", None) is keras.activations.softmax
+        return copied_layer(layer, {"activation": lambda _: "linear"} if ends else None)
+
+    return rebuild(model, make)
+
+
+def _producer(tensor: keras.KerasTensor) -> Any:
+    operation, node_index, _ = tensor._keras_history
+    return operation._inbound_nodes[node_index]

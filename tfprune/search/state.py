@@ -1,0 +1,166 @@
+"""What a search starts from, tries, accepts, and ends with."""
+
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.graph import ChannelGroups, slim
+from tfprune.ops import keep_limit, rank_scores
+from tfprune.pruning.recalibration import recalibrate_batch_norm
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One width decrement that a step tried.
+
+    Attributes:
+        gate: Index of the gate.
+        rate: Fraction of channels that it would keep.
+        params: Parameters of the sub-network.
+        flops: FLOPs of the sub-network.
+        accuracy: Top-1 accuracy on the validation images.
+        loss: Label loss.
+        score: Label loss plus cross-entropy to the ensemble; the least one wins.
+    """
+
+    gate: int
+    rate: float
+    params: int
+    flops: int
+    accuracy: float = float("nan")
+    loss: float = float("nan")
+    score: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the search did.
+
+    Attributes:
+        scores: Importance of all channels at its start.
+        orders: Their ranks.
+        candidates: What was tried, in gate order.
+        chosen: The one accepted.
+    """
+
+    scores: np.ndarray
+    orders: np.ndarray
+    candidates: tuple[Candidate, ...]
+    chosen: Candidate
+
+
+@dataclass(frozen=True)
+class SubNetwork:
+    """One setting of all gates.
+
+    Attributes:
+        orders: Rank of every channel within its group, 0 for the most important, float32 `[channels]`.
+        rates: Fraction of channels that each gate keeps, float64 `[groups]`.
+        loss: Label loss on the search's validation images.
+    """
+
+    orders: np.ndarray
+    rates: np.ndarray
+    loss: float = field(default=float("nan"))
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """Everything a search needs to go on: kept after every step, and enough to resume one that was killed.
+
+    Attributes:
+        rates: Fraction of channels that each gate keeps.
+        orders: Ranks of all channels in the accepted sub-network.
+        knowledge: Mean logits `[images, classes]` of all sub-networks accepted so far, the start included.
+        members: How many that are.
+        history: The start and every accepted sub-network, the current one last.
+        params: Parameters of the current one.
+        flops: FLOPs of the current one.
+        accuracy: Its top-1 accuracy on the validation images.
+    """
+
+    rates: np.ndarray
+    orders: np.ndarray
+    knowledge: np.ndarray
+    members: int
+    history: tuple[SubNetwork, ...]
+    params: int
+    flops: int
+    accuracy: float
+
+    @property
+    def loss(self) -> float:
+        """Label loss of the current sub-network."""
+        return self.history[-1].loss
+
+
+class Gates:
+    """Turns scores into orders, and orders and rates into channel masks, group by group.
+
+    Args:
+        groups: The channel groups of a model.
+        search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
+    """
+
+    def __init__(self, groups: ChannelGroups, search_step: float) -> None:
+        self.groups = groups
+        sizes = np.array([group.size for group in groups])
+        makers = np.array([len(group.layers) for group in groups])
+        self.sizes = sizes
+        self.fine_steps = 1 / sizes
+        self.steps = np.maximum(self.fine_steps, search_step / makers)
+
+    def orders(self, scores: np.ndarray) -> np.ndarray:
+        """Ranks of all channels `[channels]` within their groups, by descending score; ties by position."""
+        return np.concatenate([rank_scores(scores[group.channels]) for group in self.groups])
+
+    def mask(self, orders: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """Bool `[channels]`, True for kept channels; every gate keeps at least one."""
+        limits = [keep_limit(size, rate) for size, rate in zip(self.sizes, rates, strict=True)]
+        return orders < np.repeat(limits, self.sizes)
+
+    def kept(self, group: int, rate: float) -> int:
+        """Channels that a gate keeps at a rate, once its channels are ranked."""
+        return int(np.ceil(keep_limit(self.sizes[group], rate)))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """A finished search.
+
+    Attributes:
+        model: The model searched in.
+        groups: Its channel groups.
+        gates: Their gates.
+        history: The start and the interim sub-networks, the final one left out.
+        final: The sub-network at the target.
+        knowledge: The ensemble's logits `[images, classes]`.
+        params: Parameters of the final sub-network.
+        flops: FLOPs of the final sub-network.
+        examples: What the averages of batch norm are taken over when the network is cut out; None to leave the old
+            ones.
+    """
+
+    model: keras.Model
+    groups: ChannelGroups
+    gates: Gates
+    history: tuple[SubNetwork, ...]
+    final: SubNetwork
+    knowledge: np.ndarray
+    params: int
+    flops: int
+    examples: np.ndarray | None = field(default=None, repr=False)
+
+    def slim(self) -> keras.Model:
+        """The final sub-network as a smaller plain Keras model.
+
+        Its batch norms' moving averages are taken over `examples`; without any they are the old ones, which do not fit.
+        """
+        mask = self.gates.mask(self.final.orders, self.final.rates)
+        small = slim(self.model, mask, self.groups, rescale_kernels=True)
+        if self.examples is not None:
+            batches = tf.data.Dataset.from_tensor_slices({"images": self.examples}).batch(256)
+            recalibrate_batch_norm(small, batches)
+        return small
