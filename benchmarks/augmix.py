@@ -30,7 +30,7 @@ from input_pipeline import write_images
 
 from tfprune.graph import convert
 from tfprune.optimizers import SGD
-from tfprune.recipes.data import AugMix, GaussianNoise, ImageData, load_data, open_data
+from tfprune.recipes.data import AugMix, BatchRequest, GaussianNoise, ImageData, load_data, open_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.training import CrossEntropy, Loop
 
@@ -46,14 +46,15 @@ VIEWS: dict[str, dict[str, Any]] = {
 def pipelines(data: ImageData, batch_size: int) -> dict[str, Callable[[], object]]:
     """Passes over a small data set, all of its batches, each kind of images."""
     made = {
-        name: data.training_batches(batch_size=batch_size, epochs=1, seed=0, **views) for name, views in VIEWS.items()
+        name: data.training_batches(BatchRequest(batch_size=batch_size, epochs=1, seed=0, **views))
+        for name, views in VIEWS.items()
     }
     return {name: lambda batches=batches: list(batches) for name, batches in made.items()}
 
 
 def steps(data: ImageData, archs: Sequence[str], batch_size: int) -> dict[str, Callable[[], object]]:
     """Training steps of sub-networks, on one batch that is always the same."""
-    batch = next(iter(data.training_batches(batch_size=batch_size, epochs=1, seed=0)))
+    batch = next(iter(data.training_batches(BatchRequest(batch_size=batch_size, epochs=1, seed=0))))
     result = {}
     for arch in archs:
         dense = build_model(arch, num_classes=data.num_classes, input_shape=data.input_shape, seed=0)
@@ -97,7 +98,9 @@ def from_disk(options: argparse.Namespace) -> None:
             seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in VIEWS}
             for _ in range(options.rounds):
                 for name, views in VIEWS.items():
-                    batches = data.training_batches(batch_size=options.batch_size, epochs=10_000, seed=0, **views)
+                    batches = data.training_batches(
+                        BatchRequest(batch_size=options.batch_size, epochs=10_000, seed=0, **views)
+                    )
                     seconds[name].append(passed(batches, options.batches))
             images = options.batches * options.batch_size
             for name, each in seconds.items():

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from tfprune.graph import complexity, convert
 from tfprune.optimizers import SGD
 from tfprune.pruning import plan_channels
 from tfprune.pruning.recalibration import recalibrate_batch_norm
-from tfprune.recipes.data import ImageData, fixed_batches, load_data, training_batches
+from tfprune.recipes.data import BatchRequest, ImageData, fixed_batches, load_data
 from tfprune.recipes.models import load_checkpoint
 from tfprune.recipes.training import CrossEntropy, Loop, evaluate
 
@@ -53,8 +52,11 @@ def one_epoch(model: keras.Model, data: ImageData, seed: int) -> keras.Model:
     rate = keras.optimizers.schedules.CosineDecay(0.02, steps)
     optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=BATCH)
-    batches = partial(training_batches, data, batch_size=BATCH, epochs=1, seed=seed)
-    loop.fit(lambda start: batches(start_step=start), steps_per_epoch=steps, epochs=1, name="epoch")
+
+    def batches(start: int) -> tf.data.Dataset:
+        return data.training_batches(BatchRequest(batch_size=BATCH, epochs=1, seed=seed, start_step=start))
+
+    loop.fit(batches, steps_per_epoch=steps, epochs=1, name="epoch")
     return trained
 
 

@@ -28,7 +28,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from tfprune.recipes.data import open_data
+from tfprune.recipes.data import BatchRequest, open_data
 
 SIZE = 224
 BATCH = 64
@@ -57,7 +57,7 @@ def write_images(root: Path, count: int) -> list[str]:
 def ours(paths: list[str], jitter: bool) -> Iterator[object]:
     """This package."""
     data = open_data(Path(paths[0]).parents[2], image_size=SIZE)
-    return iter(data.training_batches(batch_size=BATCH, epochs=10_000, seed=0, color_jitter=jitter))
+    return iter(data.training_batches(BatchRequest(batch_size=BATCH, epochs=10_000, seed=0, color_jitter=jitter)))
 
 
 def recommended(paths: list[str], decode: Callable[[tf.Tensor], tf.Tensor], jitter: bool) -> Iterator[object]:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.recipes.data import load_data
-from tfprune.recipes.data.batches import prune_positions
+from tfprune.recipes.data.dataset import prune_positions
 from tfprune.recipes.data.tfds_records import tfds_images
 
 

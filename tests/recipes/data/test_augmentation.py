@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.augmentation import WINDOW_DRAWS as DRAWS
 from tfprune.recipes.data.augmentation import (
-    GaussianNoise,
     jitter_colors,
     random_positions,
     random_window,
     scale_saturation,
 )
+from tfprune.recipes.data.views import GaussianNoise
 
 
 def moved(seed, *, batch=6, views=2, height=5, width=7, padding=2, flip=True):
@@ -122,7 +122,7 @@ def test_noise_is_clipped_and_spares_some_images():
 def test_bad_settings():
     with pytest.raises(ConfigError, match="deviation: expected a number above 0, received 0"):
         GaussianNoise(0)
-    with pytest.raises(ConfigError, match="clean: expected a chance from 0 to 1, received 2"):
+    with pytest.raises(ConfigError, match="clean: expected a probability from 0 to 1, received 2"):
         GaussianNoise(0.1, clean=2)
 
 

@@ -11,6 +11,7 @@ from tests.jpeg_tree import digits_tree
 from tfprune.errors import ConfigError, TfpruneError
 from tfprune.recipes.data import (
     AugMix,
+    BatchRequest,
     GaussianNoise,
     ImageData,
     ImageDataset,
@@ -18,20 +19,19 @@ from tfprune.recipes.data import (
     fixed_batches,
     load_data,
     open_data,
-    training_batches,
 )
 
 OPTIONS = {"batch_size": 10, "epochs": 2, "seed": 5}
 
 
-def test_images_in_memory_give_the_batches_of_the_functions():
+def test_a_request_gives_the_same_batches_each_time():
     digits = load_data("digits")
     assert isinstance(digits, ImageDataset)
     assert isinstance(digits, ImageData)
     assert (digits.train_examples, digits.test_examples, digits.input_shape) == (1437, 360, (8, 8, 1))
     assert digits.notes() == ()
     options = {"batch_size": 50, "epochs": 2, "seed": 4, "start_step": 30, "views": 2, "color_jitter": True}
-    ours, expected = digits.training_batches(**options), training_batches(digits, **options)
+    ours, expected = digits.training_batches(BatchRequest(**options)), digits.training_batches(BatchRequest(**options))
     assert len(ours) == len(expected) == 2 * 28 - 30
     assert digits.steps_per_epoch(50) == 28
     for one, other in zip(ours.take(2), expected.take(2), strict=True):
@@ -67,12 +67,14 @@ def test_rows_of_a_batch_are_those_of_the_whole_batch(options):
     digits = replace(load_data("digits"), train_images=np.repeat(load_data("digits").train_images, 3, axis=-1))
     options = {"batch_size": 9, "epochs": 1, "seed": 4, **options}
     for whole, some in zip(
-        digits.training_batches(**options).take(2), digits.training_batches(**options, rows=(4, 0)).take(2), strict=True
+        digits.training_batches(BatchRequest(**options)).take(2),
+        digits.training_batches(BatchRequest(**options, rows=(4, 0))).take(2),
+        strict=True,
     ):
         for name in ("images", "labels"):
             np.testing.assert_array_equal(some[name], whole[name].numpy()[[4, 0]])
     with pytest.raises(ConfigError, match=r"rows of a batch, 0 to 8, at least one, received \[9\]"):
-        digits.training_batches(**options, rows=[9])
+        digits.training_batches(BatchRequest(**options, rows=[9]))
 
 
 class Inverted(View):
@@ -108,7 +110,7 @@ def data(request, tree):
 
 
 def batches(data, **options):
-    found = data.training_batches(**OPTIONS | options)
+    found = data.training_batches(BatchRequest(**OPTIONS | options))
     return [{name: values.numpy() for name, values in batch.items()} for batch in found]
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tests.jpeg_tree import digits_tree
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.recipes.data import BatchRequest
 from tfprune.recipes.data.folders import folder_images
 from tfprune.recipes.data.streamed import StreamedData
 
@@ -28,16 +29,16 @@ def same(ours, theirs):
 def test_batches_are_a_function_of_seed_and_step(tree, options):
     options = {"batch_size": 5, "epochs": 2, "seed": 7, **options}
     data = opened(tree)
-    whole = list(data.training_batches(**options))
-    assert len(whole) == 2 * 4 == len(data.training_batches(**options))
+    whole = list(data.training_batches(BatchRequest(**options)))
+    assert len(whole) == 2 * 4 == len(data.training_batches(BatchRequest(**options)))
     assert whole[0]["images"].shape == (5, *([2] if "views" in options else []), 24, 24, 3)
     assert whole[0]["images"].dtype == tf.float32
     assert whole[0]["labels"].dtype == tf.int64
     for start in (0, 3, 8):  # in the middle of an epoch, too
-        rest = list(data.training_batches(**options, start_step=start))
+        rest = list(data.training_batches(BatchRequest(**options, start_step=start)))
         assert len(rest) == 8 - start
         assert all(map(same, rest, whole[start:]))
-    other = next(iter(data.training_batches(**{**options, "seed": 8})))
+    other = next(iter(data.training_batches(BatchRequest(**{**options, "seed": 8}))))
     assert not same(other, whole[0])
     assert not np.array_equal(whole[0]["images"], whole[4]["images"])
     if "views" in options:
@@ -46,7 +47,9 @@ def test_batches_are_a_function_of_seed_and_step(tree, options):
 
 def test_an_epoch_shows_every_image_once(tree):
     data = opened(tree, scale=(1.0, 1.0))  # hardly a choice of place
-    seen = np.concatenate([batch["labels"] for batch in data.training_batches(batch_size=6, epochs=1, seed=0)])
+    seen = np.concatenate(
+        [batch["labels"] for batch in data.training_batches(BatchRequest(batch_size=6, epochs=1, seed=0))]
+    )
     assert np.bincount(seen).tolist() == [8, 8, 8]
 
 
@@ -57,7 +60,7 @@ def test_labels_belong_to_images(tree):
     pixels = tf.image.decode_jpeg(square[0].read_bytes(), 3)
     expected = (np.asarray(pixels, np.float32) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     best = np.inf, None
-    for batch in data.training_batches(batch_size=24, epochs=6, seed=0):
+    for batch in data.training_batches(BatchRequest(batch_size=24, epochs=6, seed=0)):
         distances = np.abs(batch["images"] - expected).mean(axis=(1, 2, 3))
         best = min(best, (distances.min(), int(batch["labels"][int(distances.argmin())])))
     assert best[0] < 0.12
@@ -66,7 +69,9 @@ def test_labels_belong_to_images(tree):
 
 def test_half_of_the_images_are_mirrored(tree):
     def first(flip):
-        return next(iter(opened(tree, flip=flip).training_batches(batch_size=24, epochs=1, seed=0)))["images"]
+        return next(iter(opened(tree, flip=flip).training_batches(BatchRequest(batch_size=24, epochs=1, seed=0))))[
+            "images"
+        ]
 
     plain, mirrored = first(False), first(True)
     turned = [np.array_equal(one[:, ::-1], other) for one, other in zip(plain, mirrored, strict=True)]
@@ -104,7 +109,7 @@ def broken(tree, tmp_path):
 def test_broken_images_are_passed_over_and_counted(tree, broken):
     data, whole = opened(broken), opened(tree)
     options = {"batch_size": 8, "epochs": 2, "seed": 1}
-    ours, sound = (list(each.training_batches(**options)) for each in (data, whole))
+    ours, sound = (list(each.training_batches(BatchRequest(**options))) for each in (data, whole))
     assert len(ours) == 6
     changed = 0
     for one, other in zip(ours, sound, strict=True):
@@ -121,7 +126,7 @@ def test_broken_images_are_passed_over_and_counted(tree, broken):
     assert "n01_000.JPEG" in notes[0]
     assert notes[1].startswith("2 test images of 9 could not be read")
     assert whole.notes() == ()
-    again = list(opened(broken).training_batches(**options, start_step=4))
+    again = list(opened(broken).training_batches(BatchRequest(**options, start_step=4)))
     assert all(map(same, again, ours[4:]))
 
 
@@ -145,10 +150,10 @@ def test_training_images_without_augmentation(tree, broken):
 def test_rows_of_a_batch_are_those_of_the_whole_batch(tree, options):
     options = {"batch_size": 8, "epochs": 1, "seed": 3, **options}
     data, rows = opened(tree), [6, 1, 3]
-    whole, some = (next(iter(data.training_batches(**options, rows=each))) for each in (None, rows))
+    whole, some = (next(iter(data.training_batches(BatchRequest(**options, rows=each)))) for each in (None, rows))
     assert same(some, {name: values.numpy()[rows] for name, values in whole.items()})
     with pytest.raises(ConfigError, match=r"rows of a batch, 0 to 7, at least one, received \[\]"):
-        data.training_batches(**options, rows=[])
+        data.training_batches(BatchRequest(**options, rows=[]))
 
 
 def test_images_to_prune_by(tree):
@@ -162,25 +167,25 @@ def test_images_to_prune_by(tree):
 
 def test_memory_bank(tree, broken):
     rows = np.random.default_rng(0).normal(size=(24, 3, 2)).astype(np.float16)
-    batches = list(opened(tree).training_batches(batch_size=24, epochs=1, seed=0, knowledge=rows))
+    batches = list(opened(tree).training_batches(BatchRequest(batch_size=24, epochs=1, seed=0, knowledge=rows)))
     assert sorted(batches[0]["knowledge"].numpy().sum(axis=(1, 2))) == pytest.approx(
         sorted(rows.astype(np.float32).sum(axis=(1, 2)))
     )
     marked = np.zeros((24, 3, 1), np.float32)
     marked[:, :, 0] = np.arange(24)[:, None]
-    for batch in opened(broken).training_batches(batch_size=8, epochs=2, seed=1, knowledge=marked):
+    for batch in opened(broken).training_batches(BatchRequest(batch_size=8, epochs=2, seed=1, knowledge=marked)):
         rows = batch["knowledge"].numpy()[:, 0, 0].astype(int)
         assert not {8, 17} & set(rows)  # in place of images that cannot be read others are shown, with their own rows
         np.testing.assert_array_equal(batch["labels"], rows // 8)
     with pytest.raises(ConfigError, match=r"expected knowledge of shape \[24, 3, teachers\] for tree"):
-        opened(tree).training_batches(batch_size=24, epochs=1, seed=0, knowledge=rows[:5])
+        opened(tree).training_batches(BatchRequest(batch_size=24, epochs=1, seed=0, knowledge=rows[:5]))
 
 
 def test_what_cannot_be(tree, tmp_path):
     with pytest.raises(ConfigError, match="expected an image size from 1 to the 20 pixels"):
         opened(tree, resize_size=20)
     with pytest.raises(ConfigError, match="from 1 to the 24 training images, received 25"):
-        opened(tree).training_batches(batch_size=25, epochs=1, seed=0)
+        opened(tree).training_batches(BatchRequest(batch_size=25, epochs=1, seed=0))
     copy = shutil.copytree(tree, tmp_path / "copy")
     for file in copy.glob("train/*/*"):
         file.write_bytes(b"nothing")

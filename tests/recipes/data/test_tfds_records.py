@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, DataUnavailableError
-from tfprune.recipes.data import load_data, open_data
+from tfprune.recipes.data import BatchRequest, load_data, open_data
 from tfprune.recipes.data.tfds_records import RecordFiles, tfds_images
 
 
@@ -56,7 +56,7 @@ def test_images_and_labels_of_records(colours):
 def test_batches(colours):
     data = open_data(colours, "colours", image_size=4, resize_size=4)
     assert (data.name, data.num_classes, data.input_shape) == ("colours", 3, (4, 4, 3))
-    for batches in (data.training_batches(batch_size=3, epochs=2, seed=0), data.test_batches(3)):
+    for batches in (data.training_batches(BatchRequest(batch_size=3, epochs=2, seed=0)), data.test_batches(3)):
         for batch in batches:
             shown = batch["images"].numpy()[:, 0, 0] * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
             np.testing.assert_array_equal(np.round(shown[:, 0] * 25.5).astype(int) % 3, batch["labels"])

@@ -14,7 +14,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 
-from tfprune.recipes.data import load_data, training_batches
+from tfprune.recipes.data import BatchRequest, load_data
 from tfprune.recipes.ekg import EKGConfig
 from tfprune.recipes.ekg.train import train
 from tfprune.recipes.models import build_model
@@ -34,7 +34,7 @@ def run(name, strategy, *, stop=False, **changes):
     config = EKGConfig(dataset="digits", batch_size=30, train_epoch=2, decay_points=(), **changes)
 
     def batches(start, rows):
-        steps = training_batches(data, batch_size=30, epochs=2, seed=1, start_step=start, rows=rows)
+        steps = data.training_batches(BatchRequest(batch_size=30, epochs=2, seed=1, start_step=start, rows=rows))
         return steps.take(4) if stop and start == 0 else steps
 
     def once(config):

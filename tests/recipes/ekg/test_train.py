@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfprune.errors import TfpruneError
 from tfprune.layers import FusedBatchNormalization
-from tfprune.recipes.data import training_batches
+from tfprune.recipes.data import BatchRequest
 from tfprune.recipes.ekg import train as module
 from tfprune.recipes.ekg.train import test as evaluate
 from tfprune.recipes.ekg.train import train
@@ -38,8 +38,8 @@ def trained(tiny, few_digits, tmp_path, monkeypatch):
             config,
             tiny,
             CrossEntropy(),
-            lambda start, rows: training_batches(
-                few_digits, batch_size=config.batch_size, epochs=epochs, seed=config.seed, start_step=start
+            lambda start, rows: few_digits.training_batches(
+                BatchRequest(batch_size=config.batch_size, epochs=epochs, seed=config.seed, start_step=start)
             ),
             data=few_digits,
             strategy=tf.distribute.get_strategy(),

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.layers import GlobalSubnet, subnet_layers
+from tfprune.recipes.data import BatchRequest
 from tfprune.recipes.models.checkpoint import read_notes
 from tfprune.recipes.training import Loop, evaluate
 
@@ -82,7 +83,7 @@ def test_histograms(tiny_world, few_digits):
     last = found["fc/scores"][-1][1]
     assert last[:, 2].sum() == 16 * 10
     assert last[-1, 1] == pytest.approx(np.asarray(saved.get_layer("fc").scores).max())
-    batch = next(iter(few_digits.training_batches(batch_size=50, epochs=1, seed=3)))
+    batch = next(iter(few_digits.training_batches(BatchRequest(batch_size=50, epochs=1, seed=3))))
     with tf.GradientTape() as tape:  # of the first chunk, as a step sees it
         logits = model(batch["images"][:25], training=True)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(batch["labels"][:25], logits)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tests.jpeg_tree import digits_tree
 from tfprune.layers import FusedBatchNormalization
 from tfprune.optimizers import SGD
-from tfprune.recipes.data import ShardedRows, open_data
+from tfprune.recipes.data import BatchRequest, ShardedRows, open_data
 from tfprune.recipes.ekg import KnowledgeObjective
 from tfprune.recipes.training import Loop, RunFolder, evaluate
 
@@ -38,7 +38,9 @@ def train(folder, data, stop_after=None):
     settings = {"batch_size": BATCH, "epochs": EPOCHS, "seed": 4, "views": 2, "color_jitter": True}
 
     def batches(start):
-        dataset = data.training_batches(**settings, knowledge=ShardedRows(np.split(rows, [10, 20])), start_step=start)
+        dataset = data.training_batches(
+            BatchRequest(**settings, knowledge=ShardedRows(np.split(rows, [10, 20])), start_step=start)
+        )
         for step, batch in enumerate(dataset, start + 1):
             if step == stop_after:
                 os.kill(os.getpid(), signal.SIGINT)

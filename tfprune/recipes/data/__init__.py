@@ -1,17 +1,17 @@
 """Data sets of images, in memory or on disk, their subsets, and batches of them."""
 
-from tfprune.recipes.data.augmentation import GaussianNoise
 from tfprune.recipes.data.augmix import AugMix
-from tfprune.recipes.data.batches import fixed_batches, prune_set, training_batches
-from tfprune.recipes.data.dataset import ImageDataset, View
-from tfprune.recipes.data.in_memory import ImageData, data_fraction, random_labels, shuffled_pixels
+from tfprune.recipes.data.dataset import BatchRequest, ImageDataset
+from tfprune.recipes.data.in_memory import ImageData, data_fraction, fixed_batches, random_labels, shuffled_pixels
 from tfprune.recipes.data.knowledge import ShardedRows
 from tfprune.recipes.data.registry import data_names, load_data, open_data
 from tfprune.recipes.data.streamed import StreamedData
 from tfprune.recipes.data.subsets import Subsets, search_subsets
+from tfprune.recipes.data.views import GaussianNoise, View
 
 __all__ = [
     "AugMix",
+    "BatchRequest",
     "GaussianNoise",
     "ImageData",
     "ImageDataset",
@@ -24,9 +24,7 @@ __all__ = [
     "fixed_batches",
     "load_data",
     "open_data",
-    "prune_set",
     "random_labels",
     "search_subsets",
     "shuffled_pixels",
-    "training_batches",
 ]

@@ -1,7 +1,8 @@
-"""Random flips, crops and colours for a whole batch, as pure functions of a seed.
+"""Random flips, crops and colors, as pure functions of a seed.
 
-The original drew one crop offset and one colour factor for a whole batch, as it gave the batch to operations made for
-one image. Here every image, and every view of it, has draws of its own.
+Images in memory are moved (`random_positions`) and recolored (`jitter_colors`) a whole batch at a time; images that are
+read from files are cropped one by one (`Appearance`). Every image, and every view of it, has draws of its own: the EKG
+authors' code drew one crop offset and one color factor for a whole batch.
 """
 
 import math
@@ -11,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
-from tfprune.recipes.data.dataset import View
 from tfprune.recipes.data.decoding import decode_window
 
 _FACTORS = (0.8, 1.2)
@@ -24,7 +23,7 @@ DRAWS = WINDOW_DRAWS + 1
 def random_positions(
     seed: tf.Tensor, *, batch: int, views: int, height: int, width: int, padding: int, flip: bool
 ) -> tf.Tensor:
-    """Which source pixel each pixel of a flipped, reflect-padded and cropped image comes from.
+    """Returns which source pixel each pixel of a flipped, reflect-padded and cropped image comes from.
 
     Flipping, padding and cropping only move pixels, so one gather does all three.
 
@@ -58,8 +57,8 @@ def jitter_colors(
 ) -> tf.Tensor:
     """Changes contrast, then saturation, each by a factor of its own per image from 0.8 to 1.2.
 
-    The original also adds up to 0.2 to the brightness; on its scale of 0 .. 255 that shows nowhere, so it is left
-    out. Values are not clipped. Grey images have no saturation to change.
+    The original also adds up to 0.2 to the brightness; on its scale of 0 .. 255 this has no visible effect, so it
+    is left out. Values are not clipped. Gray images have no saturation to change.
 
     Args:
         images: `[batch, views, height, width, channels]`, float32 on the scale 0 .. 255.
@@ -122,45 +121,6 @@ def _reflected(positions: tf.Tensor, size: int) -> tf.Tensor:
     return size - 1 - tf.abs(size - 1 - tf.abs(positions))
 
 
-@dataclass(frozen=True)
-class GaussianNoise(View):
-    """Adds noise to some images, and clips.
-
-    Args:
-        deviation: Standard deviation on the scale 0 .. 1.
-        clean: Chance that an image stays as it is.
-
-    Raises:
-        ConfigError: A number is out of its range.
-
-    Example:
-        >>> GaussianNoise(0.2)(tf.zeros([2, 8, 8, 3]), tf.constant([[0, 1], [0, 2]])).shape
-        TensorShape([2, 8, 8, 3])
-    """
-
-    deviation: float = 0.1
-    clean: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.deviation > 0:
-            raise ConfigError(f"deviation: expected a number above 0, received {self.deviation}; mend it")
-        if not 0 <= self.clean <= 1:
-            raise ConfigError(f"clean: expected a chance from 0 to 1, received {self.clean}; mend it")
-
-    def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Changes each image by draws of its own, see `View`."""
-
-        def changed(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-            image, seed = given
-            noise, chance = tf.unstack(tf.random.split(seed, 2))
-            noisy = image + tf.random.stateless_normal(tf.shape(image), noise, 0.0, 255.0 * self.deviation)
-            stays = tf.random.stateless_uniform([], chance) < self.clean
-            return tf.where(stays, image, tf.clip_by_value(noisy, 0.0, 255.0))
-
-        # There is no stateless operation that takes a seed for each image.
-        return tf.map_fn(changed, (images, seeds), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))
-
-
 def random_window(
     size: tf.Tensor,
     draws: tf.Tensor,
@@ -168,10 +128,10 @@ def random_window(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> tf.Tensor:
-    """A rectangle of random area, shape and place.
+    """Draws a rectangle of random area, shape and position.
 
-    Of ten tries the first that fits into the image is taken; if none does, the largest part in the middle whose ratio
-    is allowed.
+    Takes the first of ten tries that fits into the image; if none does, the largest centered part whose ratio is
+    allowed.
 
     Args:
         size: Height and width of the image, `[2]`, int32.
@@ -211,7 +171,7 @@ def _largest(height: tf.Tensor, width: tf.Tensor, ratio: tuple[float, float]) ->
 
 @dataclass(frozen=True)
 class Appearance:
-    """Size, random crop and normalisation.
+    """Size, random crop and normalization of images that are read from files.
 
     Args:
         size: Pixels of each side.
@@ -248,7 +208,7 @@ class Appearance:
         return tf.cond(draws[WINDOW_DRAWS] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
     def normalized(self, images: tf.Tensor) -> tf.Tensor:
-        """Images `[..., size, size, 3]`, float32 on the scale 0 .. 255, as a network sees them."""
+        """Images `[..., size, size, 3]`, float32 on the scale 0 .. 255, normalized as a model expects them."""
         # By rows, as broadcasting over the three channels takes four times as long.
         mean, std = (np.tile(255 * np.asarray(each, np.float32), self.size) for each in (self.mean, self.std))
         rows = tf.reshape(images, [*images.shape[:-2], images.shape[-2] * images.shape[-1]])

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.data.dataset import View
+from tfprune.recipes.data.views import View
 
 _USUAL = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
 _SHIFTS = ("shear_x", "shear_y", "translate_x", "translate_y")

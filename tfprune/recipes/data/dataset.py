@@ -1,57 +1,105 @@
-"""What methods need of a data set of images, wherever it lies."""
+"""What a data set of images offers to training, wherever it is stored, and which batches can be asked of it.
+
+`ImageDataset` is the interface: `ImageData` (in memory) and `StreamedData` (read from files) implement it. A
+`BatchRequest` says which training batches are wanted. Every batch is a pure function of the request's seed and the
+batch's step: a sequence that begins at step k gives, bit for bit, what an unbroken sequence gives from step k on, and
+each of several workers can ask for its own rows of every batch.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.recipes.data.knowledge import Knowledge, check_knowledge, knowledge_rows
+from tfprune.recipes.data.views import View
+
+Batch = dict[str, tf.Tensor]
+Reader = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Batch]]
+_LOOKED_UP_AT_ONCE = 1024
 
 
-class View(ABC):
-    """Changes images.
+@dataclass(frozen=True)
+class BatchRequest:
+    """Which training batches are wanted.
 
-    What it draws for an image follows from that image's seed alone, so an image looks the same in the whole batch, in
-    the share of one of several workers, and by itself.
+    Attributes:
+        batch_size: Images per batch; the remainder of an epoch is left out.
+        epochs: Epochs of the whole sequence, the skipped steps included.
+        seed: Drives order and augmentation.
+        start_step: Step, counted over all epochs, to begin at.
+        views: With 2 or more, each image comes in that many views, stacked on axis 1. They are augmented independently;
+            with `view`, the first is the augmented image itself, and the others are what `view` makes of it, as
+            `tfprune.recipes.training.Consistency` needs it with 3.
+        view: Changes the augmented images, such as `AugMix()`.
+        color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
+        knowledge: Rows `[train, classes, teachers]` that belong to the training images; only the rows of each batch
+            are read.
+        rows: Positions within each batch whose images are wanted, in this order, such as the share of one of several
+            workers; they look as they do in the whole batch. Default: all.
     """
 
-    @abstractmethod
-    def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Changes each image by draws of its own.
-
-        Args:
-            images: `[images, height, width, channels]`, float32 on the scale 0 .. 255.
-            seeds: `[images, 2]`, int32.
-
-        Returns:
-            Images of the same shape and type, on the same scale.
-        """
-
-
-class Knowledge(Protocol):
-    """Rows `[train, classes, teachers]` that belong to the training images: an array or `ShardedRows`."""
+    batch_size: int
+    epochs: int
+    seed: int
+    start_step: int = 0
+    views: int = 1
+    view: View | None = None
+    color_jitter: bool = False
+    knowledge: Knowledge | None = None
+    rows: Sequence[int] | None = None
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """`(train, classes, teachers)`."""
+    def count(self) -> int:
+        """Images that each batch contains."""
+        return self.batch_size if self.rows is None else len(self.rows)
 
-    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
-        """The rows `[batch, classes, teachers]` of images at positions `[batch]`."""
+    @property
+    def augmented_views(self) -> int:
+        """Independently augmented versions of each image."""
+        return self.views if self.view is None else 1
+
+    def check(self, data: "ImageDataset") -> None:
+        """Checks the request against a data set.
+
+        Args:
+            data: The data set that the batches are asked of.
+
+        Raises:
+            ConfigError: A number is out of range, or `knowledge` does not belong to the training images.
+        """
+        steps = self.epochs * data.steps_per_epoch(self.batch_size)
+        if self.epochs < 0 or self.views < 1:
+            raise ConfigError(f"expected epochs >= 0 and views >= 1, received {self.epochs} and {self.views}")
+        if not 0 <= self.start_step <= steps:
+            raise ConfigError(
+                f"expected a start step from 0 to the {steps} steps of {self.epochs} epochs, received {self.start_step}"
+            )
+        if self.knowledge is not None:
+            check_knowledge(self.knowledge, (data.train_examples, data.num_classes), data.name)
+        if self.rows is not None and not (self.rows and all(0 <= row < self.batch_size for row in self.rows)):
+            raise ConfigError(
+                f"expected rows of a batch, 0 to {self.batch_size - 1}, at least one, received {list(self.rows)}"
+            )
 
 
 class ImageDataset(ABC):
-    """Labelled images to train on and to test with, given out in batches.
+    """Labeled images to train on and to test with, in batches.
 
-    `ImageData` holds them in memory, `StreamedData` reads them from the disk as they are needed. Images are
-    normalised; batches are dicts of `images` `[batch, height, width, channels]` float32 and `labels` `[batch]` int64.
+    Images are normalized; batches are dicts of `images` `[batch, height, width, channels]` float32 and `labels`
+    `[batch]` int64.
 
     Attributes:
-        name: Of the data set.
-        num_classes: Number of classes; labels lie in `0 .. num_classes - 1`.
+        name: Name of the data set.
+        num_classes: Number of classes; labels are in `0 .. num_classes - 1`.
     """
+
+    PARALLEL_BATCHES: ClassVar[int] = tf.data.AUTOTUNE
+    PREFETCHED_BATCHES: ClassVar[int] = tf.data.AUTOTUNE
 
     name: str
     num_classes: int
@@ -72,24 +120,20 @@ class ImageDataset(ABC):
         """Number of test images."""
 
     @abstractmethod
-    def training_batches(
-        self,
-        *,
-        batch_size: int,
-        epochs: int,
-        seed: int,
-        start_step: int = 0,
-        views: int = 1,
-        view: View | None = None,
-        color_jitter: bool = False,
-        knowledge: Knowledge | None = None,
-        rows: Sequence[int] | None = None,
-    ) -> tf.data.Dataset:
-        """Shuffled, augmented batches, each a pure function of the seed and its step; see `training_batches`."""
+    def training_reader(self, request: BatchRequest) -> Reader:
+        """Returns a function that reads, augments and normalizes the images of one training batch.
+
+        Args:
+            request: How; `epochs`, `start_step` and `knowledge` do not matter here.
+
+        Returns:
+            From a step and positions `[batch_size]` in the training images to the positions of the images that are
+            shown, `[request.count]`, and the batch.
+        """
 
     @abstractmethod
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """All test images in file order, without augmentation; the last batch may be shorter."""
+        """Returns all test images in file order, without augmentation; the last batch may be shorter."""
 
     @abstractmethod
     def plain_batches(
@@ -100,143 +144,158 @@ class ImageDataset(ABC):
         start_step: int = 0,
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
-        """Training images as test images are shown: in a given order, without augmentation.
+        """Returns training images as test images are shown: in a given order, without augmentation.
 
         Args:
-            batch_size: Images per batch; those that cannot be read are left out of theirs.
-            positions: `[images]`, int64, which ones in which order. Default: all in file order.
+            batch_size: Images per batch; images that cannot be read are left out of their batch.
+            positions: `[images]`, int64, which images in which order. Default: all in file order.
             start_step: Batch to begin with.
             drop_remainder: Whether to leave out a last batch of fewer positions.
 
         Returns:
-            Batches that also hold `positions`, int64, of their images.
+            Batches that also contain `positions`, int64, of their images.
         """
 
     @abstractmethod
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of training images, `[images]`, int64."""
+        """Returns the labels of training images, `[images]`, int64."""
 
-    @abstractmethod
+    def training_batches(self, request: BatchRequest) -> tf.data.Dataset:
+        """Returns shuffled, augmented, normalized batches of the training images.
+
+        Args:
+            request: Which ones.
+
+        Returns:
+            Batches `{"images": [batch, (views,) height, width, channels] float32, "labels": [batch] int64}` and, with
+            `knowledge`, `"knowledge": [batch, classes, teachers] float32`.
+
+        Raises:
+            ConfigError: The request does not fit this data set, see `BatchRequest.check`.
+        """
+        request.check(self)
+        read = self.training_reader(request)
+        steps = shuffled_steps(self.train_examples, request)
+        dataset = steps.map(read, num_parallel_calls=self.PARALLEL_BATCHES, deterministic=True)
+        if request.knowledge is not None:
+            dataset = dataset.map(knowledge_rows(request.knowledge, request.count))
+        else:
+            dataset = dataset.map(lambda positions, batch: batch)
+        return dataset.prefetch(self.PREFETCHED_BATCHES)
+
     def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """A few training images, augmented as in training; see `prune_set`."""
+        """Draws training images and augments each of them once, as for training.
+
+        Args:
+            count: How many images.
+            balanced: Take equally many of each class, rather than any.
+            seed: Seed of the choice and of the augmentation.
+
+        Returns:
+            Images `[count, height, width, channels]` float32, normalized, and labels `[count]` int64.
+
+        Raises:
+            ConfigError: There are not as many images, or not as many of a class.
+
+        Reference:
+            Chen et al., Peek-a-Boo (ICLR 2022), the authors' `main_cifar.py`: 100 images of any class, augmented.
+        """
+        positions = prune_positions(
+            self.train_examples, self.num_classes, self.train_labels_at, count, balanced=balanced, seed=seed
+        )
+        read = self.training_reader(BatchRequest(batch_size=count, epochs=1, seed=seed))
+        batch = read(tf.constant(0, tf.int64), tf.constant(positions, tf.int64))[1]
+        return batch["images"].numpy(), batch["labels"].numpy()
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should be told after the data were used, such as how many images could not be read."""
+        """Returns what a user should be told after the data were used, such as how many images could not be read."""
         return ()
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Training batches of an epoch; the remainder that fills no batch is left out.
+        """Returns the number of training batches in an epoch; a remainder that fills no batch is left out.
 
         Raises:
-            ConfigError: There are not even images for one.
+            ConfigError: The training images do not fill one batch.
         """
-        check_batch_size(batch_size, self.train_examples)
+        if not 1 <= batch_size <= self.train_examples:
+            raise ConfigError(
+                f"expected a batch size from 1 to the {self.train_examples} training images, received {batch_size}"
+            )
         return self.train_examples // batch_size
 
 
-@dataclass(frozen=True, eq=False)
-class ImageArrays:
-    """Images and labels in file order, and how they are normalised and augmented.
+def shuffled_steps(examples: int, request: BatchRequest) -> tf.data.Dataset:
+    """Returns for every step its number and the examples of its batch.
+
+    Each epoch has a permutation that depends only on the seed and the epoch, so a sequence can begin at any step
+    without producing anything for the steps before.
 
     Args:
-        name: Name of the data set, as `data_names()` lists it.
-        num_classes: Number of classes; labels lie in `0 .. num_classes - 1`.
-        train_images: `[train, height, width, channels]`, uint8.
-        train_labels: `[train]`, int64.
-        test_images: `[test, height, width, channels]`, uint8.
-        test_labels: `[test]`, int64.
-        mean: Subtracted per channel, on the scale 0 .. 255.
-        std: Divided by per channel, after the mean.
-        flip: Whether a mirrored image is still an image of its class.
-        crop_padding: Pixels by which training images are padded (by reflection) before a crop of their own size.
-    """
-
-    name: str
-    num_classes: int
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: bool
-    crop_padding: int
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """`(height, width, channels)` of one image."""
-        height, width, channels = self.train_images.shape[1:]
-        return height, width, channels
-
-    def normalize(self, images: np.ndarray) -> np.ndarray:
-        """Images as a network sees them.
-
-        Args:
-            images: `[..., height, width, channels]`, on the scale 0 .. 255.
-
-        Returns:
-            `(images - mean) / std`, float32 of the same shape.
-        """
-        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-
-    def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
-        """The same as `normalize`, on a tensor of any number type."""
-        return (tf.cast(images, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
-
-
-def view_seeds(seed: int, step: tf.Tensor, batch_size: int, views: int) -> tf.Tensor:
-    """Seeds of the views of a batch.
-
-    Args:
-        seed: That of the training.
-        step: Step of the batch, counted over all epochs.
-        batch_size: Images of the whole batch.
-        views: As for `shown_views`.
+        examples: Number of training examples.
+        request: Batch size, epochs, seed and start step.
 
     Returns:
-        `[batch_size, changed views, 2]`, int32.
+        Elements `(step, positions)`: an int64 scalar and `[batch_size]`, int64.
     """
-    key = tf.random.fold_in(tf.constant([seed, 2], tf.int64), step)
-    return tf.random.stateless_uniform([batch_size, max(views - 1, 1), 2], key, None, None, tf.int32)
+    seed, start_step, batch_size = request.seed, request.start_step, request.batch_size
+    per_epoch = examples // batch_size
+
+    def epoch_steps(epoch: tf.Tensor) -> tf.data.Dataset:
+        key = tf.random.fold_in(tf.constant([seed, 0], tf.int64), epoch)
+        order = tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), key)
+        skipped = tf.maximum(start_step - epoch * per_epoch, 0)
+        batches = tf.reshape(order[: per_epoch * batch_size], [per_epoch, batch_size])[skipped:]
+        steps = tf.range(epoch * per_epoch + skipped, (epoch + 1) * per_epoch)
+        return tf.data.Dataset.from_tensor_slices((steps, batches))
+
+    steps = tf.data.Dataset.range(start_step // per_epoch, request.epochs).flat_map(epoch_steps)
+    return steps.apply(tf.data.experimental.assert_cardinality(request.epochs * per_epoch - start_step))
 
 
-def shown_views(view: View, images: tf.Tensor, seeds: tf.Tensor, views: int) -> tf.Tensor:
-    """What is shown of each image.
+def prune_positions(
+    examples: int,
+    num_classes: int,
+    labels: Callable[[np.ndarray], np.ndarray],
+    count: int,
+    *,
+    balanced: bool = False,
+    seed: int = 0,
+) -> np.ndarray:
+    """Draws positions of training images without repetition.
 
     Args:
-        view: What changes it.
-        images: `[images, height, width, channels]`, float32 on the scale 0 .. 255.
-        seeds: `[images, changed views, 2]`, of `view_seeds`.
-        views: 1 for the changed image; with more, the image itself comes first and `views - 1` changed ones after it.
+        examples: Number of training images.
+        num_classes: Number of classes.
+        labels: Gives the labels of positions; only asked if `balanced`, and only as far as needed.
+        count: How many to draw.
+        balanced: Take equally many of each class; a remainder goes to classes that are drawn, too.
+        seed: Seed of the draws.
 
     Returns:
-        `[images, views, height, width, channels]`, float32 on the same scale.
+        `[count]`, int64, in random order.
+
+    Raises:
+        ConfigError: There are not as many images, or not as many of a class.
     """
-    changed = seeds.shape[1]
-    several = view(tf.repeat(images, changed, 0), tf.reshape(seeds, [-1, 2]))
-    several = tf.reshape(several, [-1, changed, *images.shape[1:]])
-    return several if views == 1 else tf.concat([images[:, None], several], 1)
-
-
-def check_batch_size(batch_size: int, examples: int) -> None:
-    """Raises a `ConfigError` unless a batch can be filled."""
-    if not 1 <= batch_size <= examples:
-        raise ConfigError(f"expected a batch size from 1 to the {examples} training images, received {batch_size}")
-
-
-def check_steps(examples: int, *, batch_size: int, epochs: int, views: int, start_step: int) -> None:
-    """Raises a `ConfigError` unless a training can consist of these steps and begin at this one."""
-    check_batch_size(batch_size, examples)
-    if epochs < 0 or views < 1:
-        raise ConfigError(f"expected epochs >= 0 and views >= 1, received {epochs} and {views}")
-    if not 0 <= start_step <= epochs * (examples // batch_size):
-        raise ConfigError(
-            f"expected a start step from 0 to the {epochs * (examples // batch_size)} steps of {epochs} epochs, "
-            f"received {start_step}"
-        )
-
-
-def check_rows(rows: Sequence[int] | None, batch_size: int) -> None:
-    """Raises a `ConfigError` unless these places lie within a batch."""
-    if rows is not None and not (rows and all(0 <= row < batch_size for row in rows)):
-        raise ConfigError(f"expected rows of a batch, 0 to {batch_size - 1}, at least one, received {list(rows)}")
+    if not 1 <= count <= examples:
+        raise ConfigError(f"expected 1 to {examples} images to prune by, as there are to train on, received {count}")
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(examples)
+    if not balanced:
+        return order[:count]
+    wanted = np.full(num_classes, count // num_classes)
+    wanted[generator.permutation(num_classes)[: count % num_classes]] += 1
+    left, chosen = wanted.copy(), []
+    for start in range(0, examples, _LOOKED_UP_AT_ONCE):
+        some = order[start : start + _LOOKED_UP_AT_ONCE]
+        for position, label in zip(some, labels(some), strict=True):
+            if left[label]:
+                left[label] -= 1
+                chosen.append(position)
+        if not left.any():
+            return np.asarray(chosen, np.int64)
+    label = int(np.argmax(left))
+    raise ConfigError(
+        f"expected {wanted[label]} training images in every class to prune by, found {wanted[label] - left[label]} in "
+        f"class {label}; use fewer images, or not as many from each class"
+    )

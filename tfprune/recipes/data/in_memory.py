@@ -1,21 +1,55 @@
-"""A data set of images, whole in memory."""
+"""Data sets that are held in memory as bytes, and their changed versions for the sanity checks.
 
-from collections.abc import Sequence
+`ImageData` gathers each training batch from the images in one step. `data_fraction`, `random_labels` and
+`shuffled_pixels` return data sets with fewer or corrupted training images.
+"""
+
 from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.data.batches import fixed_batches, prune_set, training_batches
-from tfprune.recipes.data.dataset import ImageArrays, ImageDataset, Knowledge, View
+from tfprune.recipes.data.augmentation import jitter_colors, random_positions
+from tfprune.recipes.data.dataset import Batch, BatchRequest, ImageDataset, Reader
+from tfprune.recipes.data.views import shown_views, view_seeds
 
-_SEED = 12345
+_LABEL_SEED = 12345
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData(ImageArrays, ImageDataset):
-    """The arrays of a data set (see `ImageArrays` for its arguments), and batches of them."""
+class ImageData(ImageDataset):
+    """Images and labels in file order, and how they are normalized and augmented.
+
+    Args:
+        name: Name of the data set, as `data_names()` lists it.
+        num_classes: Number of classes; labels are in `0 .. num_classes - 1`.
+        train_images: `[train, height, width, channels]`, uint8.
+        train_labels: `[train]`, int64.
+        test_images: `[test, height, width, channels]`, uint8.
+        test_labels: `[test]`, int64.
+        mean: Subtracted per channel, on the scale 0 .. 255.
+        std: Divided by per channel, after the mean.
+        flip: Whether a mirrored image is still an image of its class.
+        crop_padding: Pixels by which training images are padded (by reflection) before a crop of their own size.
+    """
+
+    name: str
+    num_classes: int
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    crop_padding: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of one image."""
+        height, width, channels = self.train_images.shape[1:]
+        return height, width, channels
 
     @property
     def train_examples(self) -> int:
@@ -27,35 +61,59 @@ class ImageData(ImageArrays, ImageDataset):
         """Number of test images."""
         return len(self.test_labels)
 
-    def training_batches(
-        self,
-        *,
-        batch_size: int,
-        epochs: int,
-        seed: int,
-        start_step: int = 0,
-        views: int = 1,
-        view: View | None = None,
-        color_jitter: bool = False,
-        knowledge: Knowledge | None = None,
-        rows: Sequence[int] | None = None,
-    ) -> tf.data.Dataset:
-        """See `training_batches`."""
-        return training_batches(
-            self,
-            batch_size=batch_size,
-            epochs=epochs,
-            seed=seed,
-            start_step=start_step,
-            views=views,
-            view=view,
-            color_jitter=color_jitter,
-            knowledge=knowledge,
-            rows=rows,
-        )
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """Normalizes images as the models of this data set expect them.
+
+        Args:
+            images: `[..., height, width, channels]`, on the scale 0 .. 255.
+
+        Returns:
+            `(images - mean) / std`, float32 of the same shape.
+        """
+        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+
+    def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
+        """Does the same as `normalize`, on a tensor of any number type."""
+        return (tf.cast(images, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
+
+    def training_reader(self, request: BatchRequest) -> Reader:
+        """Returns a function that gathers one training batch, see `ImageDataset.training_reader`."""
+        height, width, channels = self.input_shape
+        pixels, rows, view = height * width, request.rows, request.view
+        with tf.device("CPU:0"):  # the data set runs there, and no accelerator should hold all images
+            source = tf.constant(self.train_images.reshape(-1, channels))
+            labels = tf.constant(self.train_labels, tf.int64)
+
+        def read(step: tf.Tensor, positions: tf.Tensor) -> tuple[tf.Tensor, Batch]:
+            keys = tf.random.split(tf.random.fold_in(tf.constant([request.seed, 1], tf.int64), step), 2)
+            moved = random_positions(
+                keys[0],
+                batch=request.batch_size,
+                views=request.augmented_views,
+                height=height,
+                width=width,
+                padding=self.crop_padding,
+                flip=self.flip,
+            )
+            if rows is not None:
+                positions, moved = tf.gather(positions, rows), tf.gather(moved, rows)
+            first = positions[:, None, None, None] * pixels
+            images = tf.cast(tf.gather(source, first + tf.cast(moved, tf.int64)), tf.float32)
+            if request.color_jitter:
+                originals = tf.gather(tf.reshape(source, [-1, pixels, channels]), positions)
+                means = tf.reduce_mean(tf.cast(originals, tf.float32), axis=1)[:, None, None, None, :]
+                images = jitter_colors(images, means, keys[1], rows=rows, batch=request.batch_size)
+            if view is not None:
+                seeds = view_seeds(request.seed, step, request.batch_size, request.views)
+                seeds = seeds if rows is None else tf.gather(seeds, rows)
+                images = shown_views(view, images[:, 0], seeds, request.views)
+            images = self.normalize_tensor(images if request.views > 1 else images[:, 0])
+            return positions, {"images": images, "labels": tf.gather(labels, positions)}
+
+        return read
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """All test images in file order."""
+        """Returns all test images in file order."""
         return fixed_batches(self.test_images, self.test_labels, self, batch_size)
 
     def plain_batches(
@@ -66,24 +124,58 @@ class ImageData(ImageArrays, ImageDataset):
         start_step: int = 0,
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
-        """Training images without augmentation, see `ImageDataset.plain_batches`."""
+        """Returns training images without augmentation, see `ImageDataset.plain_batches`."""
         chosen = slice(None) if positions is None else positions
         batches = fixed_batches(
             self.train_images[chosen], self.train_labels[chosen], self, batch_size, drop_remainder, start_step
         )
-        all_places = np.arange(self.train_examples) if positions is None else np.asarray(positions, np.int64)
-        places = tf.data.Dataset.from_tensor_slices(all_places[start_step * batch_size :])
+        all_positions = np.arange(self.train_examples) if positions is None else np.asarray(positions, np.int64)
+        places = tf.data.Dataset.from_tensor_slices(all_positions[start_step * batch_size :])
         return tf.data.Dataset.zip(batches, places.batch(batch_size, drop_remainder)).map(
             lambda batch, some: batch | {"positions": some}
         )
 
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of training images."""
+        """Returns the labels of training images, `[images]`, int64."""
         return self.train_labels[positions]
 
-    def prune_images(self, count: int, *, balanced: bool = False, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """See `prune_set`."""
-        return prune_set(self, count, balanced=balanced, seed=seed)
+
+def fixed_batches(
+    images: np.ndarray,
+    labels: np.ndarray,
+    data: ImageData,
+    batch_size: int,
+    drop_remainder: bool = False,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Returns normalized batches in the given order, without augmentation.
+
+    Args:
+        images: `[images, height, width, channels]`, uint8.
+        labels: `[images]`, int64.
+        data: The data set that the images belong to, whose normalization is used.
+        batch_size: Images per batch.
+        drop_remainder: Whether to leave out a last, shorter batch.
+        start_step: Batch to begin with.
+
+    Returns:
+        Batches `{"images": [batch, height, width, channels] float32, "labels": [batch] int64}`.
+    """
+    with tf.device("CPU:0"):  # the data set runs there, and no accelerator should hold all images
+        all_images, all_labels = tf.constant(images), tf.constant(labels, tf.int64)
+    count = len(labels)
+    end = count - count % batch_size if drop_remainder else count
+    length = batch_size if end % batch_size == 0 else None
+
+    def batch(start: tf.Tensor) -> dict[str, tf.Tensor]:
+        part = all_images[start : start + batch_size]
+        return {
+            "images": data.normalize_tensor(tf.ensure_shape(part, [length, *images.shape[1:]])),
+            "labels": tf.ensure_shape(all_labels[start : start + batch_size], [length]),
+        }
+
+    starts = tf.data.Dataset.range(start_step * batch_size, end, batch_size)
+    return starts.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
 def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: bool = False) -> ImageData:
@@ -116,11 +208,11 @@ def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: boo
 
 
 def _share(count: int, fraction: float) -> int:
-    """Rounded up, but for what is no more than rounding of the fraction itself."""
+    """Rounds up, except for the rounding error of the fraction itself."""
     return min(count, int(np.ceil(round(count * fraction, 6))))
 
 
-def random_labels(data: ImageData, seed: int = _SEED) -> ImageData:
+def random_labels(data: ImageData, seed: int = _LABEL_SEED) -> ImageData:
     """Replaces all training labels by random ones; about one in `num_classes` keeps its own by chance.
 
     Args:
@@ -141,7 +233,7 @@ def random_labels(data: ImageData, seed: int = _SEED) -> ImageData:
 
 
 def shuffled_pixels(data: ImageData, seed: int = 0, *, fixed: bool = False) -> ImageData:
-    """Permutes all values of every training image, positions and colours mixed.
+    """Permutes all values of every training image, positions and colors mixed.
 
     Args:
         data: The data set. It is not changed; the test images stay.

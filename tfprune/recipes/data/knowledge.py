@@ -1,25 +1,40 @@
-"""What a memory bank knows of the images of a batch."""
+"""The rows of a memory bank that belong to the training images: what a batch is given of them.
+
+A memory bank holds the logits of several teachers for every training image. `Knowledge` is what training needs of one:
+an array `[train, classes, teachers]`, in memory, memory-mapped or in several files (`ShardedRows`).
+"""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.data.dataset import Knowledge
 
 _Batch = dict[str, tf.Tensor]
 
 
-def knowledge_rows(knowledge: Knowledge, batch_size: int) -> Callable[[tf.Tensor, _Batch], _Batch]:
-    """Makes the function that adds the rows of a memory bank to batches.
+class Knowledge(Protocol):
+    """Rows `[train, classes, teachers]` that belong to the training images: an array or `ShardedRows`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(train, classes, teachers)`."""
+
+    def __getitem__(self, positions: np.ndarray, /) -> np.ndarray:
+        """Returns the rows `[batch, classes, teachers]` of images at positions `[batch]`."""
+
+
+def knowledge_rows(knowledge: Knowledge, count: int) -> Callable[[tf.Tensor, _Batch], _Batch]:
+    """Returns a function that adds the rows of a memory bank to batches.
 
     Args:
         knowledge: `[train, classes, teachers]`, float; only the rows of each batch are read.
-        batch_size: Images per batch.
+        count: Images in each batch.
 
     Returns:
-        From positions `[batch]` and a batch to the batch with `"knowledge": [batch, classes, teachers] float32`.
+        From positions `[count]` and a batch to the batch with `"knowledge": [count, classes, teachers] float32`.
     """
 
     def read(positions: np.ndarray) -> np.ndarray:
@@ -27,14 +42,14 @@ def knowledge_rows(knowledge: Knowledge, batch_size: int) -> Callable[[tf.Tensor
 
     def add(positions: tf.Tensor, batch: _Batch) -> _Batch:
         rows = tf.numpy_function(read, [positions], tf.float32, stateful=False)
-        return batch | {"knowledge": tf.ensure_shape(rows, [batch_size, *knowledge.shape[1:]])}
+        return batch | {"knowledge": tf.ensure_shape(rows, [count, *knowledge.shape[1:]])}
 
     return add
 
 
-def check_knowledge(knowledge: Knowledge | None, expected: tuple[int, int], name: str) -> None:
-    """Raises a `ConfigError` unless a memory bank, if there is one, has the rows and classes of a data set."""
-    if knowledge is not None and (len(knowledge.shape) != 3 or knowledge.shape[:2] != expected):
+def check_knowledge(knowledge: Knowledge, expected: tuple[int, int], name: str) -> None:
+    """Raises ConfigError unless a memory bank has the images and classes of a data set."""
+    if len(knowledge.shape) != 3 or knowledge.shape[:2] != expected:
         raise ConfigError(
             f"expected knowledge of shape [{expected[0]}, {expected[1]}, teachers] for {name}, received "
             f"{list(knowledge.shape)}; build the memory bank from the same data set"
@@ -42,13 +57,13 @@ def check_knowledge(knowledge: Knowledge | None, expected: tuple[int, int], name
 
 
 class ShardedRows:
-    """One array over files of its rows; only the rows that are asked for are read.
+    """One array whose rows are divided among several, such as memory-mapped files; reads only requested rows.
 
     Args:
-        shards: The rows, memory-mapped as a rule: all of one length, of which the last one may fall short.
+        shards: Arrays of rows, memory-mapped as a rule: all of one length, except that the last may be shorter.
 
     Raises:
-        ValueError: Their shapes do not go together.
+        ValueError: Their shapes or types differ.
 
     Example:
         >>> rows = ShardedRows([np.zeros((2, 3)), np.ones((1, 3))])
@@ -71,20 +86,23 @@ class ShardedRows:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows of all shards, and what one row is like."""
+        """Number of rows, and the shape of one row."""
         return self._shape
 
     def __len__(self) -> int:
         return self._shape[0]
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        """Rows in the order of their positions.
+        """Returns rows in the order of their positions.
 
         Args:
             positions: `[rows]`, integers from 0.
 
         Returns:
             `[rows, ...]`, in memory.
+
+        Raises:
+            IndexError: A position is out of range.
         """
         positions = np.asarray(positions)
         if positions.size and not 0 <= positions.min() <= positions.max() < len(self):

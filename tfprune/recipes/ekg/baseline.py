@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting import save_model
-from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.train import train
 from tfprune.recipes.imagenet_config import ImageNetConfig
@@ -107,9 +107,7 @@ def train_baseline(
         A plain Keras model that gives logits.
     """
     kept = baseline_path(config, data)
-    batches = partial(
-        data.training_batches, batch_size=config.batch_size, epochs=config.baseline_epoch, seed=config.seed
-    )
+    request = BatchRequest(config.batch_size, config.baseline_epoch, config.seed)
     trained = train(
         config,
         build_model(
@@ -120,7 +118,7 @@ def train_baseline(
             stem=config.stem,
         ),
         CrossEntropy(),
-        lambda start, rows: batches(start_step=start, rows=rows),
+        lambda start, rows: data.training_batches(replace(request, start_step=start, rows=rows)),
         data=data,
         strategy=strategy,
         run=run,

@@ -1,6 +1,6 @@
 """EKG from beginning to end: baseline, search, memory bank, slimming, fine-tuning, evaluation, export."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model, save_model
 from tfprune.graph import complexity
 from tfprune.pruning.recalibration import recalibrate_batch_norm
-from tfprune.recipes.data import ImageDataset, ShardedRows, Subsets, search_subsets
+from tfprune.recipes.data import BatchRequest, ImageDataset, ShardedRows, Subsets, search_subsets
 from tfprune.recipes.ekg.bank_stage import build_memory_bank
 from tfprune.recipes.ekg.baseline import load_baseline, prepare_baseline_folder, train_baseline
 from tfprune.recipes.ekg.config import EKGConfig
@@ -127,11 +127,9 @@ class _Run:
 
     def _fine_tuned(self, small: keras.Model, bank: ShardedRows | None) -> keras.Model:
         config = self.config
-        batches = partial(
-            self.data.training_batches, batch_size=config.batch_size, epochs=config.train_epoch, seed=config.seed
-        )
+        request = BatchRequest(config.batch_size, config.train_epoch, config.seed)
         if bank is not None:
-            batches = partial(batches, views=2, color_jitter=True, knowledge=bank)
+            request = replace(request, views=2, color_jitter=True, knowledge=bank)
         return self._timed(
             "fine_tuning",
             partial(
@@ -139,7 +137,7 @@ class _Run:
                 config,
                 small,
                 CrossEntropy() if bank is None else KnowledgeObjective(self.data.num_classes),
-                lambda start, rows: batches(start_step=start, rows=rows),
+                lambda start, rows: self.data.training_batches(replace(request, start_step=start, rows=rows)),
                 data=self.data,
                 strategy=self.strategy,
                 run=self.folder,

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.exporting import export_saved_model
 from tfprune.layers import refresh_masks, set_density, subnet_layers
-from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.multiprize.collapse import check_passage
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.histograms import Histograms
@@ -159,12 +159,14 @@ class _Run:
         """Histograms, of gradients too: those of as many training images as go through a device at once."""
         recipe = self.recipe
         batches = self.data.training_batches(
-            batch_size=recipe.batch_size,
-            epochs=1,
-            seed=recipe.seed,
-            views=recipe.views,
-            view=recipe.view,
-            rows=range(recipe.batch_size // (recipe.accumulate * self.strategy.num_replicas_in_sync)),
+            BatchRequest(
+                recipe.batch_size,
+                epochs=1,
+                seed=recipe.seed,
+                views=recipe.views,
+                view=recipe.view,
+                rows=range(recipe.batch_size // (recipe.accumulate * self.strategy.num_replicas_in_sync)),
+            )
         )
         probe = GradientProbe(self.network, self.optimizer, self.objective, next(iter(batches)))
         return Histograms(self.folder.folder("events") / "histograms", self.network, probe)

@@ -124,7 +124,7 @@ class Consistency(CrossEntropy):
         if len(images.shape) != 5:
             raise ConfigError(
                 "expected images in several views, [batch, views, height, width, channels], received the shape "
-                f"{images.shape}; take training_batches(..., view=AugMix(), views=3)"
+                f"{images.shape}; take BatchRequest(..., view=AugMix(), views=3)"
             )
         return tf.concat(tf.unstack(images, axis=1), 0)
 

@@ -10,7 +10,7 @@ from tfprune.graph import convert
 from tfprune.layers import refresh_masks, set_density
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD
-from tfprune.recipes.data import ImageDataset, View
+from tfprune.recipes.data import BatchRequest, ImageDataset, View
 from tfprune.recipes.training.evaluation import evaluate
 from tfprune.recipes.training.loop import Loop
 from tfprune.recipes.training.objectives import CrossEntropy, Objective
@@ -28,7 +28,7 @@ class Recipe:
         epochs: Epochs of the schedule.
         batch_size: Batch size of training, over all devices.
         seed: Seed of data order and augmentation.
-        views: Views of each image, see `tfprune.recipes.data.batches`.
+        views: Views of each image, see `BatchRequest`.
         view: What changes the augmented images, if anything.
         val_batch_size: Batch size of evaluation.
         compile: XLA: on, off or auto.
@@ -106,13 +106,15 @@ def train_network(
 
     def from_step(start: int) -> tf.data.Dataset:
         return data.training_batches(
-            batch_size=recipe.batch_size,
-            epochs=recipe.epochs,
-            seed=recipe.seed,
-            start_step=start + first_epoch * steps,
-            views=recipe.views,
-            view=recipe.view,
-            rows=loop.rows,
+            BatchRequest(
+                recipe.batch_size,
+                recipe.epochs,
+                recipe.seed,
+                start_step=start + first_epoch * steps,
+                views=recipe.views,
+                view=recipe.view,
+                rows=loop.rows,
+            )
         )
 
     return loop.fit(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.data import ImageData, fixed_batches, load_data, prune_set, training_batches
-from tfprune.recipes.data.batches import prune_positions
+from tfprune.recipes.data import BatchRequest, ImageData, fixed_batches, load_data
+from tfprune.recipes.data.dataset import prune_positions
 
 
 def made_up(images=23, shape=(4, 4, 3), *, flip=True, padding=1):
@@ -44,20 +44,22 @@ def test_resuming_gives_exactly_the_rest(data):
     start = data.draw(st.integers(0, steps))
     options = {"batch_size": batch_size, "epochs": epochs, "seed": 7, "views": views, "color_jitter": jitter}
     knowledge = np.random.default_rng(1).normal(size=(23, 23, 2)).astype(np.float32)
-    whole = all_of(training_batches(images, knowledge=knowledge, **options))
-    rest = training_batches(images, knowledge=knowledge, start_step=start, **options)
+    whole = all_of(images.training_batches(BatchRequest(knowledge=knowledge, **options)))
+    rest = images.training_batches(BatchRequest(knowledge=knowledge, start_step=start, **options))
     assert len(whole) == steps
     assert int(rest.cardinality()) == steps - start
     assert_same(whole[start:], all_of(rest))
 
 
 def test_more_epochs_begin_alike():
-    few, many = (all_of(training_batches(made_up(), batch_size=5, epochs=epochs, seed=0)) for epochs in (2, 3))
+    few, many = (
+        all_of(made_up().training_batches(BatchRequest(batch_size=5, epochs=epochs, seed=0))) for epochs in (2, 3)
+    )
     assert_same(few, many[:8])
 
 
 def test_each_epoch_is_another_permutation():
-    batches = all_of(training_batches(made_up(24), batch_size=6, epochs=3, seed=0))
+    batches = all_of(made_up(24).training_batches(BatchRequest(batch_size=6, epochs=3, seed=0)))
     epochs = np.concatenate([batch["labels"] for batch in batches]).reshape(3, 24)
     for epoch in epochs:
         np.testing.assert_array_equal(np.sort(epoch), np.arange(24))
@@ -66,7 +68,7 @@ def test_each_epoch_is_another_permutation():
 
 
 def test_remainder_is_left_out_but_not_always_the_same():
-    batches = all_of(training_batches(made_up(23), batch_size=5, epochs=8, seed=0))
+    batches = all_of(made_up(23).training_batches(BatchRequest(batch_size=5, epochs=8, seed=0)))
     epochs = np.concatenate([batch["labels"] for batch in batches]).reshape(8, 20)
     assert all(len(set(epoch)) == 20 for epoch in epochs)
     assert set(epochs.ravel()) == set(range(23))
@@ -74,7 +76,7 @@ def test_remainder_is_left_out_but_not_always_the_same():
 
 def test_seed_drives_order_and_augmentation():
     def batches(seed):
-        return all_of(training_batches(made_up(), batch_size=23, epochs=2, seed=seed))
+        return all_of(made_up().training_batches(BatchRequest(batch_size=23, epochs=2, seed=seed)))
 
     assert_same(batches(1), batches(1))
     one, other = batches(1)[0], batches(2)[0]
@@ -91,7 +93,7 @@ def test_seed_drives_order_and_augmentation():
 def test_images_are_normalised_windows_of_their_own_source(flip, views):
     data = made_up(flip=flip)
     mirrored = 0
-    for batch in all_of(training_batches(data, batch_size=8, epochs=2, seed=3, views=views)):
+    for batch in all_of(data.training_batches(BatchRequest(batch_size=8, epochs=2, seed=3, views=views))):
         assert batch["images"].dtype == np.float32
         assert batch["images"].shape == ((8, 4, 4, 3) if views == 1 else (8, views, 4, 4, 3))
         pixels = np.round(batch["images"] * 50 + 100).astype(np.uint8).reshape(8, views, 4, 4, 3)
@@ -114,8 +116,10 @@ def is_window(view, source):
 
 def test_views_differ_and_contrast_keeps_the_mean_of_the_source():
     data = made_up(images=8, shape=(6, 6, 1), flip=False, padding=0)
-    plain = all_of(training_batches(data, batch_size=8, epochs=1, seed=0))[0]
-    jittered = all_of(training_batches(data, batch_size=8, epochs=1, seed=0, views=2, color_jitter=True))[0]
+    plain = all_of(data.training_batches(BatchRequest(batch_size=8, epochs=1, seed=0)))[0]
+    jittered = all_of(data.training_batches(BatchRequest(batch_size=8, epochs=1, seed=0, views=2, color_jitter=True)))[
+        0
+    ]
     np.testing.assert_array_equal(plain["labels"], jittered["labels"])
     centred = plain["images"] - plain["images"].mean((1, 2), keepdims=True)
     factors = []
@@ -138,7 +142,7 @@ def test_knowledge_rows_follow_their_images_from_a_mapped_file(tmp_path):
     rows = np.random.default_rng(0).normal(size=(23, 23, 3)).astype(np.float32)
     np.save(tmp_path / "bank.npy", rows)
     mapped = np.load(tmp_path / "bank.npy", mmap_mode="r")
-    dataset = training_batches(data, batch_size=6, epochs=2, seed=0, knowledge=mapped)
+    dataset = data.training_batches(BatchRequest(batch_size=6, epochs=2, seed=0, knowledge=mapped))
     assert dataset.element_spec["knowledge"].shape == (6, 23, 3)
     for batch in all_of(dataset):
         assert batch["knowledge"].dtype == np.float32
@@ -146,7 +150,7 @@ def test_knowledge_rows_follow_their_images_from_a_mapped_file(tmp_path):
 
 
 def test_shapes_are_static():
-    spec = training_batches(load_data("digits"), batch_size=32, epochs=1, seed=0, views=2).element_spec
+    spec = load_data("digits").training_batches(BatchRequest(batch_size=32, epochs=1, seed=0, views=2)).element_spec
     assert spec["images"].shape == (32, 2, 8, 8, 1)
     assert spec["labels"].shape == (32,)
 
@@ -166,14 +170,14 @@ def test_shapes_are_static():
 )
 def test_numbers_out_of_range(options, expected):
     with pytest.raises(ConfigError, match=expected):
-        training_batches(made_up(), **({"batch_size": 5, "epochs": 2, "seed": 0} | options))
+        made_up().training_batches(BatchRequest(**({"batch_size": 5, "epochs": 2, "seed": 0} | options)))
 
 
 def test_every_step_draws_anew_and_the_seed_decides_what():
     data = made_up()
     data = replace(data, train_images=np.repeat(data.train_images[:1], 23, axis=0))  # only the augmentation differs
-    first, second = all_of(training_batches(data, batch_size=20, epochs=2, seed=0, color_jitter=True))
-    other = all_of(training_batches(data, batch_size=20, epochs=1, seed=1, color_jitter=True))[0]
+    first, second = all_of(data.training_batches(BatchRequest(batch_size=20, epochs=2, seed=0, color_jitter=True)))
+    other = all_of(data.training_batches(BatchRequest(batch_size=20, epochs=1, seed=1, color_jitter=True)))[0]
     assert not np.allclose(first["images"], second["images"])
     assert not np.allclose(first["images"], other["images"])
     pixels = np.unique(first["images"].reshape(20, -1), axis=0)
@@ -212,27 +216,27 @@ def digits():
 
 def test_images_and_labels_belong_together_and_depend_on_the_seed(digits):
     still = dataclasses.replace(digits, crop_padding=0)
-    images, labels = prune_set(still, 40, seed=3)
+    images, labels = still.prune_images(40, seed=3)
     assert images.shape == (40, 8, 8, 1)
     assert images.dtype == np.float32
     pairs = zip(digits.normalize(digits.train_images), digits.train_labels, strict=True)
     known = {image.tobytes(): label for image, label in pairs}
     assert len({image.tobytes() for image in images}) == 40
     assert [known[image.tobytes()] for image in images] == labels.tolist()
-    np.testing.assert_array_equal(prune_set(still, 40, seed=3)[0], images)
-    assert not np.array_equal(prune_set(still, 40, seed=4)[0], images)
+    np.testing.assert_array_equal(still.prune_images(40, seed=3)[0], images)
+    assert not np.array_equal(still.prune_images(40, seed=4)[0], images)
     np.testing.assert_array_equal(still.prune_images(40, seed=3)[0], images)
 
 
 def test_images_are_augmented(digits):
-    moved = prune_set(digits, 40, seed=3)[0]
-    still = prune_set(dataclasses.replace(digits, crop_padding=0), 40, seed=3)[0]
+    moved = digits.prune_images(40, seed=3)[0]
+    still = dataclasses.replace(digits, crop_padding=0).prune_images(40, seed=3)[0]
     assert 20 < sum(not np.array_equal(*pair) for pair in zip(moved, still, strict=True)) < 40  # 8 of 9 offsets move
 
 
 @pytest.mark.parametrize("count", [7, 30, 34])
 def test_balanced_takes_as_many_of_each_class(digits, count):
-    labels = prune_set(digits, count, balanced=True, seed=0)[1]
+    labels = digits.prune_images(count, balanced=True, seed=0)[1]
     counts = np.bincount(labels, minlength=10)
     assert counts.sum() == count
     assert counts.max() - counts.min() <= 1
@@ -253,6 +257,6 @@ def test_labels_are_looked_up_no_further_than_needed():
 
 def test_too_few_images(digits):
     with pytest.raises(ConfigError, match=r"expected 1 to 1437 images to prune by.*received 1438"):
-        prune_set(digits, 1438)
+        digits.prune_images(1438)
     with pytest.raises(ConfigError, match=r"expected 14\d training images in every class to prune by, found 1\d\d in"):
-        prune_set(digits, 1430, balanced=True)
+        digits.prune_images(1430, balanced=True)
