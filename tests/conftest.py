@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the reference numbers lie, and how TensorFlow is set up."""
+"""Fixtures shared by all tests: golden numbers, data that are not in the repository, workers."""
 
 import json
 import os
@@ -6,54 +6,75 @@ import resource
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import numpy as np
 import pytest
 
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder with reference numbers and data (`TFPRUNE_SHARED`, or `shared` beside the repository)."""
-    folder = Path(os.environ.get("TFPRUNE_SHARED", Path(__file__).parents[2] / "shared"))
-    if not (folder / "golden").is_dir():
-        pytest.skip(f"no reference numbers at {folder}: set TFPRUNE_SHARED to the folder that holds golden/ and data/")
-    return folder
+from tests import outside
+from tests.golden_arrays import GoldenArrays
 
 
 @pytest.fixture(scope="session")
-def golden(shared: Path) -> Mapping[str, np.ndarray]:
+def tfds_folder() -> Path:
+    """The folder of TensorFlow Datasets in which CIFAR-10 is prepared."""
+    return outside.tfds_with_cifar10()
+
+
+@pytest.fixture(scope="session")
+def pretrained_file() -> Path:
+    """The file with EKG's pretrained ResNet-56."""
+    return outside.pretrained_resnet56()
+
+
+@pytest.fixture(scope="session")
+def golden() -> GoldenArrays:
     """Numbers computed with the original EKG code."""
-    with np.load(shared / "golden" / "ekg.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files if not name.startswith("search/")}
+    return GoldenArrays("ekg")
 
 
 @pytest.fixture(scope="session")
-def golden_search(shared: Path) -> Mapping[str, np.ndarray]:
+def golden_search(golden: GoldenArrays) -> GoldenArrays:
     """The recorded 77 steps of the original's ResNet-56 search (names without their `search/` prefix)."""
-    with np.load(shared / "golden" / "ekg.npz") as arrays:
-        return {name.removeprefix("search/"): arrays[name] for name in arrays.files if name.startswith("search/")}
+    return golden.section("search/")
 
 
-def _arrays(name: str):
-    """A fixture with the numbers computed with another original; each array is read when it is asked for."""
-
-    @pytest.fixture(scope="session", name=f"golden_{name}")
-    def numbers(shared: Path) -> Iterator[Mapping[str, np.ndarray]]:
-        with np.load(shared / "golden" / f"{name}.npz") as arrays:
-            yield arrays
-
-    return numbers
+@pytest.fixture(scope="session")
+def golden_peekaboo() -> GoldenArrays:
+    """Numbers computed with the original Peek-a-Boo code."""
+    return GoldenArrays("peekaboo")
 
 
-golden_peekaboo = _arrays("peekaboo")
-golden_biprop = _arrays("biprop")
-golden_random_tickets = _arrays("random_tickets")
-golden_dpp = _arrays("dpp")
+@pytest.fixture(scope="session")
+def golden_biprop() -> GoldenArrays:
+    """Numbers computed with the original code of Multi-Prize Tickets."""
+    return GoldenArrays("biprop")
+
+
+@pytest.fixture(scope="session")
+def golden_random_tickets() -> GoldenArrays:
+    """Numbers computed with the original Random Tickets code."""
+    return GoldenArrays("random_tickets")
+
+
+@pytest.fixture(scope="session")
+def golden_dpp() -> GoldenArrays:
+    """Numbers computed with the original DPP code."""
+    return GoldenArrays("dpp")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which tests were left out for want of data, and what to provide."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if report.longrepr]
+    counts = outside.left_out(reasons)
+    if counts:
+        terminalreporter.section("left out")
+    for name, count in counts.items():
+        tests = "1 test needs" if count == 1 else f"{count} tests need"
+        terminalreporter.write_line(f"{tests} {name}: {outside.HINTS[name]}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.jpeg_tree import cifar_tree, digits_tree
+from tests.outside import find_tfds
 from tfprune.cli import test as test_program
 from tfprune.cli.train_imagenet import METHODS, main
 
@@ -44,14 +45,11 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def tree(tmp_path_factory, request):
+def tree(tmp_path_factory):
     """Four training images and two others of each of ten classes, 64 x 64: CIFAR-10 where it is there."""
     root = tmp_path_factory.mktemp("images")
-    try:
-        data = request.getfixturevalue("shared") / "data" / "tfds"
-    except pytest.skip.Exception:
-        data = root / "absent"
-    if (data / "cifar10").is_dir():
+    data = find_tfds()
+    if data is not None:
         return cifar_tree(root, data, train=4, test=2, side=64)
     return digits_tree(root, classes=CLASSES, train=4, test=2, side=64)
 

@@ -231,11 +231,9 @@ def test_predictive_sign_gradients(tree, pruned, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_real_images(shared, tmp_path):
+def test_real_images(tfds_folder, tmp_path):
     """CIFAR-10 as a tree of files: two classes' worth of learning in a few epochs."""
-    if not (shared / "data" / "tfds" / "cifar10").is_dir():
-        pytest.skip("no CIFAR-10 among the shared data")
-    tree = cifar_tree(tmp_path / "cifar", shared / "data" / "tfds", train=40, test=20, side=48)
+    tree = cifar_tree(tmp_path / "cifar", tfds_folder, train=40, test=20, side=48)
     for name in [f"n{label:02d}" for label in range(2, 10)]:
         shutil.rmtree(tree / "train" / name)
         shutil.rmtree(tree / "val" / name)

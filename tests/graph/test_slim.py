@@ -12,11 +12,10 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def pretrained(shared):
+def pretrained(pretrained_file):
     from tfprune.recipes.models import load_checkpoint
 
-    path = shared / "data" / "ekg" / "res56_cifar10.pkl"
-    return load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=(32, 32, 3))
+    return load_checkpoint(pretrained_file, arch="ResNet-56", num_classes=10, input_shape=(32, 32, 3))
 
 
 def golden_mask(golden, tag):

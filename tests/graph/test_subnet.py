@@ -15,9 +15,8 @@ IMAGES = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        yield arrays
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def plain_network():

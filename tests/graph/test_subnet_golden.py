@@ -16,9 +16,8 @@ NARROW = {"Conv4Wide": "narrow", "Conv4Wide_BinAct": "narrow_binact"}
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        yield arrays
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def recipe(base, index, shape):

@@ -23,10 +23,8 @@ GLOBAL_RATES = (0.2, 0.5, 0.8, 0.9)
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        prefixes = ("subnet/", "counts/", "ties/", "fixed/", "global/", "binact/")
-        return {name: arrays[name] for name in arrays.files if name.startswith(prefixes)}
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def ours(array):
@@ -168,7 +166,7 @@ def test_global_selection(golden, rate, jit):
         return outputs, tape.gradient(loss, [inputs] + [layer.scores.value for layer in layers])
 
     outputs, (of_inputs, *of_scores) = run()
-    expected = {name.removeprefix(f"global/pr{rate}/"): value for name, value in golden.items() if f"pr{rate}/" in name}
+    expected = golden.section(f"global/pr{rate}/")
     close(outputs, ours(expected["y"]))
     close(of_inputs, ours(expected["grad_x"]))
     for place, layer in enumerate(layers):

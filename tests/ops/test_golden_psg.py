@@ -11,10 +11,8 @@ from tfprune.ops import mean_of_maxima, quantize
 
 
 @pytest.fixture(scope="module")
-def numbers(shared):
-    """Sections d and e/quant of the original's numbers, tensors in TensorFlow's order."""
-    with np.load(shared / "golden" / "peekaboo.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files if name.startswith(("d/", "e/quant"))}
+def numbers(golden_peekaboo):
+    return golden_peekaboo
 
 
 def channels_last(array):

@@ -104,7 +104,7 @@ def test_first_step_of_resnet56(golden, warmed_up, validation, monkeypatch):
     images, labels = validation
     search = Search(warmed_up, images[:64], labels[:64], target=0.45, batch_size=64, original_quirks=True)
     state = search.start()
-    recorded = {name.removeprefix("tiny_search/"): value for name, value in golden.items() if "tiny_search/" in name}
+    recorded = golden.section("tiny_search/")
     accuracy, loss, _, params, flops = recorded["search_init"]
     np.testing.assert_allclose([state.accuracy, state.loss], [accuracy, loss], atol=1e-5)
     assert (state.params, state.flops) == (params, flops) == (860_026, 126_837_376)
@@ -164,23 +164,23 @@ def test_golden_thresholds(golden, name):
     assert trimmed_otsu(golden[f"otsu/{name}/in"]) == pytest.approx(float(golden[f"otsu/{name}/threshold"]), rel=1e-6)
 
 
-def test_golden_marking_of_the_full_network(golden, warmed_up):
-    gates = Gates(channel_groups(warmed_up), 0.2)
+def test_golden_marking_of_the_full_network(golden, resnet56):
+    gates = Gates(channel_groups(resnet56), 0.2)
     importance = removable_importance(golden["scores_full"], gates, np.ones(30), whole=True)
     np.testing.assert_allclose(importance, golden["gate_sum_full"], rtol=1e-5)
     assert trimmed_otsu(importance) == pytest.approx(float(golden["otsu_threshold_full"]), rel=1e-6)
     assert np.array_equal(marked_gates(importance), golden["do_check_full"])
 
 
-def test_golden_marking_at_mixed_rates(golden, warmed_up):
-    gates = Gates(channel_groups(warmed_up), 0.2)
+def test_golden_marking_at_mixed_rates(golden, resnet56):
+    gates = Gates(channel_groups(resnet56), 0.2)
     importance = removable_importance(golden["mixed_scores"], gates, golden["mixed_rates"], whole=True)
     np.testing.assert_allclose(importance, golden["mixed_marking_sums"], rtol=1e-5, atol=1e-7)
     assert np.array_equal(marked_gates(importance), golden["mixed_do_check"])
 
 
-def test_importance_of_the_next_decrement(golden, warmed_up):
-    gates = Gates(channel_groups(warmed_up), 0.2)
+def test_importance_of_the_next_decrement(golden, resnet56):
+    gates = Gates(channel_groups(resnet56), 0.2)
     scores = np.arange(gates.groups.channels, dtype=np.float32)
     rates = np.ones(30)
     rates[1] = 0.75  # 12 of 16 kept: 4 masked; the decrement to 0.55 keeps 9

@@ -8,8 +8,8 @@ CASES = ("all1", "all0.9", "all0.8", "all0.5", "all0.2", "all0", "inner0.6_group
 
 
 @pytest.fixture(scope="module")
-def gates(warmed_up):
-    return Gates(channel_groups(warmed_up), 0.2)
+def gates(resnet56):
+    return Gates(channel_groups(resnet56), 0.2)
 
 
 def test_golden_steps(golden, gates):
@@ -28,11 +28,11 @@ def test_golden_masks_at_mixed_rates(golden, gates):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_golden_complexity(golden, gates, warmed_up, name):
+def test_golden_complexity(golden, gates, resnet56, name):
     rates = golden[f"cplx_rates/{name}"]
     mask = gates.mask(golden["order_full"], rates)
     params, flops, _, _ = golden[f"cplx/{name}"]
-    assert CostModel(warmed_up, gates.groups).totals(mask) == (params, flops)
+    assert CostModel(resnet56, gates.groups).totals(mask) == (params, flops)
     kept = [gates.kept(index, rate) for index, rate in enumerate(rates)]
     assert kept == golden[f"cplx_kept/{name}"].tolist()
     assert kept == [int(mask[group.channels].sum()) for group in gates.groups]

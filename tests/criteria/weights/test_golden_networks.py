@@ -19,9 +19,7 @@ PREFIX = f"{SEED}_kaiming_normal"
 @pytest.fixture(scope="module")
 def resnet20(golden_peekaboo):
     start = f"{PREFIX}/w/"
-    state = {
-        name.removeprefix(start): golden_peekaboo[name] for name in golden_peekaboo.files if name.startswith(start)
-    }
+    state = {name.removeprefix(start): golden_peekaboo[name] for name in golden_peekaboo if name.startswith(start)}
     return load_torch_state(build_model("ResNet-20", **CIFAR), state)
 
 

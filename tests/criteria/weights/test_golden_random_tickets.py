@@ -61,7 +61,7 @@ def test_masks_of_resnet8(golden_random_tickets, pruner):
     start = "resnet8/w/"
     state = {
         name.removeprefix(start): golden_random_tickets[name]
-        for name in golden_random_tickets.files
+        for name in golden_random_tickets
         if name.startswith(start)
     }
     options = {"num_classes": 10, "input_shape": (32, 32, 3), "padding": "symmetric", "init": "ones"}

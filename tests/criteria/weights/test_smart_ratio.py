@@ -133,7 +133,7 @@ def test_lottery_that_would_empty_more_than_the_convolutions(resnet8):
 
 def test_counts_and_ratios_of_the_original(golden_random_tickets):
     golden = golden_random_tickets
-    cases = [key.removesuffix("/keep") for key in golden.files if key.startswith("smart/") and key.endswith("/keep")]
+    cases = [key.removesuffix("/keep") for key in golden if key.startswith("smart/") and key.endswith("/keep")]
     assert len(cases) == 40
     for case in cases:
         _, net, classes, removed, *rule = case.split("/")

@@ -94,12 +94,11 @@ def test_jitter_is_contrast_then_saturation_with_factors_per_view(channels):
     assert not np.allclose(contrast, saturation)
 
 
-def test_the_formula_of_the_original(shared):
+def test_the_formula_of_the_original(golden_biprop):
     """Its noise on our scale, clipped; the draws themselves are TensorFlow's."""
-    with np.load(shared / "golden" / "biprop.npz") as golden:
-        image = golden["aug/image"].astype(np.float32)
-        noise = golden["aug/gauss_noise_unit_seed0"].transpose(1, 2, 0)
-        expected = golden["aug/gauss_out_std0.1_seed0"].transpose(1, 2, 0)
+    image = golden_biprop["aug/image"].astype(np.float32)
+    noise = golden_biprop["aug/gauss_noise_unit_seed0"].transpose(1, 2, 0)
+    expected = golden_biprop["aug/gauss_out_std0.1_seed0"].transpose(1, 2, 0)
     mean, std = np.float32([0.491, 0.482, 0.447]), np.float32([0.247, 0.243, 0.262])
     unit = np.clip(image + 255 * 0.1 * noise, 0, 255) / 255
     assert min(np.abs(expected - unit).max(), np.abs(expected - (unit - mean) / std).max()) < 1e-5

@@ -11,9 +11,8 @@ MEAN, STD = np.float32([0.491, 0.482, 0.447]), np.float32([0.247, 0.243, 0.262])
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files if name.startswith("aug/")}
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def normalized(image):

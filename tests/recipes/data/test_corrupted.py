@@ -21,13 +21,12 @@ def blank(count, classes):
 
 
 @pytest.mark.parametrize("classes", [10, 100])
-def test_random_labels_are_those_of_the_original(shared, classes):
-    with np.load(shared / "golden" / "random_tickets.npz") as golden:
-        labels = random_labels(blank(50_000, classes)).train_labels
-        np.testing.assert_array_equal(labels[:50], golden[f"randlabel/c{classes}/first50"])
-        np.testing.assert_array_equal(np.bincount(labels), golden[f"randlabel/c{classes}/hist"])
-        digest = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
-        assert digest == str(golden[f"randlabel/c{classes}/sha256_int64"])
+def test_random_labels_are_those_of_the_original(golden_random_tickets, classes):
+    labels = random_labels(blank(50_000, classes)).train_labels
+    np.testing.assert_array_equal(labels[:50], golden_random_tickets[f"randlabel/c{classes}/first50"])
+    np.testing.assert_array_equal(np.bincount(labels), golden_random_tickets[f"randlabel/c{classes}/hist"])
+    digest = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+    assert digest == str(golden_random_tickets[f"randlabel/c{classes}/sha256_int64"])
 
 
 def test_random_labels_leave_all_else(digits):

@@ -22,8 +22,8 @@ def test_unknown_name_lists_the_known(name):
 
 
 @pytest.fixture(scope="module")
-def cifar(shared):
-    return load_data("cifar10", shared / "data" / "tfds")
+def cifar(tfds_folder):
+    return load_data("cifar10", tfds_folder)
 
 
 def sha(array):
@@ -49,9 +49,9 @@ def test_golden_subsets(cifar, golden):
 
 
 @pytest.fixture
-def copy(shared, tmp_path):
+def copy(tfds_folder, tmp_path):
     """Prepared data of which a test may damage anything, without the images."""
-    source, folder = shared / "data" / "tfds" / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2"
+    source, folder = tfds_folder / "cifar10" / "3.0.2", tmp_path / "cifar10" / "3.0.2"
     folder.mkdir(parents=True)
     for name in ("dataset_info.json", "features.json"):
         shutil.copyfile(source / name, folder / name)

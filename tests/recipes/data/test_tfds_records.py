@@ -87,21 +87,18 @@ def test_data_that_cannot_be_used(tmp_path, colours):
         tfds_images("colours", tmp_path / "cut")
 
 
-def test_cifar10_is_what_load_data_gives(shared):
-    if not (shared / "data" / "tfds" / "cifar10").is_dir():
-        pytest.skip("no CIFAR-10 among the shared data")
-    data = open_data(shared / "data" / "tfds", "cifar10", image_size=32, resize_size=32)
+def test_cifar10_is_what_load_data_gives(tfds_folder, golden):
+    data = open_data(tfds_folder, "cifar10", image_size=32, resize_size=32)
     assert (data.train_examples, data.test_examples) == (50_000, 10_000)  # it has no split called validation
     batch = next(iter(data.test_batches(64)))
     shown = batch["images"].numpy() * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
-    with np.load(shared / "golden" / "ekg.npz") as golden:
-        np.testing.assert_allclose(shown * 255, golden["test64_images"], atol=1e-3)
+    np.testing.assert_allclose(shown * 255, golden["test64_images"], atol=1e-3)
 
 
 @pytest.mark.slow
-def test_labels_of_cifar10(shared):
-    whole = load_data("cifar10", shared / "data" / "tfds")
-    train, _, _ = tfds_images("cifar10", shared / "data" / "tfds")
+def test_labels_of_cifar10(tfds_folder):
+    whole = load_data("cifar10", tfds_folder)
+    train, _, _ = tfds_images("cifar10", tfds_folder)
     some = np.random.default_rng(0).integers(0, 50_000, 300)
     np.testing.assert_array_equal(train.labels(some), whole.train_labels[some])
 

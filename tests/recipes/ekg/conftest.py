@@ -9,7 +9,7 @@ import pytest
 
 from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.ekg import EKGConfig
-from tfprune.recipes.models import model_from_arrays
+from tfprune.recipes.models import build_model, model_from_arrays
 from tfprune.recipes.training import RunFolder
 
 IMAGE_SHAPE = (32, 32, 3)
@@ -17,10 +17,14 @@ IMAGE_SHAPE = (32, 32, 3)
 
 def golden_model(arrays: Mapping[str, np.ndarray], prefix: str, arch: str) -> keras.Model:
     """A network whose weights lie under a prefix of the golden file."""
-    weights = {
-        name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix + "ResNet/")
-    }
+    weights = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix + "ResNet/")}
     return model_from_arrays(weights, arch=arch, num_classes=10, input_shape=IMAGE_SHAPE)
+
+
+@pytest.fixture(scope="session")
+def resnet56() -> keras.Model:
+    """An untrained ResNet-56, for tests that read no weights."""
+    return build_model("ResNet-56", num_classes=10, input_shape=IMAGE_SHAPE)
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +40,17 @@ def resnet20(golden: Mapping[str, np.ndarray]) -> keras.Model:
 
 
 @pytest.fixture(scope="session")
-def pretrained(shared: Path) -> keras.Model:
+def pretrained(pretrained_file: Path) -> keras.Model:
     """EKG's pretrained ResNet-56."""
     from tfprune.recipes.models import load_checkpoint
 
-    path = shared / "data" / "ekg" / "res56_cifar10.pkl"
-    return load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=IMAGE_SHAPE)
+    return load_checkpoint(pretrained_file, arch="ResNet-56", num_classes=10, input_shape=IMAGE_SHAPE)
 
 
 @pytest.fixture(scope="session")
-def validation(shared: Path, golden: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def validation(tfds_folder: Path, golden: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The 320 images of the recorded search, normalised, and their labels."""
-    data = load_data("CIFAR10", shared / "data" / "tfds")
+    data = load_data("CIFAR10", tfds_folder)
     index = golden["val_index"]
     return data.normalize(data.train_images[index]), data.train_labels[index]
 

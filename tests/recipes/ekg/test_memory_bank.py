@@ -20,9 +20,9 @@ IMAGENET = BankSize(1_281_167, 1000, 5, "float16")
 
 
 @pytest.mark.slow
-def test_golden_bank(golden, shared, resnet20, tmp_path):
+def test_golden_bank(golden, tfds_folder, resnet20, tmp_path):
     """The original's memory bank of its complete ResNet-20 search, for the first 100 training images."""
-    data = load_data("CIFAR10", shared / "data" / "tfds")
+    data = load_data("CIFAR10", tfds_folder)
     groups = channel_groups(resnet20)
     gates = Gates(groups, 0.2)
     masks = [

@@ -10,8 +10,8 @@ from .conftest import golden_model, tiny_config
 
 
 @pytest.mark.slow
-def test_golden_warm_up(golden, shared, pretrained):
-    data = load_data("CIFAR10", shared / "data" / "tfds")
+def test_golden_warm_up(golden, tfds_folder, pretrained):
+    data = load_data("CIFAR10", tfds_folder)
     before = [variable.numpy() for variable in pretrained.variables]
     model, losses = warm_up(EKGConfig(original_quirks=True), pretrained, data, golden["train_sub_index"])
     # Rounding grows from step to step, and differs with the number of threads.

@@ -18,8 +18,8 @@ SHAPE = (32, 32, 3)
 
 
 @pytest.fixture(scope="module")
-def weights(shared):
-    return shared / "data" / "ekg" / "res56_cifar10.pkl"
+def weights(pretrained_file):
+    return pretrained_file
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +209,8 @@ def test_golden_resnet20_weights_give_a_trained_network(golden):
 
 
 @pytest.mark.slow
-def test_golden_resnet20_loss_before_its_search(golden, shared):
-    data = load_data("CIFAR10", shared / "data" / "tfds")
+def test_golden_resnet20_loss_before_its_search(golden, tfds_folder):
+    data = load_data("CIFAR10", tfds_folder)
     first = golden["val_index"][:64]
     model = model_from_arrays(weights_of(golden, "r20/r20/"), "ResNet-20", 10, SHAPE)
     total, right = 0.0, 0.0

@@ -22,6 +22,10 @@ def test_recipe_is_the_golden_one(golden_peekaboo, recipe):
         np.testing.assert_array_equal(recipe[name].ravel()[:8], golden_peekaboo[f"b/resnet18_recipe0/first8/{name}"])
 
 
+ROUNDING = 40 * np.finfo(np.float32).eps
+"""Of the largest logit: 18 layers of float32 differ by 8 to 20 machine epsilons from one processor to another."""
+
+
 @pytest.mark.parametrize("padding", ["symmetric", "same"])
 def test_logits_of_resnet18(golden_peekaboo, recipe, padding):
     model = load_torch_state(build_model("ResNet-18", init="kaiming_normal", padding=padding, **CIFAR), recipe)
@@ -29,7 +33,7 @@ def test_logits_of_resnet18(golden_peekaboo, recipe, padding):
     logits = model(x.transpose(0, 2, 3, 1), training=False)
     expected = golden_peekaboo["b/resnet18_recipe0/logits_eval_dense"]
     if padding == "symmetric":
-        np.testing.assert_allclose(logits, expected, atol=2e-5)
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
     else:
         assert np.abs(logits - expected).max() > 1
 
@@ -124,4 +128,5 @@ def test_logits_with_golden_masks(golden_peekaboo, recipe):
         start += np.prod(shape)
     x = np.random.RandomState(7).randn(2, 3, 32, 32).astype(np.float32)
     logits = model(x.transpose(0, 2, 3, 1), training=False)
-    np.testing.assert_allclose(logits, golden_peekaboo["b/resnet18_recipe0/logits_eval_masked"], atol=2e-5)
+    expected = golden_peekaboo["b/resnet18_recipe0/logits_eval_masked"]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())

@@ -112,10 +112,9 @@ def test_batch_norms_have_what_is_trained():
         assert MultiPrizeConfig(**GIVEN | changes).affine is affine
 
 
-def test_gains_and_fans_are_golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as golden:
-        shapes, rates = golden["init/shapes_OIHW"], golden["init/prune_rates"]
-        scaled, unscaled = (golden[f"init/fan_in/kaiming_normal_std_{each}"] for each in ("scaled", "unscaled"))
+def test_gains_and_fans_are_golden(golden_biprop):
+    shapes, rates = golden_biprop["init/shapes_OIHW"], golden_biprop["init/prune_rates"]
+    scaled, unscaled = (golden_biprop[f"init/fan_in/kaiming_normal_std_{each}"] for each in ("scaled", "unscaled"))
     fans = shapes[:, 1:].prod(1)
     for column, rate in enumerate(rates):
         config = MultiPrizeConfig(name="a", density=float(rate), scale_fan="sparsity")

@@ -128,14 +128,13 @@ EACH = [pytest.param(k, marks=pytest.mark.slow if DEEP.match(k[0]) else (), id=f
 
 
 @pytest.fixture(scope="module")
-def golden_weights(shared):
+def golden_weights(golden_biprop):
     """Weights, BN channels, layers with weights and batch norms by the authors' name and width."""
-    with np.load(shared / "golden" / "biprop.npz") as golden:
-        counts = golden["params/conv_weights__scores__bn_channels__n_conv__n_bn"]
-        table = {(str(name), 1.0): row for name, row in zip(golden["params/names"], counts.tolist(), strict=True)}
-        wide = zip(golden["params/wide_names"], golden["params/wide_mult"], strict=True)
-        wide_weights = golden["params/wide_conv_weights"].tolist()
-        return table | {(str(n), float(m)): [w] for (n, m), w in zip(wide, wide_weights, strict=True)}
+    counts = golden_biprop["params/conv_weights__scores__bn_channels__n_conv__n_bn"]
+    table = {(str(name), 1.0): row for name, row in zip(golden_biprop["params/names"], counts.tolist(), strict=True)}
+    wide = zip(golden_biprop["params/wide_names"], golden_biprop["params/wide_mult"], strict=True)
+    wide_weights = golden_biprop["params/wide_conv_weights"].tolist()
+    return table | {(str(n), float(m)): [w] for (n, m), w in zip(wide, wide_weights, strict=True)}
 
 
 @pytest.mark.parametrize("network", EACH)

@@ -99,16 +99,15 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
     assert changed["kernel"] == changed["scores"] == changed["mask"] == {False}
 
 
-def test_a_checkpoint_of_the_authors(few_digits, shared, tmp_path, monkeypatch):
+def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     from tests.recipes.multiprize.test_original_checkpoint import checkpoint  # needs torch, too
 
     monkeypatch.chdir(tmp_path)
-    with np.load(shared / "golden" / "biprop.npz") as golden:
-        torch.save(checkpoint(golden), "best.pth")
-        images = np.clip(40 * golden["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
-        data = replace(few_digits, train_images=images, train_labels=golden["train/y"], mean=(120.0,) * 3)
-        data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden["train/y"])
+    torch.save(checkpoint(golden_biprop), "best.pth")
+    images = np.clip(40 * golden_biprop["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
+    data = replace(few_digits, train_images=images, train_labels=golden_biprop["train/y"], mean=(120.0,) * 3)
+    data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden_biprop["train/y"])
     settings = {"arch": "Conv4", "width_multiplier": 0.125, "pretrained": "best.pth", "batch_size": 8, "export": False}
     measured = run(MultiPrizeConfig(**settings, evaluate=True), data)
     assert measured.numbers["density"] == pytest.approx(0.5, abs=1e-3)

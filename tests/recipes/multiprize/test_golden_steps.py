@@ -36,10 +36,8 @@ TOLERANCES = {"sgd_gradclip_pr0.8_x_times_20": 2e-5, "dense_sgd": 1e-5, "adam_la
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        prefixes = ("train/", "narrow")
-        return {name: arrays[name] for name in arrays.files if name.startswith(prefixes)}
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def config_of(tag):

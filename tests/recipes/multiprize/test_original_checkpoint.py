@@ -17,9 +17,8 @@ torch = pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        yield arrays
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def narrow(name="Conv4Wide"):

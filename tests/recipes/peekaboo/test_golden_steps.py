@@ -22,9 +22,8 @@ STEPS = 5
 
 
 @pytest.fixture
-def arrays(shared):
-    with np.load(shared / "golden" / "peekaboo.npz") as found:
-        yield found
+def arrays(golden_peekaboo):
+    return golden_peekaboo
 
 
 def sparse_network(arrays, family):
@@ -32,7 +31,7 @@ def sparse_network(arrays, family):
     dense = build_model(
         "ResNet-20", num_classes=10, input_shape=(32, 32, 3), padding="symmetric", init="kaiming_normal"
     )
-    state = {name.removeprefix(WEIGHTS): arrays[name] for name in arrays.files if name.startswith(WEIGHTS)}
+    state = dict(arrays.section(WEIGHTS))
     load_torch_state(dense, state)
     golden_names = [str(name) for name in arrays[f"{MASKS}/names"]]
     names = kernel_names(dense, golden_names)

@@ -22,9 +22,8 @@ layers = keras.layers
 
 
 @pytest.fixture
-def arrays(shared):
-    with np.load(shared / "golden" / "random_tickets.npz") as found:
-        yield found
+def arrays(golden_random_tickets):
+    return golden_random_tickets
 
 
 def sparse(model, masks):

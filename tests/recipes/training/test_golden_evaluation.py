@@ -11,10 +11,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def pretrained(shared):
-    path = shared / "data" / "ekg" / "res56_cifar10.pkl"
-    data = load_data("CIFAR10", shared / "data" / "tfds")
-    model = load_checkpoint(path, arch="ResNet-56", num_classes=10, input_shape=data.input_shape)
+def pretrained(pretrained_file, tfds_folder):
+    data = load_data("CIFAR10", tfds_folder)
+    model = load_checkpoint(pretrained_file, arch="ResNet-56", num_classes=10, input_shape=data.input_shape)
     return model, fixed_batches(data.test_images, data.test_labels, data, 256)
 
 

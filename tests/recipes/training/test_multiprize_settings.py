@@ -14,17 +14,14 @@ from tfprune.recipes.training.train import SubnetCallback
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "golden" / "biprop.npz") as arrays:
-        return {name: arrays[name] for name in arrays.files if name.startswith(("schedule/", "lr/", "loss/"))}
+def golden(golden_biprop):
+    return golden_biprop
 
 
 def test_ramps(golden):
     checked = 0
-    for name, expected in golden.items():
-        if not name.startswith("schedule/"):
-            continue
-        kind, final, *epochs = name.removeprefix("schedule/").replace("resume_at_", "resume").split("_")
+    for name, expected in golden.section("schedule/").items():
+        kind, final, *epochs = name.replace("resume_at_", "resume").split("_")
         final, epochs = float(final.removeprefix("final")), int(epochs[0].removeprefix("E"))
         first = int(kind.removeprefix("resume")) if kind.startswith("resume") else 0
         ramp = DensityRamp(final, 0 if kind == "SubnetConv" else epochs)

@@ -30,9 +30,8 @@ def test_step_decay_serialises():
 
 
 @pytest.mark.parametrize(("name", "every", "offset"), [("cifar", 45, 0), ("imagenet", 30, 1)])
-def test_schedules_of_the_original(shared, name, every, offset):
-    with np.load(shared / "golden" / "peekaboo.npz") as arrays:
-        expected = arrays[f"e/schedule/{name}_readme_ar"]
+def test_schedules_of_the_original(golden_peekaboo, name, every, offset):
+    expected = golden_peekaboo[f"e/schedule/{name}_readme_ar"]
     schedule = PeriodicDecay(1e-3, 0.15, every, steps_per_epoch=7, offset=offset)
     compiled = tf.function(schedule)
     for epoch, rate in enumerate(expected):
