@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from tfprune.recipes.data import load_data, search_subsets
 from tfprune.recipes.ekg import EKGConfig
-from tfprune.recipes.ekg.warm_up import warm_up
+from tfprune.recipes.ekg.stages import warm_up
 from tfprune.recipes.models import load_checkpoint
 from tfprune.search.greedy import Search
 from tfprune.search.state import SearchState

@@ -10,7 +10,6 @@ from tfprune.errors import CheckpointError, ConfigError, DataUnavailableError, R
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.recipes import evaluate as module
-from tfprune.recipes import evaluation_data
 from tfprune.recipes.data import load_data, open_data
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application, build_model
@@ -35,7 +34,7 @@ def network():
 @pytest.fixture
 def measured(data, network, tmp_path, monkeypatch):
     save_model(network, tmp_path / "narrow.keras")
-    monkeypatch.setattr(evaluation_data, "load_data", lambda name, path: data)
+    monkeypatch.setattr(module, "load_data", lambda name, path: data)
 
     def run(**changes):
         defaults = {"trained_param": str(tmp_path / "narrow.keras"), "arch": "ResNet-20", "dataset": "digits"}
@@ -101,7 +100,7 @@ def test_a_json_file_that_cannot_be_written(measured, tmp_path):
 
 
 def test_the_network_of_another_data_set(measured, data, monkeypatch):
-    monkeypatch.setattr(evaluation_data, "load_data", lambda name, path: replace(data, num_classes=7))
+    monkeypatch.setattr(module, "load_data", lambda name, path: replace(data, num_classes=7))
     with pytest.raises(CheckpointError, match="the file tells 10 classes apart, expected 7"):
         measured()
 
@@ -182,7 +181,7 @@ FIGURES = {"top1": 0.5, "top5": 0.5, "loss": 1.0, "params": 1, "flops": 1, "unco
         (
             {"trained_param": "resnet50", "arch": "ResNet-50"},
             ConfigError,
-            "--arch: expected none with the network resnet50",
+            "--arch: expected none with the model resnet50",
         ),
         ({"image_size": 0}, ConfigError, "--image_size: expected a value above 0, received 0"),
     ],

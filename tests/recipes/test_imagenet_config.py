@@ -6,7 +6,7 @@ from tfprune.errors import ConfigError
 from tfprune.recipes.data import ImageData, StreamedData
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.imagenet_config import EKGImageNetConfig
-from tfprune.recipes.open_images import open_images
+from tfprune.recipes.method import open_images
 from tfprune.recipes.tickets.ticket_imagenet_config import TicketImageNetConfig
 
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.open_strategy import open_strategy
+from tfprune.recipes.method import open_strategy
 from tfprune.recipes.run_config import RunConfig
 
 CLUSTER = json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}})
@@ -40,7 +40,7 @@ def test_devices_times_chunks_divide_the_batch(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     made = tf.distribute.MirroredStrategy(["CPU:0"])
     monkeypatch.setattr(type(made), "num_replicas_in_sync", 6)
-    monkeypatch.setattr("tfprune.recipes.open_strategy.make_strategy", lambda *arguments: made)
+    monkeypatch.setattr("tfprune.recipes.method.make_strategy", lambda *arguments: made)
     assert open_strategy(RunConfig(batch_size=24, accum=2)) is made
     with pytest.raises(ConfigError, match=r"a multiple of 12 \(6 device\(s\) times 2 accumulated chunk\(s\)\)"):
         open_strategy(RunConfig(batch_size=30, accum=2))

@@ -22,7 +22,7 @@ METHODS = {
     "multiprize": MultiPrizeImageNetConfig,
 }
 COMMANDS = {"prune": PruneImageNetConfig, "train": TrainImageNetConfig}
-_RUNS = {"prune": "tfprune.recipes.peekaboo.prune_imagenet", "train": "tfprune.recipes.peekaboo.pipeline"}
+_RUNS = {"prune": "tfprune.recipes.peekaboo.pruning", "train": "tfprune.recipes.peekaboo.method"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

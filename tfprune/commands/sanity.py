@@ -21,7 +21,7 @@ from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
 from tfprune.recipes.tickets import DenseConfig, TicketConfig
-from tfprune.recipes.tickets.pipeline import run as train
+from tfprune.recipes.tickets.method import run as train
 from tfprune.recipes.training import RunFolder
 from tfprune.report import report_console
 

@@ -6,3 +6,5 @@ from . import multiprize as multiprize
 from . import peekaboo as peekaboo
 from . import tickets as tickets
 from . import training as training
+from .method import Method as Method
+from .method import Result as Result

@@ -1,4 +1,4 @@
-"""How good, how large and how fast a model is."""
+"""Accuracy, size and speed of a trained or pruned model on the test images of a data set."""
 
 import json
 from collections.abc import Iterable
@@ -13,9 +13,8 @@ from rich.table import Table
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity, convert
 from tfprune.layers import subnet_layers
-from tfprune.recipes.data import ImageData, ImageDataset
+from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data, open_data
 from tfprune.recipes.evaluate_config import EvaluateConfig
-from tfprune.recipes.evaluation_data import evaluation_data
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
 from tfprune.recipes.models.checkpoint import model_file, read_notes, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
@@ -24,6 +23,8 @@ from tfprune.report import measure_latency
 
 Numbers = dict[str, Any]
 _ARCH, _DATASET, _IMAGE_SIZE = "ResNet-56", "CIFAR10", 224
+_IMAGENET = ("imagenet", "imagenet2012")
+_SHORTER_SIDE = 256 / 224  # of a test image, relative to the side of the crop from its middle
 
 
 def run(config: EvaluateConfig) -> Numbers:
@@ -33,12 +34,12 @@ def run(config: EvaluateConfig) -> Numbers:
         config: The settings.
 
     Returns:
-        `top1` and `top5` (fractions), `loss`, `examples`, `params`, `flops`, `uncounted` (layers whose FLOPs are not
-        known); of sub-networks `kept` weights and their share `density`; and, if it was measured, `latency_ms`
-        (median), `latency_min_ms` and `device`.
+        `top1` and `top5` (fractions), `loss`, `examples`, `params`, `flops` (multiply-adds), `uncounted` (layers whose
+        FLOPs are not known); for sub-networks `kept` weights and their fraction `density`; and, if it was measured,
+        `latency_ms` (median), `latency_min_ms` and `device`.
 
     Raises:
-        TfpruneError: Something the user can mend.
+        TfpruneError: Something that the user can fix.
     """
     with make_strategy(config.gpu_id).scope():
         if config.trained_param.casefold() in application_names() and not Path(config.trained_param).exists():
@@ -55,28 +56,29 @@ def run(config: EvaluateConfig) -> Numbers:
 
 
 def _from_file(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
+    """Returns the model in a file, the data set, and its test batches."""
     file = model_file(config.trained_param)
     notes = read_notes(file)
     height, *_ = stored_shape(file) or (_IMAGE_SIZE,)
-    data = evaluation_data(
+    data = _evaluation_data(
         config.dataset or str(notes.get("dataset", _DATASET)),
         config.data_path,
         image_size=config.image_size or height,
         resize_size=config.resize_size,
     )
-    # A file with notes was made here, and may be any network; so may one for data that are no usual set.
+    # A file with notes was written by a run and can hold any architecture; so can a file for images on disk.
     arch = config.arch if config.arch or notes or not isinstance(data, ImageData) else _ARCH
     model = load_checkpoint(config.trained_param, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape)
     return model, data, data.test_batches(config.val_batch_size)
 
 
 def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
-    """A network of `keras.applications`, and images prepared for it."""
+    """Returns a model of `keras.applications`, the data set, and test batches prepared for the model."""
     if config.arch is not None:
-        raise ConfigError(f"--arch: expected none with the network {config.trained_param}, received {config.arch}")
+        raise ConfigError(f"--arch: expected none with the model {config.trained_param}, received {config.arch}")
     application = load_application(config.trained_param)
     model = application.model
-    data = evaluation_data(
+    data = _evaluation_data(
         config.dataset or "imagenet",
         config.data_path,
         image_size=config.image_size or model.input_shape[1],
@@ -93,7 +95,36 @@ def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Ite
     return model, data, (batch | {"images": application.prepare(batch["images"])} for batch in batches)
 
 
+def _evaluation_data(
+    name: str,
+    data_path: str | None,
+    *,
+    image_size: int,
+    resize_size: int | None = None,
+    **normalization: Any,
+) -> ImageDataset:
+    """Opens the data set that `--dataset` names; sizes, `mean` and `std` are for images on disk."""
+    if name.casefold() in (known.casefold() for known in data_names()):
+        return load_data(name, data_path)
+    imagenet = name.casefold() in _IMAGENET
+    if not imagenet and not (data_path is not None and (Path(data_path) / name).is_dir()):
+        raise ConfigError(
+            f"--dataset: expected one of {', '.join(data_names())}, imagenet, or a data set that TFDS has prepared in "
+            f"--data_path; received {name!r}"
+        )
+    if data_path is None:
+        raise ConfigError(
+            f"--dataset {name} needs --data_path: a folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG, or the "
+            "data_dir of TFDS"
+        )
+    side = round(image_size * _SHORTER_SIDE) if resize_size is None else resize_size
+    return open_data(
+        data_path, _IMAGENET[1] if imagenet else name, image_size=image_size, resize_size=side, **normalization
+    )
+
+
 def _measured(config: EvaluateConfig, model: keras.Model, batches: Iterable[Batch]) -> Numbers:
+    """Returns accuracy, size and, unless the settings leave it out, latency of a model."""
     tested = evaluate(model, batches, batch_statistics=config.batch_statistics, compile=config.compile)
     masks = [np.asarray(layer.mask) for layer in subnet_layers(model) if layer.selection != "sampled"]
     cost = complexity(convert(model, "plain") if masks else model)
@@ -116,6 +147,7 @@ def _measured(config: EvaluateConfig, model: keras.Model, batches: Iterable[Batc
 
 
 def _print(config: EvaluateConfig, numbers: Numbers) -> None:
+    """Prints the numbers as a table."""
     statistics = f"statistics of batches of {config.val_batch_size}" if config.batch_statistics else "moving averages"
     table = Table(title=f"{Path(config.trained_param).name}, {numbers['examples']} test images, {statistics}")
     table.add_column("")
@@ -136,6 +168,7 @@ def _print(config: EvaluateConfig, numbers: Numbers) -> None:
 
 
 def _write(path: Path, numbers: Numbers) -> None:
+    """Writes the numbers to a JSON file."""
     try:
         path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Trains a small network with `methods.ekg.train` on one and on two logical CPU devices; prints JSON.
+"""Trains a small network with EKG's training on one and on two logical CPU devices; prints JSON.
 
 A process of its own, because devices can be split only before TensorFlow starts.
 """
@@ -14,12 +14,13 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import numpy as np
 import tensorflow as tf
 
-from tfprune.recipes.data import BatchRequest, load_data
+from tfprune.recipes import method as base
+from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.ekg import EKGConfig
-from tfprune.recipes.ekg.train import train
+from tfprune.recipes.ekg import method as ekg
 from tfprune.recipes.models import build_model
 from tfprune.recipes.models.registry import model_plan
-from tfprune.recipes.training import CrossEntropy, RunFolder
+from tfprune.recipes.training import RunFolder
 
 
 def network():
@@ -27,20 +28,27 @@ def network():
     return build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths=widths, seed=0)
 
 
+class Broken(ImageData):
+    """Data that end after four steps if training starts at the first one."""
+
+    def training_batches(self, request):
+        steps = super().training_batches(request)
+        return steps.take(4) if request.start_step == 0 else steps
+
+
 def run(name, strategy, *, stop=False, **changes):
     """Losses, metrics and weights of two epochs; with `stop`, of a run that was broken off and resumed."""
     data = load_data("digits")
     data = replace(data, train_images=data.train_images[:90], train_labels=data.train_labels[:90])
-    config = EKGConfig(dataset="digits", batch_size=30, train_epoch=2, decay_points=(), **changes)
-
-    def batches(start, rows):
-        steps = data.training_batches(BatchRequest(batch_size=30, epochs=2, seed=1, start_step=start, rows=rows))
-        return steps.take(4) if stop and start == 0 else steps
+    data = Broken(**vars(data)) if stop else data
+    config = EKGConfig(dataset="digits", batch_size=30, decay_points=(), searching=False, **changes)
+    base.open_strategy = lambda config: strategy
+    ekg.load_baseline = lambda config, data: network()
 
     def once(config):
-        folder = RunFolder.create(Path(sys.argv[1]) / name, {}, resume=True)
-        options = {"data": data, "strategy": strategy, "run": folder, "name": "part", "epochs": 2}
-        return train(config, network(), CrossEntropy(), batches, learning_rate=0.05, **options)
+        method = ekg.EKG(config, data)
+        method.folder = RunFolder.create(Path(sys.argv[1]) / name, {}, resume=True)
+        return method.trained(network(), name="part", epochs=2, learning_rate=0.05)
 
     try:
         model = once(config)

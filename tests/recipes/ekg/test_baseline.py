@@ -10,11 +10,14 @@ import tensorflow as tf
 
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.exporting import save_model
+from tfprune.recipes import method as base
 from tfprune.recipes.data import load_data
-from tfprune.recipes.ekg import baseline, pipeline
-from tfprune.recipes.ekg.baseline import baseline_path, load_baseline, train_baseline
+from tfprune.recipes.ekg.baseline import baseline_path, load_baseline
 from tfprune.recipes.ekg.imagenet_config import EKGImageNetConfig
+from tfprune.recipes.ekg.method import EKG
+from tfprune.recipes.ekg.method import run as run_ekg
 from tfprune.recipes.models import build_model
+from tfprune.recipes.training import Loop
 
 from .conftest import tiny_config
 
@@ -27,18 +30,26 @@ def network(arch="ResNet-20", classes=10, shape=(8, 8, 1)):
 def trained(few_digits, run_folder, tmp_path, monkeypatch):
     """Runs `train_baseline` without the training; gives the model, the file and the training's arguments."""
     received = {}
+    real = EKG.trained
 
-    def fake(config, model, objective, batches, **settings):
-        received.update(settings, model=model, batches=batches)
-        return model
+    def spy(self, model, **settings):
+        received.update(settings, model=model)
+        return real(self, model, **settings)
 
-    monkeypatch.setattr(baseline, "train", fake)
+    def fit(self, batches, **settings):
+        received.update(batches=batches)
+        return []
+
+    monkeypatch.setattr(base, "open_strategy", lambda config: tf.distribute.get_strategy())
+    monkeypatch.setattr(EKG, "trained", spy)
+    monkeypatch.setattr(Loop, "fit", fit)
 
     def run(**changes):
         config = tiny_config(baseline_path=str(tmp_path / "kept"), **changes)
-        Path(config.baseline_path).mkdir(exist_ok=True)
-        model = train_baseline(config, few_digits, run_folder, tf.distribute.get_strategy())
-        return model, config, received
+        method = EKG(config, few_digits)
+        assert method.baseline is None
+        method.folder = run_folder
+        return method.train_baseline(), config, received
 
     return run
 
@@ -46,7 +57,7 @@ def trained(few_digits, run_folder, tmp_path, monkeypatch):
 def test_settings_of_the_training(trained):
     model, _, received = trained(baseline_epoch=7, baseline_learning_rate=0.25, batch_size=20, seed=5)
     assert (received["name"], received["epochs"], received["learning_rate"]) == ("baseline", 7, 0.25)
-    images = next(iter(received["batches"](0, None)))["images"]
+    images = next(iter(received["batches"](0)))["images"]
     assert images.shape == (20, 8, 8, 1)
     expected = build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), seed=5)
     for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
@@ -163,10 +174,10 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bad_checkpoint_is_one_line_and_leaves_no_folder(kind, few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
+    monkeypatch.setattr(base, "open_images", lambda config: few_digits)
     file = write_checkpoint(kind, tmp_path)
     with pytest.raises(CheckpointError) as caught:
-        pipeline.run(tiny_config(trained_param=str(file), train_path=str(tmp_path / "run")))
+        run_ekg(tiny_config(trained_param=str(file), train_path=str(tmp_path / "run")))
     message = str(caught.value)
     assert message.startswith(KINDS[kind].format(file=file))
     assert "\n" not in message
@@ -182,21 +193,21 @@ def test_a_damaged_kept_baseline_is_named(trained, few_digits):
 
 
 def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
+    monkeypatch.setattr(base, "open_images", lambda config: few_digits)
     with pytest.raises(ConfigError) as caught:
-        pipeline.run(tiny_config(arch="ResNet-21", train_path=str(tmp_path / "run")))
+        run_ekg(tiny_config(arch="ResNet-21", train_path=str(tmp_path / "run")))
     assert str(caught.value).startswith("--arch: expected one of ResNet-")
     assert str(caught.value).endswith("; received ResNet-21")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_unusable_folder_of_baselines_is_found_before_training(few_digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
-    monkeypatch.setattr(pipeline, "train_baseline", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(base, "open_images", lambda config: few_digits)
+    monkeypatch.setattr(EKG, "train_baseline", lambda *_: pytest.fail("trains"))
     (tmp_path / "file").touch()
     config = tiny_config(baseline_path=str(tmp_path / "file" / "kept"), train_path=str(tmp_path / "run"))
     with pytest.raises(RunFolderError) as caught:
-        pipeline.run(config)
+        run_ekg(config)
     assert str(caught.value) == (
         f"cannot write the folder of baselines {tmp_path}/file/kept: Not a directory; give another --baseline_path"
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import RunFolderError
-from tfprune.recipes.ekg.search_record import load_state, save_state
+from tfprune.recipes.ekg.stages import load_state, save_state
 from tfprune.search.greedy import SearchState
 from tfprune.search.state import SubNetwork
 
@@ -60,5 +60,5 @@ def test_damaged_files(tmp_path, damage):
         path.unlink()
     else:
         path.write_bytes({"empty": b"", "text": b"no state at all", "half": whole[: len(whole) // 2]}[damage])
-    with pytest.raises(RunFolderError, match=rf"cannot read .* in {path}: .*; start anew with --overwrite"):
+    with pytest.raises(RunFolderError, match=rf"cannot read .* in {path}: .*; start again with --overwrite"):
         load_state(path)

@@ -18,7 +18,7 @@ from tfprune.cli.parser import parse
 from tfprune.cli.settings_file import read_settings
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.imagenet_config import MultiPrizeImageNetConfig
-from tfprune.recipes.multiprize.network import drawn_network
+from tfprune.recipes.multiprize.models import random_model
 from tfprune.recipes.run_config import RunConfig
 
 ROOT = Path(__file__).parents[3]
@@ -142,7 +142,7 @@ def test_networks_have_the_golden_size(network, golden_weights):
     config = settings(NETWORKS[network])
     classes, shape = IMAGES[config.dataset]
     with keras.StatelessScope(initialize_variables=False):  # shapes without memory
-        model = drawn_network(config, SimpleNamespace(num_classes=classes, input_shape=shape))
+        model = random_model(config, SimpleNamespace(num_classes=classes, input_shape=shape))
     assert model.output_shape == (None, classes)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert all((layer.gamma is not None) == (layer.beta is not None) == config.affine for layer in norms)

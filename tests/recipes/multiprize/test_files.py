@@ -28,9 +28,8 @@ def failed(main, arguments, capsys):
     return error
 
 
-def test_evaluation_and_export_need_no_flags(tiny_world, few_digits, monkeypatch, capsys, tmp_path):
+def test_evaluation_and_export_need_no_flags(tiny_world, few_digits, capsys, tmp_path):
     result = tiny_world(density=0.2, scope="global", density_ramp_epochs=1, seed=1)
-    monkeypatch.setattr("tfprune.recipes.evaluate.open_images", lambda config: few_digits, raising=False)
     arguments = ["--trained_param", "run", "--evaluate", "--json", "numbers.json"]
     assert test_command.main(arguments) == 0
     numbers = json.loads(Path("numbers.json").read_text())
@@ -136,7 +135,7 @@ def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
     wider = [word if word != "0.0625" else "0.125" for word in start]
     error = failed(train_cifar.main, [*wider, "run/last.keras"], capsys)
     assert "expected the shape [3, 3, 1, 8] of stage0.0_conv/" in error
-    assert "run/last.keras has [3, 3, 1, 4]; build the network of the file" in error
+    assert "run/last.keras has [3, 3, 1, 4]; build the model of the file" in error
     other = ["Conv4" if word == "Conv2" else word for word in start]
     assert "the file is a Conv2, expected Conv4" in failed(train_cifar.main, [*other, "run/last.keras"], capsys)
     assert not Path("new").exists()

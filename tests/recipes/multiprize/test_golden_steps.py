@@ -13,8 +13,8 @@ import tensorflow as tf
 from tests.graph.test_subnet_golden import close, images, keras_array, kernels
 from tfprune.layers import refresh_masks
 from tfprune.recipes.multiprize import MultiPrizeConfig
-from tfprune.recipes.multiprize.network import drawn_network, trainable_network
-from tfprune.recipes.multiprize.training_stage import make_objective, make_optimizer
+from tfprune.recipes.multiprize.models import random_model, trainable_model
+from tfprune.recipes.multiprize.training import make_objective, make_optimizer
 from tfprune.recipes.training import Loop
 
 DATA = SimpleNamespace(num_classes=10, input_shape=(32, 32, 3))
@@ -50,7 +50,7 @@ def config_of(tag):
 
 def network_of(golden, config):
     """The network of the settings with the golden weights and scores; and its layers by their names there."""
-    model = trainable_network(config, drawn_network(config, DATA), tf.distribute.get_strategy())
+    model = trainable_model(config, random_model(config, DATA), tf.distribute.get_strategy())
     part = "narrow_binact" if config.binary_activations else "narrow"
     layers = dict(zip(map(str, golden[f"{part}/conv_names"]), kernels(model), strict=True))
     for name, layer in layers.items():

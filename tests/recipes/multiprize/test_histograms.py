@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.recipes.multiprize.histograms import Histograms
+from tfprune.recipes.multiprize.training import Histograms
 
 
 def test_gradients_that_overflow_are_left_out(tmp_path):

@@ -3,17 +3,17 @@
 import pytest
 
 from tests.recipes.tiny_network import tiny_network
-from tfprune.recipes.peekaboo import PeekabooConfig, pipeline
+from tfprune.recipes.peekaboo import PeekabooConfig, pruning
+from tfprune.recipes.peekaboo import run as run_peekaboo
 
 
 @pytest.fixture
 def tiny_world(few_digits, monkeypatch, tmp_path):
-    """Runs the pipeline on the tiny network; gives `run(**settings)`, every run in a folder `train_path` of its own."""
-    monkeypatch.setattr(pipeline, "open_images", lambda config: few_digits)
-    monkeypatch.setattr(pipeline, "build_model", tiny_network)
+    """Runs the method on the tiny network; gives `run(**settings)`, every run in a folder `train_path` of its own."""
+    monkeypatch.setattr(pruning, "build_model", tiny_network)
 
     def run(train_path="run", **changes):
         settings = {"batch_size": 50, "epochs": 3, "milestones": (2,), "prune_iters": 3, "export": False, "do_log": 2}
-        return pipeline.run(PeekabooConfig(train_path=str(tmp_path / train_path), **settings | changes))
+        return run_peekaboo(PeekabooConfig(train_path=str(tmp_path / train_path), **settings | changes), few_digits)
 
     return run

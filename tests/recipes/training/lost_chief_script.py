@@ -11,21 +11,21 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 
 from tfprune.errors import WorkerError
-from tfprune.graph import prunable_weights
-from tfprune.masks import Masks
 from tfprune.recipes.data import load_data
-from tfprune.recipes.training import SparseTraining, Workers, make_strategy, train_sparse
+from tfprune.recipes.training import Recipe, Workers, fast_network, make_strategy, train_network
 
 if __name__ == "__main__":
     strategy = make_strategy((0,), "multi_worker")
     workers = Workers(strategy)
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(10)])
-    masks = Masks.full(prunable_weights(model))
     data = load_data("digits")
     workers.wait()
     if workers.is_chief:
         os.kill(os.getpid(), signal.SIGKILL)
     try:
-        train_sparse(SparseTraining(epochs=1, batch_size=64), model, masks, data=data, strategy=strategy)
+        with workers.scope():
+            fast = fast_network(model, strategy, precision="float32", synchronized=True)
+            sgd = keras.optimizers.SGD(0.1)
+        train_network(fast, sgd, Recipe(epochs=1, batch_size=64), data=data, strategy=strategy)
     except WorkerError as error:
         print(error)

@@ -1,24 +1,19 @@
-"""The trained network that a run starts from: loaded, kept from an earlier run, or trained now."""
+"""The trained model that a run starts from: in a file, or from an earlier run."""
 
 import hashlib
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 
 from tfprune.errors import ConfigError, RunFolderError
-from tfprune.exporting import save_model
-from tfprune.recipes.data import BatchRequest, ImageDataset
+from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.ekg.config import EKGConfig
-from tfprune.recipes.ekg.train import train
 from tfprune.recipes.imagenet_config import ImageNetConfig
-from tfprune.recipes.models import build_model, load_checkpoint, model_names
-from tfprune.recipes.training import CrossEntropy, RunFolder, Workers
+from tfprune.recipes.models import load_checkpoint, model_names
 
-_DECIDING = (
+_SETTINGS = (
     "arch",
     "dataset",
     "baseline_epoch",
@@ -34,8 +29,8 @@ _DECIDING = (
 
 
 def baseline_path(config: EKGConfig, data: ImageDataset) -> Path:
-    """Where the baseline of these settings is kept; its name carries a digest of all settings that shape it."""
-    settings = {name: getattr(config, name) for name in _DECIDING}
+    """Returns where the baseline of these settings is stored; its name has a digest of all settings that change it."""
+    settings = {name: getattr(config, name) for name in _SETTINGS}
     if config.stem != "auto":
         settings["stem"] = config.stem
     if isinstance(config, ImageNetConfig):  # any folder of images can be meant
@@ -47,17 +42,17 @@ def baseline_path(config: EKGConfig, data: ImageDataset) -> Path:
 
 
 def load_baseline(config: EKGConfig, data: ImageDataset) -> keras.Model | None:
-    """Loads the given network, or the baseline that an earlier run kept.
+    """Loads the given model, or the baseline that an earlier run saved.
 
     Args:
         config: Settings; `trained_param` names a file to load.
         data: The data set.
 
     Returns:
-        A plain Keras model that gives logits; None if there is nothing to load.
+        A plain Keras model that returns logits; None if there is nothing to load.
 
     Raises:
-        ConfigError: There is no such architecture.
+        ConfigError: The architecture does not exist.
         CheckpointError: The file cannot be used.
     """
     if config.arch not in model_names():
@@ -75,13 +70,13 @@ def load_baseline(config: EKGConfig, data: ImageDataset) -> keras.Model | None:
     )
 
 
-def prepare_baseline_folder(config: EKGConfig) -> None:
-    """Makes the folder of the baselines, and finds out whether files can be written there before hours of training.
+def check_writable(path: str) -> None:
+    """Creates the folder of the baselines; fails early, before hours of training, if files cannot be written there.
 
     Raises:
-        RunFolderError: They cannot.
+        RunFolderError: They cannot be written.
     """
-    folder = Path(config.baseline_path)
+    folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -90,42 +85,3 @@ def prepare_baseline_folder(config: EKGConfig) -> None:
         raise RunFolderError(
             f"cannot write the folder of baselines {folder}: {error.strerror or error}; give another --baseline_path"
         ) from error
-
-
-def train_baseline(
-    config: EKGConfig, data: ImageDataset, run: RunFolder, strategy: tf.distribute.Strategy
-) -> keras.Model:
-    """Trains a baseline and keeps it for later runs.
-
-    Args:
-        config: Settings.
-        data: The data set.
-        run: Where a training writes its metrics and checkpoints.
-        strategy: The devices.
-
-    Returns:
-        A plain Keras model that gives logits.
-    """
-    kept = baseline_path(config, data)
-    request = BatchRequest(config.batch_size, config.baseline_epoch, config.seed)
-    trained = train(
-        config,
-        build_model(
-            config.arch,
-            num_classes=data.num_classes,
-            input_shape=data.input_shape,
-            seed=config.seed,
-            stem=config.stem,
-        ),
-        CrossEntropy(),
-        lambda start, rows: data.training_batches(replace(request, start_step=start, rows=rows)),
-        data=data,
-        strategy=strategy,
-        run=run,
-        name="baseline",
-        epochs=config.baseline_epoch,
-        learning_rate=config.baseline_learning_rate,
-    )
-    if Workers(strategy).is_chief:
-        save_model(trained, kept)
-    return trained

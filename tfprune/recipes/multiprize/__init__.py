@@ -1,6 +1,6 @@
-"""Multi-prize tickets: binary sub-networks of random networks."""
+"""Multi-prize tickets: binary sub-networks of random models."""
 
 import lazy_loader
 
-# The public names stand in __init__.pyi; each is imported on first use.
+# The public names are declared in __init__.pyi; each is imported on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

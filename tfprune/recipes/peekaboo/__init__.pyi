@@ -1,4 +1,4 @@
 from .config import PeekabooConfig as PeekabooConfig
-from .pipeline import PeekabooResult as PeekabooResult
-from .pipeline import run as run
-from .pruning_stage import find_masks as find_masks
+from .method import PeekabooResult as PeekabooResult
+from .method import run as run
+from .pruning import find_masks as find_masks

@@ -1,5 +1,5 @@
 from .dense_config import DenseConfig as DenseConfig
-from .find_ticket import find_ticket as find_ticket
-from .pipeline import TicketResult as TicketResult
-from .pipeline import run as run
+from .method import TicketResult as TicketResult
+from .method import run as run
+from .pruning import find_ticket as find_ticket
 from .ticket_config import TicketConfig as TicketConfig

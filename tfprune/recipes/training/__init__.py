@@ -10,14 +10,7 @@ from tfprune.recipes.training.run_folder import RunFolder
 from tfprune.recipes.training.schedules import DensityRamp, EpochRates, PeriodicDecay, StepDecay
 from tfprune.recipes.training.step import GradientProbe, loss_scaled
 from tfprune.recipes.training.strategy import make_strategy
-from tfprune.recipes.training.train import (
-    Recipe,
-    SparseTraining,
-    SubnetCallback,
-    fast_network,
-    train_network,
-    train_sparse,
-)
+from tfprune.recipes.training.train import Recipe, SubnetCallback, fast_network, train_network
 from tfprune.recipes.training.workers import Workers
 
 __all__ = [
@@ -33,7 +26,6 @@ __all__ = [
     "PeriodicDecay",
     "Recipe",
     "RunFolder",
-    "SparseTraining",
     "StageTimes",
     "StepDecay",
     "SubnetCallback",
@@ -46,5 +38,4 @@ __all__ = [
     "predict_logits",
     "recalibrate_batch_norm",
     "train_network",
-    "train_sparse",
 ]

@@ -8,16 +8,13 @@ import tensorflow as tf
 
 from tfprune.graph import convert
 from tfprune.layers import refresh_masks, set_density
-from tfprune.masks import Masks
-from tfprune.optimizers import SGD
 from tfprune.recipes.data import BatchRequest, ImageDataset, View
+from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.training.evaluation import evaluate
 from tfprune.recipes.training.loop import Loop
 from tfprune.recipes.training.objectives import CrossEntropy, Objective
 from tfprune.recipes.training.run_folder import Row, RunFolder
-from tfprune.recipes.training.schedules import StepDecay
-from tfprune.recipes.training.step import Compile, loss_scaled
-from tfprune.recipes.training.workers import Workers
+from tfprune.recipes.training.step import Compile
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,10 @@ def train_network(
     before_epoch: Callable[[int], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
     test: Callable[[], dict[str, float]] | None = None,
+    color_jitter: bool = False,
+    knowledge: Knowledge | None = None,
+    description: str = "training",
+    postfix: Callable[[], str] | None = None,
 ) -> list[Row]:
     """Trains a network in place, see `Loop.fit`.
 
@@ -82,7 +83,11 @@ def train_network(
         objective: What to minimise. Default: the cross-entropy.
         before_epoch: Called with the number of each epoch, from 0, before its first step, see `Loop.fit`.
         after_epoch: Called after each evaluation with the accuracy on the test images.
-        test: Called after each epoch in the place of that evaluation; what it gives goes into the epoch's row.
+        test: Called after each epoch instead of that evaluation; what it returns goes into the epoch's row.
+        color_jitter: Also change the colors of the images, see `BatchRequest`.
+        knowledge: Logits of teachers that go into the batches with their images.
+        description: Shown at the progress bar.
+        postfix: Returns text to show behind the bar.
 
     Returns:
         One row of metrics per epoch.
@@ -113,6 +118,8 @@ def train_network(
                 start_step=start + first_epoch * steps,
                 views=recipe.views,
                 view=recipe.view,
+                color_jitter=color_jitter,
+                knowledge=knowledge,
                 rows=loop.rows,
             )
         )
@@ -126,108 +133,25 @@ def train_network(
         evaluate=(test or tested) if recipe.test_each_epoch else None,
         before_epoch=before_epoch,
         resume=resume,
+        description=description,
+        postfix=postfix,
         log_every=recipe.log_every,
     )
-
-
-@dataclass(frozen=True)
-class SparseTraining(Recipe):
-    """A recipe: PyTorch's SGD on the cross-entropy, learning rates that drop at milestones.
-
-    Attributes:
-        learning_rate: Learning rate of the first epochs.
-        momentum: Momentum.
-        weight_decay: L2 coefficient of every variable, added to the gradients.
-        milestones: Epochs at which the learning rate drops.
-        gamma: Factor of each drop.
-        precision: Keras' data type policy of the layers.
-        synchronized: Take batch statistics over all devices.
-    """
-
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    precision: str = "float32"
-    synchronized: bool = True
-
-
-def train_sparse(
-    recipe: SparseTraining,
-    model: keras.Model,
-    masks: Masks,
-    *,
-    data: ImageDataset,
-    strategy: tf.distribute.Strategy,
-    run: RunFolder | None = None,
-    name: str = "training",
-    resume: bool = False,
-    first_epoch: int = 0,
-    last_epoch: int | None = None,
-) -> keras.Model:
-    """Trains a masked copy of a network.
-
-    Masked weights have no gradient, and the network computes with zeros in their place whatever momentum and decay do
-    to what they hold; `convert(..., "plain")` then writes these zeros into the kernels.
-
-    Args:
-        recipe: How.
-        model: A plain model that gives logits. It is not changed.
-        masks: Which weights are kept; layers without a mask keep all.
-        data: The data set.
-        strategy: The devices.
-        run: Where metrics and checkpoints go.
-        name: Name of this training in the run's folder.
-        resume: Go on from the checkpoints in it, if any.
-        first_epoch: Epoch of the schedule, and of the data, to begin with: the model has been trained so far.
-        last_epoch: Epoch of the schedule to stop before. Default: after all.
-
-    Returns:
-        The trained network with its masks.
-    """
-    with Workers(strategy).scope():
-        fast = fast_network(model, strategy, precision=recipe.precision, synchronized=recipe.synchronized)
-        sparse = convert(fast, "masked", masks)
-        optimizer = _optimizer(recipe, data.steps_per_epoch(recipe.batch_size), first_epoch)
-    train_network(
-        sparse,
-        optimizer,
-        recipe,
-        data=data,
-        strategy=strategy,
-        run=run,
-        name=name,
-        resume=resume,
-        first_epoch=first_epoch,
-        last_epoch=last_epoch,
-    )
-    return sparse
 
 
 def fast_network(
     model: keras.Model, strategy: tf.distribute.Strategy, *, precision: str, synchronized: bool
 ) -> keras.Model:
-    """A copy with fast batch norm that keeps PyTorch's running variance.
+    """Returns a copy with fast batch norm that keeps PyTorch's running variance.
 
     Args:
         model: A plain model.
         strategy: The devices; call it in their scope.
         precision: Keras' data type policy of the layers.
-        synchronized: Take batch statistics over all devices, if there are several.
+        synchronized: Compute batch statistics over all devices, if there are several.
     """
     options = {"synchronized": synchronized and strategy.num_replicas_in_sync > 1, "unbiased_variance": True}
     return convert(model, "fused", dtype=precision, options=options)
-
-
-def _optimizer(recipe: SparseTraining, steps: int, first_epoch: int) -> keras.optimizers.Optimizer:
-    passed = sum(point <= first_epoch for point in recipe.milestones)
-    to_come = tuple(point - first_epoch for point in recipe.milestones if point > first_epoch)
-    rate = StepDecay(
-        recipe.learning_rate * recipe.gamma**passed, to_come, recipe.gamma, recipe.epochs - first_epoch, steps
-    )
-    sgd = SGD(rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, momentum_form="torch")
-    return loss_scaled(sgd, recipe.precision)
 
 
 class SubnetCallback(keras.callbacks.Callback):

@@ -1,5 +1,6 @@
 import json
 import math
+from importlib import import_module
 
 import keras
 import numpy as np
@@ -8,15 +9,23 @@ import tensorflow as tf
 
 from tfprune.errors import TfpruneError
 from tfprune.layers import FusedBatchNormalization
-from tfprune.recipes.data import BatchRequest
-from tfprune.recipes.ekg import train as module
-from tfprune.recipes.ekg.train import test as evaluate
-from tfprune.recipes.ekg.train import train
-from tfprune.recipes.training import CrossEntropy, Loop, RunFolder
+from tfprune.recipes import method as base
+from tfprune.recipes.ekg import method as ekg
+from tfprune.recipes.training import Loop, RunFolder
 
 from .conftest import tiny_config
 
 EPOCHS = 4
+
+
+@pytest.fixture(autouse=True)
+def baseline(tiny, monkeypatch):
+    """`tiny` for every network that is loaded."""
+    monkeypatch.setattr(ekg, "load_baseline", lambda config, data: tiny)
+
+
+def evaluate(config, model, data):
+    return ekg.EKG(config, data).test(model)
 
 
 @pytest.fixture
@@ -29,25 +38,14 @@ def trained(tiny, few_digits, tmp_path, monkeypatch):
             super().__init__(*arguments, **settings)
             loops.append(self)
 
-    monkeypatch.setattr(module, "Loop", Spied)
+    monkeypatch.setattr(import_module("tfprune.recipes.training.train"), "Loop", Spied)
 
     # With one epoch, a decay point below 1 is passed from the start, in the original too.
     def run(name="run", epochs=EPOCHS, learning_rate=0.1, **changes):
         config = tiny_config(**({"seed": 3, "decay_points": (0.5,)} | changes))
-        model = train(
-            config,
-            tiny,
-            CrossEntropy(),
-            lambda start, rows: few_digits.training_batches(
-                BatchRequest(batch_size=config.batch_size, epochs=epochs, seed=config.seed, start_step=start)
-            ),
-            data=few_digits,
-            strategy=tf.distribute.get_strategy(),
-            run=RunFolder.create(tmp_path / name, {}, resume=True),
-            name="part",
-            epochs=epochs,
-            learning_rate=learning_rate,
-        )
+        method = ekg.EKG(config, few_digits)
+        method.folder = RunFolder.create(tmp_path / name, {}, resume=True)
+        model = method.trained(tiny, name="part", epochs=epochs, learning_rate=learning_rate)
         return model, table(tmp_path / name, "part"), loops[-1]
 
     return run
@@ -157,7 +155,7 @@ def test_batch_statistics_depend_on_val_batch_size(tiny, few_digits):
 
 def test_killed_and_resumed_equals_unbroken(trained, tmp_path, monkeypatch):
     expected, expected_rows, _ = trained("unbroken")
-    real, calls = module.evaluate, []
+    real, calls = base.evaluate, []
 
     def die(*arguments, **settings):
         calls.append(1)
@@ -165,10 +163,10 @@ def test_killed_and_resumed_equals_unbroken(trained, tmp_path, monkeypatch):
             raise SystemError("killed")
         return real(*arguments, **settings)
 
-    monkeypatch.setattr(module, "evaluate", die)
+    monkeypatch.setattr(base, "evaluate", die)
     with pytest.raises(SystemError):
         trained("broken")
-    monkeypatch.setattr(module, "evaluate", real)
+    monkeypatch.setattr(base, "evaluate", real)
     received, rows, _ = trained("broken", resume=True)
     assert rows == expected_rows
     for one, other in zip(expected.get_weights(), received.get_weights(), strict=True):

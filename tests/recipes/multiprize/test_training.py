@@ -4,9 +4,10 @@ import pytest
 import tensorflow as tf
 
 from tfprune.recipes.data import AugMix, GaussianNoise
+from tfprune.recipes.method import make_training_config
 from tfprune.recipes.multiprize import MultiPrizeConfig
-from tfprune.recipes.multiprize.network import drawn_network, trainable_network
-from tfprune.recipes.multiprize.training_stage import make_objective, make_optimizer, make_training_recipe
+from tfprune.recipes.multiprize.models import random_model, trainable_model
+from tfprune.recipes.multiprize.training import make_objective, make_optimizer, make_views
 from tfprune.recipes.training import Consistency
 
 
@@ -17,7 +18,7 @@ def config(**changes):
 
 
 def network(settings, data):
-    return trainable_network(settings, drawn_network(settings, data), tf.distribute.get_strategy())
+    return trainable_model(settings, random_model(settings, data), tf.distribute.get_strategy())
 
 
 TRAINED = [
@@ -114,5 +115,6 @@ def test_objectives_and_views():
         ({"augmix": True, "augmix_severity": 5.0, "all_augmix": True, "jsd": True}, 3, AugMix(5, all_operations=True)),
         ({"gaussian_noise": True, "noise_deviation": 0.3, "noise_clean": 0.2}, 1, GaussianNoise(0.3, 0.2)),
     ):
-        recipe = make_training_recipe(config(epochs=2, **changes))
+        settings = config(epochs=2, **changes)
+        recipe = make_training_config(settings, epochs=settings.epochs, **make_views(settings))
         assert (recipe.epochs, recipe.batch_size, recipe.views, recipe.view) == (2, 20, views, view)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from importlib import import_module
 
 import keras
 import numpy as np
@@ -10,8 +11,10 @@ import yaml
 
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity
+from tfprune.recipes import method as base
 from tfprune.recipes.data import ImageData, search_subsets
-from tfprune.recipes.ekg import KnowledgeObjective, MemoryBank, pipeline, search_stage
+from tfprune.recipes.ekg import KnowledgeObjective, MemoryBank, stages
+from tfprune.recipes.ekg import method as ekg
 from tfprune.recipes.training import CrossEntropy, evaluate
 from tfprune.recipes.training.loop import Loop
 from tfprune.search.greedy import Search
@@ -25,23 +28,23 @@ class Stop(Exception):
 
 @pytest.fixture(scope="module")
 def small_world(tiny, few_digits):
-    """The pipeline with little data, `tiny` for every network that is loaded, and no time spent on latency."""
+    """The method with little data, `tiny` for every network that is loaded, and no time spent on latency."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "open_images", lambda config: few_digits)
-        patch.setattr(pipeline, "load_baseline", lambda config, data: tiny)
-        patch.setattr(pipeline, "load_checkpoint", lambda path, **_: keras.saving.load_model(path))
+        patch.setattr(base, "open_images", lambda config: few_digits)
+        patch.setattr(ekg, "load_baseline", lambda config, data: tiny)
+        patch.setattr(base, "load_checkpoint", lambda path, **_: keras.saving.load_model(path))
         latency = type("Latency", (), {"median_ms": 1.5})
-        patch.setattr(pipeline, "compare_latency", lambda models: dict.fromkeys(models, latency))
+        patch.setattr(ekg, "compare_latency", lambda models: dict.fromkeys(models, latency))
         yield
 
 
 def run(folder, **changes):
-    return pipeline.run(tiny_config(**({"train_path": str(folder), "export": False} | changes)))
+    return ekg.run(tiny_config(**({"train_path": str(folder), "export": False} | changes)))
 
 
 @pytest.fixture(scope="module")
 def unbroken(small_world, tmp_path_factory):
-    return run(tmp_path_factory.mktemp("pipeline") / "run")
+    return run(tmp_path_factory.mktemp("method") / "run")
 
 
 def tables(folder):
@@ -127,13 +130,13 @@ def test_the_slimmed_network_was_recalibrated(unbroken, few_digits):
 
 
 PLACES = {
-    "after the warm-up": (pipeline, "run_search", 1),
-    "in the search": (search_stage, "save_state", 2),
+    "after the warm-up": (ekg, "run_search", 1),
+    "in the search": (stages, "save_state", 2),
     "in the memory bank": (MemoryBank, "build", 1),
-    "before slimming is kept": (pipeline, "recalibrate_batch_norm", 1),
+    "before slimming is kept": (ekg, "recalibrate_batch_norm", 1),
     "at the first step of fine-tuning": (Loop, "run_step", 6),  # the warm-up takes five
     "in the second epoch of fine-tuning": (Loop, "run_step", 13),
-    "in the report": (pipeline, "complexity", 1),
+    "in the report": (ekg, "complexity", 2),  # the first is at the start of fine-tuning
 }
 
 
@@ -165,7 +168,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, small_world, tmp_path, mon
         return counted
 
     monkeypatch.setattr(Search, "step", count("searched", Search.step))
-    monkeypatch.setattr(pipeline, "warm_up", count("warmed_up", pipeline.warm_up))
+    monkeypatch.setattr(ekg, "warm_up", count("warmed_up", ekg.warm_up))
     monkeypatch.setattr(Loop, "run_step", count("trained", Loop.run_step))
     resumed = run(tmp_path / "run", resume=True)
     assert same_weights(resumed.model, unbroken.model)
@@ -185,29 +188,35 @@ def calls(small_world, monkeypatch):
     """The arguments that the stages were given; training itself is left out."""
     received = {}
 
-    def record(name, owner=pipeline):
-        real = getattr(owner, name)
+    def record(name, owner, replacement=None):
+        real = replacement or getattr(owner, name)
 
         def spy(*arguments, **settings):
             received[name] = (arguments, settings)
-            return arguments[1] if name == "train" else real(*arguments, **settings)
+            return real(*arguments, **settings)
 
         monkeypatch.setattr(owner, name, spy)
 
-    for name in ("train", "warm_up", "run_search", "open_strategy", "open_images", "test"):
-        record(name)
+    for name in ("warm_up", "run_search"):
+        record(name, ekg)
+    for name in ("open_strategy", "open_images"):
+        record(name, base)
+    for name in ("trained", "test"):
+        record(name, ekg.EKG)
+    record("Loop", import_module("tfprune.recipes.training.train"))
+    record("fit", Loop, lambda *_, **__: [])
     record("training_batches", ImageData)
     return received
 
 
 def first_batch(calls):
-    return next(iter(calls["train"][0][3](0, None)))
+    return next(iter(calls["fit"][0][1](0)))
 
 
 def test_with_knowledge(calls, tmp_path):
     run(tmp_path / "run", num_teacher=2)
-    (_, _, objective, _), settings = calls["train"]
-    assert isinstance(objective, KnowledgeObjective)
+    settings = calls["trained"][1]
+    assert isinstance(calls["Loop"][0][2], KnowledgeObjective)
     batch = first_batch(calls)
     assert batch["images"].shape == (40, 2, 8, 8, 1)
     assert batch["knowledge"].shape == (40, 10, 2)
@@ -218,7 +227,7 @@ def test_with_knowledge(calls, tmp_path):
 def test_without_knowledge_no_bank_is_built(calls, tmp_path):
     result = run(tmp_path / "run", Knowledge=False)
     assert not list(result.folder.glob("*knowledge*"))
-    assert isinstance(calls["train"][0][2], CrossEntropy)
+    assert isinstance(calls["Loop"][0][2], CrossEntropy)
     batch = first_batch(calls)
     assert set(batch) == {"images", "labels"}
     assert batch["images"].shape == (40, 8, 8, 1)
@@ -227,7 +236,7 @@ def test_without_knowledge_no_bank_is_built(calls, tmp_path):
 
 def test_training_settings_are_handed_on(calls, tmp_path):
     run(tmp_path / "run", train_epoch=3, learning_rate=0.125, batch_size=25, seed=7, Knowledge=False)
-    _, settings = calls["train"]
+    _, settings = calls["trained"]
     assert (settings["epochs"], settings["learning_rate"]) == (3, 0.125)
     first_batch(calls)
     handed = calls["training_batches"][1]
@@ -249,7 +258,7 @@ def test_the_subsets(calls, tmp_path, few_digits):
 
 def test_train_epoch_0_stops_after_slimming(calls, tmp_path):
     result = run(tmp_path / "run", train_epoch=0)
-    assert "train" not in calls
+    assert "trained" not in calls
     assert not list(result.folder.glob("*knowledge*"))  # nobody would read it
     assert same_weights(result.model, keras.saving.load_model(result.folder / "slimmed.keras"))
     assert result.numbers["after_accuracy"] == result.numbers["slimmed_accuracy"]
@@ -257,8 +266,8 @@ def test_train_epoch_0_stops_after_slimming(calls, tmp_path):
 
 def test_without_searching_the_network_is_tuned_as_it_is(calls, tmp_path, tiny):
     result = run(tmp_path / "run", searching=False)
-    assert calls["train"][0][1] is tiny
-    assert isinstance(calls["train"][0][2], CrossEntropy)
+    assert calls["trained"][0][1] is tiny
+    assert isinstance(calls["Loop"][0][2], CrossEntropy)
     assert not {"run_search", "warm_up"} & set(calls)
     assert not {"search.npz", "slimmed.keras", "warmed_up.keras"} & {path.name for path in result.folder.iterdir()}
     assert result.numbers["after_flops"] == result.numbers["before_flops"]
@@ -267,7 +276,7 @@ def test_without_searching_the_network_is_tuned_as_it_is(calls, tmp_path, tiny):
 @pytest.mark.slow
 def test_export_is_a_switch(calls, tmp_path, monkeypatch):
     exported = []
-    monkeypatch.setattr(pipeline, "export_saved_model", lambda model, path: exported.append((model, path)))
+    monkeypatch.setattr(base, "export_saved_model", lambda model, path: exported.append((model, path)))
     run(tmp_path / "without", train_epoch=0)
     assert exported == []
     result = run(tmp_path / "with", train_epoch=0, export=True)
@@ -287,7 +296,7 @@ def test_the_target_decides_the_flops(calls, tmp_path):
 @pytest.mark.slow
 def test_default_folder_is_named_after_the_run(calls, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = pipeline.run(tiny_config(train_epoch=0, export=False))
+    result = ekg.run(tiny_config(train_epoch=0, export=False))
     assert str(result.folder) == "runs/ekg/ResNet-20-digits-0.8"
     assert (tmp_path / result.folder / "results.json").exists()
 
@@ -300,7 +309,7 @@ def test_data_path_and_devices_are_handed_on(calls, tmp_path):
 
 def test_the_report_tests_as_the_settings_say(calls, tmp_path):
     run(tmp_path / "run", train_epoch=0, batch_statistics=True, val_batch_size=30)
-    config = calls["test"][0][0]
+    config = calls["test"][0][0].config
     assert (config.batch_statistics, config.val_batch_size) == (True, 30)
 
 

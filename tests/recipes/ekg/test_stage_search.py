@@ -6,9 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tfprune.graph import complexity
-from tfprune.recipes.ekg import search_stage
-from tfprune.recipes.ekg.search_record import load_state
-from tfprune.recipes.ekg.search_stage import run_search
+from tfprune.recipes.ekg import stages
+from tfprune.recipes.ekg.stages import load_state, run_search
 from tfprune.recipes.training import RunFolder
 from tfprune.search.greedy import Search
 
@@ -83,7 +82,7 @@ def test_the_table_and_the_events(unbroken, tiny, few_digits):
 @pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_killed_and_resumed_equals_unbroken(unbroken, tiny, few_digits, tmp_path, monkeypatch, place, number):
     """Killed before the row, between row and state, and between state and event."""
-    real, calls = getattr(search_stage, place), []
+    real, calls = getattr(stages, place), []
 
     def die(*arguments):
         calls.append(arguments)
@@ -91,7 +90,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tiny, few_digits, tmp_path
             raise SystemError("killed")
         return real(*arguments)
 
-    monkeypatch.setattr(search_stage, place, die)
+    monkeypatch.setattr(stages, place, die)
     with pytest.raises(SystemError):
         search(tiny, few_digits, tmp_path)
     monkeypatch.undo()
@@ -126,7 +125,7 @@ def test_ctrl_c_keeps_the_step(unbroken, tiny, few_digits, tmp_path, monkeypatch
 
 
 def test_seconds_go_on_after_a_break(tiny, few_digits, tmp_path, monkeypatch):
-    real = search_stage.save_state
+    real = stages.save_state
 
     def die_later(state, path):
         real(state, path)
@@ -134,11 +133,11 @@ def test_seconds_go_on_after_a_break(tiny, few_digits, tmp_path, monkeypatch):
             raise SystemError("killed")
 
     clock = iter(range(0, 10_000, 100))
-    monkeypatch.setattr(search_stage.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(search_stage, "save_state", die_later)
+    monkeypatch.setattr(stages.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(stages, "save_state", die_later)
     with pytest.raises(SystemError):
         search(tiny, few_digits, tmp_path)
-    monkeypatch.setattr(search_stage, "save_state", real)
+    monkeypatch.setattr(stages, "save_state", real)
     search(tiny, few_digits, tmp_path)
     lines = (tmp_path / "metrics" / "search.csv").read_text().splitlines()[1:]
     assert [float(line.rsplit(",", 1)[1]) for line in lines] == [100.0 * (n + 1) for n in range(len(lines))]

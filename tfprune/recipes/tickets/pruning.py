@@ -1,4 +1,4 @@
-"""From a network and settings to the masks of a ticket."""
+"""The masks of a ticket: from a criterion or a file, with the sanity checks of masks."""
 
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,18 @@ from tfprune.recipes.tickets.ticket_config import BY_RATIO, TicketConfig
 
 
 def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
-    """Prunes a network as the settings say, sanity checks of masks included.
+    """Prunes a model as the settings say, sanity checks of masks included.
 
     Args:
         config: The settings; the ticket is not iterative.
-        model: A plain model that gives logits. It is not changed, unless the ticket is a file that holds weights.
-        data: Where a criterion that looks at data takes its images from.
+        model: A plain model that returns logits. It is not changed, unless the ticket is a file that holds weights.
+        data: Where a criterion that uses data takes its images from.
 
     Returns:
         The masks.
 
     Raises:
-        ConfigError: The file's masks are not those of this network, or the network cannot be pruned so.
+        ConfigError: The file's masks do not fit this model, or the model cannot be pruned like this.
         CheckpointError: The file cannot be read.
     """
     if config.from_file:
@@ -34,14 +34,14 @@ def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) ->
     else:
         criterion = make_criterion(config)
         batches = prune_batch(config, data) if criterion.uses_data == "always" else None
-        masks = criterion(model, config.density, batches, **_kept(config, criterion, model))
+        masks = criterion(model, config.density, batches, **_original_count(config, criterion, model))
         if config.inverse:
             masks = inverse_masks(masks, criterion.weight_scores(model, None, batches))
     return rearranged_masks(masks, config.seed) if config.rearrange else masks
 
 
 def make_criterion(config: TicketConfig) -> WeightCriterion:
-    """The criterion that the settings name."""
+    """Returns the criterion that the settings name."""
     name = "hybrid" if config.hybrid else config.ticket
     settings: dict[str, Any] = {}
     if name in BY_RATIO:
@@ -61,15 +61,15 @@ def make_criterion(config: TicketConfig) -> WeightCriterion:
 
 
 def prune_batch(config: TicketConfig, data: ImageDataset) -> list[tuple[np.ndarray, np.ndarray]]:
-    """One batch with as many images of every class, sorted by class, as the original takes for SNIP and GraSP."""
+    """Returns one batch with equally many images of every class, sorted by class, as the original does."""
     count = config.samples_per_class * data.num_classes
     images, labels = data.prune_images(count, balanced=True, seed=config.seed)
     order = np.argsort(labels, kind="stable")
     return [(images[order], labels[order])]
 
 
-def _kept(config: TicketConfig, criterion: WeightCriterion, model: keras.Model) -> dict[str, Any]:
-    """The exact numbers of the original for SNIP and GraSP, one of which keeps the threshold and one does not."""
+def _original_count(config: TicketConfig, criterion: WeightCriterion, model: keras.Model) -> dict[str, Any]:
+    """Returns the exact counts of the original: SNIP keeps the weight at the threshold, GraSP does not."""
     if not config.original_quirks or criterion.name not in ("snip", "grasp"):
         return {}
     total = sum(int(np.prod(weight.shape)) for weight in prunable_weights(model).values())
@@ -78,6 +78,7 @@ def _kept(config: TicketConfig, criterion: WeightCriterion, model: keras.Model) 
 
 
 def _from_file(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
+    """Returns the masks in a file; unless `--init` names a model, the weights in it go into the model."""
     weights = prunable_weights(model)
     if Path(config.ticket).suffix == ".keras":
         pruned = load_checkpoint(

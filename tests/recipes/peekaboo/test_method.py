@@ -8,7 +8,7 @@ import pytest
 
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.masks import Masks
-from tfprune.recipes.peekaboo import training_stage
+from tfprune.recipes.peekaboo import method
 
 WEIGHTS = 3 * 3 * 1 * 8 + 3 * 3 * 8 * 12
 
@@ -84,11 +84,11 @@ def test_pruning_in_the_midst_of_training(tiny_world):
 def test_killed_and_resumed_equals_unbroken(tiny_world, monkeypatch, psg):
     settings = {"psg": psg, "prune_epoch": 2, "density": 0.4, "pruner": "GraSP", "prune_iters": 1, "tau": 1e-8}
     unbroken = tiny_world("unbroken", **settings)
-    prune = training_stage.set_masks
-    monkeypatch.setattr(training_stage, "set_masks", lambda *_: 1 / 0)  # a kill between the pruning and its effect
+    set_masks = method.set_masks
+    monkeypatch.setattr(method, "set_masks", lambda *_: 1 / 0)  # a kill between the pruning and its effect
     with pytest.raises(ZeroDivisionError):
         tiny_world("killed", **settings)
-    monkeypatch.setattr(training_stage, "set_masks", prune)
+    monkeypatch.setattr(method, "set_masks", set_masks)
     with pytest.raises(RunFolderError, match="add --resume"):
         tiny_world("killed", **settings)
     resumed = tiny_world("killed", resume=True, **settings)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfprune.errors import RunFolderError
 from tfprune.recipes.multiprize import MultiPrizeConfig
-from tfprune.recipes.multiprize.run_place import open_place, results_table, table_row
+from tfprune.recipes.multiprize.run_directory import open_run_directory, results_table, table_row
 from tfprune.recipes.training import Workers
 
 
@@ -15,7 +15,7 @@ def config(**changes):
 
 
 def open_run(settings):
-    return open_place(settings, Workers(tf.distribute.get_strategy()))
+    return open_run_directory(settings, Workers(tf.distribute.get_strategy()))
 
 
 @pytest.fixture(autouse=True)

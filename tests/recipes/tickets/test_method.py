@@ -11,7 +11,8 @@ from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.recipes.models import build_model
-from tfprune.recipes.tickets import TicketConfig, pipeline
+from tfprune.recipes.tickets import TicketConfig
+from tfprune.recipes.tickets.method import Dense
 
 TOTAL = 9 * 8 + 9 * 8 * 12 + 12 * 10
 pytestmark = pytest.mark.filterwarnings("ignore::tfprune.criteria.LayerCollapseWarning")
@@ -74,8 +75,8 @@ def test_sanity_checks_keep_counts(tiny_world):
 @pytest.mark.slow
 def test_corrupted_data_prune_and_clean_ones_train(tiny_world):
     plain = tiny_world(ticket="snip")
-    spoilt = tiny_world("spoilt", ticket="snip", random_labels=True, shuffle_pixels=True, fraction=0.5)
-    assert spoilt.masks != plain.masks
+    corrupted = tiny_world("corrupted", ticket="snip", random_labels=True, shuffle_pixels=True, fraction=0.5)
+    assert corrupted.masks != plain.masks
     both = [tiny_world(f"random{corrupt}", random_labels=True, corrupt=corrupt) for corrupt in ("pruning", "training")]
     assert both[0].masks == both[1].masks
     weights = [np.asarray(each.model.get_layer("fc").kernel) for each in both]
@@ -138,10 +139,10 @@ def test_ticket_of_another_network(tiny_world, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_gradients_reach_all_branches_of_a_drawn_network():
+def test_gradients_reach_all_branches_of_a_new_model():
     shape = {"num_classes": 10, "input_shape": (8, 8, 3)}
-    settings = SimpleNamespace(config=TicketConfig(arch="ResNet-20"), _shape=shape)
-    network = pipeline._Run._drawn(settings, seed=0)
+    dense = Dense(TicketConfig(arch="ResNet-20", batch_size=1), SimpleNamespace(**shape, steps_per_epoch=lambda _: 1))
+    network = dense.new_model(seed=0)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 21
     assert all((np.asarray(layer.gamma) == 1).all() for layer in norms)

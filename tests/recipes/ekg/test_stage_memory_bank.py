@@ -5,8 +5,8 @@ import pytest
 
 from tfprune.errors import RunFolderError
 from tfprune.graph import slim
-from tfprune.recipes.ekg.bank_stage import build_memory_bank, check_room
 from tfprune.recipes.ekg.memory_bank import choose_teachers
+from tfprune.recipes.ekg.stages import build_memory_bank, check_room
 from tfprune.search.greedy import Search
 
 from .conftest import tiny_config

@@ -4,7 +4,7 @@ import pytest
 from tfprune.errors import SearchError
 from tfprune.recipes.data import load_data
 from tfprune.recipes.ekg import EKGConfig
-from tfprune.recipes.ekg.warm_up import warm_up
+from tfprune.recipes.ekg.stages import warm_up
 
 from .conftest import golden_model, tiny_config
 
@@ -68,5 +68,5 @@ def test_a_network_that_diverges(tiny, few_digits):
 
     broken = keras.models.clone_model(tiny)
     broken.set_weights([np.full_like(weight, np.nan) for weight in tiny.get_weights()])
-    with pytest.raises(SearchError, match="diverged; expected a trained network"):
+    with pytest.raises(SearchError, match="diverged; expected a trained model"):
         warm_up(tiny_config(), broken, few_digits, np.arange(24))

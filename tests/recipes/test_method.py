@@ -1,0 +1,147 @@
+"""A new method in one module: it runs, resumes and writes results."""
+
+import csv
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import keras
+import numpy as np
+import pytest
+
+from tests.recipes.tiny_network import tiny_network
+from tfprune.errors import ConfigError, RunFolderError
+from tfprune.graph import convert, prunable_weights
+from tfprune.masks import Masks
+from tfprune.recipes import Method, Result
+from tfprune.recipes.method import plain
+from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.training import Loop
+
+
+@dataclass(frozen=True)
+class LotConfig(RunConfig):
+    """Settings of `Lot`.
+
+    Attributes:
+        arch: Architecture.
+        density: Fraction of the weights that is kept.
+        epochs: Epochs of training.
+    """
+
+    method: Literal["lot"] = "lot"
+    arch: str = "tiny"
+    density: float = 0.25
+    epochs: int = 2
+
+
+class Lot(Method[LotConfig]):
+    """Prunes by lot, then trains."""
+
+    drawn = 0
+
+    def setup(self):
+        if not 0 < self.config.density <= 1:
+            raise ConfigError("--density: expected a fraction")
+        shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
+        self.model = tiny_network(**shape, seed=self.config.seed)
+
+    def stages(self):
+        self.save_initial(self.model)
+        masks = self.cached("masks.npz", self.draw, Masks.load, Masks.save)
+        sparse, sgd = self.trainable(
+            self.model, lambda fast: convert(fast, "masked", masks), lambda _: keras.optimizers.SGD(0.1, momentum=0.9)
+        )
+        with self.times.stage("training"):
+            self.train(
+                sparse,
+                sgd,
+                epochs=self.config.epochs,
+                after_epoch=lambda accuracy: self.keep_best(
+                    {"test_accuracy": accuracy}, lambda file: keras.saving.save_model(plain(sparse), file)
+                ),
+            )
+        return plain(sparse), masks
+
+    def draw(self) -> Masks:
+        Lot.drawn += 1
+        rng = np.random.default_rng(self.config.seed)
+        return Masks(
+            {name: rng.random(w.shape) < self.config.density for name, w in prunable_weights(self.model).items()}
+        )
+
+
+@pytest.fixture
+def run(few_digits, tmp_path):
+    def run_lot(name="run", **changes) -> Result:
+        settings = {"batch_size": 50, "dataset": "digits", "export": False, "train_path": str(tmp_path / name)}
+        return Lot(LotConfig(**settings | changes), few_digits).run()
+
+    return run_lot
+
+
+def test_results_and_files(run, few_digits, capsys):
+    result = run(export=True)
+    numbers = result.numbers
+    stages = ["training_seconds"]
+    columns = ["accuracy", "top5", "loss", "density", "kept", "prunable", "collapsed_layers", *stages]
+    with (result.folder / "results.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == list(numbers) == columns
+    assert numbers["kept"] == result.masks.kept == Masks.load(result.folder / "masks.npz").kept
+    assert numbers["density"] == pytest.approx(0.25, abs=0.03)
+    for name, weight in prunable_weights(result.model).items():
+        assert not np.asarray(weight)[~result.masks[name]].any()
+    saved = keras.saving.load_model(result.folder / "trained.keras")
+    for one, other in zip(saved.get_weights(), result.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    rows = [json.loads(line) for line in (result.folder / "metrics/training.jsonl").read_text().splitlines()]
+    assert numbers["accuracy"] == pytest.approx(rows[-1]["test_accuracy"])
+    best = json.loads((result.folder / "best.json").read_text())
+    assert best["test_accuracy"] == max(row["test_accuracy"] for row in rows)
+    best_model = keras.saving.load_model(result.folder / "best.keras")
+    labels = best_model(few_digits.normalize(few_digits.test_images)).numpy().argmax(1)
+    assert np.mean(labels == few_digits.test_labels) == pytest.approx(best["test_accuracy"])
+    made = {path.name for path in result.folder.iterdir()}
+    assert {"settings.yaml", "environment.json", "initial.keras", "checkpoints", "saved_model", "seconds.json"} <= made
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith(f"tiny: {numbers['kept']:,} of {numbers['prunable']:,} weights kept (")
+    assert lines[-1] == f"results in {result.folder}"
+
+
+def test_a_resumed_run_is_the_unbroken_one(run, monkeypatch):
+    unbroken, step, steps = run("unbroken"), Loop.run_step, []
+
+    def killed(self, batch):
+        steps.append(1)
+        if len(steps) == 6:
+            raise SystemError("killed")
+        return step(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "run_step", killed)
+        with pytest.raises(SystemError):
+            run("killed")
+    with pytest.raises(RunFolderError, match="add --resume"):
+        run("killed")
+    drawn = Lot.drawn
+    resumed = run("killed", resume=True)
+    assert Lot.drawn == drawn
+    assert resumed.masks == unbroken.masks
+    for one, other in zip(resumed.model.get_weights(), unbroken.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name in ("metrics/training.csv", "best.json"):
+        assert (resumed.folder / name).read_text() == (unbroken.folder / name).read_text()
+
+
+def test_errors_come_before_the_folder(run, tmp_path, few_digits):
+    for changes, message in (({"density": 2.0}, "--density"), ({"batch_size": 201}, "batch size from 1 to the 200")):
+        with pytest.raises(ConfigError, match=message):
+            run(**changes)
+    assert not (tmp_path / "run").exists()
+    assert Lot(LotConfig(batch_size=50, dataset="digits"), few_digits).default_path == "runs/lot/tiny-digits"
+
+
+def test_the_data_set_of_the_settings():
+    method = Lot(replace(LotConfig(), dataset="digits"))
+    assert (method.data.name, method.data.input_shape) == ("digits", (8, 8, 1))

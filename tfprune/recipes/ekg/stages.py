@@ -1,0 +1,251 @@
+"""The stages of EKG before fine-tuning: short training, search, memory bank."""
+
+import io
+import os
+import time
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfprune.errors import RunFolderError, SearchError
+from tfprune.files import write_bytes, writing
+from tfprune.graph import convert
+from tfprune.optimizers import SGD
+from tfprune.recipes.data import ImageDataset, ShardedRows
+from tfprune.recipes.ekg.config import EKGConfig
+from tfprune.recipes.ekg.memory_bank import BankSize, MemoryBank, choose_teachers
+from tfprune.recipes.training import CrossEntropy, GracefulInterrupt, Loop, RunFolder
+from tfprune.recipes.training.run_folder import Row
+from tfprune.search.greedy import Search
+from tfprune.search.state import SearchResult, SearchState, Step, SubNetwork
+from tfprune.search.subnetworks import SubNetworks
+
+_WARM_UP_RATE = 1e-3
+_SEARCH_FILE = "search.npz"
+_STEPS_PER_LINE = 10
+_STATE_ARRAYS = ("rates", "orders", "knowledge")
+_STATE_NUMBERS = ("members", "params", "flops", "accuracy")
+
+
+def warm_up(
+    config: EKGConfig, model: keras.Model, data: ImageDataset, subset: np.ndarray
+) -> tuple[keras.Model, list[float]]:
+    """Trains a copy of a model for one pass over a fixed subset of plain images, in fixed batches.
+
+    The original divides the loss by the fine-tuning batch size instead of the size of the batch it sums over, which
+    doubles the gradient with its defaults; here only `original_quirks` does so.
+
+    Args:
+        config: Batch sizes, weight decay, compilation.
+        model: A plain model. It is not changed.
+        data: The data set.
+        subset: Positions in the training images, in the order to use them.
+
+    Returns:
+        The trained plain model, and the loss of each step.
+
+    Reference:
+        Lee & Song, EKG (ECCV 2022), the authors' `pruning.py`.
+    """
+    fast = convert(model, "fused")
+    optimizer = SGD(_WARM_UP_RATE, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
+    size = min(config.search_batch_size, len(subset))
+    divisor = config.batch_size if config.original_quirks else size
+    loop = Loop(fast, optimizer, CrossEntropy(), global_batch_size=divisor, compile=config.compile)
+    batches = data.plain_batches(size, subset, drop_remainder=True)
+    losses = [loop.train_step(batch)["loss"] * size / divisor for batch in batches]
+    if not np.isfinite(losses[-1]):
+        raise SearchError("the short training before the search diverged; expected a trained model to start from")
+    return convert(fast, "plain"), losses
+
+
+def run_search(
+    config: EKGConfig, model: keras.Model, data: ImageDataset, subset: np.ndarray, run: RunFolder
+) -> SearchResult:
+    """Searches for the sub-network at the target rate; continues an interrupted search.
+
+    Args:
+        config: Settings of the search.
+        model: The plain model to search in.
+        data: The data set.
+        subset: Positions of the search's validation images among the training images.
+        run: Where the state and the metrics go.
+
+    Returns:
+        The finished search.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, when the step was finished and saved.
+        SearchError: The search cannot start or continue.
+    """
+    images, labels = _validation(data, subset, config.search_batch_size)
+    search = Search(
+        model,
+        images,
+        labels,
+        target=config.search_target_rate,
+        search_step=config.search_step,
+        batch_size=config.search_batch_size,
+        dtype=config.search_precision.removeprefix("mixed_"),
+        original_quirks=config.original_quirks,
+    )
+    path = run.file(_SEARCH_FILE)
+    state = load_state(path) if path.exists() else search.start()
+    log = run.metrics("search", last_step=len(state.history) - 1)
+    with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
+        for row in log.rows:
+            _write_events(row, run)  # opening the writer removed the events of the interrupted run
+        started = time.monotonic() - (float(log.rows[-1]["seconds"]) if log.rows else 0.0)
+        for number, (new, step) in enumerate(search.run(state), len(state.history)):
+            state = new
+            row = _row(search, state, step, number, time.monotonic() - started)
+            # The state comes last: a row without its state is dropped and written again, a state without its row
+            # would leave a gap.
+            log.append(row)
+            save_state(state, path)
+            _write_events(row, run)
+            _show(bar, search, state)
+            if number % _STEPS_PER_LINE == 0 or search.done(state):
+                tqdm.write(f"search: {_text(search, state)}")
+            if interrupt.requested:
+                raise KeyboardInterrupt
+    return search.result(state)
+
+
+def build_memory_bank(config: EKGConfig, found: SearchResult, data: ImageDataset, run: RunFolder) -> ShardedRows:
+    """Stores the logits of the chosen interim sub-networks for every training image.
+
+    Args:
+        config: Settings: number of teachers, batch size, number format, length of a shard.
+        found: The finished search.
+        data: The data set.
+        run: The run folder; the bank is written to `<dataset>_knowledge` in it.
+
+    Returns:
+        Logits `[images, classes, teachers]`, memory-mapped.
+
+    Raises:
+        RunFolderError: It does not fit on the disk, or cannot be written.
+    """
+    losses = [entry.loss for entry in found.history]
+    teachers = choose_teachers(losses, config.num_teacher, original_quirks=config.original_quirks)
+    masks = [found.gates.mask(found.history[index].orders, found.history[index].rates) for index in teachers]
+    bank = MemoryBank(
+        run.folder(f"{data.name}_knowledge"), dtype=config.knowledge_dtype, shard_images=config.knowledge_shard
+    )
+    with tqdm(desc=f"memory bank of {len(masks)} teachers", disable=None, leave=False) as bar:
+
+        def show(done: int, todo: int) -> None:
+            bar.total = todo
+            bar.update(done - bar.n)
+
+        return bank.build(
+            SubNetworks(found.model, found.groups), masks, data, batch_size=config.val_batch_size, progress=show
+        )
+
+
+def check_room(config: EKGConfig, data: ImageDataset, run: RunFolder) -> None:
+    """Fails early if the memory bank will not fit on the disk.
+
+    Raises:
+        RunFolderError: It does not fit.
+    """
+    if config.searching and config.Knowledge and config.train_epoch:
+        folder = run.folder(f"{data.name}_knowledge")
+        there = sum(file.stat().st_size for file in folder.glob("shard-*.npy"))
+        BankSize(data.train_examples, data.num_classes, config.num_teacher, config.knowledge_dtype).check(
+            folder, there=there
+        )
+
+
+def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
+    """Writes the state of a search to a `.npz` file, all or nothing.
+
+    Args:
+        state: The state after a step.
+        path: The file; an older state in it is replaced.
+    """
+    values = {name: np.asarray(getattr(state, name)) for name in (*_STATE_ARRAYS, *_STATE_NUMBERS)}
+    for field in fields(SubNetwork):
+        values[f"history_{field.name}"] = np.stack([getattr(entry, field.name) for entry in state.history])
+    buffer = io.BytesIO()
+    np.savez(buffer, **values)  # type: ignore[arg-type]  # the stubs take a name for `allow_pickle`
+    write_bytes(Path(path), buffer.getvalue())
+
+
+def load_state(path: str | os.PathLike[str]) -> SearchState:
+    """Reads a state that `save_state` wrote.
+
+    Raises:
+        RunFolderError: The file contains no such state.
+    """
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as values:
+            columns = [values[f"history_{field.name}"] for field in fields(SubNetwork)]
+            history = tuple(
+                SubNetwork(orders, rates, float(loss)) for orders, rates, loss in zip(*columns, strict=True)
+            )
+            arrays = {name: values[name] for name in _STATE_ARRAYS}
+            numbers = {name: values[name].item() for name in _STATE_NUMBERS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunFolderError(f"cannot read the search saved in {path}: {error}; start again with --overwrite") from None
+    return SearchState(history=history, **arrays, **numbers)
+
+
+def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the images to evaluate candidates with, and their labels, without images that cannot be read."""
+    batches = list(data.plain_batches(batch_size, subset).as_numpy_iterator())
+    if not batches:
+        raise SearchError(f"none of the {len(subset)} validation images of the search can be read; repair the data set")
+    return tuple(np.concatenate([batch[name] for batch in batches]) for name in ("images", "labels"))  # type: ignore
+
+
+def _write_events(row: Row, run: RunFolder) -> None:
+    with writing(run.path / "events" / "search", tf.errors.OpError):
+        for name in ("accuracy", "loss", "flops_rate"):
+            tf.summary.scalar(f"search/{name}", row[name], step=int(row["step"]))
+
+
+def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> Row:
+    chosen = step.chosen
+    return {
+        "step": number,
+        "gate": search.groups[chosen.gate].name,
+        "rate": chosen.rate,
+        "candidates": len(step.candidates),
+        "accuracy": state.accuracy,
+        "loss": state.loss,
+        "score": chosen.score,
+        "params": state.params,
+        "flops": state.flops,
+        "flops_rate": state.flops / search.full_flops,
+        "seconds": round(seconds, 2),
+    }
+
+
+def _bar(search: Search, state: SearchState) -> tqdm:
+    """Returns a progress bar from 100 % of the FLOPs down to the target."""
+    bar = tqdm(
+        total=round(100 * (1 - search.target), 1),
+        desc="search",
+        disable=None,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+    )
+    _show(bar, search, state)
+    return bar
+
+
+def _show(bar: tqdm, search: Search, state: SearchState) -> None:
+    removed = 1 - state.flops / search.full_flops
+    bar.n = round(100 * min(removed, 1 - search.target), 1)
+    bar.set_postfix_str(_text(search, state))
+
+
+def _text(search: Search, state: SearchState) -> str:
+    rate = state.flops / search.full_flops
+    return f"step {len(state.history) - 1}, FLOPs {rate:.1%}, accuracy {state.accuracy:.1%}, loss {state.loss:.4f}"

@@ -1,0 +1,383 @@
+"""The base of all methods: devices, data, run folder, cached stages, training, the best model, report and result."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfprune.cluster import Cluster
+from tfprune.errors import ConfigError, RunFolderError
+from tfprune.exporting import export_saved_model, save_model
+from tfprune.files import write_text
+from tfprune.graph import convert
+from tfprune.masks import Masks
+from tfprune.recipes.data import ImageData, ImageDataset, data_fraction, load_data, open_data
+from tfprune.recipes.imagenet_config import ImageNetConfig
+from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.training import (
+    Evaluation,
+    Recipe,
+    RunFolder,
+    StageTimes,
+    Workers,
+    check_parts,
+    evaluate,
+    fast_network,
+    loss_scaled,
+    make_strategy,
+    train_network,
+)
+from tfprune.recipes.training.run_folder import Row, WorkerFolder
+
+Config = TypeVar("Config", bound=RunConfig)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The result of a run.
+
+    Attributes:
+        model: The final model. Multi-prize tickets return it with the layers that it was trained with, other methods
+            with built-in Keras layers only.
+        folder: The run folder; None if the run writes no files.
+        numbers: The columns of `results.csv`; empty on all workers but the first.
+        masks: The kept weights, for methods that prune single weights.
+    """
+
+    model: keras.Model
+    folder: Path | None
+    numbers: dict[str, object]
+    masks: Masks | None = None
+
+
+class Method(Generic[Config]):
+    """Base class of the methods: a method overrides what differs, at least `stages`.
+
+    `__init__` opens devices and data and calls `setup`, which raises all errors that the user can fix; `run` creates
+    the run folder, runs the stages and reports. A stage whose result is `cached` is skipped when a run is resumed, and
+    `train` continues from its latest checkpoint, so a resumed run ends with the weights of an uninterrupted one.
+
+    Of several workers, all run the same stages; only the first one, the chief, writes files.
+
+    Args:
+        config: The settings of the run. They name an architecture, `arch`.
+        data: The data set. Default: the one that the settings name.
+
+    Attributes:
+        config: The settings of the run.
+        arch: Name of the architecture.
+        strategy: The devices.
+        workers: The processes that train together.
+        data: The data set, after `prepare_data`.
+        folder: The run folder, once `run` was called.
+        times: Seconds per stage, once `run` was called.
+
+    Raises:
+        TfpruneError: The settings, the data or a file cannot be used.
+
+    Example:
+        ```python
+        class Random(Method[RandomConfig]):
+            def setup(self):
+                self.model = self.build_model(seed=self.config.seed)
+
+            def stages(self):
+                masks = self.cached("masks.npz", self.draw_masks, Masks.load, Masks.save)
+                model, sgd = self.trainable(self.model, lambda fast: convert(fast, "masked", masks), make_optimizer)
+                self.train(model, sgd, epochs=self.config.epochs)
+                return plain(model), masks
+        ```
+    """
+
+    result_file = "trained.keras"
+    folder: RunFolder
+    times: StageTimes
+
+    def __init__(self, config: Config, data: ImageDataset | None = None) -> None:
+        self.config = config
+        self.arch: str = config.arch  # type: ignore[attr-defined]  # the settings of every method have it
+        self.strategy = open_strategy(config)  # first, because workers connect before TensorFlow does anything else
+        self.workers = Workers(self.strategy)
+        self.data = self.prepare_data(open_images(config) if data is None else data)
+        self.data.steps_per_epoch(config.batch_size)  # raises an error if the batch size is too large
+        self.setup()
+
+    # What a method overrides
+
+    def prepare_data(self, data: ImageDataset) -> ImageDataset:
+        """Returns the data to train and test with; default: all."""
+        return data
+
+    def setup(self) -> None:
+        """Builds or loads models and checks all that depends on them, before the run folder exists."""
+
+    def stages(self) -> tuple[keras.Model, Masks | None]:
+        """Runs the method; returns the final model and, if single weights were pruned, its masks."""
+        raise NotImplementedError
+
+    def numbers(self, tested: Evaluation, model: keras.Model, masks: Masks | None) -> dict[str, object]:
+        """Returns the columns of `results.csv`, without the seconds of the stages."""
+        numbers: dict[str, object] = {"accuracy": tested.top1, "top5": tested.top5, "loss": tested.loss}
+        if masks is not None:
+            numbers |= {"density": masks.density, "kept": masks.kept, "prunable": masks.total}
+            numbers["collapsed_layers"] = len(masks.collapsed)
+        return numbers
+
+    @property
+    def default_path(self) -> str:
+        """Path of the run folder if the settings name none."""
+        return f"runs/{type(self).__name__.lower()}/{self.arch}-{self.config.dataset}"
+
+    # A run
+
+    def run(self) -> Result:
+        """Creates or opens the run folder, runs all stages, writes and prints the result.
+
+        Raises:
+            TfpruneError: Something that the user can fix, such as a folder that holds another run.
+            KeyboardInterrupt: After Ctrl-C, when everything done so far was saved.
+        """
+        self.folder = self.open_folder()
+        self.times = StageTimes(self.folder.file("seconds.json"))
+        return self.report(*self.stages())
+
+    def open_folder(self) -> RunFolder:
+        """Creates or opens the run folder."""
+        return open_run(self.config, self.config.train_path or self.default_path, self.workers)
+
+    def report(self, model: keras.Model, masks: Masks | None) -> Result:
+        """Saves, exports, measures and prints the final model, on the chief."""
+        if not self.workers.is_chief:
+            return Result(model, self.folder.path, {}, masks)
+        self.save_result(model)
+        if self.config.export:
+            export_saved_model(model, self.folder.file("saved_model"))
+        tested = self.test(model)
+        numbers = self.numbers(tested, model, masks)
+        numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
+        self.write_numbers(numbers)
+        self.print_result(tested, numbers)
+        print(*self.data.notes(), f"results in {self.folder.path}", sep="\n")
+        return Result(model, self.folder.path, numbers, masks)
+
+    def save_result(self, model: keras.Model) -> None:
+        """Saves the final model in the run folder."""
+        save_model(model, self.folder.file(self.result_file))
+
+    def write_numbers(self, numbers: Mapping[str, object]) -> None:
+        """Writes `results.csv` and `results.json`."""
+        self.folder.write_result(numbers)
+
+    def print_result(self, tested: Evaluation, numbers: Mapping[str, Any]) -> None:
+        """Prints the result for the user."""
+        print(summary_line(self.arch, tested, numbers))
+
+    # Models
+
+    def build_model(self, **options: Any) -> keras.Model:
+        """Builds the architecture with new weights, for the images and classes of the data."""
+        shape: dict[str, Any] = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
+        return build_model(self.arch, **shape, stem=self.config.stem, **options)
+
+    def load_model(self, file: str | Path) -> keras.Model:
+        """Loads a model of the architecture and checks that it fits the data."""
+        shape: dict[str, Any] = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
+        return load_checkpoint(file, arch=self.arch, **shape)
+
+    def save_initial(self, model: keras.Model) -> None:
+        """Saves the model before pruning and training as `initial.keras`, unless it is there."""
+        if not (file := self.folder.file("initial.keras")).exists():
+            save_model(model, file)
+
+    def cached(self, name: str, make: Callable[[], T], load: Callable[[Path], T], save: Callable[[T, Path], None]) -> T:
+        """Returns the result of a stage: the chief makes and saves it if its file is missing, all workers load it.
+
+        Args:
+            name: Name of the file in the run folder.
+            make: Computes the result.
+            load: Reads it from the file.
+            save: Writes it to the file, all or nothing.
+        """
+        with self.workers.chief_first():
+            file = self.folder.file(name)
+            if not file.exists():
+                save(make(), file)
+            return load(file)
+
+    # Training
+
+    def fast_model(self, model: keras.Model) -> keras.Model:
+        """Returns a copy for training: number format of the settings, fused batch norm with PyTorch's averages."""
+        config = self.config
+        return fast_network(model, self.strategy, precision=config.precision, synchronized=config.sync_batch_norm)
+
+    def trainable(
+        self,
+        model: keras.Model,
+        swap: Callable[[keras.Model], keras.Model],
+        optimizer: Callable[[keras.Model], keras.optimizers.Optimizer],
+    ) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+        """Returns a copy of a plain model for `train`, on all devices, and its optimizer.
+
+        Args:
+            model: A plain model that returns logits. It is not changed.
+            swap: Replaces layers of the copy, for example by masked ones.
+            optimizer: Returns the optimizer of the copy; with `mixed_float16` its loss is scaled.
+        """
+        with self.workers.scope():
+            copy = swap(self.fast_model(model))
+            return copy, loss_scaled(optimizer(copy), self.config.precision)
+
+    def train(
+        self,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        epochs: int,
+        data: ImageDataset | None = None,
+        training: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Row]:
+        """Trains a model in place, with metrics and checkpoints in the run folder.
+
+        Args:
+            model: From `trainable`, or built in `workers.scope()`.
+            optimizer: Its optimizer.
+            epochs: Epochs of the schedule.
+            data: The data set. Default: that of the run.
+            training: More fields of `tfprune.recipes.training.Recipe`, such as `views`.
+            **options: More options of `tfprune.recipes.training.train`, such as `objective`.
+
+        Returns:
+            One row of metrics per epoch.
+        """
+        return train_network(
+            model,
+            optimizer,
+            make_training_config(self.config, epochs=epochs, **(training or {})),
+            data=self.data if data is None else data,
+            strategy=self.strategy,
+            run=self.folder,
+            resume=self.config.resume,
+            **options,
+        )
+
+    def test(self, model: keras.Model, *, batch_statistics: bool = False) -> Evaluation:
+        """Evaluates a model on the test images."""
+        batches = self.data.test_batches(self.config.val_batch_size)
+        return evaluate(model, batches, batch_statistics=batch_statistics, compile=self.config.compile)
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The content of `best.json`: numbers of the best model so far."""
+        record = self.folder.path / "best.json"
+        return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+
+    def keep_best(self, numbers: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+        """Saves a model as `best.keras` if its accuracy on the test images is above that of all before it.
+
+        An epoch that is repeated after a crash has the same accuracy and leaves the same file.
+
+        Args:
+            numbers: Content of `best.json`; `test_accuracy` decides.
+            save: Writes the model to a path.
+        """
+        if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
+            return
+        save(self.folder.file("best.keras"))
+        write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """Returns a trained model with built-in Keras layers in float32."""
+    return convert(model, "plain", dtype="float32")
+
+
+def summary_line(arch: str, tested: Evaluation, numbers: Mapping[str, Any]) -> str:
+    """Returns the accuracy and, if weights were pruned, how many are kept, in one line of text."""
+    kept = ""
+    if "kept" in numbers:
+        kept = f"{numbers['kept']:,} of {numbers['prunable']:,} weights kept ({numbers['density']:.2%}), "
+    return f"{arch}: {kept}accuracy {tested.top1:.2%} on {tested.examples} test images"
+
+
+def make_training_config(config: RunConfig, *, epochs: int, **more: Any) -> Recipe:
+    """Returns how to train: the settings that all methods share, and `more` fields of `Recipe`."""
+    return Recipe(
+        epochs=epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        val_batch_size=config.val_batch_size,
+        compile=config.compile,
+        accumulate=config.accum,
+        log_every=config.do_log,
+        **more,
+    )
+
+
+def open_strategy(config: RunConfig) -> tf.distribute.Strategy:
+    """Returns the devices to train on; to be called before TensorFlow does anything else, see `make_strategy`.
+
+    Args:
+        config: Which GPUs of which processes; batch size and chunks, which they must divide.
+
+    Raises:
+        ConfigError: They do not exist, do not divide the batch, or `TF_CONFIG` is wrong.
+        WorkerError: Other workers cannot be reached.
+    """
+    cluster = Cluster.of_environment() if config.strategy == "auto" else None
+    if cluster is not None and len(cluster.addresses) > 1:
+        raise ConfigError(
+            f"TF_CONFIG names {len(cluster.addresses)} workers, which would all do the same with --strategy auto: add "
+            "--strategy multi_worker, or unset it"
+        )
+    strategy = make_strategy(config.gpu_id, config.strategy)
+    check_parts(config.batch_size, chunks=config.accum, replicas=strategy.num_replicas_in_sync)
+    return strategy
+
+
+def open_images(config: RunConfig) -> ImageDataset:
+    """Opens the data set of a run: in memory, or on disk for settings that are an `ImageNetConfig`, too.
+
+    Raises:
+        DataUnavailableError: It does not exist.
+        ConfigError: It cannot be used.
+    """
+    if isinstance(config, ImageNetConfig):
+        return open_data(config.data_path, config.dataset, image_size=config.image_size, resize_size=config.resize_size)
+    return load_data(config.dataset, config.data_path)
+
+
+def subset(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
+    """Returns a fraction of the training images of each class; all of a data set on disk."""
+    if fraction == 1 or not isinstance(data, ImageData):
+        return data
+    return data_fraction(data, fraction, seed)
+
+
+def open_run(config: RunConfig, path: str | Path, workers: Workers) -> RunFolder:
+    """Creates or opens a run folder on the chief, see `RunFolder.create`; returns a view of it on other workers.
+
+    Raises:
+        RunFolderError: It cannot be created, holds something else, or is not visible to all workers.
+        WorkerError: Another worker was lost.
+    """
+    if workers.is_chief:
+        folder = RunFolder.create(
+            path, config.settings(), resume=config.resume, overwrite=config.overwrite, seed=config.seed
+        )
+    workers.wait()
+    seen = (Path(path) / "settings.yaml").exists()
+    if workers.total(np.array([not seen], np.int32))[0]:
+        raise RunFolderError(
+            f"{path}: expected a folder that all workers see, received one that some do not; put --train_path on a "
+            "file system that they share"
+        )
+    return folder if workers.is_chief else WorkerFolder(Path(path))

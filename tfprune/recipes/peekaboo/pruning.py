@@ -1,0 +1,144 @@
+"""When and how Peek-a-Boo prunes; pruning for ImageNet as a stage of its own."""
+
+from typing import Any
+
+import keras
+
+from tfprune.criteria import WeightCriterion, weight_criterion, weight_names
+from tfprune.errors import ConfigError
+from tfprune.masks import Masks, Ticket
+from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.method import open_images
+from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.peekaboo.config import PeekabooConfig
+from tfprune.recipes.peekaboo.imagenet_config import PruneImageNetConfig
+
+_SAME = {"mag": "magnitude"}
+
+
+def run(config: PruneImageNetConfig) -> Ticket:
+    """Prunes a model for ImageNet before its training and writes masks and initial weights to a file.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The content of the file.
+
+    Raises:
+        TfpruneError: Something that the user can fix: settings, data, files.
+
+    Reference:
+        Chen et al., Peek-a-Boo (ICLR 2022), the authors' `main_imagenet_prune.py`.
+    """
+    stage = config.training()
+    data = open_images(stage)
+    model = initial_model(stage, data)
+    masks = find_masks(stage, model, data, config.density)
+    ticket = Ticket.of(masks, model, **model_origin(stage, data))
+    ticket.save(config.out)
+    print(masks.table(), *data.notes(), f"masks and initial weights of {config.arch} in {config.out}", sep="\n")
+    return ticket
+
+
+def pruning_schedule(config: PeekabooConfig) -> dict[int, float]:
+    """Returns when to prune during a training, and how far.
+
+    The prunings are evenly spaced, the last one is before epoch `prune_epoch`, and each removes equally many weights.
+
+    Args:
+        config: Uses `density`, `prune_epoch`, `prune_shots`.
+
+    Returns:
+        From an epoch, counted from 0, to the density after the pruning before it; empty if nothing is pruned.
+
+    Example:
+        >>> pruning_schedule(PeekabooConfig(density=0.2, prune_epoch=10, prune_shots=2))
+        {5: 0.6, 10: 0.2}
+
+    Reference:
+        The authors' `main_cifar.py`, where several prunings before the first epoch stop after one; here that is an
+        error.
+    """
+    if not config.prunes:
+        return {}
+    interval = config.prune_epoch // config.prune_shots
+    early = {
+        shot * interval: 1 - (1 - config.density) * shot / config.prune_shots for shot in range(1, config.prune_shots)
+    }
+    return early | {config.prune_shots * interval: config.density}  # the last density exactly, without rounding
+
+
+def find_masks(
+    config: PeekabooConfig, model: keras.Model, data: ImageDataset, density: float, *, masks: Masks | None = None
+) -> Masks:
+    """Prunes a model as the settings say.
+
+    Args:
+        config: Pruner, iterations, schedule, scope, images.
+        model: A plain model that returns logits. It is not changed.
+        data: Where a criterion that uses data takes its images from.
+        density: Fraction of the prunable weights to keep.
+        masks: The result of earlier prunings.
+
+    Returns:
+        The masks of all prunable weights.
+
+    Raises:
+        ConfigError: The pruner does not exist, or cannot score this model.
+    """
+    criterion = make_criterion(config, model)
+    batches = None
+    if criterion.uses_data == "always":
+        images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
+        size = config.prune_batch_size
+        batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]
+    return criterion(model, density, batches, masks=masks)
+
+
+def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterion:
+    """Returns the criterion that prunes this model.
+
+    Raises:
+        ConfigError: It does not exist.
+    """
+    name = config.pruner.lower()
+    name = _SAME.get(name, name)
+    if name not in weight_names():
+        raise ConfigError(f"--pruner: expected one of {', '.join(weight_names())} or none, received {config.pruner!r}")
+    own = {"variant": config.grasp_variant} if name == "grasp" else {}
+    return weight_criterion(
+        name,
+        **own,
+        iterations=config.prune_iters,
+        schedule=config.prune_schedule,
+        scope=config.prune_scope,
+        ignore=unpruned_layers(model, config.prune_classifier),
+        original_ties=config.original_ties,
+    )
+
+
+def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
+    """Returns the model before pruning: a plain model that returns logits, new or from a file.
+
+    Raises:
+        ConfigError: The architecture or the initialization does not exist.
+        CheckpointError: The file cannot be used.
+    """
+    shape: dict[str, Any] = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+    if config.trained_param is not None:
+        return load_checkpoint(config.trained_param, arch=config.arch, **shape)
+    return build_model(
+        config.arch, **shape, seed=config.seed, init=config.init_method, stem=config.stem, padding="symmetric"
+    )
+
+
+def model_origin(config: PeekabooConfig, data: ImageDataset) -> dict[str, Any]:
+    """Returns what decides the variables of the model; stored with masks, so that those of another one are refused."""
+    return {"arch": config.arch, "num_classes": data.num_classes, "stem": config.stem}
+
+
+def unpruned_layers(model: keras.Model, prune_classifier: bool) -> tuple[str, ...]:
+    """Returns the layers that are not pruned: a last dense layer, which returns the logits, unless it is asked for."""
+    last = model.layers[-1]
+    return (last.name,) if isinstance(last, keras.layers.Dense) and not prune_classifier else ()
