@@ -1,9 +1,9 @@
 """Prunes every model of keras.applications to half its FLOPs and checks the result.
 
-    python benchmarks/applications.py                                   all models; goes on where it was stopped
-    python benchmarks/applications.py --only MobileNetV2 VGG16 --again  these once more
-    python benchmarks/applications.py --latency_only                    measures latency anew, keeps the rest
-    python benchmarks/applications.py --table                           writes docs/applications.md from the rows
+    python benchmarks/applications.py                                   # all models; goes on where it was stopped
+    python benchmarks/applications.py --only MobileNetV2 VGG16 --again  # these again
+    python benchmarks/applications.py --latency_only                    # measures latency again, keeps the rest
+    python benchmarks/applications.py --table                           # writes docs/applications.md from the rows
 
 Weights are random, scales, offsets and the choice of channels too. Each model runs in a process of its own and adds a
 row to a file of JSON lines. What is checked:
@@ -30,9 +30,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import tensorflow as tf
 from application_check import Row, Settings, check, failures, latency_only, model_names
 from applications_table import write_table
+from program import new_parser, use_threads
 
 ROOT = Path(__file__).parents[1]
 ROWS = ROOT / "benchmarks" / "results" / "applications.jsonl"
@@ -58,8 +58,7 @@ def append_row(path: Path, row: Row) -> None:
 def run_here(name: str, options: argparse.Namespace) -> None:
     """One model, in this process."""
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
-    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_threads(settings.threads)
     measure = latency_only if options.latency_only else check
     append_row(options.rows, measure(name, settings))
 
@@ -91,9 +90,9 @@ def run_apart(name: str, options: argparse.Namespace) -> str:
     return f"FAILS {', '.join(wrong)}" if wrong else ""
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=model_names(), metavar="NAME", help="default: all models")
     parser.add_argument("--flops", type=float, default=Settings.flops, help="fraction of the FLOPs to keep")
     parser.add_argument("--round_to", type=int, default=Settings.round_to, help="widths are multiples of this")
@@ -103,15 +102,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=Settings.threads, help="TensorFlow's threads")
     parser.add_argument("--rows", type=Path, default=ROWS, help="file of rows, added to")
     parser.add_argument("--again", action="store_true", help="also models that the file has rows of")
-    parser.add_argument("--latency_only", action="store_true", help="only measure latency anew, of models with rows")
+    parser.add_argument("--latency_only", action="store_true", help="only measure latency again, of models with rows")
     parser.add_argument("--table", type=Path, nargs="?", const=TABLE, help="only write the table from the rows")
     parser.add_argument("--here", action="store_true", help="run in this process")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what the command line asks for."""
-    options = parse(arguments)
+    options = make_parser().parse_args(arguments)
     if options.table:
         write_table(read_rows(options.rows), options.table)
     elif options.here:

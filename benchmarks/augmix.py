@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 from input_pipeline import write_images
+from program import new_parser, use_threads
 
 from tfprune.graph import convert
 from tfprune.optimizers import SGD
@@ -66,8 +67,7 @@ def steps(data: ImageData, archs: Sequence[str], batch_size: int) -> dict[str, C
 
 def in_memory(options: argparse.Namespace) -> None:
     """Prints milliseconds of CPU time per image and images per CPU second, beside steps."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_threads(1)
     whole = load_data(options.dataset, options.data_path)
     images = options.batch_size * options.batches
     data = replace(whole, train_images=whole.train_images[:images], train_labels=whole.train_labels[:images])
@@ -118,9 +118,9 @@ def passed(dataset: tf.data.Dataset, count: int) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--data_path")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--arch", nargs="*", default=["Conv4", "ResNet-18"])
@@ -128,7 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=4, help="of a pass")
     parser.add_argument("--rounds", type=int, default=5, help="passes over each kind of images, and steps, in turns")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures and prints."""
+    options = make_parser().parse_args(arguments)
     (in_memory if options.from_disk is None else from_disk)(options)
 
 

@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from program import new_parser, use_threads
 
 from tfprune.graph import convert
 from tfprune.optimizers import SGD, Bop
@@ -86,16 +87,20 @@ def compare(arch: str, batch_size: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a line per network and appends the raw seconds to a file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", nargs="+", default=["ResNet-18"], help="networks for 32x32 images")
     parser.add_argument("--rounds", type=int, default=10, help="steps of each optimizer; updates alone twice as many")
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--out", type=Path, help="JSON lines are appended here")
-    options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a line per network and appends the raw seconds to a file."""
+    options = make_parser().parse_args(arguments)
+    use_threads(1)
     for arch in options.arch:
         row = compare(arch, options.batch_size, options.rounds)
         print(f"{arch}, batch {options.batch_size}, medians of CPU seconds on one thread")

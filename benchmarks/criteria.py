@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import tensorflow as tf
+from program import new_parser
 
 from tfprune.criteria import get
 from tfprune.graph import complexity, convert
@@ -90,9 +91,9 @@ def show(rows: list[Mapping[str, Any]]) -> None:
         print(f"| {row['criterion']} | {row['scope']} | {sizes} | {accuracies} |")
 
 
-def main() -> None:
-    """Measures what is not measured yet, and prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", default="ResNet-56")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--data_path")
@@ -103,7 +104,12 @@ def main() -> None:
     parser.add_argument("--no_training", action="store_true", help="leave out the column of one epoch")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/criteria.jsonl"))
-    args = parser.parse_args()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures what is not measured yet, and prints the table."""
+    args = make_parser().parse_args(arguments)
     data = load_data(args.dataset, args.data_path)
     shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
     model = load_checkpoint(args.trained_param, arch=args.arch, **shape)

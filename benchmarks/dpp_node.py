@@ -21,7 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
+from program import new_parser, use_threads
 from reweighting import trained_network
 
 from tfprune.criteria import DPPNode, Random
@@ -78,9 +78,10 @@ def networks(args: argparse.Namespace, data: ImageData) -> Iterator[tuple[int, k
     """Seeds, and the network of each."""
     for seed in range(args.seeds):
         if args.trained_param is None:
-            yield seed, trained_network(data.normalize(data.train_images), data.train_labels, seed)
+            yield seed, trained_network(data.normalize(data.train_images), data.train_labels, seed, args.epochs)
         else:
-            yield seed, load_checkpoint(args.trained_param, arch=args.arch, num_classes=10, input_shape=(32, 32, 3))
+            shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+            yield seed, load_checkpoint(args.trained_param, arch=args.arch, **shape)
 
 
 def show(found: Sequence[dict[str, Any]], densities: Sequence[float]) -> None:
@@ -96,21 +97,27 @@ def show(found: Sequence[dict[str, Any]], densities: Sequence[float]) -> None:
     print("unpruned:", *(f"{value:.3f}" for value in {row["seed"]: row["unpruned"] for row in found}.values()))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints a table, and writes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--density", type=float, nargs="+", default=(0.75, 0.5, 0.3))
     parser.add_argument("--examples", type=int, default=1024)
     parser.add_argument("--tests", type=int, default=10000)
+    parser.add_argument("--epochs", type=int, default=8, help="of the small networks' training")
     parser.add_argument("--trained_param")
     parser.add_argument("--arch", default="ResNet-56")
+    parser.add_argument("--dataset", help="default: CIFAR10 with --trained_param, otherwise digits")
     parser.add_argument("--data_path")
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    data = load_data("digits" if args.trained_param is None else "CIFAR10", args.data_path)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints a table, and writes."""
+    args = make_parser().parse_args(arguments)
+    use_threads(1)
+    data = load_data(args.dataset or ("digits" if args.trained_param is None else "CIFAR10"), args.data_path)
     examples = Examples.of(data, args.examples, args.tests)
     found: list[dict[str, Any]] = []
     for seed, model in networks(args, data):

@@ -11,7 +11,7 @@ candidate, whose cost is measured apart. Figures are CPU seconds on one thread.
 import argparse
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,7 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from program import new_parser, use_threads
 
+from tfprune.ops import NormalizedBatch
 from tfprune.recipes.data import load_data, search_subsets
 from tfprune.recipes.ekg import EKGConfig
 from tfprune.recipes.ekg.stages import warm_up
@@ -85,11 +87,10 @@ class PlainSearch:
 
 
 def _composed(inputs, scale, offset, layer):  # type: ignore[no-untyped-def]
-    from tfprune.ops import NormalizedBatch
-
     mean, variance = tf.nn.moments(inputs, list(range(len(inputs.shape) - 1)))
     output = tf.nn.batch_normalization(inputs, mean, variance, offset, scale, layer.epsilon)
-    return NormalizedBatch(output, mean, variance)
+    rows = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+    return NormalizedBatch(output, mean, variance, rows)
 
 
 def cpu_seconds(work: Callable[[], Pick]) -> tuple[float, Pick]:
@@ -99,26 +100,36 @@ def cpu_seconds(work: Callable[[], Pick]) -> tuple[float, Pick]:
     return time.process_time() - started, result
 
 
-def main() -> None:
-    """Measures some steps of a search, and prints a line each and the means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_path", default=None, help="TFDS folder with CIFAR-10")
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--dataset", default="CIFAR10")
+    parser.add_argument("--data_path", default=None, help="TFDS folder with the data set")
     parser.add_argument("--trained_param", required=True, help="trained ResNet-56: .keras or .pkl")
     parser.add_argument("--arch", default="ResNet-56")
+    parser.add_argument("--validation_per_class", type=int, default=32, help="images that the search evaluates")
+    parser.add_argument("--training_per_class", type=int, default=256, help="images of the warm-up")
     parser.add_argument("--every", type=int, default=8, help="measure every n-th step of a search to the target")
     parser.add_argument("--target", type=float, default=0.45)
     parser.add_argument("--original_quirks", action="store_true", help="follow the original's code in both sides")
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    data = load_data("CIFAR10", arguments.data_path)
-    subsets = search_subsets(data)
-    network = load_checkpoint(arguments.trained_param, arch=arguments.arch, num_classes=10, input_shape=(32, 32, 3))
-    config = EKGConfig(arch=arguments.arch, original_quirks=arguments.original_quirks)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures some steps of a search, and prints a line each and the means."""
+    options = make_parser().parse_args(arguments)
+    use_threads(1)
+    data = load_data(options.dataset, options.data_path)
+    subsets = search_subsets(
+        data, validation_per_class=options.validation_per_class, training_per_class=options.training_per_class
+    )
+    shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
+    network = load_checkpoint(options.trained_param, arch=options.arch, **shape)
+    config = EKGConfig(arch=options.arch, original_quirks=options.original_quirks)
     model, _ = warm_up(config, network, data, subsets.training)
     images, labels = data.normalize(data.train_images[subsets.validation]), data.train_labels[subsets.validation]
     ours = {
-        dtype: Search(model, images, labels, arguments.target, dtype=dtype, original_quirks=arguments.original_quirks)
+        dtype: Search(model, images, labels, options.target, dtype=dtype, original_quirks=options.original_quirks)
         for dtype in ("float32", "bfloat16")
     }
     exact = ours["float32"]
@@ -137,7 +148,7 @@ def main() -> None:
     number = measured = 0
     print(f"{'step':>4} {'FLOPs':>6} {'cand.':>5} " + " ".join(f"{name:>26}" for name in sides))
     while not exact.done(state):
-        if number % arguments.every == 0:
+        if number % options.every == 0:
             measured += 1
             row = {name: cpu_seconds(partial(step, state)) for name, step in sides.items()}
             reference = row["masked, stock batch norm"][1]

@@ -14,7 +14,6 @@ half of each group, the shapes of all kernels. Timed in turn, in CPU seconds on 
 
 import argparse
 import copy
-import importlib.util
 import os
 import statistics
 import sys
@@ -26,7 +25,7 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import tensorflow as tf
+from program import missing, new_parser, use_threads
 
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.pruning import plan_channels
@@ -176,17 +175,20 @@ def print_times(ours: Ours, theirs: Theirs, rounds: int) -> None:
         print(f"{task:<28}{here:>10.3f}{there:>15.3f}", flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compares the networks that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--models", nargs="+", default=["ResNet50", "MobileNetV2"])
     parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args(arguments)
-    if not (importlib.util.find_spec("torch") and importlib.util.find_spec("torch_pruning")):
-        print("graph.py compares with Torch-Pruning: pip install torch torch-pruning", file=sys.stderr)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compares the networks that the command line names."""
+    options = make_parser().parse_args(arguments)
+    if missing("graph.py compares with Torch-Pruning", "torch", "torch-pruning"):
         return 2
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_threads(1)
     warnings.simplefilter("ignore")  # of PyTorch's tracing
     agree = [compare(name, options.rounds) for name in options.models]
     return 0 if all(agree) else 1

@@ -20,21 +20,37 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from program import new_parser
 
 from tfprune.recipes.data import BatchRequest, open_data
 
-SIZE = 224
-BATCH = 64
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 FACTORS = (0.8, 1.2)
-Batches = Callable[[list[str], bool], Iterator[object]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What all variants read, and what they make of it.
+
+    Attributes:
+        paths: Files of the training images.
+        size: Height and width of the images in a batch.
+        batch_size: Images of a batch.
+        jitter: Whether contrast and saturation are changed.
+    """
+
+    paths: list[str]
+    size: int = 224
+    batch_size: int = 64
+    jitter: bool = False
 
 
 def write_images(root: Path, count: int) -> list[str]:
@@ -54,24 +70,25 @@ def write_images(root: Path, count: int) -> list[str]:
     return sorted(map(str, (root / "train").glob("*/*")))
 
 
-def ours(paths: list[str], jitter: bool) -> Iterator[object]:
-    """This package."""
-    data = open_data(Path(paths[0]).parents[2], image_size=SIZE)
-    return iter(data.training_batches(BatchRequest(batch_size=BATCH, epochs=10_000, seed=0, color_jitter=jitter)))
+def ours(source: Source) -> Iterator[object]:
+    """Yields the batches of this package."""
+    data = open_data(Path(source.paths[0]).parents[2], image_size=source.size)
+    request = BatchRequest(source.batch_size, epochs=10_000, seed=0, color_jitter=source.jitter)
+    return iter(data.training_batches(request))
 
 
-def recommended(paths: list[str], decode: Callable[[tf.Tensor], tf.Tensor], jitter: bool) -> Iterator[object]:
-    """What the tutorials of TensorFlow teach."""
+def recommended(source: Source, decode: Callable[[tf.Tensor], tf.Tensor]) -> Iterator[object]:
+    """Yields the batches of a pipeline as TensorFlow's tutorials write it."""
 
     def load(path: tf.Tensor) -> tf.Tensor:
-        image = tf.image.resize(decode(tf.io.read_file(path)), [SIZE, SIZE])
+        image = tf.image.resize(decode(tf.io.read_file(path)), [source.size, source.size])
         image = tf.image.random_flip_left_right(image) / 255
-        if jitter:
+        if source.jitter:
             image = tf.image.random_saturation(tf.image.random_contrast(image, *FACTORS), *FACTORS)
         return (image - MEAN) / STD
 
-    dataset = tf.data.Dataset.from_tensor_slices(paths).shuffle(len(paths)).repeat()
-    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH, drop_remainder=True)
+    dataset = tf.data.Dataset.from_tensor_slices(source.paths).shuffle(len(source.paths)).repeat()
+    dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(source.batch_size, drop_remainder=True)
     return iter(dataset.prefetch(tf.data.AUTOTUNE))
 
 
@@ -101,8 +118,8 @@ def decode_whole(contents: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.slice(image, *random_part(tf.shape(image))), [None, None, 3])
 
 
-def pil(paths: list[str], jitter: bool) -> Iterator[object]:
-    """What one writes in plain Python."""
+def pil(source: Source) -> Iterator[object]:
+    """Yields the batches of a loop in plain Python."""
     from PIL import Image, ImageEnhance
 
     generator = np.random.default_rng(0)
@@ -115,30 +132,30 @@ def pil(paths: list[str], jitter: bool) -> Iterator[object]:
         width, height = min(image.width, round((area * ratio) ** 0.5)), min(image.height, round((area / ratio) ** 0.5))
         left, top = generator.integers(0, image.width - width + 1), generator.integers(0, image.height - height + 1)
         box = (left, top, left + width, top + height)
-        image = image.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box)
-        for change in (ImageEnhance.Contrast, ImageEnhance.Color) if jitter else ():
+        image = image.resize((source.size, source.size), Image.Resampling.BILINEAR, box)
+        for change in (ImageEnhance.Contrast, ImageEnhance.Color) if source.jitter else ():
             image = change(image).enhance(generator.uniform(*FACTORS))
         part = np.asarray(image, np.float32)
         return ((part[:, ::-1] if generator.random() < 0.5 else part) / 255 - MEAN) / STD
 
     while True:
-        yield np.stack([load(path) for path in generator.choice(paths, BATCH)])
+        yield np.stack([load(path) for path in generator.choice(source.paths, source.batch_size)])
 
 
-VARIANTS: dict[str, Batches] = {
+VARIANTS: dict[str, Callable[[Source], Iterator[object]]] = {
     "ours": ours,
-    "crop": lambda paths, jitter: recommended(paths, decode_part, jitter),
-    "plain": lambda paths, jitter: recommended(paths, decode_whole, jitter),
+    "crop": lambda source: recommended(source, decode_part),
+    "plain": lambda source: recommended(source, decode_whole),
     "pil": pil,
 }
 
 
-def measure(paths: list[str], rounds: int, batches: int, jitter: bool) -> dict[str, list[tuple[float, float]]]:
+def measure(source: Source, rounds: int, batches: int) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of so many batches, by variant and round."""
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for _ in range(rounds):
         for name, variant in VARIANTS.items():
-            iterator = variant(paths, jitter)
+            iterator = variant(source)
             next(iterator), next(iterator)
             wall, cpu = time.perf_counter(), time.process_time()
             for _ in range(batches):
@@ -148,20 +165,28 @@ def measure(paths: list[str], rounds: int, batches: int, jitter: bool) -> dict[s
     return seconds
 
 
-def main() -> None:
-    """Measures, prints a table, appends to the results."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batches", type=int, default=30)
+    parser.add_argument("--batch_size", type=int, default=64)
+    parser.add_argument("--size", type=int, default=224, help="height and width of the images in a batch")
     parser.add_argument("--color_jitter", action="store_true")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results" / "input_pipeline.jsonl")
-    options = parser.parse_args()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints a table, appends to the results."""
+    options = make_parser().parse_args(arguments)
     with tempfile.TemporaryDirectory() as root:
         paths = write_images(Path(root), options.images)
         size = sum(Path(path).stat().st_size for path in paths) / len(paths)
-        seconds = measure(paths, options.rounds, options.batches, options.color_jitter)
-    images = options.batches * BATCH
+        source = Source(paths, options.size, options.batch_size, options.color_jitter)
+        seconds = measure(source, options.rounds, options.batches)
+    images = options.batches * options.batch_size
     best = {name: tuple(min(column) for column in zip(*each, strict=True)) for name, each in seconds.items()}
     print(f"{'':<8}{'images/s':>10}{'CPU ms/image':>14}{'CPU to ours':>13}")
     for name, (wall, cpu) in best.items():

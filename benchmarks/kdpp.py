@@ -14,32 +14,38 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import tensorflow as tf
 from dppy.finite_dpps import FiniteDPP
+from program import new_parser, use_threads
 
 from tfprune.dpp import KDPP, Spectrum, edge_kernels, gram
 
-NODES, ITEMS, EXAMPLES = 6, 500, 20_000
 
-
-def main() -> None:
-    """Measures, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--k", type=int, default=50)
     parser.add_argument("--masks", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=6, help="kernels")
+    parser.add_argument("--items", type=int, default=500, help="of a kernel")
+    parser.add_argument("--examples", type=int, default=20_000, help="of the student")
     parser.add_argument("--compile", action="store_true", help="let XLA compile our draws")
     parser.add_argument("--out")
-    given = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    student, alike = student_kernels(), alike_kernels()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints and writes."""
+    given = make_parser().parse_args(arguments)
+    use_threads(1)
+    student = student_kernels(given.nodes, given.items, given.examples)
+    alike = alike_kernels(given.nodes, given.items)
     result = {
         "k": given.k,
         "masks": given.masks,
@@ -59,19 +65,19 @@ def main() -> None:
             file.write("\n")
 
 
-def student_kernels() -> np.ndarray:
+def student_kernels(nodes: int, items: int, examples: int) -> np.ndarray:
     """Kernels of the edges of each node of a random student."""
     rng = np.random.default_rng(0)
-    weights = rng.standard_normal((NODES, ITEMS))
-    return edge_kernels(weights, gram(rng.standard_normal((EXAMPLES, ITEMS))))
+    weights = rng.standard_normal((nodes, items))
+    return edge_kernels(weights, gram(rng.standard_normal((examples, items))))
 
 
-def alike_kernels() -> np.ndarray:
+def alike_kernels(nodes: int, items: int) -> np.ndarray:
     """RBF kernels of points in ten dimensions, with 0.01 on the diagonal as those of the image experiments."""
-    points = np.random.default_rng(1).random((NODES, ITEMS, 10))
+    points = np.random.default_rng(1).random((nodes, items, 10))
     squares = (points**2).sum(axis=2)
     distances = squares[:, :, None] + squares[:, None, :] - 2 * points @ points.transpose(0, 2, 1)
-    return np.exp(-distances) + 0.01 * np.eye(ITEMS)
+    return np.exp(-distances) + 0.01 * np.eye(items)
 
 
 def measured(kernels: np.ndarray, given: argparse.Namespace, make: Callable[[], KDPP]) -> dict[str, object]:

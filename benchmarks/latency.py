@@ -1,6 +1,6 @@
 """How much of a pruned model's saving in FLOPs arrives as latency.
 
-    python benchmarks/latency.py                                  ResNet50 at half its FLOPs, batches of 1 and 32
+    python benchmarks/latency.py                                  # ResNet50 at half its FLOPs, batches of 1 and 32
     python benchmarks/latency.py --round_to 1 8 16 32 --scope global local --frozen --profile
 
 Models have random weights; channels are chosen at random. The original and all pruned models take turns, call by call.
@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import tensorflow as tf
 from operation_times import operation_times
+from program import new_parser, use_threads
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from tfprune.criteria import Random
@@ -82,9 +83,9 @@ def print_profile(calls: Calls, rounds: int) -> None:
         print(f"{kind:<40}" + "".join(f"{text:>24}" for text in texts), flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a table per batch size."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--model", default="ResNet50", help="a constructor of keras.applications")
     parser.add_argument("--flops", type=float, default=0.5, help="fraction of the FLOPs to keep")
     parser.add_argument("--round_to", type=int, nargs="+", default=[8], help="widths are multiples of this")
@@ -95,9 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: CPU time, for a busy machine")
     parser.add_argument("--frozen", action="store_true", help="also with weights as constants")
     parser.add_argument("--profile", action="store_true", help="also time per kind of operation")
-    options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a table per batch size."""
+    options = make_parser().parse_args(arguments)
+    use_threads(options.threads)
     clock = {"wall": time.perf_counter, "cpu": time.process_time}[options.clock]
     models = pruned_models(getattr(keras.applications, options.model)(weights=None), options)
     flops = {name: complexity(model).flops for name, model in models.items()}

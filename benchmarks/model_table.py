@@ -5,13 +5,16 @@
 The text above and below the table is written by hand and stays.
 """
 
+import argparse
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from program import new_parser
 
 from tfprune.recipes.models import build_model, model_names
 from tfprune.recipes.models.plans import GROUPS
@@ -75,24 +78,33 @@ def row(group: str, arch: str) -> str:
     return f"| `{arch}` | {trained:,} | {weights:,} | {len(kernels)} | {source} | {use} |"
 
 
-def table() -> str:
-    """The whole table."""
+def table(groups: Iterable[str] = GROUPS) -> str:
+    """Returns the table of these families."""
     lines = [
         "| name | parameters | weights of kernels | kernels | source | used by |",
         "| --- | ---: | ---: | ---: | --- | --- |",
     ]
-    for group in GROUPS:
+    for group in groups:
         for arch in model_names(group):
             lines.append(row(group, arch))
             keras.backend.clear_session()
     return "\n".join(lines)
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--groups", nargs="+", choices=tuple(GROUPS), default=tuple(GROUPS), help="families")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the table into the page."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
+    options = make_parser().parse_args(arguments)
+    before, _, rest = options.page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n\n{table()}\n\n{END}{after}")
+    options.page.write_text(f"{before}{BEGIN}\n\n{table(options.groups)}\n\n{END}{after}")
 
 
 if __name__ == "__main__":

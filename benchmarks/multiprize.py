@@ -10,13 +10,14 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
+from program import new_parser
 
 from tfprune.recipes import multiprize
 from tfprune.recipes.data import ImageData, load_data
@@ -34,9 +35,9 @@ COLUMNS += ("learning_rate", "epochs", "fraction", "seed", "cpu_seconds")
 Row = dict[str, Any]
 
 
-def entries() -> list[tuple[str, float]]:
+def entries(densities: Sequence[float] = _ORDER) -> list[tuple[str, float]]:
     """Kind and density of each row, in the order in which they are run: coarse first."""
-    subnets = [(kind, density) for density in _ORDER for kind in KINDS if kind != "dense"]
+    subnets = [(kind, density) for density in densities for kind in KINDS if kind != "dense"]
     return [("dense", 1.0), *subnets]
 
 
@@ -131,13 +132,14 @@ def _title(args: argparse.Namespace) -> str:
     return f"{args.arch}{width} on {args.dataset}, {args.epochs} epochs of {args.fraction:.0%} of the images"
 
 
-def main() -> None:
-    """Measures what is not measured yet, prints the table, draws the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--data_path")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--arch", default="Conv2")
     parser.add_argument("--width_multiplier", type=float, default=0.5)
+    parser.add_argument("--density", type=float, nargs="+", choices=DENSITIES, default=_ORDER)
     parser.add_argument("--fraction", type=float, default=0.4, help="of the training images")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch_size", type=int, default=128)
@@ -150,13 +152,18 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark_multiprize"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/multiprize_conv2_cifar10.csv"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/multiprize.png"))
-    args = parser.parse_args()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures what is not measured yet, prints the table, draws the figure."""
+    args = make_parser().parse_args(arguments)
     if args.threads:
         tf.config.threading.set_intra_op_parallelism_threads(args.threads)
         tf.config.threading.set_inter_op_parallelism_threads(args.threads)
     rows = read(args.out)
     done = {(row["kind"], float(row["asked_density"])) for row in rows}
-    if missing := [entry for entry in entries() if entry not in done]:
+    if missing := [entry for entry in entries(args.density) if entry not in done]:
         data = load_data(args.dataset, args.data_path)
         for kind, density in missing:
             append(args.out, measure(kind, density, data, args))

@@ -6,12 +6,16 @@ Their 170 configuration files are the rows of docs/multiprize_experiments.csv. T
 hand and stays.
 """
 
+import argparse
 import csv
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from program import new_parser
 
 from tfprune.cli.settings_file import read_settings
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
@@ -188,9 +192,17 @@ def page(before: str) -> str:
     return f"{before.partition(BEGIN)[0]}{BEGIN}\n\n{tables()}"
 
 
-def main() -> None:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the tables into the page."""
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    file = make_parser().parse_args(arguments).page
+    file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from program import new_parser
+
 from tfprune.exporting import export_packed, plain_model, save_model
 from tfprune.graph import convert
 from tfprune.recipes.models import build_model
@@ -31,12 +33,17 @@ def sizes(arch: str, density: float, folder: Path) -> dict[str, int]:
     return {"packed": packed.file, "keras": keras_file, "float32": packed.float32, "least": packed.least}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a row per density."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", default="Conv4")
     parser.add_argument("--density", type=float, nargs="+", default=[0.8, 0.5, 0.2, 0.1, 0.05])
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a row per density."""
+    options = make_parser().parse_args(arguments)
     print("| density | packed, bytes | `.keras` file / packed | float32 / packed | packed / least |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

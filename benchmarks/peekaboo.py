@@ -9,11 +9,14 @@ a part of the training images. Runs that were done are not repeated, one that wa
 import argparse
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from program import new_parser
 
 from tfprune.recipes import peekaboo
 
@@ -34,10 +37,9 @@ class Entry:
         """Of the run's folder."""
         return f"{self.pruner.lower()}-{self.density:g}-{self.training.lower().replace('+', '-')}"
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """What sets this row apart."""
-        iterations = 100 if self.pruner == "SynFlow" else 1
+    def options(self, synflow_rounds: int) -> dict[str, Any]:
+        """Returns the settings that set this row apart."""
+        iterations = synflow_rounds if self.pruner == "SynFlow" else 1
         pruner, _, variant = self.pruner.partition("-")
         options: dict[str, Any] = {"pruner": pruner, "density": self.density, "prune_iters": iterations}
         if variant:
@@ -72,7 +74,7 @@ def measure(entry: Entry, args: argparse.Namespace) -> dict[str, Any]:
         ar_decay_freq=max(1, args.epochs // 4),
         seed=args.seed,
         export=False,
-        **entry.options,
+        **entry.options(args.synflow_rounds),
     )
     numbers = peekaboo.run(config).numbers
     kept = {
@@ -114,22 +116,31 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, dpi=150)
 
 
-def main() -> None:
-    """Measures what is not measured yet, prints the table, draws the figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--data_path")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--arch", default="ResNet-20")
     parser.add_argument("--fraction", type=float, default=0.2, help="of the training images")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--synflow_rounds", type=int, default=100)
+    parser.add_argument("--rows", nargs="+", choices=[entry.name for entry in entries()], help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark_peekaboo"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peekaboo_resnet20_cifar10.jsonl"))
     parser.add_argument("--figure", type=Path, default=Path("docs/peekaboo.png"))
-    args = parser.parse_args()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures what is not measured yet, prints the table, draws the figure."""
+    args = make_parser().parse_args(arguments)
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     done = {(row["pruner"], row["asked_density"], row["training"]) for row in rows}
     for entry in entries():
+        if args.rows and entry.name not in args.rows:
+            continue
         if (entry.pruner, entry.density, entry.training) not in done:
             rows.append(measure(entry, args))
             with args.out.open("a") as file:

@@ -16,9 +16,10 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from program import missing, new_parser, use_threads
 
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
 from tfprune.recipes.models import build_model
 
-DENSITY, ITERATIONS = 0.3, 100
-IMAGES = 100
+DENSITY = 0.3
 
 
 def cpu_seconds(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -44,9 +45,9 @@ def cpu_seconds(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def yardstick() -> float:
-    """CPU seconds of one product of float64 matrices of 2000 x 2000 in NumPy, the least of five."""
-    matrix = np.random.default_rng(0).random((2000, 2000))
+def yardstick(size: int) -> float:
+    """CPU seconds of one product of square float64 matrices in NumPy, the least of five."""
+    matrix = np.random.default_rng(0).random((size, size))
     return min(cpu_seconds(lambda: matrix @ matrix)[0] for _ in range(5))
 
 
@@ -63,9 +64,9 @@ def pruned(model: keras.Model, name: str, data: Any = None, **settings: Any) -> 
     return cpu_seconds(lambda: criterion(model, DENSITY, data))
 
 
-def synflow(model: keras.Model, precision: str) -> tuple[dict[str, float], Masks]:
-    """Our 100 iterations, and one alone, both with copying the model and tracing."""
-    whole, masks = pruned(model, "synflow", iterations=ITERATIONS, precision=precision)
+def synflow(model: keras.Model, iterations: int, precision: str) -> tuple[dict[str, float], Masks]:
+    """All of our iterations, and one alone, both with copying the model and tracing."""
+    whole, masks = pruned(model, "synflow", iterations=iterations, precision=precision)
     once, _ = pruned(model, "synflow", iterations=1, precision=precision)
     return {"seconds": whole, "seconds of one iteration": once}, masks
 
@@ -79,14 +80,14 @@ def plain_iteration(model: keras.Model, masks: Masks, density: float) -> Masks:
     return Masks({name: score > threshold for name, score in scores.items()})
 
 
-def plain(model: keras.Model, iterations: int) -> tuple[float, Masks]:
-    """CPU seconds per iteration the plain way, and the masks after so many."""
+def plain(model: keras.Model, iterations: int, of: int) -> tuple[float, Masks]:
+    """CPU seconds per iteration the plain way, and the masks after the first so many `of` all."""
     masks = Masks.full(prunable_weights(model, ignore="fc"))
 
     def run() -> Masks:
         found = masks
         for step in range(iterations):
-            found = plain_iteration(model, found, DENSITY ** ((step + 1) / ITERATIONS))
+            found = plain_iteration(model, found, DENSITY ** ((step + 1) / of))
         return found
 
     seconds, found = cpu_seconds(run)
@@ -111,33 +112,34 @@ def selections(size: int) -> dict[str, float]:
     return result
 
 
-def others(model: keras.Model, ours: dict[str, float], iterations: int, torch: bool) -> dict[str, float]:
+def others(model: keras.Model, ours: dict[str, float], options: argparse.Namespace) -> dict[str, float]:
     """What the other ways cost per iteration, and the ratio to ours, tracing included."""
-    share = ours["seconds"] / ITERATIONS
-    found = {"plain iteration": plain(model, iterations)[0]}
+    share = ours["seconds"] / options.iterations
+    found = {"plain iteration": plain(model, options.plain_iterations, options.iterations)[0]}
     found["plain / ours"] = found["plain iteration"] / share
-    if torch and model.name == "ResNet-18":
+    if options.torch and model.name == "ResNet-18":
         from torch_synflow import seconds_per_iteration
 
-        found["torch iteration"] = seconds_per_iteration(iterations, DENSITY, ITERATIONS)
+        found["torch iteration"] = seconds_per_iteration(options.plain_iterations, DENSITY, options.iterations)
         found["torch / ours"] = found["torch iteration"] / share
     return found
 
 
-def measure(arch: str, plain_iterations: int, torch: bool) -> dict[str, Any]:
+def measure(arch: str, options: argparse.Namespace) -> dict[str, Any]:
     """Everything about one network."""
     model = network(arch)
     size = sum(int(np.prod(weight.shape)) for weight in prunable_weights(model, ignore="fc").values())
     random = np.random.RandomState(8)
-    data = [(random.randn(IMAGES, 32, 32, 3).astype(np.float32), random.randint(0, 10, IMAGES))]
-    rows: dict[str, Any] = {"arch": arch, "prunable": size, "yardstick": yardstick()}
+    images = random.randn(options.images, 32, 32, 3).astype(np.float32)
+    data = [(images, random.randint(0, 10, options.images))]
+    rows: dict[str, Any] = {"arch": arch, "prunable": size, "yardstick": yardstick(options.yardstick_size)}
     reference = None
     for precision in ("float64", "float32"):
-        rows[f"synflow {precision}"], masks = synflow(model, precision)
+        rows[f"synflow {precision}"], masks = synflow(model, options.iterations, precision)
         reference = masks if reference is None else reference
         differ = sum(int((masks[name] != reference[name]).sum()) for name in masks)
         rows[f"synflow {precision}"]["differs"] = differ
-        rows[f"synflow {precision}"].update(others(model, rows[f"synflow {precision}"], plain_iterations, torch))
+        rows[f"synflow {precision}"].update(others(model, rows[f"synflow {precision}"], options))
     rows["selection"] = selections(size)
     rows["magnitude"] = pruned(model, "magnitude")[0]
     rows["snip"] = pruned(model, "snip", data)[0]
@@ -145,30 +147,40 @@ def measure(arch: str, plain_iterations: int, torch: bool) -> dict[str, Any]:
     return rows
 
 
-def main() -> None:
-    """Measures and prints; writes a file if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", nargs="+", default=["ResNet-20", "ResNet-18"])
-    parser.add_argument("--plain_iterations", type=int, default=3)
+    parser.add_argument("--iterations", type=int, default=100, help="of SynFlow")
+    parser.add_argument("--plain_iterations", type=int, default=3, help="of the other ways")
+    parser.add_argument("--images", type=int, default=100, help="that SNIP and GraSP look at")
+    parser.add_argument("--yardstick_size", type=int, default=2000, help="rows and columns of its matrices")
     parser.add_argument("--torch", action="store_true", help="time the published procedure in PyTorch, too")
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures and prints; writes a file if asked to."""
+    options = make_parser().parse_args(arguments)
+    if options.torch and missing("prune_at_init.py --torch times PyTorch, too", "torch"):
+        return 2
+    use_threads(1)
     warnings.simplefilter("ignore", LayerCollapseWarning)
     found = {
         "unit": "CPU seconds, one thread",
         "tensorflow": tf.__version__,
         "processor": platform.processor() or platform.machine(),
         "density": DENSITY,
-        "iterations": ITERATIONS,
-        "images": IMAGES,
-        "networks": [measure(arch, arguments.plain_iterations, arguments.torch) for arch in arguments.arch],
+        "iterations": options.iterations,
+        "images": options.images,
+        "networks": [measure(arch, options) for arch in options.arch],
     }
     print(json.dumps(found, indent=1))
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    if options.out is not None:
+        options.out.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from program import new_parser, use_threads
 
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks
@@ -89,17 +90,21 @@ def print_table(row: dict[str, Any]) -> None:
         print(f"{name:<12}{median:>9.3f}{least:>9.3f}{row['first'][name]:>11.1f}{ratio:>14.2f}", flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a table per architecture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", nargs="+", default=["ResNet-20", "ResNet-18"])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--rounds", type=int, default=7, help="steps of each variant")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--results", type=Path, help="append raw numbers to this file, one JSON object a line")
-    options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints a table per architecture."""
+    options = make_parser().parse_args(arguments)
+    use_threads(1)
     for arch in options.arch:
         row = measure(arch, options.variants, options.batch_size, options.rounds)
         print_table(row)

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
+from program import new_parser, use_threads
 
 from tfprune import criteria
 from tfprune.files import write_text
@@ -27,36 +27,42 @@ from tfprune.pruning import plan_channels
 from tfprune.recipes.data import ImageData, load_data
 
 layers = keras.layers
-DENSITIES = (0.75, 0.5, 0.3)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--density", type=float, nargs="+", default=(0.75, 0.5, 0.3))
+    parser.add_argument("--epochs", type=int, default=8, help="of the networks' training")
+    parser.add_argument("--out")
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints a table of means over the seeds, and writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out")
-    given = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    given = make_parser().parse_args(arguments)
+    use_threads(1)
     data = load_data("digits")
     rows = []
     for seed in range(given.seeds):
-        rows += list(_rows(data, seed))
+        rows += list(_rows(data, seed, given.density, given.epochs))
         print(f"network {seed + 1}: accuracy {rows[-1]['unpruned']:.4f}", flush=True)
     for name in dict.fromkeys(row["way"] for row in rows):
         cells = []
-        for density in DENSITIES:
+        for density in given.density:
             found = [row["accuracy"] for row in rows if (row["way"], row["density"]) == (name, density)]
-            cells.append(f"{np.mean(found):.3f} ± {np.std(found, ddof=1) / np.sqrt(len(found)):.3f}")
+            error = f" ± {np.std(found, ddof=1) / np.sqrt(len(found)):.3f}" if len(found) > 1 else ""
+            cells.append(f"{np.mean(found):.3f}{error}")
         print(f"| {name} | " + " | ".join(cells) + " |")
     if given.out is not None:
         write_text(Path(given.out), "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
+def _rows(data: ImageData, seed: int, densities: Sequence[float], epochs: int) -> Iterator[dict[str, Any]]:
     images, labels = data.normalize(data.train_images), data.train_labels
     tests = data.normalize(data.test_images)
-    model = trained_network(images, labels, seed)
+    model = trained_network(images, labels, seed, epochs)
 
     def row(way: str, density: float, network: keras.Model) -> dict[str, Any]:
         return {"seed": seed, "way": way, "density": density, "accuracy": accuracy(network), "unpruned": whole}
@@ -66,7 +72,7 @@ def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
 
     whole = accuracy(model)
     chosen = np.random.default_rng(seed).permutation(len(images))
-    for density in DENSITIES:
+    for density in densities:
         for criterion in (criteria.DPPNode(density=density, seed=seed), criteria.Random(seed=seed), "l2"):
             plan = plan_channels(model, criterion, density=density, scope="local")
             yield row(f"channels by {plan.criterion}", density, plan.apply())
@@ -79,7 +85,7 @@ def _rows(data: ImageData, seed: int) -> Iterator[dict[str, Any]]:
             yield row(f"weights by {name}", density, convert(model, "masked", masks))
 
 
-def trained_network(images: np.ndarray, labels: np.ndarray, seed: int) -> keras.Model:
+def trained_network(images: np.ndarray, labels: np.ndarray, seed: int, epochs: int = 8) -> keras.Model:
     """The small residual network, trained on images of shape `[examples, height, width, channels]`."""
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(images.shape[1:])
@@ -92,7 +98,7 @@ def trained_network(images: np.ndarray, labels: np.ndarray, seed: int) -> keras.
     model = keras.Model(inputs, layers.Dense(10)(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss, jit_compile=False)
-    model.fit(images, labels, epochs=8, batch_size=32, verbose=0)
+    model.fit(images, labels, epochs=epochs, batch_size=32, verbose=0)
     return model
 
 

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-import tensorflow as tf
+from program import new_parser, use_threads
 
 from tfprune.graph import complexity
 from tfprune.recipes.ekg.memory_bank import BankSize
@@ -48,12 +48,12 @@ class Stage:
     spread: bool = True
 
 
-def search_work(examples: int) -> tuple[int, int, float]:
+def search_work(examples: int, arch: str, density: float) -> tuple[int, int, float]:
     """Steps and candidates of a whole search, and the mean cost of a candidate relative to the full network's."""
-    model = build_model("ResNet-50", num_classes=CLASSES, input_shape=(64, 64, 3), seed=0)
+    model = build_model(arch, num_classes=CLASSES, input_shape=(64, 64, 3), seed=0)
     random = np.random.default_rng(0)
     images = random.normal(size=(examples, 64, 64, 3)).astype(np.float32)
-    search = Search(model, images, random.integers(0, CLASSES, examples), DENSITY)
+    search = Search(model, images, random.integers(0, CLASSES, examples), density)
     state, steps, tried, costs = search.start(), 0, 0, 0.0
     while not search.done(state):
         state, step = search.step(state)
@@ -63,7 +63,7 @@ def search_work(examples: int) -> tuple[int, int, float]:
     return steps, tried, costs / tried
 
 
-def stages(steps: int, tried: int, cost: float, validation: int) -> dict[str, list[Stage]]:
+def stages(steps: int, tried: int, cost: float, validation: int, density: float) -> dict[str, list[Stage]]:
     """The stages of each method, with the published or default schedules."""
     searching = validation * (tried * cost / 3 + steps)
     epochs = float(TRAINING)
@@ -72,7 +72,7 @@ def stages(steps: int, tried: int, cost: float, validation: int) -> dict[str, li
             Stage("baseline, 90 epochs", 90 * epochs, 1),
             Stage(f"search: {steps} steps, {tried} candidates on {validation:,} images", searching, 1, spread=False),
             Stage(f"memory bank, {TEACHERS} teachers", TEACHERS * epochs, 0.8 / 3, spread=False),
-            Stage("fine-tuning, 100 epochs, two views", 2 * 100 * epochs, DENSITY),
+            Stage("fine-tuning, 100 epochs, two views", 2 * 100 * epochs, density),
         ],
         "Peek-a-Boo": [
             Stage("SynFlow, 100 rounds", 100, 1, spread=False),
@@ -83,9 +83,8 @@ def stages(steps: int, tried: int, cost: float, validation: int) -> dict[str, li
     }
 
 
-def activations(batch_size: int, bytes_each: int) -> int:
+def activations(model: keras.Model, batch_size: int, bytes_each: int) -> int:
     """Bytes of all layers' outputs, which a training step keeps for the gradients."""
-    model = build_model("ResNet-50", num_classes=CLASSES, input_shape=(224, 224, 3), seed=0)
     sizes = [np.prod(tensor.shape[1:]) for layer in model.layers for tensor in keras.tree.flatten(layer.output)]
     return int(sum(sizes)) * batch_size * bytes_each
 
@@ -124,7 +123,7 @@ def print_room(batch_size: int, rate: float) -> None:
     for name, copies in states.items():
         print(f"- {name}, float32: {4e-9 * copies * cost.params:.2f} GB")
     for name, size in (("float32", 4), ("mixed precision", 2)):
-        kept = 1e-9 * activations(batch_size, size)
+        kept = 1e-9 * activations(model, batch_size, size)
         print(f"- outputs of all layers, batch {batch_size} per GPU, {name}: {kept:.1f} GB")
     for dtype in ("float16", "float32"):
         print(f"- {BankSize(TRAINING, CLASSES, TEACHERS, dtype)}")
@@ -132,9 +131,9 @@ def print_room(batch_size: int, rate: float) -> None:
     print(f"- reading images: {READING_MS * rate / 1e3:.1f} CPU cores per GPU")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints the plan."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--images_per_second", type=float, default=2000, help="of a training step on one GPU: assumed")
     parser.add_argument("--efficiency", type=float, nargs=3, default=[1, 0.95, 0.85], help="on 1, 8, 64 GPUs: assumed")
     parser.add_argument("--batch_size", type=int, default=128, help="per GPU")
@@ -142,12 +141,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--examples", type=int, default=8, help="images of the search that is run here to count its work"
     )
-    options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    steps, tried, cost = search_work(options.examples)
-    print(f"a search to {DENSITY:.0%} of the FLOPs: {steps} steps, {tried} candidates of {cost:.2f} full FLOPs\n")
-    print_times(stages(steps, tried, cost, options.validation), options.images_per_second, options.efficiency)
+    parser.add_argument("--search_arch", default="ResNet-50", help="network of that search")
+    parser.add_argument("--search_target", type=float, default=DENSITY, help="fraction of the FLOPs that it ends at")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the plan."""
+    options = make_parser().parse_args(arguments)
+    use_threads(1)
+    target = options.search_target
+    steps, tried, cost = search_work(options.examples, options.search_arch, target)
+    print(f"a search to {target:.0%} of the FLOPs: {steps} steps, {tried} candidates of {cost:.2f} full FLOPs\n")
+    plan = stages(steps, tried, cost, options.validation, target)
+    print_times(plan, options.images_per_second, options.efficiency)
     print_room(options.batch_size, options.images_per_second)
 
 

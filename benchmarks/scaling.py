@@ -24,20 +24,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from program import new_parser
 from worker_environments import worker_environments
 
 VARIANTS = {"one device": (1, 1), "two devices": (2, 1), "two processes": (1, 2)}  # devices of a process, processes
 BATCH_NORM = ("synchronized", "local")
 
 
-def serve(arch: str, images: int, devices: int, workers: int) -> None:
+def serve(arch: str, images: int, kinds: Sequence[str], devices: int, workers: int) -> None:
     """A process of a variant: for each line on standard input that names a kind of batch norm, a step and its times."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(devices)
-    steps = {kind: make_step(kind, arch, images * devices * workers, devices, workers) for kind in BATCH_NORM}
+    steps = {kind: make_step(kind, arch, images * devices * workers, devices, workers) for kind in kinds}
     for step in steps.values():
         step()
         step()
@@ -94,11 +95,11 @@ def strategy_of(devices: int, workers: int) -> Any:
     return STRATEGIES[devices, workers]
 
 
-def start(variant: str, arch: str, images: int) -> list[subprocess.Popen]:
+def start(variant: str, arch: str, images: int, kinds: Sequence[str]) -> list[subprocess.Popen]:
     """Starts the processes of a variant."""
     devices, workers = VARIANTS[variant]
     command = [sys.executable, __file__, "--serve", str(devices), str(workers)]
-    command += ["--arch", arch, "--images", str(images)]
+    command += ["--arch", arch, "--images", str(images), "--batch_norm", *kinds]
     processes = []
     for environment in worker_environments(workers):
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -124,9 +125,11 @@ def read(process: subprocess.Popen) -> str:
     return line
 
 
-def measure(arch: str, images: int, rounds: int) -> dict[tuple[str, str], list[tuple[float, float]]]:
+def measure(
+    arch: str, images: int, rounds: int, kinds: Sequence[str]
+) -> dict[tuple[str, str], list[tuple[float, float]]]:
     """Wall and CPU seconds of each variant and kind of batch norm, in each round."""
-    running = {variant: start(variant, arch, images) for variant in VARIANTS}
+    running = {variant: start(variant, arch, images, kinds) for variant in VARIANTS}
     try:
         for processes in running.values():
             for process in processes:
@@ -134,29 +137,36 @@ def measure(arch: str, images: int, rounds: int) -> dict[tuple[str, str], list[t
         times: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for _ in range(rounds):
             for variant, processes in running.items():
-                for kind in BATCH_NORM:
+                for kind in kinds:
                     times.setdefault((variant, kind), []).append(step(processes, kind))
         return times
     finally:
         for process in (process for processes in running.values() for process in processes):
             process.kill()
-            process.wait()
+            process.communicate()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--arch", default="ResNet-20")
+    parser.add_argument("--images", type=int, default=64, help="per device")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--batch_norm", nargs="+", choices=BATCH_NORM, default=BATCH_NORM)
+    parser.add_argument("--output", help="file for the rows, as JSON lines")
+    parser.add_argument("--serve", type=int, nargs=2, help=argparse.SUPPRESS)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", default="ResNet-20")
-    parser.add_argument("--images", type=int, default=64, help="per device")
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--output", help="file for the rows, as JSON lines")
-    parser.add_argument("--serve", type=int, nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     if options.serve:
-        serve(options.arch, options.images, *options.serve)
+        serve(options.arch, options.images, options.batch_norm, *options.serve)
         return
     load = os.getloadavg()[0]
-    rows = table(measure(options.arch, options.images, options.rounds), options.images)
+    times = measure(options.arch, options.images, options.rounds, options.batch_norm)
+    rows = table(times)
     print(
         f"{options.arch}, {options.images} images per device, {options.rounds} rounds, {os.cpu_count()} cores, ", end=""
     )
@@ -170,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file.writelines(json.dumps({**row, **facts}) + "\n" for row in rows)
 
 
-def table(times: dict[tuple[str, str], list[tuple[float, float]]], images: int) -> list[dict[str, Any]]:
+def table(times: dict[tuple[str, str], list[tuple[float, float]]]) -> list[dict[str, Any]]:
     """Medians, and ratios to one device in the same run."""
     rows = []
     for (variant, kind), pairs in times.items():

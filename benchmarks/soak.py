@@ -24,12 +24,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from program import new_parser
 from soak_cases import CASES, Case, Stage, command_line
 from soak_files import found_differences
 from soak_lives import ROOT, Life
@@ -183,9 +185,9 @@ def merged(file: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted([*kept, *rows], key=lambda row: list(CASES).index(row["case"]))
 
 
-def main(words: list[str] | None = None) -> int:
-    """Runs, prints, writes a file if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--cases", nargs="+", choices=sorted(CASES), default=sorted(CASES))
     parser.add_argument("--runs", type=int, default=4, help="runs of each case that are killed in every stage")
     parser.add_argument("--minutes", type=float, default=600.0, help="time after which no other run is begun")
@@ -194,7 +196,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", help="a folder for the runs, to look at them afterwards")
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args(words)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs, prints, writes a file if asked to."""
+    arguments = make_parser().parse_args(arguments)
     until = time.monotonic() + 60 * arguments.minutes
     place = nullcontext(arguments.folder) if arguments.folder else tempfile.TemporaryDirectory()
     with place as folder, ThreadPoolExecutor(arguments.jobs) as pool:

@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from program import new_parser, use_threads
 
 import tfprune
 from tfprune.graph.subnet import SubnetOptions, subnet_model
@@ -99,19 +100,24 @@ def measure_selection(weights: int, runs: int) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
-    """Measures, prints, and appends to a file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--archs", nargs="+", default=["Conv4", "ResNet-18"])
     parser.add_argument("--density", type=float, default=0.2)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--scores", type=int, nargs="+", default=[2_425_024, 11_164_352], help="to select from, alone")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(args.threads)
-    rows = [measure_selection(weights, 5) for weights in (2_425_024, 11_164_352)]
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints, and appends to a file."""
+    args = make_parser().parse_args(arguments)
+    use_threads(args.threads, args.threads)
+    rows = [measure_selection(weights, 5) for weights in args.scores]
     print(*(json.dumps(row) for row in rows), sep="\n", flush=True)
     for arch in args.archs:
         rows.append(measure_steps(arch, args))

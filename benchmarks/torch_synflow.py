@@ -90,7 +90,3 @@ def seconds_per_iteration(iterations: int, density: float, of: int) -> float:
             start = time.process_time()
         iteration(model, convolutions, density ** ((step + 1) / of))
     return (time.process_time() - start) / iterations
-
-
-if __name__ == "__main__":
-    print(f"{seconds_per_iteration(5, 0.3, 100):.3f} CPU seconds per iteration")

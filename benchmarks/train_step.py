@@ -9,21 +9,26 @@ the ratios hold where the seconds do not. Variants:
     ours       fused batch norm, `training.Loop`
     ours_bf16  the same in mixed_bfloat16
     channel_masked  the same with a channel mask on every kernel
-    torch      PyTorch, channels_last, the same network and SGD (left out where PyTorch is not installed)
+    torch      PyTorch, channels_last, the same network and SGD (left out by default where PyTorch is not installed)
 """
 
 import argparse
 import importlib.util
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+if importlib.util.find_spec("torch"):
+    pass  # before TensorFlow: imported after it, by PyTorch's optimizers, it can end the process
+
 import keras
 import numpy as np
 import tensorflow as tf
+from program import missing, new_parser, use_threads
 
 from tfprune.graph import convert
 from tfprune.optimizers import SGD
@@ -134,20 +139,28 @@ def measure(steps: dict[str, Step], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a table per architecture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
     parser.add_argument("--arch", nargs="+", default=["ResNet-20", "ResNet-56"], help="CIFAR ResNets of 6n+2 layers")
     parser.add_argument("--rounds", type=int, default=10, help="steps of each variant")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    options = parser.parse_args(arguments)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, help="default: all that are installed")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a table per architecture."""
+    options = make_parser().parse_args(arguments)
+    names = options.variants or list(VARIANTS)
+    if "torch" in names and missing("train_step.py compares with PyTorch", "torch"):
+        if options.variants:
+            return 2
+        names.remove("torch")
+    use_threads(1)
     rng = np.random.default_rng(0)
     images = rng.normal(size=(options.batch_size, 32, 32, 3)).astype(np.float32)
     labels = rng.integers(0, CLASSES, options.batch_size)
-    names = [name for name in options.variants if name != "torch" or importlib.util.find_spec("torch")]
     for arch in options.arch:
         steps, first = {}, {}
         for name in names:
@@ -157,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             first[name] = time.process_time() - start
             steps[name]()
         print_table(arch, options.batch_size, measure(steps, options.rounds), first)
+    return 0
 
 
 def print_table(arch: str, batch_size: int, seconds: dict[str, list[float]], first: dict[str, float]) -> None:
@@ -171,4 +185,4 @@ def print_table(arch: str, batch_size: int, seconds: dict[str, list[float]], fir
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

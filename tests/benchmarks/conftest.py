@@ -26,10 +26,15 @@ def tiny(weights=None, classifier_activation="softmax", input_shape=(None, None,
     return keras.Model(inputs, outputs)
 
 
+@pytest.fixture(autouse=True)
+def threads_as_they_are(monkeypatch):
+    """Leaves TensorFlow's threads alone: once it has run something, setting them is an error."""
+    for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
+        monkeypatch.setattr(tf.config.threading, setting, lambda threads: None)
+
+
 @pytest.fixture
 def tiny_application(monkeypatch):
     """A small model among the constructors of keras.applications, of open input size."""
-    for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
-        monkeypatch.setattr(tf.config.threading, setting, lambda threads: None)  # they can be set but once
     monkeypatch.setattr(keras.applications, "Tiny", tiny, raising=False)
     return tiny

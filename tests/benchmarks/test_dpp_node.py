@@ -3,12 +3,11 @@ import json
 import dpp_node
 import keras
 import pytest
-import tensorflow as tf
 
 layers = keras.layers
 
 
-def network(images, labels, seed):
+def network(images, labels, seed, epochs):
     keras.utils.set_random_seed(seed)
     inputs = keras.Input(images.shape[1:])
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(inputs)))
@@ -17,8 +16,6 @@ def network(images, labels, seed):
 
 @pytest.mark.slow
 def test_rows_of_two_networks(tmp_path, monkeypatch, capsys):
-    for setting in ("set_intra_op_parallelism_threads", "set_inter_op_parallelism_threads"):
-        monkeypatch.setattr(tf.config.threading, setting, lambda threads: None)  # they can be set but once
     monkeypatch.setattr(dpp_node, "trained_network", network)
     out = tmp_path / "rows.jsonl"
     dpp_node.main(["--seeds", "2", "--density", "0.5", "--examples", "64", "--tests", "50", "--out", str(out)])

@@ -1,5 +1,4 @@
 import csv
-import sys
 
 import multiprize
 import pytest
@@ -26,10 +25,10 @@ def test_table_and_order():
 @pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(multiprize, "_ORDER", (0.5,))
-    words = "--dataset digits --width_multiplier 0.0625 --epochs 1 --batch_size 32 --fraction 0.1"
-    monkeypatch.setattr(sys, "argv", ["multiprize.py", *words.split(), "--out", "out/a.csv", "--figure", "out/a.png"])
-    multiprize.main()
+    words = "--data_path DIR --threads 1 --dataset digits --density 0.5 --width_multiplier 0.0625 --epochs 1"
+    words += " --batch_size 32 --fraction 0.1 --out out/a.csv --figure out/a.png"
+    arguments = words.split()
+    multiprize.main(arguments)
     with open("out/a.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["dense", "MPT-1/32", "MPT-1/1"]
@@ -37,5 +36,5 @@ def test_what_was_measured_is_not_measured_again(monkeypatch, tmp_path, capsys):
     assert (tmp_path / "out" / "a.png").stat().st_size > 1000
     first = capsys.readouterr().out
     monkeypatch.setattr(multiprize, "measure", None)
-    multiprize.main()
+    multiprize.main(arguments)
     assert capsys.readouterr().out == "\n".join(first.splitlines()[-5:]) + "\n"

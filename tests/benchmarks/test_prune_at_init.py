@@ -4,18 +4,12 @@ import pytest
 from tfprune.criteria import weight_criterion
 
 
-@pytest.fixture
-def short(monkeypatch):
-    monkeypatch.setattr(prune_at_init, "ITERATIONS", 2)
-    monkeypatch.setattr(prune_at_init, "IMAGES", 4)
-
-
 @pytest.mark.filterwarnings("ignore:layer collapse")
 @pytest.mark.slow
-def test_the_ways_that_are_compared_give_the_same_masks(short):
+def test_the_ways_that_are_compared_give_the_same_masks():
     model = prune_at_init.network("ResNet-20")
     _, ours = prune_at_init.pruned(model, "synflow", iterations=2)
-    assert prune_at_init.plain(model, 2)[1] == ours
+    assert prune_at_init.plain(model, 2, of=2)[1] == ours
     assert weight_criterion("synflow", ignore="fc", iterations=2)(model, 0.3) == ours
 
 

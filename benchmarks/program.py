@@ -1,0 +1,36 @@
+"""What the programs in this folder share: how they declare flags, set threads, and ask for PyTorch."""
+
+import argparse
+import importlib.util
+import sys
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser whose help shows the docstring of a program as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def use_threads(count: int, between_operations: int = 1) -> None:
+    """Sets TensorFlow's threads; has to be called before TensorFlow runs anything.
+
+    Args:
+        count: Threads inside an operation, 0 for all cores.
+        between_operations: Operations that run at the same time, 0 for all cores.
+    """
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(between_operations)
+
+
+def missing(purpose: str, *packages: str) -> bool:
+    """Returns whether a package is missing, after one line on stderr that says how to install it.
+
+    Args:
+        purpose: What needs the packages, the beginning of the line.
+        packages: Names for `pip install`.
+    """
+    found = [importlib.util.find_spec(package.replace("-", "_")) for package in packages]
+    if not all(found):
+        print(f"{purpose}: pip install {' '.join(packages)}", file=sys.stderr)
+    return not all(found)
