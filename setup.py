@@ -27,7 +27,6 @@ setup(
         "tqdm>=4.66,<5",
         "rich>=13.7,<16",
         "lazy-loader>=0.6,<1",  # imports a public name on first use
-        "docstring-parser>=0.16,<1",
         "tensorboard>=2.20,<3",  # tf.summary asks for it, TensorFlow no longer brings it
     ],
     extras_require={

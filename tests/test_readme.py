@@ -10,19 +10,18 @@ import pytest
 import yaml
 
 from tfprune.cli import parse
-from tfprune.cli.method import pick_method
-from tfprune.cli.train_cifar import METHODS
-from tfprune.cli.train_imagenet import COMMANDS as IMAGENET_COMMANDS
-from tfprune.cli.train_imagenet import METHODS as IMAGENET_METHODS
+from tfprune.cli.programs import IMAGENET_STAGES, pick_method
 from tfprune.commands import COMMANDS
 from tfprune.graph import complexity
-from tfprune.recipes.dpp.commands import DPP_COMMANDS
+from tfprune.recipes.catalog import configs
+from tfprune.recipes.dpp.config import DPP_COMMANDS
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.evaluate_config import EvaluateConfig
 
 ROOT = Path(__file__).parents[1]
+METHODS, IMAGENET_METHODS = configs(), configs(imagenet=True)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SUBCOMMANDS = {"tfprune": COMMANDS, "train_imagenet.py": IMAGENET_COMMANDS, "dpp": DPP_COMMANDS}
+SUBCOMMANDS = {"tfprune": COMMANDS, "train_imagenet.py": IMAGENET_STAGES, "dpp": DPP_COMMANDS}
 PROGRAMS = {"train_cifar.py": METHODS, "train_imagenet.py": IMAGENET_METHODS}
 
 
@@ -98,7 +97,7 @@ def test_commands_are_understood(words, workplace):
 
 def test_there_are_commands_of_all_programs(workplace):
     shown = {config_and_arguments(words)[0] for words in commands()}
-    assert {*METHODS.values(), *COMMANDS.values(), *IMAGENET_COMMANDS.values(), EvaluateConfig} <= shown
+    assert {*METHODS.values(), *COMMANDS.values(), *IMAGENET_STAGES.values(), EvaluateConfig} <= shown
     assert {*DPP_COMMANDS.values()} <= shown
 
 
@@ -108,7 +107,7 @@ def test_configs_are_understood(file, tmp_path):
     if "give --density" in file.read_text(encoding="utf-8"):
         arguments += ["--density", "0.5"]
     if file.name.startswith("prune_imagenet_"):
-        parse(IMAGENET_COMMANDS["prune"], [*arguments, "DATA", "--out", str(tmp_path / "a.npz")])
+        parse(IMAGENET_STAGES["prune"], [*arguments, "DATA", "--out", str(tmp_path / "a.npz")])
     elif file.name.startswith("imagenet_"):
         arguments += ["--data_path", "DATA"]
         parse(pick_method(arguments, IMAGENET_METHODS, default="ekg"), arguments)

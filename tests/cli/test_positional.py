@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -7,48 +7,29 @@ from hypothesis import strategies as st
 
 from tfprune.cli import make_parser, parse
 from tfprune.errors import ConfigError
+from tfprune.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Settings of a test.
+class Pair(Settings):
+    """Settings of a test."""
 
-    Attributes:
-        first: One file.
-        second: Another. Default: none.
-        rate: How fast.
-        sizes: How large.
-        names: Which.
-        loud: Whether it makes noise.
-        calm: Whether it is calm.
-        compile: XLA.
-    """
-
-    POSITIONAL: ClassVar[str] = "first second"
-
-    first: str
-    second: str | None = None
-    rate: float = 0.5
-    sizes: tuple[int, ...] = (1,)
-    names: tuple[str, ...] = ()
-    loud: bool = False
-    calm: bool = True
-    compile: Literal["auto", "on", "off"] = "auto"
+    first: str = setting(help="One file.", positional=True)
+    second: str | None = setting(None, "Another.", if_none="none", positional=True)
+    rate: float = setting(0.5, "How fast.")
+    sizes: tuple[int, ...] = setting((1,), "How large.")
+    names: tuple[str, ...] = setting((), "Which.")
+    loud: bool = setting(False, "Whether it makes noise.")
+    calm: bool = setting(True, "Whether it is calm.")
+    compile: Literal["auto", "on", "off"] = setting("auto", "XLA.")
 
 
 @dataclass(frozen=True)
-class Many:
-    """Settings of a test.
+class Many(Settings):
+    """Settings of a test."""
 
-    Attributes:
-        files: Some files.
-        sizes: How large.
-    """
-
-    POSITIONAL: ClassVar[str] = "files"
-
-    files: tuple[str, ...]
-    sizes: tuple[int, ...] = (1,)
+    files: tuple[str, ...] = setting(help="Some files.", positional=True)
+    sizes: tuple[int, ...] = setting((1,), "How large.")
 
 
 @pytest.mark.parametrize(

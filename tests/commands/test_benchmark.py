@@ -67,7 +67,7 @@ def test_open_sizes(folder, screen):
     ("settings", "message"),
     [
         ({"batch_size": (1, 0)}, "--batch_size: expected values of at least 1, received 1 0"),
-        ({"runs": 0}, "--runs: expected values of at least 1"),
+        ({"runs": 0}, "--runs: expected a value of at least 1, received 0"),
         ({"models": ("a.keras", "a.keras")}, "expected different models"),
     ],
 )

@@ -79,8 +79,8 @@ def test_smaller_weights(folder, tmp_path, screen):
         ({"quantize": "int8"}, "measured on examples; give --data"),
         ({"int8": True, "quantize": "float16", "data": "digits"}, "contradict each other"),
         ({"out": "a.onnx", "quantize": "float16"}, "expected a .tflite file to quantize, received a.onnx"),
-        ({"data": "digits"}, "--data: only int8 looks at examples"),
-        ({"examples": 0}, "--examples: expected values of at least 1"),
+        ({"data": "digits"}, "--data: only int8 uses examples"),
+        ({"examples": 0}, "--examples: expected a value of at least 1, received 0"),
     ],
 )
 def test_mistakes(settings, message):

@@ -70,7 +70,7 @@ def test_open_sizes(folder, screen):
 
 
 def test_mistakes(folder):
-    with pytest.raises(ConfigError, match="--batch_size: expected values of at least 1, received 0"):
+    with pytest.raises(ConfigError, match="--batch_size: expected a value of at least 1, received 0"):
         InspectConfig("a.keras", batch_size=0)
     InspectConfig(str(folder / "net.keras")).check_files()
     with pytest.raises(CheckpointError, match=r"nowhere.keras does not exist"):

@@ -7,7 +7,7 @@ import pytest
 from tfprune import criteria
 from tfprune.commands import PruneConfig
 from tfprune.commands.prune import run
-from tfprune.commands.prune_kind import CHANNEL_CRITERIA, DATA_OPTIONAL, WEIGHT_CRITERIA, WITH_DATA
+from tfprune.commands.prune_config import CHANNEL_CRITERIA, DATA_OPTIONAL, WEIGHT_CRITERIA, WITH_DATA
 from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.pruning import SCHEDULES, PruningPlan, plan_channels
@@ -172,17 +172,17 @@ def test_open_sizes(prune, folder, screen):
     [
         ({}, "expected one of --flops, --params and --density, such as --flops 0.5, received none"),
         ({"flops": 0.5, "params": 0.5}, "received --flops and --params"),
-        ({"flops": 1.5}, "--flops: expected the fraction to keep, above 0 and at most 1, received 1.5; to keep half"),
-        ({"density": 0}, "--density: expected the fraction to keep"),
+        ({"flops": 1.5}, "--flops: expected a value above 0 and at most 1, received 1.5; half is 0.5"),
+        ({"density": 0}, "--density: expected a value above 0 and at most 1, received 0"),
         ({"flops": 0.5, "max_sparsity": 0}, "--max_sparsity: expected a value above 0"),
-        ({"flops": 0.5, "round_to": 0}, "--round_to: expected values of at least 1"),
+        ({"flops": 0.5, "round_to": 0}, "--round_to: expected a value of at least 1, received 0"),
         ({"flops": 0.5, "out": None}, "OUT is missing: .*; or add --dry_run"),
         ({"flops": 0.5, "out": "small.tflite"}, "ends in .keras, received small.tflite; `tfprune export` writes"),
-        ({"flops": 0.5, "criterion": "taylor"}, "--criterion taylor: it looks at examples; give --data"),
+        ({"flops": 0.5, "criterion": "taylor"}, "--criterion taylor: it uses examples; give --data"),
         ({"flops": 0.5, "recalibrate": True}, "--recalibrate: .* give --data"),
         ({"flops": 0.5, "reweight": True}, "--reweight: .* give --data"),
-        ({"flops": 0.5, "data": "digits"}, "--data: criterion l2 looks at no .* out, or add --reweight or --recal"),
-        ({"plan": "p.json", "criterion": "taylor", "data": "digits"}, "--data: a plan that is made looks at no"),
+        ({"flops": 0.5, "data": "digits"}, "--data: criterion l2 uses no .* out, or add --reweight or --recal"),
+        ({"plan": "p.json", "criterion": "taylor", "data": "digits"}, "--data: a plan that is read uses no"),
         (
             {"density": 0.5, "criterion": "hybrid", "out": "b.npz", "data": "digits"},
             "criterion hybrid .* leave it out$",

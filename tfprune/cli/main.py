@@ -1,20 +1,19 @@
-"""`tfprune`: pruning of Keras models from the command line, one command for each thing to do."""
+"""`tfprune`: pruning of Keras models from the command line, one command per task."""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
-from tfprune.cli.subcommands import run_subcommand
+from tfprune.cli.command import run_subcommand
 from tfprune.commands import COMMANDS
-from tfprune.recipes.dpp.commands import DPP_COMMANDS
+from tfprune.recipes.dpp.config import DPP_COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for.
+    """Runs the command that the command line names.
 
     Args:
-        arguments: Its words, first the name of a command. Default: those the program was started with.
+        arguments: The command line's words, first the name of a command. Default: those the program was started with.
 
     Returns:
         The exit code, see `run_command`.
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_subcommand(
         words,
         {**COMMANDS, "dpp": _DPP},
-        _work,
+        lambda name, config: import_module(f"tfprune.commands.{name}").run(config),
         prog="tfprune",
         description="Pruning of Keras models.",
         check=lambda config: config.check_files(),
@@ -41,7 +40,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _DPP:
     """Prunes by determinantal point processes; `tfprune dpp` lists its own commands."""
-
-
-def _work(name: str, config: Any) -> None:
-    import_module(f"tfprune.commands.{name}").run(config)

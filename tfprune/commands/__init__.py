@@ -1,8 +1,6 @@
-"""What the commands of `tfprune` do: for each the settings, and in the module of its name the work, `run(settings)`."""
+"""The commands of `tfprune`: a config class for each, and a module of its name with a function `run(config)`."""
 
-from tfprune.commands.benchmark_config import BenchmarkConfig
-from tfprune.commands.export_config import ExportConfig
-from tfprune.commands.inspect_config import InspectConfig
+from tfprune.commands.model_configs import BenchmarkConfig, ExportConfig, InspectConfig
 from tfprune.commands.prune_config import PruneConfig
 from tfprune.commands.sanity_config import SanityConfig
 
@@ -13,6 +11,6 @@ COMMANDS = {
     "export": ExportConfig,
     "sanity": SanityConfig,
 }
-"""Settings of the commands, by name; they need no TensorFlow."""
+"""Config classes by the command's name; they need no TensorFlow."""
 
 __all__ = ["COMMANDS", "BenchmarkConfig", "ExportConfig", "InspectConfig", "PruneConfig", "SanityConfig"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfprune.commands.benchmark_config import BenchmarkConfig
+from tfprune.commands.model_configs import BenchmarkConfig
 from tfprune.commands.model_file import load_model_file
 from tfprune.console import working
 from tfprune.files import write_text

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune.commands.examples import load_examples
-from tfprune.commands.export_config import ExportConfig
 from tfprune.commands.file_size import file_size
+from tfprune.commands.model_configs import ExportConfig
 from tfprune.commands.model_file import load_model_file
 from tfprune.console import working
 from tfprune.exporting import export

@@ -6,7 +6,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tfprune.commands.inspect_config import InspectConfig
+from tfprune.commands.model_configs import InspectConfig
 from tfprune.commands.model_file import load_model_file
 from tfprune.console import working
 from tfprune.errors import ConfigError

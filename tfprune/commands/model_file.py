@@ -6,8 +6,8 @@ import zipfile
 import keras
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
-from tfprune.commands.checks import check_model_file
 from tfprune.errors import CheckpointError
+from tfprune.settings import check_model_file
 
 
 def load_model_file(path: str) -> keras.Model:

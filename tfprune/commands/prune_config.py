@@ -1,70 +1,77 @@
-"""The settings of `tfprune prune`."""
+"""The settings of `tfprune prune`: of channels, or of single weights."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
-from tfprune.commands.checks import at_least_one, check_model_file, check_output
-from tfprune.commands.prune_kind import DATA_OPTIONAL, WITH_DATA, check_kind, prunes_weights
 from tfprune.errors import ConfigError
+from tfprune.settings import Settings, check_model_file, check_output, setting
+
+CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg", "dpp_node")
+WEIGHT_CRITERIA = (
+    "magnitude",
+    "lottery",
+    "smart_ratio",
+    "hybrid",
+    "snip",
+    "grasp",
+    "synflow",
+    "grad_norm",
+    "fisher",
+    "dpp_edge",
+    "random",
+)
+WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
+DATA_OPTIONAL = ("dpp_node", "synflow")
+_CHANNELS_ONLY = (
+    "flops",
+    "params",
+    "round_to",
+    "min_channels",
+    "max_sparsity",
+    "steps",
+    "reweight",
+    "recalibrate",
+    "plan",
+)
+_WEIGHTS_ONLY = ("iterations", "original_ties")
+"""Criteria that require data."""
+"""Criteria that use data if it is given."""
 
 
 @dataclass(frozen=True)
-class PruneConfig:
+class PruneConfig(Settings):
     """Prunes channels and writes the smaller model, or single weights and writes masks.
 
-    How much is to stay is said by one of flops, params and density; for weights, by density.
-
-    Attributes:
-        model: The .keras file to prune.
-        out: The .keras file to write, or, to prune single weights, the .npz file for their masks. May be missing in a
-            dry run. Default: none.
-        flops: Fraction of the FLOPs to keep, such as 0.5. Default: another target.
-        params: Fraction of the parameters to keep. Default: another target.
-        density: Fraction of the channels, or weights, to keep. Default: another target.
-        criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
-            (fpgm), drawn to be unlike (dpp_node; their outputs with data, else their filters), at random, or with data
-            (taylor, ekg); or how weights are: their size (magnitude; lottery, which leaves dense layers alone), their
-            share of all paths (synflow), ratios of layers (smart_ratio; hybrid, by size), at random, or with data
-            (snip, grasp, grad_norm, fisher; drawn to be unlike, dpp_edge).
-        scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
-            weights, over the model or in every kernel.
-        round_to: Keep multiples of this many channels.
-        min_channels: Keep at least this many channels in every group.
-        max_sparsity: The largest fraction of its channels that a group may lose.
-        ignore: Layers that keep all their channels, or weights: names, or patterns such as stage1_*.
-        input_shape: Shape of one example, such as 224 224 3, for models that take inputs of any size. Default: the
-            model's.
-        original_ties: Of weights that are equally good at the threshold keep none, as the authors of SynFlow do.
-        steps: Prune channels in this many steps, judging anew what is left.
-        iterations: Prune weights in this many steps, judging anew what is left. Default: 100 for synflow, 1 for others.
-        schedule: How fast the steps approach the target. Default: linear for channels, exponential for weights.
-        data: Examples for criteria that look at some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or
-            an .npz file with arrays x and y. Default: none.
-        data_path: Folder that holds the TFDS data sets (its data_dir). Default: TFDS's own.
-        examples: How many examples to look at.
-        reweight: Let the kernels that read pruned channels make up for them, by least squares on the data. What the
-            layers make of all examples is held in memory.
-        recalibrate: Measure the moving averages of batch norms anew on the data after pruning.
-        plan: JSON file of the plan. With a target it is written; without one it is read and carried out. Default: none.
-        dry_run: Show the plan, and prune nothing.
-        overwrite: Replace files that exist.
+    One of flops, params and density says how much is kept; for weights, density does.
     """
 
-    POSITIONAL: ClassVar[str] = "model out"
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        "target": "flops params density",
-        "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape original_ties",
-        "procedure": "steps iterations schedule reweight recalibrate",
-        "data": "data data_path examples",
-        "output": "plan dry_run overwrite",
-    }
-
-    model: str
-    out: str | None = None
-    flops: float | None = None
-    params: float | None = None
-    density: float | None = None
+    model: str = setting(help="The .keras file to prune.", positional=True)
+    out: str | None = setting(
+        None,
+        "The .keras file to write, or, to prune single weights, the .npz file for their masks. Optional in a dry run.",
+        if_none="none",
+        positional=True,
+    )
+    flops: float | None = setting(
+        None,
+        "Fraction of the FLOPs (multiply-adds) to keep, such as 0.5.",
+        if_none="another target",
+        group="target",
+        above=0,
+        at_most=1,
+    )
+    params: float | None = setting(
+        None, "Fraction of the parameters to keep.", if_none="another target", group="target", above=0, at_most=1
+    )
+    density: float | None = setting(
+        None,
+        "Fraction of the channels, or weights, to keep.",
+        if_none="another target",
+        group="target",
+        above=0,
+        at_most=1,
+    )
     criterion: Literal[
         "l1",
         "l2",
@@ -84,25 +91,84 @@ class PruneConfig:
         "grad_norm",
         "fisher",
         "dpp_edge",
-    ] = "l2"
-    scope: Literal["global", "local"] = "global"
-    round_to: int = 1
-    min_channels: int = 1
-    max_sparsity: float = 1.0
-    ignore: tuple[str, ...] = ()
-    input_shape: tuple[int, ...] | None = None
-    original_ties: bool = False
-    steps: int = 1
-    iterations: int | None = None
-    schedule: Literal["linear", "exponential", "cubic"] | None = None
-    data: str | None = None
-    data_path: str | None = None
-    examples: int = 1024
-    reweight: bool = False
-    recalibrate: bool = False
-    plan: str | None = None
-    dry_run: bool = False
-    overwrite: bool = False
+    ] = setting(
+        "l2",
+        "How channels are scored: norms (l1, l2), scales of batch norms (bn_scale), the geometric median (fpgm), "
+        "sampled to be diverse (dpp_node; by their outputs with data, else by their filters), at random, or with data "
+        "(taylor, ekg); or how weights are scored: by magnitude (magnitude; lottery, which does not prune dense "
+        "layers), by their share of all paths (synflow), by ratios of layers (smart_ratio; hybrid, with magnitudes), "
+        "at random, or with data (snip, grasp, grad_norm, fisher; sampled to be diverse, dpp_edge).",
+        group="decision",
+    )
+    scope: Literal["global", "local"] = setting(
+        "global",
+        "Compare channels over the whole model (global), or keep the same fraction of every group (local). For "
+        "weights: over the model or in every kernel.",
+        group="decision",
+    )
+    round_to: int = setting(1, "Keep multiples of this many channels.", group="decision", at_least=1)
+    min_channels: int = setting(1, "Keep at least this many channels in every group.", group="decision", at_least=1)
+    max_sparsity: float = setting(
+        1.0, "The largest fraction of its channels that a group may lose.", group="decision", above=0, at_most=1
+    )
+    ignore: tuple[str, ...] = setting(
+        (), "Layers that keep all their channels, or weights: names, or patterns such as stage1_*.", group="decision"
+    )
+    input_shape: tuple[int, ...] | None = setting(
+        None,
+        "Shape of one example, such as 224 224 3, for models that take inputs of any size.",
+        if_none="the model's",
+        group="decision",
+        nonempty=True,
+        at_least=1,
+    )
+    original_ties: bool = setting(
+        False, "Keep none of the weights that tie at the threshold, as the authors of SynFlow do.", group="decision"
+    )
+    steps: int = setting(
+        1, "Prune channels in this many steps, and score the rest again after each.", group="procedure", at_least=1
+    )
+    iterations: int | None = setting(
+        None,
+        "Prune weights in this many steps, and score the rest again after each.",
+        if_none="100 for synflow, 1 for others",
+        group="procedure",
+        at_least=1,
+    )
+    schedule: Literal["linear", "exponential", "cubic"] | None = setting(
+        None,
+        "How fast the steps approach the target.",
+        if_none="linear for channels, exponential for weights",
+        group="procedure",
+    )
+    data: str | None = setting(
+        None,
+        "Examples for criteria that use some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz "
+        "file with arrays x and y.",
+        if_none="none",
+        group="data",
+    )
+    data_path: str | None = setting(
+        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
+    )
+    examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
+    reweight: bool = setting(
+        False,
+        "Fit the kernels that read pruned channels by least squares on the data, to compensate for these channels. "
+        "The outputs of the layers for all examples are held in memory.",
+        group="procedure",
+    )
+    recalibrate: bool = setting(
+        False, "Measure the moving averages of batch norms on the data after pruning.", group="procedure"
+    )
+    plan: str | None = setting(
+        None,
+        "JSON file of the plan. With a target it is written; without one it is read and applied.",
+        if_none="none",
+        group="output",
+    )
+    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output")
+    overwrite: bool = setting(False, "Replace existing files.", group="output")
 
     @property
     def target(self) -> dict[str, float]:
@@ -112,75 +178,41 @@ class PruneConfig:
 
     @property
     def prunes_weights(self) -> bool:
-        """Whether single weights are pruned, not channels."""
-        return prunes_weights(self.out, self.criterion)
+        """Whether single weights are pruned, not channels: masks go to `.npz` files, models to `.keras` files."""
+        return self.out.endswith(".npz") if self.out is not None else self.criterion not in CHANNEL_CRITERIA
 
     @property
     def reads_plan(self) -> bool:
-        """Whether the plan is made already."""
+        """Whether an existing plan is applied."""
         return self.plan is not None and not self.target
 
     @property
     def scores_on_data(self) -> bool:
-        """Whether the criterion looks at examples if there are some."""
+        """Whether the criterion uses examples if there are some."""
         return self.criterion in (*WITH_DATA, *DATA_OPTIONAL) and not self.reads_plan
 
     def __post_init__(self) -> None:
-        at_least_one(
-            round_to=self.round_to,
-            min_channels=self.min_channels,
-            steps=self.steps,
-            iterations=1 if self.iterations is None else self.iterations,
-            examples=self.examples,
-            input_shape=self.input_shape,
-        )
+        super().__post_init__()
         self._check_out()
-        check_kind(vars(self))
+        if self.prunes_weights:
+            self._check_weights()
+        else:
+            self._check_channels()
         self._check_target()
-        self._check_steps()
+        if self.steps > 1 and (self.plan is not None or self.dry_run):
+            raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
         self._check_data()
 
     def check_files(self) -> None:
-        """Makes sure that the model is there and the results can be written.
+        """Checks that the model exists and the results can be written.
 
         Raises:
-            CheckpointError: The model is not there.
+            CheckpointError: The model does not exist.
             RunFolderError: A result exists and must not be overwritten, or its folder does not exist.
         """
         check_model_file(self.model)
         check_output(None if self.dry_run else self.out, overwrite=self.overwrite)
         check_output(None if self.reads_plan else self.plan, overwrite=self.overwrite)
-
-    def _check_target(self) -> None:
-        for name, value in self.target.items():
-            if not 0 < value <= 1:
-                raise ConfigError(
-                    f"--{name}: expected the fraction to keep, above 0 and at most 1, received {value:g}; "
-                    "to keep half, write 0.5"
-                )
-        if len(self.target) > 1 or not (self.target or self.plan):
-            received = " and ".join(f"--{name}" for name in self.target) or "none"
-            raise ConfigError(
-                f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
-            )
-        if not 0 < self.max_sparsity <= 1:
-            raise ConfigError(f"--max_sparsity: expected a value above 0 and at most 1, received {self.max_sparsity:g}")
-
-    def _check_data(self) -> None:
-        if self.data is not None:
-            if not (self.scores_on_data or self.reweight or self.recalibrate):
-                blind = "a plan that is made" if self.reads_plan else f"criterion {self.criterion}"
-                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
-                raise ConfigError(f"--data: {blind} looks at no examples; leave it out{others}")
-            return
-        if self.data_path is not None:
-            raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")
-        if self.recalibrate:
-            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
-        if self.reweight:
-            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
-        if self.criterion in WITH_DATA and not self.reads_plan:
-            raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
 
     def _check_out(self) -> None:
         if self.out is None and not self.dry_run:
@@ -193,6 +225,53 @@ class PruneConfig:
                 "and .npz is for masks of weights"
             )
 
-    def _check_steps(self) -> None:
-        if self.steps > 1 and (self.plan is not None or self.dry_run):
-            raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
+    def _check_weights(self) -> None:
+        self._check_criterion(WEIGHT_CRITERIA, f"masks of weights ({self.out})", "CHANNELS.keras")
+        self._refuse(_CHANNELS_ONLY, "channels, and OUT is a file of masks of single weights")
+        if self.density is None:
+            raise ConfigError("--density is missing: the fraction of the weights to keep, such as --density 0.1")
+        if self.schedule == "cubic":
+            raise ConfigError("--schedule: expected linear or exponential for weights, received cubic")
+
+    def _check_channels(self) -> None:
+        if self.criterion == "dpp_node" and self.density is None and self.plan is None:
+            raise ConfigError("--criterion dpp_node: the number of channels to sample must be known; give --density")
+        if self.criterion == "dpp_node" and self.steps > 1:
+            raise ConfigError("--steps: dpp_node samples the channels in one step; leave it out")
+        self._check_criterion(CHANNEL_CRITERIA, f"a model with fewer channels ({self.out})", "MASKS.npz")
+        self._refuse(_WEIGHTS_ONLY, "single weights; name an OUT that ends in .npz to get their masks")
+
+    def _check_criterion(self, fitting: Sequence[str], what: str, other: str) -> None:
+        if self.criterion not in fitting:
+            raise ConfigError(
+                f"--criterion: expected one of {', '.join(fitting)} for {what}, received {self.criterion}; change it, "
+                f"or name an OUT such as {other}"
+            )
+
+    def _check_target(self) -> None:
+        if len(self.target) > 1 or not (self.target or self.plan):
+            received = " and ".join(f"--{name}" for name in self.target) or "none"
+            raise ConfigError(
+                f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
+            )
+
+    def _check_data(self) -> None:
+        if self.data is not None:
+            if not (self.scores_on_data or self.reweight or self.recalibrate):
+                without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"
+                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
+                raise ConfigError(f"--data: {without} uses no examples; leave it out{others}")
+            return
+        if self.data_path is not None:
+            raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")
+        if self.recalibrate:
+            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
+        if self.reweight:
+            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
+        if self.criterion in WITH_DATA and not self.reads_plan:
+            raise ConfigError(f"--criterion {self.criterion}: it uses examples; give --data")
+
+    def _refuse(self, names: Sequence[str], what: str) -> None:
+        """Raises an error if one of the settings was changed although it is for the other kind of pruning."""
+        if changed := self.changed(names):
+            raise ConfigError(f"--{changed[0]}: it is for pruning {what}; leave it out")

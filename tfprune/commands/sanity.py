@@ -141,8 +141,20 @@ class _Checks:
 
     def _recipe(self, path: Path, seed: int) -> dict[str, Any]:
         config = self._config
-        same = "arch dataset data_path epochs learning_rate momentum weight_decay batch_size precision compile gpu_id"
-        return {name: getattr(config, name) for name in same.split()} | {
+        names = (
+            "arch",
+            "dataset",
+            "data_path",
+            "epochs",
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "batch_size",
+            "precision",
+            "compile",
+            "gpu_id",
+        )
+        return {name: getattr(config, name) for name in names} | {
             "milestones": config.drops,
             "train_path": str(path),
             "seed": seed,

@@ -1,12 +1,11 @@
 """The settings of `tfprune sanity`."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
-from tfprune.commands.checks import at_least_one
 from tfprune.errors import ConfigError
+from tfprune.settings import Settings, require, setting
 
 UNTRAINED = ("smart_ratio", "snip", "grasp", "synflow", "magnitude", "random")
 TRAINED = ("lottery", "partially_trained", "hybrid")
@@ -16,84 +15,84 @@ OF_DATA = ("half_data", "corrupted")
 
 
 @dataclass(frozen=True)
-class SanityConfig:
-    """Trains tickets, and what sanity checks make of them, and says whether it matters.
+class SanityConfig(Settings):
+    """Trains tickets and their sanity checks, and tests whether the checks change the accuracy.
 
-    Every combination of methods, checks and seeds is trained in a folder of its own under `runs`. What was done before
-    is kept with --resume.
-
-    Attributes:
-        train_path: Folder of all runs, the table (sanity.json, sanity.csv) and the plot (sanity.png). Default: a folder
-            under `runs/sanity` named after architecture, data set and density.
-        resume: Go on with the runs in `train_path`.
-        overwrite: Start anew in a `train_path` that already holds runs.
-        methods: How tickets are found: smart_ratio, snip, grasp, synflow, magnitude, random; and by magnitude from
-            dense training: lottery (goes back to the initial weights), partially_trained (goes on with the trained
-            ones), hybrid (likewise, with the counts of the smart ratios).
-        checks: What is compared with the original tickets: rearranged (masks permuted in each layer), shuffled (kept
-            weights permuted in each layer), half_data and corrupted (found on half of the images, or on random
-            labels and shuffled pixels; methods that look at data only), inverse (lowest scores), reinitialized.
-        seeds: Number of seeds, from 0 on; at least 2 for a test.
-        arch: Architecture, such as ResNet-20 or VGG-19.
-        dataset: Data set: CIFAR10, CIFAR100, tiny-imagenet or digits.
-        data_path: Folder that holds the TFDS data sets, or Tiny-ImageNet. Default: TFDS's own.
-        fraction: Fraction of the training images that all runs use, the same one of every class.
-        density: Fraction of the prunable weights that is kept.
-        epochs: Epochs of each training, dense ones included.
-        milestones: Epochs at which the learning rate is divided by 10. Default: half and three quarters of them.
-        learning_rate: Learning rate.
-        momentum: Momentum.
-        weight_decay: L2 coefficient.
-        batch_size: Batch size of training.
-        prune_iters: Rounds in which synflow prunes.
-        samples_per_class: Images of each class that snip and grasp look at.
-        precision: Number format of training: float32 or mixed_bfloat16.
-        compile: XLA: on, off, or auto.
-        gpu_id: GPUs to use, by index.
+    Every combination of methods, checks and seeds is trained in its own folder under `runs`. Finished runs are kept
+    with --resume.
     """
 
-    POSITIONAL: ClassVar[str] = ""
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "train_path resume overwrite precision compile gpu_id",
-        "checks": "methods checks seeds density prune_iters samples_per_class",
-        "training": "arch dataset data_path fraction epochs milestones learning_rate momentum weight_decay batch_size",
-    }
-
-    train_path: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-    methods: tuple[str, ...] = ("smart_ratio", "snip", "grasp", "partially_trained")
-    checks: tuple[str, ...] = ("rearranged", "shuffled", "half_data", "corrupted")
-    seeds: int = 3
-    arch: str = "ResNet-32"
-    dataset: str = "CIFAR10"
-    data_path: str | None = None
-    fraction: float = 1.0
-    density: float = 0.05
-    epochs: int = 160
-    milestones: tuple[int, ...] | None = None
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    batch_size: int = 64
-    prune_iters: int = 100
-    samples_per_class: int = 10
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    compile: Literal["auto", "on", "off"] = "auto"
-    gpu_id: tuple[int, ...] = (0,)
+    train_path: str | None = setting(
+        None,
+        "Folder of all runs, the table (sanity.json, sanity.csv) and the plot (sanity.png).",
+        if_none="a folder under `runs/sanity` named after architecture, data set and density",
+        group="run",
+        recorded=False,
+    )
+    resume: bool = setting(False, "Continue the runs in `train_path`.", group="run", recorded=False)
+    overwrite: bool = setting(
+        False, "Start again in a `train_path` that already contains runs.", group="run", recorded=False
+    )
+    methods: tuple[str, ...] = setting(
+        ("smart_ratio", "snip", "grasp", "partially_trained"),
+        "How tickets are found: smart_ratio, snip, grasp, synflow, magnitude, random; and by magnitude after dense "
+        "training: lottery (returns to the initial weights), partially_trained (continues with the trained ones), "
+        "hybrid (like partially_trained, with the counts of the smart ratios).",
+        group="checks",
+        recorded=False,
+    )
+    checks: tuple[str, ...] = setting(
+        ("rearranged", "shuffled", "half_data", "corrupted"),
+        "What is compared with the original tickets: rearranged (masks permuted in each layer), shuffled (kept weights "
+        "permuted in each layer), half_data and corrupted (found on half of the images, or on random labels and "
+        "shuffled pixels; only for methods that use data), inverse (lowest scores), reinitialized.",
+        group="checks",
+        recorded=False,
+    )
+    seeds: int = setting(
+        3, "Number of seeds, from 0 on; at least 2 for a test.", group="checks", recorded=False, at_least=1
+    )
+    arch: str = setting("ResNet-32", "Architecture, such as ResNet-20 or VGG-19.", group="training")
+    dataset: str = setting("CIFAR10", "Data set: CIFAR10, CIFAR100, tiny-imagenet or digits.", group="training")
+    data_path: str | None = setting(
+        None,
+        "Folder that holds the TFDS data sets, or Tiny-ImageNet.",
+        if_none="TFDS's own",
+        group="training",
+    )
+    fraction: float = setting(
+        1.0,
+        "Fraction of the training images that all runs use, the same one of every class.",
+        group="training",
+        above=0,
+        at_most=1,
+    )
+    density: float = setting(0.05, "Fraction of the prunable weights that is kept.", group="checks", above=0, at_most=1)
+    epochs: int = setting(160, "Epochs of each training, dense ones included.", group="training", at_least=1)
+    milestones: tuple[int, ...] | None = setting(
+        None,
+        "Epochs at which the learning rate is divided by 10.",
+        if_none="half and three quarters of them",
+        group="training",
+    )
+    learning_rate: float = setting(0.1, "Learning rate.", group="training")
+    momentum: float = setting(0.9, "Momentum.", group="training")
+    weight_decay: float = setting(1e-4, "L2 coefficient.", group="training")
+    batch_size: int = setting(64, "Batch size of training.", group="training", at_least=1)
+    prune_iters: int = setting(100, "Rounds in which synflow prunes.", group="checks")
+    samples_per_class: int = setting(10, "Images of each class that snip and grasp use.", group="checks")
+    precision: Literal["float32", "mixed_bfloat16"] = setting(
+        "float32", "Number format of training: float32 or mixed_bfloat16.", group="run"
+    )
+    compile: Literal["auto", "on", "off"] = setting("auto", "XLA: on, off, or auto.", group="run")
+    gpu_id: tuple[int, ...] = setting((0,), "GPUs to use, by index.", group="run", nonempty=True)
 
     def __post_init__(self) -> None:
-        at_least_one(seeds=self.seeds, epochs=self.epochs, batch_size=self.batch_size)
+        super().__post_init__()
         for name, known in (("methods", (*UNTRAINED, *TRAINED)), ("checks", CHECKS)):
             given = getattr(self, name)
-            wrong = [each for each in given if each not in known]
-            if wrong or not given or len(set(given)) < len(given):
-                raise ConfigError(
-                    f"--{name}: expected different ones of {', '.join(known)}, received {' '.join(given) or 'none'}"
-                )
-        for name in ("fraction", "density"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"--{name}: expected a value above 0 and at most 1, received {getattr(self, name):g}")
+            right = bool(given) and set(given) <= set(known) and len(set(given)) == len(given)
+            require(right, name, f"different ones of {', '.join(known)}", given)
         if self.resume and self.overwrite:
             raise ConfigError("--resume continues runs and --overwrite removes them: give one of them")
 
@@ -106,20 +105,14 @@ class SanityConfig:
 
     @property
     def folder(self) -> Path:
-        """Where everything goes."""
+        """The folder of all runs."""
         return Path(self.train_path or f"runs/sanity/{self.arch}-{self.dataset}-{self.density:g}")
 
     def applies(self, method: str, check: str) -> bool:
-        """Whether a check says anything about a method."""
+        """Returns whether a check applies to a method."""
         if check in OF_DATA:
             return method in WITH_DATA
         return not (check == "inverse" and method in ("smart_ratio", "random"))
 
-    def settings(self) -> dict[str, object]:
-        """The fields that decide the result of every run; methods, checks and seeds may be added to later."""
-        elsewhere = {"resume", "overwrite", "train_path", "methods", "checks", "seeds"}
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in elsewhere}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
     def check_files(self) -> None:
-        """Nothing can be checked before the data are read."""
+        """Checks nothing: the data are read later."""

@@ -73,7 +73,7 @@ def test_masks_of_several_sizes(golden):
     ("words", "message"),
     [
         (["--pool", "3"], "--pool: expected a side that divides images of 8x8, received 3"),
-        (["--density", "1.5"], "--density: expected fractions between 0 and 1, received 1.5"),
+        (["--density", "1.5"], "--density: expected values between 0 and 1, received 1.5"),
         (["--beta", "0"], "--beta: expected a value above 0"),
         (["--repeats", "0"], "--repeats: expected a value of at least 1"),
         (["--lr", "0"], "--lr: expected a value above 0"),

@@ -8,8 +8,8 @@ import pytest
 from tfprune.cli.main import main
 from tfprune.errors import CheckpointError, RunFolderError
 from tfprune.recipes.dpp import student_training, teacher_task
+from tfprune.recipes.dpp.config import TeacherConfig
 from tfprune.recipes.dpp.student_training import initial_student, train_student
-from tfprune.recipes.dpp.teacher_config import TeacherConfig
 from tfprune.recipes.dpp.teacher_task import TeacherTask
 from tfprune.recipes.dpp.trained_student import TrainedStudent
 

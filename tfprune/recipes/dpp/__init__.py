@@ -1,5 +1,5 @@
 """DPP pruning of two-layer students, and of image classifiers with dense layers."""
 
-from tfprune.recipes.dpp.commands import DPP_COMMANDS
+from tfprune.recipes.dpp.config import DPP_COMMANDS
 
 __all__ = ["DPP_COMMANDS"]

@@ -8,14 +8,13 @@ from tqdm import tqdm
 
 from tfprune.dpp import Committee, generalization_error
 from tfprune.errors import RunFolderError
-from tfprune.recipes.dpp.compare_config import CompareConfig
 from tfprune.recipes.dpp.compare_summary import summarise
+from tfprune.recipes.dpp.config import CompareConfig, TeacherConfig
 from tfprune.recipes.dpp.mask_choices import draw_masks
 from tfprune.recipes.dpp.pruned_students import prune_student
 from tfprune.recipes.dpp.repeats_table import made_folder, write_rows
 from tfprune.recipes.dpp.simulated_error import simulated_error
 from tfprune.recipes.dpp.student_training import initial_student, train_student
-from tfprune.recipes.dpp.teacher_config import TeacherConfig
 from tfprune.recipes.dpp.teacher_task import TeacherTask
 from tfprune.recipes.dpp.trained_student import TrainedStudent
 

@@ -7,16 +7,16 @@ import numpy as np
 from tfprune.dpp import Alignment, OrderParameters, generalization_error
 from tfprune.errors import ConfigError
 from tfprune.recipes.dpp.arrays_file import save_arrays
-from tfprune.recipes.dpp.evaluate_config import EvaluateConfig
-from tfprune.recipes.dpp.output import check_output
+from tfprune.recipes.dpp.config import EvaluateMasksConfig
 from tfprune.recipes.dpp.pruned_students import PrunedStudents
 from tfprune.recipes.dpp.simulated_error import simulated_error
 from tfprune.recipes.dpp.teacher_task import TeacherTask
+from tfprune.settings import check_output
 
 SIMULATED = 20
 
 
-def run(config: EvaluateConfig) -> dict[str, np.ndarray]:
+def run(config: EvaluateMasksConfig) -> dict[str, np.ndarray]:
     """Order parameters, errors in theory and simulation, a figure; returns the numbers."""
     task, pruned = TeacherTask.load(config.teacher), PrunedStudents.load(config.masks)
     whole = OrderParameters.of(pruned.whole, task.network)

@@ -10,7 +10,7 @@ from tfprune.console import working
 from tfprune.dpp import gram, reweighted_edges, reweighted_readers
 from tfprune.errors import ConfigError
 from tfprune.recipes.data import ImageData, load_data
-from tfprune.recipes.dpp.image_config import ImageConfig
+from tfprune.recipes.dpp.config import ImageConfig
 from tfprune.recipes.dpp.image_masks import ImageMasks
 from tfprune.recipes.dpp.repeats_table import curves, made_folder, write_rows, write_table
 from tfprune.recipes.dpp.sigmoid_mlp import SigmoidMLP, train_mlp

@@ -28,8 +28,8 @@ def draw_masks(
         k: Nodes to keep, or edges to keep in each node.
         count: How many masks; choices by importance have only one.
         seed: The same seed gives the same masks.
-        original_quirks: See `PruneConfig`.
-        sampler: What draws from DPPs, see `PruneConfig`.
+        original_quirks: See `PruneStudentConfig`.
+        sampler: What draws from DPPs, see `PruneStudentConfig`.
 
     Returns:
         Bool `[masks, hidden, inputs]`, True for what stays.

@@ -3,14 +3,14 @@
 import numpy as np
 
 from tfprune.dpp import generalization_error
+from tfprune.recipes.dpp.config import PruneStudentConfig
 from tfprune.recipes.dpp.mask_choices import draw_masks
-from tfprune.recipes.dpp.prune_config import PruneConfig
 from tfprune.recipes.dpp.pruned_students import PrunedStudents, prune_student
 from tfprune.recipes.dpp.teacher_task import TeacherTask
 from tfprune.recipes.dpp.trained_student import TrainedStudent
 
 
-def run(config: PruneConfig) -> PrunedStudents:
+def run(config: PruneStudentConfig) -> PrunedStudents:
     """Draws masks for a student and writes them, with the pruned weights, to a file; returns them."""
     task, trained = TeacherTask.load(config.teacher), TrainedStudent.load(config.student)
     trained.check_teacher(task)

@@ -1,7 +1,7 @@
 """What `tfprune dpp student` does."""
 
 from tfprune.dpp import Alignment, OrderParameters, generalization_error
-from tfprune.recipes.dpp.student_config import StudentConfig
+from tfprune.recipes.dpp.config import StudentConfig
 from tfprune.recipes.dpp.student_training import initial_student, train_student
 from tfprune.recipes.dpp.teacher_task import TeacherTask
 from tfprune.recipes.dpp.trained_student import TrainedStudent

@@ -1,6 +1,6 @@
 """What `tfprune dpp teacher` does."""
 
-from tfprune.recipes.dpp.teacher_config import TeacherConfig
+from tfprune.recipes.dpp.config import TeacherConfig
 from tfprune.recipes.dpp.teacher_task import TeacherTask
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.dpp import Committee
 from tfprune.recipes.dpp.arrays_file import load_arrays, save_arrays
-from tfprune.recipes.dpp.teacher_config import TeacherConfig
+from tfprune.recipes.dpp.config import TeacherConfig
 
 _BLOCK = 5000
 _WEIGHTS, _TRAINING, _TEST = range(3)

@@ -10,8 +10,7 @@ from tfprune.masks import Masks, Ticket
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.method import open_images
 from tfprune.recipes.models import build_model, load_checkpoint
-from tfprune.recipes.peekaboo.config import PeekabooConfig
-from tfprune.recipes.peekaboo.imagenet_config import PruneImageNetConfig
+from tfprune.recipes.peekaboo.config import PeekabooConfig, PruneImageNetConfig
 
 _SAME = {"mag": "magnitude"}
 

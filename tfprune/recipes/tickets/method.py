@@ -9,9 +9,8 @@ from tfprune.optimizers import SGD
 from tfprune.pruning import iterative_tickets
 from tfprune.recipes.data import ImageData, ImageDataset, data_fraction, random_labels, shuffled_pixels
 from tfprune.recipes.method import Method, Result, plain
-from tfprune.recipes.tickets.dense_config import DenseConfig
+from tfprune.recipes.tickets.config import DenseConfig, TicketConfig
 from tfprune.recipes.tickets.pruning import find_ticket
-from tfprune.recipes.tickets.ticket_config import TicketConfig
 from tfprune.recipes.training import StepDecay
 
 _SEED_OF_NEW_WEIGHTS = 1_000_003

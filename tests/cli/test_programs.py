@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfprune.cli.method import pick_method
+from tfprune.cli.programs import pick_method
 from tfprune.errors import ConfigError
 
 METHODS = {"ekg": int, "peekaboo": float}
