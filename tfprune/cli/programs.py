@@ -114,7 +114,7 @@ def _run_method(arguments: Sequence[str] | None, methods: Mapping[str, type], *,
 
 def _run_stage(name: str, config: Any) -> None:
     if name == "prune":
-        import_module("tfprune.recipes.peekaboo.prune_imagenet").run(config)
+        import_module("tfprune.recipes.peekaboo.pruning").run(config)
     else:
         get_method("peekaboo").run(config)
 
