@@ -141,21 +141,21 @@ def test_order_and_counts_of_a_network():
         (layers.DepthwiseConv2D(3, padding="same", strides=2, depth_multiplier=2, use_bias=False), 2),
     ],
 )
-def test_units_times_rows_are_the_outputs(layer, rank):
+def test_channels_times_rows_are_the_outputs(layer, rank):
     x = np.random.default_rng(0).normal(size=(5, *SHAPES[rank])).astype(np.float32)
     expected = np.asarray(layer(x)).reshape(-1, layer.kernel.shape[-1] * (1 if "depth" not in layer.name else 4))
-    reads = KernelReads.of(layer)
-    units = reads.units(layer.kernel)
+    reads = KernelReads.from_layer(layer)
+    channels = reads.by_channel(layer.kernel)
     rows = np.concatenate([part.numpy() for part in reads.parts(x)], axis=1)
-    assert (reads.groups, reads.features) == (rows.shape[0], rows.shape[2]) == (units.shape[0], units.shape[2])
-    found = np.einsum("grf,guf->rgu", rows, units).reshape(expected.shape)
+    assert (reads.groups, reads.features) == (rows.shape[0], rows.shape[2]) == (channels.shape[0], channels.shape[2])
+    found = np.einsum("grf,guf->rgu", rows, channels).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, atol=2e-6)
-    np.testing.assert_array_equal(reads.kernel(units), layer.kernel)
+    np.testing.assert_array_equal(reads.as_kernel(channels), layer.kernel)
 
 
 def test_kinds_that_read_otherwise():
     for layer in (layers.Conv2DTranspose(2, 3), layers.SeparableConv2D(2, 3), ChannelMaskedDense(2)):
-        assert KernelReads.of(layer) is None
+        assert KernelReads.from_layer(layer) is None
 
 
 @pytest.mark.parametrize("arch", ["ResNet-20", "ResNet-50", "ResNet-56x2", "WideResNet-28-10"])

@@ -7,9 +7,8 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
+from tfprune.keras_private import Functional, functional_part, input_structure, producer
 from tfprune.layers import GlobalSubnet
-
-_Functional = keras.src.models.functional.Functional
 
 
 @dataclass(frozen=True)
@@ -111,10 +110,9 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
 def functional_graph(model: Any) -> Any:
     """The Keras functional graph within a model; None if it has none, is no model, or computes something else."""
-    if getattr(type(model), "call", None) not in (_Functional.call, keras.Sequential.call, GlobalSubnet.call):
+    if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
         return None  # a class with a `call` of its own may do anything
-    graph = getattr(model, "_functional", None) or model
-    return graph if isinstance(graph, _Functional) else None
+    return functional_part(model)
 
 
 class _Opened:
@@ -166,13 +164,13 @@ def _opened_graph(node: Any) -> Any:
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
     """Whether a model is called with its inputs in the order in which it has them, not with a dict for a list."""
-    return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(graph._inputs_struct))
+    return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
 def _ordered(graph: Any) -> Iterator[Any]:
     """Keras' nodes of one graph, depth first from the outputs."""
     done: set[int] = set()
-    pending = [(_producer(tensor), False) for tensor in reversed(graph.outputs)]
+    pending = [(producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}
     while pending:
         node, inputs_done = pending.pop()
@@ -181,7 +179,7 @@ def _ordered(graph: Any) -> Iterator[Any]:
         if not inputs_done:
             pending.append((node, True))
             if not _holds(node.output_tensors, boundary):
-                pending.extend((_producer(tensor), False) for tensor in reversed(node.input_tensors))
+                pending.extend((producer(tensor), False) for tensor in reversed(node.input_tensors))
             continue
         done.add(id(node))
         yield node
@@ -189,8 +187,3 @@ def _ordered(graph: Any) -> Iterator[Any]:
 
 def _holds(tensors: Sequence[keras.KerasTensor], ids: set[int]) -> bool:
     return any(id(tensor) in ids for tensor in tensors)
-
-
-def _producer(tensor: keras.KerasTensor) -> Any:
-    operation, node_index, _ = tensor._keras_history
-    return operation._inbound_nodes[node_index]

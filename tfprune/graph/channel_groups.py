@@ -19,6 +19,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, model_graph
 from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
+from tfprune.keras_private import flat_layers
 
 Ignored = str | Any
 
@@ -186,7 +187,7 @@ def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
         if isinstance(each, str):
             names = {call.name for call in calls if fnmatchcase(call.name, each) or call.name.startswith(f"{each}/")}
         else:
-            within = {id(layer) for layer in each._flatten_layers()} if isinstance(each, keras.Layer) else {id(each)}
+            within = {id(layer) for layer in flat_layers(each)} if isinstance(each, keras.Layer) else {id(each)}
             names = {call.name for call in calls if id(call.layer) in within}
         if not names:
             shown = each if isinstance(each, str) else each.name

@@ -1,7 +1,7 @@
 """Copies of a functional model in which layers of one kind are swapped for another."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -13,68 +13,50 @@ from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
-    ChannelMaskedConv2D,
-    ChannelMaskedDense,
-    ChannelMaskedDepthwiseConv2D,
     FrozenBatchNormalization,
     FusedBatchNormalization,
-    MaskedConv1D,
-    MaskedConv2D,
-    MaskedConv3D,
-    MaskedDense,
-    MaskedDepthwiseConv2D,
     MaskedWeights,
-    PSGConv2D,
-    PSGDense,
-    PSGDepthwiseConv2D,
     ScoredBatchNormalization,
 )
+from tfprune.layers.kernels import Variant, stock_class, variants
 from tfprune.masks import Masks
 
-_STOCK_BATCH_NORM = keras.layers.BatchNormalization
-FAMILIES: dict[str, dict[type, type]] = {
-    "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM, FrozenBatchNormalization: _STOCK_BATCH_NORM},
-    "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
-    "channel_masked": {
-        _STOCK_BATCH_NORM: FusedBatchNormalization,
-        keras.layers.Conv2D: ChannelMaskedConv2D,
-        keras.layers.DepthwiseConv2D: ChannelMaskedDepthwiseConv2D,
-        keras.layers.Dense: ChannelMaskedDense,
-    },
-    "gated": {
-        _STOCK_BATCH_NORM: ScoredBatchNormalization,
-        FusedBatchNormalization: ScoredBatchNormalization,
-    },
-}
 Config = dict[str, Any]
 layers = keras.layers
-MASKED_FAMILIES: dict[str, dict[type, type[MaskedWeights]]] = {
-    "masked": {
-        layers.Conv1D: MaskedConv1D,
-        layers.Conv2D: MaskedConv2D,
-        layers.Conv3D: MaskedConv3D,
-        layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
-        layers.Dense: MaskedDense,
-    },
-    "psg": {
-        layers.Conv2D: PSGConv2D,
-        layers.DepthwiseConv2D: PSGDepthwiseConv2D,
-        layers.Dense: PSGDense,
-    },
+_STOCK_BATCH_NORM = layers.BatchNormalization
+
+LAYER_TYPES = ("plain", "fused", "channel_masked", "gated", "masked", "psg", "subnet")
+"""What `convert` can make of a model's layers:
+
+- `plain`: Keras' own layers, with the effect of masks in the weights
+- `fused`: batch norm on the fused kernel
+- `channel_masked`: a mask on the input and output channels of every kernel, and fused batch norm
+- `gated`: a gate in every batch norm
+- `masked`: a mask on every weight of a kernel
+- `psg`: these, and predicted gradients of the kernels
+- `subnet`: frozen kernels, of which trained scores pick a part
+
+Which class a kernel layer becomes is said by the table in `tfprune.layers.kernels`.
+"""
+
+_OF_MASKED_WEIGHTS = ("masked", "psg")
+_BATCH_NORMS: dict[str, dict[type, type]] = {
+    "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM, FrozenBatchNormalization: _STOCK_BATCH_NORM},
+    "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
+    "channel_masked": {_STOCK_BATCH_NORM: FusedBatchNormalization},
+    "gated": {_STOCK_BATCH_NORM: ScoredBatchNormalization, FusedBatchNormalization: ScoredBatchNormalization},
 }
-_STOCK: dict[type, Any] = {masked: stock for family in MASKED_FAMILIES.values() for stock, masked in family.items()}
-_activations = keras.activations
-_ACTIVATIONS = (
-    _activations.relu,
-    _activations.relu6,
-    _activations.sigmoid,
-    _activations.hard_sigmoid,
-    _activations.softmax,
-    _activations.softplus,
-    _activations.exponential,
+_NON_NEGATIVE_ACTIVATIONS = (
+    keras.activations.relu,
+    keras.activations.relu6,
+    keras.activations.sigmoid,
+    keras.activations.hard_sigmoid,
+    keras.activations.softmax,
+    keras.activations.softplus,
+    keras.activations.exponential,
 )
-_MAKING = {"Relu", "Relu6", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Absolute", "Square"}
-_PASSING = {
+_MAKES_NON_NEGATIVE = {*("Relu", "Relu6", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Absolute", "Square")}
+_KEEPS_NON_NEGATIVE = {
     *("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Mean", "Max", "Sum"),
     *("Reshape", "Flatten", "Permute", "Transpose", "RepeatVector", "Squeeze", "ExpandDims"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
@@ -82,12 +64,6 @@ _PASSING = {
     *(f"{kind}{n}D" for n in (1, 2, 3) for kind in ("ZeroPadding", "Cropping")),
     *("UpSampling1D", "UpSampling3D", "MaxPool", "AveragePool", "Identity"),
 }
-"""Layer families by name: which class takes the place of which.
-
-`fused` is faster batch norm, `plain` takes it back, `channel_masked` has channel masks on every kernel, `gated` a gate
-on every batch norm. `masked` and `psg`, which have a mask on every weight, stand in `weight_masks.MASKED_FAMILIES`;
-`subnet` stands in `graph.subnet`.
-"""
 
 
 def convert(
@@ -112,7 +88,7 @@ def convert(
 
     Args:
         model: A functional or sequential model. It is not changed.
-        family: Name of a layer family, see `FAMILIES`, or `masked` or `psg`.
+        family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
             `prunable_weights(model)`. Only layers that have one here are swapped. Default: all with prunable weights
             are; masks of layers that are masked already are carried over, others keep everything.
@@ -137,8 +113,8 @@ def convert(
         3
     """
     options = {**(options or {}), **settings}
-    if family in MASKED_FAMILIES:
-        return masked_model(model, family, masks, dtype=dtype, options=options)
+    if family in _OF_MASKED_WEIGHTS:
+        return masked_model(model, cast(Variant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
     if family == "subnet":
@@ -160,7 +136,8 @@ def swap_layer(
 
     Args:
         layer: The old layer.
-        family: Name of a layer family, see `FAMILIES`; layers it has nothing for are copied.
+        family: One of `LAYER_TYPES` but `masked`, `psg` and `subnet`, which look at the whole model; layers it has
+            nothing for are copied.
         dtype: Policy of the new layer. Default: that of the old one.
         options: Constructor arguments that the old layer does not have.
 
@@ -170,10 +147,8 @@ def swap_layer(
     Raises:
         ConfigError: There is no such family.
     """
-    if family not in FAMILIES:
-        raise ConfigError(
-            f"expected a layer family out of {', '.join((*FAMILIES, *MASKED_FAMILIES, 'subnet'))}; received {family!r}"
-        )
+    if family not in _BATCH_NORMS:
+        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
     if family == "plain" and isinstance(layer, MaskedWeights):
         new = stock_layer(layer)
         if dtype is not None:
@@ -182,8 +157,9 @@ def swap_layer(
     kind, config = type(layer), layer.get_config()
     if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
         config["dtype"] = dtype
-    if kind in FAMILIES[family]:
-        kind = FAMILIES[family][kind]
+    swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
+    if kind in swaps:
+        kind = swaps[kind]
         config = _accepted(config, layer, kind) | dict(options or {})
     return kind.from_config(config)
 
@@ -194,9 +170,6 @@ def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
         return config
     known = kind(name="probe").get_config()
     return {key: value for key, value in config.items() if key in known}
-
-
-"""Families of layers with a mask on every weight: which class takes the place of which stock one."""
 
 
 def masks_of(model: keras.Model) -> Masks:
@@ -228,7 +201,7 @@ def masks_of(model: keras.Model) -> Masks:
 
 def masked_model(
     model: keras.Model,
-    family: str,
+    family: Variant,
     masks: Mapping[str, Any] | None,
     *,
     dtype: str | None,
@@ -262,7 +235,13 @@ def masked_model(
 
 def stock_layer(layer: MaskedWeights) -> keras.Layer:
     """A stock layer in the place of a masked one, not built yet."""
-    return _STOCK[type(layer)].from_config(layer.stock_config())
+    stock: Any = stock_class(type(layer), "masked", "psg")
+    if stock is None:
+        raise UnsupportedLayerError(
+            f"expected a masked layer of the table of kernels, received {layer.name} ({type(layer).__name__}); "
+            "register it with tfprune.layers.register_kernel_layer"
+        )
+    return stock.from_config(layer.stock_config())
 
 
 def baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
@@ -279,11 +258,11 @@ def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) ->
     return masks
 
 
-def _masked_layer(layer: Any, name: str, family: str, options: Mapping[str, Any]) -> keras.Layer:
-    stock = _STOCK.get(type(layer), type(layer))
-    kind = MASKED_FAMILIES[family].get(stock)
+def _masked_layer(layer: Any, name: str, family: Variant, options: Mapping[str, Any]) -> keras.Layer:
+    swaps = variants(family)
+    kind: Any = swaps.get(stock_class(type(layer), "masked", "psg") or type(layer))
     if kind is None:
-        known = ", ".join(each.__name__ for each in MASKED_FAMILIES[family])
+        known = ", ".join(each.__name__ for each in swaps)
         raise UnsupportedLayerError(
             f"{name}: expected one of {known} (Keras' own, not derived) for the family {family!r}, received "
             f"{type(layer).__name__}; leave its weights out of the masks"
@@ -330,9 +309,9 @@ def _makes(layer: Any) -> bool:
     if isinstance(layer, layers.ReLU):
         return not layer.negative_slope and layer.threshold >= 0
     kind = type(layer)
-    if kind.__module__.startswith("keras.") and kind.__name__ in _MAKING:
+    if kind.__module__.startswith("keras.") and kind.__name__ in _MAKES_NON_NEGATIVE:
         return not getattr(layer, "negative_slope", 0)
-    return any(getattr(layer, "activation", None) is each for each in _ACTIVATIONS)
+    return any(getattr(layer, "activation", None) is each for each in _NON_NEGATIVE_ACTIVATIONS)
 
 
 def _passes(call: Call) -> bool:
@@ -343,4 +322,4 @@ def _passes(call: Call) -> bool:
     bare = not isinstance(call.layer, keras.Layer)
     if bare and kind.__name__ in ("Add", "Multiply", "Minimum") and len(call.inputs) < 2:
         return False
-    return kind.__module__.startswith("keras.") and kind.__name__ in _PASSING
+    return kind.__module__.startswith("keras.") and kind.__name__ in _KEEPS_NON_NEGATIVE

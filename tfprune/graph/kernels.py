@@ -12,28 +12,14 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, model_calls, model_graph
-from tfprune.layers import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
+from tfprune.keras_private import flat_layers, numpy_operations
+from tfprune.layers.kernels import Kernel, is_variant, kernel_layer, prunable_kernels
 
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_WITH_KERNEL = (
-    keras.layers.Dense,
-    keras.layers.EinsumDense,
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-)
 Ignored = str | Any
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_SCALED = (ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D)
-_BYTES = 64 * 2**20
-_ADDITIONS = (keras.layers.Add, keras.src.ops.numpy.Add)
 """Path or pattern of layers or weights, or a layer, or a nested model."""
+
+_BYTES = 64 * 2**20
+_ADDITIONS = (keras.layers.Add, numpy_operations.Add)
 
 
 def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
@@ -69,7 +55,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
     for call in calls:
-        for attribute, variable in _kernels(call.layer):
+        for attribute, variable in _kernels(call.layer).items():
             name = f"{call.name}/{attribute}"
             if id(variable) not in seen and name not in out and call.name not in out:
                 found[name] = variable
@@ -86,10 +72,10 @@ def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     """Names of the layers and weights that are meant."""
     if isinstance(ignored, str):
         names = {call.name for call in calls}
-        names |= {f"{call.name}/{attribute}" for call in calls for attribute, _ in _kernels(call.layer)}
+        names |= {f"{call.name}/{attribute}" for call in calls for attribute in _kernels(call.layer)}
         found = {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
     else:
-        within = {id(layer) for layer in ignored._flatten_layers()} if isinstance(ignored, keras.Layer) else set()
+        within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else set()
         found = {call.name for call in calls if id(call.layer) in within}
     if not found:
         shown = ignored if isinstance(ignored, str) else getattr(ignored, "name", ignored)
@@ -97,67 +83,73 @@ def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     return found
 
 
-def _kernels(layer: keras.Operation) -> list[tuple[str, keras.Variable]]:
-    """The prunable variables of a layer, by the attribute that holds them."""
-    if isinstance(layer, _SEPARABLE):
-        return [(name, getattr(layer, name)) for name in ("depthwise_kernel", "pointwise_kernel")]
-    if not isinstance(layer, _WITH_KERNEL):
-        return []
-    if getattr(layer, "lora_enabled", False):
+def _kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
+    """Returns the prunable variables of a layer, by the attribute that holds them."""
+    kernels = prunable_kernels(layer)
+    if kernels and getattr(layer, "lora_enabled", False):
         raise ConfigError(
             f"expected plain kernels, received {layer.name} with a LoRA update; merge it into the kernel before pruning"
         )
-    return [("kernel", layer.kernel)]
+    return kernels
 
 
 @dataclass(frozen=True)
 class KernelReads:
-    """A layer's kernel as units that take inner products with rows of its inputs.
+    """A layer's kernel as output channels that take inner products with rows of the layer's inputs.
 
-    A row holds all that a unit reads at one position: for a dense layer the features, for a convolution the positions
-    of its window times its channels. A convolution with groups has such rows for each group, a depthwise one for each
-    channel.
+    A row holds all that an output channel reads at one position: for a dense layer the features, for a convolution the
+    positions of its window times its input channels. A convolution with groups has such rows for each group, a
+    depthwise one for each input channel.
 
     Attributes:
-        layer: A dense layer or convolution, built, of a kind that `of` knows.
-        groups: How many groups.
+        layer: A layer with one kernel whose row in the table of kernels says what it `reads`, built.
+        kernel: The kernel's entry in the table.
+        groups: Number of groups.
     """
 
     layer: Any
+    kernel: Kernel
     groups: int
 
     @classmethod
-    def of(cls, layer: keras.Operation) -> "KernelReads | None":
-        """How a layer's `kernel` reads; None for kinds of layers whose kernels read otherwise, or are scaled first."""
-        if isinstance(layer, _SCALED):
+    def from_layer(cls, layer: Any) -> "KernelReads | None":
+        """Returns how a layer's kernel reads; None for layers whose kernels read otherwise, or are scaled first."""
+        row = kernel_layer(layer)
+        if row is None or row.reads is None or is_variant(layer, "channel_masked"):
             return None
-        if isinstance(layer, keras.layers.Dense):
-            return cls(layer, 1)
-        if isinstance(layer, _CONVOLUTIONS):
-            return cls(layer, layer.groups)
-        if isinstance(layer, _DEPTHWISE):
-            return cls(layer, layer.kernel.shape[-2])
-        return None
+        (kernel,) = row.kernels
+        groups = getattr(layer, kernel.attribute).shape[-2] if kernel.depthwise else getattr(layer, "groups", 1)
+        return cls(layer, kernel, groups)
+
+    @property
+    def variable(self) -> keras.Variable:
+        """The kernel itself."""
+        return getattr(self.layer, self.kernel.attribute)
 
     @property
     def features(self) -> int:
-        """How many features a unit reads."""
-        shape = self.layer.kernel.shape
-        if isinstance(self.layer, _DEPTHWISE):
-            return int(np.prod(shape[:-2]))
-        return int(np.prod(shape[:-1]))
+        """Number of features that an output channel reads."""
+        shape = self.variable.shape
+        return int(np.prod(shape[:-2] if self.kernel.depthwise else shape[:-1]))
 
-    def units(self, kernel: Any) -> np.ndarray:
-        """A kernel as weights of units, `[groups, units, features]`; it may have lost inputs or outputs."""
+    def by_channel(self, kernel: Any) -> np.ndarray:
+        """Returns an array of the kernel's shape by output channel; it may have lost inputs or outputs.
+
+        Args:
+            kernel: The kernel, or a mask of it.
+
+        Returns:
+            `[groups, channels of a group, features]`.
+        """
         array = np.asarray(kernel)
         shape = self._factors(array.shape)
         return np.transpose(array.reshape(shape), (2, 3, 0, 1)).reshape(self.groups, shape[3], -1)
 
-    def kernel(self, units: np.ndarray) -> np.ndarray:
-        """The array of the kernel's shape from weights of units, `[groups, units, features]`."""
-        shape = self._factors(self.layer.kernel.shape)
-        array = np.asarray(units).reshape(self.groups, shape[3], shape[0], shape[1])
-        return np.transpose(array, (2, 3, 0, 1)).reshape(self.layer.kernel.shape)
+    def as_kernel(self, channels: np.ndarray) -> np.ndarray:
+        """Returns an array of the kernel's shape from weights by output channel, the inverse of `by_channel`."""
+        shape = self._factors(self.variable.shape)
+        array = np.asarray(channels).reshape(self.groups, shape[3], shape[0], shape[1])
+        return np.transpose(array, (2, 3, 0, 1)).reshape(self.variable.shape)
 
     def parts(self, values: tf.Tensor) -> Iterator[tf.Tensor]:
         """The `rows` of some examples after others, about 64 MB at a time."""
@@ -167,7 +159,7 @@ class KernelReads:
 
     def examples_at_once(self, values: tf.Tensor) -> int:
         """Of how many examples the rows take about 64 MB."""
-        return examples_at_once(values, int(np.prod(self.layer.kernel.shape[:-2], dtype=int)))
+        return examples_at_once(values, int(np.prod(self.variable.shape[:-2], dtype=int)))
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """What the units read of the layer's inputs.
@@ -179,17 +171,22 @@ class KernelReads:
             Float64 `[groups, rows, features]`.
         """
         values = tf.cast(values, tf.float64)
-        if isinstance(self.layer, keras.layers.Dense):
+        if self._of_features:
             return tf.reshape(values, [1, -1, values.shape[-1]])
         patches = self._patches(values)
         window = patches.shape[1]
         split = tf.reshape(patches, [-1, window, self.groups, patches.shape[2] // self.groups])
         return tf.reshape(tf.transpose(split, [2, 0, 1, 3]), [self.groups, -1, window * split.shape[3]])
 
+    @property
+    def _of_features(self) -> bool:
+        row = kernel_layer(self.layer)
+        return row is not None and row.reads == "features"
+
     def _factors(self, shape: Any) -> tuple[int, int, int, int]:
         """Axes of a kernel: window, channels of a group, groups, units of a group."""
         window = int(np.prod(shape[:-2], dtype=int))
-        if isinstance(self.layer, _DEPTHWISE):
+        if self.kernel.depthwise:
             return window, 1, shape[-2], shape[-1]
         return window, shape[-2], self.groups, shape[-1] // self.groups
 
@@ -199,7 +196,7 @@ class KernelReads:
         if layer.data_format == "channels_first":
             values = tf.transpose(values, [0, *range(2, len(values.shape)), 1])
         sizes = values.shape[1:-1]
-        window = layer.kernel.shape[:-2]
+        window = self.variable.shape[:-2]
         strides, rates = _each(layer.strides, len(sizes)), _each(layer.dilation_rate, len(sizes))
         spans = [(width - 1) * rate + 1 for width, rate in zip(window, rates, strict=True)]
         margins = [_margin(layer.padding, *each) for each in zip(sizes, spans, strides, strict=True)]

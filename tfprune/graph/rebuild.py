@@ -8,10 +8,19 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.serialization_lib import SafeModeScope
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order
+from tfprune.keras_private import (
+    SafeModeScope,
+    compile_settings,
+    flat_layers,
+    forget_calls,
+    input_structure,
+    lambda_output_shape,
+    producer,
+    run_through_graph,
+)
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
@@ -60,7 +69,7 @@ def rebuild(
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
-        for old_part, new_part in zip(old_layer._flatten_layers(), new_layer._flatten_layers(), strict=False):
+        for old_part, new_part in zip(flat_layers(old_layer), flat_layers(new_layer), strict=False):
             new_part.trainable = old_part.trainable
     if model.compiled:
         _compile_alike(model, new)
@@ -72,7 +81,7 @@ def _compile_alike(model: keras.Model, new: keras.Model) -> None:
 
     An optimizer may say with a method `fitting(variables)` what is to take its place for the copy's variables.
     """
-    settings = dict(model._compile_config.config)
+    settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
     optimizer = _fresh(model.optimizer)
@@ -92,8 +101,7 @@ def _fresh(value: Any) -> Any:
 def copy_operation(operation: keras.Operation) -> keras.Operation:
     """A copy of a bare operation that no graph knows yet."""
     new = copy.copy(operation)
-    new._inbound_nodes = []
-    new._outbound_nodes = []
+    forget_calls(new)
     return new
 
 
@@ -118,7 +126,7 @@ class _Copies:
             for layer in model.layers:
                 new.add(self._copy(layer, [new.outputs[0].shape if new.layers else shapes[0]]))
         else:
-            structured = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
+            structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             new = keras.Model(structured, self._run(graph, structured), name=model.name)
         new.trainable = model.trainable
         return new
@@ -134,7 +142,7 @@ class _Copies:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 
-        return graph._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
+        return run_through_graph(graph, inputs, call)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -152,7 +160,7 @@ class _Copies:
 
 
 def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
-    old: Any = tensor._keras_history.operation
+    old: Any = producer(tensor).operation
     optional = getattr(old, "optional", False)
     return keras.Input(
         batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse or None, name=old.name, optional=optional
@@ -221,7 +229,7 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
 
 def _own_kinds(layer: keras.Layer) -> dict[str, type]:
     """The classes of wrapped layers that Keras does not know, by name."""
-    parts = [part for part in layer._flatten_layers() if not _is_keras(type(part))]
+    parts = [part for part in flat_layers(layer) if not _is_keras(type(part))]
     return {type(part).__name__: type(part) for part in parts}
 
 
@@ -237,7 +245,7 @@ def configuration(layer: Any) -> dict[str, Any]:
     """A layer's configuration, with functions and objects of the user's own as they are, and without built shapes."""
     if isinstance(layer, keras.layers.Lambda):
         keys = ("function", "arguments", "name", "trainable")
-        own = {"output_shape": layer._output_shape, "mask": layer.mask, "dtype": layer.dtype_policy}
+        own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
         return {key: getattr(layer, key) for key in keys} | own
     plugged = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_PLUGGED)}
     foreign = {key: value for key, value in plugged.items() if callable(value) and not _is_keras(value)}

@@ -12,27 +12,20 @@ from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph
 from tfprune.graph.kernels import Ignored, prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (
     BinaryActivation,
     FrozenBatchNormalization,
     FusedBatchNormalization,
     GlobalSubnet,
     Subnet,
-    SubnetConv2D,
-    SubnetDense,
-    SubnetDepthwiseConv2D,
     binary_activation,
     refresh_masks,
     subnet_layers,
 )
+from tfprune.layers.kernels import prunable_kernels, stock_class, variants
 from tfprune.layers.subnet import check_settings
 
-_SUBNETS: dict[type, type[Subnet]] = {
-    keras.layers.Conv2D: SubnetConv2D,
-    keras.layers.DepthwiseConv2D: SubnetDepthwiseConv2D,
-    keras.layers.Dense: SubnetDense,
-}
-_STOCK = {subnet: stock for stock, subnet in _SUBNETS.items()}
 _BATCH_NORMS = (keras.layers.BatchNormalization, FusedBatchNormalization, FrozenBatchNormalization)
 
 
@@ -114,7 +107,7 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
-        new = _subnet_layer(layer, options, swap=id(getattr(layer, "kernel", None)) in kernels)
+        new = _subnet_layer(layer, options, swap=any(id(each) in kernels for each in prunable_kernels(layer).values()))
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new
@@ -134,13 +127,13 @@ def keep_selection(model: keras.Model) -> keras.Model:
         return model
     graph = functional_graph(model)
     selecting = GlobalSubnet(
-        keras.tree.pack_sequence_as(graph._inputs_struct, graph.inputs),
-        keras.tree.pack_sequence_as(graph._outputs_struct, graph.outputs),
+        keras.tree.pack_sequence_as(input_structure(graph), graph.inputs),
+        keras.tree.pack_sequence_as(output_structure(graph), graph.outputs),
         name=model.name,
     )
     selecting.trainable = model.trainable
     if model.compiled:
-        selecting.compile(**{**model._compile_config.config, "optimizer": model.optimizer})
+        selecting.compile(**{**compile_settings(model), "optimizer": model.optimizer})
     return selecting
 
 
@@ -158,7 +151,7 @@ def bake_subnets(model: keras.Model) -> keras.Model:
     Raises:
         ConfigError: Sub-networks are sampled: there is no one kernel.
     """
-    layers = model._flatten_layers()
+    layers = flat_layers(model)
     if not any(isinstance(each, Subnet | BinaryActivation) or _fires_signs(each) for each in layers):
         return model
     signs = any(isinstance(each, BinaryActivation) or _fires_signs(each) for each in layers)
@@ -182,7 +175,8 @@ def bake_subnets(model: keras.Model) -> keras.Model:
 def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> keras.Layer:
     """What takes the place of a layer."""
     kind = type(layer)
-    if kind in _SUBNETS and swap:
+    subnet: Any = variants("subnet").get(kind)
+    if subnet is not None and swap:
         config = layer.get_config() | {
             "density": options.density,
             "scope": options.scope,
@@ -196,7 +190,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
         }
         if options.binary_activations and _rectifies(layer):
             config["activation"] = binary_activation
-        return _SUBNETS[kind].from_config(config)
+        return subnet.from_config(config)
     if options.binary_activations and _rectifies(layer) and kind in (keras.layers.ReLU, keras.layers.Activation):
         return BinaryActivation(name=layer.name, dtype=layer.dtype_policy)
     if kind in _BATCH_NORMS:
@@ -208,7 +202,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
 
 
 def _stock_layer(layer: keras.Layer) -> keras.Layer:
-    stock: Any = _STOCK.get(type(layer))
+    stock: Any = stock_class(type(layer), "subnet")
     if stock is None:
         return copied_layer(layer)
     if layer.selection == "sampled":

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.keras_private import flat_layers
 from tfprune.layers.subnet import Subnet, check_densities, check_settings, global_selection, select_globally
 
 
@@ -52,7 +53,7 @@ class GlobalSubnet(keras.Model):
 
 def subnet_layers(model: keras.Layer) -> list[Subnet]:
     """The sub-network layers of a model and of the models nested in it, each once, in the model's order."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, Subnet)]
+    return [layer for layer in flat_layers(model) if isinstance(layer, Subnet)]
 
 
 def global_layers(model: keras.Layer) -> list[Subnet]:

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.keras_private import causal_padding
+
 
 class MaskedWeights(keras.layers.Layer):
     """Base of layers that compute with `kernel * mask`.
@@ -88,7 +90,7 @@ class MaskedConv1D(MaskedWeights, keras.layers.Conv1D):
         """Convolves `[batch, steps, in]` to `[batch, steps', filters]` (or with channels first)."""
         padding = self.padding.upper()
         if padding == "CAUSAL":
-            inputs, padding = tf.pad(inputs, self._compute_causal_padding()), "VALID"
+            inputs, padding = tf.pad(inputs, causal_padding(self)), "VALID"
         kernel = self.effective_kernel()
         outputs = keras.ops.conv(
             inputs, kernel, list(self.strides), padding.lower(), self.data_format, self.dilation_rate

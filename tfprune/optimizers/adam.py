@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from tfprune.keras_private import adam_moments, variable_index
+
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class Adam(keras.optimizers.Adam):
@@ -43,8 +45,7 @@ class Adam(keras.optimizers.Adam):
         gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
         step = ops.cast(self.iterations + 1, dtype)
         first, second = (1 - ops.power(ops.cast(beta, dtype), step) for beta in (self.beta_1, self.beta_2))
-        index = self._get_variable_index(variable)
-        mean, square = self._momentums[index], self._velocities[index]
+        mean, square = adam_moments(self, variable_index(self, variable))
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
         self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
         self.assign_sub(variable, rate / first * mean / (ops.sqrt(square / second) + self.epsilon))

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import variable_index
 from tfprune.optimizers.sgd import SGD
 
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
@@ -178,7 +179,7 @@ class Bop(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates the average of one sign-trained variable, and its signs."""
-        place = self._place[self._get_variable_index(variable)]
+        place = self._place[variable_index(self, variable)]
         weight = tf.convert_to_tensor(variable)
         average = next_average(
             self.variant,
@@ -197,7 +198,7 @@ class Bop(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Lets the companion set final values, such as moving averages."""
-        self.companion.finalize_variable_values([v for v in var_list if self._get_variable_index(v) not in self._place])
+        self.companion.finalize_variable_values([v for v in var_list if variable_index(self, v) not in self._place])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make an equal optimizer."""
@@ -232,8 +233,8 @@ class Bop(keras.optimizers.Optimizer):
         """Sends each gradient where it belongs. Keras calls this once gradients are unscaled, clipped, accumulated."""
         self._flips_before.assign(self.total_flips)
         pairs = list(zip(grads, trainable_variables, strict=True))
-        signs = [pair for pair in pairs if self._get_variable_index(pair[1]) in self._place]
-        others = [pair for pair in pairs if self._get_variable_index(pair[1]) not in self._place]
+        signs = [pair for pair in pairs if variable_index(self, pair[1]) in self._place]
+        others = [pair for pair in pairs if variable_index(self, pair[1]) not in self._place]
         if signs:
             super()._backend_update_step(*zip(*signs, strict=True), learning_rate)
         if others:

@@ -5,6 +5,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 import tensorflow as tf
 
+from tfprune.keras_private import uses_weight_decay, variable_index
+
 MomentumForm: TypeAlias = Literal["keras", "torch"]
 
 
@@ -76,12 +78,12 @@ class SGD(keras.optimizers.SGD):
         """Updates one variable, with one kernel for velocity and variable (GPUs pay for each launch)."""
         gradient = tf.cast(gradient, variable.dtype)
         learning_rate = tf.cast(learning_rate, variable.dtype)
-        if self.coupled_weight_decay and self._use_weight_decay(variable):
+        if self.coupled_weight_decay and uses_weight_decay(self, variable):
             gradient += self.coupled_weight_decay * variable
         if not self.momentum:
             self.assign_sub(variable, learning_rate * gradient)
             return
-        velocity = self.momentums[self._get_variable_index(variable)]
+        velocity = self.momentums[variable_index(self, variable)]
         torch_form = self.momentum_form == "torch"
         apply = tf.raw_ops.ResourceApplyMomentum if torch_form else tf.raw_ops.ResourceApplyKerasMomentum
         apply(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 
 Batch = Mapping[str, Any]
 _BATCH = 64
@@ -74,9 +75,7 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
         ConfigError: If there is no batch, or a batch norm has momentum 1 and so never moves.
     """
     layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     if any(layer.momentum >= 1.0 for layer in layers):
         raise ConfigError("expected batch norms with a momentum below 1, received one with 1")

@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.ops import nn, numpy
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.registry import after_batch, constants_of, rule
+from tfprune.keras_private import nn_operations as nn
+from tfprune.keras_private import numpy_operations as numpy
 
 layers = keras.layers
 _WHOLE = slice(None)

@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.applications.convnext import LayerScale
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
 from tfprune.graph.rules.registry import after_batch, extent, rule
+from tfprune.keras_private import LayerScale
 from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 
 layers = keras.layers

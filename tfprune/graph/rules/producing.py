@@ -8,19 +8,6 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.registry import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
-from tfprune.layers import (
-    ChannelMaskedConv2D,
-    ChannelMaskedDense,
-    ChannelMaskedDepthwiseConv2D,
-    MaskedConv1D,
-    MaskedConv2D,
-    MaskedConv3D,
-    MaskedDense,
-    MaskedDepthwiseConv2D,
-    PSGConv2D,
-    PSGDense,
-    PSGDepthwiseConv2D,
-)
 
 layers = keras.layers
 
@@ -31,7 +18,7 @@ def _input(labels: Labels, call: Call) -> None:
         labels.put(tensor, (None,) * (len(tensor.shape) - 1))
 
 
-@rule(layers.Dense, ChannelMaskedDense)
+@rule(layers.Dense)
 def _dense(labels: Labels, call: Call) -> None:
     *outer, read = labels.of(call.inputs[0])
     made = labels.make(call, call.layer.units)
@@ -53,7 +40,7 @@ def _embedding(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], (*labels.of(call.inputs[0]), made))
 
 
-@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, ChannelMaskedConv2D)
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 def _conv(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     made: Vector
@@ -101,7 +88,7 @@ def _conv_transpose(labels: Labels, call: Call) -> None:
     finish(labels, call, only(axis, made, call.outputs[0]))
 
 
-@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D, ChannelMaskedDepthwiseConv2D)
+@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def _depthwise_conv(labels: Labels, call: Call) -> None:
     axis = channel_axis(call.layer, call.inputs[0])
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
@@ -121,12 +108,6 @@ def _separable_conv(labels: Labels, call: Call) -> None:
     labels.edit(call, "filters", made)
     _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, made)
     finish(labels, call, only(axis, made, call.outputs[0]))
-
-
-@rule(MaskedConv1D, MaskedConv2D, MaskedConv3D, MaskedDepthwiseConv2D, MaskedDense)
-@rule(PSGConv2D, PSGDepthwiseConv2D, PSGDense)
-def _masked_weights(labels: Labels, call: Call) -> None:
-    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
 
 
 @rule(layers.EinsumDense)

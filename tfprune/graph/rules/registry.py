@@ -9,6 +9,9 @@ import numpy as np
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.keras_private import EXPORT_MARKS, flat_layers
+from tfprune.layers import MaskedWeights
+from tfprune.layers.kernels import stock_class
 
 Rule = Callable[[Labels, Call], None]
 _RULES: dict[type, Rule] = {}
@@ -16,7 +19,7 @@ _OF_ONE_TENSOR: set[Rule] = set()
 _HARMLESS = {
     *("__init__", "get_config", "from_config", "compute_output_shape", "compute_output_spec", "compute_mask"),
     *("__module__", "__doc__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__"),
-    *("__dict__", "__weakref__", "_api_export_path", "_api_export_symbol_id"),
+    *("__dict__", "__weakref__", *EXPORT_MARKS),
 }
 """Says what a layer does to labels: reads those of the call's inputs, sets those of its outputs, notes slots."""
 
@@ -72,14 +75,14 @@ def rule_for(layer: keras.Operation) -> Rule:
         The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that replaces
         methods of the one it derives from may do anything, so it needs a rule of its own.
     """
-    parts = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
+    parts = flat_layers(layer) if isinstance(layer, keras.Layer) else ()
     if any(getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None) for part in parts):
         return _other_weights
     own = type(layer).__mro__
-    kind = next((kind for kind in own if kind in _RULES), None)
+    kind = next((kind for kind in own if _stock(kind) in _RULES), None)
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
-        return _no_rule
-    return _RULES[kind]
+        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+    return _RULES[_stock(kind)]
 
 
 def has_rule_of(layer: keras.Operation, kind: type) -> bool:
@@ -92,8 +95,20 @@ def _replaces(derived: type, kind: type) -> bool:
     return any(hasattr(kind, name) for name in set(vars(derived)) - _HARMLESS)
 
 
+def _stock(kind: type) -> type:
+    """Returns the class whose rule a class has: a channel-masked layer treats channels like the one it stands for."""
+    return kind if kind in _RULES else stock_class(kind, "channel_masked") or kind
+
+
 def _other_weights(labels: Labels, call: Call) -> None:
     labels.leave_alone(call, "its weights are quantized or have low-rank additions; prune first")
+
+
+def _masked_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
+
+
+_OF_ONE_TENSOR.add(_masked_weights)
 
 
 def _no_rule(labels: Labels, call: Call) -> None:

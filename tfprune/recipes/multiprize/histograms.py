@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers import Subnet
 from tfprune.recipes.training import GradientProbe
 
@@ -35,10 +36,10 @@ class Histograms:
             epoch: Epochs done so far.
         """
         with self._writer.as_default(step=epoch):
-            for layer in self._network._flatten_layers():
+            for layer in flat_layers(self._network):
                 if isinstance(layer, Subnet):
                     tf.summary.scalar(f"kept/{layer.name}", float(np.mean(layer.mask)))
-                if not layer._layers:
+                if not child_layers(layer):
                     for variable in layer.variables:
                         if len(variable.shape) and "float" in variable.dtype:
                             tf.summary.histogram(f"{layer.name}/{variable.name}", tf.convert_to_tensor(variable.value))

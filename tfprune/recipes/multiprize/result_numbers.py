@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.keras_private import flat_layers
 from tfprune.layers import Subnet, collapsed_layers, subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, StreamedData
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
@@ -22,7 +23,7 @@ def network_numbers(network: keras.Model) -> dict[str, object]:
 
     Of a sampled sub-network `kept` is what is to be expected.
     """
-    layers = subnet_layers(network) or [layer for layer in network._flatten_layers() if hasattr(layer, "kernel")]
+    layers = subnet_layers(network) or [layer for layer in flat_layers(network) if hasattr(layer, "kernel")]
     total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
     kept = round(sum(_kept(layer) for layer in layers))
     return {

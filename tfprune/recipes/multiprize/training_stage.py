@@ -2,6 +2,7 @@
 
 import keras
 
+from tfprune.keras_private import flat_layers
 from tfprune.optimizers import SGD, Adam
 from tfprune.recipes.data import AugMix, GaussianNoise, View
 from tfprune.recipes.make_recipe import make_recipe
@@ -59,5 +60,5 @@ def _view(config: MultiPrizeConfig) -> View | None:
 
 def _scales_and_offsets(network: keras.Model) -> list[keras.Variable]:
     """What batch norms train; the authors go by names, and miss those of shortcuts."""
-    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in flat_layers(network) if isinstance(layer, keras.layers.BatchNormalization)]
     return [variable for layer in norms for variable in layer.trainable_variables]
