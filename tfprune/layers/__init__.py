@@ -1,4 +1,4 @@
-"""Keras layers: faster batch norm, masked kernels, gates."""
+"""Keras layers: faster batch norm, masked kernels, predicted gradients, gates, sub-networks, the table of kernels."""
 
 from tfprune.layers.batch_norm import FrozenBatchNormalization, FusedBatchNormalization
 from tfprune.layers.binary_activation import BinaryActivation, binary_activation

@@ -1,4 +1,4 @@
-"""Adam as PyTorch computes it."""
+"""Adam with epsilon added where the paper and PyTorch add it."""
 
 import keras
 import tensorflow as tf
@@ -15,16 +15,16 @@ class Adam(keras.optimizers.Adam):
 
         w <- w - lr * m / (sqrt(v) + epsilon)
 
-    Keras adds epsilon before it corrects `v`, which makes it up to thirty times larger in the first steps: that shows
-    where gradients are as small as those of scores of pruned weights often are.
+    Keras adds epsilon before it corrects `v`, which makes it up to thirty times larger in the first steps. That
+    matters where gradients are small, as those of scores of pruned weights are.
 
     Args:
         *args: Those of `keras.optimizers.Adam`.
-        epsilon: PyTorch's default.
+        epsilon: Added to the root of the second moment. Default: PyTorch's.
         **kwargs: Those of `keras.optimizers.Adam`, but not `amsgrad`.
 
     Raises:
-        ValueError: `amsgrad` is asked for.
+        ValueError: `amsgrad` is True.
 
     Example:
         >>> Adam(0.01).epsilon

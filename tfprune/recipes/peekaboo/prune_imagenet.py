@@ -26,7 +26,7 @@ def run(config: PruneImageNetConfig) -> Ticket:
     data = open_images(stage)
     model = initial_model(stage, data)
     masks = find_masks(stage, model, data, config.density)
-    ticket = Ticket.of(masks, model, **origin(stage, data))
+    ticket = Ticket.from_model(masks, model, **origin(stage, data))
     ticket.save(config.out)
     print(masks.table())
     for note in data.notes():

@@ -91,7 +91,7 @@ class _Run:
                 masks = self._masks(self.config)
             print(masks.table())
             self._change_weights(self.config, masks)
-            Ticket.of(masks, self.model, arch=self.config.arch, num_classes=self.data.num_classes).save(
+            Ticket.from_model(masks, self.model, arch=self.config.arch, num_classes=self.data.num_classes).save(
                 self.folder.file("ticket.npz")
             )
         with self.times.stage("training"):
