@@ -1,4 +1,4 @@
-"""Reading and rewriting functional models: channel groups, cost, layer swaps, slimming."""
+"""Reading and rewriting functional models: calls, channel groups, costs, kernels, layer swaps, slimming."""
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups

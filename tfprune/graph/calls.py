@@ -1,4 +1,4 @@
-"""The calls that make up a functional model, nested models opened up, in one well-defined order."""
+"""The calls of a functional model in one well-defined order, with nested models opened."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from tfprune.layers import GlobalSubnet
 
 @dataclass(frozen=True)
 class Wrapper:
-    """The layer around one that has no calls of its own.
+    """The layer around a layer that has no calls of its own, such as `TimeDistributed`.
 
     Attributes:
-        layer: The layer around.
-        path: Where it keeps the other, as an attribute that is also a key of its configuration.
-        times: How often it applies the other.
+        layer: The outer layer.
+        path: The attribute that holds the inner one, which is also a key of the configuration.
+        times: How often it applies the inner layer.
     """
 
     layer: keras.Operation
@@ -32,12 +32,12 @@ class Call:
 
     Attributes:
         layer: The layer or operation.
-        name: Its name; `outer/inner` for a layer within a nested model. All calls of one layer have one name, that of
-            the first, even where it stands both within a nested model and outside.
+        name: Its name; `outer/inner` for a layer within a nested model. All calls of a layer have the name of the first
+            one, even if it is called both within a nested model and outside.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
-        node: Keras' own record, which also holds the other arguments of the call; None for a wrapped layer.
-        wrapper: The layer around, whose name this call has.
+        node: Keras' own record, which also has the other arguments of the call; None for a wrapped layer.
+        wrapper: The layer around it, whose name this call has.
     """
 
     layer: keras.Operation
@@ -48,10 +48,10 @@ class Call:
     wrapper: Wrapper | None = None
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and named arguments of the call.
+        """Returns positional and named arguments of the call.
 
         Args:
-            values: What to put in the place of each symbolic input tensor, by its `id`.
+            values: A value for each symbolic input tensor, by its `id`.
 
         Returns:
             The arguments, constants included.
@@ -76,23 +76,23 @@ class ModelGraph:
 
 
 def model_calls(model: keras.Model) -> tuple[Call, ...]:
-    """The calls of a model; arguments, order and errors as for `model_graph`."""
+    """Returns the calls of a model; arguments, order and errors are those of `model_graph`."""
     return model_graph(model).calls
 
 
 def model_graph(model: keras.Model) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
 
-    The order is depth first from the outputs, inputs in the order in which the layer takes them. Unlike
-    `model.layers`, which sorts by distance from the output, it follows the way a model was written down:
-    in `Add()([shortcut, branch])` the whole shortcut comes first. In the place of a nested model stand its own calls,
-    once for every time it is called.
+    The order is depth first from the outputs, with inputs in the order in which the layer takes them. Unlike
+    `model.layers`, which sorts by distance from the output, it follows the code of the model: in
+    `Add()([shortcut, branch])`, the whole shortcut comes first. A nested model is replaced by its own calls, once for
+    each time it is called.
 
     Args:
         model: A functional or sequential model, built.
 
     Returns:
-        The calls, the model's input layers included, those of nested models left out.
+        The calls, with the input layers of the model, but not those of nested models.
 
     Raises:
         UnsupportedLayerError: The model has no graph (a subclassed model).
@@ -100,8 +100,8 @@ def model_graph(model: keras.Model) -> ModelGraph:
     graph = functional_graph(model)
     if graph is None:
         raise UnsupportedLayerError(
-            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), whose graph "
-            "of layers Keras does not know; rebuild it as keras.Model(inputs, outputs)"
+            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
+            "graph of layers; rebuild it as keras.Model(inputs, outputs)"
         )
     opened = _Opened()
     outputs = opened.open(graph, "", {})
@@ -109,27 +109,31 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
 
 def functional_graph(model: Any) -> Any:
-    """The Keras functional graph within a model; None if it has none, is no model, or computes something else."""
+    """Returns Keras' functional graph of a model; None if it has none, is no model, or has a `call` of its own.
+
+    Args:
+        model: Any model, layer or operation.
+    """
     if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
-        return None  # a class with a `call` of its own may do anything
+        return None  # such a class may compute anything
     return functional_part(model)
 
 
 class _Opened:
-    """Collects the calls of a graph and of the graphs within it."""
+    """Collects the calls of a graph and of the graphs nested in it."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._names: dict[int, str] = {}
-        self._given_out: set[int] = set()
+        self._used: set[int] = set()
 
     def open(self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Adds a graph's calls and returns its outputs.
 
         Args:
             graph: A Keras functional graph.
-            prefix: What stands before the names of its layers.
-            tensors: Which tensor takes the place of one that Keras recorded, by `id`; it is filled.
+            prefix: Prefix of the names of its layers.
+            tensors: The tensor to use instead of one that Keras recorded, by `id`; it is filled.
         """
         for node in _ordered(graph):
             if node.is_input and prefix:
@@ -148,27 +152,27 @@ class _Opened:
         return [tensors[id(tensor)] for tensor in graph.outputs]
 
     def _fresh(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
-        """The tensor, or a copy if it was given out before: in a graph that is opened again it means something else."""
-        if id(tensor) in self._given_out:
+        """Returns the tensor, or a copy if it was used before: in a graph that is opened twice, it has two values."""
+        if id(tensor) in self._used:
             tensor = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
-        self._given_out.add(id(tensor))
+        self._used.add(id(tensor))
         return tensor
 
 
 def _opened_graph(node: Any) -> Any:
-    """The graph within a nested model, if its inputs are given in the order in which it has them."""
+    """Returns the graph of a nested model, if it is called with its inputs in their own order."""
     graph = functional_graph(node.operation)
     in_order = graph is not None and takes_in_order(graph, node.arguments.args)
     return graph if in_order and len(node.input_tensors) == len(graph.inputs) else None
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
-    """Whether a model is called with its inputs in the order in which it has them, not with a dict for a list."""
+    """Returns whether a model is called with its inputs in their own order, not, say, with a dict instead of a list."""
     return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
 def _ordered(graph: Any) -> Iterator[Any]:
-    """Keras' nodes of one graph, depth first from the outputs."""
+    """Yields Keras' nodes of one graph, depth first from the outputs."""
     done: set[int] = set()
     pending = [(producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}

@@ -1,4 +1,4 @@
-"""Copies of a functional model in which layers of one kind are swapped for another."""
+"""Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -75,35 +75,33 @@ def convert(
     options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> keras.Model:
-    """Copies a model with every layer of a kind swapped for the one a family puts in its place.
+    """Copies a model with its layers swapped for those of a family.
 
-    Layer names and weights stay the same; weights that only the new layers have keep their initial values.
+    Layer names and weights stay the same; weights that only the new layers have get their initial values.
 
-    The families `masked` (masks on weights) and `psg` (these, and predicted weight gradients) take masks. `plain` makes
-    stock layers of such layers, with zeros for the masked weights.
-
-    `subnet` freezes all weights and trains scores that pick among them: `convert(model, "subnet", density=0.2,
-    scope="global", binary_activations=True)`; see `graph.subnet.SubnetOptions` for its settings. `plain` makes stock
-    layers of those, too, with the weights that they work with.
+    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. `subnet` freezes all
+    weights and trains scores that pick among them: `convert(model, "subnet", density=0.2, scope="global",
+    binary_activations=True)`; `graph.subnet.SubnetOptions` documents its settings. `plain` converts all of these back
+    to Keras' layers, with the weights that they compute with: zeros where they were masked.
 
     Args:
         model: A functional or sequential model. It is not changed.
         family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
-            `prunable_weights(model)`. Only layers that have one here are swapped. Default: all with prunable weights
-            are; masks of layers that are masked already are carried over, others keep everything.
-        dtype: Policy for all layers of the copy, such as `mixed_bfloat16`, but those that give the model's outputs,
-            which are float32 then. Default: as in `model`.
-        options: Constructor arguments for the swapped layers that the old ones do not have. `psg`: `input_signed` is
-            found for each layer from the graph unless it is given here.
-        **settings: Further options, written as arguments.
+            `prunable_weights(model)`. Only layers with a mask are swapped. Default: all layers with prunable weights
+            are; masks of layers that are already masked are carried over, others keep everything.
+        dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
+            float32. Default: as in `model`.
+        options: Constructor arguments of the new layers that the old ones do not have. For `psg`, `input_signed` is
+            derived for each layer from the graph unless it is given here.
+        **settings: Further options, as arguments.
 
     Returns:
         A new model.
 
     Raises:
-        ConfigError: There is no such family, masks are not the model's, or the family takes none.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked twin.
+        ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
 
     Example:
         >>> import numpy as np
@@ -132,20 +130,20 @@ def convert(
 def swap_layer(
     layer: keras.Layer, family: str, *, dtype: str | None = None, options: Mapping[str, Any] | None = None
 ) -> keras.Layer:
-    """A new layer of a family in place of an old one, not built yet.
+    """Makes a layer of a family from another layer. The new layer is not built.
 
     Args:
         layer: The old layer.
         family: One of `LAYER_TYPES` but `masked`, `psg` and `subnet`, which look at the whole model; layers it has
             nothing for are copied.
-        dtype: Policy of the new layer. Default: that of the old one.
+        dtype: Dtype policy of the new layer. Default: that of the old one.
         options: Constructor arguments that the old layer does not have.
 
     Returns:
         The new layer, of the same name.
 
     Raises:
-        ConfigError: There is no such family.
+        ConfigError: The family is unknown.
     """
     if family not in _BATCH_NORMS:
         raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
@@ -165,7 +163,7 @@ def swap_layer(
 
 
 def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
-    """A layer's configuration without what only the old class knows."""
+    """Returns a layer's configuration without settings that only the old class has."""
     if issubclass(kind, type(old)):
         return config
     known = kind(name="probe").get_config()
@@ -173,7 +171,7 @@ def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
 
 
 def masks_of(model: keras.Model) -> Masks:
-    """The masks of a model of masked layers.
+    """Returns the masks of a model with masked layers.
 
     Args:
         model: A functional or sequential model, converted to the family `masked` or `psg`.
@@ -234,7 +232,7 @@ def masked_model(
 
 
 def stock_layer(layer: MaskedWeights) -> keras.Layer:
-    """A stock layer in the place of a masked one, not built yet."""
+    """Makes Keras' layer from a masked one. The new layer is not built."""
     stock: Any = stock_class(type(layer), "masked", "psg")
     if stock is None:
         raise UnsupportedLayerError(
@@ -245,7 +243,7 @@ def stock_layer(layer: MaskedWeights) -> keras.Layer:
 
 
 def baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
-    """The value that a variable has in a copy without masks: kernels are 0 where they were masked."""
+    """Returns the value of a variable in a copy without masks: kernels are 0 where they were masked."""
     if isinstance(layer, MaskedWeights) and variable is layer.kernel:
         return np.where(np.asarray(layer.mask), np.asarray(variable), np.zeros([], variable.dtype))
     return variable
@@ -284,16 +282,16 @@ def _masked_layers(model: keras.Model) -> dict[str, MaskedWeights]:
 
 
 def non_negative_inputs(model: keras.Model) -> set[int]:
-    """The layers whose inputs cannot be negative, wherever they are called.
+    """Finds the layers whose inputs cannot be negative at any of their calls.
 
-    Known are: rectifiers, sigmoids, softmax and the like, as activations, layers and operations; and what leaves signs
-    alone: pooling, padding, dropout, changes of shape, concatenation, sums, means and products.
+    ReLUs, sigmoids, softmax and similar ones produce such values, as activations, layers and operations. Pooling,
+    padding, dropout, changes of shape, concatenation, sums, means and products preserve them.
 
     Args:
         model: A functional or sequential model.
 
     Returns:
-        `id`s of layers.
+        The `id`s of the layers.
     """
     tensors: set[int] = set()
     known: dict[int, bool] = {}
@@ -318,7 +316,7 @@ def _passes(call: Call) -> bool:
     kind = type(call.layer)
     if kind is layers.UpSampling2D:
         return call.layer.interpolation in ("nearest", "bilinear")
-    # An operation may take a constant besides, which may be negative.
+    # An operation may also take a constant, which may be negative.
     bare = not isinstance(call.layer, keras.Layer)
     if bare and kind.__name__ in ("Add", "Multiply", "Minimum") and len(call.inputs) < 2:
         return False

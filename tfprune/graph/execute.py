@@ -132,7 +132,7 @@ class Forward:
     def _apply(
         self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation, function: Callable[..., Any]
     ) -> list[tf.Tensor]:
-        """Applies a function, in the mode that the layer is to run in, whatever mode the call was written with."""
+        """Applies a function in the mode of this forward, not in the mode that the call was written with."""
         arguments, named = call.arguments(tensors)
         if takes_training(layer):
             norm = isinstance(layer, keras.layers.BatchNormalization)
@@ -224,7 +224,7 @@ def _prelu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.
 
 
 def _reshape(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    """Only one axis is wider than 1: it takes what is there."""
+    """Reshapes to a target with one axis wider than 1, which takes the present width."""
     sizes = [1 if size == 1 else -1 for size in layer.target_shape]
     return tf.reshape(inputs[0], [tf.shape(inputs[0])[0], *sizes])
 
@@ -260,13 +260,13 @@ _RUN: dict[type, Runner] = {
 
 
 def executable_groups(model: keras.Model) -> ChannelGroups:
-    """The channel groups of a model without those that `execute` cannot run at another width.
+    """Finds the channel groups of a model that `execute` can run at other widths.
 
     Args:
         model: A functional or sequential model.
 
     Returns:
-        The groups; layers that are not run on given weights are left alone, and named.
+        The groups; layers that do not run on given weights are not pruned, and are reported.
     """
     groups = channel_groups(model)
     rigid = [call for call in groups.calls if not _executable(call, groups.by_layer[call.name])]
@@ -278,7 +278,7 @@ def executable_groups(model: keras.Model) -> ChannelGroups:
 
 
 def _executable(call: Call, channels: LayerChannels) -> bool:
-    """Whether a call can be run at another width."""
+    """Returns whether a call can be run at another width."""
     layer: Any = call.layer
     prunable = any(np.any(slot.channels != PINNED) for slot in channels.slots)
     if not prunable and not any(np.any(axis != PINNED) for edit in channels.edits for axis in edit.axes):
@@ -289,7 +289,7 @@ def _executable(call: Call, channels: LayerChannels) -> bool:
 
 
 def takes_weights(layer: Any) -> bool:
-    """Whether `execute` runs a layer on given weights; it runs the others on their own."""
+    """Returns whether `execute` runs a layer on given weights; it runs other layers on their own."""
     if getattr(layer, "data_format", None) == "channels_first":
         return False
     if isinstance(layer, keras.layers.LayerNormalization):
@@ -298,7 +298,7 @@ def takes_weights(layer: Any) -> bool:
 
 
 def averages_channels(groups: ChannelGroups) -> bool:
-    """Whether layers take statistics over prunable channels, which channels filled up with zeros would spoil."""
+    """Returns whether layers normalize over prunable channels, where zero channels would change results."""
     return any(
         isinstance(each.layer, keras.layers.LayerNormalization) and np.any(slot.channels != PINNED)
         for each in groups.by_layer.values()

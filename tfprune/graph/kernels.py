@@ -1,4 +1,4 @@
-"""The weights that can be pruned one by one."""
+"""The kernels of a model: the weights that can be pruned one by one, their order, and what they read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,23 +23,24 @@ _ADDITIONS = (keras.layers.Add, numpy_operations.Add)
 
 
 def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
-    """The kernels of a model: those of convolutions (transposed, depthwise and separable ones, too) and dense layers.
+    """Returns the kernels of a model: those of dense layers and of all kinds of convolutions.
 
-    Classes derived from Keras' count as these. Biases, normalisations, embeddings and recurrent layers have none, nor
-    have layers within other layers, such as those of attention.
+    Classes derived from Keras' layers count as these. Biases, normalizations, embeddings and recurrent layers have no
+    kernels here, nor have layers within other layers, such as those of attention.
+    `tfprune.layers.register_kernel_layer` adds further classes.
 
     Args:
         model: A functional or sequential model, built.
-        ignore: What to leave out: paths of layers (`outer/inner` in nested models, `outer` for all in it) or of weights
-            (`fc/kernel`), patterns of these such as `stage1_*`, or layers. One or several.
+        ignore: One or several of: paths of layers (`outer/inner` in nested models, `outer` for all layers in it) or of
+            weights (`fc/kernel`), patterns of these such as `stage1_*`, or layers.
 
     Returns:
-        Variables by name, `<layer path>/<weight>`, in the order of the graph; one that several layers or calls share
-        stands there once.
+        Variables by name, `<layer path>/<weight>`, in the order of the graph; a variable that several layers or calls
+        share appears once.
 
     Raises:
         UnsupportedLayerError: The model has no graph.
-        ConfigError: Nothing is called as `ignore` says, or nothing is left.
+        ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
@@ -69,7 +70,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
 
 
 def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
-    """Names of the layers and weights that are meant."""
+    """Returns the names of the layers and weights that are meant."""
     if isinstance(ignored, str):
         names = {call.name for call in calls}
         names |= {f"{call.name}/{attribute}" for call in calls for attribute in _kernels(call.layer)}
@@ -152,23 +153,23 @@ class KernelReads:
         return np.transpose(array, (2, 3, 0, 1)).reshape(self.variable.shape)
 
     def parts(self, values: tf.Tensor) -> Iterator[tf.Tensor]:
-        """The `rows` of some examples after others, about 64 MB at a time."""
+        """Yields the `rows` of a batch, about 64 MB at a time."""
         count = self.examples_at_once(values)
         for start in range(0, len(values), count):
             yield self.rows(values[start : start + count])
 
     def examples_at_once(self, values: tf.Tensor) -> int:
-        """Of how many examples the rows take about 64 MB."""
+        """Returns the number of examples whose rows take about 64 MB."""
         return examples_at_once(values, int(np.prod(self.variable.shape[:-2], dtype=int)))
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
-        """What the units read of the layer's inputs.
+        """Returns what the output channels read of the layer's inputs.
 
         Args:
             values: Inputs of the layer, `[examples, ...]`.
 
         Returns:
-            Float64 `[groups, rows, features]`.
+            Rows in the order of the kernel, float64 `[groups, rows, features]`.
         """
         values = tf.cast(values, tf.float64)
         if self._of_features:
@@ -184,14 +185,14 @@ class KernelReads:
         return row is not None and row.reads == "features"
 
     def _factors(self, shape: Any) -> tuple[int, int, int, int]:
-        """Axes of a kernel: window, channels of a group, groups, units of a group."""
+        """Returns the axes of a kernel: window, inputs of a group, groups, outputs of a group."""
         window = int(np.prod(shape[:-2], dtype=int))
         if self.kernel.depthwise:
             return window, 1, shape[-2], shape[-1]
         return window, shape[-2], self.groups, shape[-1] // self.groups
 
     def _patches(self, values: tf.Tensor) -> tf.Tensor:
-        """What stands in the window at each position, `[positions, window, channels]`."""
+        """Returns the values in the window at each position, `[positions, window, channels]`."""
         layer = self.layer
         if layer.data_format == "channels_first":
             values = tf.transpose(values, [0, *range(2, len(values.shape)), 1])
@@ -215,7 +216,12 @@ class KernelReads:
 
 
 def examples_at_once(values: tf.Tensor, copies: int = 1) -> int:
-    """Of how many examples `[examples, ...]` so many float64 copies take about 64 MB; at least 1."""
+    """Returns the number of examples whose float64 copies take about 64 MB, at least 1.
+
+    Args:
+        values: `[examples, ...]`.
+        copies: Number of copies of each example.
+    """
     return max(1, _BYTES // (8 * copies * int(np.prod(values.shape[1:]))))
 
 
@@ -224,7 +230,7 @@ def _each(setting: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
 
 
 def _margin(padding: str, size: int, span: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after one axis, as TensorFlow and Keras have them."""
+    """Returns the zeros before and after one axis, as TensorFlow and Keras add them."""
     if padding == "causal":
         return span - 1, 0
     if padding == "valid":
@@ -234,22 +240,22 @@ def _margin(padding: str, size: int, span: int, stride: int) -> tuple[int, int]:
 
 
 def main_path_order(model: keras.Model, *, ignore: Ignored | tuple[Ignored, ...] = ()) -> dict[str, keras.Variable]:
-    """The weights of `prunable_weights`, the longest way first wherever ways meet.
+    """Returns the weights of `prunable_weights`, with the longest path first wherever paths join.
 
-    Depth first from the outputs, as in `prunable_weights`; but of the inputs of a layer, the one with the most kernels
-    before it comes first, in whatever order they were written. So the projection of a shortcut follows the convolutions
-    that it bridges, which is the order of the modules in PyTorch's residual networks.
+    The order is depth first from the outputs, as in `prunable_weights`, but of the inputs of a layer, the one with the
+    most kernels before it comes first. So the projection of a shortcut follows the convolutions that it bridges, as the
+    modules do in PyTorch's residual models.
 
     Args:
         model: A functional or sequential model, built.
-        ignore: What to leave out, see `prunable_weights`.
+        ignore: See `prunable_weights`.
 
     Returns:
         Variables by name.
 
     Raises:
         UnsupportedLayerError: The model has no graph.
-        ConfigError: As `prunable_weights`.
+        ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
         >>> x = keras.Input((4,))
@@ -264,7 +270,7 @@ def main_path_order(model: keras.Model, *, ignore: Ignored | tuple[Ignored, ...]
 
 
 def adds_branches(model: keras.Model) -> bool:
-    """Whether a model adds tensors up, as residual networks do.
+    """Returns whether a model adds tensors, as residual models do.
 
     Args:
         model: A functional or sequential model, built.
@@ -276,7 +282,7 @@ def adds_branches(model: keras.Model) -> bool:
 
 
 def _layer_names(model: keras.Model) -> list[str]:
-    """Names of the layers, as `Call` has them, each at its first call."""
+    """Returns the names of the layers in the order of `main_path_order`, each at its first call."""
     graph = model_graph(model)
     producer = {id(tensor): call for call in graph.calls for tensor in call.outputs}
     kernels: dict[int, int] = {}

@@ -30,7 +30,7 @@ class Segment:
     Attributes:
         calls: The calls, producers before consumers.
         input: The symbolic tensor it reads.
-        output: The symbolic tensor it makes.
+        output: The symbolic tensor it produces.
     """
 
     calls: tuple[Call, ...]
@@ -39,16 +39,16 @@ class Segment:
 
 
 def segments(calls: Sequence[Call]) -> tuple[Segment, ...]:
-    """Cuts a model with one input and one output wherever a single tensor carries everything on.
+    """Cuts a model with one input and one output wherever a single tensor is all that later calls read.
 
-    Stretches without a kernel are joined to the segment before them. A residual network falls into its stem, its blocks
+    Stretches without a kernel are joined to the segment before them. A residual model is cut into its stem, its blocks
     and its classifier.
 
     Args:
         calls: All calls of a model with one input and one output.
 
     Returns:
-        The segments, in order; each reads what the one before it makes.
+        The segments, in order; each reads the output of the one before it.
 
     Raises:
         UnsupportedLayerError: The model has several inputs or outputs.
@@ -95,7 +95,7 @@ class GateSite:
 
     Attributes:
         channels: Channel numbers along its last axis, `PINNED` where there is nothing to mask.
-        group: Index of the channel group, if these are the channels of one, all of them, in order.
+        group: Index of the channel group, if these are exactly the channels of one group, in order.
         tensor: The symbolic tensor, the last one before the channels are read or merged again.
         layer: Name of the layer whose output it is.
     """
@@ -109,9 +109,9 @@ class GateSite:
 def gate_sites(groups: ChannelGroups) -> tuple[GateSite, ...]:
     """Finds the tensors where the channel groups' gates act.
 
-    There is one wherever a kernel reads prunable channels: at the last activation, normalisation or merge before it.
-    Pooling, reshaping and depthwise convolutions between the two are passed by. A tensor that only leads into a merge,
-    or into a batch norm, has none: the scale of what a batch norm reads does not matter.
+    There is one wherever a kernel reads prunable channels: at the last activation, normalization or merge before it,
+    ahead of pooling, reshaping and depthwise convolutions. A tensor that only a merge or a batch norm reads has none:
+    the scale of the inputs of a batch norm has no effect.
 
     Args:
         groups: The channel groups of a model.
@@ -123,13 +123,13 @@ def gate_sites(groups: ChannelGroups) -> tuple[GateSite, ...]:
         Lee & Song, EKG (ECCV 2022): gates after batch norm + ReLU, and after a residual sum's ReLU.
     """
     calls = groups.calls
-    makers = {id(tensor): call for call in calls for tensor in call.outputs}
+    producers = {id(tensor): call for call in calls for tensor in call.outputs}
     gated: dict[int, keras.KerasTensor] = {}
     for call in calls:
         if any(slot.role == "in" for slot in groups.slots_of(call.name)):
             for tensor in call.inputs:
                 if np.any(groups.tensor_channels(tensor) != PINNED):
-                    site = _before(tensor, makers, groups)
+                    site = _before(tensor, producers, groups)
                     gated[id(site)] = site
     return tuple(_site(call, tensor, groups) for call in calls for tensor in call.outputs if id(tensor) in gated)
 
@@ -139,16 +139,16 @@ def _site(call: Call, tensor: keras.KerasTensor, groups: ChannelGroups) -> GateS
     return GateSite(channels, groups.group_of(channels), tensor, call.name)
 
 
-def _before(tensor: keras.KerasTensor, makers: dict[int, Call], groups: ChannelGroups) -> keras.KerasTensor:
-    """The tensor at which the gate of what is read at `tensor` sits."""
-    call = makers[id(tensor)]
-    makes = any(slot.role == "out" for slot in groups.slots_of(call.name))
-    if isinstance(call.layer, _PER_CHANNEL) or makes or len(call.inputs) != 1:
+def _before(tensor: keras.KerasTensor, producers: dict[int, Call], groups: ChannelGroups) -> keras.KerasTensor:
+    """Returns the tensor at which the gate acts of the channels that are read at `tensor`."""
+    call = producers[id(tensor)]
+    produces = any(slot.role == "out" for slot in groups.slots_of(call.name))
+    if isinstance(call.layer, _PER_CHANNEL) or produces or len(call.inputs) != 1:
         return tensor
     (before,) = call.inputs
-    return _before(before, makers, groups) if np.any(groups.tensor_channels(before) != PINNED) else tensor
+    return _before(before, producers, groups) if np.any(groups.tensor_channels(before) != PINNED) else tensor
 
 
 def sites_by_group(sites: Sequence[GateSite], groups: ChannelGroups) -> list[list[GateSite]]:
-    """The sites of each group, in the order of the groups; sites with channels of several groups belong to none."""
+    """Returns the sites of each group, in the order of the groups; sites with channels of several groups have none."""
     return [[site for site in sites if site.group == index] for index in range(len(groups))]

@@ -143,7 +143,7 @@ def prunable_kernels(layer: Any) -> dict[str, keras.Variable]:
 
 
 def named_kernels(layer: Any) -> list[Kernel]:
-    """Returns the kernels of any layer, which a layer without a row (a recurrent cell, one of the user's) names alike.
+    """Returns the kernels of any layer; a layer without a row (such as a recurrent cell) may use the same names.
 
     Args:
         layer: A layer, built.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfprune.dpp import least_squares
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, Forward, KernelReads, channel_groups
-from tfprune.graph.labels import staying
+from tfprune.graph.labels import kept_positions
 
 RIDGE = 1e-9
 """Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
@@ -60,7 +60,7 @@ def _readers(mask: np.ndarray, groups: ChannelGroups) -> tuple[set[str], dict[st
     readers: set[str] = set()
     skipped: dict[str, str] = {}
     for name, slots in groups.slots.items():
-        if all(staying(slot.channels, mask).all() for slot in slots if slot.role == "in"):
+        if all(kept_positions(slot.channels, mask).all() for slot in slots if slot.role == "in"):
             continue
         if KernelReads.from_layer(groups.layers[name]) is None:
             skipped[name] = f"no least squares for the kernels of a {type(groups.layers[name]).__name__}"

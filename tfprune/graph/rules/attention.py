@@ -1,4 +1,4 @@
-"""Multi-head attention: heads, and the channels within a head."""
+"""Rules for multi-head and grouped-query attention: heads, and the channels within a head."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ _OUTPUT = ATTENTION_PARTS["output"]
 
 @rule(keras.layers.MultiHeadAttention, several=True)
 def _multi_head_attention(labels: Labels, call: Call) -> None:
-    """Three kinds of channels go out: heads, channels that query and key share, channels of the values."""
+    """Produces three kinds of channels besides its outputs: heads, channels of queries and keys, channels of values."""
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
     if not plain:
         labels.leave_alone(call, _REASON)
         return
-    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to one another
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to each other
     count, key_dim, value_dim = attention_sizes(layer)
     heads = labels.make(call, count, "heads", key_dim)
     keys = labels.make(call, key_dim, "keys", count)
@@ -47,10 +47,9 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
 
 @rule(keras.layers.GroupQueryAttention, several=True)
 def _group_query_attention(labels: Labels, call: Call) -> None:
-    """Two kinds of channels go out: heads of key and value with all the queries' heads that look at them, and channels
-    within a head, which query, key and value share.
+    """Produces two kinds of channels: key heads with all query heads that read them, and channels within a head.
 
-    Keras wants queries as wide as values, and makes the output as wide.
+    Query, key and value share the latter. Keras requires queries as wide as values, and the output is as wide.
     """
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
@@ -84,10 +83,10 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
 def _projected(
     labels: Labels, call: Call, part: str, tensor: keras.KerasTensor, heads: np.ndarray, inner: np.ndarray
 ) -> None:
-    """Notes the weights that make a `part` (query, key or value) of a tensor, `[in, heads, channels of a head]`.
+    """Notes the weights that project a tensor to a `part` (query, key or value), `[in, heads, channels of a head]`.
 
-    Where channels of a head go the key reads them: without it they are nothing in the products with the query. Keras
-    divides these by the root of the channels, so the query is scaled when some go.
+    The key counts as reader of the channels of a head: without its weights, they add nothing to the products with the
+    query. Keras divides these products by the root of the number of channels, so the query is rescaled.
     """
     read = labels.of(tensor)[-1]
     labels.slot(call, f"{ATTENTION_PARTS[part]}.kernel", -3, read, "in")
@@ -101,7 +100,7 @@ def _projected(
 
 
 def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor, bool]:
-    """Query, value and key, and whether the call is of the plain kind."""
+    """Returns query, value and key, and whether the call is of the plain kind."""
     arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
     given = dict(zip(("query", "value", "key"), arguments, strict=False)) | named
     query, value = given["query"], given["value"]

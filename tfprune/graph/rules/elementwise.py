@@ -1,4 +1,4 @@
-"""Layers and operations that handle every channel by itself, and merges, which unite channels."""
+"""Rules for layers and operations that treat every channel separately, and for merges, which unite channels."""
 
 import keras
 
@@ -111,7 +111,7 @@ def _reduction(labels: Labels, call: Call) -> None:
     several=True,
 )
 def _merge(labels: Labels, call: Call) -> None:
-    """Unites the labels of its inputs axis by axis; where one of them is stretched, or a constant, nothing can go."""
+    """Unites the labels of its inputs axis by axis; where an input is broadcast or constant, nothing can be removed."""
     (output,) = call.outputs
     rank = len(output.shape)
     if any(len(tensor.shape) != rank for tensor in call.inputs):
