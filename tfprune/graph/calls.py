@@ -1,14 +1,18 @@
 """The calls of a functional model in one well-defined order, with nested models opened."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.keras_private import Functional, functional_part, input_structure, producer
+from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
 from tfprune.layers import GlobalSubnet
+
+Ignored = str | Any
+"""Path or pattern of layers (or weights), or a layer, or a nested model."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,24 @@ def functional_graph(model: Any) -> Any:
     if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
         return None  # such a class may compute anything
     return functional_part(model)
+
+
+def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[str] = ()) -> set[str]:
+    """Finds the layers that a path, a pattern, a layer or a nested model stands for.
+
+    Args:
+        calls: The calls of a model.
+        ignored: A path (`outer` for all layers in a nested model), a pattern such as `stage1_*`, or a layer.
+        further: Names that a path or pattern may stand for besides those of layers.
+
+    Returns:
+        The names; none if nothing matches.
+    """
+    if isinstance(ignored, str):
+        names = {call.name for call in calls} | set(further)
+        return {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
+    within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else {id(ignored)}
+    return {call.name for call in calls if id(call.layer) in within}
 
 
 class _Opened:

@@ -8,7 +8,6 @@ channel; the prunable channels that one layer produces are a channel group.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from operator import attrgetter
 from typing import Any
 
@@ -16,13 +15,9 @@ import keras
 import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, model_graph
+from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
-from tfprune.keras_private import flat_layers
-
-Ignored = str | Any
-"""Name or pattern of layers, or a layer, or a nested model."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +184,7 @@ def _pin_shared_weights(labels: Labels) -> None:
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
     for each in ignore:
-        if isinstance(each, str):
-            names = {call.name for call in calls if fnmatchcase(call.name, each) or call.name.startswith(f"{each}/")}
-        else:
-            within = {id(layer) for layer in flat_layers(each)} if isinstance(each, keras.Layer) else {id(each)}
-            names = {call.name for call in calls if id(call.layer) in within}
+        names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name
             raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.kernels import prunable_weights
+from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
@@ -18,7 +18,7 @@ from tfprune.layers import (
     MaskedWeights,
     ScoredBatchNormalization,
 )
-from tfprune.layers.kernels import Variant, stock_class, variants
+from tfprune.layers.kernels import LayerVariant, stock_class, variants
 from tfprune.masks import Masks
 
 Config = dict[str, Any]
@@ -112,7 +112,7 @@ def convert(
     """
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
-        return masked_model(model, cast(Variant, family), masks, dtype=dtype, options=options)
+        return masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
     if family == "subnet":
@@ -199,7 +199,7 @@ def masks_of(model: keras.Model) -> Masks:
 
 def masked_model(
     model: keras.Model,
-    family: Variant,
+    family: LayerVariant,
     masks: Mapping[str, Any] | None,
     *,
     dtype: str | None,
@@ -256,7 +256,7 @@ def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) ->
     return masks
 
 
-def _masked_layer(layer: Any, name: str, family: Variant, options: Mapping[str, Any]) -> keras.Layer:
+def _masked_layer(layer: Any, name: str, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
     swaps = variants(family)
     kind: Any = swaps.get(stock_class(type(layer), "masked", "psg") or type(layer))
     if kind is None:

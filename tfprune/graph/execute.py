@@ -20,9 +20,8 @@ from tfprune.graph.calls import Call, functional_graph, model_graph
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, LayerChannels
 from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
-from tfprune.layers.kernels import kernel_layer
+from tfprune.layers.kernels import Weights, kernel_layer
 
-Weights = Mapping[str, tf.Tensor]
 Runner = Callable[[Any, list[tf.Tensor], Weights], tf.Tensor]
 
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import functional_graph
-from tfprune.graph.kernels import Ignored, prunable_weights
+from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (

@@ -30,8 +30,8 @@ from tfprune.layers.psg import PSGConv2D, PSGDense, PSGDepthwiseConv2D
 from tfprune.layers.subnet import Subnet, SubnetConv2D, SubnetDense, SubnetDepthwiseConv2D
 
 Weights = Mapping[str, tf.Tensor]
-Product = Callable[[Any, tf.Tensor, Weights], tf.Tensor]
-Variant = Literal["masked", "psg", "channel_masked", "subnet"]
+ApplyKernels = Callable[[Any, tf.Tensor, Weights], tf.Tensor]
+LayerVariant = Literal["masked", "psg", "channel_masked", "subnet"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class KernelLayer:
     channel_masked: type[keras.Layer] | None = None
     subnet: type[Subnet] | None = None
     reads: Literal["features", "window"] | None = None
-    product: Product | None = None
+    product: ApplyKernels | None = None
     folds_norm: bool = False
 
 
@@ -114,13 +114,13 @@ def kernel_layer(layer: Any) -> KernelLayer | None:
     return next((_ROWS[kind] for kind in type(layer).__mro__ if kind in _ROWS), None)
 
 
-def variants(variant: Variant) -> dict[type, type]:
+def variants(variant: LayerVariant) -> dict[type, type]:
     """Returns the classes of a variant, by the class whose place they take."""
     found = {row.layer: getattr(row, variant) for row in _ROWS.values()}
     return {layer: kind for layer, kind in found.items() if kind is not None}
 
 
-def stock_class(kind: type, *of: Variant) -> type | None:
+def stock_class(kind: type, *of: LayerVariant) -> type | None:
     """Returns the class whose place a class takes as one of some variants; None if it is no such class.
 
     Args:
@@ -130,7 +130,7 @@ def stock_class(kind: type, *of: Variant) -> type | None:
     return next((layer for variant in of for layer, other in variants(variant).items() if other is kind), None)
 
 
-def is_variant(layer: Any, variant: Variant) -> bool:
+def is_variant(layer: Any, variant: LayerVariant) -> bool:
     """Returns whether a layer is of a variant's class, or of one that derives from it."""
     return isinstance(layer, tuple(variants(variant).values()))
 

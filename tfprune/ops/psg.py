@@ -15,7 +15,7 @@ from tfprune.errors import ConfigError
 IDENTITY_BITS = 32
 """With this many bits, values are not quantized."""
 
-Forward = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+LinearFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Product(Protocol):
@@ -224,7 +224,7 @@ class AnyProduct:
         forward: Maps inputs and kernel to outputs, linear in both.
     """
 
-    forward: Forward
+    forward: LinearFunction
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         """Computes the gradient of the inputs."""
@@ -252,7 +252,7 @@ class Conv2DProduct:
         depthwise: Whether it is depthwise.
     """
 
-    forward: Forward
+    forward: LinearFunction
     strides: tuple[int, int]
     padding: str
     depthwise: bool = False
@@ -290,7 +290,7 @@ class DenseProduct:
         forward: The product.
     """
 
-    forward: Forward
+    forward: LinearFunction
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
         """Computes the gradient of the inputs `[..., in]`."""

@@ -101,7 +101,11 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
 
 
 def _make(model: keras.Model, positions: list[int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """A function from images to (1 - momentum) * batch statistics, which is what moves an average that stands at 0."""
+    """Returns a function from images to (1 - momentum) * batch statistics, which is what an average of 0 becomes.
+
+    Keras' `stateless_call` runs the model, not `graph.Forward`: the updated averages are the result here, and a model
+    without a graph has them, too.
+    """
 
     def compute(images: tf.Tensor) -> list[tf.Tensor]:
         trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]

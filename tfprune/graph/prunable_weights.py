@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import product
 from typing import Any
 
@@ -11,12 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, model_calls, model_graph
-from tfprune.keras_private import flat_layers, numpy_operations
+from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.keras_private import numpy_operations
 from tfprune.layers.kernels import Kernel, is_variant, kernel_layer, prunable_kernels
-
-Ignored = str | Any
-"""Path or pattern of layers or weights, or a layer, or a nested model."""
 
 _BYTES = 64 * 2**20
 _ADDITIONS = (keras.layers.Add, numpy_operations.Add)
@@ -71,13 +67,8 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
 
 def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     """Returns the names of the layers and weights that are meant."""
-    if isinstance(ignored, str):
-        names = {call.name for call in calls}
-        names |= {f"{call.name}/{attribute}" for call in calls for attribute in _kernels(call.layer)}
-        found = {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
-    else:
-        within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else set()
-        found = {call.name for call in calls if id(call.layer) in within}
+    weights = (f"{call.name}/{attribute}" for call in calls for attribute in _kernels(call.layer))
+    found = matching_names(calls, ignored, weights)
     if not found:
         shown = ignored if isinstance(ignored, str) else getattr(ignored, "name", ignored)
         raise ConfigError(f"ignore: expected layers of the model, received {shown!r}, which it lacks; check the name")
