@@ -33,7 +33,6 @@ class Mixing(keras.layers.Layer):
     def __init__(self, width, **kwargs):
         super().__init__(**kwargs)
         self.width = width
-        self.activation = keras.activations.linear
 
     def build(self, input_shape):
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.width), initializer="glorot_uniform")

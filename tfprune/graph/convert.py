@@ -21,7 +21,6 @@ from tfprune.layers import (
 from tfprune.layers.kernels import LayerVariant, stock_class, variants
 from tfprune.masks import Masks
 
-Config = dict[str, Any]
 layers = keras.layers
 _STOCK_BATCH_NORM = layers.BatchNormalization
 
@@ -112,7 +111,7 @@ def convert(
     """
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
-        return masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
+        return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
     if family == "subnet":
@@ -124,7 +123,7 @@ def convert(
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return keep_selection(rebuild(model, make, weights=baked_value if family == "plain" else None))
+    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
 
 
 def swap_layer(
@@ -148,7 +147,7 @@ def swap_layer(
     if family not in _BATCH_NORMS:
         raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
     if family == "plain" and isinstance(layer, MaskedWeights):
-        new = stock_layer(layer)
+        new = _stock_layer(layer)
         if dtype is not None:
             new.dtype_policy = dtype
         return new
@@ -162,7 +161,7 @@ def swap_layer(
     return kind.from_config(config)
 
 
-def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
+def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
     """Returns a layer's configuration without settings that only the old class has."""
     if issubclass(kind, type(old)):
         return config
@@ -197,7 +196,7 @@ def masks_of(model: keras.Model) -> Masks:
     return Masks({name: np.asarray(layer.mask) for name, layer in masked.items()})
 
 
-def masked_model(
+def _masked_model(
     model: keras.Model,
     family: LayerVariant,
     masks: Mapping[str, Any] | None,
@@ -209,7 +208,7 @@ def masked_model(
     weights = prunable_weights(model)
     given = None if masks is None else _fitting(masks, weights)
     swapped = {id(variable): name for name, variable in weights.items() if given is None or name in given}
-    non_negative = non_negative_inputs(model) if family == "psg" else set()
+    non_negative = _non_negative_inputs(model) if family == "psg" else set()
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: Any) -> keras.Layer:
@@ -231,7 +230,7 @@ def masked_model(
     return new
 
 
-def stock_layer(layer: MaskedWeights) -> keras.Layer:
+def _stock_layer(layer: MaskedWeights) -> keras.Layer:
     """Makes Keras' layer from a masked one. The new layer is not built."""
     stock: Any = stock_class(type(layer), "masked", "psg")
     if stock is None:
@@ -242,7 +241,7 @@ def stock_layer(layer: MaskedWeights) -> keras.Layer:
     return stock.from_config(layer.stock_config())
 
 
-def baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
+def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
     """Returns the value of a variable in a copy without masks: kernels are 0 where they were masked."""
     if isinstance(layer, MaskedWeights) and variable is layer.kernel:
         return np.where(np.asarray(layer.mask), np.asarray(variable), np.zeros([], variable.dtype))
@@ -281,7 +280,7 @@ def _masked_layers(model: keras.Model) -> dict[str, MaskedWeights]:
     return found
 
 
-def non_negative_inputs(model: keras.Model) -> set[int]:
+def _non_negative_inputs(model: keras.Model) -> set[int]:
     """Finds the layers whose inputs cannot be negative at any of their calls.
 
     ReLUs, sigmoids, softmax and similar ones produce such values, as activations, layers and operations. Pooling,

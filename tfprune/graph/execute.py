@@ -199,7 +199,8 @@ def _kernel_product(layer: Any, inputs: list[tf.Tensor], weights: Weights) -> tf
     output = row.product(layer, inputs[0], weights)
     if "bias" in weights:
         output = output + tf.cast(weights["bias"], output.dtype)
-    return layer.activation(output)
+    activation = getattr(layer, "activation", None)
+    return output if activation is None else activation(output)
 
 
 def _relu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:

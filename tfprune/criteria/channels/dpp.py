@@ -15,7 +15,7 @@ from tfprune.criteria.registry import register
 from tfprune.dpp import KDPP
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, Call, ChannelGroup, ChannelGroups, Forward
-from tfprune.graph.prunable_weights import examples_at_once
+from tfprune.graph.kernel_reads import examples_at_once
 
 _RIDGE = 0.01
 
