@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfprune.criteria.weights import Magnitude, weight_criterion
 from tfprune.errors import ConfigError
+from tfprune.exporting.plain import folded_model
 from tfprune.graph import (
     Forward,
     KernelReads,
@@ -48,6 +49,10 @@ class Mixing(keras.layers.Layer):
 class MaskedMixing(MaskedWeights, Mixing):
     def call(self, inputs):
         return keras.ops.matmul(inputs, self.effective_kernel()) + self.bias
+
+
+class Own(keras.layers.Dense):
+    """Computes the same as a dense layer."""
 
 
 def mixing_rule(labels, call):
@@ -181,3 +186,20 @@ def test_a_cell_without_a_row_names_its_kernel_alike():
 def test_names_of_kernels():
     with pytest.raises(ConfigError, match=r"Mixing: expected kernels whose attribute contains 'kernel', .* 'mixer'"):
         register_kernel_layer(KernelLayer(Mixing, (Kernel("mixer"),)))
+    with pytest.raises(ConfigError, match=r"Mixing: expected one kernel .* with reads='features', .* \[\(-1, -2\)\]"):
+        KernelLayer(Mixing, (Kernel(inputs=-1, outputs=-2),), reads="features")
+    with pytest.raises(ConfigError, match="expected one kernel with an axis of outputs where norms fold"):
+        KernelLayer(Mixing, (Kernel(outputs=None),), folds_norm=True)
+
+
+def test_a_norm_behind_it_is_folded(mixing):
+    layer, norm = Own(3, name="mix"), layers.BatchNormalization(name="bn")
+    inputs = keras.Input((6,))
+    model = keras.Model(inputs, norm(layer(inputs)))
+    norm.moving_mean.assign([1.0, 2.0, 3.0])
+    norm.gamma.assign([0.5, 2.0, -1.0])
+    assert folded_model(model) is model
+    register_kernel_layer(KernelLayer(Own, folds_norm=True))
+    folded = folded_model(model)
+    assert not any(isinstance(each, layers.BatchNormalization) for each in folded.layers)
+    np.testing.assert_allclose(folded.get_layer("mix")(IMAGES), model(IMAGES), atol=1e-5)

@@ -77,6 +77,9 @@ def folded_model(model: keras.Model) -> keras.Model:
             return np.asarray(variable) * factor + offset
         if kernel.depthwise:
             factor = factor.reshape(variable.shape[-2:])
+        else:
+            assert kernel.outputs is not None, "the table makes sure where norms fold"
+            factor = factor.reshape(-1, *[1] * (-kernel.outputs - 1))
         return (np.asarray(variable) * factor).astype(np.float32)
 
     new = rebuild(model, make, call, weight, may_add_weights=True)
@@ -120,7 +123,7 @@ def _folds(model: keras.Model) -> _Folds:
 
 
 def _takes_norm(layer: Any) -> bool:
-    """Returns whether a batch norm behind a layer can become part of it; not of classes that derive from it."""
+    """Returns whether a batch norm behind a layer can become part of it; a derived class needs a row of its own."""
     row = kernel_layer(layer)
     return row is not None and row.folds_norm and type(layer) is row.layer
 

@@ -70,7 +70,11 @@ class KernelLayer:
             something else.
         product: Computes the layer on given kernels, before bias and activation, from `(layer, inputs, kernels by
             attribute)`, channels last. It lets a search run the layer at other widths. None: it is never run so.
-        folds_norm: Whether an export may fold a batch norm right behind the layer into its kernel.
+        folds_norm: Whether an export may fold a batch norm right behind the layer into its kernel and bias; the layer
+            then has settings `use_bias` and `activation`, as Keras' layers have.
+
+    Raises:
+        ConfigError: A kernel's name does not contain `kernel`, or `reads` or `folds_norm` do not fit the kernels' axes.
     """
 
     layer: type[keras.Layer]
@@ -83,15 +87,31 @@ class KernelLayer:
     product: ApplyKernels | None = None
     folds_norm: bool = False
 
+    def __post_init__(self) -> None:
+        for kernel in self.kernels:
+            if "kernel" not in kernel.attribute and kernel.prunable:
+                raise ConfigError(
+                    f"{self.layer.__name__}: expected kernels whose attribute contains 'kernel', as slimming tells "
+                    f"weights apart by it, received {kernel.attribute!r}; rename it"
+                )
+        axes = [(kernel.inputs, kernel.outputs) for kernel in self.kernels]
+        if self.reads is not None and axes != [(-2, -1)]:
+            raise ConfigError(
+                f"{self.layer.__name__}: expected one kernel [..., in, out] with reads={self.reads!r}, received axes "
+                f"(in, out) {axes}; leave reads out"
+            )
+        if self.folds_norm and (len(axes) != 1 or axes[0][1] is None):
+            raise ConfigError(
+                f"{self.layer.__name__}: expected one kernel with an axis of outputs where norms fold, received axes "
+                f"(in, out) {axes}; leave folds_norm out"
+            )
+
 
 def register_kernel_layer(row: KernelLayer) -> None:
     """Adds a layer class to the table, or replaces its row.
 
     Args:
         row: The row.
-
-    Raises:
-        ConfigError: A kernel's name does not contain `kernel`.
 
     Example:
         >>> class Scaled(keras.layers.Dense):
@@ -100,12 +120,6 @@ def register_kernel_layer(row: KernelLayer) -> None:
         >>> [kernel.attribute for kernel in kernel_layer(Scaled(3)).kernels]
         ['kernel']
     """
-    for kernel in row.kernels:
-        if "kernel" not in kernel.attribute and kernel.prunable:
-            raise ConfigError(
-                f"{row.layer.__name__}: expected kernels whose attribute contains 'kernel', as slimming tells weights "
-                f"apart by it, received {kernel.attribute!r}; rename it"
-            )
     _ROWS[row.layer] = row
 
 
