@@ -1,9 +1,9 @@
-"""All of Keras that is not public and that tfprune uses all the same, in one place.
+"""The private names of Keras that tfprune uses, in one place.
 
-Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. The names
-below serve for that; other modules of tfprune use these functions and no private name of Keras. They are known to exist
-in the versions of `HOLDS_FOR`, which is what setup.py asks for; `tests/test_keras_private.py` fails where an installed
-Keras lacks one. Some methods of Keras' classes are not called but overridden: these are listed in `OVERRIDDEN`.
+Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
+modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
+3.15.1; `HOLDS_FOR` is the range that setup.py requires, and `tests/test_keras_private.py` fails if an installed Keras
+has changed one. Private methods that tfprune overrides are listed in `OVERRIDDEN`.
 """
 
 import copy
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 HOLDS_FOR = ">=3.15,<4"
-"""The versions of Keras for which this module is written; the requirement in setup.py."""
+"""The versions of Keras that this module is for, as setup.py requires them."""
 
 OVERRIDDEN = {
     "tfprune/optimizers/bop.py": {"_backend_update_step": keras.optimizers.Optimizer},
