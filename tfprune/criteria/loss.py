@@ -1,16 +1,14 @@
 """The loss whose gradients criteria look at."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src import backend
-from keras.src.trainers.compile_utils import CompileLoss
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph, model_graph
+from tfprune.keras_private import CompileLoss, compiled_loss, compute_output_spec, set_loss_precision
 
 Loss = Callable[[Any, Any], tf.Tensor]
 """From labels and outputs of a batch to a scalar."""
@@ -34,31 +32,19 @@ def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None
     """
     weights = None
     if loss is None:
-        compiled = getattr(model, "_compile_loss", None)
-        loss = _cross_entropy(model, y) if compiled is None else compiled._user_loss
-        weights = compiled and compiled._user_loss_weights
+        loss, weights = compiled_loss(model) or (_cross_entropy(model, y), None)
     graph = functional_graph(model)
     function = CompileLoss(loss, weights, output_names=graph.output_names)
     labels = keras.tree.map_structure(lambda leaf: keras.KerasTensor(leaf.shape, leaf.dtype.name), y)
-    backend.compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
+    compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
     if dtype is not None:
-        _set_precision(function, dtype)
+        set_loss_precision(function, dtype)
 
     def compute(y: Any, outputs: Any) -> tf.Tensor:
         with keras.StatelessScope():
             return function(y, outputs)
 
     return compute
-
-
-def _set_precision(function: CompileLoss, dtype: str) -> None:
-    """Makes a built loss compute in a type, with copies of the losses that the user may hold."""
-    function._dtype_policy, function._dtype = keras.DTypePolicy(dtype), dtype
-    for index, part in enumerate(function._flat_losses):
-        single = copy.copy(part.loss)
-        if isinstance(single, keras.losses.Loss):
-            single._dtype_policy, single._dtype = keras.DTypePolicy(dtype), dtype
-        function._flat_losses[index] = part._replace(loss=single)
 
 
 def _cross_entropy(model: keras.Model, y: Any) -> keras.losses.Loss:

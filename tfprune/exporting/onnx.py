@@ -13,6 +13,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.plain import plain_model
 from tfprune.exporting.replacement import replaced_file
 from tfprune.graph.calls import functional_graph
+from tfprune.keras_private import input_structure, output_structure
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -57,7 +58,7 @@ def _signature(plain: keras.Model) -> Any:
     """The inputs, which Keras' ONNX writer finds itself only in models that have been called."""
     return keras.tree.map_structure(
         lambda tensor: keras.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
-        functional_graph(plain)._inputs_struct,
+        input_structure(functional_graph(plain)),
     )
 
 
@@ -81,7 +82,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _name_outputs(graph: Any, plain: keras.Model) -> None:
     """Gives the outputs the names that they have in SavedModel and TFLite files."""
-    if isinstance(functional_graph(plain)._outputs_struct, dict):
+    if isinstance(output_structure(functional_graph(plain)), dict):
         return  # the converter has taken the keys
     names = {value.name: f"output_{number}" for number, value in enumerate(graph.output)}
     for value in graph.output:

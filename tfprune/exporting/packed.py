@@ -16,6 +16,8 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting.plain import folded_model, plain_model
 from tfprune.exporting.replacement import replaced_file
+from tfprune.keras_private import child_layers, flat_layers
+from tfprune.layers.kernels import named_kernels
 
 _MAGIC = b"tfprune packed 1\n"
 _LARGEST_HEADER = 1 << 26
@@ -165,7 +167,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """The layers that own variables, in one order for a model and for what its configuration makes."""
-    return [layer for layer in model._flatten_layers() if not layer._layers]
+    return [layer for layer in flat_layers(model) if not child_layers(layer)]
 
 
 @dataclass(frozen=True)
@@ -199,10 +201,8 @@ class PackedKernel:
 
 
 def _packed(layer: keras.Layer, variable: keras.Variable) -> PackedKernel | None:
-    if variable is not getattr(layer, "kernel", None):
-        return None
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    return packed_kernel(np.asarray(variable), channel_axes=2 if depthwise else 1)
+    kernel = next((each for each in named_kernels(layer) if variable is getattr(layer, each.attribute, None)), None)
+    return None if kernel is None else packed_kernel(np.asarray(variable), channel_axes=2 if kernel.depthwise else 1)
 
 
 def _entry(array: np.ndarray, kernel: PackedKernel | None) -> tuple[dict[str, Any], list[bytes]]:

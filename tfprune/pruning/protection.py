@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.channel_groups import Ignored
+from tfprune.graph.calls import Ignored
 
 IGNORED = "ignored"
 UNSCORED = "no score"

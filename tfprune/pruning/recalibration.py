@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 
 Batch = Mapping[str, Any]
 _BATCH = 64
@@ -74,9 +75,7 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
         ConfigError: If there is no batch, or a batch norm has momentum 1 and so never moves.
     """
     layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     if any(layer.momentum >= 1.0 for layer in layers):
         raise ConfigError("expected batch norms with a momentum below 1, received one with 1")
@@ -102,7 +101,11 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
 
 
 def _make(model: keras.Model, positions: list[int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """A function from images to (1 - momentum) * batch statistics, which is what moves an average that stands at 0."""
+    """Returns a function from images to (1 - momentum) * batch statistics, which is what an average of 0 becomes.
+
+    Keras' `stateless_call` runs the model, not `graph.Forward`: the updated averages are the result here, and a model
+    without a graph has them, too.
+    """
 
     def compute(images: tf.Tensor) -> list[tf.Tensor]:
         trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph import copied_layer, executable_groups, rebuild
+from tfprune.keras_private import producer
 from tfprune.search.greedy import Search
 from tfprune.search.state import SearchResult
 
@@ -97,17 +98,12 @@ def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
 def _logits(model: keras.Model) -> keras.Model:
     """A copy that ends before the softmax, if there is one."""
     (output,) = model.outputs if len(model.outputs) == 1 else (None,)
-    if output is not None and isinstance(_producer(output).operation, keras.layers.Softmax):
-        model = keras.Model(model.input, _producer(output).input_tensors[0])
-    outputs = {id(_producer(each).operation) for each in model.outputs}
+    if output is not None and isinstance(producer(output).operation, keras.layers.Softmax):
+        model = keras.Model(model.input, producer(output).input_tensors[0])
+    outputs = {id(producer(each).operation) for each in model.outputs}
 
     def make(layer: keras.Layer) -> keras.Layer:
         ends = id(layer) in outputs and getattr(layer, "activation", None) is keras.activations.softmax
         return copied_layer(layer, {"activation": lambda _: "linear"} if ends else None)
 
     return rebuild(model, make)
-
-
-def _producer(tensor: keras.KerasTensor) -> Any:
-    operation, node_index, _ = tensor._keras_history
-    return operation._inbound_nodes[node_index]

@@ -10,12 +10,12 @@ import tensorflow as tf
 
 from tfprune.criteria.base import CriterionData, DataUse
 from tfprune.criteria.channels.base import kernel_axes
-from tfprune.criteria.forward import Forward, bare_layer, second_moments
+from tfprune.criteria.forward import bare_layer, second_moments
 from tfprune.criteria.registry import register
 from tfprune.dpp import KDPP
 from tfprune.errors import ConfigError
-from tfprune.graph import PINNED, Call, ChannelGroup, ChannelGroups
-from tfprune.graph.kernels import examples_at_once
+from tfprune.graph import PINNED, Call, ChannelGroup, ChannelGroups, Forward
+from tfprune.graph.kernel_reads import examples_at_once
 
 _RIDGE = 0.01
 

@@ -19,10 +19,10 @@ from tfprune.criteria.channels.base import (
     some_judged,
     sum_by_unit,
 )
-from tfprune.criteria.forward import Forward, traced
+from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import Loss, data_loss
 from tfprune.criteria.registry import register
-from tfprune.graph import PINNED, ChannelGroups, gate_sites
+from tfprune.graph import PINNED, ChannelGroups, Forward, gate_sites
 
 
 @register("taylor")

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.criteria.base import CriterionData, DataUse
-from tfprune.criteria.forward import Forward, second_moments
+from tfprune.criteria.forward import second_moments
 from tfprune.criteria.weights.base import Tensors, WeightCriterion
 from tfprune.criteria.weights.registry import register_weight_criterion
 from tfprune.dpp import KDPP, Spectrum, edge_kernels
 from tfprune.errors import ConfigError
-from tfprune.graph import Call, KernelReads, channel_groups
+from tfprune.graph import Call, Forward, KernelReads, channel_groups
 from tfprune.masks import Masks, layer_generator
 
 _BYTES = 64 * 2**20
@@ -47,7 +47,7 @@ class EdgeKernels:
         groups = channel_groups(model)
         self.reads = {name: _reads(groups.layers[name.rpartition("/")[0]], name) for name in weights}
         self._weights = {
-            name: reads.units(variable)
+            name: reads.by_channel(variable)
             for (name, variable), reads in zip(weights.items(), self.reads.values(), strict=True)
         }
         self._moments = self._measured(Forward(model, groups), data)
@@ -114,7 +114,7 @@ class DPPEdge(WeightCriterion):
 
     def _prune(self, scorer: Any, start: Masks, amounts: np.ndarray) -> dict[str, np.ndarray]:
         kernels: EdgeKernels = scorer.kernels
-        room = {name: kernels.reads[name].units(start[name]).sum(axis=2).ravel() for name in start}
+        room = {name: kernels.reads[name].by_channel(start[name]).sum(axis=2).ravel() for name in start}
         sizes = {name: np.full(each.shape, kernels.reads[name].features) for name, each in room.items()}
         if self.scope == "global":
             shares = equal_shares(np.concatenate([*sizes.values()]), np.concatenate([*room.values()]), amounts[-1, 0])
@@ -128,7 +128,7 @@ class DPPEdge(WeightCriterion):
     def _drawn(self, kernels: EdgeKernels, name: str, mask: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Bool, of the kernel's shape: as many weights of each unit as `counts` says, of those that `mask` has."""
         reads, seeds = kernels.reads[name], layer_generator(self.seed, name)
-        there = reads.units(mask)
+        there = reads.by_channel(mask)
         kept = np.zeros(there.shape, bool)
         for group, (left, numbers) in enumerate(zip(there, counts.reshape(there.shape[:2]), strict=True)):
             for units in _alike(left.sum(axis=1), numbers, reads.features):
@@ -140,7 +140,7 @@ class DPPEdge(WeightCriterion):
                     drawn = KDPP(_without_null_space(among), size).sample(1, seed=int(seeds.integers(2**31)))[:, 0]
                     chosen = np.take_along_axis(items, drawn, axis=1)
                 kept[group, units[:, None], chosen] = True
-        return reads.kernel(kept)
+        return reads.as_kernel(kept)
 
 
 class _Edges:
@@ -150,7 +150,7 @@ class _Edges:
         self.kernels = kernels
 
     def __call__(self, masks: Tensors) -> dict[str, tf.Tensor]:
-        return {name: tf.constant(self.kernels.reads[name].kernel(self.kernels.carried(name))) for name in masks}
+        return {name: tf.constant(self.kernels.reads[name].as_kernel(self.kernels.carried(name))) for name in masks}
 
 
 def _alike(room: np.ndarray, numbers: np.ndarray, features: int) -> Iterator[np.ndarray]:
@@ -172,7 +172,7 @@ def _without_null_space(kernels: np.ndarray) -> Spectrum:
 
 
 def _reads(layer: Any, name: str) -> KernelReads:
-    reads = KernelReads.of(layer)
+    reads = KernelReads.from_layer(layer)
     if reads is None:
         raise ConfigError(
             f"criterion dpp_edge: expected kernels of dense layers and convolutions, received {name} of a "

@@ -14,6 +14,7 @@ from tfprune.criteria.weights.gradient import BatchLosses, DataCriterion
 from tfprune.criteria.weights.registry import register_weight_criterion
 from tfprune.criteria.weights.scoring_model import ScoringModel
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 
 Variant = Literal["wang", "peekaboo"]
 
@@ -114,7 +115,7 @@ def _redraw(scoring: ScoringModel, seed: int) -> None:
     """Gives dense layers of the copy new kernels."""
     dense = {
         id(layer.kernel)
-        for layer in scoring.model._flatten_layers()
+        for layer in flat_layers(scoring.model)
         if isinstance(layer, keras.layers.Dense) and layer.built
     }
     for index, variable in enumerate(scoring.kernels.values()):
