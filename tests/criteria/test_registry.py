@@ -10,7 +10,8 @@ NAMES = ("bn_scale", "dpp_node", "ekg", "fpgm", "l1", "l2", "random", "taylor")
 
 @pytest.fixture
 def scratch(monkeypatch):
-    monkeypatch.setattr(registry, "_CRITERIA", dict(registry._CRITERIA))
+    for table in ("_INFOS", "_CLASSES"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
 
 
 def test_all_criteria_are_known_by_name():

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.base import CriterionData
+from tfprune.criteria.data import CriterionData
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups
 from tfprune.graph.calls import functional_graph, model_graph

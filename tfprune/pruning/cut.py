@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.criteria.data import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
 from tfprune.graph.slim import cut_weight
-from tfprune.pruning.recalibration import image_batches
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
@@ -35,7 +35,7 @@ def cut(
     """
     small = slim(model, mask, groups)
     if data is not None:
-        batches = (batch["images"] for batch in image_batches(data, "reweight"))
+        batches = (batch["images"] for batch in input_batches(data, "reweight"))
         if skipped := reweight(small, model, mask, groups, batches):
             warnings.warn(ReweightingWarning(skipped), stacklevel=3)
     if keep_optimizer:

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 
 from tfprune.criteria import Magnitude, WeightCriterion
+from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.planner import Planner, Scorer
-from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
+from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.pruning.removal import Scope
 
 Between = Callable[[keras.Model, int], keras.Model | None]
@@ -104,7 +105,7 @@ def prune_channels(
         model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer, data=reweight)
         kept = mask
         if recalibrate is not None:
-            recalibrate_batch_norm(model, image_batches(recalibrate))
+            recalibrate_batch_norm(model, input_batches(recalibrate))
         if between is not None and step < steps:
             other = between(model, step)
             model = model if other is None else other

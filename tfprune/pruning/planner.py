@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune import criteria
-from tfprune.criteria.base import refuse_unused_data
+from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroup, ChannelGroups, CostModel, channel_groups
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
@@ -214,7 +214,7 @@ class Scorer:
 
     def __init__(self, criterion: Any, data: Any = None) -> None:
         self._criterion = criteria.get(criterion)
-        refuse_unused_data(self._criterion, data)
+        reject_unused_data(self._criterion, data)
         self._data = data
 
     @property

@@ -17,10 +17,10 @@ from tfprune.criteria import (
     SynFlow,
     WeightCriterion,
     register_weight_criterion,
+    registry,
     weight_criterion,
     weight_names,
 )
-from tfprune.criteria.weights import registry
 from tfprune.errors import ConfigError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
@@ -249,12 +249,11 @@ def test_a_criterion_of_ones_own(model):
     @register_weight_criterion("last")
     @dataclass(frozen=True, kw_only=True)
     class Last(WeightCriterion):
-        def _scorer(self, model, weights, data):
-            scores = {
-                name: tf.reshape(tf.range(tf.size(weight.value), dtype=tf.float64), weight.shape) + 1
-                for name, weight in weights.items()
+        def scores(self, model, masks, data):
+            return {
+                name: tf.reshape(tf.range(tf.size(mask), dtype=tf.float64), mask.shape) + 1
+                for name, mask in masks.items()
             }
-            return lambda masks: scores
 
     try:
         masks = weight_criterion("last", ignore=("conv", "sep"))(model, kept=10)
@@ -262,6 +261,6 @@ def test_a_criterion_of_ones_own(model):
         with pytest.raises(ConfigError, match=r"is .*Last already"):
             register_weight_criterion("last")(Magnitude)
     finally:
-        del registry._CRITERIA["last"]
+        del registry._INFOS["weights", "last"], registry._CLASSES["weights", "last"]
     with pytest.raises(ConfigError, match="expected a subclass of WeightCriterion"):
         register_weight_criterion("other")(dict)
