@@ -124,7 +124,7 @@ def test_the_criterion_gets_the_data(by_hand, make):
 
 @pytest.mark.parametrize("prune", [plan_channels, prune_channels])
 def test_data_that_the_criterion_does_not_look_at_are_refused(by_hand, prune):
-    with pytest.raises(ConfigError, match="data: expected none for criterion l2, which looks at none; leave data= out"):
+    with pytest.raises(ConfigError, match="data: expected none for criterion l2, which uses none; leave data= out"):
         prune(by_hand, "l2", flops=0.5, data=(np.zeros((4, 1)), np.zeros(4)))
 
 

@@ -168,7 +168,7 @@ def test_a_grouped_convolution_is_rounded_by_its_channels(mixed, make):
         (
             {"flops": 0.1},
             PruningError,
-            r"flops=0.1 cannot be met: at least 4 of 22 FLOPs \(18.2 %\) stay.*Ask for flops=0.182 or more",
+            r"flops=0.1 cannot be met: at least 4 of 22 FLOPs \(18.2 %\) remain.*Ask for flops=0.182 or more",
         ),
         ({"flops": 0.4, "round_to": 2}, PruningError, r"at least 10 of 22 .*round_to=2"),
         ({"params": 0.4, "min_channels": 2}, PruningError, r"at least 10 of 22 parameters .*min_channels=2"),

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tfprune.cli.quiet import quiet_tensorflow
 from tfprune.commands.checks import at_least_one, check_model_file, check_output
-from tfprune.commands.prune_kind import DATA_OPTIONAL, WITH_DATA, check_kind, prunes_weights
+from tfprune.commands.prune_kind import check_kind, criterion_help, data_use, prunes_weights
+from tfprune.criteria.registry import installed_criteria, load_plugins
 from tfprune.errors import ConfigError
 
 
@@ -22,11 +24,8 @@ class PruneConfig:
         flops: Fraction of the FLOPs to keep, such as 0.5. Default: another target.
         params: Fraction of the parameters to keep. Default: another target.
         density: Fraction of the channels, or weights, to keep. Default: another target.
-        criterion: How channels are judged: norms (l1, l2), scales of batch norms (bn_scale), the geometric median
-            (fpgm), drawn to be unlike (dpp_node; their outputs with data, else their filters), at random, or with data
-            (taylor, ekg); or how weights are: their size (magnitude; lottery, which leaves dense layers alone), their
-            share of all paths (synflow), ratios of layers (smart_ratio; hybrid, by size), at random, or with data
-            (snip, grasp, grad_norm, fisher; drawn to be unlike, dpp_edge).
+        criterion: {criteria}
+        plugin: Python modules, of the current folder or installed, that register criteria.
         scope: Compare channels over the whole model (global), or take the same fraction of every group (local). Of
             weights, over the model or in every kernel.
         round_to: Keep multiples of this many channels.
@@ -54,7 +53,7 @@ class PruneConfig:
     POSITIONAL: ClassVar[str] = "model out"
     GROUPS: ClassVar[Mapping[str, str]] = {
         "target": "flops params density",
-        "decision": "criterion scope round_to min_channels max_sparsity ignore input_shape original_ties",
+        "decision": "criterion plugin scope round_to min_channels max_sparsity ignore input_shape original_ties",
         "procedure": "steps iterations schedule reweight recalibrate",
         "data": "data data_path examples",
         "output": "plan dry_run overwrite",
@@ -65,26 +64,8 @@ class PruneConfig:
     flops: float | None = None
     params: float | None = None
     density: float | None = None
-    criterion: Literal[
-        "l1",
-        "l2",
-        "bn_scale",
-        "fpgm",
-        "random",
-        "taylor",
-        "ekg",
-        "dpp_node",
-        "magnitude",
-        "lottery",
-        "smart_ratio",
-        "hybrid",
-        "synflow",
-        "snip",
-        "grasp",
-        "grad_norm",
-        "fisher",
-        "dpp_edge",
-    ] = "l2"
+    criterion: str = "l2"
+    plugin: tuple[str, ...] = ()
     scope: Literal["global", "local"] = "global"
     round_to: int = 1
     min_channels: int = 1
@@ -122,8 +103,8 @@ class PruneConfig:
 
     @property
     def scores_on_data(self) -> bool:
-        """Whether the criterion looks at examples if there are some."""
-        return self.criterion in (*WITH_DATA, *DATA_OPTIONAL) and not self.reads_plan
+        """Whether the criterion uses examples if there are some."""
+        return data_use(self.out, self.criterion) != "never" and not self.reads_plan
 
     def __post_init__(self) -> None:
         at_least_one(
@@ -135,6 +116,9 @@ class PruneConfig:
             input_shape=self.input_shape,
         )
         self._check_out()
+        if self.plugin or self.criterion in installed_criteria():
+            quiet_tensorflow()  # they probably import it
+        load_plugins(self.plugin)
         check_kind(vars(self))
         self._check_target()
         self._check_steps()
@@ -179,7 +163,7 @@ class PruneConfig:
             raise ConfigError("--recalibrate: the batch norms need examples; give --data")
         if self.reweight:
             raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
-        if self.criterion in WITH_DATA and not self.reads_plan:
+        if data_use(self.out, self.criterion) == "always" and not self.reads_plan:
             raise ConfigError(f"--criterion {self.criterion}: it looks at examples; give --data")
 
     def _check_out(self) -> None:
@@ -196,3 +180,6 @@ class PruneConfig:
     def _check_steps(self) -> None:
         if self.steps > 1 and (self.plan is not None or self.dry_run):
             raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
+
+
+PruneConfig.__doc__ = (PruneConfig.__doc__ or "").replace("{criteria}", criterion_help())

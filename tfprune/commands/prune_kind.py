@@ -1,26 +1,19 @@
-"""What `tfprune prune` prunes: channels, or single weights."""
+"""What `tfprune prune` prunes: channels or single weights, by any criterion that is registered."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from tfprune.criteria.registry import (
+    CriterionInfo,
+    DataUse,
+    Kind,
+    find_criterion,
+    installed_criteria,
+    registered_criteria,
+)
 from tfprune.errors import ConfigError
 
-CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg", "dpp_node")
-WEIGHT_CRITERIA = (
-    "magnitude",
-    "lottery",
-    "smart_ratio",
-    "hybrid",
-    "snip",
-    "grasp",
-    "synflow",
-    "grad_norm",
-    "fisher",
-    "dpp_edge",
-    "random",
-)
-WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
-DATA_OPTIONAL = ("dpp_node", "synflow")
+_DATA_NOTES: dict[DataUse, str] = {"never": "", "optional": "; uses data if given", "always": "; needs data"}
 _OF_CHANNELS = {
     "flops": None,
     "params": None,
@@ -33,27 +26,56 @@ _OF_CHANNELS = {
     "plan": None,
 }
 _OF_WEIGHTS = {"iterations": None, "original_ties": False}
-"""Criteria that look at data, and cannot do without."""
-"""Criteria that look at data if there are some."""
+
+
+def criterion_help() -> str:
+    """Returns the help on `--criterion`: all criteria that are known without importing TensorFlow or plugins."""
+    channels, weights = (
+        ", ".join(_described(info) for info in registered_criteria(kind)) for kind in ("channels", "weights")
+    )
+    installed = ", ".join(f"{name} (of {package})" for name, package in installed_criteria().items())
+    return (
+        f"How channels are scored: {channels}. How weights are scored: {weights}. "
+        f"{f'From installed packages: {installed}. ' if installed else ''}--plugin adds others."
+    )
+
+
+def _described(info: CriterionInfo) -> str:
+    text = info.help.rstrip(".")
+    first = text[0] if text[1:2].isupper() else text[0].lower()
+    return f"{info.name} ({first}{text[1:]}{_DATA_NOTES[info.uses_data]})"
 
 
 def prunes_weights(out: str | None, criterion: str) -> bool:
-    """Whether single weights are pruned: masks are written to `.npz` files, channels go from `.keras` files."""
-    return out.endswith(".npz") if out is not None else criterion not in CHANNEL_CRITERIA
+    """Whether single weights are pruned: masks are written to `.npz` files, models with fewer channels to `.keras`."""
+    return out.endswith(".npz") if out is not None else find_criterion(criterion, "channels") is None
+
+
+def data_use(out: str | None, criterion: str) -> DataUse:
+    """Returns whether the criterion uses data."""
+    info = find_criterion(criterion, "weights" if prunes_weights(out, criterion) else "channels")
+    assert info is not None, "checked by check_kind"
+    return info.uses_data
 
 
 def check_kind(settings: Mapping[str, Any]) -> None:
-    """Refuses settings that are not for what is pruned.
+    """Checks that the settings fit what is pruned.
 
     Args:
         settings: The settings of the command by name.
 
     Raises:
-        ConfigError: The criterion, or a setting, is for the other kind.
+        ConfigError: There is no such criterion, or it, or a setting, is for the other kind.
     """
     out, criterion = settings["out"], settings["criterion"]
+    if find_criterion(criterion) is None:
+        known = dict.fromkeys([*(info.name for info in registered_criteria()), *installed_criteria()])
+        raise ConfigError(
+            f"--criterion: expected one of {', '.join(known)}, received {criterion}; use one of these, or name the "
+            "module that registers it with --plugin"
+        )
     if prunes_weights(out, criterion):
-        _check_criterion(criterion, WEIGHT_CRITERIA, f"masks of weights ({out})", "CHANNELS.keras")
+        _check_criterion(criterion, "weights", f"masks of weights ({out})", "CHANNELS.keras")
         _check_foreign(settings, _OF_CHANNELS, "channels, and OUT is a file of masks of single weights")
         if settings["density"] is None:
             raise ConfigError("--density is missing: the fraction of the weights to keep, such as --density 0.1")
@@ -64,15 +86,16 @@ def check_kind(settings: Mapping[str, Any]) -> None:
             raise ConfigError("--criterion dpp_node: how many channels are drawn must be known; give --density")
         if criterion == "dpp_node" and settings["steps"] > 1:
             raise ConfigError("--steps: dpp_node draws the channels in one step; leave it out")
-        _check_criterion(criterion, CHANNEL_CRITERIA, f"a model with fewer channels ({out})", "MASKS.npz")
+        _check_criterion(criterion, "channels", f"a model with fewer channels ({out})", "MASKS.npz")
         _check_foreign(settings, _OF_WEIGHTS, "single weights; name an OUT that ends in .npz to get their masks")
 
 
-def _check_criterion(criterion: str, fitting: tuple[str, ...], what: str, other: str) -> None:
-    if criterion not in fitting:
+def _check_criterion(criterion: str, kind: Kind, what: str, other: str) -> None:
+    if find_criterion(criterion, kind) is None:
+        fitting = ", ".join(info.name for info in registered_criteria(kind))
         raise ConfigError(
-            f"--criterion: expected one of {', '.join(fitting)} for {what}, received {criterion}; change it, or "
-            f"name an OUT such as {other}"
+            f"--criterion: expected one of {fitting} for {what}, received {criterion}; change it, or name an OUT such "
+            f"as {other}"
         )
 
 

@@ -63,7 +63,7 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             "magnitude",
             ("l1", "L1", "never", "L1 norm of the kernel slices that produce and read a channel."),
             ("l2", "L2", "never", "L2 norm of the kernel slices that produce and read a channel."),
-            ("bn_scale", "BNScale", "never", "Absolute scale `gamma` of a channel's batch norm."),
+            ("bn_scale", "BNScale", "never", "Absolute scale, gamma, of a channel's batch norm."),
             ("fpgm", "FPGM", "never", "Distance of a channel's filter from the other filters of its layer."),
             ("random", "Random", "never", "Random scores, the baseline of every other criterion."),
         ),
@@ -106,7 +106,7 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             "weights",
             "smart_ratio",
             ("smart_ratio", "SmartRatio", "never", "A decreasing fraction per layer, of random weights."),
-            ("hybrid", "Hybrid", "never", "The fractions of `smart_ratio`, of the largest weights."),
+            ("hybrid", "Hybrid", "never", "The fractions of smart_ratio, of the largest weights."),
         ),
         *_built_in(
             "weights",

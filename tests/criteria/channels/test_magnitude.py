@@ -122,7 +122,7 @@ def test_settings_without_sense_are_refused(settings, said):
 
 
 def test_roles_that_no_unit_has_are_refused():
-    with pytest.raises(ConfigError, match="no prunable unit stands in a kernel"):
+    with pytest.raises(ConfigError, match="no kernel with roles=.* has prunable channels"):
         L2(roles=("pass",)).scores(*dense_chain())
 
 
@@ -163,7 +163,7 @@ def test_a_unit_at_several_positions_has_the_mean_of_its_scales():
 def test_without_any_scale_it_is_refused(norm):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(1)(norm(layers.Dense(3)(inputs))))
-    with pytest.raises(ConfigError, match="no prunable unit has a batch norm"):
+    with pytest.raises(ConfigError, match="no prunable channel has a batch norm"):
         BNScale().scores(model, channel_groups(model))
 
 

@@ -110,7 +110,7 @@ class L2(KernelNorm):
 @register_criterion("bn_scale")
 @dataclass(frozen=True)
 class BNScale:
-    """Absolute scale `gamma` of a channel's batch norm.
+    """Absolute scale, gamma, of a channel's batch norm.
 
     Attributes:
         reduce: How the scales of a channel with several batch norms become one: `sum`, `mean` or `max`.

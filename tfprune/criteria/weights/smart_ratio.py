@@ -273,7 +273,7 @@ class SmartRatioWarning(UserWarning):
 @register_weight_criterion("hybrid")
 @dataclass(frozen=True, kw_only=True)
 class Hybrid(SmartRatio):
-    """The fractions of `smart_ratio`, of the largest weights.
+    """The fractions of smart_ratio, of the largest weights.
 
     In the paper the magnitudes are those of a trained model, whose training goes on with the initial learning rates.
 
