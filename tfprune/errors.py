@@ -44,6 +44,7 @@ class WorkerError(TfpruneError):
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raises `ConfigError` unless a setting is one of the choices of a `Literal`."""
+    """Raises `ConfigError` unless the value of a setting is one of the choices of a `Literal`."""
     if value not in get_args(choices):
-        raise ConfigError(f"{name}: expected {', '.join(get_args(choices))}, received {value!r}")
+        *most, last = get_args(choices)
+        raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {value!r}")

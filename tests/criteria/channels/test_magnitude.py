@@ -112,8 +112,8 @@ def test_shares_of_the_groups_mean_do_not_depend_on_the_groups_scale():
         ({"roles": "out"}, "roles: expected a tuple"),
         ({"roles": ()}, "roles"),
         ({"roles": ("made",)}, "made"),
-        ({"reduce": "median"}, "reduce: expected sum, mean, max, received 'median'"),
-        ({"normalize": "sum"}, "normalize: expected mean, max, none"),
+        ({"reduce": "median"}, "reduce: expected sum, mean or max, received 'median'"),
+        ({"normalize": "sum"}, "normalize: expected mean, max or none"),
     ],
 )
 def test_settings_without_sense_are_refused(settings, said):
@@ -122,7 +122,7 @@ def test_settings_without_sense_are_refused(settings, said):
 
 
 def test_roles_that_no_unit_has_are_refused():
-    with pytest.raises(ConfigError, match="no kernel with roles=.* has prunable channels"):
+    with pytest.raises(ConfigError, match=r"no kernel with roles=.* has prunable channels"):
         L2(roles=("pass",)).scores(*dense_chain())
 
 
