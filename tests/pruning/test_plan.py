@@ -107,7 +107,7 @@ def test_files_that_hold_no_plan_are_refused(plan, tmp_path):
         plan.save(tmp_path / "no" / "folder.json")
 
 
-def test_mask_is_over_all_units(plan):
+def test_mask_is_over_all_channels(plan):
     assert plan.mask.tolist() == [True, False, True, True, False, True, False]
 
 

@@ -246,7 +246,7 @@ def _start(groups, plan):
     fraction=st.floats(0.2, 0.99),
     measure=st.sampled_from(["flops", "params", "density"]),
 )
-def test_one_unit_fewer_would_miss_the_budget(hand, order, fraction, measure):
+def test_one_channel_fewer_would_miss_the_budget(hand, order, fraction, measure):
     class Drawn:
         def scores(self, model, groups, data=None):
             return np.argsort(order).astype(float)

@@ -82,7 +82,7 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             "weights",
             "magnitude",
             ("magnitude", "Magnitude", "never", "Absolute value of a weight."),
-            ("lottery", "Lottery", "never", "Absolute value of a weight, over convolutions; dense layers stay whole."),
+            ("lottery", "Lottery", "never", "Absolute value of a weight; dense layers are not pruned."),
             ("random", "RandomWeights", "never", "Random scores, the baseline of every other criterion."),
         ),
         *_built_in(

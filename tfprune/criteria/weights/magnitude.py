@@ -47,7 +47,7 @@ def magnitudes(model: keras.Model, names: Mapping[str, object]) -> dict[str, tf.
 @register_weight_criterion("lottery")
 @dataclass(frozen=True, kw_only=True)
 class Lottery(WeightCriterion):
-    """Absolute value of a weight, over convolutions; dense layers stay whole.
+    """Absolute value of a weight; dense layers are not pruned.
 
     One-shot pruning of a trained model; the ticket is its masks and earlier weights. As in the authors' code, dense
     layers keep all their weights, yet these count: the density is that of all prunable weights.
@@ -82,11 +82,11 @@ class Lottery(WeightCriterion):
     ) -> dict[str, np.ndarray]:
         count = int(counts[-1][0])
         pruned = self._pruned_names(model, start)
-        whole = sum(start.counts[name][0] for name in start if name not in pruned)
-        remaining = count - whole - self.original_quirks
+        exempt = sum(start.counts[name][0] for name in start if name not in pruned)
+        remaining = count - exempt - self.original_quirks
         if not pruned or remaining < 0:
             raise ConfigError(
-                f"density: expected to keep more than the {whole:,} weights of layers that are not pruned, received "
+                f"density: expected to keep more than the {exempt:,} weights of layers that are not pruned, received "
                 f"{count:,}; raise it, or set layers='all'"
             )
         scores = self._checked_scores(model, {name: tf.constant(start[name]) for name in pruned}, data)
