@@ -250,9 +250,9 @@ def load_plugins(modules: Iterable[str]) -> None:
         ConfigError: A module cannot be imported.
     """
     folder = str(Path.cwd())
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.insert(0, folder)
     for module in modules:
+        if folder not in sys.path and "" not in sys.path:
+            sys.path.insert(0, folder)
         try:
             import_module(module)
         except ConfigError:

@@ -100,6 +100,12 @@ class WeightCriterion(ABC):
             By name, an array of the weight's shape; higher is kept. Scores of pruned weights count only with `revive`.
         """
 
+    def prepare(self, model: keras.Model, masks: Tensors, data: CriterionData | None) -> None:  # noqa: B027
+        """Does what comes before the first round; arguments as for `scores`.
+
+        A `traceable` criterion must make here, by `once`, all models and variables that it needs. Default: nothing.
+        """
+
     def once(self, name: str, make: Callable[[], Made]) -> Made:
         """Returns what `make` returns; within a pruning, `make` is called only in the first round.
 
@@ -113,8 +119,7 @@ class WeightCriterion(ABC):
         if made is None:
             return make()
         if name not in made:
-            with tf.init_scope():  # variables cannot be made where a `traceable` criterion is traced
-                made[name] = make()
+            made[name] = make()
         found: Made = made[name]
         return found
 
@@ -220,8 +225,9 @@ class WeightCriterion(ABC):
         def score_and_choose(masks: dict[str, tf.Tensor], kept: tf.Tensor) -> Any:
             return choose(self._checked_scores(model, masks, data), masks, kept)
 
-        step = tf.function(score_and_choose) if self.traceable else score_and_choose
         masks: dict[str, tf.Tensor] = {name: tf.constant(start[name]) for name in start}
+        self.prepare(model, masks, data)
+        step = tf.function(score_and_choose) if self.traceable else score_and_choose
         for kept in counts:
             masks, summary = step(masks, tf.constant(kept, tf.int32))
             self._check_scores(summary.numpy(), list(start))

@@ -62,10 +62,7 @@ class SynFlow(WeightCriterion):
 
     def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
         """Scores the weights, see `WeightCriterion.scores`."""
-        scoring = self.once("linear model", lambda: self._linear_model(model, list(masks)))
-        ones = self.once(
-            "ones", lambda: keras.tree.map_structure(lambda tensor: self._ones(tensor, data), scoring.inputs)
-        )
+        scoring, ones = self.once("model and input", lambda: self._model_and_input(model, list(masks), data))
         kernels = scoring.values(masks)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(kernels)
@@ -74,8 +71,14 @@ class SynFlow(WeightCriterion):
         gradients = tape.gradient(flow, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return {name: tf.abs(gradients[name] * kernel) for name, kernel in kernels.items()}
 
-    def _linear_model(self, model: keras.Model, names: list[str]) -> ScoringModel:
-        """Copies a model with absolute values of all variables and activations that let a flow pass."""
+    def prepare(self, model: keras.Model, masks: Tensors, data: CriterionData | None) -> None:
+        """Makes the copy of the model, see `WeightCriterion.prepare`."""
+        self.once("model and input", lambda: self._model_and_input(model, list(masks), data))
+
+    def _model_and_input(
+        self, model: keras.Model, names: list[str], data: CriterionData | None
+    ) -> tuple[ScoringModel, Any]:
+        """Copies a model with absolute values of all variables and activations that let a flow pass; adds ones."""
         graph = model_graph(model)
         given = {id(tensor) for tensor in graph.outputs}
         last = {id(call.layer) for call in graph.calls for tensor in call.outputs if id(tensor) in given}
@@ -85,7 +88,7 @@ class SynFlow(WeightCriterion):
         for variable in scoring.model.variables:
             if keras.backend.is_float_dtype(variable.dtype):
                 variable.assign(tf.abs(variable.value))
-        return scoring
+        return scoring, keras.tree.map_structure(lambda tensor: self._ones(tensor, data), scoring.inputs)
 
     def _ones(self, tensor: keras.KerasTensor, data: CriterionData | None) -> tf.Tensor:
         """Returns one example of ones for an input."""
