@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from tfprune.cli.quiet import quiet_tensorflow
 from tfprune.commands.checks import at_least_one, check_model_file, check_output
-from tfprune.commands.prune_kind import check_kind, criterion_help, data_use, prunes_weights
-from tfprune.criteria.registry import installed_criteria, load_plugins
+from tfprune.commands.prune_kind import check_kind, data_use, prunes_weights
+from tfprune.criteria.registry import criterion_help, installed_criteria, load_plugins
 from tfprune.errors import ConfigError
 
 

@@ -3,17 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tfprune.criteria.registry import (
-    CriterionInfo,
-    DataUse,
-    Kind,
-    find_criterion,
-    installed_criteria,
-    registered_criteria,
-)
+from tfprune.criteria.registry import DataUse, Kind, find_criterion, installed_criteria, registered_criteria
 from tfprune.errors import ConfigError
 
-_DATA_NOTES: dict[DataUse, str] = {"never": "", "optional": "; uses data if given", "always": "; needs data"}
 _OF_CHANNELS = {
     "flops": None,
     "params": None,
@@ -26,24 +18,6 @@ _OF_CHANNELS = {
     "plan": None,
 }
 _OF_WEIGHTS = {"iterations": None, "original_ties": False}
-
-
-def criterion_help() -> str:
-    """Returns the help on `--criterion`: all criteria that are known without importing TensorFlow or plugins."""
-    channels, weights = (
-        ", ".join(_described(info) for info in registered_criteria(kind)) for kind in ("channels", "weights")
-    )
-    installed = ", ".join(f"{name} (of {package})" for name, package in installed_criteria().items())
-    return (
-        f"How channels are scored: {channels}. How weights are scored: {weights}. "
-        f"{f'From installed packages: {installed}. ' if installed else ''}--plugin adds others."
-    )
-
-
-def _described(info: CriterionInfo) -> str:
-    text = info.help.rstrip(".")
-    first = text[0] if text[1:2].isupper() else text[0].lower()
-    return f"{info.name} ({first}{text[1:]}{_DATA_NOTES[info.uses_data]})"
 
 
 def prunes_weights(out: str | None, criterion: str) -> bool:

@@ -28,6 +28,7 @@ DataUse = Literal["never", "optional", "always"]
 """Whether a criterion uses data: never, if there is some, or not without it."""
 
 ENTRY_POINTS = "tfprune.criteria"
+_DATA_NOTES: dict[DataUse, str] = {"never": "", "optional": "; uses data if given", "always": "; needs data"}
 _AnyClass = TypeVar("_AnyClass", bound=type)
 
 
@@ -144,7 +145,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
     def add(cls: _AnyClass) -> _AnyClass:
         if not callable(getattr(cls, "scores", None)):
             raise ConfigError(f"criterion {name!r}: expected a class with a method scores, received {cls!r}")
-        kind: Kind = getattr(cls, "kind", "channels")
+        kind: Kind = "weights" if getattr(cls, "kind", None) == "weights" else "channels"
         origin = f"{cls.__module__}:{cls.__qualname__}"
         known = _INFOS.get((kind, name))
         # A class that is defined again, as in a notebook, replaces itself; it must not replace another one.
@@ -238,6 +239,22 @@ def find_criterion(name: str, kind: Kind | None = None) -> CriterionInfo | None:
 def installed_criteria() -> Mapping[str, str]:
     """Returns the names of criteria that installed packages have as entry points, and the packages; imports nothing."""
     return {name: point.dist.name if point.dist else point.module for name, point in _entry_points().items()}
+
+
+def criterion_help() -> str:
+    """Returns the help on a setting that names a criterion: all that are known; imports nothing."""
+    channels, weights = (", ".join(map(_described, registered_criteria(kind))) for kind in ("channels", "weights"))
+    installed = ", ".join(f"{name} (of {package})" for name, package in installed_criteria().items())
+    return (
+        f"How channels are scored: {channels}. How weights are scored: {weights}. "
+        f"{f'From installed packages: {installed}. ' if installed else ''}--plugin adds others."
+    )
+
+
+def _described(info: CriterionInfo) -> str:
+    text = info.help.rstrip(".")
+    first = text[0] if text[1:2].isupper() else text[0].lower()
+    return f"{info.name} ({first}{text[1:]}{_DATA_NOTES[info.uses_data]})"
 
 
 def load_plugins(modules: Iterable[str]) -> None:

@@ -101,7 +101,7 @@ def prune_channels(
     scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
     budget = Budget.from_fractions(flops, params, density)
-    path = fractions(budget.fraction, steps, schedule)
+    path = kept_fractions(budget.fraction, steps, schedule)
     planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
@@ -137,7 +137,7 @@ def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> Chann
     return groups
 
 
-def fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
+def kept_fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
     """Returns the fraction of the original to keep after each step.
 
     Args:
@@ -152,7 +152,7 @@ def fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
         ConfigError: The schedule is unknown, or there is no step.
 
     Example:
-        >>> fractions(0.5, 2, "linear")
+        >>> kept_fractions(0.5, 2, "linear")
         (0.75, 0.5)
     """
     if schedule not in SCHEDULES:
