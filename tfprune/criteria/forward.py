@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.base import CriterionData
+from tfprune.criteria.data import CriterionData
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, Forward
 from tfprune.graph.rebuild import copied_layer

@@ -1,4 +1,4 @@
-"""The loss whose gradients criteria look at."""
+"""The loss whose gradients criteria use: the user's, the compiled one, or cross-entropy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,20 +15,20 @@ Loss = Callable[[Any, Any], tf.Tensor]
 
 
 def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None) -> Loss:
-    """The loss of a model's outputs, a mean over the batch.
+    """Returns the loss of a model's outputs, a mean over the batch.
 
     Args:
         model: A functional or sequential model.
         loss: What `compile(loss=...)` takes. None: the loss that the model is compiled with; if it is not compiled,
             cross-entropy to `y`, which are class numbers or probabilities.
         y: Labels of a batch.
-        dtype: What to compute in. Default: as the loss says, which is float32 in general.
+        dtype: Number format of the computation. Default: that of the loss, usually float32.
 
     Returns:
-        A function of labels and outputs. Unlike the model's own, calling it leaves no trace in the model.
+        A function of labels and outputs. Unlike the model's own, it changes nothing in the model when called.
 
     Raises:
-        ConfigError: Nothing says which loss is meant, and it cannot be cross-entropy.
+        ConfigError: No loss is given or compiled, and it cannot be cross-entropy.
     """
     weights = None
     if loss is None:
@@ -76,12 +76,12 @@ def _probabilities(y: tf.Tensor) -> bool:
 
 
 def last_activation(model: keras.Model) -> str:
-    """Name of the activation that a model ends in."""
+    """Returns the name of the activation that a model ends in."""
     graph = model_graph(model)
-    makers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
-    call = makers[id(graph.outputs[0])]
+    producers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
+    call = producers[id(graph.outputs[0])]
     while isinstance(call.layer, keras.layers.Activation) and call.layer.activation is keras.activations.linear:
-        call = makers[id(call.inputs[0])]
+        call = producers[id(call.inputs[0])]
     if type(call.layer).__name__ in ("Softmax", "Sigmoid"):
         return type(call.layer).__name__.lower()
     return getattr(getattr(call.layer, "activation", None), "__name__", "linear")
