@@ -5,8 +5,19 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tfprune.cli.command import run_subcommand
-from tfprune.commands import COMMANDS
+from tfprune.cli.model_configs import BenchmarkConfig, ExportConfig, InspectConfig
+from tfprune.cli.prune_config import PruneConfig
+from tfprune.cli.sanity_config import SanityConfig
 from tfprune.recipes.dpp.config import DPP_COMMANDS
+
+COMMANDS = {
+    "inspect": InspectConfig,
+    "prune": PruneConfig,
+    "benchmark": BenchmarkConfig,
+    "export": ExportConfig,
+    "sanity": SanityConfig,
+}
+"""Config classes by the command's name; `tfprune.cli` has a module of that name with a function `run(config)`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_subcommand(
         words,
         {**COMMANDS, "dpp": _DPP},
-        lambda name, config: import_module(f"tfprune.commands.{name}").run(config),
+        lambda name, config: import_module(f"tfprune.cli.{name}").run(config),
         prog="tfprune",
         description="Pruning of Keras models.",
         check=lambda config: config.check_files(),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tfprune.commands import SanityConfig, sanity
+from tfprune.cli import sanity
+from tfprune.cli.sanity_config import SanityConfig
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.recipes.sanity_table import sanity_cells
 from tfprune.recipes.tickets import DenseConfig

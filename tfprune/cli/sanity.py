@@ -14,7 +14,7 @@ import keras
 from rich.console import Console
 from rich.text import Text
 
-from tfprune.commands.sanity_config import OF_DATA, TRAINED, SanityConfig
+from tfprune.cli.sanity_config import OF_DATA, TRAINED, SanityConfig
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.files import write_text
 from tfprune.recipes.data import ImageData, data_fraction, load_data
