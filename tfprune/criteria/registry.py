@@ -258,7 +258,7 @@ def _described(info: CriterionInfo) -> str:
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Imports modules, of installed packages or of the current folder, that register criteria.
+    """Imports modules, of installed packages or of the current folder, that register criteria or methods.
 
     Args:
         modules: Their names, such as `my_module` or `my_package.criteria`.
