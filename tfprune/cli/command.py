@@ -170,4 +170,4 @@ def _no_space(error: OSError) -> str:
 
 def _worker(config: object) -> Cluster | None:
     """Which of several workers this process is; None if it works alone."""
-    return Cluster.of_environment() if getattr(config, "strategy", None) == "multi_worker" else None
+    return Cluster.from_environment() if getattr(config, "strategy", None) == "multi_worker" else None

@@ -327,7 +327,7 @@ def test_a_folder_that_holds_a_run(unbroken, calls):
     with pytest.raises(RunFolderError) as caught:
         run(unbroken.folder)
     assert str(caught.value) == (
-        f"{unbroken.folder} already holds a run: add --resume to continue it, --overwrite to start anew, or another "
+        f"{unbroken.folder} already holds a run: add --resume to continue it, --overwrite to replace it, or another "
         "--train_path"
     )
 
