@@ -6,7 +6,7 @@ from importlib import import_module
 
 from tfprune.cli.command import run_subcommand
 from tfprune.commands import COMMANDS
-from tfprune.recipes.dpp.config import DPP_COMMANDS
+from tfprune.recipes.dpp import DPP_COMMANDS, DPP_MODULES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_subcommand(
             words[1:],
             DPP_COMMANDS,
-            lambda name, config: import_module(f"tfprune.recipes.dpp.{name}").run(config),
+            lambda name, config: import_module(DPP_MODULES[name]).run(config),
             prog="tfprune dpp",
             description="Pruning by determinantal point processes, and the theory of pruned teacher-student networks.",
             check=lambda config: config.check_files(),
