@@ -8,7 +8,7 @@ import tfprune
 
 RECIPES = ("ekg", "multiprize", "peekaboo", "tickets")
 SHORT_NAMES = (*RECIPES, "data", "models", "training")
-PACKAGES = ("", ".search", ".recipes", *(f".recipes.{name}" for name in RECIPES))
+PACKAGES = ("", ".exporting", ".search", ".recipes", *(f".recipes.{name}" for name in RECIPES))
 
 
 @pytest.mark.parametrize("name", PACKAGES)
