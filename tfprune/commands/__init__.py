@@ -2,7 +2,7 @@
 
 from tfprune.commands.model_configs import BenchmarkConfig, ExportConfig, InspectConfig
 from tfprune.commands.prune_config import PruneConfig
-from tfprune.commands.sanity_config import SanityConfig
+from tfprune.recipes.sanity_config import SanityConfig
 
 COMMANDS = {
     "inspect": InspectConfig,

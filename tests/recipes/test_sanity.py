@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tfprune.commands import SanityConfig, sanity
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.recipes import sanity
+from tfprune.recipes.sanity_config import SanityConfig
 from tfprune.recipes.sanity_table import sanity_cells
 from tfprune.recipes.tickets import DenseConfig
 
