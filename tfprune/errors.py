@@ -4,9 +4,11 @@ Every message says what was wrong, what was expected and what to do. The command
 exit with code 2; anything else that escapes is a bug of tfprune.
 """
 
+from typing import get_args
+
 
 class TfpruneError(Exception):
-    """Base class of all errors a user of tfprune can cause and mend."""
+    """Base class of all errors a user of tfprune can cause and fix."""
 
 
 class ConfigError(TfpruneError, ValueError):
@@ -39,3 +41,10 @@ class PruningError(TfpruneError):
 
 class WorkerError(TfpruneError):
     """Processes that train together did not find each other, or lost one of them."""
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Raises `ConfigError` unless the value of a setting is one of the choices of a `Literal`."""
+    if value not in get_args(choices):
+        *most, last = get_args(choices)
+        raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {value!r}")

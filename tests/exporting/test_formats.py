@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfprune
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.exporting import FORMATS, export, formats, save_model
+from tfprune.exporting import FORMATS, export, formats, output, save_model
 from tfprune.graph import convert
 
 NAMES = ["model.keras", "saved_model", "model.tflite", "model.onnx"]
@@ -152,7 +152,9 @@ def test_a_format_is_a_function_and_a_line(tmp_path, tiny, monkeypatch):
     module = ModuleType("notes")
     module.write = lambda model, path: path.write_text(model.name)
     monkeypatch.setitem(sys.modules, "notes", module)
-    monkeypatch.setattr(formats, "FORMATS", (*FORMATS, formats.Format("notes", ".txt", "notes:write")))
+    table = (*FORMATS, formats.Format("notes", ".txt", "notes:write"))
+    monkeypatch.setattr(formats, "FORMATS", table)
+    monkeypatch.setattr(output, "FORMATS", table)
     export(tiny, tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_text() == tiny.name
     with pytest.raises(ConfigError, match="quantize for tflite only, received them for notes"):

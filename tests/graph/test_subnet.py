@@ -81,7 +81,7 @@ def test_what_is_trained():
     assert sorted(names(ignore="fc")) == sorted(["first/scores", "depthwise/scores", "fc/kernel", "fc/bias"])
     with pytest.raises(ConfigError, match="tune_batchnorm: expected learn_batchnorm or bias_only with it"):
         SubnetOptions(tune_batchnorm=True)
-    with pytest.raises(ConfigError, match="density: expected the share"):
+    with pytest.raises(ConfigError, match="density: expected the fraction"):
         subnet_model(plain_network(), SubnetOptions(density=0))
 
 

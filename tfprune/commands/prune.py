@@ -15,12 +15,13 @@ from tfprune.commands.model_file import load_model_file
 from tfprune.commands.prune_config import PruneConfig
 from tfprune.commands.prune_weights import prune_weights
 from tfprune.console import working
+from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
 from tfprune.pruning import PruningPlan, ReweightingWarning, plan_channels, prune_channels
-from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
+from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 
 
@@ -162,4 +163,4 @@ def _told(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
 def _recalibrate(config: PruneConfig, small: keras.Model, examples: Examples | None) -> None:
     if config.recalibrate and examples is not None:
         with working("measuring batch norms"):
-            recalibrate_batch_norm(small, image_batches(examples.x))
+            recalibrate_batch_norm(small, input_batches(examples.x))

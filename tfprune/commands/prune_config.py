@@ -4,25 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tfprune.cli.command import quiet_tensorflow
+from tfprune.criteria.registry import (
+    DataUse,
+    Kind,
+    criterion_help,
+    find_criterion,
+    installed_criteria,
+    load_plugins,
+    registered_criteria,
+)
 from tfprune.errors import ConfigError
 from tfprune.settings import Settings, check_model_file, check_output, setting
 
-CHANNEL_CRITERIA = ("l1", "l2", "bn_scale", "fpgm", "random", "taylor", "ekg", "dpp_node")
-WEIGHT_CRITERIA = (
-    "magnitude",
-    "lottery",
-    "smart_ratio",
-    "hybrid",
-    "snip",
-    "grasp",
-    "synflow",
-    "grad_norm",
-    "fisher",
-    "dpp_edge",
-    "random",
-)
-WITH_DATA = ("taylor", "ekg", "snip", "grasp", "grad_norm", "fisher", "dpp_edge")
-DATA_OPTIONAL = ("dpp_node", "synflow")
 _CHANNELS_ONLY = (
     "flops",
     "params",
@@ -35,8 +29,6 @@ _CHANNELS_ONLY = (
     "plan",
 )
 _WEIGHTS_ONLY = ("iterations", "original_ties")
-"""Criteria that require data."""
-"""Criteria that use data if it is given."""
 
 
 @dataclass(frozen=True)
@@ -72,33 +64,9 @@ class PruneConfig(Settings):
         above=0,
         at_most=1,
     )
-    criterion: Literal[
-        "l1",
-        "l2",
-        "bn_scale",
-        "fpgm",
-        "random",
-        "taylor",
-        "ekg",
-        "dpp_node",
-        "magnitude",
-        "lottery",
-        "smart_ratio",
-        "hybrid",
-        "synflow",
-        "snip",
-        "grasp",
-        "grad_norm",
-        "fisher",
-        "dpp_edge",
-    ] = setting(
-        "l2",
-        "How channels are scored: norms (l1, l2), scales of batch norms (bn_scale), the geometric median (fpgm), "
-        "sampled to be diverse (dpp_node; by their outputs with data, else by their filters), at random, or with data "
-        "(taylor, ekg); or how weights are scored: by magnitude (magnitude; lottery, which does not prune dense "
-        "layers), by their share of all paths (synflow), by ratios of layers (smart_ratio; hybrid, with magnitudes), "
-        "at random, or with data (snip, grasp, grad_norm, fisher; sampled to be diverse, dpp_edge).",
-        group="decision",
+    criterion: str = setting("l2", criterion_help(), group="decision")
+    plugin: tuple[str, ...] = setting(
+        (), "Python modules, in the current folder or installed, that register criteria.", group="decision"
     )
     scope: Literal["global", "local"] = setting(
         "global",
@@ -179,7 +147,7 @@ class PruneConfig(Settings):
     @property
     def prunes_weights(self) -> bool:
         """Whether single weights are pruned, not channels: masks go to `.npz` files, models to `.keras` files."""
-        return self.out.endswith(".npz") if self.out is not None else self.criterion not in CHANNEL_CRITERIA
+        return self.out.endswith(".npz") if self.out is not None else find_criterion(self.criterion, "channels") is None
 
     @property
     def reads_plan(self) -> bool:
@@ -189,11 +157,21 @@ class PruneConfig(Settings):
     @property
     def scores_on_data(self) -> bool:
         """Whether the criterion uses examples if there are some."""
-        return self.criterion in (*WITH_DATA, *DATA_OPTIONAL) and not self.reads_plan
+        return self._data_use != "never" and not self.reads_plan
+
+    @property
+    def _data_use(self) -> DataUse:
+        info = find_criterion(self.criterion, "weights" if self.prunes_weights else "channels")
+        assert info is not None, "_check_criterion has found it"
+        return info.uses_data
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_out()
+        if self.plugin or self.criterion in installed_criteria():
+            quiet_tensorflow()  # they probably import it
+        load_plugins(self.plugin)
+        self._check_name()
         if self.prunes_weights:
             self._check_weights()
         else:
@@ -226,7 +204,7 @@ class PruneConfig(Settings):
             )
 
     def _check_weights(self) -> None:
-        self._check_criterion(WEIGHT_CRITERIA, f"masks of weights ({self.out})", "CHANNELS.keras")
+        self._check_criterion("weights", f"masks of weights ({self.out})", "CHANNELS.keras")
         self._refuse(_CHANNELS_ONLY, "channels, and OUT is a file of masks of single weights")
         if self.density is None:
             raise ConfigError("--density is missing: the fraction of the weights to keep, such as --density 0.1")
@@ -238,14 +216,23 @@ class PruneConfig(Settings):
             raise ConfigError("--criterion dpp_node: the number of channels to sample must be known; give --density")
         if self.criterion == "dpp_node" and self.steps > 1:
             raise ConfigError("--steps: dpp_node samples the channels in one step; leave it out")
-        self._check_criterion(CHANNEL_CRITERIA, f"a model with fewer channels ({self.out})", "MASKS.npz")
+        self._check_criterion("channels", f"a model with fewer channels ({self.out})", "MASKS.npz")
         self._refuse(_WEIGHTS_ONLY, "single weights; name an OUT that ends in .npz to get their masks")
 
-    def _check_criterion(self, fitting: Sequence[str], what: str, other: str) -> None:
-        if self.criterion not in fitting:
+    def _check_name(self) -> None:
+        if find_criterion(self.criterion) is None:
+            known = dict.fromkeys([*(info.name for info in registered_criteria()), *installed_criteria()])
             raise ConfigError(
-                f"--criterion: expected one of {', '.join(fitting)} for {what}, received {self.criterion}; change it, "
-                f"or name an OUT such as {other}"
+                f"--criterion: expected one of {', '.join(known)}, received {self.criterion}; use one of these, or "
+                "name the module that registers it with --plugin"
+            )
+
+    def _check_criterion(self, kind: Kind, what: str, other: str) -> None:
+        if find_criterion(self.criterion, kind) is None:
+            fitting = ", ".join(info.name for info in registered_criteria(kind))
+            raise ConfigError(
+                f"--criterion: expected one of {fitting} for {what}, received {self.criterion}; change it, or name an "
+                f"OUT such as {other}"
             )
 
     def _check_target(self) -> None:
@@ -268,7 +255,7 @@ class PruneConfig(Settings):
             raise ConfigError("--recalibrate: the batch norms need examples; give --data")
         if self.reweight:
             raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
-        if self.criterion in WITH_DATA and not self.reads_plan:
+        if self._data_use == "always" and not self.reads_plan:
             raise ConfigError(f"--criterion {self.criterion}: it uses examples; give --data")
 
     def _refuse(self, names: Sequence[str], what: str) -> None:

@@ -1,9 +1,9 @@
 from .formats import FORMATS as FORMATS
 from .formats import Format as Format
-from .formats import export as export
 from .keras import plain_model as plain_model
 from .keras import save_model as save_model
 from .onnx import export_onnx as export_onnx
+from .output import export as export
 from .packed import PackedSize as PackedSize
 from .packed import export_packed as export_packed
 from .packed import load_packed as load_packed

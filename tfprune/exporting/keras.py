@@ -17,8 +17,8 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
 from tfprune.graph import convert, model_calls, rebuild
 from tfprune.graph.rebuild import copied_layer
-
-_FOLDABLE = (keras.layers.Conv2D, keras.layers.Dense, keras.layers.DepthwiseConv2D)
+from tfprune.keras_private import flat_layers
+from tfprune.layers.kernels import kernel_layer, named_kernels
 
 
 def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -52,7 +52,7 @@ def plain_model(model: keras.Model) -> keras.Model:
         UnsupportedLayerError: The model has masked or gated layers, which built-in layers cannot express, or no graph.
     """
     plain = convert(model, "plain", dtype="float32")
-    layers = [layer for layer in plain._flatten_layers() if not isinstance(layer, keras.Model)]
+    layers = [layer for layer in flat_layers(plain) if not isinstance(layer, keras.Model)]
     ours = [f"{layer.name} ({type(layer).__name__})" for layer in layers if _is_ours(layer)]
     if ours:
         raise UnsupportedLayerError(
@@ -99,10 +99,14 @@ def folded_model(model: keras.Model) -> keras.Model:
         if norm is None:
             return variable
         factor, offset = _affine(norm)
-        if variable is not layer.kernel:
+        (kernel,) = named_kernels(layer)
+        if variable is not getattr(layer, kernel.attribute):
             return np.asarray(variable) * factor + offset
-        if isinstance(layer, keras.layers.DepthwiseConv2D):
+        if kernel.depthwise:
             factor = factor.reshape(variable.shape[-2:])
+        else:
+            assert kernel.outputs is not None, "the table makes sure where norms fold"
+            factor = factor.reshape(-1, *[1] * (-kernel.outputs - 1))
         return (np.asarray(variable) * factor).astype(np.float32)
 
     new = rebuild(model, make, call, weight, may_add_weights=True)
@@ -142,7 +146,7 @@ def _folds(model: keras.Model) -> _Folds:
             continue
         before = made[id(call.inputs[0])].layer
         alone = uses[id(before)] == 1 and reads[id(call.inputs[0])] == 1 and {id(norm), id(before)} <= top
-        linear = type(before) in _FOLDABLE and before.activation is keras.activations.linear
+        linear = _takes_norm(before) and before.activation is keras.activations.linear
         axis = norm.axis if isinstance(norm.axis, int) else norm.axis[0]
         last = axis in (-1, len(call.inputs[0].shape) - 1) and getattr(before, "data_format", None) != "channels_first"
         if alone and linear and last:
@@ -151,6 +155,12 @@ def _folds(model: keras.Model) -> _Folds:
             if not before.use_bias:
                 folds.without_bias[before.name] = norm
     return folds
+
+
+def _takes_norm(layer: Any) -> bool:
+    """Returns whether a batch norm behind a layer can become part of it; a derived class needs a row of its own."""
+    row = kernel_layer(layer)
+    return row is not None and row.folds_norm and type(layer) is row.layer
 
 
 def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:

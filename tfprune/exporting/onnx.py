@@ -12,6 +12,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.output import output_file, output_path
 from tfprune.graph.calls import functional_graph
+from tfprune.keras_private import input_structure, output_structure
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -56,7 +57,7 @@ def _signature(plain: keras.Model) -> Any:
     """Returns the signature of the inputs, which Keras' ONNX writer only knows for models that have been called."""
     return keras.tree.map_structure(
         lambda tensor: keras.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
-        functional_graph(plain)._inputs_struct,
+        input_structure(functional_graph(plain)),
     )
 
 
@@ -80,7 +81,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _name_outputs(graph: Any, plain: keras.Model) -> None:
     """Gives the outputs the names that they have in SavedModel and TFLite files."""
-    if isinstance(functional_graph(plain)._outputs_struct, dict):
+    if isinstance(output_structure(functional_graph(plain)), dict):
         return  # the converter has taken the keys
     names = {value.name: f"output_{number}" for number, value in enumerate(graph.output)}
     for value in graph.output:

@@ -21,6 +21,8 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting.keras import folded_model, plain_model
 from tfprune.exporting.output import output_file, output_path
+from tfprune.keras_private import child_layers, flat_layers
+from tfprune.layers.kernels import named_kernels
 
 _MAGIC = b"tfprune packed 1\n"
 _LARGEST_HEADER = 1 << 26  # bytes, decompressed
@@ -169,7 +171,7 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """Returns the layers that own variables, in the same order for a model and for one made from its configuration."""
-    return [layer for layer in model._flatten_layers() if not layer._layers]
+    return [layer for layer in flat_layers(model) if not child_layers(layer)]
 
 
 @dataclass(frozen=True)
@@ -204,10 +206,8 @@ class PackedKernel:
 
 def _pack_variable(layer: keras.Layer, variable: keras.Variable) -> PackedKernel | None:
     """Splits a variable if it is a kernel of signs; returns None for others."""
-    if variable is not getattr(layer, "kernel", None):
-        return None
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    return pack_kernel(np.asarray(variable), channel_axes=2 if depthwise else 1)
+    kernel = next((each for each in named_kernels(layer) if variable is getattr(layer, each.attribute, None)), None)
+    return None if kernel is None else pack_kernel(np.asarray(variable), channel_axes=2 if kernel.depthwise else 1)
 
 
 def _entry(array: np.ndarray, kernel: PackedKernel | None) -> tuple[dict[str, Any], list[bytes]]:

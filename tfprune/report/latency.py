@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph
+from tfprune.keras_private import input_structure
 
 SIZES = "give the input_shape of one example, such as 224 224 3"
 """Advice for models whose inputs have unknown sizes."""
@@ -165,7 +166,7 @@ def example_inputs(model: keras.Model, batch_size: int) -> Any:
         shown = shapes[0] if len(shapes) == 1 else shapes
         raise ConfigError(f"expected a model whose inputs have a fixed shape, {model.name} takes {shown}; {SIZES}")
     values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in graph.inputs]
-    return keras.tree.pack_sequence_as(graph._inputs_struct, values)
+    return keras.tree.pack_sequence_as(input_structure(graph), values)
 
 
 def example_tensor(shape: Sequence[int | None], dtype: str, batch_size: int) -> tf.Tensor:

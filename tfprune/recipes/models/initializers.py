@@ -12,11 +12,11 @@ from keras import ops
 
 from tfprune.errors import ConfigError
 from tfprune.graph.subnet import layer_seed
+from tfprune.keras_private import flat_layers
+from tfprune.layers.kernels import Kernel, named_kernels
 
 _STOCK = ("untruncated_normal", "truncated_normal", "uniform")
 _SMALL_NORMAL = "small_normal"
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 _MODES = ("fan_in", "fan_out", "fan_avg", "unit")
 _SHAPES = ("laplace", "signed_constant", "unsigned_constant", "bernoulli")
 
@@ -166,36 +166,36 @@ def initialize(
         raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
     options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
     initializer(name, **options)  # an unknown name is told even where no layer has a kernel
-    for layer, attribute in _kernels(model):
+    for layer, kernel in _kernels(model):
         if any(fnmatchcase(layer.name, pattern) for pattern in ignore):
             continue
-        kernel = getattr(layer, attribute)
-        label = layer.name if attribute == "kernel" else f"{layer.name}/{attribute}"
+        variable = getattr(layer, kernel.attribute)
+        label = layer.name if kernel.attribute == "kernel" else f"{layer.name}/{kernel.attribute}"
         drawn = initializer(name, seed=layer_seed(seed, label), **options)(
-            _as_in_out(layer, attribute, tuple(kernel.shape)), dtype=kernel.dtype
+            _as_in_out(layer, kernel, tuple(variable.shape)), dtype=variable.dtype
         )
-        weights = ops.reshape(drawn, kernel.shape)
-        kernel.assign(ops.sign(kernel) * ops.abs(weights) if keep_signs else weights)
+        weights = ops.reshape(drawn, variable.shape)
+        variable.assign(ops.sign(variable) * ops.abs(weights) if keep_signs else weights)
 
 
-def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    """Every layer with a kernel and the kernel's name, each once."""
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Kernel]]:
+    """Yields each kernel of the model once, with its layer."""
     seen: set[int] = set()
-    for layer in model._flatten_layers():
-        for attribute in _KERNELS:
-            kernel = getattr(layer, attribute, None)
-            if isinstance(kernel, keras.Variable) and id(kernel) not in seen:
-                seen.add(id(kernel))
-                yield layer, attribute
+    for layer in flat_layers(model):
+        for kernel in named_kernels(layer):
+            variable = getattr(layer, kernel.attribute, None)
+            if isinstance(variable, keras.Variable) and id(variable) not in seen:
+                seen.add(id(variable))
+                yield layer, kernel
 
 
-def _as_in_out(layer: keras.layers.Layer, attribute: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _as_in_out(layer: keras.layers.Layer, kernel: Kernel, shape: tuple[int, ...]) -> tuple[int, ...]:
     """A shape of as many entries as the kernel's, `[..., in, out]` by what an output reads.
 
     Keras counts every channel of a depthwise kernel as read by each output, where one is; and the axes of an
     einsum's kernel stand in any order.
     """
-    if attribute == "depthwise_kernel" or isinstance(layer, _DEPTHWISE):
+    if kernel.depthwise:
         return (*shape[:-2], 1, shape[-2] * shape[-1])
     if isinstance(layer, keras.layers.EinsumDense):
         operands, outputs = layer.equation.split("->")

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 from tfprune.recipes.training.fit import Fit
 from tfprune.recipes.training.objectives import Batch, Metrics, Objective
 from tfprune.recipes.training.run_folder import Row, RunFolder
@@ -158,7 +159,7 @@ class Loop:
     def _resolve_jit(self, compile: Compile) -> bool:
         devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
         jit = uses_xla(compile, tuple(devices))
-        layers = self.model._flatten_layers()
+        layers = flat_layers(self.model)
         if not (jit and self._replicas > 1 and any(getattr(layer, "synchronized", False) for layer in layers)):
             return jit
         if compile == "on":

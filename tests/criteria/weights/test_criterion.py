@@ -17,10 +17,10 @@ from tfprune.criteria import (
     SynFlow,
     WeightCriterion,
     register_weight_criterion,
+    registry,
     weight_criterion,
     weight_names,
 )
-from tfprune.criteria.weights import registry
 from tfprune.errors import ConfigError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
@@ -249,12 +249,11 @@ def test_a_criterion_of_ones_own(model):
     @register_weight_criterion("last")
     @dataclass(frozen=True, kw_only=True)
     class Last(WeightCriterion):
-        def _scorer(self, model, weights, data):
-            scores = {
-                name: tf.reshape(tf.range(tf.size(weight.value), dtype=tf.float64), weight.shape) + 1
-                for name, weight in weights.items()
+        def scores(self, model, masks, data):
+            return {
+                name: tf.reshape(tf.range(tf.size(mask), dtype=tf.float64), mask.shape) + 1
+                for name, mask in masks.items()
             }
-            return lambda masks: scores
 
     try:
         masks = weight_criterion("last", ignore=("conv", "sep"))(model, kept=10)
@@ -262,6 +261,64 @@ def test_a_criterion_of_ones_own(model):
         with pytest.raises(ConfigError, match=r"is .*Last already"):
             register_weight_criterion("last")(Magnitude)
     finally:
-        del registry._CRITERIA["last"]
+        del registry._INFOS["weights", "last"], registry._CLASSES["weights", "last"]
     with pytest.raises(ConfigError, match="expected a subclass of WeightCriterion"):
         register_weight_criterion("other")(dict)
+
+
+def test_a_criterion_may_take_the_weights_themselves(model):
+    class Mine(WeightCriterion):
+        def scores(self, model, weights, data=None):
+            return {n: np.abs(np.asarray(w)) for n, w in weights.items()}
+
+    assert Mine()(model, 0.4) == Magnitude()(model, 0.4)
+    local = {"scope": "local", "iterations": 3, "ignore": "fc"}
+    assert Mine(**local)(model, 0.4) == Magnitude(**local)(model, 0.4)
+    assert (Mine().name, Mine().uses_data) == ("Mine", "never")
+    with pytest.raises(TypeError, match="abstract"):
+        WeightCriterion()
+
+
+def test_what_is_made_once_is_made_in_each_pruning(model):
+    made = []
+
+    class Counting(WeightCriterion):
+        def scores(self, model, masks, data=None):
+            offset = self.once("offset", lambda: made.append(len(made)) or 1.0)
+            return {name: np.full(mask.shape, offset) for name, mask in masks.items()}
+
+    criterion = Counting(iterations=4)
+    criterion(model, 0.5)
+    assert made == [0]
+    criterion(model, 0.5)
+    assert made == [0, 1]
+
+
+def test_data_reach_a_criterion_of_ones_own(model, data):
+    class Seen(WeightCriterion):
+        uses_data = "always"
+
+        def scores(self, model, masks, data):
+            examples = sum(len(y) for _, y in data.batches())
+            return {name: np.full(mask.shape, examples) for name, mask in masks.items()}
+
+    assert Seen().weight_scores(model, None, data)["fc/kernel"].max() == 8
+    with pytest.raises(ConfigError, match=r"criterion Seen looks at data: .*, received none"):
+        Seen()(model, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        (lambda masks: dict.fromkeys(masks, np.ones(3)), r"expected scores of shape \(3, 3, 2, 4\) for conv/kernel"),
+        (lambda masks: {"fc/kernel": 1.0}, "expected a dict with scores of conv/kernel, .*, received fc/kernel"),
+        (lambda masks: [1.0], "expected a dict with scores of .*, received list"),
+    ],
+)
+def test_scores_of_another_form(model, scores, message):
+    class Wrong(WeightCriterion):
+        def scores(self, model, masks, data=None):
+            return scores(masks)
+
+    with pytest.raises(ConfigError, match=f"criterion Wrong: {message}"):
+        Wrong()(model, 0.5)
