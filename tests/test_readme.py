@@ -15,8 +15,8 @@ import yaml
 
 import tfprune
 from tfprune.cli import parse
+from tfprune.cli.main import COMMANDS
 from tfprune.cli.programs import IMAGENET_STAGES, pick_method
-from tfprune.commands import COMMANDS
 from tfprune.graph import complexity
 from tfprune.recipes.catalog import configs
 from tfprune.recipes.dpp.config import DPP_COMMANDS

@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 
 from tfprune.cli import make_parser
+from tfprune.cli.main import COMMANDS
 from tfprune.cli.programs import IMAGENET_STAGES, train_cifar, train_imagenet
-from tfprune.commands import COMMANDS
 from tfprune.errors import ConfigError
 from tfprune.recipes import catalog
 from tfprune.recipes.dpp.config import DPP_COMMANDS

@@ -266,7 +266,11 @@ def test_a_criterion_of_ones_own(model):
         register_weight_criterion("other")(dict)
 
 
-def test_a_criterion_may_take_the_weights_themselves(model):
+def test_a_criterion_may_take_the_weights_themselves(model, monkeypatch):
+    for table in ("_INFOS", "_CLASSES"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+
+    @register_weight_criterion("mine")
     class Mine(WeightCriterion):
         def scores(self, model, weights, data=None):
             return {n: np.abs(np.asarray(w)) for n, w in weights.items()}
@@ -274,7 +278,8 @@ def test_a_criterion_may_take_the_weights_themselves(model):
     assert Mine()(model, 0.4) == Magnitude()(model, 0.4)
     local = {"scope": "local", "iterations": 3, "ignore": "fc"}
     assert Mine(**local)(model, 0.4) == Magnitude(**local)(model, 0.4)
-    assert (Mine().name, Mine().uses_data) == ("Mine", "never")
+    assert (Mine().name, Mine().uses_data) == ("mine", "never")
+    assert weight_criterion("mine", **local) == Mine(**local)
     with pytest.raises(TypeError, match="abstract"):
         WeightCriterion()
 

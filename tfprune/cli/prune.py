@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune import criteria
-from tfprune.commands.examples import Examples, load_examples
-from tfprune.commands.file_size import file_size
-from tfprune.commands.model_file import load_model_file
-from tfprune.commands.prune_config import PruneConfig
-from tfprune.commands.prune_weights import prune_weights
+from tfprune.cli.examples import Examples, load_examples
+from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.prune_config import PruneConfig
 from tfprune.console import working
+from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
@@ -48,7 +47,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model)
     if sized is None:
-        return prune_weights(config, model, examples, console)
+        return _prune_weights(config, model, examples, console)
     if config.steps > 1:
         small = _told(lambda: _in_steps(config, sized, examples, console), console)
     else:
@@ -164,3 +163,32 @@ def _recalibrate(config: PruneConfig, small: keras.Model, examples: Examples | N
     if config.recalibrate and examples is not None:
         with working("measuring batch norms"):
             recalibrate_batch_norm(small, input_batches(examples.x))
+
+
+def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> Masks:
+    """Finds the masks of a model's weights, shows them, and writes them unless it is a dry run."""
+    settings: dict[str, Any] = {
+        "schedule": config.schedule or "exponential",
+        "scope": config.scope,
+        "ignore": config.ignore,
+        "original_ties": config.original_ties,
+    }
+    if config.iterations is not None:
+        settings["iterations"] = config.iterations
+    if config.criterion == "synflow":
+        settings["input_shape"] = config.input_shape
+    criterion = weight_criterion(config.criterion, **settings)
+    with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", LayerCollapseWarning)  # said in a line of its own
+        masks = criterion(model, config.density, None if examples is None else tuple(examples))
+    console.print(Text(masks.table()))
+    console.print()
+    if masks.collapsed:
+        console.print(Text(str(LayerCollapseWarning(masks.collapsed))))
+    if config.dry_run:
+        console.print("dry run: nothing was written")
+        return masks
+    assert config.out is not None, "checked by the settings"
+    masks.save(config.out)
+    console.print(Text(f"wrote {config.out}: {file_size(config.out)}"))
+    return masks

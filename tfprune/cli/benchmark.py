@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfprune.commands.model_configs import BenchmarkConfig
-from tfprune.commands.model_file import load_model_file
+from tfprune.cli.model_configs import BenchmarkConfig
+from tfprune.cli.model_files import load_model_file
 from tfprune.console import working
 from tfprune.files import write_text
 from tfprune.graph import Complexity, complexity

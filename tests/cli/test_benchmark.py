@@ -3,9 +3,9 @@ import json
 import keras
 import pytest
 
-from tfprune.commands import BenchmarkConfig
-from tfprune.commands import benchmark as module
-from tfprune.commands.benchmark import run
+from tfprune.cli import benchmark as module
+from tfprune.cli.benchmark import run
+from tfprune.cli.model_configs import BenchmarkConfig
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.report import Latency

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.commands import ExportConfig
-from tfprune.commands.export import run
+from tfprune.cli.export import run
+from tfprune.cli.model_configs import ExportConfig
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.exporting import FORMATS, QUANTIZATIONS, load_packed
 from tfprune.graph import convert

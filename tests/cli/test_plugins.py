@@ -76,9 +76,9 @@ def test_a_criterion_for_channels(plugin, folder, capsys):
     )
     capsys.readouterr()
     assert main([*words, "--criterion", "last_channels", "--data", "digits", "--overwrite"]) == 2
-    assert "--data: criterion last_channels looks at no examples" in capsys.readouterr().err
+    assert "--data: criterion last_channels uses no examples" in capsys.readouterr().err
     assert main([*words, "--criterion", "shown", "--overwrite"]) == 2
-    assert "--criterion shown: it looks at examples; give --data" in capsys.readouterr().err
+    assert "--criterion shown: it uses examples; give --data" in capsys.readouterr().err
 
 
 def test_a_plugin_that_fails_is_one_line(plugin, folder, capsys):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.commands.examples import load_examples
+from tfprune.cli.examples import load_examples
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data import load_data
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tfprune import criteria
-from tfprune.commands import PruneConfig
-from tfprune.commands.prune import run
+from tfprune.cli.prune import run
+from tfprune.cli.prune_config import PruneConfig
 from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
 from tfprune.graph import complexity
 from tfprune.pruning import SCHEDULES, PruningPlan, plan_channels

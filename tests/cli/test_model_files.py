@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.commands.model_file import load_model_file
+from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.errors import CheckpointError
 from tfprune.layers import FusedBatchNormalization
 
@@ -57,3 +57,18 @@ def test_other_things_than_models(tmp_path):
     keras.src.saving.saving_lib.save_model(layer, tmp_path / "layer.keras")
     with pytest.raises(CheckpointError, match=r"expected a model in .*layer.keras, it holds a Dense"):
         load_model_file(str(tmp_path / "layer.keras"))
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (23_659, "23.7 kB"), (1_234_567, "1.2 MB")]
+)
+def test_size_of_files(tmp_path, size, shown):
+    (tmp_path / "file").write_bytes(bytes(size))
+    assert file_size(tmp_path / "file") == shown
+
+
+def test_size_of_folders(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "one").write_bytes(bytes(700))
+    (tmp_path / "a" / "b" / "two").write_bytes(bytes(800))
+    assert file_size(tmp_path / "a") == "1.5 kB"

@@ -1,8 +1,8 @@
 import keras
 import pytest
 
-from tfprune.commands import InspectConfig
-from tfprune.commands.inspect import run
+from tfprune.cli.inspect import run
+from tfprune.cli.model_configs import InspectConfig
 from tfprune.errors import CheckpointError, ConfigError, UnsupportedLayerError
 from tfprune.graph import complexity
 

@@ -1,13 +1,16 @@
-"""Models from files, whatever their architecture."""
+"""Model files: reading one safely, and the size of files in words."""
 
 import re
 import zipfile
+from pathlib import Path
 
 import keras
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError
 from tfprune.settings import check_model_file
+
+_UNITS = ("B", "kB", "MB", "GB")
 
 
 def load_model_file(path: str) -> keras.Model:
@@ -40,6 +43,18 @@ def load_model_file(path: str) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")
     return model
+
+
+def file_size(path: str | Path) -> str:
+    """Returns the size of a file, or of all files in a folder."""
+    path = Path(path)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size: float = sum(file.stat().st_size for file in files)
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _first_line(error: Exception) -> str:

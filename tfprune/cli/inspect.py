@@ -6,8 +6,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tfprune.commands.model_configs import InspectConfig
-from tfprune.commands.model_file import load_model_file
+from tfprune.cli.model_configs import InspectConfig
+from tfprune.cli.model_files import load_model_file
 from tfprune.console import working
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups, channel_groups

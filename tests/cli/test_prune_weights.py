@@ -4,8 +4,8 @@ import pytest
 
 from tfprune import criteria
 from tfprune.cli.main import main
-from tfprune.commands import PruneConfig
-from tfprune.commands.prune import run
+from tfprune.cli.prune import run
+from tfprune.cli.prune_config import PruneConfig
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from tfprune.commands.examples import load_examples
-from tfprune.commands.file_size import file_size
-from tfprune.commands.model_configs import ExportConfig
-from tfprune.commands.model_file import load_model_file
+from tfprune.cli.examples import load_examples
+from tfprune.cli.model_configs import ExportConfig
+from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.console import working
 from tfprune.exporting import export
 from tfprune.report import report_console
