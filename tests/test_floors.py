@@ -20,7 +20,7 @@ LIBRARY = (
 )
 RECIPES = (
     ("data", "models", "run_config"),
-    ("training", "catalog", "evaluate_config", "sanity_table"),
+    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table"),
     ("method", "evaluate", "dpp"),
     ("ekg", "peekaboo", "multiprize", "tickets"),
     ("sanity",),

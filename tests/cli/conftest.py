@@ -1,28 +1,8 @@
-import io
-
 import keras
 import numpy as np
 import pytest
-from rich.console import Console
 
 layers = keras.layers
-
-
-class Screen(Console):
-    """A console whose lines can be asked for."""
-
-    def __init__(self):
-        super().__init__(file=io.StringIO(), width=200)
-
-    @property
-    def lines(self):
-        """What was printed, blanks squeezed, without empty lines and rules."""
-        return [" ".join(line.split()) for line in self.file.getvalue().splitlines() if line.strip(" ─")]
-
-
-@pytest.fixture
-def screen():
-    return Screen()
 
 
 def make_network(shape=(8, 8, 1)):

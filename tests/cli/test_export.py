@@ -8,8 +8,7 @@ import tensorflow as tf
 from tfprune.cli.export import run
 from tfprune.cli.model_configs import ExportConfig
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.exporting import QUANTIZATIONS, load_packed
-from tfprune.exporting.export import SUFFIXES
+from tfprune.exporting import FORMATS, QUANTIZATIONS, load_packed
 from tfprune.graph import convert
 
 
@@ -74,12 +73,13 @@ def test_smaller_weights(folder, tmp_path, screen):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"out": "a.h5"}, "expected a name that ends in .tflite, .onnx, .keras or .mpt, or a folder .* received a.h5"),
+        ({"out": "a.h5"}, "expected a name that ends in .keras, .tflite, .onnx or .mpt, or a folder .* received a.h5"),
         ({"int8": True}, "--int8: the ranges of the activations are measured on examples; give --data"),
         ({"quantize": "int8"}, "measured on examples; give --data"),
         ({"int8": True, "quantize": "float16", "data": "digits"}, "contradict each other"),
         ({"out": "a.onnx", "quantize": "float16"}, "expected a .tflite file to quantize, received a.onnx"),
         ({"data": "digits"}, "--data: only int8 uses examples"),
+        ({"format": "coreml"}, "--format: expected keras, tflite, onnx, packed, saved_model or None, received coreml"),
         ({"examples": 0}, "--examples: expected a value of at least 1, received 0"),
     ],
 )
@@ -103,5 +103,5 @@ def test_files_are_checked_first(folder, tmp_path, screen):
 def test_the_names_are_those_of_the_package():
     (kinds, _) = get_args(get_type_hints(ExportConfig)["quantize"])
     assert set(get_args(kinds)) == set(QUANTIZATIONS)
-    for suffix in SUFFIXES:
-        ExportConfig("a.keras", f"a{suffix}")
+    for each in FORMATS:
+        assert ExportConfig("a.keras", f"a{each.suffix}", format=each.name).format == each.name

@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tfprune.errors import ConfigError
-from tfprune.exporting.plain import plain_model
+from tfprune.exporting.keras import plain_model
 from tfprune.graph.subnet import SubnetOptions, bake_subnets, subnet_model
 from tfprune.layers import BinaryActivation, GlobalSubnet, subnet_layers
 from tfprune.recipes.models import build_model

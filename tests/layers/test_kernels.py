@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfprune.exporting.plain import folded_model
 
 from tfprune.criteria.weights import Magnitude, weight_criterion
 from tfprune.errors import ConfigError
-from tfprune.exporting.plain import folded_model
 from tfprune.graph import (
     Forward,
     KernelReads,

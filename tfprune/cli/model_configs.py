@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from tfprune.errors import ConfigError
-from tfprune.settings import Settings, check_model_file, check_output, setting
+from tfprune.exporting.formats import FORMATS, suffixes_in_words
+from tfprune.settings import Settings, check_model_file, check_output, require, setting
 
-_SUFFIXES = (".tflite", ".onnx", ".keras", ".mpt", "")
+_FORMATS = tuple(each.name for each in FORMATS)
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ class ExportConfig(Settings):
     )
     examples: int = setting(512, "How many examples to use.", group="quantization", at_least=1)
     overwrite: bool = setting(False, "Replace the file if it exists.", group="output")
-    format: Literal["tflite", "onnx", "keras", "packed", "saved_model"] | None = setting(
+    format: str | None = setting(
         None,
-        "Format of the file: tflite, onnx, keras, packed or saved_model.",
+        f"Format of the file: {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}.",
         if_none="the one that its suffix names",
         group="output",
     )
@@ -118,10 +119,11 @@ class ExportConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if Path(self.out).suffix not in _SUFFIXES:
+        require(self.format in (None, *_FORMATS), "format", f"{', '.join(_FORMATS)} or None", self.format)
+        if Path(self.out).suffix not in [each.suffix for each in FORMATS]:
             raise ConfigError(
-                "expected a name that ends in .tflite, .onnx, .keras or .mpt, or a folder without a suffix for a "
-                f"SavedModel, received {self.out}; rename it"
+                f"expected a name that ends in {suffixes_in_words()}, or a folder without a suffix for a SavedModel, "
+                f"received {self.out}; rename it"
             )
         if self.int8 and self.quantize not in (None, "int8"):
             raise ConfigError(f"--int8 and --quantize {self.quantize} contradict each other; give one of them")

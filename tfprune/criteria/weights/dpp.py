@@ -164,7 +164,7 @@ def _alike(room: np.ndarray, numbers: np.ndarray, features: int) -> Iterator[np.
 
 def _without_null_space(kernels: np.ndarray) -> Spectrum:
     """Replaces zero eigenvalues by ones so small that they matter only if nothing else is left to choose."""
-    spectrum = Spectrum.of(kernels)
+    spectrum = Spectrum.from_kernels(kernels)
     largest = spectrum.values[:, -1:]
     tiny = np.where(largest > 0, _VANISHING * largest, 1.0)
     return Spectrum(np.where(spectrum.values > 0, spectrum.values, tiny), spectrum.vectors)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import ModuleType
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 import tfprune
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.exporting import export, save_model
+from tfprune.exporting import FORMATS, export, formats, output, save_model
 from tfprune.graph import convert
 
 NAMES = ["model.keras", "saved_model", "model.tflite", "model.onnx"]
@@ -145,3 +146,22 @@ def test_other_suffixes_are_refused(tmp_path, residual):
     with pytest.raises(ConfigError, match=r"ends in \.keras"):
         save_model(residual, tmp_path / "model.h5")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_format_is_a_function_and_a_line(tmp_path, tiny, monkeypatch):
+    module = ModuleType("notes")
+    module.write = lambda model, path: path.write_text(model.name)
+    monkeypatch.setitem(sys.modules, "notes", module)
+    table = (*FORMATS, formats.Format("notes", ".txt", "notes:write"))
+    monkeypatch.setattr(formats, "FORMATS", table)
+    monkeypatch.setattr(output, "FORMATS", table)
+    export(tiny, tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == tiny.name
+    with pytest.raises(ConfigError, match="quantize for tflite only, received them for notes"):
+        export(tiny, tmp_path / "b.txt", quantize="int8")
+
+
+def test_the_table_imports_no_tensorflow():
+    code = "import sys, tfprune.exporting.formats\nprint(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

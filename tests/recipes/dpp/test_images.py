@@ -5,8 +5,7 @@ import pytest
 
 from tfprune.cli.main import main
 from tfprune.dpp import gram
-from tfprune.recipes.dpp.image_masks import ImageMasks
-from tfprune.recipes.dpp.sigmoid_mlp import SigmoidMLP
+from tfprune.recipes.dpp.images import ImageMasks, SigmoidMLP
 
 CHOICES = ["dpp_node", "random_node", "importance_node", "dpp_edge", "random_edge", "importance_edge"]
 

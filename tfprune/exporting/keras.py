@@ -1,5 +1,10 @@
-"""Models of stock Keras layers only, which run without tfprune."""
+"""Models of built-in Keras layers only, and `.keras` files of them, which load without tfprune.
 
+All formats write a `plain_model`. A `folded_model` has, in addition, no batch norms behind convolutions and dense
+layers; packed files use it.
+"""
+
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,31 +12,51 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.console import quiet
 from tfprune.errors import UnsupportedLayerError
+from tfprune.exporting.output import output_file, output_path
 from tfprune.graph import convert, model_calls, rebuild
 from tfprune.graph.rebuild import copied_layer
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import kernel_layer, named_kernels
 
 
-def plain_model(model: keras.Model) -> keras.Model:
-    """A copy of a model of stock Keras layers only.
+def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+    """Writes a model as a `.keras` file of built-in layers; it loads without tfprune.
 
     Args:
-        model: A functional or sequential model, models within it included; our batch norm is swapped for Keras' own.
+        model: A functional or sequential model without masks and gates.
+        path: The file, ending in `.keras`; an older one is replaced, a missing folder created.
+
+    Raises:
+        UnsupportedLayerError: See `plain_model`.
+        ConfigError: The name does not end in `.keras`, or is that of a folder.
+        WriteError: The file cannot be written.
+    """
+    path = output_path(path, ".keras")
+    plain = plain_model(model)
+    with output_file(path) as partial, quiet():
+        plain.save(partial)
+
+
+def plain_model(model: keras.Model) -> keras.Model:
+    """Copies a model to built-in Keras layers.
+
+    Args:
+        model: A functional or sequential model, models within it included; our batch norm is replaced by Keras' own.
 
     Returns:
         The copy; float32 whatever the policy of `model`.
 
     Raises:
-        UnsupportedLayerError: The model has masked or gated layers, which stock layers cannot stand for, or no graph.
+        UnsupportedLayerError: The model has masked or gated layers, which built-in layers cannot express, or no graph.
     """
     plain = convert(model, "plain", dtype="float32")
     layers = [layer for layer in flat_layers(plain) if not isinstance(layer, keras.Model)]
     ours = [f"{layer.name} ({type(layer).__name__})" for layer in layers if _is_ours(layer)]
     if ours:
         raise UnsupportedLayerError(
-            f"expected a model that stock Keras layers can express, received {', '.join(ours)}; slim the model first"
+            f"expected a model that built-in Keras layers can express, received {', '.join(ours)}; slim the model first"
         )
     for layer in layers:
         # Layers within layers (TimeDistributed, Bidirectional) have policies of their own.
@@ -41,17 +66,19 @@ def plain_model(model: keras.Model) -> keras.Model:
 
 
 def _is_ours(layer: keras.Layer) -> bool:
+    """Returns whether a layer is defined in tfprune."""
     return type(layer).__module__.split(".")[0] == "tfprune"
 
 
 def folded_model(model: keras.Model) -> keras.Model:
-    """Copies a model for inference: each batch norm right behind a convolution or dense layer becomes part of it.
+    """Copies a model for inference, with each batch norm directly behind a convolution or dense layer folded into it.
 
     Args:
-        model: A functional or sequential model of stock layers. It is not changed.
+        model: A functional or sequential model of built-in layers. It is not changed.
 
     Returns:
-        The copy. Batch norms elsewhere (behind a pooling, an activation, a sum) stay; so do layers called twice.
+        The copy; `model` itself if there is nothing to fold. Other batch norms (behind a pooling, an activation, a sum)
+        and layers called twice are kept.
     """
     folds = _folds(model)
     if not folds.norm_of:
@@ -90,7 +117,14 @@ def folded_model(model: keras.Model) -> keras.Model:
 
 @dataclass
 class _Folds:
-    """Attributes name old layers by `id`; `dropped` the new ones that are not called."""
+    """Batch norms to fold; layers are identified by `id`.
+
+    Attributes:
+        norm_of: The batch norm behind each layer that one is folded into.
+        folded: These batch norms.
+        dropped: Their counterparts in the copy, which are not called.
+        without_bias: The batch norm of each layer without a bias, by the layer's name.
+    """
 
     norm_of: dict[int, Any] = field(default_factory=dict)
     folded: set[int] = field(default_factory=set)
@@ -99,6 +133,7 @@ class _Folds:
 
 
 def _folds(model: keras.Model) -> _Folds:
+    """Finds the batch norms to fold."""
     calls = model_calls(model)
     uses = Counter(id(call.layer) for call in calls)
     reads = Counter(id(tensor) for call in calls for tensor in call.inputs)
@@ -129,7 +164,7 @@ def _takes_norm(layer: Any) -> bool:
 
 
 def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Factor and offset of a batch norm in inference, float64 `[channels]`."""
+    """Returns factor and offset of a batch norm in inference, float64 `[channels]`."""
     mean, variance = (np.asarray(each, np.float64) for each in (norm.moving_mean, norm.moving_variance))
     factor = (np.asarray(norm.gamma, np.float64) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
     return factor, (np.asarray(norm.beta, np.float64) if norm.center else 0.0) - mean * factor

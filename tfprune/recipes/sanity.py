@@ -1,4 +1,12 @@
-"""What `tfprune sanity` does."""
+"""Sanity checks of tickets: does it matter which weights are kept, where in a layer, and on which data they were found?
+
+`run`, which is `tfprune sanity`, trains the original tickets of several methods and variants of them (rearranged,
+shuffled, found on half or corrupted data ...) over several seeds, and tests whether the accuracies differ. Each
+training has its own folder, and a stopped run continues with the ones that are missing.
+
+Reference:
+    Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), sections 3 and 6.
+"""
 
 import csv
 import gc
@@ -14,32 +22,50 @@ import keras
 from rich.console import Console
 from rich.text import Text
 
-from tfprune.cli.sanity_config import OF_DATA, TRAINED, SanityConfig
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.files import write_text
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
+from tfprune.recipes.sanity_config import OF_DATA, TRAINED, SanityConfig
 from tfprune.recipes.sanity_table import ORIGINAL, SanityCell, plot_sanity, sanity_cells, sanity_table
 from tfprune.recipes.tickets import DenseConfig, TicketConfig
 from tfprune.recipes.tickets.method import run as train
 from tfprune.recipes.training import RunFolder
 from tfprune.report import report_console
 
-_OF_TICKETS = {
+_TICKET_SETTINGS = {
     "rearranged": "rearrange",
     "shuffled": "shuffle_weights",
     "inverse": "inverse",
     "reinitialized": "reinitialize",
 }
-_OF_IMAGES: dict[str, dict[str, Any]] = {
+"""The setting of `TicketConfig` that makes each check."""
+
+_DATA_SETTINGS: dict[str, dict[str, Any]] = {
     "half_data": {"fraction": 0.5},
     "corrupted": {"random_labels": True, "shuffle_pixels": True},
 }
+"""The settings of a training on the data of each check."""
+
+_SHARED_SETTINGS = (
+    "arch",
+    "dataset",
+    "data_path",
+    "epochs",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "batch_size",
+    "precision",
+    "compile",
+    "gpu_id",
+)
+
 Cells = dict[str, dict[str, SanityCell]]
 
 
 def run(config: SanityConfig, console: Console | None = None) -> Cells:
-    """Trains all variants of all tickets that are not there yet, prints the table, writes it and its plot.
+    """Trains all variants of all tickets that are missing, prints the table, and writes it and its plot.
 
     Args:
         config: The settings.
@@ -49,11 +75,8 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
         The statistics by method and check.
 
     Raises:
-        TfpruneError: Something the user can mend.
-        KeyboardInterrupt: After Ctrl-C, when everything done so far was kept.
-
-    Reference:
-        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), sections 3 and 6.
+        TfpruneError: An error the user can fix.
+        KeyboardInterrupt: After Ctrl-C; finished trainings are kept.
     """
     console = console or report_console()
     data = load_data(config.dataset, config.data_path)
@@ -64,14 +87,14 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
     folder = RunFolder.create(
         config.folder, config.settings(), resume=config.resume, overwrite=config.overwrite, seed=0
     )
-    checks = _Checks(config, data, folder.folder("runs"))
+    trainings = _Trainings(config, data, folder.folder("runs"))
     accuracies: dict[str, dict[str, list[float]]] = {}
-    # Seed after seed, so that what a stopped run leaves is whole rows of the table.
+    # One seed after the other, so that a stopped run has complete rows of the table.
     for seed in range(config.seeds):
         for method in config.methods:
             for check in (ORIGINAL, *config.checks):
                 if check == ORIGINAL or config.applies(method, check):
-                    accuracy = checks.accuracy(method, check, seed)
+                    accuracy = trainings.accuracy(method, check, seed)
                     accuracies.setdefault(method, {}).setdefault(check, []).append(accuracy)
     cells = sanity_cells(accuracies)
     console.print(sanity_table(cells))
@@ -83,45 +106,46 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
 
 
 def _check_density(config: SanityConfig, data: ImageData) -> None:
-    """Finds out before hours of training whether lottery tickets can be so sparse."""
+    """Raises `ConfigError`, before hours of training, if lottery tickets cannot have this density."""
     if not {"lottery", "partially_trained"}.intersection(config.methods):
         return
     untrained = build_model(config.arch, num_classes=data.num_classes, input_shape=data.input_shape)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LayerCollapseWarning)  # it says nothing of trained weights
+        warnings.simplefilter("ignore", LayerCollapseWarning)  # not meaningful for untrained weights
         weight_criterion("lottery")(untrained, config.density)
 
 
-class _Checks:
-    """Trains single runs, each in a folder of its own, or reads what was trained before."""
+class _Trainings:
+    """Trains single tickets, each in its own folder, or reads the result of an earlier training."""
 
     def __init__(self, config: SanityConfig, data: ImageData, folder: Path) -> None:
         self._config, self._data, self._folder = config, data, folder
 
     def accuracy(self, method: str, check: str, seed: int) -> float:
-        """Accuracy on the test images."""
+        """Returns the accuracy of a ticket on the test images."""
         settings: dict[str, Any] = {
             "density": self._config.density,
             "samples_per_class": self._config.samples_per_class,
+            "prune_iters": self._config.prune_iters,
         }
-        settings["prune_iters"] = self._config.prune_iters
-        if check in _OF_TICKETS:
-            settings[_OF_TICKETS[check]] = True
+        if check in _TICKET_SETTINGS:
+            settings[_TICKET_SETTINGS[check]] = True
         path = self._folder / f"{method}_{check}_seed{seed}"
         if (path / "results.json").exists():
             return _accuracy(path)
         if method in TRAINED:
-            settings |= self._trained(method, check if check in OF_DATA else ORIGINAL, check, seed)
+            settings |= self._from_dense_training(method, check, seed)
         else:
-            settings |= {"ticket": method} | _OF_IMAGES.get(check, {})
-        self._train(TicketConfig(**self._recipe(path, seed), **settings))
+            settings |= {"ticket": method} | _DATA_SETTINGS.get(check, {})
+        self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
         return _accuracy(path)
 
-    def _trained(self, method: str, data_check: str, check: str, seed: int) -> dict[str, Any]:
-        """Settings of a ticket that comes from dense training."""
+    def _from_dense_training(self, method: str, check: str, seed: int) -> dict[str, Any]:
+        """Returns the settings of a ticket that comes from dense training, which is done first if it is missing."""
+        data_check = check if check in OF_DATA else ORIGINAL
         dense = self._folder / f"dense_{data_check}_seed{seed}"
         if not (dense / "results.json").exists():
-            self._train(DenseConfig(**self._recipe(dense, seed), **_OF_IMAGES.get(data_check, {})))
+            self._train(DenseConfig(**self._shared_settings(dense, seed), **_DATA_SETTINGS.get(data_check, {})))
         if method == "hybrid":
             return {"ticket": "hybrid", "init": str(dense / "trained.keras")}
         if method == "partially_trained" or check == "inverse":
@@ -132,30 +156,17 @@ class _Checks:
         }
 
     def _lottery_masks(self, dense: Path, seed: int) -> Path:
-        """Masks by magnitude of a trained network, in a file beside it."""
+        """Returns a file with masks by magnitude of a trained model, which is written if it is missing."""
         file = dense / "lottery.npz"
         if not file.exists():
             trained = keras.saving.load_model(dense / "trained.keras", compile=False)
             weight_criterion("lottery")(trained, self._config.density).save(file)
         return file
 
-    def _recipe(self, path: Path, seed: int) -> dict[str, Any]:
-        config = self._config
-        names = (
-            "arch",
-            "dataset",
-            "data_path",
-            "epochs",
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "precision",
-            "compile",
-            "gpu_id",
-        )
-        return {name: getattr(config, name) for name in names} | {
-            "milestones": config.drops,
+    def _shared_settings(self, path: Path, seed: int) -> dict[str, Any]:
+        """Returns the settings that all trainings have in common."""
+        return {name: getattr(self._config, name) for name in _SHARED_SETTINGS} | {
+            "milestones": self._config.drops,
             "train_path": str(path),
             "seed": seed,
             "resume": True,
@@ -164,13 +175,14 @@ class _Checks:
         }
 
     def _train(self, config: DenseConfig) -> None:
+        """Trains, and removes the checkpoints, which are not needed any more."""
         train(config, self._data)
-        shutil.rmtree(Path(str(config.train_path)) / "checkpoints", ignore_errors=True)  # it will not be gone on with
+        shutil.rmtree(Path(str(config.train_path)) / "checkpoints", ignore_errors=True)
         _release_memory()
 
 
 def _release_memory() -> None:
-    """Lets go of the models and functions of a run, which refer to each other."""
+    """Frees the models and functions of a training, which refer to each other."""
     keras.backend.clear_session()
     gc.collect()
 
@@ -180,6 +192,7 @@ def _accuracy(path: Path) -> float:
 
 
 def _legend(config: SanityConfig, data: ImageData) -> str:
+    """Returns the line below the table."""
     tested = (
         "a star marks a difference to the original by Welch's t-test at 5 %, adjusted after Holm"
         if config.seeds > 1
@@ -193,6 +206,7 @@ def _legend(config: SanityConfig, data: ImageData) -> str:
 
 
 def _write(folder: RunFolder, accuracies: dict[str, dict[str, list[float]]], cells: Cells) -> None:
+    """Writes `sanity.json` and `sanity.csv`."""
     numbers = {
         method: {check: {"accuracies": accuracies[method][check], **asdict(cell)} for check, cell in checks.items()}
         for method, checks in cells.items()

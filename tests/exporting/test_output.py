@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tfprune.exporting.replacement import replaced_file, replaced_folder
+from tfprune.exporting.output import output_file, output_folder
 from tfprune.files import WriteError
 
 KIND = frozenset({"a", "b"})
@@ -22,7 +22,7 @@ def test_a_folder_that_cannot_move_in_leaves_the_old_one(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", refuse)
     with (
         pytest.raises(WriteError, match=r"cannot write .*folder: no; make room"),
-        replaced_folder(path, KIND) as partial,
+        output_folder(path, KIND) as partial,
     ):
         partial.mkdir()
     assert (path / "a").read_text() == "old"
@@ -33,7 +33,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
     for state in ("partial", "old"):
         (tmp_path / f".folder.{state}").mkdir()
         (tmp_path / f".folder.{state}" / "b").write_text("stale")
-    with replaced_folder(tmp_path / "folder", KIND) as partial:
+    with output_folder(tmp_path / "folder", KIND) as partial:
         partial.mkdir()
         (partial / "a").write_text("new")
     assert [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")] == ["folder", "folder/a"]
@@ -42,21 +42,21 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path):
 def test_a_folder_left_between_the_renames_outlives_a_second_failure(tmp_path):
     (tmp_path / ".folder.old").mkdir()
     (tmp_path / ".folder.old" / "a").write_text("old")
-    with pytest.raises(OSError, match="disk full"), replaced_folder(tmp_path / "folder", KIND):
+    with pytest.raises(OSError, match="disk full"), output_folder(tmp_path / "folder", KIND):
         raise OSError("disk full")
     assert [file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*")] == ["folder", "folder/a"]
 
 
 def test_an_empty_folder_is_taken(tmp_path):
     (tmp_path / "folder").mkdir()
-    with replaced_folder(tmp_path / "folder", KIND) as partial:
+    with output_folder(tmp_path / "folder", KIND) as partial:
         partial.mkdir()
         (partial / "a").write_text("new")
     assert (tmp_path / "folder" / "a").read_text() == "new"
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
-    with replaced_file(tmp_path / "file.txt") as partial:
+    with output_file(tmp_path / "file.txt") as partial:
         partial.write_text("new")
         assert partial.suffix == ".txt"
         assert not (tmp_path / "file.txt").exists()

@@ -3,7 +3,7 @@ import pytest
 
 from tfprune.dpp import Committee, edge_kernels, gram, node_kernel
 from tfprune.errors import ConfigError
-from tfprune.recipes.dpp.mask_choices import draw_masks
+from tfprune.recipes.dpp.pruning import draw_masks
 
 
 @pytest.fixture

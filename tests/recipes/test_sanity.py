@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from tfprune.cli import sanity
-from tfprune.cli.sanity_config import SanityConfig
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.recipes import sanity
+from tfprune.recipes.sanity_config import SanityConfig
 from tfprune.recipes.sanity_table import sanity_cells
 from tfprune.recipes.tickets import DenseConfig
 
