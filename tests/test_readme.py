@@ -93,9 +93,8 @@ def test_recipes_for_contributors_run(tmp_path):
     """In a process of its own, as what they register stays registered."""
     script = tmp_path / "recipes.py"
     script.write_text("".join(blocks("CONTRIBUTING.md", "python")), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

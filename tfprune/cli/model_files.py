@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
-from tfprune.errors import CheckpointError
+from tfprune.errors import CheckpointError, first_line
 from tfprune.settings import check_model_file
 
 _UNITS = ("B", "kB", "MB", "GB")
@@ -37,7 +37,7 @@ def load_model_file(path: str) -> keras.Model:
                 "call tfprune from Python, where you can register it"
             ) from error
         raise CheckpointError(
-            f"Keras does not load {path} in safe mode: {_first_line(error)}; expected a model of Keras' and tfprune's "
+            f"Keras does not load {path} in safe mode: {first_line(error)}; expected a model of Keras' and tfprune's "
             "own layers"
         ) from error
     if not isinstance(model, keras.Model):
@@ -55,8 +55,3 @@ def file_size(path: str | Path) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__

@@ -14,11 +14,11 @@ from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity, convert
 from tfprune.layers import subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data, open_data
+from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
 from tfprune.recipes.models.checkpoint import model_file, read_notes, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
-from tfprune.recipes.training.objectives import Batch
 from tfprune.report import measure_latency
 
 Numbers = dict[str, Any]

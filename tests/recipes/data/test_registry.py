@@ -58,7 +58,7 @@ def copy(tfds_folder, tmp_path):
     return folder
 
 
-def test_damaged_data_is_said_to_be_damaged(copy, tmp_path):
+def test_damaged_data_is_reported(copy, tmp_path):
     def complaint():
         with pytest.raises(DataUnavailableError, match="cannot be read") as raised:
             load_data("cifar10", tmp_path)
@@ -113,7 +113,7 @@ def test_images_are_neither_flipped_nor_cropped(prepared):
         assert data.normalize(np.full((1, 28, 28, 1), value, np.uint8))[0, 0, 0, 0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_damaged_split_is_named(prepared):
+def test_a_damaged_split_is_reported(prepared):
     prepared(train=5)
     with pytest.raises(DataUnavailableError, match="mnist in there cannot be read"):
         load_data("mnist")
@@ -126,7 +126,7 @@ def test_split_and_values():
     assert data.train_images.dtype == np.uint8
     assert data.train_labels.dtype == np.int64
     assert data.train_images.max() == 255
-    assert set(np.unique(data.train_images)) <= {round(grey * 255 / 16) for grey in range(17)}
+    assert set(np.unique(data.train_images)) <= {round(gray * 255 / 16) for gray in range(17)}
     assert not data.flip
     assert data.crop_padding == 1
     assert data.num_classes == 10
@@ -140,7 +140,7 @@ def test_split_is_stratified_and_always_the_same():
     assert data.test_labels[:12].tolist() == [1, 4, 8, 6, 5, 9, 9, 1, 3, 2, 2, 2]
 
 
-def test_normalised_training_images_are_centred():
+def test_normalized_training_images_have_mean_0():
     data = load_data("digits")
     x = data.normalize(data.train_images)
     assert abs(x.mean()) < 1e-5

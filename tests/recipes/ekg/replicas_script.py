@@ -19,12 +19,12 @@ from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.ekg import EKGConfig
 from tfprune.recipes.ekg import method as ekg
 from tfprune.recipes.models import build_model
-from tfprune.recipes.models.registry import model_plan
+from tfprune.recipes.models.registry import find_architecture
 from tfprune.recipes.training import RunFolder
 
 
 def network():
-    widths = dict.fromkeys(model_plan("ResNet-20").default_widths(), 8)
+    widths = dict.fromkeys(find_architecture("ResNet-20").default_widths(), 8)
     return build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths=widths, seed=0)
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.models import build_model, model_names
-from tfprune.recipes.models.registry import model_plan, recognised
+from tfprune.recipes.models.registry import find_architecture, recognize_architecture
 
 
 def names_of(model):
@@ -118,7 +118,7 @@ def test_convolutions_of_one_shape_start_differently_and_the_seed_fixes_them():
 @settings(deadline=None, max_examples=8)
 @given(st.data())
 def test_any_widths_build(data):
-    plan = model_plan("ResNet-20").default_widths()
+    plan = find_architecture("ResNet-20").default_widths()
     widths = {
         name: data.draw(st.integers(1, width), label=name)
         for name, width in plan.items()
@@ -135,7 +135,7 @@ def test_any_widths_build(data):
     ("arch", "widths", "expected"),
     [
         ("ResNet-57", None, "expected an architecture of ResNet-20, .*'ResNet-57'"),
-        ("ResNet-20", {"block9.0_conv1": 3}, r"'block9\.0_conv1', which it has not"),
+        ("ResNet-20", {"block9.0_conv1": 3}, r"'block9\.0_conv1', which it does not have"),
         ("ResNet-20", {"block0.0_conv1": 0}, "expected a width of 1 or more"),
         ("ResNet-20", {"block0.0_conv2": 3}, r"expected equal widths where block0\.0_add .* 16 and 3"),
     ],
@@ -146,18 +146,18 @@ def test_wrong_requests(arch, widths, expected):
 
 
 @pytest.mark.parametrize("arch", model_names("resnet"))
-def test_architectures_are_told_apart(arch):
-    assert recognised(set(model_plan(arch).default_widths()) | {"fc", "bn", "block0.0_add"}) == arch
+def test_architectures_are_recognized(arch):
+    assert recognize_architecture(set(find_architecture(arch).default_widths()) | {"fc", "bn", "block0.0_add"}) == arch
 
 
 @pytest.mark.parametrize("arch", model_names())
 def test_architectures_of_the_same_layers_are_named_by_the_first(arch):
-    layers = set(model_plan(arch).default_widths())
-    found = recognised(layers | {"fc", "stage0.0_bn", "flatten"})
+    layers = set(find_architecture(arch).default_widths())
+    found = recognize_architecture(layers | {"fc", "stage0.0_bn", "flatten"})
     assert found is not None
-    assert set(model_plan(found).default_widths()) == layers
+    assert set(find_architecture(found).default_widths()) == layers
 
 
 def test_nothing_is_recognised_in_other_layers():
-    assert recognised({"conv", "fc"}) is None
-    assert recognised({"fc", "dense"}) is None
+    assert recognize_architecture({"conv", "fc"}) is None
+    assert recognize_architecture({"fc", "dense"}) is None

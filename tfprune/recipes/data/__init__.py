@@ -1,4 +1,8 @@
-"""Data sets of images, in memory or on disk, their subsets, and batches of them."""
+"""Data sets of images, in memory or on disk, their subsets and batches.
+
+`load_data` loads a small data set by name, `open_data` opens images on disk; both return an `ImageDataset`, which
+returns the batches that a `BatchRequest` describes.
+"""
 
 from tfprune.recipes.data.augmix import AugMix
 from tfprune.recipes.data.dataset import BatchRequest, ImageDataset

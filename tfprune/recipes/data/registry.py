@@ -1,4 +1,8 @@
-"""Data sets by name."""
+"""Data sets by name.
+
+`load_data` loads a small data set into memory: CIFAR-10, CIFAR-100, MNIST, digits or Tiny-ImageNet. `open_data` opens
+ImageNet, or a data set like it, on disk. A new data set in memory is one function and one line in `_SOURCES`.
+"""
 
 import os
 from collections.abc import Callable
@@ -18,22 +22,21 @@ _Path = str | os.PathLike[str] | None
 _PARTS = ("train", "val")
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _MNIST_URL = "https://storage.googleapis.com/cvdf-datasets/mnist/train-labels-idx1-ubyte.gz"
-_SHAPE = (28, 28, 1)
-# of the training images on the scale 0 .. 1, as everybody rounds them
+# of the training images on the scale 0 .. 1, as they are usually rounded
 _MEAN, _STD = 0.1307, 0.3081
 _TEST_IMAGES = 360
 _SPLIT_SEED = 0
 
 
 def load_cifar10(data_path: str | os.PathLike[str] | None = None) -> ImageData:
-    """CIFAR-10 in file order: 50 000 and 10 000 images of 32 x 32 x 3 in 10 classes.
+    """Loads CIFAR-10 in file order: 50 000 and 10 000 images of 32 x 32 x 3 in 10 classes.
 
-    The constants of the normalisation are CIFAR-10's channel means and deviations in the order blue, green, red, yet
-    they are applied to red, green, blue. This is kept on purpose: the authors' pretrained ResNet-56 was trained so
-    (with the constants reversed it loses one percent), and a network trained anew does not mind.
+    The constants of the normalization are the channel means and deviations of CIFAR-10 in the order blue, green, red,
+    but they are applied to red, green, blue. This is intended: the pretrained ResNet-56 of the authors was trained like
+    this (with the right order it loses one percent), and for a new training it makes no difference.
 
     Args:
-        data_path: Folder that holds `cifar10/`; `None` for the default of TensorFlow Datasets.
+        data_path: Folder that contains `cifar10/`; `None` for the default of TensorFlow Datasets.
 
     Returns:
         The data set.
@@ -44,19 +47,40 @@ def load_cifar10(data_path: str | os.PathLike[str] | None = None) -> ImageData:
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `dataloader/CIFAR.py`.
     """
-    return _load("CIFAR10", 10, (113.9, 123.0, 125.3), (66.7, 62.1, 63.0), data_path)
+    return _load_cifar("CIFAR10", 10, (113.9, 123.0, 125.3), (66.7, 62.1, 63.0), data_path)
 
 
 def load_cifar100(data_path: str | os.PathLike[str] | None = None) -> ImageData:
-    """CIFAR-100 in file order: like `load_cifar10`, with 100 classes and constants of its own (reversed likewise)."""
-    return _load("CIFAR100", 100, (112.0, 124.0, 129.0), (70.0, 65.0, 68.0), data_path)
+    """Loads CIFAR-100 in file order: like `load_cifar10`, with 100 classes and its own constants (also reversed)."""
+    return _load_cifar("CIFAR100", 100, (112.0, 124.0, 129.0), (70.0, 65.0, 68.0), data_path)
+
+
+def _load_cifar(
+    name: str,
+    num_classes: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    data_path: str | os.PathLike[str] | None,
+) -> ImageData:
+    """Loads CIFAR-10 or CIFAR-100."""
+    return prepared_image_data(
+        name,
+        data_path,
+        _CIFAR_URL,
+        shape=(32, 32, 3),
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+        flip=True,
+        crop_padding=4,
+    )
 
 
 def load_mnist(data_path: str | os.PathLike[str] | None = None) -> ImageData:
-    """MNIST in file order: 60 000 and 10 000 images of 28 x 28 x 1 in 10 classes; neither flipped nor cropped.
+    """Loads MNIST in file order: 60 000 and 10 000 images of 28 x 28 x 1 in 10 classes, neither flipped nor cropped.
 
     Args:
-        data_path: Folder that holds `mnist/`; `None` for the default of TensorFlow Datasets.
+        data_path: Folder that contains `mnist/`; `None` for the default of TensorFlow Datasets.
 
     Returns:
         The data set.
@@ -71,7 +95,7 @@ def load_mnist(data_path: str | os.PathLike[str] | None = None) -> ImageData:
         "MNIST",
         data_path,
         _MNIST_URL,
-        shape=_SHAPE,
+        shape=(28, 28, 1),
         num_classes=10,
         mean=(255 * _MEAN,),
         std=(255 * _STD,),
@@ -81,11 +105,11 @@ def load_mnist(data_path: str | os.PathLike[str] | None = None) -> ImageData:
 
 
 def load_digits() -> ImageData:
-    """The 1797 digits that come with scikit-learn, 1437 to train on and 360 to test with.
+    """Loads the 1797 digits of scikit-learn, 1437 training and 360 test images of 8 x 8 x 1 in 10 classes.
 
-    The split is stratified and always the same (scikit-learn's `train_test_split` with `random_state=0`); both parts
-    keep the order of the file. Grey values 0 .. 16 are stretched to 0 .. 255. A mirrored digit is no digit, so `flip`
-    is off, and at 8 pixels a digit is moved by one pixel at most.
+    The split is stratified and always the same (`train_test_split` of scikit-learn with `random_state=0`); both parts
+    are in file order. Gray values 0 .. 16 are scaled to 0 .. 255. Digits are not mirrored, and moved by one pixel at
+    most.
 
     Returns:
         The data set; its mean and standard deviation are those of the training images.
@@ -127,24 +151,24 @@ _SOURCES: dict[str, Callable[[_Path], ImageData]] = {
 
 
 def data_names() -> tuple[str, ...]:
-    """The names that `load_data` knows."""
+    """Returns the names of the data sets that `load_data` loads."""
     return tuple(_SOURCES)
 
 
 def load_data(name: str, data_path: _Path = None) -> ImageData:
-    """A data set, whole in memory.
+    """Loads a data set into memory.
 
     Args:
-        name: One of `data_names()`; capitals do not matter.
-        data_path: Where TensorFlow Datasets keeps its prepared data; `None` for its default. `digits` needs no files;
-            for `tiny-imagenet` the folder that holds `train` and `val`.
+        name: One of `data_names()`; case does not matter.
+        data_path: Folder of the prepared data of TensorFlow Datasets; `None` for its default. For `tiny-imagenet`, the
+            folder that contains `train` and `val`; `digits` needs no files.
 
     Returns:
         The data set, images and labels in file order.
 
     Raises:
         ConfigError: The name is unknown.
-        DataUnavailableError: The data is neither on disk nor can it be downloaded.
+        DataUnavailableError: The data is not on disk and cannot be downloaded.
 
     Example:
         >>> load_data("digits").train_images.shape
@@ -169,10 +193,10 @@ def open_data(
 
     Args:
         path: A folder with images `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG` (or `.jpg`, `.png`); or the `data_dir` of
-            TensorFlow Datasets, in which it has prepared the data set.
-        name: Name of the data set in TensorFlow Datasets. Folders of images go by the name of their folder.
+            TensorFlow Datasets that contains the prepared data set.
+        name: Name of the data set in TensorFlow Datasets. A folder of images is named after the folder.
         image_size: Pixels of each side of an image in a batch.
-        resize_size: Pixels of the shorter side of a test image, of which the middle is taken.
+        resize_size: Pixels of the shorter side of a test image, whose center is used.
         mean: Subtracted per channel, on the scale 0 .. 1.
         std: Divided by per channel, after the mean.
 
@@ -181,8 +205,8 @@ def open_data(
 
     Raises:
         DataUnavailableError: There is no such data, or it is damaged.
-        ConfigError: The classes of `train` and `val` differ, the data set is not one of images with a class each, or
-            the sizes contradict each other.
+        ConfigError: The classes of `train` and `val` differ, the data set has not one image and one class per example,
+            or `image_size` is larger than `resize_size`.
     """
     path = Path(path)
     train: EncodedImages
@@ -199,24 +223,4 @@ def open_data(
         train, val, num_classes = tfds_images(name, path)
     return StreamedData(
         name, num_classes, train, val, image_size=image_size, resize_size=resize_size, mean=mean, std=std
-    )
-
-
-def _load(
-    name: str,
-    num_classes: int,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    data_path: str | os.PathLike[str] | None,
-) -> ImageData:
-    return prepared_image_data(
-        name,
-        data_path,
-        _CIFAR_URL,
-        shape=(32, 32, 3),
-        num_classes=num_classes,
-        mean=mean,
-        std=std,
-        flip=True,
-        crop_padding=4,
     )

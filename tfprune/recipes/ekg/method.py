@@ -179,10 +179,8 @@ class EKG(Method[EKGConfig]):
         options: dict[str, Any] = {}
         if bank is not None:
             options = {
-                "training": {"views": 2},
+                "batches": {"views": 2, "color_jitter": True, "knowledge": bank},
                 "objective": KnowledgeObjective(self.data.num_classes),
-                "color_jitter": True,
-                "knowledge": bank,
             }
 
         def test() -> dict[str, float]:

@@ -1,4 +1,8 @@
-"""Networks by name."""
+"""Models by name.
+
+`build_model` builds an architecture of `model_names()` with the chosen options. `recognize_architecture` finds the name
+from the layers of a checkpoint.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -7,17 +11,17 @@ from typing import Any, Literal
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.models.blocks import BatchNorm, NetworkOptions, Padding, Start, Stem
-from tfprune.recipes.models.plans import GROUPS, PLANS, Plan
+from tfprune.recipes.models.architectures import ARCHITECTURES, GROUPS, Architecture
+from tfprune.recipes.models.blocks import BatchNorm, ModelOptions, Padding, Start, Stem
 
 Activation = Literal["relu", "binary"] | Callable[[str], keras.layers.Layer]
 
 
 def model_names(group: str | None = None) -> tuple[str, ...]:
-    """The architectures that `build_model` knows.
+    """Returns the names of the architectures that `build_model` builds.
 
     Args:
-        group: Only those of one family: `resnet`, ...; `None` for all.
+        group: A family, such as `resnet`; `None` for all.
 
     Returns:
         Their names.
@@ -26,27 +30,29 @@ def model_names(group: str | None = None) -> tuple[str, ...]:
         ConfigError: There is no such family.
     """
     if group is None:
-        return tuple(PLANS)
+        return tuple(ARCHITECTURES)
     if group not in GROUPS:
         raise ConfigError(f"expected a family of {', '.join(GROUPS)}, received {group!r}; use one of these")
     return tuple(GROUPS[group])
 
 
-def model_plan(arch: str) -> Plan:
-    """The plan of an architecture.
+def find_architecture(arch: str) -> Architecture:
+    """Returns the architecture of a name.
 
     Args:
         arch: One of `model_names()`.
 
     Returns:
-        Its plan.
+        The architecture.
 
     Raises:
         ConfigError: The name is unknown.
     """
-    if arch not in PLANS:
-        raise ConfigError(f"expected an architecture of {', '.join(PLANS)}, received {arch!r}; use one of these")
-    return PLANS[arch]
+    if arch not in ARCHITECTURES:
+        raise ConfigError(
+            f"expected an architecture of {', '.join(ARCHITECTURES)}, received {arch!r}; use one of these"
+        )
+    return ARCHITECTURES[arch]
 
 
 def build_model(
@@ -71,43 +77,42 @@ def build_model(
     final_pool: int | None = None,
     width_multiplier: float = 1.0,
 ) -> keras.Model:
-    """A plain Keras functional model that gives logits.
+    """Builds a plain functional Keras model that returns logits.
 
-    ResNet-20, -32, -56 and -110 are those for small images (three stages of 16, 32 and 64 channels), ResNet-18, -34,
-    -50, -101 and -152 those for large ones (four stages of 64 to 512). With 1000 classes a residual network begins
-    with a 7 x 7 convolution of stride 2 and a pooling, otherwise with a 3 x 3 convolution. `docs/models.md` lists all
-    architectures.
+    ResNet-20, -32, -56 and -110 are for small images (three stages of 16, 32 and 64 channels), ResNet-18, -34, -50,
+    -101 and -152 for large ones (four stages of 64 to 512). With 1000 classes a residual model starts with a 7 x 7
+    convolution of stride 2 and a pooling, otherwise with a 3 x 3 convolution. `docs/models.md` lists all architectures.
 
-    Layers of a residual network are named `conv`, `bn`, `block{stage}.{block}_conv1` ..., `_bn1` ..., `fc`; `conv3`,
-    `bn3` are the projection of a shortcut, and `conv0`, `bn0` the first convolution of a bottleneck. Those of a chain
+    Layers of a residual model are named `conv`, `bn`, `block{stage}.{block}_conv1` ..., `_bn1` ..., `fc`; `conv3`,
+    `bn3` are the projection of a shortcut, and `conv0`, `bn0` the first convolution of a bottleneck. Layers of a chain
     of convolutions are named `stage{i}.{j}_conv`, `_bn`, `_relu`, `stage{i}_pool`, `hidden{i}`, `fc`.
 
     Args:
         arch: One of `model_names()`.
         num_classes: Number of logits.
         input_shape: `(height, width, channels)` of an image.
-        widths: Output channels of convolutions by layer name, where they differ from the unpruned network's.
-        seed: Seed of the initial weights; `None` for weights that differ every time.
-        init: Initial weights of all kernels but the classifier's, a name of `initializer`; `None` for the
-            architecture's own. With a name, biases begin uniform in ±1/√fan_in and every batch norm as the identity.
-        mode: Fan of `init`, `fan_in` or `fan_out`; `None` for `fan_in`, or the architecture's own.
-        gain: Its gain.
-        fan_scale: Its factor of the fan.
-        classifier_init: Initial weights of the classifier's kernel; `None` for the architecture's own without `init`,
-            and `standard` with it (`init` itself in the `Conv` networks, where it is a layer like the others).
-        zero_gamma: Whether the last batch norm of a residual branch begins with 0; `None` for the architecture's own.
-            No gradient reaches such a branch at first, so criteria that look at gradients must not begin there.
-        padding: How strided convolutions larger than 1 x 1 are padded: `same` is TensorFlow's way (for an even image
-            of nothing on the upper left), `symmetric` PyTorch's (equal on all sides).
+        widths: Output channels of convolutions by layer name, if they differ from those of the unpruned model.
+        seed: Seed of the initial weights; `None` for other weights every time.
+        init: Initial weights of all kernels except that of the classifier, a name of `initializer`; `None` for those of
+            the architecture. With a name, biases are uniform in ±1/√fan_in and every batch norm is the identity.
+        mode: Fan of `init`, `fan_in` or `fan_out`; `None` for that of the architecture, or `fan_in`.
+        gain: Gain of `init`.
+        fan_scale: Factor of the fan.
+        classifier_init: Initial weights of the kernel of the classifier; `None` for those of the architecture without
+            `init`, and for `standard` with it (for `init` in the `Conv` models, where it is a layer like the others).
+        zero_gamma: Whether gamma of the last batch norm of a residual branch starts at 0; `None` for the default of the
+            architecture. At 0 no gradient reaches the branch, so criteria that use gradients must not start there.
+        padding: Padding of strided convolutions larger than 1 x 1: `same` as in TensorFlow (for even sizes none at the
+            upper left), `symmetric` as in PyTorch (equal on all sides).
         batch_norm: `affine`, `fixed` (no gamma and beta) or `none`.
-        conv_bias: Whether convolutions have a bias; `None` for the architecture's own.
-        classifier_bias: Whether the classifier has one; `None` for the architecture's own.
-        activation: `relu`, `binary` (`tfprune.layers.BinaryActivation`; networks of the multi-prize tickets pool and
-            normalise in another order then), or what makes the layer in the rectifiers' place from a name.
-        stem: `small` or `large` instead of the number of classes deciding it.
-        final_pool: Average over patches of this size rather than over the whole map, which gives `num_classes` times
-            as many logits as there are patches, those of a class side by side (a slip of the multi-prize tickets'
-            small ResNets, whose numbers depend on it).
+        conv_bias: Whether convolutions have a bias; `None` for the default of the architecture.
+        classifier_bias: Whether the classifier has a bias; `None` for the default of the architecture.
+        activation: `relu`, `binary` (`tfprune.layers.BinaryActivation`; models of the multi-prize tickets then pool and
+            normalize in another order), or a function from a name to the activation layer.
+        stem: First layers, `small` or `large`; with `auto` the number of classes decides.
+        final_pool: Size of patches to average over instead of the whole feature map, which gives `num_classes` times
+            the number of patches as logits, those of a class side by side (a bug of the small ResNets of the
+            multi-prize tickets, whose results depend on it).
         width_multiplier: Factor of all widths, which are rounded down.
 
     Returns:
@@ -123,8 +128,8 @@ def build_model(
     Reference:
         He et al., Deep Residual Learning (CVPR 2016); layer order and initial weights of Lee & Song, EKG (ECCV 2022).
     """
-    plan = model_plan(arch)
-    options = NetworkOptions(
+    architecture = find_architecture(arch)
+    options = ModelOptions(
         padding=padding,
         batch_norm=batch_norm,
         conv_bias=conv_bias,
@@ -132,20 +137,22 @@ def build_model(
         activation=_activation(activation),
         stem=stem,
         final_pool=final_pool,
-        start=_start(plan, init, classifier_init, mode=mode, gain=gain, fan_scale=fan_scale, zero_gamma=zero_gamma),
+        start=_start(
+            architecture, init, classifier_init, mode=mode, gain=gain, fan_scale=fan_scale, zero_gamma=zero_gamma
+        ),
         seed=seed,
     )
-    return plan.build(
+    return architecture.build(
         name=arch,
         num_classes=num_classes,
         input_shape=input_shape,
-        widths=_widths(arch, plan, width_multiplier) | _given_widths(arch, plan, widths or {}),
+        widths=_widths(arch, architecture, width_multiplier) | _given_widths(arch, architecture, widths or {}),
         options=options,
     )
 
 
-def recognised(layer_names: set[str]) -> str | None:
-    """The first architecture whose convolutions and hidden layers are exactly the ones among these layers.
+def recognize_architecture(layer_names: set[str]) -> str | None:
+    """Returns the first architecture with exactly the convolutions and hidden layers among these layers.
 
     Args:
         layer_names: Names of all layers, in the style of `build_model`.
@@ -154,28 +161,30 @@ def recognised(layer_names: set[str]) -> str | None:
         Its name, or `None`.
     """
     sized = sized_layers(layer_names)
-    return next((arch for arch, plan in PLANS.items() if set(plan.default_widths()) == sized), None)
+    return next(
+        (arch for arch, architecture in ARCHITECTURES.items() if set(architecture.default_widths()) == sized), None
+    )
 
 
 def sized_layers(layer_names: set[str]) -> set[str]:
-    """Those of the layers that an architecture gives a width: convolutions and hidden dense layers."""
+    """Returns the layers that have a width in an architecture: convolutions and hidden dense layers."""
     return {name for name in layer_names if name.rpartition("_")[2].rstrip("0123456789") in ("conv", "hidden")}
 
 
-def _start(plan: Plan, init: str | None, classifier_init: str | None, **fan: Any) -> Start:
-    """How the weights begin: the plan's way, or the named one."""
+def _start(architecture: Architecture, init: str | None, classifier_init: str | None, **fan: Any) -> Start:
+    """Returns the initial weights: those of the architecture, or the named ones."""
     fan = {key: value for key, value in fan.items() if value is not None}
     if init is None:
-        start = replace(plan.start, **fan)
+        start = replace(architecture.start, **fan)
     else:
         start = Start(
-            init=init, classifier=init if plan.classifier_like_layers else "standard", biases="standard", **fan
+            init=init, classifier=init if architecture.classifier_like_layers else "standard", biases="standard", **fan
         )
     return start if classifier_init is None else replace(start, classifier=classifier_init)
 
 
 def _activation(activation: Activation) -> Callable[[str], keras.layers.Layer] | None:
-    """What makes activations, `None` for rectifiers."""
+    """Returns the function that makes activation layers, `None` for ReLU."""
     if activation == "relu":
         return None
     if activation == "binary":
@@ -187,22 +196,22 @@ def _activation(activation: Activation) -> Callable[[str], keras.layers.Layer] |
     raise ConfigError(f"expected activation relu, binary or a function of a name, received {activation!r}; use one")
 
 
-def _widths(arch: str, plan: Plan, multiplier: float) -> dict[str, int]:
-    """The plan's widths times the multiplier."""
+def _widths(arch: str, architecture: Architecture, multiplier: float) -> dict[str, int]:
+    """Returns the widths of the architecture times the multiplier."""
     if not multiplier > 0:
         raise ConfigError(f"expected a width_multiplier above 0, received {multiplier}; raise it")
-    widths = {name: int(width * multiplier) for name, width in plan.default_widths().items()}
+    widths = {name: int(width * multiplier) for name, width in architecture.default_widths().items()}
     for name, width in widths.items():
         if width < 1:
             raise ConfigError(f"expected widths of 1 or more, {name} of {arch} has {width} at {multiplier}; raise it")
     return widths
 
 
-def _given_widths(arch: str, plan: Plan, given: Mapping[str, int]) -> dict[str, int]:
-    """The widths asked for, checked."""
-    unknown = sorted(set(given) - set(plan.default_widths()))
+def _given_widths(arch: str, architecture: Architecture, given: Mapping[str, int]) -> dict[str, int]:
+    """Returns the requested widths after checking them."""
+    unknown = sorted(set(given) - set(architecture.default_widths()))
     if unknown:
-        raise ConfigError(f"expected widths of convolutions of {arch}, received {unknown[0]!r}, which it has not")
+        raise ConfigError(f"expected widths of convolutions of {arch}, received {unknown[0]!r}, which it does not have")
     for name, width in given.items():
         if width < 1:
             raise ConfigError(f"expected a width of 1 or more for {name}, received {width}; keep at least one channel")

@@ -15,7 +15,7 @@ from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.models import build_model, load_checkpoint
 from tfprune.recipes.multiprize.checkpoints import load_original
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
-from tfprune.recipes.training import fast_network
+from tfprune.recipes.training import fast_copy
 
 _ORIGINAL = (".pth", ".pt", ".state", ".tar")
 
@@ -54,7 +54,7 @@ def with_scores(config: MultiPrizeConfig, fast: keras.Model) -> keras.Model:
 
     Args:
         config: The settings.
-        fast: A model with fast batch norm, see `tfprune.recipes.training.fast_network`.
+        fast: A model with fast batch norm, see `tfprune.recipes.training.fast_copy`.
     """
     if config.dense:
         return fast
@@ -85,7 +85,7 @@ def trainable_model(config: MultiPrizeConfig, model: keras.Model, strategy: tf.d
         model: The plain model. It is not changed.
         strategy: The devices; call it in their scope.
     """
-    fast = fast_network(model, strategy, precision=config.precision, synchronized=config.sync_batch_norm)
+    fast = fast_copy(model, strategy, precision=config.precision, synchronized=config.sync_batch_norm)
     return with_scores(config, fast)
 
 

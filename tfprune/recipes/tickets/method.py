@@ -103,7 +103,7 @@ class Dense(Method[DenseConfig]):
             optimizer,
             epochs=epochs,
             data=data,
-            training={"test_each_epoch": config.test_each_epoch},
+            test_each_epoch=config.test_each_epoch,
             name=name,
             first_epoch=first_epoch,
             last_epoch=last_epoch,

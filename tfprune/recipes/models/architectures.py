@@ -1,11 +1,15 @@
-"""What every architecture's plan can do."""
+"""The architectures by name, in groups.
+
+`ARCHITECTURES` has all of them, `GROUPS` sorts them into families. Each one is an `Architecture`: a `ResNet`, a
+`WideResNet` or a `Chain` with its widths. A new variant is one entry here.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import keras
 
-from tfprune.recipes.models.blocks import Chain, NetworkOptions, Start
+from tfprune.recipes.models.blocks import Chain, ModelOptions, Start
 from tfprune.recipes.models.resnet import ResNet, WideResNet
 
 _SMALL = (16, 32, 64)
@@ -25,21 +29,21 @@ _VGG = {
 _PAIRS = (64, 128, 256, 512)
 
 
-class Plan(Protocol):
-    """The plan of an architecture: the widths of its layers, and the network itself."""
+class Architecture(Protocol):
+    """The interface of an architecture: the widths of its layers, and the model itself."""
 
     @property
     def start(self) -> Start:
-        """How the weights begin unless asked otherwise."""
+        """Default initial weights."""
         ...
 
     @property
     def classifier_like_layers(self) -> bool:
-        """Whether the classifier is initialised as the other layers are."""
+        """Whether the classifier is initialized like the other layers."""
         ...
 
     def default_widths(self) -> dict[str, int]:
-        """Output channels of every convolution and hidden dense layer, by layer name."""
+        """Returns the output channels of every convolution and hidden dense layer, by layer name."""
         ...
 
     def build(
@@ -49,45 +53,46 @@ class Plan(Protocol):
         num_classes: int,
         input_shape: tuple[int, int, int],
         widths: Mapping[str, int],
-        options: NetworkOptions,
+        options: ModelOptions,
     ) -> keras.Model:
-        """The network; see `build_model`."""
+        """Builds the model, see `build_model`."""
         ...
 
 
-def _resnets() -> dict[str, Plan]:
-    plans = {f"ResNet-{6 * n + 2}": ResNet((n,) * 3, _SMALL) for n in (3, 5, 7, 9, 18)}
-    plans |= {
+def _resnets() -> dict[str, Architecture]:
+    """Returns the ResNets for small images (three stages) and for large ones (four stages)."""
+    architectures = {f"ResNet-{6 * n + 2}": ResNet((n,) * 3, _SMALL) for n in (3, 5, 7, 9, 18)}
+    architectures |= {
         "ResNet-18": ResNet((2, 2, 2, 2), _LARGE),
         "ResNet-34": ResNet((3, 4, 6, 3), _LARGE),
         "ResNet-50": ResNet((3, 4, 6, 3), _LARGE, bottleneck=True),
         "ResNet-101": ResNet((3, 4, 23, 3), _LARGE, bottleneck=True),
         "ResNet-152": ResNet((3, 8, 36, 3), _LARGE, bottleneck=True),
     }
-    return dict(plans)
+    return dict(architectures)
 
 
-def _double_resnets() -> dict[str, Plan]:
-    """Those of the random tickets: twice as wide, bottlenecks from depth 54 on."""
+def _double_resnets() -> dict[str, Architecture]:
+    """Returns the ResNets of the random tickets: twice as wide, with bottlenecks from depth 54 on."""
     return {
         f"ResNet-{6 * n + 2}x2": ResNet((n,) * 3, _DOUBLE, bottleneck=n >= 9, start=_FAN_OUT) for n in (1, 3, 5, 9, 18)
     }
 
 
-def _wide_resnets() -> dict[str, Plan]:
-    """The pre-activation one; those of the multi-prize tickets are wider behind the first stage or in bottlenecks."""
-    plans: dict[str, Plan] = {"WideResNet-28-10": WideResNet((4, 4, 4), (160, 320, 640))}
+def _wide_resnets() -> dict[str, Architecture]:
+    """Returns the pre-activation one, and those of the multi-prize tickets: wider after the first stage or inside."""
+    architectures: dict[str, Architecture] = {"WideResNet-28-10": WideResNet((4, 4, 4), (160, 320, 640))}
     for widths, factor in ((_TWO_WIDER, 2), (_THREE_WIDER, 3)):
-        plans[f"WideResNet-18-{factor}"] = ResNet((2, 2, 2, 2), widths)
-        plans[f"WideResNet-34-{factor}"] = ResNet((3, 4, 6, 3), widths)
-    plans["WideResNet-18-2.5"] = ResNet((2, 2, 2, 2), _IN_BETWEEN)
-    plans["WideResNet-50-2"] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=2)
-    plans["WideResNet-101-2"] = ResNet((3, 4, 23, 3), _LARGE, bottleneck=True, inner=2)
-    return plans
+        architectures[f"WideResNet-18-{factor}"] = ResNet((2, 2, 2, 2), widths)
+        architectures[f"WideResNet-34-{factor}"] = ResNet((3, 4, 6, 3), widths)
+    architectures["WideResNet-18-2.5"] = ResNet((2, 2, 2, 2), _IN_BETWEEN)
+    architectures["WideResNet-50-2"] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=2)
+    architectures["WideResNet-101-2"] = ResNet((3, 4, 23, 3), _LARGE, bottleneck=True, inner=2)
+    return architectures
 
 
-def _version_2() -> dict[str, Plan]:
-    """Those of the multi-prize tickets with a batch norm behind the sum of each block, or on both sides of it."""
+def _version_2() -> dict[str, Architecture]:
+    """Returns the ones of the multi-prize tickets with batch norm after the sum of each block, or on both sides."""
     shapes = {
         "ResNet-18": ((2, 2, 2, 2), _LARGE),
         "ResNet-34": ((3, 4, 6, 3), _LARGE),
@@ -95,36 +100,37 @@ def _version_2() -> dict[str, Plan]:
         "WideResNet-34-2": ((3, 4, 6, 3), _TWO_WIDER),
         "WideResNet-34-3": ((3, 4, 6, 3), _THREE_WIDER),
     }
-    plans: dict[str, Plan] = {}
+    architectures: dict[str, Architecture] = {}
     for name, (blocks, widths) in shapes.items():
-        plans[f"{name}-v2"] = ResNet(blocks, widths, norms="after", start=_FAN_OUT)
-        plans[f"{name}-v2-twice"] = ResNet(blocks, widths, norms="both", start=_FAN_OUT)
-    plans["WideResNet-50-2-v2"] = ResNet(
+        architectures[f"{name}-v2"] = ResNet(blocks, widths, norms="after", start=_FAN_OUT)
+        architectures[f"{name}-v2-twice"] = ResNet(blocks, widths, norms="both", start=_FAN_OUT)
+    architectures["WideResNet-50-2-v2"] = ResNet(
         (3, 4, 6, 3), _TWO_WIDER, bottleneck=True, inner=2, norms="both", start=_FAN_OUT
     )
     for name, inner in (("ResNet-50-v2", 1), ("WideResNet-50-2-v2-after", 2)):
-        plans[name] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=inner, norms="after", start=_FAN_OUT)
-    return plans
+        architectures[name] = ResNet((3, 4, 6, 3), _LARGE, bottleneck=True, inner=inner, norms="after", start=_FAN_OUT)
+    return architectures
 
 
-def _vggs() -> dict[str, Plan]:
-    """Those of the random tickets (an average at the end), and Peek-a-Boo's (a fifth pooling there)."""
-    plans: dict[str, Plan] = {}
+def _vggs() -> dict[str, Architecture]:
+    """Returns the VGGs of the random tickets (an average at the end) and of Peek-a-Boo (with a fifth pooling)."""
+    architectures: dict[str, Architecture] = {}
     for depth, text in _VGG.items():
         stages = [" ".join(f"conv{width} norm act" for width in stage.split()) for stage in text.split("|")]
         steps = " pool ".join(stages)
-        plans[f"VGG-{depth}"] = _vgg(f"{steps} average")
-        plans[f"VGG-{depth}-maxpool"] = _vgg(f"{steps} pool average")
-    return plans
+        architectures[f"VGG-{depth}"] = _vgg(f"{steps} average")
+        architectures[f"VGG-{depth}-maxpool"] = _vgg(f"{steps} pool average")
+    return architectures
 
 
 def _vgg(steps: str) -> Chain:
+    """Returns a VGG with the given layers."""
     return Chain(steps, conv_bias=True, classifier_bias=True, classifier_like_layers=False)
 
 
-def _conv_nets() -> dict[str, Plan]:
-    """Conv networks of two, four, six or eight convolutions and three dense layers."""
-    plans: dict[str, Plan] = {}
+def _conv_nets() -> dict[str, Architecture]:
+    """Returns the Conv models: two, four, six or eight convolutions and three dense layers."""
+    architectures: dict[str, Architecture] = {}
     for pairs in (1, 2, 3, 4):
         widths = _PAIRS[:pairs]
         binary = _pairs("conv{0} norm act conv{0} pool norm act", widths)
@@ -132,16 +138,16 @@ def _conv_nets() -> dict[str, Plan]:
         plain = _pairs("conv{0} act conv{0} act pool", widths) + " flatten hidden256 act hidden256 act"
         normed = _pairs("conv{0} norm act conv{0} norm act pool", widths)
         normed += " flatten hidden256 norm act hidden256 norm act"
-        plans[f"Conv{2 * pairs}"] = Chain(plain, binary, start=_LIKE_LAYERS)
-        plans[f"Conv{2 * pairs}-BN"] = Chain(normed, start=_LIKE_LAYERS)
+        architectures[f"Conv{2 * pairs}"] = Chain(plain, binary, start=_LIKE_LAYERS)
+        architectures[f"Conv{2 * pairs}-BN"] = Chain(normed, start=_LIKE_LAYERS)
     mixed = _pairs("conv{0} act conv{0} pool norm relu act", _PAIRS).removesuffix(" act")
-    plans["Conv8-mixed"] = Chain(f"{mixed} flatten hidden256 act hidden256 norm relu", start=_LIKE_LAYERS)
-    plans["Conv8-last-ReLU"] = Chain(binary.removesuffix("act") + "relu", start=_LIKE_LAYERS)
-    return plans
+    architectures["Conv8-mixed"] = Chain(f"{mixed} flatten hidden256 act hidden256 norm relu", start=_LIKE_LAYERS)
+    architectures["Conv8-last-ReLU"] = Chain(binary.removesuffix("act") + "relu", start=_LIKE_LAYERS)
+    return architectures
 
 
-def _small_vggs() -> dict[str, Plan]:
-    """VGG-Small of the multi-prize tickets: with few activations or, of binary ones, one for each convolution."""
+def _small_vggs() -> dict[str, Architecture]:
+    """Returns VGG-Small of the multi-prize tickets: with few activations or, if binary, one per convolution."""
     widths = (128, 256, 512)
     few = "conv128 act conv128 pool norm conv256 conv256 pool norm conv512 conv512 pool norm act flatten"
     binary = _pairs("conv{0} act conv{0} pool norm act", widths).removesuffix("act") + "relu flatten"
@@ -153,11 +159,11 @@ def _small_vggs() -> dict[str, Plan]:
 
 
 def _pairs(text: str, widths: Iterable[int]) -> str:
-    """The text for each width in turn."""
+    """Repeats a text for each width."""
     return " ".join(text.format(width) for width in widths)
 
 
-GROUPS: dict[str, dict[str, Plan]] = {
+GROUPS: dict[str, dict[str, Architecture]] = {
     "resnet": _resnets(),
     "double_resnet": _double_resnets(),
     "wide_resnet": _wide_resnets(),
@@ -167,4 +173,6 @@ GROUPS: dict[str, dict[str, Plan]] = {
     "conv": _conv_nets(),
     "dense": {"LeNet-300-100": Chain("flatten hidden300 act hidden100 act", start=_LIKE_LAYERS)},
 }
-PLANS: dict[str, Plan] = {name: plan for group in GROUPS.values() for name, plan in group.items()}
+ARCHITECTURES: dict[str, Architecture] = {
+    name: architecture for group in GROUPS.values() for name, architecture in group.items()
+}

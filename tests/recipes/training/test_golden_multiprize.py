@@ -87,7 +87,7 @@ def test_divergence(golden):
         Consistency().inputs({"images": tf.zeros((2, 4, 4, 3))})
 
 
-def test_callback():
+def test_subnet_callback():
     inputs = keras.Input((8,))
     plain = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(25)(inputs)))
     model = convert(plain, "subnet", density=0.5, scope="global", seed=0)
