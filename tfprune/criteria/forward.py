@@ -67,8 +67,8 @@ def bare_layer(layer: Any, shape: Any) -> keras.Layer:
     if kernel_layer(layer) is None:
         raise ConfigError(
             f"data: expected dense layers, embeddings and convolutions, received {layer.name} "
-            f"({type(layer).__name__}), whose outputs are not products of kernels and inputs; ignore it, or leave out the "
-            "data"
+            f"({type(layer).__name__}), whose outputs are not products of kernels and inputs; ignore it, or leave out "
+            "the data"
         )
     plain = getattr(layer, "activation", None) in (None, keras.activations.linear)
     if plain and getattr(layer, "bias", None) is None:

@@ -279,7 +279,9 @@ class Labels:
             self.widths[name] = width
         return self.produced[name]
 
-    def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_channel_count, argument: bool = False) -> None:
+    def edit(
+        self, call: Call, key: str, *vectors: Vector, change: Change = kept_channel_count, argument: bool = False
+    ) -> None:
         """Notes that a setting of the layer depends on what is kept along some axes.
 
         Args:

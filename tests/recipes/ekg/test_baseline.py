@@ -30,7 +30,7 @@ def network(arch="ResNet-20", classes=10, shape=(8, 8, 1)):
 def trained(few_digits, run_folder, tmp_path, monkeypatch):
     """Runs `train_baseline` without the training; gives the model, the file and the training's arguments."""
     received = {}
-    real = EKG.trained
+    real = EKGMethod.trained
 
     def spy(self, model, **settings):
         received.update(settings, model=model)
@@ -41,7 +41,7 @@ def trained(few_digits, run_folder, tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr(base, "open_strategy", lambda config: tf.distribute.get_strategy())
-    monkeypatch.setattr(EKG, "trained", spy)
+    monkeypatch.setattr(EKGMethod, "trained", spy)
     monkeypatch.setattr(Loop, "fit", fit)
 
     def run(**changes):
@@ -203,7 +203,7 @@ def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypa
 
 def test_an_unusable_folder_of_baselines_is_found_before_training(few_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "open_images", lambda config: few_digits)
-    monkeypatch.setattr(EKG, "train_baseline", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(EKGMethod, "train_baseline", lambda *_: pytest.fail("trains"))
     (tmp_path / "file").touch()
     config = tiny_config(baseline_path=str(tmp_path / "file" / "kept"), train_path=str(tmp_path / "run"))
     with pytest.raises(RunFolderError) as caught:

@@ -18,7 +18,6 @@ import numpy as np
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, ConfigError, first_line
-from tfprune.recipes.models.pickles import read_pickled_arrays
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -26,6 +25,7 @@ from tfprune.recipes.models.building import (
     recognize_architecture,
     sized_layers,
 )
+from tfprune.recipes.models.pickles import read_pickled_arrays
 
 _PATCHES = "final_pool"  # with this layer, a model has logits for each of several patches; labels count the first
 _RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
