@@ -160,9 +160,9 @@ def write_checkpoint(kind: str, path: Path) -> Path:
 KINDS = {
     "missing": "expected a file of weights, {file} does not exist; check the path",
     "folder": "expected a file of weights, {file} is a folder; name a .keras or .pkl file in it",
-    "empty": "expected weights in {file}, it is empty; fetch or save it again",
-    "damaged": "{file} is damaged or no Keras file; fetch or save it again",
-    "half": "{file} is damaged or no Keras file; fetch or save it again",
+    "empty": "expected weights in {file}, it is empty; download or save it again",
+    "damaged": "{file} is damaged or not a Keras file; download or save it again",
+    "half": "{file} is damaged or not a Keras file; download or save it again",
     "hostile": "refused: Keras does not load {file} in safe mode",
     "configless": "refused: Keras does not load {file} in safe mode",
     "pickle": "refused: the file asks for os.system; nothing in {file} was run",
