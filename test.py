@@ -2,7 +2,7 @@
 
 import sys
 
-from tfprune.cli.test import main
+from tfprune.cli.programs import evaluate
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(evaluate())

@@ -2,7 +2,7 @@
 
 import sys
 
-from tfprune.cli.train_cifar import main
+from tfprune.cli.programs import train_cifar
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train_cifar())

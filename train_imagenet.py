@@ -2,7 +2,7 @@
 
 import sys
 
-from tfprune.cli.train_imagenet import main
+from tfprune.cli.programs import train_imagenet
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(train_imagenet())

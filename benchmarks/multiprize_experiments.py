@@ -18,8 +18,7 @@ from typing import Any
 from program import new_parser
 
 from tfprune.cli.settings_file import read_settings
-from tfprune.recipes.multiprize.config import MultiPrizeConfig
-from tfprune.recipes.multiprize.imagenet_config import MultiPrizeImageNetConfig
+from tfprune.recipes.catalog import configs
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, ROWS = ROOT / "docs" / "multiprize_experiments.md", ROOT / "docs" / "multiprize_experiments.csv"
@@ -135,7 +134,7 @@ def command(row: dict[str, str]) -> str:
     """The command line for one of the authors' configurations."""
     large = row["dataset"] == "ImageNet"
     file = f"configs/multiprize/{family(row)}.yaml"
-    defaults = {each.name: each.default for each in fields(MultiPrizeImageNetConfig if large else MultiPrizeConfig)}
+    defaults = {each.name: each.default for each in fields(configs(imagenet=large)["multiprize"])}
     there = defaults | read_settings(ROOT / file)
     words = ["python", "train_imagenet.py" if large else "train_cifar.py", "--config", file]
     words += ["--data_path", "IMAGENET"] if large else []

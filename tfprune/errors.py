@@ -5,6 +5,8 @@ exit with code 2; any other exception that escapes is a bug of tfprune. `first_l
 library's exception so that it fits into such a line.
 """
 
+from typing import get_args
+
 
 class TfpruneError(Exception):
     """Base class of all errors that a user of tfprune can cause and fix."""
@@ -40,6 +42,13 @@ class PruningError(TfpruneError):
 
 class WorkerError(TfpruneError):
     """Processes that train together cannot connect, or one of them stopped."""
+
+
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Raises `ConfigError` unless the value of a setting is one of the choices of a `Literal`."""
+    if value not in get_args(choices):
+        *most, last = get_args(choices)
+        raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {value!r}")
 
 
 def first_line(error: BaseException) -> str:

@@ -76,7 +76,7 @@ def test_the_screen_stays_clean_and_errors_stay_visible(variables):
 def test_what_was_held_back_is_shown_if_the_import_fails():
     done = run_python(
         "import os, sys\n"
-        "from tfprune.cli.quiet import _standard_error_held_back\n"
+        "from tfprune.cli.command import _standard_error_held_back\n"
         "with _standard_error_held_back():\n"
         "    os.write(2, b'the reason\\n')\n"
         "    raise ImportError('x')\n"

@@ -11,8 +11,8 @@ import pytest
 
 from tests.jpeg_tree import cifar_tree, digits_tree
 from tests.outside import find_tfds
-from tfprune.cli import test as test_program
-from tfprune.cli.train_imagenet import METHODS, main
+from tfprune.cli.programs import evaluate, train_imagenet
+from tfprune.recipes.catalog import configs
 
 ROOT = Path(__file__).parents[2]
 CLASSES = 10
@@ -67,19 +67,19 @@ def small(case, tree, folder):
 
 
 def test_there_is_a_case_for_every_method():
-    assert CASES.keys() == METHODS.keys()
+    assert CASES.keys() == configs(imagenet=True).keys()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CASES)
 def test_from_the_images_to_a_tested_network(method, tree, tmp_path):
     case, folder = CASES[method], tmp_path / "run"
-    assert main(small(case, tree, folder)) == 0
+    assert train_imagenet(small(case, tree, folder)) == 0
     results = json.loads((folder / "results.json").read_text())
     tested = tmp_path / "tested.json"
     words = ["--dataset", "imagenet", "--data_path", str(tree), "--resize_size", "72", "--no_latency"]
     result = str(folder / case.result)
-    assert test_program.main(["--trained_param", result, *words, "--json", str(tested)]) == 0
+    assert evaluate(["--trained_param", result, *words, "--json", str(tested)]) == 0
     numbers = json.loads(tested.read_text())
     assert numbers["examples"] == 20
     assert numbers["top1"] == pytest.approx(results[case.accuracy])
@@ -103,7 +103,7 @@ def test_two_steps_at_full_size(tree, tmp_path, capsys):
     for name in ("train/n00", "train/n01", "val/n00", "val/n01"):
         shutil.copytree(tree / name, two / name)
     next((two / "train/n00").iterdir()).write_bytes(b"damaged")
-    assert main([*words.split(), "--train_path", str(tmp_path / "run"), str(two)]) == 0
+    assert train_imagenet([*words.split(), "--train_path", str(tmp_path / "run"), str(two)]) == 0
     assert keras.saving.load_model(tmp_path / "run/trained.keras").input_shape == (None, 224, 224, 3)
     assert "1 training image of 8 could not be read" in capsys.readouterr().out
 
@@ -114,7 +114,7 @@ def test_consistency_of_changed_views(tree, tmp_path, capsys):
     copy = shutil.copytree(tree, tmp_path / "images")
     next((copy / "train/n00").iterdir()).write_bytes(b"damaged")
     case, folder = CASES["multiprize"], tmp_path / "run"
-    assert main([*small(case, copy, folder), "--augmix", "--jsd", "--histograms"]) == 0
+    assert train_imagenet([*small(case, copy, folder), "--augmix", "--jsd", "--histograms"]) == 0
     assert "1 training image of 40 could not be read" in capsys.readouterr().out
     (row,) = [json.loads(line) for line in (folder / "metrics/training.jsonl").read_text().splitlines()]
     assert row["train_divergence"] > 0
@@ -131,7 +131,7 @@ def test_two_processes(tree, tmp_path, start_workers):
         assert worker.returncode == 0, error
         assert ("results in" in output) == (worker is workers[0])
     alone = tmp_path / "alone"
-    assert main(small(case, tree, alone)) == 0
+    assert train_imagenet(small(case, tree, alone)) == 0
     one, two = (
         [json.loads(line) for line in (folder / "metrics/training.jsonl").read_text().splitlines()]
         for folder in (alone, tmp_path / "run")

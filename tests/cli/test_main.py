@@ -9,8 +9,8 @@ import keras
 import pytest
 
 from tfprune.cli import make_parser
-from tfprune.cli.main import main
-from tfprune.commands import COMMANDS
+from tfprune.cli.main import COMMANDS, main
+from tfprune.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,7 +67,7 @@ def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, messag
 def test_every_setting_has_help(name):
     text = " ".join(make_parser(COMMANDS[name], prog=name).format_help().split())
     for field in dataclasses.fields(COMMANDS[name]):
-        positional = field.name in COMMANDS[name].POSITIONAL.split()
+        positional = settings_of(COMMANDS[name])[field.name].positional
         assert (field.name.upper() if positional else f"--{field.name}") in text
 
 
@@ -107,7 +107,7 @@ def test_units_drawn_by_what_they_make_of_the_digits(tmp_path, capsys):
     assert (pruned.get_layer("conv").filters, pruned.get_layer("fc").units) == (4, 6)
     capsys.readouterr()
     assert main([*words, "--criterion", "l2", "--overwrite"]) == 2
-    said = "--data: criterion l2 looks at no examples; leave it out, or add --reweight or --recalibrate"
+    said = "--data: criterion l2 uses no examples; leave it out, or add --reweight or --recalibrate"
     assert capsys.readouterr().err.splitlines() == [f"tfprune prune: error: {said}"]
 
 

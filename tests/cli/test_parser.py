@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,44 +9,28 @@ from tfprune.cli import make_parser, parse
 from tfprune.errors import ConfigError
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.evaluate_config import EvaluateConfig
+from tfprune.settings import Settings, setting
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Settings of a test.
 
     Not this.
-
-    Attributes:
-        rate: How fast, in 100 %
-            of something: yes.
-        count: How many.
-        name: What it is called.
-        path: Where. Default: nowhere.
-        points: When.
-        ids: Which.
-        Loud: Whether it makes noise.
-        calm: Whether it is calm.
-        mode: How.
-        compile: XLA.
     """
 
-    GROUPS: ClassVar[Mapping[str, str]] = {"numbers": "rate count points ids", "texts": "name path"}
+    HELP_ORDER: ClassVar[tuple[str, ...]] = ("numbers", "texts")
 
-    rate: float = 0.5
-    count: int = 3
-    name: str = "x"
-    path: str | None = None
-    points: tuple[float, ...] = (0.3, 0.6)
-    ids: tuple[int, ...] | None = (0,)
-    Loud: bool = False
-    calm: bool = True
-    mode: Literal["slow", "fast"] = "slow"
-    compile: Literal["auto", "on", "off"] = "auto"
-
-    def __post_init__(self):
-        if self.rate < 0:
-            raise ConfigError("--rate: expected a value of at least 0")
+    rate: float = setting(0.5, "How fast, in 100 % of something: yes.", group="numbers", at_least=0)
+    mode: Literal["slow", "fast"] = setting("slow", "How.")
+    count: int = setting(3, "How many.", group="numbers")
+    name: str = setting("x", "What it is called.", group="texts")
+    path: str | None = setting(None, "Where.", if_none="nowhere", group="texts")
+    points: tuple[float, ...] = setting((0.3, 0.6), "When.", group="numbers")
+    ids: tuple[int, ...] | None = setting((0,), "Which.", group="numbers")
+    Loud: bool = setting(False, "Whether it makes noise.")
+    calm: bool = setting(True, "Whether it is calm.")
+    compile: Literal["auto", "on", "off"] = setting("auto", "XLA.")
 
 
 def read(line: str) -> dict:
@@ -133,7 +116,7 @@ def test_flags_win_over_files_and_later_files_over_earlier_ones(tmp_path):
         ("--zzz", "unknown flag --zzz; --help lists them all"),
         ("extra", "expected a flag, received 'extra'"),
         ("--config", "--config: expected a file, received nothing"),
-        ("--rate -1", "--rate: expected a value of at least 0"),
+        ("--rate -1", "--rate: expected a value of at least 0, received -1.0"),
     ],
 )
 def test_wrong_flags(line, message):
@@ -153,8 +136,8 @@ def test_wrong_flags(line, message):
         ("count: null", "count: expected a whole number, received null"),
         ("points: .3 .6", 'points: expected numbers, received ".3 .6"'),
         ("points: [1, x]", 'points: expected numbers, received [1, "x"]'),
-        ("name: {a: 1}", 'name: expected a text, received {"a": 1}'),
-        ("path: 5", "path: expected a text or None, received 5"),
+        ("name: {a: 1}", 'name: expected text, received {"a": 1}'),
+        ("path: 5", "path: expected text or None, received 5"),
         ("Loud: 3", "Loud: expected true or false, received 3"),
         ("mode: medium", 'mode: expected slow or fast, received "medium"'),
     ],
@@ -215,24 +198,23 @@ def test_recorded_settings_can_be_read_again(tmp_path):
     assert parse(EKGConfig, ["--config", str(file)]) == config
 
 
-def test_faults_of_the_program_are_no_config_errors():
-    @dataclass
-    class Silent:
-        """No word on its field."""
+def test_a_setting_named_after_the_file(tmp_path):
+    @dataclass(frozen=True)
+    class Named(Settings):
+        """Settings of a test."""
 
-        rate: float = 1.0
+        title: str | None = setting(None, "The title.", from_file_name=True)
 
-    @dataclass
-    class Strange:
-        """Settings.
+    for name, text in (("first", ""), ("second", "title: own\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    first, second = (["--config", str(tmp_path / f"{name}.yaml")] for name in ("first", "second"))
+    assert parse(Named, []).title is None
+    assert parse(Named, first).title == "first"
+    assert parse(Named, [*first, *second]).title == "own"
+    assert parse(Named, [*second, *first]).title == "first"
+    assert parse(Named, [*first, "--title", "flag"]).title == "flag"
 
-        Attributes:
-            rate: A rate.
-        """
 
-        rate: dict = dataclasses.field(default_factory=dict)
-
-    with pytest.raises(TypeError, match="rate: expected a text on it"):
-        parse(Silent, [])
-    with pytest.raises(TypeError, match="rate: no flag for the type"):
-        parse(Strange, [])
+def test_lines_at_the_end_of_the_help_stay_as_they_are():
+    shown = make_parser(Config, prog="p", epilog="a list:\n  one    1\n  two    2").format_help()
+    assert shown.endswith("\n\na list:\n  one    1\n  two    2\n")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tfprune.cli import test as test_program
-from tfprune.cli import train_cifar
+from tfprune.cli.programs import evaluate, train_cifar
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,25 +40,25 @@ def test_help_without_tensorflow(script):
 
 
 def test_mistakes_end_with_one_line(capsys, tmp_path):
-    assert train_cifar.main(["--learning_rat", "1"]) == 2
+    assert train_cifar(["--learning_rat", "1"]) == 2
     assert (
         capsys.readouterr().err == "train_cifar.py: error: unknown flag --learning_rat; did you mean --learning_rate?\n"
     )
-    assert test_program.main(["--trained_param", str(tmp_path / "none.keras"), "--dataset", "digits"]) == 2
+    assert evaluate(["--trained_param", str(tmp_path / "none.keras"), "--dataset", "digits"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("test.py: error: ")
     assert "none.keras" in error
     assert error.count("\n") == 1
-    assert test_program.main(["--trained_param", "a.keras", "--gpu_id", "0", "1"]) == 2
-    assert "expected one index, received [0, 1]" in capsys.readouterr().err
-    assert test_program.main(["--trained_param", "a.keras", "--json", str(tmp_path / "no" / "a.json")]) == 2
+    assert evaluate(["--trained_param", "a.keras", "--gpu_id", "0", "1"]) == 2
+    assert "expected one index, as a test runs on one device, received 0 1" in capsys.readouterr().err
+    assert evaluate(["--trained_param", "a.keras", "--json", str(tmp_path / "no" / "a.json")]) == 2
     assert "make it, or name another" in capsys.readouterr().err
 
 
 def test_test_py_reports_a_narrow_network(capsys, tmp_path, network):
     file = tmp_path / "numbers.json"
     line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file}"
-    assert test_program.main(line.split()) == 0
+    assert evaluate(line.split()) == 0
     numbers = json.loads(file.read_text())
     shown = capsys.readouterr().out
     assert numbers["examples"] == 360
@@ -82,7 +81,7 @@ def test_batch_statistics_and_latency_are_switches(capsys, tmp_path, network):
     ):
         file = tmp_path / "numbers.json"
         line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file} {extra}"
-        assert test_program.main(line.split()) == 0
+        assert evaluate(line.split()) == 0
         results.append(json.loads(file.read_text()))
     assert all("latency_ms" not in numbers for numbers in results)
     assert len({numbers["loss"] for numbers in results}) == 3
@@ -107,7 +106,7 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
         started.send_signal(signal.SIGINT)
         _, error = started.communicate(timeout=120)
     assert started.returncode == 130
-    assert error == "train_cifar.py: stopped; what was done is kept, continue with --resume\n"
+    assert error == "train_cifar.py: stopped; finished work is kept, continue with --resume\n"
 
     refused = subprocess.run(command, capture_output=True, **options)
     assert refused.returncode == 2
@@ -123,7 +122,7 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
 
     tested = tmp_path / "tested.json"
     line = f"--trained_param {tmp_path / 'run' / 'finetuned.keras'} --arch ResNet-20 --dataset digits --json {tested}"
-    assert test_program.main([*line.split(), "--no_latency"]) == 0
+    assert evaluate([*line.split(), "--no_latency"]) == 0
     numbers = json.loads(tested.read_text())
     assert numbers["top1"] == pytest.approx(result["after_accuracy"])
     assert numbers["flops"] == result["after_flops"] < 0.9 * result["before_flops"]

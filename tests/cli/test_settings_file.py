@@ -35,12 +35,12 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path, scalar, value):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a: [\n", "{}: no valid YAML at line 2, column 1"),
-        (b"a: 1\na: 2\n", "{}: no valid YAML at line 2, column 1: 'a' stands there twice"),
+        (b"a: [\n", "{}: invalid YAML at line 2, column 1"),
+        (b"a: 1\na: 2\n", "{}: invalid YAML at line 2, column 1: 'a' appears twice"),
         (b"- 1\n", "{}: expected settings as `name: value`, received a list"),
         (b"text\n", "{}: expected settings as `name: value`, received a text"),
-        (b"a: !!python/object/apply:os.system [ls]\n", "{}: no valid YAML at line 1"),
-        (b"\xff\xfe\x00", "cannot read {}: it is no text file"),
+        (b"a: !!python/object/apply:os.system [ls]\n", "{}: invalid YAML at line 1"),
+        (b"\xff\xfe\x00", "cannot read {}: it is not a text file"),
     ],
 )
 def test_what_is_no_file_of_settings(tmp_path, content, message):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.jpeg_tree import cifar_tree, digits_tree
-from tfprune.cli.train_imagenet import COMMANDS, main
+from tfprune.cli.programs import IMAGENET_STAGES, train_imagenet
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--arch", "Conv2-BN", "--image_size", "8", "--prune_iters", "4"]
@@ -29,13 +29,13 @@ def tree(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pruned(tree, tmp_path_factory):
     path = tmp_path_factory.mktemp("pruned") / "pruned.npz"
-    assert main(["prune", *SMALL, "--density", "0.5", "--out", str(path), str(tree)]) == 0
+    assert train_imagenet(["prune", *SMALL, "--density", "0.5", "--out", str(path), str(tree)]) == 0
     return path
 
 
 def train(tree, pruned, folder, *words):
     flags = "--resize_size 10 --epochs 2 --batch_size 8 --val_batch_size 9 --do_log 1 --no_export --learning_rate 0.32"
-    return main(
+    return train_imagenet(
         ["train", "--masks", str(pruned), *SMALL, *flags.split(), "--train_path", str(folder), *words, str(tree)]
     )
 
@@ -48,7 +48,7 @@ def trained(tree, pruned, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["", *COMMANDS, "--method multiprize"])
+@pytest.mark.parametrize("name", ["", *IMAGENET_STAGES, "--method multiprize"])
 def test_help_without_tensorflow(name):
     code = (
         "import sys, runpy\n"
@@ -58,7 +58,7 @@ def test_help_without_tensorflow(name):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: train_imagenet.py {f'{name} ' if name in COMMANDS else ''}DATA_PATH ")
+    assert done.stdout.startswith(f"usage: train_imagenet.py {f'{name} ' if name in IMAGENET_STAGES else ''}DATA_PATH ")
     assert "--learning_rate" in done.stdout or name == "prune"
 
 
@@ -82,7 +82,7 @@ def test_help_without_tensorflow(name):
         (["prune", "data", "--out", "no/a.npz"], "--out: expected a file that ends in .npz in a folder that exists"),
         (
             ["prune", "data", "--out", "a.npz", "--density", "0"],
-            "--density: expected a fraction of the weights",
+            "--density: expected a value above 0 and at most 1",
         ),
         (["prune", "data", "--out", "a.npz", "--pruner", "none"], "--pruner: expected a criterion to prune by"),
         (["prune", "data", "--out", "a.npz"], "data holds no"),
@@ -105,7 +105,7 @@ def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, messag
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(b"no image")
     message = message.replace("data holds no", "data/train holds no images; expected train/CLASS/*.JPEG")
-    assert main(words) == 2
+    assert train_imagenet(words) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -113,7 +113,7 @@ def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, messag
 
 def test_data_on_the_disk_stay_as_they_are(tree, tmp_path, capsys):
     words = ["--method", "ticket", "--arch", "Conv2-BN", "--image_size", "8", "--train_path", str(tmp_path / "run")]
-    assert main([*words, "--batch_size", "8", "--fraction", "0.5", str(tree)]) == 2
+    assert train_imagenet([*words, "--batch_size", "8", "--fraction", "0.5", str(tree)]) == 2
     assert "expected none of them for images that are read from the disk" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
@@ -131,7 +131,7 @@ def test_the_file_holds_masks_and_the_initial_weights(tree, pruned, tmp_path, ca
     for variable in model.variables:
         np.testing.assert_array_equal(ticket.weights[variable.path], variable)
     again = ["prune", *SMALL, "--density", "0.5", "--out", str(pruned), str(tree)]
-    assert main(again) == 2
+    assert train_imagenet(again) == 2
     assert "exists; add --overwrite to replace it" in capsys.readouterr().err
 
 
@@ -240,10 +240,10 @@ def test_real_images(tfds_folder, tmp_path):
     size = ["--arch", "ResNet-20", "--stem", "small", "--image_size", "32"]
     out = str(tmp_path / "pruned.npz")
     snip = ["--pruner", "SNIP", "--prune_iters", "1", "--prune_images", "40"]
-    assert main(["prune", *size, *snip, "--out", out, str(tree)]) == 0
+    assert train_imagenet(["prune", *size, *snip, "--out", out, str(tree)]) == 0
     flags = "--resize_size 36 --epochs 20 --batch_size 16 --learning_rate 1 --milestones 15 --no_export"
     words = [*size, *flags.split(), "--train_path", str(tmp_path / "run")]
-    assert main(["train", "--masks", out, *words, str(tree)]) == 0
+    assert train_imagenet(["train", "--masks", out, *words, str(tree)]) == 0
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["density"] == pytest.approx(0.5, abs=1e-4)
     assert results["accuracy"] > 0.65  # of 40 test images, 20 of each class: chance gives more in one of 40 runs

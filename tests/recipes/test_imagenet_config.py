@@ -1,13 +1,14 @@
 import pytest
 
 from tests.jpeg_tree import digits_tree
-from tfprune.cli.train_imagenet import METHODS
 from tfprune.errors import ConfigError
+from tfprune.recipes.catalog import configs
 from tfprune.recipes.data import ImageData, StreamedData
 from tfprune.recipes.ekg.config import EKGConfig
-from tfprune.recipes.ekg.imagenet_config import EKGImageNetConfig
 from tfprune.recipes.method import open_images
-from tfprune.recipes.tickets.ticket_imagenet_config import TicketImageNetConfig
+
+METHODS = configs(imagenet=True)
+EKGImageNetConfig, TicketImageNetConfig = METHODS["ekg"], METHODS["ticket"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -20,7 +21,7 @@ def test_methods_share_the_settings_of_images(method):
     for wrong, message in (({"image_size": 0}, "--image_size"), ({"image_size": 300}, "at least image_size, 300")):
         with pytest.raises(ConfigError, match=message):
             METHODS[method](data_path="images", **own, **wrong)
-    with pytest.raises(ConfigError, match="--stem: expected one of auto, small, large"):
+    with pytest.raises(ConfigError, match="--stem: expected auto, small or large, received huge"):
         METHODS[method](data_path="images", stem="huge", **own)
     with pytest.raises(TypeError, match="data_path"):
         METHODS[method](**own)

@@ -1,20 +1,33 @@
-"""`tfprune`: pruning of Keras models from the command line, one command for each thing to do."""
+"""`tfprune`: pruning of Keras models from the command line, one command per task."""
 
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
 
-from tfprune.cli.subcommands import run_subcommand
-from tfprune.commands import COMMANDS
-from tfprune.recipes.dpp.commands import DPP_COMMANDS
+from tfprune.cli.command import run_subcommand
+from tfprune.cli.model_configs import BenchmarkConfig, ExportConfig, InspectConfig
+from tfprune.cli.prune_config import PruneConfig
+from tfprune.recipes.dpp import DPP_COMMANDS, DPP_MODULES
+from tfprune.recipes.sanity_config import SanityConfig
+
+COMMANDS = {
+    "inspect": InspectConfig,
+    "prune": PruneConfig,
+    "benchmark": BenchmarkConfig,
+    "export": ExportConfig,
+    "sanity": SanityConfig,
+}
+"""Config classes by the command's name."""
+
+_MODULES = {name: f"tfprune.cli.{name}" for name in COMMANDS} | {"sanity": "tfprune.recipes.sanity"}
+"""Modules with the function `run(config)`; they import TensorFlow, so they are only named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Does what the command line asks for.
+    """Runs the command that the command line names.
 
     Args:
-        arguments: Its words, first the name of a command. Default: those the program was started with.
+        arguments: The command line's words, first the name of a command. Default: those the program was started with.
 
     Returns:
         The exit code, see `run_command`.
@@ -24,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run_subcommand(
             words[1:],
             DPP_COMMANDS,
-            lambda name, config: import_module(f"tfprune.recipes.dpp.{name}").run(config),
+            lambda name, config: import_module(DPP_MODULES[name]).run(config),
             prog="tfprune dpp",
             description="Pruning by determinantal point processes, and the theory of pruned teacher-student networks.",
             check=lambda config: config.check_files(),
@@ -32,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_subcommand(
         words,
         {**COMMANDS, "dpp": _DPP},
-        _work,
+        lambda name, config: import_module(_MODULES[name]).run(config),
         prog="tfprune",
         description="Pruning of Keras models.",
         check=lambda config: config.check_files(),
@@ -41,7 +54,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _DPP:
     """Prunes by determinantal point processes; `tfprune dpp` lists its own commands."""
-
-
-def _work(name: str, config: Any) -> None:
-    import_module(f"tfprune.commands.{name}").run(config)

@@ -14,27 +14,27 @@ from tfprune.errors import ConfigError
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a YAML file of settings.
 
-    The scalars are those of YAML 1.2: `on` is a text, `1e-2` is a number. `None` is null.
+    Scalars are those of YAML 1.2: `on` is text, `1e-2` is a number. `None` is null.
 
     Args:
         path: The file.
 
     Returns:
-        From key to value; empty for an empty file.
+        Values by key; empty for an empty file.
 
     Raises:
-        ConfigError: The file cannot be read, is no YAML, holds something else than keys with values, or a key twice.
+        ConfigError: The file cannot be read, is not YAML, contains anything but keys with values, or a key twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"cannot read {path}: it is no text file; name a YAML file of settings") from error
+        raise ConfigError(f"cannot read {path}: it is not a text file; name a YAML file of settings") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}; name a YAML file of settings") from error
     try:
         values = load_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: no valid YAML{_where(error)}") from error
+        raise ConfigError(f"{path}: invalid YAML{_where(error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -43,21 +43,21 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_yaml(text: str) -> Any:
-    """The value of a YAML text; its scalars are those of `read_settings`."""
+    """Returns the value of a YAML text; scalars as in `read_settings`."""
     return yaml.load(text, _Loader)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars, and no key twice."""
+    """A loader with the scalars of YAML 1.2, and without duplicate keys."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (the parent's, emptied: add_implicit_resolver fills it)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping, refused if a key comes twice."""
+        """Returns a mapping; raises an error if a key appears twice."""
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} appears twice", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 

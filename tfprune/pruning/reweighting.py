@@ -8,11 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.forward import Forward
 from tfprune.dpp import least_squares
 from tfprune.errors import ConfigError
-from tfprune.graph import Call, ChannelGroups, KernelReads, channel_groups
-from tfprune.graph.labels import staying
+from tfprune.graph import Call, ChannelGroups, Forward, KernelReads, channel_groups
+from tfprune.graph.labels import kept_positions
 
 RIDGE = 1e-9
 """Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
@@ -61,9 +60,9 @@ def _readers(mask: np.ndarray, groups: ChannelGroups) -> tuple[set[str], dict[st
     readers: set[str] = set()
     skipped: dict[str, str] = {}
     for name, slots in groups.slots.items():
-        if all(staying(slot.channels, mask).all() for slot in slots if slot.role == "in"):
+        if all(kept_positions(slot.channels, mask).all() for slot in slots if slot.role == "in"):
             continue
-        if KernelReads.of(groups.layers[name]) is None:
+        if KernelReads.from_layer(groups.layers[name]) is None:
             skipped[name] = f"no least squares for the kernels of a {type(groups.layers[name]).__name__}"
         elif calls[name] > 1:
             skipped[name] = f"it is called {calls[name]} times"
@@ -97,15 +96,15 @@ class _Fit:
                     forward.forget(call, tensors)
 
     def _fit(self, whole: Call, small: Call, pairs: list[Any]) -> None:
-        reads, cut = KernelReads.of(whole.layer), KernelReads.of(small.layer)
+        reads, cut = KernelReads.from_layer(whole.layer), KernelReads.from_layer(small.layer)
         assert reads is not None, "readers are of such kinds"
         assert cut is not None, "the small model has layers of the same kinds"
-        weights = reads.units(self._of_kept_units(whole)).astype(np.float64)
-        units = cut.units(small.layer.kernel).astype(np.float64)
+        weights = reads.by_channel(self._of_kept_channels(whole, reads)).astype(np.float64)
+        channels = cut.by_channel(cut.variable).astype(np.float64)
         among = np.zeros((cut.groups, cut.features, cut.features))
-        across = np.zeros((cut.groups, cut.features, units.shape[1]))
+        across = np.zeros((cut.groups, cut.features, channels.shape[1]))
         for before, after in _rows(reads, cut, whole, small, pairs):
-            missing = tf.matmul(before, weights, transpose_b=True) - tf.matmul(after, units, transpose_b=True)
+            missing = tf.matmul(before, weights, transpose_b=True) - tf.matmul(after, channels, transpose_b=True)
             among += tf.matmul(after, after, transpose_a=True).numpy()
             across += tf.matmul(after, missing, transpose_a=True).numpy()
         if not (np.isfinite(among).all() and np.isfinite(across).all()):
@@ -114,14 +113,14 @@ class _Fit:
             )
         for group, (moments, products) in enumerate(zip(among, across, strict=True)):
             ridge = RIDGE * np.trace(moments) / len(moments)
-            units[group] += least_squares(moments + ridge * np.eye(len(moments)), products).T
-        small.layer.kernel.assign(cut.kernel(units))
+            channels[group] += least_squares(moments + ridge * np.eye(len(moments)), products).T
+        cut.variable.assign(cut.as_kernel(channels))
 
-    def _of_kept_units(self, call: Call) -> np.ndarray:
-        """The whole kernel, without the units that were cut."""
-        kernel = np.asarray(call.layer.kernel)
+    def _of_kept_channels(self, call: Call, reads: KernelReads) -> np.ndarray:
+        """Returns the whole kernel, without the output channels that were cut."""
+        kernel = np.asarray(reads.variable)
         for slot in self._groups.slots_of(call.name):
-            if slot.weight == "kernel" and slot.role == "out":
+            if slot.weight == reads.kernel.attribute and slot.role == "out":
                 kernel = np.take(kernel, slot.kept(self._mask), axis=slot.axis)
         return kernel
 

@@ -1,4 +1,4 @@
-"""The published methods, one package each."""
+"""The published methods, one package each, and the registration of new ones."""
 
 import lazy_loader
 

@@ -6,5 +6,7 @@ from . import multiprize as multiprize
 from . import peekaboo as peekaboo
 from . import tickets as tickets
 from . import training as training
+from .catalog import register_method as register_method
 from .method import Method as Method
 from .method import Result as Result
+from .run_config import RunConfig as RunConfig

@@ -17,9 +17,8 @@ from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
-from tfprune.recipes.imagenet_config import ImageNetConfig
 from tfprune.recipes.models import build_model, load_checkpoint
-from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
     Evaluation,
     RunFolder,

@@ -1,10 +1,10 @@
 """The settings that the runs of all methods share."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from tfprune.errors import ConfigError
+from tfprune.settings import Settings, require, setting
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "multi_worker"]
@@ -13,81 +13,113 @@ Stem = Literal["auto", "small", "large"]
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """Where a run writes, what it runs on, which images it reads.
+class RunConfig(Settings):
+    """Where a run writes, which devices it uses, which images it reads.
 
-    A method's settings derive from these; a field is a flag and a YAML key, its text under Attributes the help.
-
-    Attributes:
-        train_path: Folder of the run: settings, metrics, checkpoints, models, results.
-        resume: Continue the run in `train_path` where it stopped.
-        overwrite: Start anew in a `train_path` that already holds a run.
-        seed: Seed of initial weights, data order and augmentation.
-        gpu_id: GPUs to use, by index; several train in data parallel.
-        strategy: auto: the GPUs of `gpu_id` in this process; multi_worker: the processes that the environment variable
-            `TF_CONFIG` names, each with its GPUs of `gpu_id`.
-        do_log: Steps between two log lines.
-        compile: XLA: on, off, or auto (on where all devices are GPUs: on CPUs XLA is slower).
-        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss).
-        sync_batch_norm: With several devices, take batch statistics over all of them.
-        accum: Chunks that a training batch is cut into; their gradients are accumulated. Devices times chunks must
-            divide the batch size.
-        export: Also write the result as a SavedModel.
-        dataset: Data set: CIFAR10, CIFAR100 or digits (embedded, no download).
-        data_path: Folder that holds the TFDS data sets (its `data_dir`). Default: TFDS's own.
-        stem: First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with
-            1000 classes).
-        batch_size: Batch size of training, over all devices.
-        val_batch_size: Batch size of evaluation.
+    The config of a method derives from it, and overrides `method` by its name.
     """
 
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        "run": "method train_path resume overwrite seed gpu_id strategy do_log compile precision sync_batch_norm accum "
-        "export"
-    }
-    POSITIVE: ClassVar[str] = "do_log accum batch_size val_batch_size"
-    NOT_NEGATIVE: ClassVar[str] = "seed"
+    HELP_ORDER: ClassVar[tuple[str, ...]] = ("method", "run", "data and model")
 
-    train_path: str | None = None
-    resume: bool = False
-    overwrite: bool = False
-    seed: int = 0
-    gpu_id: tuple[int, ...] = (0,)
-    strategy: Strategy = "auto"
-    do_log: int = 200
-    compile: Compile = "auto"
-    precision: Precision = "float32"
-    sync_batch_norm: bool = True
-    accum: int = 1
-    export: bool = True
-    dataset: str = "CIFAR10"
-    data_path: str | None = None
-    stem: Stem = "auto"
-    batch_size: int = 128
-    val_batch_size: int = 256
+    on_disk: ClassVar[bool] = False
+    """Whether images are read from the disk batch by batch, as those of ImageNet, and not held in memory."""
+
+    train_path: str | None = setting(
+        None,
+        "Folder of the run: settings, metrics, checkpoints, models, results.",
+        group="run",
+        recorded=False,
+    )
+    resume: bool = setting(
+        False, "Continue the run in `train_path` from where it stopped.", group="run", recorded=False
+    )
+    overwrite: bool = setting(
+        False, "Start again in a `train_path` that already contains a run.", group="run", recorded=False
+    )
+    plugin: tuple[str, ...] = setting(
+        (),
+        "Python modules, in the current folder or installed, that register methods or criteria.",
+        group="run",
+        recorded=False,
+    )
+    seed: int = setting(0, "Seed of initial weights, data order and augmentation.", group="run", at_least=0)
+    gpu_id: tuple[int, ...] = setting(
+        (0,), "GPUs to use, by index; several train in data parallel.", group="run", nonempty=True
+    )
+    strategy: Strategy = setting(
+        "auto",
+        "auto: the GPUs of `gpu_id` in this process; multi_worker: the processes that the environment variable "
+        "`TF_CONFIG` names, each with its GPUs of `gpu_id`.",
+        group="run",
+    )
+    do_log: int = setting(200, "Steps between two log lines.", group="run", above=0)
+    compile: Compile = setting(
+        "auto", "XLA: on, off, or auto (on if all devices are GPUs: on CPUs XLA is slower).", group="run"
+    )
+    precision: Precision = setting(
+        "float32",
+        "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss).",
+        group="run",
+    )
+    sync_batch_norm: bool = setting(
+        True, "With several devices, compute batch statistics over all of them.", group="run"
+    )
+    accum: int = setting(
+        1,
+        "Chunks that a training batch is split into; their gradients are accumulated. Devices times chunks must divide "
+        "the batch size.",
+        group="run",
+        above=0,
+    )
+    export: bool = setting(True, "Also write the result as a SavedModel.", group="run")
+    dataset: str = setting(
+        "CIFAR10", "Data set: CIFAR10, CIFAR100 or digits (included, no download).", group="data and model"
+    )
+    data_path: str | None = setting(
+        None,
+        "Folder that holds the TFDS data sets (its `data_dir`).",
+        if_none="TFDS's own",
+        group="data and model",
+    )
+    stem: Stem = setting(
+        "auto",
+        "First layers of a ResNet: large (7x7 convolution of stride 2, pooling), small (3x3) or auto (large with 1000 "
+        "classes).",
+        group="data and model",
+    )
+    batch_size: int = setting(128, "Batch size of training, over all devices.", group="training", above=0)
+    val_batch_size: int = setting(256, "Batch size of evaluation.", group="training", above=0)
+    method: str = setting("", "Name of the method.", group="method")
 
     def __post_init__(self) -> None:
-        for name in self.POSITIVE.split():
-            self._require(getattr(self, name) > 0, name, "a value above 0")
-        for name in self.NOT_NEGATIVE.split():
-            self._require(getattr(self, name) >= 0, name, "a value of at least 0")
-        for name, kind in get_type_hints(type(self)).items():
-            if get_origin(kind) is Literal:
-                choices = get_args(kind)
-                self._require(getattr(self, name) in choices, name, f"one of {', '.join(map(str, choices))}")
-        self._require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}")
-        self._require(len(self.gpu_id) > 0, "gpu_id", "at least one index")
+        super().__post_init__()
+        require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}", self.accum)
         if self.resume and self.overwrite:
             raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
 
-    def settings(self) -> dict[str, object]:
-        """The fields that decide the result, as plain values for a YAML file."""
-        decided_elsewhere = {"resume", "overwrite", "train_path"}
-        values = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in decided_elsewhere
-        }
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(f"--{name}: expected {expected}, received {getattr(self, name)}")
+@dataclass(frozen=True)
+class ImageNetConfig(Settings):
+    """Images of ImageNet, or of data like it; the catalog adds it to the config of a method."""
+
+    on_disk: ClassVar[bool] = True
+
+    data_path: str = setting(
+        help="Folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png), or the data_dir of TFDS.",
+        positional=True,
+        kw_only=True,
+    )
+    dataset: str = setting(
+        "imagenet2012", "Name of the data set in TFDS; not used for folders of images.", group="data and model"
+    )
+    image_size: int = setting(224, "Pixels of each side of an image in a batch.", group="data and model", above=0)
+    resize_size: int = setting(
+        256, "Pixels of the shorter side of a test image before its center is cut out.", group="data and model"
+    )
+    stem: Stem = setting("large")
+    batch_size: int = setting(256)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fits = self.resize_size >= self.image_size
+        require(fits, "resize_size", f"at least image_size, {self.image_size}", self.resize_size)

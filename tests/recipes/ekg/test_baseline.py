@@ -11,9 +11,9 @@ import tensorflow as tf
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.exporting import save_model
 from tfprune.recipes import method as base
+from tfprune.recipes.catalog import configs
 from tfprune.recipes.data import load_data
 from tfprune.recipes.ekg.baseline import baseline_path, load_baseline
-from tfprune.recipes.ekg.imagenet_config import EKGImageNetConfig
 from tfprune.recipes.ekg.method import EKG
 from tfprune.recipes.ekg.method import run as run_ekg
 from tfprune.recipes.models import build_model
@@ -108,7 +108,7 @@ def test_what_does_not_shape_it_finds_the_same_one():
 
 def test_images_on_the_disk_are_known_by_what_they_are(few_digits):
     def path(data, **changes):
-        return baseline_path(EKGImageNetConfig(**({"data_path": "images"} | changes)), data)
+        return baseline_path(configs(imagenet=True)["ekg"](**({"data_path": "images"} | changes)), data)
 
     assert path(few_digits) == path(few_digits, data_path="moved", resize_size=300)
     assert path(few_digits) != path(few_digits, image_size=160)

@@ -5,6 +5,7 @@ import yaml
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.ekg import EKGConfig
+from tfprune.settings import shown
 
 REFUSED = {
     "batch_size": (0, "a value above 0"),
@@ -22,14 +23,14 @@ REFUSED = {
     "train_epoch": (-1, "a value of at least 0"),
     "seed": (-1, "a value of at least 0"),
     "search_seed": (-1, "a value of at least 0"),
-    "search_target_rate": (1.0, "a fraction of the FLOPs between 0 and 1"),
-    "search_step": (0.0, "a fraction of the width between 0 and 1"),
+    "search_target_rate": (1.0, "a value between 0 and 1"),
+    "search_step": (0.0, "a value between 0 and 1"),
     "accum": (129, "at most the batch size, 128"),
-    "gpu_id": ((), "at least one index"),
+    "gpu_id": ((), "at least one value"),
     "decay_points": ((0.5, 0.0), "values above 0"),
-    "precision": ("bfloat16", "one of float32, mixed_bfloat16, mixed_float16"),
-    "search_precision": ("mixed_float16", "one of float32, mixed_bfloat16"),
-    "compile": ("yes", "one of auto, on, off"),
+    "precision": ("bfloat16", "float32, mixed_bfloat16 or mixed_float16"),
+    "search_precision": ("mixed_float16", "float32 or mixed_bfloat16"),
+    "compile": ("yes", "auto, on or off"),
 }
 
 
@@ -38,12 +39,12 @@ def test_what_is_refused(name):
     value, expected = REFUSED[name]
     with pytest.raises(ConfigError) as caught:
         EKGConfig(**{name: value})
-    assert str(caught.value) == f"--{name}: expected {expected}, received {value}"
+    assert str(caught.value) == f"--{name}: expected {expected}, received {shown(value)}"
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_the_target_is_a_fraction(value):
-    with pytest.raises(ConfigError, match="--search_target_rate: expected a fraction of the FLOPs between 0 and 1"):
+    with pytest.raises(ConfigError, match="--search_target_rate: expected a value between 0 and 1, received"):
         EKGConfig(search_target_rate=value)
 
 

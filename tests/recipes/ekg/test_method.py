@@ -220,7 +220,7 @@ def test_with_knowledge(calls, tmp_path):
     batch = first_batch(calls)
     assert batch["images"].shape == (40, 2, 8, 8, 1)
     assert batch["knowledge"].shape == (40, 10, 2)
-    assert calls["training_batches"][1]["color_jitter"]
+    assert calls["training_batches"][0][1].color_jitter
     assert (settings["name"], settings["epochs"], settings["learning_rate"]) == ("finetuning", 2, 0.01)
 
 
@@ -239,8 +239,8 @@ def test_training_settings_are_handed_on(calls, tmp_path):
     _, settings = calls["trained"]
     assert (settings["epochs"], settings["learning_rate"]) == (3, 0.125)
     first_batch(calls)
-    handed = calls["training_batches"][1]
-    assert {name: handed[name] for name in ("batch_size", "epochs", "seed", "start_step")} == {
+    request = calls["training_batches"][0][1]
+    assert {name: getattr(request, name) for name in ("batch_size", "epochs", "seed", "start_step")} == {
         "batch_size": 25,
         "epochs": 3,
         "seed": 7,

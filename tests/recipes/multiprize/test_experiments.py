@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 
 from tests.recipes.models.test_golden_biprop import MODELS
-from tfprune.cli import train_cifar, train_imagenet
-from tfprune.cli.method import pick_method
 from tfprune.cli.parser import parse
+from tfprune.cli.programs import pick_method
 from tfprune.cli.settings_file import read_settings
+from tfprune.recipes.catalog import configs
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
-from tfprune.recipes.multiprize.imagenet_config import MultiPrizeImageNetConfig
 from tfprune.recipes.multiprize.models import random_model
 from tfprune.recipes.run_config import RunConfig
 
@@ -56,8 +55,7 @@ ROWS, COMMANDS = rows(), commands()
 def settings(path):
     """What an experiment's command says."""
     _, script, *words = shlex.split(COMMANDS[path])
-    programs = {"train_cifar.py": train_cifar, "train_imagenet.py": train_imagenet}
-    return parse(pick_method(words, programs[script].METHODS, default="ekg"), words)
+    return parse(pick_method(words, configs(imagenet=script == "train_imagenet.py"), default="ekg"), words)
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +75,8 @@ def test_every_settings_file_is_used_and_understood():
         values = read_settings(file)
         assert values["method"] == "multiprize"
         assert values["name"] == Path(file).stem
-        kind, more = (MultiPrizeImageNetConfig, ["there"]) if "imagenet_" in file else (MultiPrizeConfig, [])
+        imagenet = "imagenet_" in file
+        kind, more = configs(imagenet=imagenet)["multiprize"], ["there"] if imagenet else []
         more += [] if values.get("dense") else ["--density", "0.5"]
         config = parse(kind, ["--config", file, *more])
         assert config.default_path == f"runs/{config.name}/density={config.kept:g}/{config.name}"
@@ -174,7 +173,7 @@ def test_the_table_of_flags_names_ours():
     flags = {flag.removeprefix("no_") for cell in ours for flag in re.findall(r"`--(\w+)", cell)}
     assert flags <= {field.name for field in fields(MultiPrizeConfig)}
     own = {field.name for field in fields(MultiPrizeConfig)} - {field.name for field in fields(RunConfig)}
-    ours_alone = {"method", "experiment", "fraction", "final_pool", "original_quirks"}
+    ours_alone = {"experiment", "fraction", "final_pool", "original_quirks"}
     assert own - flags == ours_alone
 
 

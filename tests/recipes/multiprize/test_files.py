@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.cli import test as test_command
-from tfprune.cli import train_cifar
 from tfprune.cli.main import main as tfprune_command
+from tfprune.cli.programs import evaluate, train_cifar
 from tfprune.exporting import load_packed
 from tfprune.layers import collapsed_layers, subnet_layers
 from tfprune.recipes.models.checkpoint import read_notes, write_notes
@@ -31,7 +30,7 @@ def failed(main, arguments, capsys):
 def test_evaluation_and_export_need_no_flags(tiny_world, few_digits, capsys, tmp_path):
     result = tiny_world(density=0.2, scope="global", density_ramp_epochs=1, seed=1)
     arguments = ["--trained_param", "run", "--evaluate", "--json", "numbers.json"]
-    assert test_command.main(arguments) == 0
+    assert evaluate(arguments) == 0
     numbers = json.loads(Path("numbers.json").read_text())
     best = keras.saving.load_model("run/best.keras")
     assert numbers["kept"] == sum(int(np.sum(layer.mask)) for layer in subnet_layers(best)) == result.numbers["kept"]
@@ -44,7 +43,7 @@ def test_evaluation_and_export_need_no_flags(tiny_world, few_digits, capsys, tmp
     assert Path("ticket.mpt").stat().st_size < Path("run/best.keras").stat().st_size / 20
     assert tfprune_command(["export", "run/best.keras", "plain.keras"]) == 0
     np.testing.assert_allclose(keras.saving.load_model("plain.keras")(images), best(images), atol=1e-5)
-    error = failed(test_command.main, ["--trained_param", "run", "--arch", "Conv4"], capsys)
+    error = failed(evaluate, ["--trained_param", "run", "--arch", "Conv4"], capsys)
     assert "the file is a Conv2, expected Conv4" in error
 
 
@@ -120,33 +119,33 @@ def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkey
 def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
     tiny_world(epochs=0)
     start = [*NARROW, "--density", "0.3", "--train_path", "new", "--pretrained"]
-    assert "does not exist" in failed(train_cifar.main, [*start, "none.keras"], capsys)
+    assert "does not exist" in failed(train_cifar, [*start, "none.keras"], capsys)
     content = Path("run/last.keras").read_bytes()
     Path("cut.keras").write_bytes(content[: len(content) // 2])
-    assert "damaged or not a Keras file" in failed(train_cifar.main, [*start, "cut.keras"], capsys)
-    assert "cannot read none.pth" in failed(train_cifar.main, [*start, "none.pth"], capsys)
+    assert "damaged or not a Keras file" in failed(train_cifar, [*start, "cut.keras"], capsys)
+    assert "cannot read none.pth" in failed(train_cifar, [*start, "none.pth"], capsys)
     Path("cut.pth").write_bytes(b"PK\x03\x04" + bytes(50))
-    assert "damaged or not a file of torch.save" in failed(train_cifar.main, [*start, "cut.pth"], capsys)
+    assert "damaged or not a file of torch.save" in failed(train_cifar, [*start, "cut.pth"], capsys)
     with zipfile.ZipFile("hostile.pth", "w") as archive:
         archive.writestr("a/data.pkl", b"cos\nsystem\n(S'touch hacked'\ntR.")
         archive.writestr("a/version", b"3")
-    assert "refused: the file asks for" in failed(train_cifar.main, [*start, "hostile.pth"], capsys)
+    assert "refused: the file asks for" in failed(train_cifar, [*start, "hostile.pth"], capsys)
     assert not Path("hacked").exists()
     wider = [word if word != "0.0625" else "0.125" for word in start]
-    error = failed(train_cifar.main, [*wider, "run/last.keras"], capsys)
+    error = failed(train_cifar, [*wider, "run/last.keras"], capsys)
     assert "expected the shape [3, 3, 1, 8] of stage0.0_conv/" in error
     assert "run/last.keras has [3, 3, 1, 4]; build the model of the file" in error
     other = ["Conv4" if word == "Conv2" else word for word in start]
-    assert "the file is a Conv2, expected Conv4" in failed(train_cifar.main, [*other, "run/last.keras"], capsys)
+    assert "the file is a Conv2, expected Conv4" in failed(train_cifar, [*other, "run/last.keras"], capsys)
     assert not Path("new").exists()
 
 
 def test_settings_that_cannot_be_used(tiny_world, capsys, tmp_path):
     run = [*NARROW, "--epochs", "1"]
-    assert "--name is missing" in failed(train_cifar.main, [*run, "--density", "0.3"], capsys)
-    assert "--density" in failed(train_cifar.main, [*run, "--density", "0", "--name", "x"], capsys)
+    assert "--name is missing" in failed(train_cifar, [*run, "--density", "0.3"], capsys)
+    assert "--density" in failed(train_cifar, [*run, "--density", "0", "--name", "x"], capsys)
     collapsed = [*run, "--name", "x", "--density", "0.01", "--scope", "global", "--density_ramp_epochs", "0"]
-    error = failed(train_cifar.main, collapsed, capsys)
+    error = failed(train_cifar, collapsed, capsys)
     assert "no weight is left in" in error
     assert "raise --density, or take --scope layer" in error
     assert not Path("runs").exists()

@@ -1,4 +1,4 @@
-"""Which rule belongs to which kind of layer."""
+"""The rules by layer class, and helpers that several rules use."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -9,26 +9,30 @@ import numpy as np
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.keras_private import EXPORT_MARKS, flat_layers
+from tfprune.layers import MaskedWeights
+from tfprune.layers.kernels import stock_class
 
 Rule = Callable[[Labels, Call], None]
+"""Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
+
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
 _HARMLESS = {
     *("__init__", "get_config", "from_config", "compute_output_shape", "compute_output_spec", "compute_mask"),
     *("__module__", "__doc__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__"),
-    *("__dict__", "__weakref__", "_api_export_path", "_api_export_symbol_id"),
+    *("__dict__", "__weakref__", *EXPORT_MARKS),
 }
-"""Says what a layer does to labels: reads those of the call's inputs, sets those of its outputs, notes slots."""
 
 
 def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[Rule], Rule]:
     """Registers the decorated function as the rule of some layer classes.
 
     Args:
-        kinds: The classes.
-        several: The rule looks at all tensors that a call takes. Otherwise it looks at the first, and calls that take
-            more than that are left alone.
-        masks: The call may take a mask besides, of one value per position, whose axes are then left alone.
+        *kinds: The classes.
+        several: Whether the rule reads all tensors that a call takes. Otherwise it reads the first one, and calls with
+            several tensors block pruning.
+        masks: Whether the call may also take a mask of one value per position, whose axes are pinned.
     """
 
     def register(function: Rule) -> Rule:
@@ -53,7 +57,7 @@ def _of_one_tensor(function: Rule, masks: bool) -> Rule:
 
 
 def takes_one_tensor(layer: keras.Operation) -> bool:
-    """Whether a layer has a rule, and this looks at a single tensor."""
+    """Returns whether a layer has a rule, and the rule reads a single tensor."""
     return rule_for(layer) in _OF_ONE_TENSOR
 
 
@@ -69,31 +73,43 @@ def rule_for(layer: keras.Operation) -> Rule:
         layer: A layer or operation.
 
     Returns:
-        The rule; for a kind without one, the rule that leaves all channels it touches alone. A class that replaces
-        methods of the one it derives from may do anything, so it needs a rule of its own.
+        The rule; for a class without one, a rule that pins all channels it touches. A class that overrides methods of
+        its base class may compute anything, so it needs a rule of its own.
     """
-    parts = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
+    parts = flat_layers(layer) if isinstance(layer, keras.Layer) else ()
     if any(getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None) for part in parts):
         return _other_weights
     own = type(layer).__mro__
-    kind = next((kind for kind in own if kind in _RULES), None)
+    kind = next((kind for kind in own if _stock(kind) in _RULES), None)
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
-        return _no_rule
-    return _RULES[kind]
+        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+    return _RULES[_stock(kind)]
 
 
 def has_rule_of(layer: keras.Operation, kind: type) -> bool:
-    """Whether a layer treats channels as layers of a class do."""
+    """Returns whether a layer treats channels like layers of a class."""
     return rule_for(layer) is _RULES[kind]
 
 
 def _replaces(derived: type, kind: type) -> bool:
-    """Whether a class has something in the place of what a class has that it derives from, but for how it is made."""
+    """Returns whether `derived` overrides a method of `kind` other than construction."""
     return any(hasattr(kind, name) for name in set(vars(derived)) - _HARMLESS)
+
+
+def _stock(kind: type) -> type:
+    """Returns the class whose rule a class has: a channel-masked layer treats channels like the one it stands for."""
+    return kind if kind in _RULES else stock_class(kind, "channel_masked") or kind
 
 
 def _other_weights(labels: Labels, call: Call) -> None:
     labels.leave_alone(call, "its weights are quantized or have low-rank additions; prune first")
+
+
+def _masked_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
+
+
+_OF_ONE_TENSOR.add(_masked_weights)
 
 
 def _no_rule(labels: Labels, call: Call) -> None:
@@ -101,11 +117,11 @@ def _no_rule(labels: Labels, call: Call) -> None:
 
 
 def register_rule(kind: type, like: type | Rule) -> None:
-    """Says how layers of a class treat channels.
+    """Registers how layers of a class treat channels.
 
     Args:
         kind: A layer class.
-        like: A class that treats channels in the same way and has a rule; or a function of `(labels, call)` that reads
+        like: A class with a rule that treats channels in the same way; or a function of `(labels, call)` that reads
             the labels of the call's inputs, sets those of its outputs, and notes which weight axes run over them.
 
     Raises:
@@ -134,17 +150,17 @@ def register_rule(kind: type, like: type | Rule) -> None:
 
 
 def channel_axis(layer: Any, tensor: keras.KerasTensor) -> int:
-    """Index of the channel axis among the axes after the batch axis."""
+    """Returns the index of the channel axis among the axes after the batch axis."""
     return 0 if getattr(layer, "data_format", None) == "channels_first" else len(tensor.shape) - 2
 
 
 def after_batch(axis: int, tensor: keras.KerasTensor) -> int:
-    """From an axis as Keras counts it, batch included, to its index after the batch axis; -1 is the batch axis."""
+    """Returns the index after the batch axis of an axis that is counted with it; -1 for the batch axis itself."""
     return axis % len(tensor.shape) - 1
 
 
 def positions(sizes: Iterable[int | None]) -> int:
-    """How many positions some axes have; unknown sizes count as 1."""
+    """Returns the number of positions of some axes; unknown sizes count as 1."""
     return int(np.prod([size or 1 for size in sizes], dtype=np.int64))
 
 
@@ -155,22 +171,22 @@ def pin_all_but(labels: Labels, axes: Axes, kept: int) -> Vector:
 
 
 def only(axis: int, vector: Vector, tensor: keras.KerasTensor) -> Axes:
-    """Labels on one axis of a tensor, none on the others."""
+    """Returns labels on one axis of a tensor, none on the others."""
     return tuple(vector if index == axis else None for index in range(len(tensor.shape) - 1))
 
 
 def extent(vectors: Axes, sizes: Iterable[int | None]) -> int:
-    """Positions along those axes that have no labels."""
+    """Returns the number of positions along the axes that have no labels."""
     return positions(size for vector, size in zip(vectors, sizes, strict=True) if vector is None)
 
 
 def activation_mixes(layer: Any) -> bool:
-    """Whether a layer's activation may mix channels: softmax does, and a function that is not Keras' own may."""
+    """Returns whether a layer's activation may mix channels, as softmax does and functions that are not Keras' may."""
     return mixes(getattr(layer, "activation", None))
 
 
 def mixes(function: Any) -> bool:
-    """Whether an activation function may mix channels."""
+    """Returns whether an activation function may mix channels."""
     if function is None:
         return False
     name = getattr(function, "__name__", "")
@@ -179,7 +195,7 @@ def mixes(function: Any) -> bool:
 
 
 def constants_of(call: Call) -> list[Any]:
-    """Arrays among the arguments of a call that are no symbolic tensors and hold more than one value."""
+    """Returns the arguments of a call that are arrays of more than one value and not symbolic tensors."""
     arguments, named = call.arguments({id(tensor): None for tensor in call.inputs})
     leaves = keras.tree.flatten((arguments, named))
     return [leaf for leaf in leaves if np.prod(getattr(leaf, "shape", ()), dtype=np.int64) > 1]

@@ -10,8 +10,8 @@ import keras
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.ekg.config import EKGConfig
-from tfprune.recipes.imagenet_config import ImageNetConfig
 from tfprune.recipes.models import load_checkpoint, model_names
+from tfprune.recipes.run_config import ImageNetConfig
 
 _SETTINGS = (
     "arch",

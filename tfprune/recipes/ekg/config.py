@@ -1,10 +1,11 @@
-"""The settings of EKG: one frozen dataclass, whose fields are the flags and the YAML keys."""
+"""The settings of EKG, whose fields are the flags and the YAML keys."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig
+from tfprune.settings import setting
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 KnowledgeType = Literal["float32", "float16"]
@@ -12,93 +13,130 @@ KnowledgeType = Literal["float32", "float16"]
 
 @dataclass(frozen=True)
 class EKGConfig(RunConfig):
-    """Settings of `train_cifar.py`: EKG from the trained network to the fine-tuned small one.
+    """EKG: searches channels to remove from a trained model, then fine-tunes the smaller model.
 
-    The names are those of the original's command line; where it had a flag that did nothing, the flag does here what
-    its name promises (`data_path`, `search_seed`, `setting`).
-
-    Attributes:
-        method: `ekg`; what `train_cifar.py` is to do. The other is `peekaboo`: `--method peekaboo --help`.
-        train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
-            `runs/ekg` named after architecture, data set and target.
-        arch: Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50.
-        trained_param: Trained network to start from: a `.keras` file or EKG's `.pkl`. Default: a baseline is trained
-            first and kept in `baseline_path`.
-        baseline_path: Folder where trained baselines are kept for the next run.
-        baseline_epoch: Epochs of training a baseline, where none is given or kept.
-        baseline_learning_rate: Base learning rate of training a baseline.
-        Knowledge: Fine-tune with the knowledge of the memory bank and two augmented views. The original left it off
-            unless asked, and then built the bank for nothing.
-        num_teacher: Interim sub-networks in the memory bank.
-        knowledge_dtype: Number format of the memory bank: float32, or float16 in half the room.
-        knowledge_shard: Images in each file of the memory bank; building it goes on after the last whole one.
-        learning_rate: Base learning rate of fine-tuning (SGD, Nesterov momentum 0.9).
-        decay_points: Where the learning rate drops: fractions of the epochs (< 1) or epochs.
-        decay_rate: Factor of the learning rate at each decay point.
-        weight_decay: L2 coefficient, added to the gradient of every trainable variable.
-        batch_size: Batch size of training and fine-tuning, over all devices.
-        val_batch_size: Batch size of evaluation and of the memory bank.
-        train_epoch: Epochs of fine-tuning; 0 stops after slimming.
-        searching: Search and slim before fine-tuning; without it the given network is fine-tuned as it is.
-        search_target_rate: Stop searching when FLOPs fall to this fraction of the start.
-        search_step: Width that a try takes off a gate used by one layer; less for shared gates.
-        search_batch_size: Batch size of the search's validation and of the short training before it.
-        search_seed: Seed of the order of the search's two subsets.
-        search_images: Validation images of the search, per class (the last ones of each class of the training set).
-        search_precision: Number format of candidate evaluation: float32 or mixed_bfloat16.
-        pretrain_images: Images per class of the ten-step training before the search (the first ones).
-        batch_statistics: Evaluate with the statistics of each test batch, as the original does, instead of moving
-            averages.
-        original_quirks: Follow the original's code where it departs from the paper (see `tfprune.ekg.Search`), to
-            reproduce its choices number for number.
+    The names are those of the original's command line. Flags that have no effect there have the effect that their
+    names promise (`data_path`, `search_seed`, `setting`). The authors publish results on ImageNet, but no settings for
+    it: the schedules are those usual for ResNets, and the search takes as many images as one device's memory holds.
     """
 
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        **RunConfig.GROUPS,
-        "data and network": "dataset data_path arch stem trained_param",
-        "baseline": "baseline_path baseline_epoch baseline_learning_rate",
-        "search": "searching search_target_rate search_step search_batch_size search_seed search_images "
-        "search_precision pretrain_images original_quirks",
-        "fine-tuning": "train_epoch Knowledge num_teacher knowledge_dtype knowledge_shard learning_rate decay_points "
-        "decay_rate weight_decay batch_size",
-        "evaluation": "val_batch_size batch_statistics",
-    }
-
-    POSITIVE: ClassVar[str] = (
-        f"{RunConfig.POSITIVE} baseline_epoch num_teacher knowledge_shard search_batch_size search_images "
-        "pretrain_images learning_rate baseline_learning_rate decay_rate"
-    )
-    NOT_NEGATIVE: ClassVar[str] = f"{RunConfig.NOT_NEGATIVE} weight_decay train_epoch search_seed"
+    HELP_ORDER: ClassVar[tuple[str, ...]] = (*RunConfig.HELP_ORDER, "baseline", "search")
 
     method: Literal["ekg"] = "ekg"
-    arch: str = "ResNet-56"
-    trained_param: str | None = None
-    baseline_path: str = "runs/baselines"
-    baseline_epoch: int = 200
-    baseline_learning_rate: float = 0.1
-    Knowledge: bool = True
-    num_teacher: int = 5
-    knowledge_dtype: KnowledgeType = "float32"
-    knowledge_shard: int = 12_800
-    learning_rate: float = 1e-2
-    decay_points: tuple[float, ...] = (0.3, 0.6, 0.8)
-    decay_rate: float = 0.2
-    weight_decay: float = 5e-4
-    train_epoch: int = 100
-    searching: bool = True
-    search_target_rate: float = 0.45
-    search_step: float = 0.2
-    search_batch_size: int = 256
-    search_seed: int = 1
-    search_images: int = 32
-    search_precision: SearchPrecision = "float32"
-    pretrain_images: int = 256
+    train_path: str | None = setting(
+        None, if_none="a folder under `runs/ekg` named after architecture, data set and target"
+    )
+    arch: str = setting(
+        "ResNet-56", "Architecture: ResNet-20, -32, -56, -110, -18, -34 or -50.", group="data and model"
+    )
+    trained_param: str | None = setting(
+        None,
+        "Trained model to start from: a `.keras` file or EKG's `.pkl`.",
+        if_none="a baseline is trained first and kept in `baseline_path`",
+        group="data and model",
+    )
+    baseline_path: str = setting(
+        "runs/baselines", "Folder where trained baselines are kept for the next run.", group="baseline"
+    )
+    baseline_epoch: int = setting(
+        200, "Epochs of training a baseline, if none is given or kept.", group="baseline", above=0
+    )
+    baseline_learning_rate: float = setting(
+        0.1, "Base learning rate of training a baseline.", group="baseline", above=0
+    )
+    Knowledge: bool = setting(
+        True,
+        "Fine-tune with the knowledge of the memory bank and two augmented views. The original has it off by default, "
+        "and then builds a bank that it does not use.",
+        group="fine-tuning",
+    )
+    num_teacher: int = setting(5, "Interim sub-networks in the memory bank.", group="fine-tuning", above=0)
+    knowledge_dtype: KnowledgeType = setting(
+        "float32",
+        "Number format of the memory bank: float32, or float16, which takes 2 bytes per image, class and teacher.",
+        group="fine-tuning",
+    )
+    knowledge_shard: int = setting(
+        12_800,
+        "Images in each file of the memory bank; an interrupted build continues after the last complete file.",
+        group="fine-tuning",
+        above=0,
+    )
+    learning_rate: float = setting(
+        1e-2, "Base learning rate of fine-tuning (SGD, Nesterov momentum 0.9).", group="fine-tuning", above=0
+    )
+    decay_points: tuple[float, ...] = setting(
+        (0.3, 0.6, 0.8),
+        "Where the learning rate drops: fractions of the epochs (< 1) or epochs.",
+        group="fine-tuning",
+        above=0,
+    )
+    decay_rate: float = setting(0.2, "Factor of the learning rate at each decay point.", group="fine-tuning", above=0)
+    weight_decay: float = setting(
+        5e-4, "L2 coefficient, added to the gradient of every trainable variable.", group="fine-tuning", at_least=0
+    )
+    batch_size: int = setting(128, "Batch size of training and fine-tuning, over all devices.", group="fine-tuning")
+    val_batch_size: int = setting(256, "Batch size of evaluation and of the memory bank.", group="evaluation")
+    train_epoch: int = setting(100, "Epochs of fine-tuning; 0 stops after slimming.", group="fine-tuning", at_least=0)
+    searching: bool = setting(
+        True,
+        "Search and slim before fine-tuning; without it the given model is fine-tuned as it is.",
+        group="search",
+    )
+    search_target_rate: float = setting(
+        0.45, "Stop searching when FLOPs fall to this fraction of the start.", group="search", above=0, below=1
+    )
+    search_step: float = setting(
+        0.2,
+        "Fraction of the width that a candidate removes from a gate used by one layer; less for shared gates.",
+        group="search",
+        above=0,
+        below=1,
+    )
+    search_batch_size: int = setting(
+        256,
+        "Batch size of the search's validation and of the short training before it.",
+        group="search",
+        above=0,
+    )
+    search_seed: int = setting(1, "Seed of the order of the search's two subsets.", group="search", at_least=0)
+    search_images: int = setting(
+        32,
+        "Validation images of the search, per class (the last ones of each class of the training set). A ResNet-50 "
+        "needs 24 MB of memory for each image of 224 x 224.",
+        group="search",
+        above=0,
+    )
+    search_precision: SearchPrecision = setting(
+        "float32", "Number format of candidate evaluation: float32 or mixed_bfloat16.", group="search"
+    )
+    pretrain_images: int = setting(
+        256, "Images per class of the short training before the search (the first ones).", group="search", above=0
+    )
     seed: int = 1
-    batch_statistics: bool = False
-    original_quirks: bool = False
+    batch_statistics: bool = setting(
+        False,
+        "Evaluate with the statistics of each test batch, as the original does, instead of moving averages.",
+        group="evaluation",
+    )
+    original_quirks: bool = setting(
+        False,
+        "Follow the original's code where it departs from the paper (see `tfprune.ekg.Search`), to reproduce its "
+        "choices number for number.",
+        group="search",
+    )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(0 < self.search_target_rate < 1, "search_target_rate", "a fraction of the FLOPs between 0 and 1")
-        self._require(0 < self.search_step < 1, "search_step", "a fraction of the width between 0 and 1")
-        self._require(all(point > 0 for point in self.decay_points), "decay_points", "values above 0")
+
+register_method(
+    EKGConfig,
+    imagenet={
+        "arch": "ResNet-50",
+        "knowledge_dtype": "float16",
+        "baseline_epoch": 90,
+        "weight_decay": 1e-4,
+        "search_target_rate": 0.55,
+        "search_batch_size": 64,
+        "search_images": 1,
+        "pretrain_images": 1,
+    },
+)

@@ -16,11 +16,11 @@ from keras import ops
 
 from tfprune.errors import ConfigError
 from tfprune.graph.subnet import layer_seed
+from tfprune.keras_private import flat_layers
+from tfprune.layers.kernels import Kernel, named_kernels
 
 _STOCK = ("untruncated_normal", "truncated_normal", "uniform")
 _SMALL_NORMAL = "small_normal"
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 _MODES = ("fan_in", "fan_out", "fan_avg", "unit")
 _SHAPES = ("laplace", "signed_constant", "unsigned_constant", "bernoulli")
 
@@ -172,36 +172,36 @@ def initialize(
         raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
     options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
     initializer(name, **options)  # an unknown name is an error even if no layer has a kernel
-    for layer, attribute in _kernels(model):
+    for layer, kernel in _kernels(model):
         if any(fnmatchcase(layer.name, pattern) for pattern in ignore):
             continue
-        kernel = getattr(layer, attribute)
-        label = layer.name if attribute == "kernel" else f"{layer.name}/{attribute}"
+        variable = getattr(layer, kernel.attribute)
+        label = layer.name if kernel.attribute == "kernel" else f"{layer.name}/{kernel.attribute}"
         drawn = initializer(name, seed=layer_seed(seed, label), **options)(
-            _as_in_out(layer, attribute, tuple(kernel.shape)), dtype=kernel.dtype
+            _as_in_out(layer, kernel, tuple(variable.shape)), dtype=variable.dtype
         )
-        weights = ops.reshape(drawn, kernel.shape)
-        kernel.assign(ops.sign(kernel) * ops.abs(weights) if keep_signs else weights)
+        weights = ops.reshape(drawn, variable.shape)
+        variable.assign(ops.sign(variable) * ops.abs(weights) if keep_signs else weights)
 
 
-def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    """Yields every layer with a kernel and the name of the kernel, each kernel once."""
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Kernel]]:
+    """Yields each kernel of the model once, with its layer."""
     seen: set[int] = set()
-    for layer in model._flatten_layers():
-        for attribute in _KERNELS:
-            kernel = getattr(layer, attribute, None)
-            if isinstance(kernel, keras.Variable) and id(kernel) not in seen:
-                seen.add(id(kernel))
-                yield layer, attribute
+    for layer in flat_layers(model):
+        for kernel in named_kernels(layer):
+            variable = getattr(layer, kernel.attribute, None)
+            if isinstance(variable, keras.Variable) and id(variable) not in seen:
+                seen.add(id(variable))
+                yield layer, kernel
 
 
-def _as_in_out(layer: keras.layers.Layer, attribute: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _as_in_out(layer: keras.layers.Layer, kernel: Kernel, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Returns a shape `[..., in, out]` of as many entries as the kernel's, whose fans are the real ones.
 
     Keras counts all channels of a depthwise kernel as inputs of each output, although only one is, and the axes of the
     kernel of an einsum are in any order.
     """
-    if attribute == "depthwise_kernel" or isinstance(layer, _DEPTHWISE):
+    if kernel.depthwise:
         return (*shape[:-2], 1, shape[-2] * shape[-1])
     if isinstance(layer, keras.layers.EinsumDense):
         operands, outputs = layer.equation.split("->")

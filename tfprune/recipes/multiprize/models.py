@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfprune.errors import CheckpointError, ConfigError, PruningError
 from tfprune.graph import convert
+from tfprune.keras_private import flat_layers
 from tfprune.layers import Subnet, collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.models import build_model, load_checkpoint
@@ -177,7 +178,7 @@ def kept_numbers(model: keras.Model) -> dict[str, object]:
 
     Of a sampled sub-network `kept` is the expected number.
     """
-    layers = subnet_layers(model) or [layer for layer in model._flatten_layers() if hasattr(layer, "kernel")]
+    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
     total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
     kept = round(sum(_kept(layer) for layer in layers))
     return {

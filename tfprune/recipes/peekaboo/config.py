@@ -1,139 +1,177 @@
-"""The settings of Peek-a-Boo: one frozen dataclass, whose fields are the flags and the YAML keys."""
+"""The settings of Peek-a-Boo, whose fields are the flags and the YAML keys, and of its two stages on ImageNet."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.catalog import register_method
+from tfprune.recipes.run_config import RunConfig, Stem
+from tfprune.settings import Settings, require, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
 Schedule = Literal["exponential", "linear"]
 GraSPVariant = Literal["wang", "peekaboo"]
-_PSG_ONLY = "psg_input_bits psg_gradient_bits psg_relative_threshold psg_absolute_threshold psg_sparsify"
+_PSG = "predictive sign gradients"
+_PSG_ONLY = (
+    "psg_input_bits",
+    "psg_gradient_bits",
+    "psg_relative_threshold",
+    "psg_absolute_threshold",
+    "psg_sparsify",
+)
 
 
 @dataclass(frozen=True)
 class PeekabooConfig(RunConfig):
-    """Settings of Peek-a-Boo: prune a network before training, then train the signs of what is left.
+    """Peek-a-Boo: prunes a model before training, then trains the signs of the kept weights.
 
-    The defaults are the published recipe for CIFAR-10 without PSG; all of it is
-    `configs/peekaboo/cifar10_resnet18.yaml`.
-
-    Attributes:
-        method: `peekaboo`; what `train_cifar.py` is to do. The default there is `ekg`.
-        train_path: Folder of the run: settings, metrics, checkpoints, models, results. Default: a folder under
-            `runs/peekaboo` named after architecture, data set, pruner and density.
-        seed: Seed of initial weights, pruning images, data order and augmentation.
-        precision: Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and
-            Bop's state stay float32.
-        fraction: Fraction of the training images to use, of each class.
-        arch: Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its
-            Conv4 Conv4-BN. `docs/models.md` lists them all.
-        init_method: Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace,
-            kaiming_constant_signed, kaiming_constant_unsigned, xavier_normal or xavier_constant.
-        trained_param: Network to start from instead: a `.keras` file of the same architecture.
-        masks: Masks to train with instead of pruning: an `.npz` file, such as `tfprune prune` writes.
-        pruner: Criterion that prunes: SynFlow, SNIP, GraSP, Mag, random, grad_norm or fisher; none for no pruning.
-        density: Fraction of the prunable weights that is kept.
-        prune_iters: Rounds of scoring and pruning, each a little further.
-        prune_schedule: How the density falls over the rounds: exponential or linear.
-        prune_scope: Whether weights are compared over the whole network (global) or layer by layer (local).
-        grasp_variant: How GraSP looks at the network: wang (its authors' way, with the statistics of the batch) or
-            peekaboo (batch norms on their moving averages, as the original has it; far worse).
-        prune_images: Training images that SNIP, GraSP and the like look at.
-        prune_balanced: Take as many of these from each class, rather than any.
-        prune_batch_size: Images per batch of these.
-        prune_epoch: Epoch before which the (last) pruning happens; 0 for before training.
-        prune_shots: Prunings on the way to `prune_epoch`, evenly spaced, each to a lower density.
-        prune_classifier: Prune the last dense layer, too. The originals do for VGG and for ImageNet.
-        original_ties: Remove all weights that tie at the threshold, as the original does, instead of exactly so many.
-        optimizer: BOP trains the signs of the convolutions, and the rest with SGD; SGD trains everything.
-        ar: Bop's adaptivity rate, between 0 and 1.
-        tau: Bop's threshold, at least 0.
-        ar_decay_freq: Epochs between two drops of `ar`.
-        ar_decay_ratio: Factor of each drop of `ar`.
-        learning_rate: Learning rate of SGD.
-        momentum: Momentum of SGD.
-        weight_decay: L2 coefficient of SGD, added to the gradients.
-        milestones: Epochs at which the learning rate is divided by 10.
-        epochs: Epochs of training; 0 stops after pruning.
-        psg: Compute the gradients of the kernels from quantised tensors (predictive sign gradients).
-        psg_input_bits: Bits of a layer's input for that.
-        psg_gradient_bits: Bits of the gradient at its output.
-        psg_relative_threshold: Gradients below this fraction of a kernel's largest one count as small.
-        psg_absolute_threshold: Gradients below this count as small; in place of the relative threshold.
-        psg_sparsify: Small gradients become 0; without it they are taken from the tensors before quantisation.
-        psg_take_sign: Keep only the signs of the gradients.
-        psg_quantize: Quantise at all; without it only `psg_take_sign` is left of PSG.
+    The defaults are the published recipe for CIFAR-10 without PSG, which `configs/peekaboo/cifar10_resnet18.yaml`
+    adds. On ImageNet they are those of the authors' `main_imagenet_train.py`: the learning rate is for batches of 256
+    and grows with the batch size, and the first drop of `ar` comes an epoch early.
     """
 
-    GROUPS: ClassVar[Mapping[str, str]] = {
-        **RunConfig.GROUPS,
-        "data and network": "dataset data_path fraction arch stem init_method trained_param masks",
-        "pruning": "pruner density prune_iters prune_schedule prune_scope grasp_variant prune_images prune_balanced "
-        "prune_batch_size prune_epoch prune_shots prune_classifier original_ties",
-        "training": "optimizer ar tau ar_decay_freq ar_decay_ratio learning_rate momentum weight_decay milestones "
-        "epochs batch_size val_batch_size",
-        "predictive sign gradients": "psg psg_input_bits psg_gradient_bits psg_relative_threshold "
-        "psg_absolute_threshold psg_sparsify psg_take_sign psg_quantize",
-    }
-
-    POSITIVE: ClassVar[str] = (
-        f"{RunConfig.POSITIVE} prune_iters prune_images prune_batch_size prune_shots ar_decay_freq ar_decay_ratio "
-        "learning_rate"
-    )
-    NOT_NEGATIVE: ClassVar[str] = (
-        f"{RunConfig.NOT_NEGATIVE} tau momentum weight_decay epochs prune_epoch psg_relative_threshold"
-    )
-    AR_EPOCHS_EARLY: ClassVar[int] = 0
+    HELP_ORDER: ClassVar[tuple[str, ...]] = (*RunConfig.HELP_ORDER, "pruning")
 
     method: Literal["peekaboo"] = "peekaboo"
-    fraction: float = 1.0
-    arch: str = "ResNet-18"
-    init_method: str = "kaiming_normal"
-    trained_param: str | None = None
-    masks: str | None = None
-    pruner: str = "SynFlow"
-    density: float = 0.3
-    prune_iters: int = 100
-    prune_schedule: Schedule = "exponential"
-    prune_scope: Scope = "global"
-    grasp_variant: GraSPVariant = "wang"
-    prune_images: int = 100
-    prune_balanced: bool = False
-    prune_batch_size: int = 256
-    prune_epoch: int = 0
-    prune_shots: int = 1
-    prune_classifier: bool = False
-    original_ties: bool = False
-    optimizer: Optimizer = "BOP"
-    ar: float = 1e-3
-    tau: float = 1e-6
-    ar_decay_freq: int = 45
-    ar_decay_ratio: float = 0.15
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    milestones: tuple[int, ...] = (80, 120)
-    epochs: int = 180
-    psg: bool = False
-    psg_input_bits: int = 8
-    psg_gradient_bits: int = 16
-    psg_relative_threshold: float = 0.0
-    psg_absolute_threshold: float | None = None
-    psg_sparsify: bool = False
-    psg_take_sign: bool = True
-    psg_quantize: bool = True
+    train_path: str | None = setting(
+        None, if_none="a folder under `runs/peekaboo` named after architecture, data set, pruner and density"
+    )
+    seed: int = setting(0, "Seed of initial weights, pruning images, data order and augmentation.")
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
+        "float32",
+        "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and Bop's "
+        "state stay float32.",
+    )
+    fraction: float = setting(
+        1.0,
+        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
+        group="data and model",
+        above=0,
+        at_most=1,
+    )
+    arch: str = setting(
+        "ResNet-18",
+        "Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its "
+        "Conv4 Conv4-BN. `docs/models.md` lists them all.",
+        group="data and model",
+    )
+    init_method: str = setting(
+        "kaiming_normal",
+        "Initial weights of the convolutions: standard, kaiming_normal, kaiming_uniform, kaiming_laplace, "
+        "kaiming_constant_signed, kaiming_constant_unsigned, xavier_normal or xavier_constant.",
+        group="data and model",
+    )
+    trained_param: str | None = setting(
+        None, "Model to start from instead: a `.keras` file of the same architecture.", group="data and model"
+    )
+    masks: str | None = setting(
+        None,
+        "Masks to train with instead of pruning: an `.npz` file. One that `train_imagenet.py prune` wrote holds the "
+        "initial weights to start from, too; masks alone, such as `tfprune prune` writes, go with the initial weights "
+        "that `seed` and `init_method` give.",
+        group="data and model",
+    )
+    pruner: str = setting(
+        "SynFlow",
+        "Criterion that prunes: SynFlow, SNIP, GraSP, Mag, random, grad_norm or fisher; none for no pruning.",
+        group="pruning",
+    )
+    density: float = setting(0.3, "Fraction of the prunable weights that is kept.", group="pruning", above=0, at_most=1)
+    prune_iters: int = setting(100, "Rounds of scoring and pruning, each to a lower density.", group="pruning", above=0)
+    prune_schedule: Schedule = setting(
+        "exponential", "How the density falls over the rounds: exponential or linear.", group="pruning"
+    )
+    prune_scope: Scope = setting(
+        "global",
+        "Whether weights are compared over the whole model (global) or in each layer (local).",
+        group="pruning",
+    )
+    grasp_variant: GraSPVariant = setting(
+        "wang",
+        "How GraSP runs the model: wang (as its authors do, with the statistics of the batch) or peekaboo (batch norms "
+        "use their moving averages, as in the original; far worse).",
+        group="pruning",
+    )
+    prune_images: int = setting(
+        100, "Training images that SNIP, GraSP and similar criteria use.", group="pruning", above=0
+    )
+    prune_balanced: bool = setting(False, "Take equally many of these from each class.", group="pruning")
+    prune_batch_size: int = setting(256, "Images per batch of these.", group="pruning", above=0)
+    prune_epoch: int = setting(
+        0, "Epoch before which the (last) pruning happens; 0 for before training.", group="pruning", at_least=0
+    )
+    prune_shots: int = setting(
+        1,
+        "Prunings until `prune_epoch`, evenly spaced, each to a lower density.",
+        group="pruning",
+        above=0,
+    )
+    prune_classifier: bool = setting(
+        False, "Prune the last dense layer, too, as the originals do for VGG and for ImageNet.", group="pruning"
+    )
+    original_ties: bool = setting(
+        False,
+        "Remove all weights that tie at the threshold, as the original does, instead of the exact number.",
+        group="pruning",
+    )
+    optimizer: Optimizer = setting(
+        "BOP",
+        "BOP trains the signs of the convolutions, and the rest with SGD; SGD trains everything.",
+        group="training",
+    )
+    ar: float = setting(1e-3, "Bop's adaptivity rate, between 0 and 1.", group="training", above=0, below=1)
+    tau: float = setting(1e-6, "Bop's threshold, at least 0.", group="training", at_least=0)
+    ar_decay_freq: int = setting(45, "Epochs between two drops of `ar`.", group="training", above=0)
+    ar_decay_ratio: float = setting(0.15, "Factor of each drop of `ar`.", group="training", above=0)
+    learning_rate: float = setting(
+        0.1,
+        "Learning rate of SGD; on ImageNet for batches of 256, and proportional to batch_size.",
+        group="training",
+        above=0,
+    )
+    momentum: float = setting(0.9, "Momentum of SGD.", group="training", at_least=0, below=1)
+    weight_decay: float = setting(5e-4, "L2 coefficient of SGD, added to the gradients.", group="training", at_least=0)
+    milestones: tuple[int, ...] = setting(
+        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0
+    )
+    epochs: int = setting(180, "Epochs of training; 0 stops after pruning.", group="training", at_least=0)
+    psg: bool = setting(
+        False,
+        "Compute the gradients of the kernels from quantized tensors (predictive sign gradients).",
+        group=_PSG,
+    )
+    psg_input_bits: int = setting(8, "Bits of a layer's input for that.", group=_PSG, at_least=2, at_most=32)
+    psg_gradient_bits: int = setting(16, "Bits of the gradient at its output.", group=_PSG, at_least=2, at_most=32)
+    psg_relative_threshold: float = setting(
+        0.0,
+        "Gradients below this fraction of the largest one of a kernel count as small.",
+        group=_PSG,
+        at_least=0,
+    )
+    psg_absolute_threshold: float | None = setting(
+        None,
+        "Gradients below this count as small; replaces the relative threshold.",
+        group=_PSG,
+        at_least=0,
+    )
+    psg_sparsify: bool = setting(
+        False,
+        "Set small gradients to 0; without it they are taken from the tensors before quantization.",
+        group=_PSG,
+    )
+    psg_take_sign: bool = setting(True, "Keep only the signs of the gradients.", group=_PSG)
+    psg_quantize: bool = setting(True, "Quantize at all; without it only `psg_take_sign` is left of PSG.", group=_PSG)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(0 < self.density <= 1, "density", "a fraction of the weights to keep, above 0 and at most 1")
-        self._require(0 < self.fraction <= 1, "fraction", "a fraction of the images, above 0 and at most 1")
-        self._require(0 < self.ar < 1, "ar", "a rate between 0 and 1")
-        self._require(self.momentum < 1, "momentum", "a value below 1")
-        self._require(all(point > 0 for point in self.milestones), "milestones", "epochs above 0")
+        require(
+            self.fraction == 1 or not self.on_disk,
+            "fraction",
+            "1 for images that are read from the disk",
+            self.fraction,
+        )
         self._check_psg()
         self._check_pruning()
 
@@ -144,8 +182,13 @@ class PeekabooConfig(RunConfig):
 
     @property
     def base_learning_rate(self) -> float:
-        """Learning rate of the first epochs."""
-        return self.learning_rate
+        """Learning rate of the first epochs, for this batch size."""
+        return self.learning_rate * self.batch_size / 256 if self.on_disk else self.learning_rate
+
+    @property
+    def ar_epochs_early(self) -> int:
+        """By how many epochs the drops of `ar` come early."""
+        return 1 if self.on_disk else 0
 
     def _check_psg(self) -> None:
         if self.psg and self.precision == "mixed_float16" and (self.psg_take_sign or self.psg_absolute_threshold):
@@ -153,19 +196,11 @@ class PeekabooConfig(RunConfig):
                 "--precision: expected float32 or mixed_bfloat16 with --psg, received mixed_float16: signs and "
                 "absolute thresholds of gradients do not scale with the loss"
             )
-        for name in ("psg_input_bits", "psg_gradient_bits"):
-            self._require(2 <= getattr(self, name) <= 32, name, "2 to 32 bits")
-        if self.psg_absolute_threshold is not None:
-            self._require(self.psg_absolute_threshold >= 0, "psg_absolute_threshold", "a value of at least 0")
-            if self.psg_relative_threshold:
-                raise ConfigError(
-                    "--psg_relative_threshold and --psg_absolute_threshold exclude each other: give one of them"
-                )
-        if self.psg:
-            return
-        defaults = {field.name: field.default for field in fields(self)}
-        changed = [name for name in _PSG_ONLY.split() if getattr(self, name) != defaults[name]]
-        if changed:
+        if self.psg_absolute_threshold is not None and self.psg_relative_threshold:
+            raise ConfigError(
+                "--psg_relative_threshold and --psg_absolute_threshold exclude each other: give one of them"
+            )
+        if not self.psg and (changed := self.changed(_PSG_ONLY)):
             raise ConfigError(f"--{changed[0]} does nothing without --psg: add --psg, or leave it out")
 
     def _check_pruning(self) -> None:
@@ -182,3 +217,74 @@ class PeekabooConfig(RunConfig):
             )
         if self.masks is not None and self.prune_epoch:
             raise ConfigError("--masks holds from the start: leave out --prune_epoch")
+
+
+TrainImageNetConfig: Any = register_method(
+    PeekabooConfig,
+    imagenet={
+        "arch": "ResNet-50",
+        "density": 0.5,
+        "prune_classifier": True,
+        "ar_decay_freq": 100,
+        "ar_decay_ratio": 0.1,
+        "weight_decay": 1e-4,
+        "milestones": (30, 60),
+        "epochs": 90,
+    },
+).imagenet_config
+"""Peek-a-Boo on ImageNet: prunes a model and trains the signs of the kept weights, or trains one pruned before."""
+
+
+@dataclass(frozen=True)
+class PruneImageNetConfig(Settings):
+    """Prunes a model before its training and writes masks and initial weights to one file.
+
+    The settings are those of `TrainImageNetConfig` that pruning needs.
+    """
+
+    data_path: str = same_setting(TrainImageNetConfig, "data_path")
+    out: str = setting(help="File to write, `.npz`.", group="result")
+    overwrite: bool = setting(False, "Replace an existing file.", group="result")
+    seed: int = setting(0, "Seed of initial weights and of the images used for pruning.", group="data and model")
+    dataset: str = same_setting(TrainImageNetConfig, "dataset")
+    image_size: int = same_setting(TrainImageNetConfig, "image_size")
+    arch: str = same_setting(TrainImageNetConfig, "arch")
+    stem: Stem = same_setting(TrainImageNetConfig, "stem")
+    init_method: str = same_setting(TrainImageNetConfig, "init_method")
+    trained_param: str | None = same_setting(TrainImageNetConfig, "trained_param")
+    pruner: str = setting(
+        "SynFlow",
+        "Criterion: SynFlow, SNIP, GraSP, Mag, random, grad_norm or fisher.",
+        group="pruning",
+    )
+    density: float = same_setting(TrainImageNetConfig, "density")
+    prune_iters: int = same_setting(TrainImageNetConfig, "prune_iters")
+    prune_schedule: Schedule = same_setting(TrainImageNetConfig, "prune_schedule")
+    prune_scope: Scope = same_setting(TrainImageNetConfig, "prune_scope")
+    grasp_variant: GraSPVariant = same_setting(TrainImageNetConfig, "grasp_variant")
+    prune_images: int = same_setting(TrainImageNetConfig, "prune_images")
+    prune_balanced: bool = same_setting(TrainImageNetConfig, "prune_balanced")
+    prune_batch_size: int = same_setting(TrainImageNetConfig, "prune_batch_size")
+    prune_classifier: bool = same_setting(TrainImageNetConfig, "prune_classifier")
+    original_ties: bool = same_setting(TrainImageNetConfig, "original_ties")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.training()
+        if self.pruner.lower() == "none":
+            raise ConfigError("--pruner: expected a criterion to prune by, received none")
+        out = Path(self.out)
+        if out.suffix != ".npz" or not out.parent.is_dir():
+            raise ConfigError(f"--out: expected a file that ends in .npz in a folder that exists, received {self.out}")
+        if out.exists() and not self.overwrite:
+            raise ConfigError(f"--out: {self.out} exists; add --overwrite to replace it, or name another")
+
+    def training(self) -> PeekabooConfig:
+        """Returns the config of a training that would prune in the same way.
+
+        Raises:
+            ConfigError: There is no such training.
+        """
+        own = {"out", "overwrite"}
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in own}
+        return TrainImageNetConfig(resize_size=max(256, self.image_size), **values)

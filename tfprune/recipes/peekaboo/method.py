@@ -141,7 +141,7 @@ class Peekaboo(Method[PeekabooConfig]):
         sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
         if config.optimizer == "SGD":
             return sgd
-        ar = PeriodicDecay(config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps, offset=config.AR_EPOCHS_EARLY)
+        ar = PeriodicDecay(config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps, offset=config.ar_epochs_early)
         return Bop(ar, config.tau, companion=sgd, sign_trained=_sign_trained(sparse))
 
     def _pruned(self, epoch: int, model: keras.Model, masks: Masks, file: str) -> Masks:

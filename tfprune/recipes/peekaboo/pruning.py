@@ -10,8 +10,7 @@ from tfprune.masks import Masks, Ticket
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.method import open_images
 from tfprune.recipes.models import build_model, load_checkpoint
-from tfprune.recipes.peekaboo.config import PeekabooConfig
-from tfprune.recipes.peekaboo.imagenet_config import PruneImageNetConfig
+from tfprune.recipes.peekaboo.config import PeekabooConfig, PruneImageNetConfig
 
 _SAME = {"mag": "magnitude"}
 
@@ -35,7 +34,7 @@ def run(config: PruneImageNetConfig) -> Ticket:
     data = open_images(stage)
     model = initial_model(stage, data)
     masks = find_masks(stage, model, data, config.density)
-    ticket = Ticket.of(masks, model, **model_origin(stage, data))
+    ticket = Ticket.from_model(masks, model, **model_origin(stage, data))
     ticket.save(config.out)
     print(masks.table(), *data.notes(), f"masks and initial weights of {config.arch} in {config.out}", sep="\n")
     return ticket

@@ -9,9 +9,8 @@ from tfprune.optimizers import SGD
 from tfprune.pruning import iterative_tickets
 from tfprune.recipes.data import ImageData, ImageDataset, data_fraction, random_labels, shuffled_pixels
 from tfprune.recipes.method import Method, Result, plain
-from tfprune.recipes.tickets.dense_config import DenseConfig
+from tfprune.recipes.tickets.config import DenseConfig, TicketConfig
 from tfprune.recipes.tickets.pruning import find_ticket
-from tfprune.recipes.tickets.ticket_config import TicketConfig
 from tfprune.recipes.training import StepDecay
 
 _SEED_OF_NEW_WEIGHTS = 1_000_003
@@ -136,7 +135,7 @@ class Tickets(Dense):
             masks = self._iterative_masks() if config.ticket == "iterative" else self._masks()
         print(masks.table())
         self._change_weights(masks)
-        ticket = Ticket.of(masks, self.model, arch=config.arch, num_classes=self.data.num_classes)
+        ticket = Ticket.from_model(masks, self.model, arch=config.arch, num_classes=self.data.num_classes)
         ticket.save(self.folder.file("ticket.npz"))
         with self.times.stage("training"):
             return self.trained(self.model, masks, first_epoch=config.rewind_epoch), masks

@@ -11,7 +11,7 @@ from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket, inverse_masks, rearranged_masks
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.models import load_checkpoint
-from tfprune.recipes.tickets.ticket_config import BY_RATIO, TicketConfig
+from tfprune.recipes.tickets.config import BY_RATIO, TicketConfig
 
 
 def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:

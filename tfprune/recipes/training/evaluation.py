@@ -101,7 +101,10 @@ def snapshot_forward(
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function from inputs to logits, with the current weights of the model.
 
-    The compiled functions are kept as long as the model exists. Weights are read once, not for every batch.
+    The compiled graphs are kept as long as the model lives, so evaluating after each epoch traces once. Weights are
+    read once, not for every batch. The whole model is run by Keras' `stateless_call` and not by `graph.Forward`, since
+    any model can be evaluated, also one without a graph, and dropout and models with a `call` of their own must do in
+    training mode what they do in training.
 
     Args:
         model: A built model.

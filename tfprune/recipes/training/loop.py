@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.fit import Fit
 from tfprune.recipes.training.objectives import Metrics, Objective
@@ -165,7 +166,7 @@ class Loop:
         """Returns whether to compile with XLA, which cannot compile batch norm that is synchronized over devices."""
         devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
         jit = uses_xla(compile, tuple(devices))
-        layers = self.model._flatten_layers()
+        layers = flat_layers(self.model)
         if not (jit and self._replicas > 1 and any(getattr(layer, "synchronized", False) for layer in layers)):
             return jit
         if compile == "on":

@@ -1,0 +1,125 @@
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfprune.cli import make_parser, parse
+from tfprune.errors import ConfigError
+from tfprune.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class Pair(Settings):
+    """Settings of a test."""
+
+    first: str = setting(help="One file.", positional=True)
+    second: str | None = setting(None, "Another.", if_none="none", positional=True)
+    rate: float = setting(0.5, "How fast.")
+    sizes: tuple[int, ...] = setting((1,), "How large.")
+    names: tuple[str, ...] = setting((), "Which.")
+    loud: bool = setting(False, "Whether it makes noise.")
+    calm: bool = setting(True, "Whether it is calm.")
+    compile: Literal["auto", "on", "off"] = setting("auto", "XLA.")
+
+
+@dataclass(frozen=True)
+class Many(Settings):
+    """Settings of a test."""
+
+    files: tuple[str, ...] = setting(help="Some files.", positional=True)
+    sizes: tuple[int, ...] = setting((1,), "How large.")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a", Pair("a")),
+        ("a b", Pair("a", "b")),
+        ("a --rate 2 b", Pair("a", "b", rate=2)),
+        ("--rate=2 a b", Pair("a", "b", rate=2)),
+        ("--rate -1 a", Pair("a", rate=-1)),
+        ("--loud a --no_calm b", Pair("a", "b", loud=True, calm=False)),
+        ("--loud true a --calm false", Pair("a", loud=True, calm=False)),
+        ("--sizes 3 4 a b", Pair("a", "b", sizes=(3, 4))),
+        ("a --sizes 3 4 b", Pair("a", "b", sizes=(3, 4))),
+        ("a b --names c d", Pair("a", "b", names=("c", "d"))),
+        ("--names c --loud a", Pair("a", names=("c",), loud=True)),
+        ("--compile a", Pair("a", compile="on")),
+        ("--compile off a", Pair("a", compile="off")),
+        ("--first a --second b", Pair("a", "b")),
+        ("a --second b", Pair("a", "b")),
+        ("-- a --b", Pair("a", "--b")),
+        ("a None", Pair("a", None)),
+        ("-a", Pair("-a")),
+    ],
+)
+def test_words_without_a_flag(line, expected):
+    assert parse(Pair, line.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("a", Many(("a",))),
+        ("a b c", Many(("a", "b", "c"))),
+        ("a --sizes 1 2 b", Many(("a", "b"), (1, 2))),
+        ("--files a b", Many(("a", "b"))),
+    ],
+)
+def test_the_last_may_be_a_list(line, expected):
+    assert parse(Many, line.split()) == expected
+
+
+@given(st.permutations([["a"], ["b"], ["--rate", "2"], ["--loud"], ["--sizes", "5", "6"], ["--compile"]]))
+def test_flags_may_stand_anywhere(pieces):
+    received = parse(Pair, [word for piece in pieces for word in piece])
+    first, second = (piece[0] for piece in pieces if piece in (["a"], ["b"]))
+    assert received == Pair(first, second, rate=2, loud=True, sizes=(5, 6), compile="on")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "FIRST is missing: One file."),
+        ("a b c", "expected FIRST [SECOND] and flags, received 'c', too"),
+        ("a --first b", "first is given twice, as 'a' and as --first; give it once"),
+        ("a --rat 1", "unknown flag --rat; did you mean --rate?"),
+        ("a --no-calm", "unknown flag --no-calm; did you mean --no_calm?"),
+        ("a --no_rate 1", "unknown flag --no_rate; did you mean --rate?"),
+        ("a --zzz", "unknown flag --zzz; --help lists them all"),
+        ("a --rate fast", "--rate: expected a number, received 'fast'"),
+        ("a --rate", "--rate: expected a number, received nothing"),
+        ("a --rate --loud", "--rate: expected a number, received nothing"),
+        ("a --sizes b c", "--sizes: expected whole numbers, received 'b'"),
+        ("a --loud=maybe", "--loud: expected true or false, received 'maybe'"),
+        ("a --config", "--config: expected a file, received nothing"),
+    ],
+)
+def test_mistakes(line, message):
+    with pytest.raises(ConfigError) as caught:
+        parse(Pair, line.split())
+    assert str(caught.value) == message
+
+
+def test_a_file_may_give_them_too(tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("first: a\nsecond: b\n")
+    assert parse(Pair, ["--config", str(file)]) == Pair("a", "b")
+    assert parse(Pair, ["--config", str(file), "c"]) == Pair("c", "b")
+    file.write_text("files: [a, b]\n")
+    assert parse(Many, ["--config", str(file)]) == Many(("a", "b"))
+
+
+def test_the_program_s_own_words_are_the_default(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["program.py", "a", "--loud"])
+    assert parse(Pair) == Pair("a", loud=True)
+
+
+def test_help():
+    text = " ".join(make_parser(Pair, prog="program.py").format_help().split())
+    assert text.startswith("usage: program.py FIRST [SECOND] [--config FILE.yaml] [--FLAG VALUE ...] Settings of")
+    assert "arguments: FIRST One file. (must be given) SECOND Another. Default: none. settings: --rate X How" in text
+    assert "--names TEXT [TEXT ...] Which. (default: none)" in text
+    assert "usage: p FILES ... [--config" in make_parser(Many, prog="p").format_help()
