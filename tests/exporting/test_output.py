@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from tfprune.exporting.output import output_file, output_folder
+from tfprune.exporting.output import output_file
+from tfprune.exporting.saved_model import output_folder
 from tfprune.files import WriteError
 
 KIND = frozenset({"a", "b"})

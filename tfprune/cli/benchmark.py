@@ -33,7 +33,7 @@ def run(config: BenchmarkConfig, console: Console | None = None) -> dict[str, An
         `device` and `models`: by file, `params`, `flops`, and `latency` by batch size, `median_ms` and `minimum_ms`.
 
     Raises:
-        TfpruneError: Something the user can mend.
+        TfpruneError: Something that the user can fix.
     """
     console = console or report_console()
     config.check_files()

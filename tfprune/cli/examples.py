@@ -29,7 +29,7 @@ def load_examples(name: str, data_path: str | None, count: int, model: keras.Mod
     """Draws examples to look at from a training set.
 
     Args:
-        name: A data set of `data_names()`, whose images are normalised, or an `.npz` file with arrays `x` and, if there
+        name: A data set of `data_names()`, whose images are normalized, or an `.npz` file with arrays `x` and, if there
             are labels, `y`.
         data_path: Where TensorFlow Datasets keeps its prepared data.
         count: How many, at most; always the same ones.

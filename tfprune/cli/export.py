@@ -24,7 +24,7 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
         The path written.
 
     Raises:
-        TfpruneError: Something the user can mend.
+        TfpruneError: Something that the user can fix.
     """
     console = console or report_console()
     config.check_files()

@@ -25,7 +25,7 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary:
         The numbers of the layers.
 
     Raises:
-        TfpruneError: Something the user can mend.
+        TfpruneError: Something that the user can fix.
     """
     console = console or report_console()
     with working(f"reading {config.model}"):

@@ -1,4 +1,4 @@
-"""What `tfprune prune` does."""
+"""`tfprune prune`: shows a plan and writes the smaller model, or writes masks of single weights."""
 
 import warnings
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
         The smaller model, None after a dry run; the masks, where weights are pruned.
 
     Raises:
-        TfpruneError: Something the user can mend.
+        TfpruneError: Something that the user can fix.
     """
     console = console or report_console()
     config.check_files()
@@ -49,14 +49,14 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
     if sized is None:
         return _prune_weights(config, model, examples, console)
     if config.steps > 1:
-        small = _told(lambda: _in_steps(config, sized, examples, console), console)
+        small = _with_notes(lambda: _in_steps(config, sized, examples, console), console)
     else:
         plan = _plan(config, sized, examples, console)
         if config.dry_run:
             console.print("dry run: nothing was pruned")
             return None
         with working("pruning"):
-            small = _told(lambda: plan.apply(model, reweight=_inputs(config.reweight, examples)), console)
+            small = _with_notes(lambda: plan.apply(model, reweight=_inputs(config.reweight, examples)), console)
         _recalibrate(config, small, examples)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
@@ -66,7 +66,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
 
 
 def _sized(config: PruneConfig, model: keras.Model) -> keras.Model:
-    """The model at the size that its FLOPs are to be counted for."""
+    """Returns the model at the size that its FLOPs are to be counted for."""
     if config.input_shape is not None:
         if config.steps > 1 and has_unknown_sizes(model):
             raise ConfigError(
@@ -94,7 +94,7 @@ def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
 
 
 def _criterion(config: PruneConfig) -> Any:
-    """A criterion, or its name; the k-DPPs of `dpp_node` must know how many channels to draw."""
+    """Returns a criterion or its name; the k-DPPs of `dpp_node` need the number of channels to draw."""
     if config.criterion == "dpp_node" and config.density is not None:
         return criteria.DPPNode(density=config.density)
     return config.criterion
@@ -142,12 +142,12 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
 
 
 def _inputs(wanted: bool, examples: Examples | None) -> Any:
-    """The examples' inputs for something that is done only if it is wanted."""
+    """Returns the inputs of the examples if they are wanted for an optional step."""
     return examples.x if wanted and examples is not None else None
 
 
-def _told(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
-    """What a pruning makes; layers that it could not reweight are named in a line, once."""
+def _with_notes(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
+    """Returns the result of a pruning; prints one line that names the layers it could not reweight."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ReweightingWarning)
         small = prune()
@@ -179,7 +179,7 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
         settings["input_shape"] = config.input_shape
     criterion = weight_criterion(config.criterion, **settings)
     with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", LayerCollapseWarning)  # said in a line of its own
+        warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
         masks = criterion(model, config.density, None if examples is None else tuple(examples))
     console.print(Text(masks.table()))
     console.print()

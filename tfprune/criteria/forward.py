@@ -1,4 +1,9 @@
-"""What criteria measure while a model runs call by call: second moments, and outputs before bias and activation."""
+"""Measurements that criteria take while a model runs call by call.
+
+`second_moments` sums the outer products of what kernels read or produce, batch by batch; `bare_layer` gives a layer's
+outputs before bias and activation, which works for every kind of convolution; `traced` compiles a function for batches
+of any size.
+"""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
@@ -20,15 +25,15 @@ to be measured there: names, and float64 rows `[..., rows, features]`."""
 
 
 def traced(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Callable[[Any, Any], Any]:
-    """A `tf.function` of `(x, y)`, traced once for batches of any size.
+    """Returns a `tf.function` of `(x, y)`, traced once for batches of any size.
 
     Args:
-        function: What to trace.
+        function: The function.
         x: Inputs of an example batch.
         y: Its labels.
 
     Returns:
-        The traced function. Batches of other shapes or types than those of the example are traced anew.
+        The traced function. Batches of other shapes or types than those of the example are traced again.
     """
     compiled = tf.function(function, reduce_retracing=True)
     compiled.get_concrete_function(*keras.tree.map_structure(_any_size, (x, y)))
@@ -40,7 +45,7 @@ def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
 
 
 def bare_layer(layer: Any, shape: Any) -> keras.Layer:
-    """A layer whose outputs are another one's before bias and activation.
+    """Returns a layer whose outputs are those of another one before bias and activation.
 
     Args:
         layer: A dense layer, embedding or convolution (depthwise, separable, transposed ones too), built. It is not
@@ -62,8 +67,8 @@ def bare_layer(layer: Any, shape: Any) -> keras.Layer:
     if kernel_layer(layer) is None:
         raise ConfigError(
             f"data: expected dense layers, embeddings and convolutions, received {layer.name} "
-            f"({type(layer).__name__}), whose outputs are not what its kernels make of inputs; ignore it, or leave out "
-            "the data"
+            f"({type(layer).__name__}), whose outputs are not products of kernels and inputs; ignore it, or leave out the "
+            "data"
         )
     plain = getattr(layer, "activation", None) in (None, keras.activations.linear)
     if plain and getattr(layer, "bias", None) is None:
@@ -85,13 +90,13 @@ def _always(value: Any) -> Any:
 def second_moments(
     forward: Forward, data: CriterionData, look: Look, batches: int | None = None
 ) -> dict[Any, np.ndarray]:
-    """Goes through the data once, and sums what it sees; no more than a batch's tensors are held at a time.
+    """Sums outer products in one pass over the data; only the tensors of one batch are held at a time.
 
     Args:
         forward: Runs the model.
-        data: The data; labels are not looked at.
-        look: Says what is measured. Rows of the same name belong together, whatever batch or call they are of.
-        batches: Stop after so many batches. Default: all.
+        data: The data; labels are not used.
+        look: Returns what is measured. Rows of the same name are summed, from any batch or call.
+        batches: Stop after this many batches. Default: all.
 
     Returns:
         By name, the mean over all rows of their outer products, float64 `[..., features, features]`.
@@ -109,7 +114,7 @@ def second_moments(
                 products = tf.matmul(rows, rows, transpose_a=True).numpy()
                 if not np.isfinite(products).all():
                     raise ConfigError(
-                        f"data: expected finite values in layer {call.name}, received NaN or infinity; mend the data "
+                        f"data: expected finite values in layer {call.name}, received NaN or infinity; fix the data "
                         "or the model"
                     )
                 if name in sums:

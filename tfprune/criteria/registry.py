@@ -289,14 +289,14 @@ def _class_of(info: CriterionInfo) -> type:
 
 
 def _settings_of(cls: type) -> Mapping[str, Any]:
-    """The settings of a class of criteria by name."""
+    """Returns the settings of a class of criteria by name."""
     if is_dataclass(cls):
         return {field.name: field for field in fields(cls) if field.init}
     return inspect.signature(cls).parameters
 
 
 def _summary(cls: type) -> str:
-    """The first sentence of a class's own docstring; where there is none, the class."""
+    """Returns the first sentence of a class's own docstring; where there is none, the class."""
     text = cls.__dict__.get("__doc__") or ""
     first = " ".join(text.strip().partition("\n\n")[0].split())
     if not first or first.startswith(f"{cls.__name__}("):  # what `dataclass` writes

@@ -1,18 +1,16 @@
-"""`export`, and the files and folders that it writes, which are replaced in one step when they are complete.
+"""`export`, and the files that it writes, which are replaced in one step when they are complete.
 
 `output_file` is stricter than `tfprune.files.replaced_file`: a user names these paths, so what is replaced must be of
 the same kind, and missing folders are created.
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
@@ -98,46 +96,3 @@ def output_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as partial:
         yield partial
-
-
-@contextmanager
-def output_folder(path: Path, content: frozenset[str]) -> Iterator[Path]:
-    """Replaces a folder when the block is complete; a block that fails leaves the old one.
-
-    Args:
-        path: The folder; missing folders above it are created.
-        content: All names that a folder of this kind may contain.
-
-    Yields:
-        The folder to write instead, which does not exist yet.
-
-    Raises:
-        ConfigError: There is something other than such a folder at `path`; it is not changed.
-        WriteError: It cannot be written.
-    """
-    partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
-    if old.exists() and not path.exists():  # a process was killed between the two renames below
-        os.replace(old, path)
-    if path.exists() and not (path.is_dir() and content.issuperset(entry.name for entry in path.iterdir())):
-        raise ConfigError(
-            f"expected a folder with nothing but {', '.join(sorted(content))} to replace, or nothing, at {path}; "
-            "found something else; name another"
-        )
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    try:
-        with writing(path, tf.errors.OpError):
-            yield partial
-            # A folder with content cannot be replaced in one step; two renames leave the shortest gap.
-            if path.exists():
-                os.replace(path, old)
-            os.replace(partial, path)
-    except BaseException:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -121,7 +121,7 @@ def kept_positions(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return keep
 
 
-def kept_count(old: Any, kept: list[np.ndarray]) -> int:
+def kept_channel_count(old: Any, kept: list[np.ndarray]) -> int:
     """Returns the number of kept positions: the usual `Change`."""
     return int(kept[0].sum())
 
@@ -279,7 +279,7 @@ class Labels:
             self.widths[name] = width
         return self.produced[name]
 
-    def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_count, argument: bool = False) -> None:
+    def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_channel_count, argument: bool = False) -> None:
         """Notes that a setting of the layer depends on what is kept along some axes.
 
         Args:

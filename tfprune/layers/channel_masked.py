@@ -47,7 +47,7 @@ def apply_masks(
     return tf.cast(masked, layer.compute_dtype), bias
 
 
-def finish(layer: keras.Layer, outputs: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+def add_bias_and_activate(layer: keras.Layer, outputs: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """Adds the bias along the last axis and applies the layer's activation."""
     outputs = outputs if bias is None else outputs + bias
     return outputs if layer.activation is None else layer.activation(outputs)
@@ -76,7 +76,7 @@ class ChannelMaskedDense(SavesAllVariables, keras.layers.Dense):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Maps `[..., in]` to `[..., out]`."""
         kernel, bias = apply_masks(self, self.in_mask, self.out_mask)
-        return finish(self, keras.ops.matmul(inputs, kernel), bias)
+        return add_bias_and_activate(self, keras.ops.matmul(inputs, kernel), bias)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -120,7 +120,7 @@ class ChannelMaskedConv2D(SavesAllVariables, keras.layers.Conv2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, height, width, in]` to `[batch, height', width', filters]`."""
         kernel, bias = apply_masks(self, self.in_mask, self.out_mask)
-        return finish(self, self.convolution_op(inputs, kernel), bias)
+        return add_bias_and_activate(self, self.convolution_op(inputs, kernel), bias)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -168,4 +168,4 @@ class ChannelMaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return finish(self, outputs, bias)
+        return add_bias_and_activate(self, outputs, bias)

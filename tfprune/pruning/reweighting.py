@@ -1,4 +1,8 @@
-"""What stays takes over the work of the channels that were cut: kernels that read them, fitted anew."""
+"""Reweighting: kernels that read fewer channels are fitted to compensate for the removed ones.
+
+Each kernel of the small model is fitted by least squares to the outputs of the whole model's kernel on data, in the
+order of the graph.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,17 +18,17 @@ from tfprune.graph import Call, ChannelGroups, Forward, KernelReads, channel_gro
 from tfprune.graph.labels import kept_positions
 
 RIDGE = 1e-9
-"""Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
+"""Fraction of the mean second moment of a kernel's inputs, so that directions rare in the data change little."""
 
 
 def reweight(
     small: keras.Model, model: keras.Model, mask: np.ndarray, groups: ChannelGroups, batches: Iterable[Any]
 ) -> dict[str, str]:
-    """Changes the kernels that read fewer channels than before, so that they put out, as nearly as possible, the same.
+    """Changes the kernels that read fewer channels so that their outputs change as little as possible.
 
     Layer by layer, in the order of the graph, W' = argmin |X' W' - X W|^2 + ridge |W' - W_S|^2, where X is what the
     whole model's kernel reads on the data, X' what the small one reads, whose earlier layers are fitted already, and
-    W_S the cut kernel. Where no channel was cut further up X' is X_S, and this is v_S += A v_cut with
+    W_S the cut kernel. Where no channel was cut before, X' is X_S, and this is v_S += A v_cut with
     A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. On what it reads, no layer's squared error is
     larger than with the cut kernel. Batch norms, activations and merges between a cut channel and a kernel do not
     matter: it is fitted on what the kernel itself reads.
@@ -109,7 +113,7 @@ class _Fit:
             across += tf.matmul(after, missing, transpose_a=True).numpy()
         if not (np.isfinite(among).all() and np.isfinite(across).all()):
             raise ConfigError(
-                f"reweight: expected finite inputs of {whole.name}, received NaN or infinity; mend the data"
+                f"reweight: expected finite inputs of {whole.name}, received NaN or infinity; fix the data"
             )
         for group, (moments, products) in enumerate(zip(among, across, strict=True)):
             ridge = RIDGE * np.trace(moments) / len(moments)
@@ -128,7 +132,7 @@ class _Fit:
 def _rows(
     reads: KernelReads, cut: KernelReads, whole: Call, small: Call, pairs: list[Any]
 ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """What both kernels read, a few examples at a time, `[groups, rows, features]` each."""
+    """Yields what both kernels read, a few examples at a time, `[groups, rows, features]` each."""
     for tensors, fewer in pairs:
         before, after = tensors[id(whole.inputs[0])], fewer[id(small.inputs[0])]
         count = reads.examples_at_once(before)
@@ -146,5 +150,5 @@ class ReweightingWarning(UserWarning):
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         named = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
-        super().__init__(f"not reweighted: {named}; train these a little, or leave the channels that they read alone")
+        super().__init__(f"not reweighted: {named}; train these a little, or do not prune the channels that they read")
         self.reasons = dict(reasons)

@@ -99,7 +99,7 @@ def configs(*, imagenet: bool = False) -> dict[str, type[RunConfig]]:
 
 
 def _registered() -> Mapping[str, RegisteredMethod]:
-    """All methods, after the packages beside this module have registered theirs."""
+    """Returns all methods, after the packages beside this module have registered theirs."""
     package = __name__.rpartition(".")[0]
     for file in Path(__file__).parent.glob("*/config.py"):
         import_module(f"{package}.{file.parent.name}.config")

@@ -88,8 +88,8 @@ def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Ite
     )
     if isinstance(data, ImageData) or data.num_classes != model.output_shape[-1]:
         raise ConfigError(
-            f"{config.trained_param} tells the {model.output_shape[-1]} classes of ImageNet apart, {data.name} has "
-            f"{data.num_classes} others; use --dataset imagenet and its images"
+            f"expected a data set with the {model.output_shape[-1]} classes of ImageNet for {config.trained_param}, "
+            f"received {data.name} with {data.num_classes} others; use --dataset imagenet and its images"
         )
     batches = data.test_batches(config.val_batch_size)
     return model, data, (batch | {"images": application.prepare(batch["images"])} for batch in batches)

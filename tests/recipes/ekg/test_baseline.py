@@ -14,7 +14,7 @@ from tfprune.recipes import method as base
 from tfprune.recipes.catalog import configs
 from tfprune.recipes.data import load_data
 from tfprune.recipes.ekg.baseline import baseline_path, load_baseline
-from tfprune.recipes.ekg.method import EKG
+from tfprune.recipes.ekg.method import EKGMethod
 from tfprune.recipes.ekg.method import run as run_ekg
 from tfprune.recipes.models import build_model
 from tfprune.recipes.training import Loop
@@ -46,7 +46,7 @@ def trained(few_digits, run_folder, tmp_path, monkeypatch):
 
     def run(**changes):
         config = tiny_config(baseline_path=str(tmp_path / "kept"), **changes)
-        method = EKG(config, few_digits)
+        method = EKGMethod(config, few_digits)
         assert method.baseline is None
         method.folder = run_folder
         return method.train_baseline(), config, received

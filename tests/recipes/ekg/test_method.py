@@ -202,7 +202,7 @@ def calls(small_world, monkeypatch):
     for name in ("open_strategy", "open_images"):
         record(name, base)
     for name in ("trained", "test"):
-        record(name, ekg.EKG)
+        record(name, ekg.EKGMethod)
     record("Loop", import_module("tfprune.recipes.training.train"))
     record("fit", Loop, lambda *_, **__: [])
     record("training_batches", ImageData)

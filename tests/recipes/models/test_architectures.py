@@ -10,7 +10,7 @@ from tfprune.graph import channel_groups, prunable_weights
 from tfprune.layers import BinaryActivation
 from tfprune.recipes.models import build_model, load_checkpoint, model_names
 from tfprune.recipes.models.blocks import Chain
-from tfprune.recipes.models.registry import find_architecture
+from tfprune.recipes.models.building import find_architecture
 
 DIGITS = {"num_classes": 10, "input_shape": (16, 16, 1), "seed": 0}
 SMALL = {"ResNet-20", "ResNet-8x2", "WideResNet-28-10", "ResNet-18-v2", "ResNet-18-v2-twice", "VGG-11", "VGG-Small"}

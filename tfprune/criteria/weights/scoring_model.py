@@ -18,7 +18,7 @@ ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
 class ScoringModel:
     """A copy of a model that computes with kernels that it is given.
 
-    It runs in inference mode, but for batch norms if so asked; nothing in it changes on the way. Normalisations in it
+    It runs in inference mode, but for batch norms if so asked; nothing in it changes on the way. Normalizations in it
     have right second derivatives.
 
     Args:
@@ -85,14 +85,14 @@ def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:
-    """A new layer, without weights as yet, that computes the same and has right second derivatives.
+    """Returns a new layer, not built, that computes the same and has correct second derivatives.
 
     Args:
         layer: Any layer. It is not changed.
-        dtype: What the new one computes in.
+        dtype: Number format of the new layer.
 
     Returns:
-        The new layer; None if `layer` is no such normalisation of Keras or tfprune.
+        The new layer; None if `layer` is not such a normalization layer of Keras or tfprune.
     """
     kind = _KINDS.get(type(layer))
     if kind is None or getattr(layer, "rms_scaling", False):

@@ -5,7 +5,7 @@ settings depend on them, and what the layer costs (`graph.labels.Labels`).
 """
 
 from tfprune.graph.rules import attention, elementwise, moving, normalizing, producing, recurrent
-from tfprune.graph.rules.registry import Rule, register_rule, rule_for
+from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 
 __all__ = [
     "Rule",

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.registry import positions, rule
+from tfprune.graph.rules.lookup import positions, rule
 from tfprune.keras_private import ATTENTION_PARTS, attention_sizes, has_gate, lambda_output_shape
 
 _REASON = "no rule for gates, given masks, returned scores, or attention over several axes"

@@ -4,7 +4,7 @@ import keras
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.registry import (
+from tfprune.graph.rules.lookup import (
     activation_mixes,
     after_batch,
     channel_axis,

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.registry import after_batch, constants_of, rule
+from tfprune.graph.rules.lookup import after_batch, constants_of, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 

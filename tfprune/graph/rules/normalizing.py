@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.registry import after_batch, extent, rule
+from tfprune.graph.rules.lookup import after_batch, extent, rule
 from tfprune.keras_private import LayerScale
 from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 

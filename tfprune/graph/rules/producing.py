@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.registry import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
 
 layers = keras.layers
 
@@ -29,7 +29,7 @@ def _dense(labels: Labels, call: Call) -> None:
     sizes = call.inputs[0].shape[1:-1]
     constant = extent(tuple(outer), sizes) * (1 if read is not None else call.inputs[0].shape[-1])
     labels.cost(call, constant, *outer, read, produced)
-    finish(labels, call, (*outer, produced))
+    finish_producer(labels, call, (*outer, produced))
 
 
 @rule(layers.Embedding)
@@ -61,7 +61,7 @@ def _conv(labels: Labels, call: Call) -> None:
     labels.slot(call, "bias", -1, produced, "out")
     if produced is not None:
         labels.edit(call, "filters", produced)
-    finish(labels, call, only(axis, produced, call.outputs[0]))
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 def _depthwise_as_groups(labels: Labels, call: Call, read: Vector) -> Vector:
@@ -85,7 +85,7 @@ def _conv_transpose(labels: Labels, call: Call) -> None:
     labels.edit(call, "filters", produced)
     *window, width_out, width_in = call.layer.kernel.shape
     _kernel_cost(labels, call, call.inputs[0], (*window, width_in, width_out), read, produced)
-    finish(labels, call, only(axis, produced, call.outputs[0]))
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 @rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
@@ -94,7 +94,7 @@ def _depthwise_conv(labels: Labels, call: Call) -> None:
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     produced = _depthwise_kernel(labels, call, "kernel", read)
     labels.slot(call, "bias", -1, produced, "pass")
-    finish(labels, call, only(axis, produced, call.outputs[0]))
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -107,7 +107,7 @@ def _separable_conv(labels: Labels, call: Call) -> None:
     labels.slot(call, "bias", -1, produced, "out")
     labels.edit(call, "filters", produced)
     _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, produced)
-    finish(labels, call, only(axis, produced, call.outputs[0]))
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 @rule(layers.EinsumDense)
@@ -135,7 +135,7 @@ def _einsum_dense(labels: Labels, call: Call) -> None:
         zip(kernel, call.layer.kernel.shape, strict=True)
     )
     labels.cost(call, extent(tuple(every.values()), (sizes[letter] for letter in every)), *every.values())
-    finish(labels, call, produced)
+    finish_producer(labels, call, produced)
 
 
 def _letters(call: Call) -> tuple[str, str, str]:
@@ -157,7 +157,7 @@ def _resized(old: Any, kept: list[np.ndarray]) -> Any:
     return [size if mask is None or size is None else int(mask.sum()) for size, mask in zip(sizes, kept, strict=True)]
 
 
-def finish(labels: Labels, call: Call, axes: Axes) -> None:
+def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     """Sets the labels of the output of a layer with an activation.
 
     They are pinned if the activation mixes positions, or if Keras may add the bias along the wrong axis: its `add`

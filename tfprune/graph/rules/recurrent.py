@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call, Wrapper
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.registry import has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
+from tfprune.graph.rules.lookup import has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
 
 layers = keras.layers
 _REASON = "no rule for states that are kept, or activations over all channels"

@@ -42,10 +42,10 @@ def run(config: EKGConfig, data: ImageDataset | None = None) -> Result:
     Reference:
         Lee and Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
     """
-    return EKG(config, data).run()
+    return EKGMethod(config, data).run()
 
 
-class EKG(Method[EKGConfig]):
+class EKGMethod(Method[EKGConfig]):
     """Searches a trained model for its best smaller sub-network and fine-tunes it with an ensemble's knowledge."""
 
     result_file = "finetuned.keras"

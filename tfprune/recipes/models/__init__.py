@@ -7,7 +7,7 @@ loads trained ones from a file, `load_application` a model of `keras.application
 from tfprune.recipes.models.application import Application, application_names, load_application
 from tfprune.recipes.models.checkpoint import load_checkpoint, model_from_arrays
 from tfprune.recipes.models.initializers import initialize, initializer, initializer_names
-from tfprune.recipes.models.registry import build_model, model_names
+from tfprune.recipes.models.building import build_model, model_names
 
 __all__ = [
     "Application",

@@ -19,7 +19,7 @@ import numpy as np
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, ConfigError, first_line
 from tfprune.recipes.models.pickles import read_pickled_arrays
-from tfprune.recipes.models.registry import (
+from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
     model_names,

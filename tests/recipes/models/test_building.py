@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.models import build_model, model_names
-from tfprune.recipes.models.registry import find_architecture, recognize_architecture
+from tfprune.recipes.models.building import find_architecture, recognize_architecture
 
 
 def names_of(model):
