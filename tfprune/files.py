@@ -41,9 +41,10 @@ def writing(path: str | os.PathLike[str], *failures: type[Exception]) -> Iterato
 
     Example:
         >>> with writing("table.csv"):
-        ...     raise OSError(28, "No space left on device")
+        ...     raise OSError(28, "No space left on device")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        tfprune.files.WriteError: cannot write table.csv: No space left on device; make room or ...
+            ...
+        tfprune.files.WriteError: cannot write table.csv: No space left on device; make room, or ...
     """
     kinds: tuple[type[Exception], ...] = (OSError, *failures)
     try:

@@ -161,7 +161,7 @@ def test_vgg_at_the_sizes_of_tiny_imagenet():
         ("ResNet-20", {"width_multiplier": 0.0}, "expected a width_multiplier above 0"),
         ("ResNet-20", {"width_multiplier": 1 / 32}, "expected widths of 1 or more, conv of ResNet-20 has 0"),
         ("ResNet-20", {"init": "he"}, "expected initial weights of standard"),
-        ("VGG-11", {"input_shape": (8, 8, 1)}, "expected larger images, at stage3_pool .* 1 x 1"),
+        ("VGG-11", {"input_shape": (8, 8, 1)}, "expected larger images: at stage3_pool, .* 1 x 1"),
     ],
 )
 def test_wrong_choices(arch, options, expected):

@@ -264,7 +264,10 @@ def without(name):
     [
         (without("BasicBlock1.0/bn1/gamma:0"), r"lacks 1 of .* first block1\.0_bn1/gamma"),
         (without("BasicBlock1.0/conv1/kernel:0"), "no complete ResNet-20"),
-        (lambda arrays: arrays | {"BasicBlock0.0/bn7/gamma:0": np.ones(3)}, r"ResNet-20 has not, first block0\.0_bn7"),
+        (
+            lambda arrays: arrays | {"BasicBlock0.0/bn7/gamma:0": np.ones(3)},
+            r"ResNet-20 does not have, first block0\.0_bn7",
+        ),
         (lambda arrays: arrays | {"bn/gamma:0": np.ones(15)}, r"expected shape \[16\] for bn/gamma, .*\[15\]"),
         (lambda arrays: arrays | {"bn/gamma:0": np.ones((2, 8))}, r"expected shape \[16\] for bn/gamma"),
         (lambda arrays: arrays | {"BasicBlock0.0/conv2/kernel:0": np.ones((3, 3, 16, 9))}, "do not fit together"),

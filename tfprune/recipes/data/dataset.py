@@ -142,7 +142,11 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """Returns all test images in file order, without augmentation; the last batch may be shorter."""
+        """Returns all test images in file order, without augmentation.
+
+        Args:
+            batch_size: Images per batch; the last batch may be shorter.
+        """
 
     @abstractmethod
     def plain_batches(
@@ -167,7 +171,14 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the labels of training images, `[images]`, int64."""
+        """Returns the labels of training images.
+
+        Args:
+            positions: `[images]`, int64, of the images in file order.
+
+        Returns:
+            `[images]`, int64.
+        """
 
     def training_batches(self, request: BatchRequest) -> tf.data.Dataset:
         """Returns shuffled, augmented, normalized batches of the training images.
@@ -222,6 +233,9 @@ class ImageDataset(ABC):
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Returns the number of training batches in an epoch, without a remainder that fills no batch.
+
+        Args:
+            batch_size: Images per batch.
 
         Raises:
             ConfigError: The training images do not fill one batch.

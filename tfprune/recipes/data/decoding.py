@@ -87,7 +87,14 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the labels, int64, of images at positions `0 .. len - 1`."""
+        """Returns the labels of images.
+
+        Args:
+            positions: `[images]`, int64, in `0 .. len - 1`.
+
+        Returns:
+            `[images]`, int64.
+        """
 
     @abstractmethod
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -102,7 +109,11 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def describe(self, position: int) -> str:
-        """Returns a description of an image for messages: its path, or its position in a file."""
+        """Returns a description of an image for messages: its path, or its position in a file.
+
+        Args:
+            position: Of the image, in `0 .. len - 1`.
+        """
 
 
 class BrokenImages:

@@ -73,7 +73,14 @@ class ImageData(ImageDataset):
         return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
-        """Does the same as `normalize`, on a tensor of any number type."""
+        """Normalizes images as `normalize` does, in TensorFlow.
+
+        Args:
+            images: `[..., height, width, channels]`, of any number type, on the scale 0 .. 255.
+
+        Returns:
+            `(images - mean) / std`, float32 of the same shape.
+        """
         return (tf.cast(images, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
     def training_reader(self, request: BatchRequest) -> Reader:

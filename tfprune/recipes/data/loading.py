@@ -51,7 +51,17 @@ def load_cifar10(data_path: str | os.PathLike[str] | None = None) -> ImageData:
 
 
 def load_cifar100(data_path: str | os.PathLike[str] | None = None) -> ImageData:
-    """Loads CIFAR-100 in file order: like `load_cifar10`, with 100 classes and its own constants (also reversed)."""
+    """Loads CIFAR-100 in file order: like CIFAR-10, with 100 classes and its own constants (also reversed).
+
+    Args:
+        data_path: Folder that contains `cifar100/`; `None` for the default of TensorFlow Datasets.
+
+    Returns:
+        The data set.
+
+    Raises:
+        DataUnavailableError: The data is absent and cannot be downloaded, or is damaged.
+    """
     return _load_cifar("CIFAR100", 100, (112.0, 124.0, 129.0), (70.0, 65.0, 68.0), data_path)
 
 

@@ -167,7 +167,11 @@ def recognize_architecture(layer_names: set[str]) -> str | None:
 
 
 def sized_layers(layer_names: set[str]) -> set[str]:
-    """Returns the layers that have a width in an architecture: convolutions and hidden dense layers."""
+    """Returns the layers that have a width in an architecture: convolutions and hidden dense layers.
+
+    Args:
+        layer_names: Names of all layers, in the style of `build_model`.
+    """
     return {name for name in layer_names if name.rpartition("_")[2].rstrip("0123456789") in ("conv", "hidden")}
 
 

@@ -229,7 +229,7 @@ class ScaledDistribution(keras.initializers.Initializer):
 
     Example:
         >>> weights = ScaledDistribution(2.0, "fan_in", "signed_constant", seed=1)((3, 3, 8, 16))
-        >>> bool(abs(float(weights[0, 0, 0, 0])) == (2 / 72) ** 0.5)
+        >>> round(abs(float(weights[0, 0, 0, 0])), 5) == round((2 / 72) ** 0.5, 5)
         True
 
     Reference:

@@ -184,7 +184,14 @@ class StageTimes:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measures the time of the block, also if it is interrupted. The time of a killed process is lost."""
+        """Measures the time of the block, also if it is interrupted. The time of a killed process is lost.
+
+        Args:
+            name: Name of the stage.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
         started = time.monotonic()
         try:
             yield

@@ -195,11 +195,26 @@ class RunFolder:
         return path
 
     def metrics(self, name: str, *, last_step: int = -1) -> MetricsLog:
-        """Opens the table `metrics/<name>.csv` (and `.jsonl`) with its rows up to a step; by default empty."""
+        """Opens the table `metrics/<name>.csv` (and `.jsonl`).
+
+        Args:
+            name: Name of the table.
+            last_step: Step up to which rows are kept. Default: none are kept.
+
+        Raises:
+            RunFolderError: The table is damaged or cannot be written.
+        """
         return MetricsLog(self.folder("metrics") / name, last_step=last_step)
 
     def events(self, name: str) -> tf.summary.SummaryWriter:
-        """Returns a TensorBoard writer in `events/<name>`; older events there are removed."""
+        """Returns a TensorBoard writer in `events/<name>`; older events there are removed.
+
+        Args:
+            name: Name of the folder.
+
+        Raises:
+            RunFolderError: It cannot be written.
+        """
         folder = self.folder("events") / name
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
@@ -207,14 +222,28 @@ class RunFolder:
             return tf.summary.create_file_writer(str(folder))
 
     def checkpoints(self, name: str) -> Path:
-        """Creates the folder `checkpoints/<name>`."""
+        """Creates the folder `checkpoints/<name>`, if it is missing, and returns its path.
+
+        Args:
+            name: Name of the folder.
+
+        Raises:
+            RunFolderError: It cannot be created.
+        """
         folder = self.folder("checkpoints") / name
         with writing(folder):
             folder.mkdir(exist_ok=True)
         return folder
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Writes the result of the run to `results.csv` (a header and one row) and `results.json`."""
+        """Writes the result of the run to `results.csv` (a header and one row) and `results.json`.
+
+        Args:
+            result: A value per column.
+
+        Raises:
+            RunFolderError: The files cannot be written.
+        """
         table = ",".join(map(_csv_field, result)) + "\n" + ",".join(map(_csv_field, result.values())) + "\n"
         write_text(self.file("results.csv"), table)
         write_text(self.file("results.json"), json.dumps(dict(result), indent=1) + "\n")

@@ -185,7 +185,11 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         self._rates = [self.rate(epoch) for epoch in range(max(epochs, 1))]
 
     def rate(self, epoch: int) -> float:
-        """Returns the rate of an epoch, counted from 0."""
+        """Returns the rate of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         base, policy, epochs, warmup, every, gamma = (
             self._settings[name] for name in ("base", "policy", "epochs", "warmup", "every", "gamma")
         )
