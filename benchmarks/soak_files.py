@@ -1,12 +1,9 @@
 """Whether two runs have left the same."""
 
-import io
-import json
-import zipfile
 from pathlib import Path
 
-import h5py
 import numpy as np
+from compare_files import comparable, contents, is_time
 
 
 def found_differences(expected: Path, received: Path, results: str) -> list[str]:
@@ -32,34 +29,16 @@ def found_differences(expected: Path, received: Path, results: str) -> list[str]
 
 def same_weights(one: Path, other: Path) -> bool:
     """Whether two files hold the same arrays, bit for bit."""
-    first, second = arrays(one), arrays(other)
-    return first.keys() == second.keys() and all(_same(first[name], second[name]) for name in first)
+    first, second = ({k: comparable(k, value) for k, value in arrays(file).items()} for file in (one, other))
+    return first == second
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:
     """All arrays of a `.keras` or `.npz` file, by name."""
-    if file.suffix == ".npz":
-        with np.load(file) as content:
-            return dict(content)
-    found: dict[str, np.ndarray] = {}
-
-    def take(name: str, node: object) -> None:
-        if isinstance(node, h5py.Dataset):
-            found[name] = np.asarray(node)
-
-    with zipfile.ZipFile(file) as content, h5py.File(io.BytesIO(content.read("model.weights.h5"))) as weights:
-        weights.visititems(take)
-    return found
+    return {name: value for name, value in contents(file) if isinstance(value, np.ndarray)}
 
 
-def tables(run: Path) -> dict[str, list[dict[str, object]]]:
-    """The rows of all tables of a run and of those in it, but not how long they took."""
-    found = {}
-    for file in sorted(run.rglob("metrics/*.jsonl")):
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        found[str(file.relative_to(run))] = [{k: value for k, value in row.items() if k != "seconds"} for row in rows]
-    return found
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    return (one.dtype, one.shape) == (other.dtype, other.shape) and one.tobytes() == other.tobytes()
+def tables(run: Path) -> dict[str, dict[str, object]]:
+    """The values in all tables of a run and of those in it, but not how long they took."""
+    files = sorted(run.rglob("metrics/*.jsonl"))
+    return {str(file.relative_to(run)): {k: v for k, v in contents(file) if not is_time(k)} for file in files}

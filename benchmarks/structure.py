@@ -19,6 +19,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from program import new_parser
+
 ROOT = Path(__file__).parents[1]
 
 _MODEL = """
@@ -70,22 +72,22 @@ print(json.dumps(sorted(files)))
 """
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the program's flags."""
+    parser = new_parser(__doc__)
+    parser.add_argument("checkouts", nargs="*", metavar="CHECKOUT", help="folders that contain the folder tfprune")
+    parser.add_argument("--no_tasks", dest="tasks", action="store_false", help="count only; run nothing")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Prints the table."""
-    options = parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     checkouts = [Path(folder).resolve() for folder in options.checkouts] or [ROOT]
     rows = [{**counts(each / "tfprune"), **(files_of_tasks(each) if options.tasks else {})} for each in checkouts]
     width = max(map(len, rows[0]))
     for name in rows[0]:
         print(f"{name:<{width}}", *(f"{row[name]:>8}" for row in rows))
-
-
-def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    made = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    made.add_argument("checkouts", nargs="*", metavar="CHECKOUT", help="Folders that contain the folder tfprune.")
-    made.add_argument("--no_tasks", dest="tasks", action="store_false", help="Count only; run nothing.")
-    return made
 
 
 def counts(package: Path) -> dict[str, int]:

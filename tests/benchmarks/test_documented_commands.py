@@ -52,6 +52,9 @@ SMALLEST = {
     "bop_step.py": Small(
         "--arch ResNet-8x2 --rounds 1 --batch_size 2 --out bop.jsonl", "step with Bop against SGD:", slow=True
     ),
+    "compare_checkouts.py": Small(
+        "--work work --only prune_weights_dpp_edge --jobs 1", "prune_weights_dpp_edge: ", slow=True
+    ),
     "criteria.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --criteria taylor --flops 0.5",
         "| taylor | global | ",
@@ -104,6 +107,7 @@ SMALLEST = {
         slow=True,
     ),
     "soak.py": Small("", elsewhere="test_soak.py"),
+    "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
         "--archs Conv2 --batch 2 --runs 1 --scores 100 --out rows.jsonl", '"ratio_of_medians"', slow=True
     ),
@@ -198,6 +202,12 @@ def page_without_table(words, monkeypatch, tiny):
             Path("page.md").write_text(before + mark, encoding="utf-8")
 
 
+def checkouts(words, monkeypatch, tiny):
+    """Gives this checkout the names that commands have for theirs."""
+    for name in {"OLD", "NEW", "CHECKOUT", "OTHER_CHECKOUT"} & set(words):
+        Path(name).symlink_to(ROOT)
+
+
 def tiny_latency(words, monkeypatch, tiny):
     monkeypatch.setattr(keras.applications, "Tiny", lambda weights: tiny(weights, None, (16, 16, 3)))
 
@@ -212,10 +222,12 @@ def tiny_graph(words, monkeypatch, tiny):
 
 PREPARE = {
     "applications.py": tiny_applications,
+    "compare_checkouts.py": checkouts,
     "graph.py": tiny_graph,
     "latency.py": tiny_latency,
     "model_table.py": page_without_table,
     "multiprize_experiments.py": page_without_table,
+    "structure.py": checkouts,
 }
 
 
