@@ -25,7 +25,7 @@ def test_compiled_and_trained_models(tmp_path):
 
 def test_damaged_files(tmp_path, folder):
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(CheckpointError, match=r"text.keras is damaged or no Keras file"):
+    with pytest.raises(CheckpointError, match=r"text.keras is damaged or not a Keras file"):
         load_model_file(str(tmp_path / "text.keras"))
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     (tmp_path / "a.npz").rename(tmp_path / "zip.keras")

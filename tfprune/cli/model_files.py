@@ -27,7 +27,7 @@ def load_model_file(path: str) -> keras.Model:
     """
     check_model_file(path)
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is damaged or no Keras file; fetch or save it again")
+        raise CheckpointError(f"{path} is damaged or not a Keras file; download or save it again")
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged or hostile file can make Keras raise anything
