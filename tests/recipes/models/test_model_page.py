@@ -41,5 +41,5 @@ def test_examples_run(capsys):
     exec(code, names)
     assert names["small"].count_params() == 274_042
     assert names["narrow"].count_params() == 607_328
-    assert names["twin"].get_layer("block1.0_conv1").padding == "valid"
+    assert names["padded"].get_layer("block1.0_conv1").padding == "valid"
     assert names["signs"].output_shape == (None, 10)
