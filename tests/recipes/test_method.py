@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.recipes.tiny_network import tiny_network
+from tests.models import tiny_architecture
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks
@@ -44,7 +44,7 @@ class Lot(Method[LotConfig]):
         if not 0 < self.config.density <= 1:
             raise ConfigError("--density: expected a fraction")
         shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
-        self.model = tiny_network(**shape, seed=self.config.seed)
+        self.model = tiny_architecture(**shape, seed=self.config.seed)
 
     def stages(self):
         self.save_initial(self.model)
