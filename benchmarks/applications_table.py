@@ -9,28 +9,28 @@ PAGE = """# Every model of keras.applications, pruned to {flops:.0%} of its FLOP
 
 Written by `python benchmarks/applications.py --table`. {passed} of {models} models{missing} pass all checks:
 
-- the outputs have the shape they had, FLOPs are at most {flops:.0%}, and no layer was left alone for want of a rule;
-- the pruned model equals the whole one with the removed channels masked (`tfprune.graph.masked`): *error* is the
+- the outputs keep their shape, FLOPs are at most {flops:.0%}, and every layer has a rule;
+- the pruned model equals the original one with the removed channels masked (`tfprune.graph.masked`): *error* is the
   largest difference of the logits, relative to the largest logit, and below {error:.0e};
-- there was something to get wrong: *power* is the same measure between masked model and original, *response* between
+- the check would notice a mistake: *power* is the same measure between masked model and original, *response* between
   two images in the pruned model, both above {effect:.0e};
-- parameters and FLOPs of the pruned model are exactly those predicted before it was made, and parameters are those
+- parameters and FLOPs of the pruned model are exactly those predicted before it was built, and parameters are those
   that Keras counts;
 - twice the multiply-accumulates is exactly what TensorFlow's profiler counts for convolutions and matrix products,
-  before and after (*profiler*). By itself the profiler does not open the grouped convolutions of ConvNeXt, which Keras
-  compiles with XLA on CPUs; it was applied to these functions, too. FLOPs in this table are multiply-accumulates plus
-  two operations per value of batch norm.
+  before and after (*profiler*). By itself the profiler does not see inside the grouped convolutions of ConvNeXt, which
+  Keras compiles with XLA on CPUs; it was also applied to these functions. FLOPs count multiply-adds, plus two
+  operations per value of batch norm.
 
-Channels are chosen at random (`tfprune.criteria.Random`) over the whole model, widths are multiples of {round_to}.
-Weights are random (He), and so are scales and offsets; moving statistics are those of a batch. *build* is what Keras
-takes to make the original, *graph* the time to find the channel groups, *slim* that to make the smaller model: CPU
-seconds on one thread. Latency is the median of {runs} calls with one image, original and pruned model taking turns, on
-{threads} thread of an {device}; TensorFlow {tensorflow}, Keras {keras}, no XLA but Keras' own, models called as Keras
-made them, nothing folded or frozen.
+Channels are chosen at random (`tfprune.criteria.Random`) over the whole model; widths are multiples of {round_to}.
+Weights are random (He), and so are scales and offsets; moving statistics are those of a batch. *build* is the time
+that Keras takes to build the original, *graph* the time to find the channel groups, *slim* the time to build the
+smaller model: CPU seconds on one thread. Latency is the median of {runs} calls with one image, original and pruned
+model in turn, on {threads} thread of an {device}; TensorFlow {tensorflow}, Keras {keras}, no XLA except Keras' own,
+models called as Keras built them, nothing folded or frozen.
 
 {titles}
 """
-BY_HAND = "<!-- From here on written by hand, and kept when the table is written anew. -->"
+BY_HAND = "<!-- Written by hand from here on, and kept when the table is rewritten. -->"
 COLUMNS = {
     "model": "",
     "input": "",
@@ -51,11 +51,11 @@ COLUMNS = {
 
 
 def write_table(rows: Mapping[str, Row], path: Path) -> None:
-    """Writes the page, but for what stands there from the line `BY_HAND` on.
+    """Writes the page, except for its text from the line `BY_HAND` on.
 
     Args:
         rows: A row per model.
-        path: Where to.
+        path: The page.
     """
     first = next(iter(rows.values()))
     missing = len(set(model_names()) - set(rows))

@@ -7,7 +7,7 @@ The files are parts of the two photographs that come with scikit-learn, about 50
 take turns in one process, all with random resized crops to 224 x 224, mirroring, normalisation and batches of 64, and
 with `--color_jitter` contrast and saturation changed by random factors from 0.8 to 1.2:
 
-    ours       `tfprune.recipes.data.registry`, reproducible, broken images passed over
+    ours       `tfprune.recipes.data.loading`, reproducible, broken images passed over
     crop       TensorFlow's recommended way: sample_distorted_bounding_box, decode_and_crop_jpeg, resize
     plain      decode_jpeg, cut out, resize
     pil        PIL in one Python thread

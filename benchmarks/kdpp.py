@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "versions": {name: version(name) for name in ("tensorflow", "dppy", "numpy")},
         "student": measured(student, given, lambda: KDPP(student, given.k, compile=given.compile)),
         "student by eigenvectors": measured(
-            student, given, lambda: KDPP(Spectrum.of(student), given.k, compile=given.compile)
+            student, given, lambda: KDPP(Spectrum.from_kernels(student), given.k, compile=given.compile)
         ),
         "alike": measured(alike, given, lambda: KDPP(alike, given.k, compile=given.compile)),
     }

@@ -17,7 +17,7 @@ import numpy as np
 from program import new_parser
 
 from tfprune.recipes.models import build_model, model_names
-from tfprune.recipes.models.plans import GROUPS
+from tfprune.recipes.models.architectures import GROUPS
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
 BEGIN, END = "<!-- table: written by benchmarks/model_table.py -->", "<!-- end of the table -->"

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: golden numbers, data that are not in the repository, workers."""
 
+import io
 import json
 import os
 import resource
@@ -13,6 +14,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
+from rich.console import Console
 
 from tests import outside
 from tests.golden_arrays import GoldenArrays
@@ -122,3 +124,20 @@ def _free_ports(count):
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+class Screen(Console):
+    """A console whose lines can be asked for."""
+
+    def __init__(self):
+        super().__init__(file=io.StringIO(), width=200)
+
+    @property
+    def lines(self):
+        """What was printed, blanks squeezed, without empty lines and rules."""
+        return [" ".join(line.split()) for line in self.file.getvalue().splitlines() if line.strip(" ─")]
+
+
+@pytest.fixture
+def screen():
+    return Screen()

@@ -13,28 +13,28 @@ def text(cluster=TWO, task=("worker", 1)):
 
 
 def test_workers_in_their_order():
-    assert Cluster.of_text(text()) == Cluster(("a:1", "b:2"), rank=1)
-    assert [Cluster.of_text(text(task=("worker", index))).is_chief for index in (0, 1)] == [True, False]
-    assert Cluster.of_text(text({"worker": ["[::1]:80", "b:2"]})).addresses[0] == "[::1]:80"
+    assert Cluster.from_json(text()) == Cluster(("a:1", "b:2"), rank=1)
+    assert [Cluster.from_json(text(task=("worker", index))).is_chief for index in (0, 1)] == [True, False]
+    assert Cluster.from_json(text({"worker": ["[::1]:80", "b:2"]})).addresses[0] == "[::1]:80"
 
 
 def test_a_chief_comes_first():
     cluster = {"worker": ["a:1", "b:2"], "chief": ["c:3"]}
-    assert Cluster.of_text(text(cluster, ("chief", 0))) == Cluster(("c:3", "a:1", "b:2"), rank=0)
-    assert Cluster.of_text(text(cluster, ("worker", 1))).rank == 2
+    assert Cluster.from_json(text(cluster, ("chief", 0))) == Cluster(("c:3", "a:1", "b:2"), rank=0)
+    assert Cluster.from_json(text(cluster, ("worker", 1))).rank == 2
 
 
 @pytest.mark.parametrize("value", ["", "  ", "{}", '{"cluster": {}}'])
 def test_no_cluster(monkeypatch, value):
     monkeypatch.setenv("TF_CONFIG", value)
-    assert Cluster.of_environment() is None
+    assert Cluster.from_environment() is None
 
 
 def test_the_environment(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert Cluster.of_environment() is None
+    assert Cluster.from_environment() is None
     monkeypatch.setenv("TF_CONFIG", text())
-    assert Cluster.of_environment().title == "worker 1 of 2"
+    assert Cluster.from_environment().title == "worker 1 of 2"
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_the_environment(monkeypatch):
         ("x" * 500, r"expected JSON, received x{77}\.\.\.;"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(value, expected):
+def test_errors_are_reported_in_one_line(value, expected):
     with pytest.raises(ConfigError, match=expected) as caught:
-        Cluster.of_text(value)
+        Cluster.from_json(value)
     assert str(caught.value).startswith("TF_CONFIG: expected ")
     assert "; set it like {" in str(caught.value)
     assert "\n" not in str(caught.value)

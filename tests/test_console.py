@@ -15,7 +15,7 @@ def chatter(text):
     logging.getLogger("absl").warning(text)
 
 
-def test_silent_within_loud_after(capfd, caplog):
+def test_quiet_ends_with_the_block(capfd, caplog):
     with quiet():
         chatter("within")
         warnings.warn("within", stacklevel=1)
@@ -27,7 +27,7 @@ def test_silent_within_loud_after(capfd, caplog):
         warnings.warn("after", stacklevel=1)
 
 
-def test_errors_come_through_and_end_the_silence(capfd):
+def test_errors_pass_through_and_end_quiet(capfd):
     with pytest.raises(ValueError, match="wrong"), quiet():
         raise ValueError("wrong")
     os.write(2, b"heard")

@@ -22,18 +22,18 @@ write_text(Path(sys.argv[1]), "new" * 9999)
 COLUMNS = ("folder", "accuracy", "note")
 
 
-def test_what_the_system_said_is_told():
+def test_the_reason_of_the_system_is_reported():
     with pytest.raises(RunFolderError) as caught, writing("folder/table.csv"):
         raise PermissionError(13, "Permission denied", "/somewhere/else")
     assert str(caught.value) == (
-        "cannot write folder/table.csv: Permission denied; make room, or name a folder that can be written; what was "
-        "complete before is kept"
+        "cannot write folder/table.csv: Permission denied; make room, or name a folder that can be written; "
+        "complete files are kept"
     )
     assert isinstance(caught.value, OSError)
     assert caught.value.strerror == "Permission denied"
 
 
-def test_the_inner_one_counts():
+def test_the_inner_error_is_kept():
     with pytest.raises(WriteError, match="cannot write inner: full;"), writing("outer"), writing("inner"):
         raise OSError("full")
 
@@ -42,14 +42,14 @@ class Other(Exception):
     pass
 
 
-def test_errors_of_others():
+def test_other_kinds_of_errors():
     with pytest.raises(WriteError, match="cannot write file: File too large; make room"), writing("file", Other):
         raise Other("{{function_node x}} /run/ckpt_temp/part; File too large [Op:SaveV2]\nmore")
     with pytest.raises(Other), writing("file"):
         raise Other
 
 
-def test_the_file_appears_when_it_is_whole(tmp_path):
+def test_the_file_appears_when_it_is_complete(tmp_path):
     with replaced_file(tmp_path / "file.txt") as partial:
         partial.write_text("new")
         assert partial.suffix == ".txt"
@@ -58,7 +58,7 @@ def test_the_file_appears_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failure_on_the_way_leaves_the_old_file(tmp_path, monkeypatch, step):
+def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch, step):
     write_text(tmp_path / "file", "old")
 
     def fail(*arguments):
@@ -71,7 +71,7 @@ def test_a_failure_on_the_way_leaves_the_old_file(tmp_path, monkeypatch, step):
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_kill_on_the_way_leaves_the_old_file_and_the_next_write_clears_up(tmp_path, step):
+def test_a_killed_process_leaves_the_old_file_and_the_next_write_cleans_up(tmp_path, step):
     file = tmp_path / "file"
     write_text(file, "old")
     done = subprocess.run([sys.executable, "-c", KILLED, str(file), step], check=False)
@@ -82,7 +82,7 @@ def test_a_kill_on_the_way_leaves_the_old_file_and_the_next_write_clears_up(tmp_
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "newer")]
 
 
-def test_no_room(tmp_path, small_files):
+def test_full_disk(tmp_path, small_files):
     write_bytes(tmp_path / "file", b"old")
     with small_files(1000), pytest.raises(WriteError, match=r"cannot write .*file: File too large"):
         write_bytes(tmp_path / "file", bytes(5000))
@@ -107,7 +107,7 @@ def append_many(path, name, count):
         table(path).append(row(f"{name}/{number}", number / 7))
 
 
-def test_processes_at_once(tmp_path):
+def test_several_processes_append(tmp_path):
     path = tmp_path / "runs" / "results.csv"
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=append_many, args=(path, name, 40)) for name in "abcdef"]
@@ -132,7 +132,7 @@ def test_a_run_has_one_row(tmp_path):
 
 
 @pytest.mark.parametrize("torn", ["", "fold", "folder,accuracy,note\n", "folder,accuracy,note\nx,1,2\ny,0.4"])
-def test_what_a_killed_process_left_is_removed(tmp_path, torn):
+def test_an_incomplete_line_is_removed(tmp_path, torn):
     path = tmp_path / "results.csv"
     path.write_text(torn)
     table(path).check()
@@ -149,7 +149,7 @@ def test_other_columns(tmp_path):
     assert path.read_text() == "folder,loss\na,1\n"
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path):
+def test_a_file_instead_of_the_folder(tmp_path):
     (tmp_path / "runs").write_text("")
     with pytest.raises(RunFolderError, match=r"cannot write .*runs"):
         table(tmp_path / "runs" / "results.csv").append(row("a"))
@@ -161,7 +161,7 @@ def hold(folder, inside):
         signal.pause()
 
 
-def test_a_process_that_is_killed_gives_up_its_lock(tmp_path):
+def test_a_killed_process_releases_its_lock(tmp_path):
     context = multiprocessing.get_context("fork")
     inside = context.Event()
     holder = context.Process(target=hold, args=(tmp_path, inside))

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 # From the ground up; what is in one line does not import its neighbors. Recipes stand on the library.
 LIBRARY = (
     ("errors",),
-    ("files", "cluster", "console", "settings"),
+    ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
     ("graph",),
@@ -20,7 +20,7 @@ LIBRARY = (
 )
 RECIPES = (
     ("data", "models", "run_config"),
-    ("training", "catalog", "evaluate_config", "sanity_table"),
+    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table"),
     ("method", "evaluate", "dpp"),
     ("ekg", "peekaboo", "multiprize", "tickets"),
     ("sanity",),

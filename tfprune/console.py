@@ -1,4 +1,8 @@
-"""A process that prints nothing."""
+"""What is shown on the console: a progress indicator, and two ways to suppress output.
+
+`working` shows that something is going on. `silence` drops everything that Python prints, as all workers but the chief
+do. `quiet` drops warnings, log lines and what compiled code writes to stderr, as conversions of models do.
+"""
 
 import io
 import logging
@@ -16,33 +20,38 @@ _LOUD = ("absl", "tensorflow", "tf2onnx")
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Inside, what Python prints is lost, progress bars and warnings included; exceptions go their way."""
+    """Drops what Python prints while the block runs, progress bars and warnings included; exceptions pass through."""
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 
 def working(text: str) -> AbstractContextManager[object]:
-    """A sign of life on a terminal's standard error, for as long as the context lasts; nothing elsewhere."""
+    """Shows a progress indicator on stderr while the context lasts, if stderr is a terminal.
+
+    Args:
+        text: What is going on, such as `loading the model`.
+    """
     return Console(stderr=True).status(f"{text} ...")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Drops warnings, log lines, and what compiled code writes to the standard error, while the block runs.
+    """Drops warnings, log lines, and what compiled code writes to stderr, while the block runs.
 
-    What goes wrong in the block must reach the caller as an exception: nothing else will.
+    Errors in the block must be exceptions: nothing else reaches the user.
     """
     with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")
         for name in _LOUD:
             stack.enter_context(_logger_off(logging.getLogger(name)))
         stack.enter_context(_standard_error_off())
-        stack.enter_context(redirect_stderr(io.StringIO()))  # in notebooks it is another than the compiled code's
+        stack.enter_context(redirect_stderr(io.StringIO()))  # in notebooks it is not that of compiled code
         yield
 
 
 @contextmanager
 def _logger_off(logger: logging.Logger) -> Iterator[None]:
+    """Disables a logger while the block runs."""
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
@@ -53,10 +62,11 @@ def _logger_off(logger: logging.Logger) -> Iterator[None]:
 
 @contextmanager
 def _standard_error_off() -> Iterator[None]:
+    """Redirects file descriptor 2, which compiled code writes to, while the block runs."""
     sys.stderr.flush()
     try:
         saved = os.dup(2)
-    except OSError:  # a process without a standard error has nothing to silence
+    except OSError:  # a process without stderr has nothing to drop
         yield
         return
     try:

@@ -1,4 +1,9 @@
-"""What a user reads when a file cannot be written."""
+"""Files that are complete or absent, and tables to which several processes append.
+
+`replaced_file`, `write_bytes` and `write_text` replace a file in one step: a killed process or a full disk leaves the
+old file. `writing` turns errors of the file system into one line for the user. `ResultsTable` is a CSV file to which
+runs append a row each, under `folder_lock`.
+"""
 
 import csv
 import io
@@ -11,11 +16,11 @@ from tfprune.errors import RunFolderError
 
 
 class WriteError(RunFolderError, OSError):
-    """A file cannot be written: no room, no permission. It is an `OSError`, too, for those who give it other words.
+    """A file cannot be written: no space, no permission. Also an `OSError`, for callers that word the message.
 
     Args:
-        message: The whole line.
-        reason: What the system said, as `strerror`.
+        message: The complete message.
+        reason: The reason that the system gave, `strerror` of the error.
     """
 
     def __init__(self, message: str, reason: str) -> None:
@@ -25,20 +30,21 @@ class WriteError(RunFolderError, OSError):
 
 @contextmanager
 def writing(path: str | os.PathLike[str], *failures: type[Exception]) -> Iterator[None]:
-    """Turns what goes wrong while a file is written into one line.
+    """Turns errors while a file is written into one line for the user.
 
     Args:
         path: The file or folder, for the message.
-        *failures: Errors besides `OSError` that the block may raise when it cannot write, such as `tf.errors.OpError`.
+        *failures: Errors besides `OSError` that the block may raise if it cannot write, such as `tf.errors.OpError`.
 
     Raises:
-        WriteError: The block raised one of these.
+        WriteError: The block raised an `OSError` or one of `failures`.
 
     Example:
         >>> with writing("table.csv"):
-        ...     raise OSError(28, "No space left on device")
+        ...     raise OSError(28, "No space left on device")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        tfprune.files.WriteError: cannot write table.csv: No space left on device; make room or ...
+            ...
+        tfprune.files.WriteError: cannot write table.csv: No space left on device; make room, or ...
     """
     kinds: tuple[type[Exception], ...] = (OSError, *failures)
     try:
@@ -47,12 +53,12 @@ def writing(path: str | os.PathLike[str], *failures: type[Exception]) -> Iterato
         raise
     except kinds as error:
         reason = _reason(error)
-        advice = "make room, or name a folder that can be written; what was complete before is kept"
+        advice = "make room, or name a folder that can be written; complete files are kept"
         raise WriteError(f"cannot write {os.fspath(path)}: {reason}; {advice}", reason) from error
 
 
 def _reason(error: Exception) -> str:
-    """The last part of a message such as `{{node x}} /run/ckpt-1.index; No space left on device [Op:SaveV2]`."""
+    """Returns the last part of a message like `{{node x}} /run/ckpt-1.index; No space left on device [Op:SaveV2]`."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -61,13 +67,13 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Replaces a file in one step when the block is through; a block that fails, or a kill, leaves the old one.
+    """Replaces a file in one step at the end of the block; a block that fails, or is killed, leaves the old file.
 
     Args:
         path: The file, in a folder that exists.
 
     Yields:
-        The file to write instead, beside `path` and with its suffix.
+        The path to write to, in the same folder and with the same suffix.
 
     Raises:
         WriteError: It cannot be written.
@@ -83,32 +89,49 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file in one step, see `replaced_file`."""
+    """Replaces a file in one step, see `replaced_file`.
+
+    Args:
+        path: The file, in a folder that exists.
+        content: Its new content.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
     with replaced_file(path) as partial:
         partial.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a text file in one step, see `replaced_file`."""
+    """Replaces a text file (UTF-8) in one step, see `replaced_file`.
+
+    Args:
+        path: The file, in a folder that exists.
+        text: Its new content.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
     write_bytes(path, text.encode("utf-8"))
 
 
 def _to_disk(path: Path) -> None:
+    """Waits until the content of a file is on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Keeps other processes that ask for the same lock out of a folder while the block runs.
+    """Locks a folder while the block runs; other processes that lock it wait.
 
-    The lock is the folder's own and leaves no file; a process that dies gives it up.
+    The lock is on the folder itself and needs no file. It is released when the process ends, however it ends.
 
     Args:
-        folder: Is made if it is missing.
+        folder: The folder; it is created if it is missing.
 
     Raises:
-        RunFolderError: The folder cannot be made, or its file system knows no locks.
+        RunFolderError: The folder cannot be created, or its file system has no locks.
     """
     import fcntl
 
@@ -119,19 +142,19 @@ def folder_lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
         except OSError as error:
-            raise RunFolderError(f"cannot lock {folder}: {error.strerror}; take a folder on a local disk") from error
+            raise RunFolderError(f"cannot lock {folder}: {error.strerror}; use a folder on a local disk") from error
         yield
     finally:
         os.close(handle)
 
 
 class ResultsTable:
-    """A CSV file to which runs append a row each, one process after the other.
+    """A CSV file to which runs append one row each, one process at a time.
 
     Args:
-        path: The file; it, and its folder, are made with the first row.
+        path: The file. It is created, with its folder, with the first row.
         columns: Names of the columns.
-        key: Those of them that tell rows apart.
+        key: The columns that identify a row.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], key: Sequence[str]) -> None:
@@ -140,17 +163,17 @@ class ResultsTable:
         self._key = list(key)
 
     def check(self) -> None:
-        """Raises an error if rows could not be appended; worth knowing before a long run.
+        """Checks that rows can be appended; to be called before a long run.
 
         Raises:
             RunFolderError: The table has other columns, or cannot be read.
         """
-        self._rows(self._whole_lines())
+        self._rows(self._complete_lines())
 
     def append(self, row: Mapping[str, object]) -> None:
-        """Adds a row, unless one of the same key is there: it was written before the run was resumed.
+        """Adds a row, unless the table has one with the same key, from before the run was resumed.
 
-        A line that a killed process left unfinished is removed.
+        An incomplete line of a killed process is removed.
 
         Args:
             row: A value for each column.
@@ -159,15 +182,15 @@ class ResultsTable:
             RunFolderError: The table has other columns, or cannot be written.
         """
         with folder_lock(self._path.parent):
-            whole = self._whole_lines()
-            rows = self._rows(whole)
+            lines = self._complete_lines()
+            rows = self._rows(lines)
             values = {name: "" if row[name] is None else str(row[name]) for name in self._columns}
             if any(all(each.get(name) == values[name] for name in self._key) for each in rows):
                 return
-            self._write(len(whole), values, header=not whole)
+            self._write(len(lines), values, header=not lines)
 
-    def _whole_lines(self) -> bytes:
-        """The file without what follows its last line break."""
+    def _complete_lines(self) -> bytes:
+        """Returns the content of the file up to its last line break."""
         if not self._path.exists():
             return b""
         try:
@@ -177,6 +200,7 @@ class ResultsTable:
         return content[: content.rfind(b"\n") + 1]
 
     def _rows(self, lines: bytes) -> list[dict[str, str]]:
+        """Returns the rows of the table and checks its columns."""
         reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
         if lines and list(reader.fieldnames or ()) != self._columns:
             raise RunFolderError(
@@ -185,13 +209,14 @@ class ResultsTable:
             )
         return list(reader)
 
-    def _write(self, place: int, values: Mapping[str, str], *, header: bool) -> None:
+    def _write(self, end: int, values: Mapping[str, str], *, header: bool) -> None:
+        """Writes a row at `end` and cuts off what was there."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         if header:
             writer.writeheader()
         writer.writerow(values)
         with writing(self._path), self._path.open("r+b" if self._path.exists() else "wb") as file:
-            file.truncate(place)
-            file.seek(place)
+            file.truncate(end)
+            file.seek(end)
             file.write(text.getvalue().encode())

@@ -125,7 +125,7 @@ class Setting:
 
     @classmethod
     def from_field(cls, each: Field, annotation: Any, declared: Mapping[str, Any]) -> "Setting":
-        """The setting of a dataclass field.
+        """Creates the setting of a dataclass field.
 
         Args:
             each: The field.
@@ -356,7 +356,7 @@ def _listed(choices: Sequence[Any]) -> str:
 
 
 def _declarations(config_class: type) -> dict[str, dict[str, Any]]:
-    """The arguments of `setting` for each field; those of a base class hold where a subclass leaves them out."""
+    """Returns the arguments of `setting` for each field; a subclass inherits what it omits."""
     declared: dict[str, dict[str, Any]] = {}
     for base in reversed(config_class.__mro__):
         own = vars(base).get("__dataclass_fields__", {})

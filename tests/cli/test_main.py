@@ -10,8 +10,7 @@ import pytest
 
 from tests.models import dense_chain
 from tfprune.cli import make_parser
-from tfprune.cli.main import main
-from tfprune.commands import COMMANDS
+from tfprune.cli.main import COMMANDS, main
 from tfprune.settings import settings_of
 
 ROOT = Path(__file__).parents[2]

@@ -202,8 +202,8 @@ def test_broken_images_are_reported(tree, pruned, tmp_path, capsys):
     (copy / "val/n02/n02_009.JPEG").write_bytes(b"")
     assert train(copy, pruned, tmp_path / "run", "--epochs", "1") == 0
     shown = capsys.readouterr().out
-    assert "1 training image of 24 could not be read and was passed over" in shown
-    assert "1 test image of 9 could not be read and was passed over" in shown
+    assert "1 training image of 24 could not be read and was skipped" in shown
+    assert "1 test image of 9 could not be read and was skipped" in shown
 
 
 def test_batch_of_nothing_but_broken_images(tree, pruned, tmp_path, capsys):

@@ -2,9 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.criteria.forward import Forward
 from tfprune.errors import ConfigError
-from tfprune.graph import channel_groups
+from tfprune.graph import Forward, channel_groups
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(1, 2, (6, 4)).astype("float32")

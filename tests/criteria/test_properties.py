@@ -39,7 +39,7 @@ def examples(seed):
 
 
 def permuted(model, order):
-    """The same function with the units of the first convolution in another order."""
+    """The same function with the channels of the first convolution in another order."""
     new = keras.models.clone_model(model)
     new.set_weights(model.get_weights())
     one, norm, two = (new.get_layer(name) for name in ("one", "norm", "two"))
@@ -53,7 +53,7 @@ def permuted(model, order):
 @pytest.mark.parametrize("criterion", CRITERIA, ids=lambda each: each.name)
 @settings(max_examples=3, deadline=None)
 @given(st.data())
-def test_reordering_units_reorders_scores(criterion, data):
+def test_reordering_channels_reorders_scores(criterion, data):
     widths = data.draw(st.tuples(st.integers(2, 6), st.integers(2, 5)))
     seed = data.draw(st.integers(0, 99))
     order = np.array(data.draw(st.permutations(range(widths[0]))))

@@ -1,8 +1,11 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from tfprune import criteria
-from tfprune.criteria import L2, Criterion, Random, registry
+from tfprune.criteria import L2, Criterion, Magnitude, Random, RandomWeights, WeightCriterion, registry
 from tfprune.errors import ConfigError
 
 NAMES = ("bn_scale", "dpp_node", "ekg", "fpgm", "l1", "l2", "random", "taylor")
@@ -10,7 +13,8 @@ NAMES = ("bn_scale", "dpp_node", "ekg", "fpgm", "l1", "l2", "random", "taylor")
 
 @pytest.fixture
 def scratch(monkeypatch):
-    monkeypatch.setattr(registry, "_CRITERIA", dict(registry._CRITERIA))
+    for table in ("_INFOS", "_CLASSES"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
 
 
 def test_all_criteria_are_known_by_name():
@@ -64,3 +68,69 @@ def test_names_stay_with_their_class():
 def test_classes_without_scores_are_refused():
     with pytest.raises(ConfigError, match="method scores"):
         criteria.register("nothing")(dict)
+
+
+BUILT_IN = """
+from tfprune.criteria import registry
+for info in registry.registered_criteria():
+    kind = type(registry.criterion(info.name, kind=info.kind))
+    found = registry.CriterionInfo(
+        kind.name, getattr(kind, "kind", "channels"), kind.uses_data, kind.__doc__.partition("\\n")[0],
+        f"{kind.__module__}:{kind.__qualname__}",
+    )
+    assert found == info, (found, info)
+print(len(registry.registered_criteria()))
+"""
+
+
+def test_what_is_known_of_built_in_criteria_is_what_their_classes_say():
+    done = subprocess.run([sys.executable, "-c", BUILT_IN], capture_output=True, text=True, check=True)
+    assert done.stdout == "19\n"
+
+
+def test_criteria_of_both_kinds_are_created_by_name():
+    assert criteria.criterion("l2", reduce="max") == L2(reduce="max")
+    assert criteria.criterion("magnitude", scope="local") == Magnitude(scope="local")
+    with pytest.raises(ConfigError, match="'random': there is one for channels and one for weights; give kind="):
+        criteria.criterion("random")
+    assert criteria.criterion("random", kind="channels") == Random()
+    assert criteria.criterion("random", kind="weights", seed=2) == RandomWeights(seed=2)
+    assert set(criteria.criterion_names()) == {*criteria.names(), *criteria.weight_names()}
+    with pytest.raises(ConfigError, match=r"expected a criterion for weights of .*, received 'l2'"):
+        criteria.criterion("l2", kind="weights")
+    with pytest.raises(
+        ConfigError, match="criterion l2: expected settings of roles, reduce, normalize, received scope"
+    ):
+        criteria.criterion("l2", scope="local")
+
+
+@pytest.mark.usefixtures("scratch")
+def test_one_verb_registers_both_kinds():
+    @criteria.register_criterion("mine")
+    class Mine(WeightCriterion):
+        """Scores all weights alike.
+
+        More is not said.
+        """
+
+        def scores(self, model, masks, data=None):
+            return {name: np.ones(mask.shape) for name, mask in masks.items()}
+
+    @criteria.register_criterion("mine")
+    class Channels:
+        def scores(self, model, groups, data=None):
+            return np.ones(groups.channels)
+
+    assert isinstance(criteria.weight_criterion("mine"), Mine)
+    assert isinstance(criteria.get("mine"), Channels)
+    own = {info.kind: info for info in registry.registered_criteria() if info.name == "mine"}
+    assert own["weights"].help == "Scores all weights alike."
+    assert own["weights"].uses_data == "never"
+    assert (own["channels"].uses_data, own["channels"].help) == ("optional", f"{Channels.__qualname__} of {__name__}.")
+
+
+def test_the_registry_needs_no_tensorflow():
+    code = "import sys\nfrom tfprune.criteria import registry\nregistry.registered_criteria()\n"
+    code += "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

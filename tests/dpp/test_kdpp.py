@@ -17,7 +17,7 @@ def test_law_by_enumeration(golden, size):
 @pytest.mark.parametrize("size", [2, 5])
 def test_draws_follow_the_law_and_dppys_counts(golden, size):
     """Draws from eigenvectors, and together with 20,000 of DPPy's."""
-    kdpp = KDPP(Spectrum.of(golden["kernel/node_f64"]), size)
+    kdpp = KDPP(Spectrum.from_kernels(golden["kernel/node_f64"]), size)
     subsets, law = kdpp.probabilities()
     counts = _counts(kdpp.sample(8000, seed=5)[0], subsets)
     assert counts.sum() == 8000
@@ -42,7 +42,7 @@ def test_inclusion_of_edges(golden, size):
 @pytest.mark.parametrize(("size", "way"), [(8, "proposals"), (25, "proposals"), (25, "eigenvectors")])
 def test_inclusion_frequencies_of_edges(golden, size, way):
     kernels = golden["kernel/edge_f64"]
-    kdpp = KDPP(kernels if way == "proposals" else Spectrum.of(kernels), size)
+    kdpp = KDPP(kernels if way == "proposals" else Spectrum.from_kernels(kernels), size)
     drawn, inclusion = kdpp.sample(400, seed=1), kdpp.inclusion()
     found = np.stack([np.bincount(each.ravel(), minlength=50) / 400 for each in drawn])
     deviations = (found - inclusion) / np.sqrt(np.maximum(inclusion * (1 - inclusion), 1e-4) / 400)
@@ -79,7 +79,7 @@ def test_chance_of_pairs_that_repel():
 
 @pytest.mark.slow
 def test_compiled_draws_follow_the_law(golden):
-    kdpp = KDPP(Spectrum.of(golden["kernel/node_f64"]), 3, compile=True)
+    kdpp = KDPP(Spectrum.from_kernels(golden["kernel/node_f64"]), 3, compile=True)
     subsets, law = kdpp.probabilities()
     counts = _counts(kdpp.sample(4000, seed=7)[0], subsets)
     assert chisquare(*_pooled(counts, law[0] * 4000)).pvalue > 1e-3
@@ -100,7 +100,7 @@ def test_polynomials_beyond_float64(golden, factor):
 
 
 def test_float32_kernels_are_decomposed_in_float64(golden):
-    assert Spectrum.of(golden["kernel/edge_f32"]).vectors.dtype == np.float64
+    assert Spectrum.from_kernels(golden["kernel/edge_f32"]).vectors.dtype == np.float64
     drawn = KDPP(golden["kernel/edge_f32"], 25).sample(100, seed=1)
     assert all(len(set(subset)) == 25 for each in drawn for subset in each.tolist())
 

@@ -49,7 +49,7 @@ def test_order_parameters_and_errors(golden, student, teacher, name):
     errors = [generalization_error(each, teacher) for each in pruned]
     np.testing.assert_allclose(errors, golden[f"eg/{name}/per_mask"], rtol=1e-6)
     assert np.mean(errors) == pytest.approx(float(golden[f"eg/{name}/mean"]), rel=1e-6)
-    order = [OrderParameters.of(each, teacher) for each in pruned]
+    order = [OrderParameters.from_committees(each, teacher) for each in pruned]
     q, r = np.mean([each.q for each in order], 0), np.mean([each.r for each in order], 0)
     np.testing.assert_allclose(q, golden[f"order/{name}/Q"], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(r, golden[f"order/{name}/R"], rtol=1e-6, atol=1e-7)
@@ -70,7 +70,7 @@ def test_errors_of_mean_order_parameters(golden, student, teacher, name):
 
 
 def test_alignment_of_pruned_students(golden):
-    alignment = Alignment.of(golden["order/unpruned/R"])
+    alignment = Alignment.from_overlaps(golden["order/unpruned/R"])
     groups = [sorted(alignment.order[alignment.teacher == teacher].tolist()) for teacher in range(2)]
     assert str(groups) == str(golden["align/groups"])
     q, r = golden["order/dpp_node_3/Q"], golden["order/dpp_node_3/R"]

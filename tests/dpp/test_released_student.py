@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfprune.dpp import KDPP, Committee, OrderParameters, dppy_draws, edge_kernels, gram, node_kernel
-from tfprune.recipes.dpp.mask_choices import draw_masks
+from tfprune.recipes.dpp.pruning import draw_masks
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,12 @@ def test_kernels_of_the_first_node(golden, moments, first_row):
 
 def test_overlap_of_the_first_node(golden, first_row):
     raw = Committee(first_row[None] * golden["student6/row_norm"][0] / np.sqrt(500), np.ones(1))
-    assert OrderParameters.of(raw, raw).q.item() == pytest.approx(golden["student6/raw_Q"][0, 0], rel=1e-6)
+    assert OrderParameters.from_committees(raw, raw).q.item() == pytest.approx(golden["student6/raw_Q"][0, 0], rel=1e-6)
     scaled = raw.normalized()
     np.testing.assert_allclose(scaled.weights[0], first_row, rtol=1e-6)
-    assert OrderParameters.of(scaled, scaled).q.item() == pytest.approx(golden["student6/normalised_Q"][0, 0], rel=1e-6)
+    assert OrderParameters.from_committees(scaled, scaled).q.item() == pytest.approx(
+        golden["student6/normalised_Q"][0, 0], rel=1e-6
+    )
 
 
 def test_normalisation_of_all_nodes(golden):
@@ -46,7 +48,7 @@ def test_normalisation_of_all_nodes(golden):
     raw = Committee(rows, golden["student6/v"].astype(float))
     np.testing.assert_allclose(np.linalg.norm(raw.weights, axis=1), golden["student6/row_norm"], rtol=1e-6)
     scaled = raw.normalized()
-    order = OrderParameters.of(scaled, scaled)
+    order = OrderParameters.from_committees(scaled, scaled)
     np.testing.assert_allclose(order.q, golden["student6/normalised_Q"], rtol=1e-5, atol=1e-6)
 
 

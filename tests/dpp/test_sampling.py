@@ -21,7 +21,7 @@ def _counts(drawn, subsets):
 def test_law(kernels, size):
     kdpp = KDPP(kernels, size)
     subsets, law = kdpp.probabilities()
-    drawn = IndependentProposals.of(kernels, size).draws(4000, seed=size)
+    drawn = IndependentProposals.from_kernels(kernels, size).draws(4000, seed=size)
     np.testing.assert_array_equal(kdpp.sample(4000, seed=size), drawn)
     for mine, expected in zip(drawn, law, strict=True):
         assert chisquare(_counts(mine, subsets), expected * 4000).pvalue > 1e-3
@@ -30,7 +30,7 @@ def test_law(kernels, size):
 def test_both_ways_and_dppy_draw_from_one_law(kernels):
     kdpp = KDPP(kernels[0], 5)
     subsets, law = kdpp.probabilities()
-    ours, spectral = kdpp.sample(1500, seed=1)[0], KDPP(Spectrum.of(kernels[0]), 5).sample(1500, seed=1)[0]
+    ours, spectral = kdpp.sample(1500, seed=1)[0], KDPP(Spectrum.from_kernels(kernels[0]), 5).sample(1500, seed=1)[0]
     assert not np.array_equal(ours, spectral)
     theirs = np.sort(dppy_draws(kernels[0], 5, 1500, seed=1)[0])
     counts = [_counts(drawn, subsets) for drawn in (ours, spectral, theirs)]
@@ -42,7 +42,7 @@ def test_both_ways_and_dppy_draw_from_one_law(kernels):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_expected_acceptance(kernels, size):
-    proposals = IndependentProposals.of(kernels, size)
+    proposals = IndependentProposals.from_kernels(kernels, size)
     diagonals = np.stack([np.diag(np.diagonal(kernel)) for kernel in kernels])
     exact = np.exp(KDPP(kernels, size).log_normalizer() - KDPP(diagonals, size).log_normalizer())
     np.testing.assert_allclose(proposals.acceptance, exact, rtol=0.4)
@@ -67,7 +67,7 @@ def test_edges_need_no_eigenvectors(golden):
     ids=["alike", "nothing", "indefinite", "singular"],
 )
 def test_kernels_left_to_eigenvectors(kernel):
-    assert IndependentProposals.of(kernel[None], len(kernel) // 2) is None
+    assert IndependentProposals.from_kernels(kernel[None], len(kernel) // 2) is None
 
 
 def test_what_proposals_leave_is_drawn_from_eigenvectors():

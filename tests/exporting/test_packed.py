@@ -10,8 +10,8 @@ import pytest
 
 import tfprune
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.exporting.packed import _MAGIC, export_packed, load_packed, packed_kernel, squeezed, unsqueezed
-from tfprune.exporting.plain import folded_model
+from tfprune.exporting.keras import folded_model
+from tfprune.exporting.packed import _MAGIC, compress_bits, decompress_bits, export_packed, load_packed, pack_kernel
 from tfprune.recipes.models import build_model
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
@@ -101,20 +101,20 @@ def test_shared_and_branching_layers_are_not_folded():
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.2, 0.5, 1.0])
 def test_bits(share):
     bits = np.random.default_rng(0).random(100_001) < share
-    way, data = squeezed(bits)
-    np.testing.assert_array_equal(unsqueezed(way, data, bits.size), bits)
+    way, data = compress_bits(bits)
+    np.testing.assert_array_equal(decompress_bits(way, data, bits.size), bits)
     parts = np.array([max(bits.mean(), 1e-9), max(1 - bits.mean(), 1e-9)])
     assert len(data) <= 1.3 * bits.size * -(parts * np.log2(parts)).sum() / 8 + 150
     with pytest.raises(CheckpointError):
-        unsqueezed(way, data, bits.size + 8)
+        decompress_bits(way, data, bits.size + 8)
 
 
 def test_kernels_that_are_no_signs_are_left_alone(tmp_path):
-    assert packed_kernel(np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype(np.float32), channel_axes=1) is None
+    assert pack_kernel(np.random.default_rng(0).normal(size=(3, 3, 2, 4)).astype(np.float32), channel_axes=1) is None
     kernel = np.sign(np.random.default_rng(0).normal(size=(3, 3, 2, 4))).astype(np.float32) * np.float32(
         [0.1, 0.2, 0, 3]
     )
-    np.testing.assert_array_equal(packed_kernel(kernel, channel_axes=1).kernel, kernel)
+    np.testing.assert_array_equal(pack_kernel(kernel, channel_axes=1).kernel, kernel)
     with pytest.raises(ConfigError, match="expected kernels of signs"):
         export_packed(build_model("ResNet-20", num_classes=10, input_shape=(32, 32, 3)), tmp_path / "x.mpt")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph import FAMILIES, channel_groups, convert, masks_of, prunable_weights
+from tfprune.graph import LAYER_TYPES, channel_groups, convert, masks_of, prunable_weights
 from tfprune.layers import (
     ChannelMaskedConv2D,
     ChannelMaskedDense,
@@ -18,6 +18,7 @@ from tfprune.masks import Masks
 from tfprune.recipes.models import build_model
 
 layers = keras.layers
+SAME_OUTPUTS = ("channel_masked", "fused", "gated", "plain")
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
 
 
@@ -32,7 +33,7 @@ def convert_model():
     return convert_model
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", SAME_OUTPUTS)
 @pytest.mark.parametrize("training", [False, True])
 def test_every_family_computes_the_same(convert_model, family, training):
     images = np.random.default_rng(0).normal(size=(16, 8, 8, 1)).astype(np.float32)
@@ -40,7 +41,7 @@ def test_every_family_computes_the_same(convert_model, family, training):
     np.testing.assert_allclose(convert(convert_model, family)(images, training=training), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", SAME_OUTPUTS)
 def test_names_and_weights_stay(convert_model, family):
     new = convert(convert_model, family)
     assert [layer.name for layer in new.layers] == [layer.name for layer in convert_model.layers]
@@ -74,6 +75,7 @@ def test_options_reach_the_swapped_layers(convert_model):
 
 def test_unknown_family(convert_model):
     families = "plain, fused, channel_masked, gated, masked, psg, subnet"
+    assert families == ", ".join(LAYER_TYPES)
     with pytest.raises(ConfigError, match=f"a layer family out of {families}; received 'x'"):
         convert(convert_model, "x")
 

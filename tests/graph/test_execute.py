@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune.graph import SlimWeights, channel_groups, convert, execute, gate_sites, model_calls, segments, slim
-from tfprune.graph.execute import sites_by_group
+from tfprune.graph.segments import sites_by_group
 from tfprune.recipes.models import build_model
 
 layers = keras.layers

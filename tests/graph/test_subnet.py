@@ -6,7 +6,7 @@ import pytest
 
 import tfprune
 from tfprune.errors import ConfigError
-from tfprune.exporting.plain import plain_model
+from tfprune.exporting.keras import plain_model
 from tfprune.graph.subnet import SubnetOptions, bake_subnets, subnet_model
 from tfprune.layers import BinaryActivation, GlobalSubnet, subnet_layers
 from tfprune.recipes.models import build_model
@@ -81,7 +81,7 @@ def test_what_is_trained():
     assert sorted(names(ignore="fc")) == sorted(["first/scores", "depthwise/scores", "fc/kernel", "fc/bias"])
     with pytest.raises(ConfigError, match="tune_batchnorm: expected learn_batchnorm or bias_only with it"):
         SubnetOptions(tune_batchnorm=True)
-    with pytest.raises(ConfigError, match="density: expected the share"):
+    with pytest.raises(ConfigError, match="density: expected the fraction"):
         subnet_model(plain_network(), SubnetOptions(density=0))
 
 

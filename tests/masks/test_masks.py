@@ -149,13 +149,13 @@ PARTS = {"format": "tfprune masks 1", "names": ["a"], "shapes": [[3]], "bits": n
     ("change", "message"),
     [
         ({"format": "tfprune masks 2"}, "found format 'tfprune masks 2'"),
-        ({"bits": np.uint8([1, 2])}, "not as many bits as weights"),
-        ({"bits": np.float32([1])}, "not as many bits as weights"),
-        ({"shapes": [[2**40]]}, "not as many bits as weights"),
-        ({"shapes": [[0]]}, "a shape has no size"),
-        ({"names": ["a", "b"]}, "names and shapes do not belong together"),
-        ({"names": ["a", "a"], "shapes": [[3], [3]]}, "stands there twice"),
-        ({"names": [1]}, "names and shapes do not belong together"),
+        ({"bits": np.uint8([1, 2])}, "the number of bits differs"),
+        ({"bits": np.float32([1])}, "the number of bits differs"),
+        ({"shapes": [[2**40]]}, "the number of bits differs"),
+        ({"shapes": [[0]]}, "a shape is empty"),
+        ({"names": ["a", "b"]}, "names and shapes do not match"),
+        ({"names": ["a", "a"], "shapes": [[3], [3]]}, "a name appears twice"),
+        ({"names": [1]}, "names and shapes do not match"),
     ],
 )
 def test_damage_in_a_file(tmp_path, change, message):

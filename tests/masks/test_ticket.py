@@ -23,7 +23,7 @@ def masks_of(model):
 
 def test_masks_and_weights_come_back(tmp_path):
     model = network(0)
-    ticket = Ticket.of(masks_of(model), model, arch="small", num_classes=3)
+    ticket = Ticket.from_model(masks_of(model), model, arch="small", num_classes=3)
     ticket.save(tmp_path / "ticket.npz")
     assert [path.name for path in tmp_path.iterdir()] == ["ticket.npz"]
     found = Ticket.load(tmp_path / "ticket.npz")
@@ -38,7 +38,7 @@ def test_masks_and_weights_come_back(tmp_path):
 
 def test_weights_are_those_at_the_time(tmp_path):
     model = network(0)
-    ticket = Ticket.of(masks_of(model), model)
+    ticket = Ticket.from_model(masks_of(model), model)
     before = np.asarray(model.layers[1].kernel).copy()
     model.layers[1].kernel.assign(before + 1)
     np.testing.assert_array_equal(ticket.weights["conv/kernel"], before)
@@ -65,12 +65,12 @@ def test_masks_alone(tmp_path):
 def test_another_model(other, message):
     model = network(0)
     with pytest.raises(ConfigError, match=message):
-        Ticket.of(masks_of(model), model).start(network(0, **other))
+        Ticket.from_model(masks_of(model), model).start(network(0, **other))
 
 
 def test_another_origin():
     model = network(0)
-    ticket = Ticket.of(masks_of(model), model, arch="ResNet-50")
+    ticket = Ticket.from_model(masks_of(model), model, arch="ResNet-50")
     with pytest.raises(ConfigError, match="belong to arch ResNet-50, received a model of arch ResNet-18"):
         ticket.start(model, arch="ResNet-18")
 
@@ -78,7 +78,7 @@ def test_another_origin():
 def test_damaged_files(tmp_path):
     model = network(0)
     path = tmp_path / "ticket.npz"
-    Ticket.of(masks_of(model), model).save(path)
+    Ticket.from_model(masks_of(model), model).save(path)
     whole = path.read_bytes()
     start = whole.index(np.asarray(model.layers[1].kernel).tobytes())
     path.write_bytes(whole[:start] + bytes([whole[start] ^ 1]) + whole[start + 1 :])
@@ -98,4 +98,4 @@ def test_damaged_files(tmp_path):
 def test_folder_that_is_not_there(tmp_path):
     model = network(0)
     with pytest.raises(ConfigError, match=r"cannot write .*/none/a\.npz: No such file"):
-        Ticket.of(masks_of(model), model).save(tmp_path / "none" / "a.npz")
+        Ticket.from_model(masks_of(model), model).save(tmp_path / "none" / "a.npz")

@@ -25,7 +25,7 @@ class Fixed:
 
 
 class Kernels:
-    """The sum of the absolute weights of each unit in its making layer, without any normalisation."""
+    """The sum of the absolute weights of each channel in its making layer, without any normalisation."""
 
     name = "kernels"
 

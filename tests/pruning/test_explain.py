@@ -26,7 +26,7 @@ def test_the_text_of_a_plan(hand, make):
 
 
 def test_limits_that_bound_are_named_with_their_number(hand, make):
-    # a goes first and would be gone; b then loses one unit
+    # a goes first and would be gone; b then loses one channel
     plan = plan_channels(hand, make.fixed(3, 1, 0, 2, 5, 4, 7), flops=0.6, min_channels=2)
     assert plan.keep == {"a": (0, 3), "b": (0, 2)}
     assert [(hold.reason, hold.channels) for hold in plan.groups[0].bound] == [("min_channels", 2)]
@@ -34,7 +34,7 @@ def test_limits_that_bound_are_named_with_their_number(hand, make):
     text = plan.explain()
     assert "  a      a               4  ->  2  50 %  min_channels (+2)\n" in text
     assert text.endswith("Limits that bound:\n  min_channels=2  2 channels more than by score, in 1 group")
-    # a1 would go first, but two units of a go at once
+    # a1 would go first, but two channels of a go at once
     plan = plan_channels(hand, make.fixed(4, 0.1, 3, 2, 0.5, 5, 6), flops=0.75, round_to=2)
     assert plan.keep == {"a": (0, 1, 2, 3), "b": (1, 2)}
     assert [(hold.reason, hold.channels) for hold in plan.groups[0].bound] == [("round_to", 1)]

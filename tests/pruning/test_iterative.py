@@ -10,7 +10,7 @@ from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import complexity
 from tfprune.masks import Masks
 from tfprune.pruning import iterative_tickets, plan_channels, prune_channels
-from tfprune.pruning.iterative import SCHEDULES, fractions
+from tfprune.pruning.iterative import SCHEDULES, kept_fractions
 
 layers = keras.layers
 
@@ -28,7 +28,7 @@ def test_one_step_is_what_the_plan_does(mixed, make):
 
 @pytest.mark.parametrize("schedule", ["linear", "exponential", "cubic"])
 def test_steps_meet_targets_relative_to_the_original(mixed, make, schedule):
-    from tfprune.pruning.iterative import fractions
+    from tfprune.pruning.iterative import kept_fractions
 
     whole = complexity(mixed).flops
     seen = []
@@ -39,7 +39,7 @@ def test_steps_meet_targets_relative_to_the_original(mixed, make, schedule):
     small = prune_channels(mixed, make.kernels(), flops=0.5, steps=3, schedule=schedule, between=between)
     assert [step for step, _ in seen] == [1, 2]
     for reached, asked in zip(
-        [*(flops for _, flops in seen), complexity(small).flops / whole], fractions(0.5, 3, schedule), strict=True
+        [*(flops for _, flops in seen), complexity(small).flops / whole], kept_fractions(0.5, 3, schedule), strict=True
     ):
         assert reached <= asked + 1e-12
     assert seen[0][1] < 1
@@ -124,7 +124,7 @@ def test_the_criterion_gets_the_data(by_hand, make):
 
 @pytest.mark.parametrize("prune", [plan_channels, prune_channels])
 def test_data_that_the_criterion_does_not_look_at_are_refused(by_hand, prune):
-    with pytest.raises(ConfigError, match="data: expected none for criterion l2, which looks at none; leave data= out"):
+    with pytest.raises(ConfigError, match="data: expected none for criterion l2, which uses none; leave data= out"):
         prune(by_hand, "l2", flops=0.5, data=(np.zeros((4, 1)), np.zeros(4)))
 
 
@@ -183,25 +183,25 @@ def test_with_criteria_by_name(mixed, criterion):
 
 
 def test_schedules_by_hand():
-    assert fractions(0.2, 4, "linear") == pytest.approx((0.8, 0.6, 0.4, 0.2))
-    assert fractions(1 / 16, 4, "exponential") == pytest.approx((1 / 2, 1 / 4, 1 / 8, 1 / 16))
+    assert kept_fractions(0.2, 4, "linear") == pytest.approx((0.8, 0.6, 0.4, 0.2))
+    assert kept_fractions(1 / 16, 4, "exponential") == pytest.approx((1 / 2, 1 / 4, 1 / 8, 1 / 16))
     # 0.5 + 0.5 * (1 - t) ** 3 at t = 1/4, 1/2, 3/4, 1
-    assert fractions(0.5, 4, "cubic") == pytest.approx((0.5 + 13.5 / 64, 0.5625, 0.5 + 0.5 / 64, 0.5))
+    assert kept_fractions(0.5, 4, "cubic") == pytest.approx((0.5 + 13.5 / 64, 0.5625, 0.5 + 0.5 / 64, 0.5))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_the_last_step_is_exactly_the_target(schedule):
-    assert fractions(0.3, 1, schedule) == (0.3,)
-    assert fractions(0.3, 7, schedule)[-1] == 0.3
-    assert list(fractions(0.3, 7, schedule)) == sorted(fractions(0.3, 7, schedule), reverse=True)
+    assert kept_fractions(0.3, 1, schedule) == (0.3,)
+    assert kept_fractions(0.3, 7, schedule)[-1] == 0.3
+    assert list(kept_fractions(0.3, 7, schedule)) == sorted(kept_fractions(0.3, 7, schedule), reverse=True)
 
 
 def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="schedule: expected one of linear, exponential, cubic, received 'fast'"):
-        fractions(0.5, 2, "fast")
+        kept_fractions(0.5, 2, "fast")
     for steps in (0, 1.5, True):
         with pytest.raises(ConfigError, match="steps: expected a whole number of at least 1"):
-            fractions(0.5, steps, "linear")
+            kept_fractions(0.5, steps, "linear")
 
 
 @pytest.fixture

@@ -62,14 +62,14 @@ def test_a_plan_that_does_not_fit_is_refused(plan, make, mixed):
     with pytest.raises(PruningError, match=r"made for hand_made and does not fit residual: expected .* received no gr"):
         plan.apply(mixed)
     small = plan.apply()
-    message = "expected the group a of 4 units, made by a, received the group a of 3 units, made by a"
+    message = "expected the group a of 4 channels, produced by a, received the group a of 3 channels, produced by a"
     with pytest.raises(PruningError, match=message):
         plan.apply(small)
     inputs = keras.Input((1,))
     x = layers.Dense(4, use_bias=False, name="a")(inputs)
     x = layers.Dense(3, use_bias=False, name="b")(x)
     deeper = keras.Model(inputs, layers.Dense(1)(layers.Dense(9, name="new")(x)))
-    with pytest.raises(PruningError, match=r"expected no group new, received the group new of 9 units"):
+    with pytest.raises(PruningError, match=r"expected no group new, received the group new of 9 channels"):
         plan.apply(deeper)
 
 
@@ -77,7 +77,7 @@ def test_a_plan_that_does_not_fit_is_refused(plan, make, mixed):
     ("change", "message"),
     [
         (lambda content: content.update(format="2"), "expected a file of the format 'tfprune pruning plan 1'"),
-        (lambda content: content["groups"][0].update(keep=[]), "expected for a at least one of the units 0 to 3"),
+        (lambda content: content["groups"][0].update(keep=[]), "expected for a at least one of the channels 0 to 3"),
         (lambda content: content["groups"][0].update(keep=[0, 4]), r"received \[0, 4\]"),
         (lambda content: content["groups"][0].update(keep=[2, 1]), "ascending"),
         (lambda content: content["groups"][0].update(keep=["x"]), "damaged"),
@@ -107,7 +107,7 @@ def test_files_that_hold_no_plan_are_refused(plan, tmp_path):
         plan.save(tmp_path / "no" / "folder.json")
 
 
-def test_mask_is_over_all_units(plan):
+def test_mask_is_over_all_channels(plan):
     assert plan.mask.tolist() == [True, False, True, True, False, True, False]
 
 

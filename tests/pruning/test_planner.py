@@ -168,7 +168,7 @@ def test_a_grouped_convolution_is_rounded_by_its_channels(mixed, make):
         (
             {"flops": 0.1},
             PruningError,
-            r"flops=0.1 cannot be met: at least 4 of 22 FLOPs \(18.2 %\) stay.*Ask for flops=0.182 or more",
+            r"flops=0.1 cannot be met: at least 4 of 22 FLOPs \(18.2 %\) remain.*Ask for flops=0.182 or more",
         ),
         ({"flops": 0.4, "round_to": 2}, PruningError, r"at least 10 of 22 .*round_to=2"),
         ({"params": 0.4, "min_channels": 2}, PruningError, r"at least 10 of 22 parameters .*min_channels=2"),
@@ -246,7 +246,7 @@ def _start(groups, plan):
     fraction=st.floats(0.2, 0.99),
     measure=st.sampled_from(["flops", "params", "density"]),
 )
-def test_one_unit_fewer_would_miss_the_budget(hand, order, fraction, measure):
+def test_one_channel_fewer_would_miss_the_budget(hand, order, fraction, measure):
     class Drawn:
         def scores(self, model, groups, data=None):
             return np.argsort(order).astype(float)

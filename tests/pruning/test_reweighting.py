@@ -35,7 +35,7 @@ def fitted(model, mask, groups=None, data=X):
 
 
 def mask_of(groups, **units):
-    """Keeps everything but the given units of the named groups."""
+    """Keeps everything but the given channels of the named groups."""
     mask = np.ones(groups.channels, bool)
     for group in groups:
         mask[group.start + np.array(units.get(group.name, []), int)] = False

@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 
 from tfprune.cli import make_parser
+from tfprune.cli.main import COMMANDS
 from tfprune.cli.programs import IMAGENET_STAGES, train_cifar, train_imagenet
-from tfprune.commands import COMMANDS
 from tfprune.errors import ConfigError
 from tfprune.recipes import catalog
 from tfprune.recipes.dpp.config import DPP_COMMANDS
@@ -85,10 +85,13 @@ def test_a_new_method_is_one_call(seen, capsys):
     assert "\n  half        Half: prunes a model by half.\n" in capsys.readouterr().out
 
 
-def test_what_cannot_be_registered(seen):
+def test_what_cannot_be_registered(seen, monkeypatch):
     with pytest.raises(ConfigError, match=r"expected a new name .*, received 'half'"):
         catalog.register_method(HalfConfig)
     with pytest.raises(ConfigError, match=r"expected a new name .*, received ''"):
         catalog.register_method(RunConfig)
     with pytest.raises(TypeError, match="preset of OtherConfig: no setting parts"):
         catalog.register_method(OtherConfig, imagenet={"parts": 1})
+    monkeypatch.setattr(OtherConfig, "__module__", "alone")
+    with pytest.raises(TypeError, match="expected `run`, as alone is not in a package, received none"):
+        catalog.register_method(OtherConfig)

@@ -138,7 +138,7 @@ def test_images_from_the_disk(tree, tmp_path, capsys):
 def test_networks_of_keras(tree, monkeypatch):
     """Images come as bytes would, and the network's own preparation is applied to them."""
     monkeypatch.setattr(application, "_WEIGHTS", None)
-    with pytest.raises(ConfigError, match=r"tells the 1000 classes of ImageNet apart, .* has 3 others"):
+    with pytest.raises(ConfigError, match=r"the 1000 classes of ImageNet for .*, received .* with 3 others"):
         imagenet(tree, trained_param="MobileNetV2", dataset=None)
     seen = []
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import keras
@@ -10,29 +10,25 @@ import numpy as np
 import pytest
 
 from tests.models import tiny_architecture
+from tfprune.cli.programs import train_cifar
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks
-from tfprune.recipes import Method, Result
+from tfprune.recipes import Method, Result, catalog
 from tfprune.recipes.method import plain
 from tfprune.recipes.run_config import RunConfig
 from tfprune.recipes.training import Loop
+from tfprune.settings import setting
 
 
 @dataclass(frozen=True)
 class LotConfig(RunConfig):
-    """Settings of `Lot`.
-
-    Attributes:
-        arch: Architecture.
-        density: Fraction of the weights that is kept.
-        epochs: Epochs of training.
-    """
+    """Lot: prunes by lot, then trains."""
 
     method: Literal["lot"] = "lot"
-    arch: str = "tiny"
-    density: float = 0.25
-    epochs: int = 2
+    arch: str = setting("tiny", "Architecture.", group="data and model")
+    density: float = setting(0.25, "Fraction of the weights that is kept.", group="pruning", above=0, at_most=1)
+    epochs: int = setting(2, "Epochs of training.", group="training", above=0)
 
 
 class Lot(Method[LotConfig]):
@@ -41,8 +37,6 @@ class Lot(Method[LotConfig]):
     drawn = 0
 
     def setup(self):
-        if not 0 < self.config.density <= 1:
-            raise ConfigError("--density: expected a fraction")
         shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
         self.model = tiny_architecture(**shape, seed=self.config.seed)
 
@@ -135,13 +129,21 @@ def test_a_resumed_run_is_the_unbroken_one(run, monkeypatch):
 
 
 def test_errors_come_before_the_folder(run, tmp_path, few_digits):
-    for changes, message in (({"density": 2.0}, "--density"), ({"batch_size": 201}, "batch size from 1 to the 200")):
-        with pytest.raises(ConfigError, match=message):
-            run(**changes)
+    with pytest.raises(ConfigError, match="batch size from 1 to the 200"):
+        run(batch_size=201)
     assert not (tmp_path / "run").exists()
     assert Lot(LotConfig(batch_size=50, dataset="digits"), few_digits).default_path == "runs/lot/tiny-digits"
 
 
-def test_the_data_set_of_the_settings():
-    method = Lot(replace(LotConfig(), dataset="digits"))
-    assert (method.data.name, method.data.input_shape) == ("digits", (8, 8, 1))
+def test_a_registered_method_is_a_program(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(catalog, "_METHODS", dict(catalog._METHODS))
+    catalog.register_method(LotConfig, lambda config: Lot(config).run())
+    words = ["--method", "lot", "--dataset", "digits", "--epochs", "1", "--no_export", "--density", "0.5"]
+    words += ["--train_path", str(tmp_path / "run")]
+    assert train_cifar(words) == 0
+    numbers = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert numbers["density"] == pytest.approx(0.5, abs=0.05)
+    assert capsys.readouterr().out.endswith(f"results in {tmp_path / 'run'}\n")
+    assert train_cifar(words) == 2
+    assert "already holds a run: add --resume" in capsys.readouterr().err
+    assert train_cifar([*words, "--resume"]) == 0

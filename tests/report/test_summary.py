@@ -10,7 +10,7 @@ from rich.console import Console
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph import channel_groups, complexity, slim
 from tfprune.report import memory_traffic, model_report, summarize, summary
-from tfprune.report.summary import Unit
+from tfprune.report.summary import NumberPrefix
 
 layers = keras.layers
 
@@ -85,7 +85,7 @@ def test_table_of_one_model(model):
         f"GlobalAveragePooling2D 0 0 {traffic['pool']:,}",
         f"whole model {model.count_params():,} {complexity(model).flops:,} {sum(traffic.values()):,}",
     ]
-    assert lines[-2].startswith("FLOPs: multiply-accumulates")
+    assert lines[-2].startswith("FLOPs: multiply-adds")
     assert lines[-1].startswith("traffic: bytes")
 
 
@@ -195,17 +195,17 @@ def test_summary_prints_what_it_returns(model, small, capsys):
     ],
 )
 def test_examples(values, prefix, shown):
-    unit = Unit.of(values)
-    assert unit.prefix == prefix
-    assert [unit.show(value) for value in values] == shown
+    chosen = NumberPrefix.for_values(values)
+    assert chosen.symbol == prefix
+    assert [chosen.show(value) for value in values] == shown
 
 
 @given(st.lists(st.integers(0, 10**13), min_size=1))
 def test_what_is_shown_is_near(values):
-    unit = Unit.of(values)
+    prefix = NumberPrefix.for_values(values)
     for value in values:
-        shown = unit.show(value)
+        shown = prefix.show(value)
         if shown == "< 0.1":
-            assert 0 < value < 0.1 * unit.size
+            assert 0 < value < 0.1 * prefix.factor
         else:
-            assert abs(float(shown.replace(",", "")) * unit.size - value) <= 0.0501 * unit.size
+            assert abs(float(shown.replace(",", "")) * prefix.factor - value) <= 0.0501 * prefix.factor

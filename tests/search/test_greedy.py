@@ -166,7 +166,7 @@ def test_golden_thresholds(golden, name):
 
 def test_golden_marking_of_the_full_network(golden, resnet56):
     gates = Gates(channel_groups(resnet56), 0.2)
-    importance = removable_importance(golden["scores_full"], gates, np.ones(30), whole=True)
+    importance = removable_importance(golden["scores_full"], gates, np.ones(30), original=True)
     np.testing.assert_allclose(importance, golden["gate_sum_full"], rtol=1e-5)
     assert trimmed_otsu(importance) == pytest.approx(float(golden["otsu_threshold_full"]), rel=1e-6)
     assert np.array_equal(marked_gates(importance), golden["do_check_full"])
@@ -174,7 +174,7 @@ def test_golden_marking_of_the_full_network(golden, resnet56):
 
 def test_golden_marking_at_mixed_rates(golden, resnet56):
     gates = Gates(channel_groups(resnet56), 0.2)
-    importance = removable_importance(golden["mixed_scores"], gates, golden["mixed_rates"], whole=True)
+    importance = removable_importance(golden["mixed_scores"], gates, golden["mixed_rates"], original=True)
     np.testing.assert_allclose(importance, golden["mixed_marking_sums"], rtol=1e-5, atol=1e-7)
     assert np.array_equal(marked_gates(importance), golden["mixed_do_check"])
 

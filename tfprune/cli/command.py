@@ -163,11 +163,11 @@ def _help(commands: Mapping[str, type], prog: str, description: str) -> str:
 
 
 def _no_space(error: OSError) -> str:
-    """The message on a disk that is full where the program does not write itself, such as temporary files."""
+    """Returns the message on a disk that is full where the program does not write itself, such as temporary files."""
     where = f" ({error.filename})" if error.filename else ""
     return f"cannot write a file{where}: {error.strerror}; make room, also for temporary files"
 
 
 def _worker(config: object) -> Cluster | None:
-    """Which of several workers this process is; None if it works alone."""
-    return Cluster.of_environment() if getattr(config, "strategy", None) == "multi_worker" else None
+    """Returns which of several workers this process is; None if it works alone."""
+    return Cluster.from_environment() if getattr(config, "strategy", None) == "multi_worker" else None

@@ -120,7 +120,7 @@ def usage(setting: Setting) -> str:
 def with_flags(words: Sequence[str], settings: Mapping[str, Setting]) -> list[str]:
     """Turns the words that stand without a flag into flags, wherever they stand.
 
-    argparse gives up on positional arguments that follow a flag with an optional value, or stand in two places.
+    argparse rejects positional arguments that follow a flag with an optional value, or that are in two places.
 
     Args:
         words: The command line's words.
@@ -170,7 +170,7 @@ def _separated(words: list[str], settings: Mapping[str, Setting]) -> tuple[list[
 
 
 def _value_count(name: str, words: Sequence[str], settings: Mapping[str, Setting]) -> int:
-    """How many of the words after a flag belong to it."""
+    """Counts the words after a flag that belong to it."""
     following = next((index for index, word in enumerate(words) if word.startswith("--")), len(words))
     if name in _VALUES_OF_OTHERS:
         return min(_VALUES_OF_OTHERS[name], following)
@@ -187,7 +187,7 @@ def _value_count(name: str, words: Sequence[str], settings: Mapping[str, Setting
 
 
 def _is_value(setting: Setting, word: str) -> bool:
-    """Whether a word can be a value of a setting, or one of its values."""
+    """Returns whether a word can be a value of a setting, or one of its values."""
     if word == "None" or setting.kind is str:
         return True
     if setting.choices:

@@ -153,7 +153,7 @@ def _file_value(value: Any, path: str, parser: SettingsParser, setting: Setting)
 
 
 def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
-    """One line in our words for an error of argparse or jsonargparse; theirs on one line if it is a new one."""
+    """Rewords an error of argparse or jsonargparse in one line of our style; theirs on one line if it is a new one."""
     if unknown := re.match(r"unrecognized arguments: (\S+)", message):
         word = unknown[1].partition("=")[0]
         if word.startswith("--"):

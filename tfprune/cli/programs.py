@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from tfprune.cli.command import described, run_command, run_subcommand
 from tfprune.cli.flags import suggestion
 from tfprune.cli.parser import parse
 from tfprune.cli.settings_file import read_settings
+from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import configs, get_method
 from tfprune.recipes.evaluate_config import EvaluateConfig
@@ -29,7 +30,7 @@ def train_cifar(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, see `run_command`.
     """
-    return _run_method(arguments, configs(), prog="train_cifar.py")
+    return _run_method(arguments, prog="train_cifar.py")
 
 
 def train_imagenet(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +55,7 @@ def train_imagenet(arguments: Sequence[str] | None = None) -> int:
             interrupted=_STOPPED,
         )
     note = f"`{prog} prune --help` and `{prog} train --help`: Peek-a-Boo in two stages"
-    return _run_method(words, configs(imagenet=True), prog=prog, note=note)
+    return _run_method(words, prog=prog, imagenet=True, note=note)
 
 
 def evaluate(arguments: Sequence[str] | None = None) -> int:
@@ -100,13 +101,15 @@ def pick_method(arguments: Sequence[str], methods: Mapping[str, type], *, defaul
     return methods[name]
 
 
-def _run_method(arguments: Sequence[str] | None, methods: Mapping[str, type], *, prog: str, note: str = "") -> int:
+def _run_method(arguments: Sequence[str] | None, *, prog: str, imagenet: bool = False, note: str = "") -> int:
     """Runs the method that a command line names; `note` is a line for the end of the help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     title = f"methods: `{prog} --method METHOD --help` lists the settings of each; the default is {DEFAULT_METHOD}"
-    epilog = "\n".join([title, *described(methods), *([note] if note else [])])
 
     def settings() -> Any:
+        load_plugins(_plugins(words))
+        methods = configs(imagenet=imagenet)
+        epilog = "\n".join([title, *described(methods), *([note] if note else [])])
         return parse(pick_method(words, methods), words, prog=prog, epilog=epilog)
 
     return run_command(prog, settings, lambda config: get_method(config.method).run(config), interrupted=_STOPPED)
@@ -117,6 +120,18 @@ def _run_stage(name: str, config: Any) -> None:
         import_module("tfprune.recipes.peekaboo.pruning").run(config)
     else:
         get_method("peekaboo").run(config)
+
+
+def _plugins(words: Sequence[str]) -> list[str]:
+    """Returns the modules that `--plugin`, or the key `plugin` of a settings file, names: they may add methods."""
+    plugins: list[str] = []
+    for path in _values(words, "--config", "--setting"):
+        named = read_settings(path).get("plugin", [])
+        plugins += [named] if isinstance(named, str) else named
+    for index, word in enumerate(words):
+        if word == "--plugin":
+            plugins += takewhile(lambda each: not each.startswith("--"), words[index + 1 :])
+    return plugins + [word.partition("=")[2] for word in words if word.startswith("--plugin=")]
 
 
 def _values(arguments: Sequence[str], *flags: str) -> list[str]:

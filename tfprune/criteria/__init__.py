@@ -1,67 +1,9 @@
-"""Criteria: how much each prunable unit, or each single weight, of a model is worth."""
+"""Criteria: how important each prunable channel, or each single weight, of a model is.
 
-from tfprune.criteria.base import Criterion, CriterionData, DataUse
-from tfprune.criteria.channels.base import Normalize, Reduce
-from tfprune.criteria.channels.dpp import DPPNode
-from tfprune.criteria.channels.gradient import EKG, Taylor
-from tfprune.criteria.channels.magnitude import FPGM, L1, L2, BNScale, Random
-from tfprune.criteria.registry import get, names, register
-from tfprune.criteria.weights import (
-    SNIP,
-    DPPEdge,
-    Fisher,
-    GradNorm,
-    GraSP,
-    Hybrid,
-    LayerCollapseWarning,
-    Lottery,
-    Magnitude,
-    RandomWeights,
-    SmartRatio,
-    SmartRatios,
-    SmartRatioWarning,
-    SynFlow,
-    WeightCriterion,
-    register_weight_criterion,
-    smart_ratios,
-    weight_criterion,
-    weight_names,
-)
+`register_criterion` makes a class a criterion, `criterion` creates one by name, `criterion_names` lists the names.
+"""
 
-__all__ = [
-    "EKG",
-    "FPGM",
-    "L1",
-    "L2",
-    "SNIP",
-    "BNScale",
-    "Criterion",
-    "CriterionData",
-    "DPPEdge",
-    "DPPNode",
-    "DataUse",
-    "Fisher",
-    "GraSP",
-    "GradNorm",
-    "Hybrid",
-    "LayerCollapseWarning",
-    "Lottery",
-    "Magnitude",
-    "Normalize",
-    "Random",
-    "RandomWeights",
-    "Reduce",
-    "SmartRatio",
-    "SmartRatioWarning",
-    "SmartRatios",
-    "SynFlow",
-    "Taylor",
-    "WeightCriterion",
-    "get",
-    "names",
-    "register",
-    "register_weight_criterion",
-    "smart_ratios",
-    "weight_criterion",
-    "weight_names",
-]
+import lazy_loader
+
+# The public names are listed in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

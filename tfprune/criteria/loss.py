@@ -1,64 +1,50 @@
-"""The loss whose gradients criteria look at."""
+"""The loss whose gradients criteria use: the user's, the compiled one, or cross-entropy."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src import backend
-from keras.src.trainers.compile_utils import CompileLoss
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph, model_graph
+from tfprune.keras_private import CompileLoss, compiled_loss, compute_output_spec, set_loss_precision
 
 Loss = Callable[[Any, Any], tf.Tensor]
 """From labels and outputs of a batch to a scalar."""
 
 
 def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None) -> Loss:
-    """The loss of a model's outputs, a mean over the batch.
+    """Returns the loss of a model's outputs, a mean over the batch.
 
     Args:
         model: A functional or sequential model.
         loss: What `compile(loss=...)` takes. None: the loss that the model is compiled with; if it is not compiled,
             cross-entropy to `y`, which are class numbers or probabilities.
         y: Labels of a batch.
-        dtype: What to compute in. Default: as the loss says, which is float32 in general.
+        dtype: Number format of the computation. Default: that of the loss, usually float32.
 
     Returns:
-        A function of labels and outputs. Unlike the model's own, calling it leaves no trace in the model.
+        A function of labels and outputs. Unlike the model's own, it changes nothing in the model when called.
 
     Raises:
-        ConfigError: Nothing says which loss is meant, and it cannot be cross-entropy.
+        ConfigError: No loss is given or compiled, and it cannot be cross-entropy.
     """
     weights = None
     if loss is None:
-        compiled = getattr(model, "_compile_loss", None)
-        loss = _cross_entropy(model, y) if compiled is None else compiled._user_loss
-        weights = compiled and compiled._user_loss_weights
+        loss, weights = compiled_loss(model) or (_cross_entropy(model, y), None)
     graph = functional_graph(model)
     function = CompileLoss(loss, weights, output_names=graph.output_names)
     labels = keras.tree.map_structure(lambda leaf: keras.KerasTensor(leaf.shape, leaf.dtype.name), y)
-    backend.compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
+    compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
     if dtype is not None:
-        _set_precision(function, dtype)
+        set_loss_precision(function, dtype)
 
     def compute(y: Any, outputs: Any) -> tf.Tensor:
         with keras.StatelessScope():
             return function(y, outputs)
 
     return compute
-
-
-def _set_precision(function: CompileLoss, dtype: str) -> None:
-    """Makes a built loss compute in a type, with copies of the losses that the user may hold."""
-    function._dtype_policy, function._dtype = keras.DTypePolicy(dtype), dtype
-    for index, part in enumerate(function._flat_losses):
-        single = copy.copy(part.loss)
-        if isinstance(single, keras.losses.Loss):
-            single._dtype_policy, single._dtype = keras.DTypePolicy(dtype), dtype
-        function._flat_losses[index] = part._replace(loss=single)
 
 
 def _cross_entropy(model: keras.Model, y: Any) -> keras.losses.Loss:
@@ -90,12 +76,12 @@ def _probabilities(y: tf.Tensor) -> bool:
 
 
 def last_activation(model: keras.Model) -> str:
-    """Name of the activation that a model ends in."""
+    """Returns the name of the activation that a model ends in."""
     graph = model_graph(model)
-    makers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
-    call = makers[id(graph.outputs[0])]
+    producers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
+    call = producers[id(graph.outputs[0])]
     while isinstance(call.layer, keras.layers.Activation) and call.layer.activation is keras.activations.linear:
-        call = makers[id(call.inputs[0])]
+        call = producers[id(call.inputs[0])]
     if type(call.layer).__name__ in ("Softmax", "Sigmoid"):
         return type(call.layer).__name__.lower()
     return getattr(getattr(call.layer, "activation", None), "__name__", "linear")

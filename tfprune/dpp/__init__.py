@@ -1,4 +1,8 @@
-"""Determinantal point processes for pruning, and the theory of pruned teacher-student networks."""
+"""Determinantal point processes for pruning, and the theory of pruned teacher-student networks.
+
+`kernels` has kernels of nodes and edges, and reweighting; `KDPP` samples subsets of a fixed size; `theory` has the
+generalization error of two-layer networks. Nothing here depends on Keras.
+"""
 
 from tfprune.dpp.kdpp import KDPP, dppy_draws
 from tfprune.dpp.kernels import (

@@ -1,4 +1,8 @@
-"""k-DPPs: random subsets of a fixed size that are likely when their items are unlike."""
+"""k-DPPs: random subsets of a fixed size, of which those with dissimilar items are likely.
+
+`KDPP` samples from many kernels at once, by rejection where the items are nearly independent and from eigenvectors
+elsewhere (both exact), and enumerates small distributions. `dppy_draws` does the same with the library DPPy.
+"""
 
 from collections.abc import Callable
 from functools import cached_property, lru_cache, partial
@@ -12,23 +16,23 @@ from tfprune.dpp.sampling import IndependentProposals, projection_draws, taking_
 from tfprune.dpp.spectrum import Spectrum, checked_kernels, traced_log_elementary_symmetric
 from tfprune.errors import ConfigError
 
-_BYTES = 64 * 2**20
+_BYTES = 64 * 2**20  # for the vectors of the draws that are made together
 
 
 class KDPP:
     """The k-DPPs of one size over several kernels: P(S) = det(L_S) / e_k(L) for subsets S of k items.
 
-    All draws of all kernels are made together by traced functions that XLA can compile. Where the items are nearly
-    independent they come from `IndependentProposals`, else from the eigenvectors, for which each kernel is decomposed
-    once; polynomials are computed once, as logarithms. Both ways are exact.
+    All draws of all kernels are made together by traced functions that XLA can compile. If the items are nearly
+    independent, they are drawn by `IndependentProposals`, otherwise from the eigenvectors, for which each kernel is
+    decomposed once. Both ways are exact. Polynomials are computed once, as logarithms.
 
     Args:
-        kernels: `[items, items]` or `[kernels, items, items]`, or their `Spectrum`, which is then what is drawn from.
-        size: How many items a subset has, k.
-        compile: Let XLA compile the draws, which takes seconds once. The same seed then gives other subsets.
+        kernels: `[items, items]` or `[kernels, items, items]`, or their `Spectrum`, which is then used.
+        size: Number of items of a subset, k.
+        compile: Let XLA compile the draws, which takes seconds once. The same seed then gives different subsets.
 
     Raises:
-        ConfigError: The kernels are unfit (see `Spectrum.of`), or the size is not within 1 and their rank.
+        ConfigError: A kernel is invalid (see `Spectrum.from_kernels`), or the size is not between 1 and the rank.
 
     Example:
         >>> kdpp = KDPP(np.diag([1.0, 1.0, 1e-9]), 2)
@@ -49,14 +53,14 @@ class KDPP:
             self._kernels = kernels
             checked = checked_kernels(kernels)
             self.size = checked_size(size, checked.shape[1])
-            self._proposals = IndependentProposals.of(checked, self.size)
+            self._proposals = IndependentProposals.from_kernels(checked, self.size)
         if self._proposals is None:
             checked_rank(self.size, self.spectrum)
 
     @cached_property
     def spectrum(self) -> Spectrum:
         """The kernels' eigenvalues and eigenvectors."""
-        return Spectrum.of(self._kernels)
+        return Spectrum.from_kernels(self._kernels)
 
     @cached_property
     def table(self) -> tf.Tensor:
@@ -76,11 +80,14 @@ class KDPP:
         """Draws subsets.
 
         Args:
-            draws: How many from each kernel.
+            draws: Number of draws from each kernel.
             seed: The same seed gives the same subsets.
 
         Returns:
             Int32 `[kernels, draws, size]`, the items ascending.
+
+        Raises:
+            ConfigError: The number of draws is below 1.
         """
         if draws < 1:
             raise ConfigError(f"draws: expected at least 1, received {draws}")
@@ -94,6 +101,7 @@ class KDPP:
         return np.stack([np.concatenate([few, rest])[:draws] for few, rest in zip(found, more, strict=True)])
 
     def _from_eigenvectors(self, draws: int, seed: int) -> np.ndarray:
+        """Draws in chunks that fit into memory."""
         chunk = max(1, _BYTES // (8 * self.spectrum.kernels * self.size * self.spectrum.items))
         chunk = min(draws, chunk)
         draw = _traced_draw(self.spectrum.vectors.shape[:2], self.size, chunk, self._compile)
@@ -105,11 +113,11 @@ class KDPP:
         return np.concatenate(parts, axis=1)[:, :draws]
 
     def log_normalizer(self) -> np.ndarray:
-        """log e_k, `[kernels]`."""
+        """Returns log e_k of each kernel, `[kernels]`."""
         return self.table[-1, :, -1].numpy()
 
     def probabilities(self) -> tuple[np.ndarray, np.ndarray]:
-        """The whole law, by enumeration: for small ground sets.
+        """Enumerates all subsets, for small ground sets.
 
         Returns:
             All subsets, int `[subsets, size]`, and their probabilities, `[kernels, subsets]`.
@@ -122,7 +130,7 @@ class KDPP:
         return subsets, np.where(signs > 0, np.exp(logs - self.log_normalizer()[:, None]), 0.0)
 
     def inclusion(self) -> np.ndarray:
-        """The probability that an item is in the subset, `[kernels, items]`; sums to `size`.
+        """Returns the probability that an item is in the subset, `[kernels, items]`; it sums to `size`.
 
         An eigenvector is chosen with probability lambda e_(k-1)(others) / e_k; the items follow from their squares.
         """
@@ -132,7 +140,7 @@ class KDPP:
         return np.einsum("bj,bji->bi", chosen, self.spectrum.vectors**2)
 
     def _chosen(self, logs: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Probability of each eigenvector: forward polynomials meet backward ones, so nothing is subtracted."""
+        """Returns the probability of each eigenvector, from forward and backward polynomials, without subtractions."""
         forward = traced_log_elementary_symmetric(tf.constant(logs[None]), self.size)[:, 0].numpy()
         backward = traced_log_elementary_symmetric(tf.constant(logs[None, ::-1]), self.size)[::-1, 0].numpy()
         terms = forward[:-1, : self.size] + backward[1:, : self.size][:, ::-1]
@@ -140,6 +148,7 @@ class KDPP:
 
 
 def _draw(logs: tf.Tensor, table: tf.Tensor, vectors: tf.Tensor, seed: tf.Tensor, draws: int) -> tf.Tensor:
+    """Chooses eigenvectors, then draws from their projection DPPs: int32 `[kernels, draws, size]`."""
     kernels, items = vectors.shape[0], vectors.shape[2]
     uniforms = tf.random.stateless_uniform([items, kernels, draws], seed, dtype=tf.float64, alg="philox")
     chosen = weighted_subsets(taking_chances(logs, table), uniforms)
@@ -148,13 +157,13 @@ def _draw(logs: tf.Tensor, table: tf.Tensor, vectors: tf.Tensor, seed: tf.Tensor
 
 @lru_cache(maxsize=64)
 def _traced_draw(shape: tuple[int, int], size: int, draws: int, compile: bool) -> Callable[..., tf.Tensor]:
-    """One traced function for each shape, shared by all kernels of that shape."""
+    """Returns one traced function for each shape, shared by all kernels of that shape."""
     del shape, size
     return tf.function(partial(_draw, draws=draws), jit_compile=compile, autograph=False)
 
 
 def checked_size(size: int, items: int) -> int:
-    """The size; `ConfigError` unless there are so many items."""
+    """Returns the size; raises `ConfigError` unless there are so many items."""
     if not 1 <= size <= items:
         raise ConfigError(
             f"k: expected a size between 1 and the {items} items of the kernel, received {size}; give a smaller k"
@@ -163,7 +172,7 @@ def checked_size(size: int, items: int) -> int:
 
 
 def checked_rank(size: int, spectrum: Spectrum) -> None:
-    """`ConfigError` if no subset of so many items has a probability above 0."""
+    """Raises `ConfigError` if no subset of so many items has a probability above 0."""
     if size > spectrum.ranks.min():
         raise ConfigError(
             f"k: expected at most the kernel's rank {spectrum.ranks.min()} (kernel {spectrum.ranks.argmin()}), "
@@ -175,27 +184,27 @@ def dppy_draws(kernels: Any, size: int, draws: int, *, seed: int) -> np.ndarray:
     """Draws subsets from k-DPPs with DPPy, one eigendecomposition for each kernel.
 
     DPPy fails ("probabilities do not sum to 1") for float32 kernels, and where elementary symmetric polynomials leave
-    the range of float64. So it is given a float64 spectrum, scaled so that the one that it divides by is about 1, which
-    leaves the k-DPP the same, and the polynomials, from their logarithms.
+    the range of float64. So it is given a float64 spectrum, scaled so that the polynomial it divides by is about 1,
+    which does not change the k-DPP, and the polynomials, computed from their logarithms.
 
     Args:
         kernels: `[items, items]`, `[kernels, items, items]`, or their `Spectrum`.
-        size: k.
-        draws: How many from each kernel.
+        size: Number of items of a subset, k.
+        draws: Number of draws from each kernel.
         seed: The same seed gives the same subsets.
 
     Returns:
         Int `[kernels, draws, size]`, in the order in which they were drawn.
 
     Raises:
-        ConfigError: The kernels are unfit, or the size is.
+        ConfigError: A kernel or the size is invalid.
 
     Reference:
         Gautier et al., DPPy: DPP sampling with Python (JMLR 2019); its issues 61, 70, 80.
     """
-    from dppy.finite_dpps import FiniteDPP  # takes its time
+    from dppy.finite_dpps import FiniteDPP  # slow to import
 
-    spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.of(kernels)
+    spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.from_kernels(kernels)
     checked_size(size, spectrum.items)
     checked_rank(size, spectrum)
     rng = np.random.RandomState(seed)

@@ -1,15 +1,20 @@
-"""Kernels that say how much two nodes, or two edges of a node, are worth together."""
+"""Kernels of nodes and edges, and the reweighting of what is kept, both from second moments of the inputs.
+
+A kernel is large where two nodes, or two edges of a node, carry the same signal, so that a DPP rarely keeps both.
+Reweighting changes the kept edges (or the weights that read the kept nodes) by least squares, so that the next layer
+receives nearly what it received before.
+"""
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from tfprune.errors import ConfigError
 
-_WELL = 1e-9
+_LEAST_PIVOT = 1e-9  # relative; below it, a far slower singular value decomposition solves the system
 
 
 def gram(inputs: np.ndarray) -> np.ndarray:
-    """Second moments of examples, C = X'X / P, from which all kernels follow.
+    """Returns the second moments of examples, C = X'X / P, from which all kernels follow.
 
     Args:
         inputs: `[examples, features]`.
@@ -22,7 +27,7 @@ def gram(inputs: np.ndarray) -> np.ndarray:
 
 
 def node_kernel(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Second moments of what the nodes receive, W C W'.
+    """Returns the second moments of the inputs of nodes, W C W'.
 
     Args:
         weights: `[nodes, features]`.
@@ -39,7 +44,7 @@ def node_kernel(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
 
 
 def edge_kernels(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """For each node, second moments of what its edges carry: C times w_i w_i', entry by entry.
+    """Returns, for each node, the second moments of the signals of its edges: C times w_i w_i', entry by entry.
 
     Args:
         weights: `[nodes, features]`.
@@ -53,7 +58,7 @@ def edge_kernels(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
 
 
 def rbf_node_kernel(weights: np.ndarray, moments: np.ndarray, beta: float, ridge: float = 0.01) -> np.ndarray:
-    """RBF of the distances between what the nodes receive, over all examples: exp(-beta |f_a - f_b|^2) + ridge I.
+    """Returns the RBF of distances between the inputs f of nodes over all examples: exp(-beta |f_a - f_b|^2) + ridge I.
 
     Args:
         weights: `[nodes, features]`.
@@ -68,10 +73,10 @@ def rbf_node_kernel(weights: np.ndarray, moments: np.ndarray, beta: float, ridge
 
 
 def rbf_edge_kernel(weights: np.ndarray, moments: np.ndarray, beta: float, ridge: float = 0.01) -> np.ndarray:
-    """RBF of the distances between what the edges of one node carry.
+    """Returns the RBF of distances between the signals of the edges of one node.
 
     Args:
-        weights: Of one node, `[features]`.
+        weights: Weights of one node, `[features]`.
         moments: The sum X'X, `[features, features]`.
         beta: Inverse squared width.
         ridge: What is added to the diagonal.
@@ -83,19 +88,17 @@ def rbf_edge_kernel(weights: np.ndarray, moments: np.ndarray, beta: float, ridge
 
 
 def _rbf(products: np.ndarray, beta: float, ridge: float) -> np.ndarray:
+    """Returns the RBF kernel of vectors with these inner products."""
     squares = np.diagonal(products)
     distances = np.maximum(squares[:, None] + squares - 2 * products, 0.0)
     np.fill_diagonal(distances, 0.0)
     return np.exp(-beta * distances) + ridge * np.eye(len(products))
 
 
-"""Pivots further apart than this leave the solution to a singular value decomposition, which is far slower."""
-
-
 def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Changes the kept edges of each node so that it receives, as nearly as possible, what it did.
+    """Changes the kept edges of each node so that its input stays as close as possible to what it was.
 
-    delta = argmin |X_S delta - X_cut w_cut|^2, the shortest one where several are as good.
+    delta = argmin |X_S delta - X_cut w_cut|^2, the shortest one if several are equally good.
 
     Args:
         weights: `[nodes, features]`.
@@ -103,7 +106,7 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
         moments: X'X of the examples, perhaps divided by their number, `[features, features]`.
 
     Returns:
-        Float64 `[nodes, features]`, zero where cut.
+        Float64 `[nodes, features]`, zero for removed edges.
 
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
@@ -118,7 +121,7 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
 
 
 def reweighted_readers(outgoing: np.ndarray, kept: np.ndarray, moments: np.ndarray) -> np.ndarray:
-    """Changes the weights that read the kept nodes so that the readers receive what they did.
+    """Changes the weights that read the kept nodes so that the inputs of the readers stay close to what they were.
 
     A = argmin |H_S A - H_cut|^2, v_S += A v_cut.
 
@@ -128,7 +131,7 @@ def reweighted_readers(outgoing: np.ndarray, kept: np.ndarray, moments: np.ndarr
         moments: H'H of the nodes' signals, `[nodes, nodes]`.
 
     Returns:
-        Float64, the new weights, zero for nodes that were cut.
+        Float64, the new weights, zero for removed nodes.
 
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
@@ -141,24 +144,24 @@ def reweighted_readers(outgoing: np.ndarray, kept: np.ndarray, moments: np.ndarr
 
 
 def transfer(moments: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Least-squares coefficients of the cut signals on the kept ones, of minimum norm.
+    """Returns the least-squares coefficients, of minimum norm, of the removed signals on the kept ones.
 
     Args:
         moments: Second moments of all signals, `[signals, signals]`.
         kept: Bool `[signals]`.
 
     Returns:
-        Float64 `[kept, cut]`.
+        Float64 `[kept, removed]`.
     """
     return least_squares(moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)])
 
 
 def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Coefficients X with among @ X = across, as nearly as possible, and the shortest ones where several are as good.
+    """Returns the X that minimizes |among @ X - across|, the shortest one if several are equally good.
 
     Args:
         among: Second moments of the signals to combine, `[signals, signals]`.
-        across: Their products with what is to be matched, `[signals, targets]` or `[signals]`.
+        across: Their products with the signals to match, `[signals, targets]` or `[signals]`.
 
     Returns:
         Float64, of the shape of `across`. Directions whose moment is below `signals` times the rounding of the largest
@@ -169,7 +172,7 @@ def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
     try:
         factor, lower = cho_factor(among)
         pivots = np.diagonal(factor) ** 2
-        if pivots.min() > _WELL * pivots.max():
+        if pivots.min() > _LEAST_PIVOT * pivots.max():
             return cho_solve((factor, lower), across)
     except LinAlgError:
         pass  # singular: the signals depend on one another
@@ -177,10 +180,11 @@ def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
 
 
 def _check(moments: np.ndarray, size: int, masks_fit: bool) -> None:
+    """Raises `ConfigError` if the shapes do not agree or a moment is not finite."""
     if moments.shape != (size, size) or not masks_fit:
         raise ConfigError(
             f"expected second moments of shape {(size, size)} and a mask of the weights' shape, received moments of "
             f"shape {moments.shape}; take masks and moments of the same network"
         )
     if not np.isfinite(moments).all():
-        raise ConfigError("expected finite second moments, received NaN or infinity; mend the data")
+        raise ConfigError("expected finite second moments, received NaN or infinity; check the data")

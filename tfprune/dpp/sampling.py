@@ -1,4 +1,8 @@
-"""The second half of a k-DPP: subsets drawn from projections, many at a time."""
+"""Samplers of subsets, many at a time: from projection DPPs, and by rejection for nearly independent items.
+
+A k-DPP is sampled in two steps: `weighted_subsets` chooses k eigenvectors, `projection_draws` draws items from their
+span. `IndependentProposals` needs no eigenvectors, and is much faster where it accepts enough of its proposals.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -9,21 +13,25 @@ import tensorflow as tf
 from tfprune.dpp.spectrum import traced_log_elementary_symmetric
 
 PROPOSALS = 12
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Items proposed to every draw before the probabilities are updated."""
+
 LEAST_ACCEPTANCE = 0.1
-_DEFINITE = 1e-3
-_BYTES = 64 * 2**20
+"""Kernels for which a smaller fraction of the proposals would be accepted are sampled from eigenvectors."""
+
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+_DEFINITE = 1e-3  # least eigenvalue of correlations, far above float32 rounding for some thousands of items
+_BYTES = 64 * 2**20  # for the correlations of the proposals that are made together
 _PER_DRAW = np.array([1.0, 1.02, 1.05, 1.1, 1.2, 1.4, 1.7, 2.0, 3.0, 4.0, 6.0, 10.0])
-"""Items proposed to every draw before the probabilities are brought up to date."""
+"""Numbers of proposals per draw: one of a few, so that there are few shapes to trace."""
 
 
 def projection_draws(vectors: tf.Tensor, chosen: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Draws one subset from each of many projection DPPs.
 
-    The next item has a probability proportional to the squared distance of its vector to the span of those of the items
-    drawn before. Instead of all distances after every item, bounds of them are computed after every few, in float32 and
-    rounded up: items are proposed with the bounds and accepted with the ratio of distance to bound, in float64. That is
-    exact, as distances only fall. All the work on whole bases is matrix products.
+    The probability of the next item is proportional to the squared distance of its vector to the span of the vectors of
+    the items drawn before. Instead of all distances after every item, upper bounds are computed after every few items,
+    in float32 and rounded up: items are proposed by the bounds and accepted by the ratio of distance to bound, in
+    float64. This is exact, as distances only decrease. All work on complete bases is matrix products.
 
     Args:
         vectors: Orthonormal rows, float64 `[kernels, items, items]`.
@@ -60,9 +68,9 @@ def projection_draws(vectors: tf.Tensor, chosen: tf.Tensor, seed: tf.Tensor) -> 
         accepted, factor = _accepted(tf.matmul(rows, rows, transpose_b=True), thresholds, size - counts)
         added = _orthonormal(rows, factor, accepted)
         place = counts[:, None] + tf.cumsum(tf.cast(accepted, tf.int32), axis=1) - 1
-        where = tf.stack([numbers, tf.where(accepted, place, size)], 2)  # one place more, for what is refused
+        where = tf.stack([numbers, tf.where(accepted, place, size)], 2)  # one more place, for rejected items
         lower = bounds - tf.reduce_sum(tf.square(tf.matmul(tf.cast(added, tf.float32), bases)), 1)
-        bounds = tf.where(bounds > 0, tf.maximum(lower, slack), 0.0)  # 0: items that are taken
+        bounds = tf.where(bounds > 0, tf.maximum(lower, slack), 0.0)  # 0: items already drawn
         bounds = _without(bounds, proposed, accepted)
         counts += tf.reduce_sum(tf.cast(accepted, tf.int32), 1)
         found = tf.tensor_scatter_nd_update(found, where, proposed)
@@ -79,22 +87,22 @@ def projection_draws(vectors: tf.Tensor, chosen: tf.Tensor, seed: tf.Tensor) -> 
 
 
 def _proposed(bounds: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
-    """Items with probability proportional to their bound, `[draws, PROPOSALS]`."""
+    """Draws items with probability proportional to their bound, `[draws, PROPOSALS]`."""
     sums = tf.cumsum(tf.cast(bounds, tf.float64), axis=1)
     found = tf.searchsorted(sums, uniforms * sums[:, -1:], side="right")
     return tf.minimum(found, bounds.shape[1] - 1)
 
 
 def _accepted(products: tf.Tensor, thresholds: tf.Tensor, room: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Which proposals are taken, one after the other, and the Cholesky factor of those.
+    """Accepts or rejects proposals one after the other, and computes the Cholesky factor of the accepted ones.
 
     Args:
         products: Inner products of the proposals' vectors, `[draws, PROPOSALS, PROPOSALS]`.
-        thresholds: What a squared distance must exceed, `[draws, PROPOSALS]`.
-        room: How many items each draw lacks, `[draws]`.
+        thresholds: Value that a squared distance must exceed, `[draws, PROPOSALS]`.
+        room: Number of items that each draw still needs, `[draws]`.
 
     Returns:
-        Bool `[draws, PROPOSALS]`, and `[draws, PROPOSALS, PROPOSALS]` whose columns of refused proposals are zero.
+        Bool `[draws, PROPOSALS]`, and `[draws, PROPOSALS, PROPOSALS]` whose columns of rejected proposals are zero.
     """
 
     def step(turn: tf.Tensor, products: tf.Tensor, room: tf.Tensor, *found: tf.TensorArray) -> tuple[tf.Tensor, ...]:
@@ -114,37 +122,32 @@ def _accepted(products: tf.Tensor, thresholds: tf.Tensor, room: tf.Tensor) -> tu
 
 
 def _orthonormal(rows: tf.Tensor, factor: tf.Tensor, accepted: tf.Tensor) -> tf.Tensor:
-    """Orthonormal rows that span what the accepted ones span, zero for the others, `[draws, PROPOSALS, k]`."""
+    """Returns orthonormal rows with the span of the accepted rows, zero for the others, `[draws, PROPOSALS, k]`."""
     kept = tf.cast(accepted, tf.float64)
     system = tf.linalg.band_part(factor, -1, 0) * kept[:, :, None] + tf.linalg.diag(1.0 - kept)
     return tf.linalg.triangular_solve(system, rows * kept[:, :, None])
 
 
 def _without(bounds: tf.Tensor, proposed: tf.Tensor, accepted: tf.Tensor) -> tf.Tensor:
-    """Bounds that are exactly 0 for items which were just taken, so that rounding cannot bring them back."""
+    """Sets the bounds of the items just drawn to exactly 0, so that rounding cannot bring them back."""
     draws = tf.broadcast_to(tf.range(proposed.shape[0])[:, None], proposed.shape)
     limit = tf.where(accepted, tf.zeros_like(bounds[:, :1]), tf.fill([1, 1], tf.constant(float("inf"))))
     return tf.tensor_scatter_nd_min(bounds, tf.stack([draws, proposed], 2), limit)
 
 
-"""Kernels of which fewer proposals would be accepted are left to the draws from eigenvectors."""
-"""Least eigenvalue of correlations, far above the rounding of float32 for some thousands of items."""
-"""Proposals per draw are one of these, so that there are few shapes to trace for."""
-
-
 @dataclass(frozen=True, eq=False)
 class IndependentProposals:
-    """Exact draws without any eigendecomposition, for kernels that are not far from diagonal.
+    """Exact draws without eigendecomposition, for kernels that are nearly diagonal.
 
-    det(L_S) is at most the product of its diagonal (Hadamard). So a subset of k items, drawn with a probability
-    proportional to that product, and accepted with det(L_S) over it, which is the determinant of the correlations of S,
-    comes from the k-DPP. What is accepted is independent of how many were refused before.
+    det(L_S) is at most the product of its diagonal (Hadamard). So a subset of k items is proposed with a probability
+    proportional to that product, and accepted with det(L_S) divided by it, which is the determinant of the correlations
+    of S. Accepted subsets follow the k-DPP, however many were rejected before.
 
     Attributes:
-        size: How many items a subset has, k.
+        size: Number of items of a subset, k.
         log_weights: Logarithms of the kernels' diagonals, float64 `[kernels, items]`.
         correlations: The kernels with their diagonals scaled to 1, `[kernels, items, items]`.
-        acceptance: What share of the proposals is accepted, about, `[kernels]`.
+        acceptance: Approximate fraction of the proposals that is accepted, `[kernels]`.
 
     Reference:
         Hadamard's inequality; draws by rejection as in Derezinski et al., Exact sampling of determinantal point
@@ -157,8 +160,8 @@ class IndependentProposals:
     acceptance: np.ndarray
 
     @classmethod
-    def of(cls, kernels: np.ndarray, size: int) -> "IndependentProposals | None":
-        """Proposals for kernels.
+    def from_kernels(cls, kernels: np.ndarray, size: int) -> "IndependentProposals | None":
+        """Returns proposals for kernels.
 
         Args:
             kernels: Float64, symmetric, `[kernels, items, items]`.
@@ -184,10 +187,10 @@ class IndependentProposals:
         return cls(size, logs, correlations, acceptance)
 
     def draws(self, count: int, *, seed: int, compile: bool = False) -> list[np.ndarray]:
-        """Draws subsets from each kernel, and gives up on those that turn out to be accepted far less than expected.
+        """Draws subsets from each kernel; there are fewer if far fewer proposals are accepted than expected.
 
         Args:
-            count: How many from each kernel.
+            count: Number of draws from each kernel.
             seed: The same seed gives the same subsets.
             compile: Let XLA compile the proposals.
 
@@ -215,7 +218,7 @@ class IndependentProposals:
 
 
 def _inclusion(logs: np.ndarray, size: int) -> np.ndarray:
-    """About the probabilities that an item is among k: those of independent items of which k are expected."""
+    """Approximates the probability that an item is one of k: that of independent items of which k are expected."""
     low, high = -logs.max(axis=1, keepdims=True) - 50, -logs.min(axis=1, keepdims=True) + 50
     for _ in range(60):
         middle = (low + high) / 2
@@ -225,7 +228,7 @@ def _inclusion(logs: np.ndarray, size: int) -> np.ndarray:
 
 
 def _acceptance(correlations: np.ndarray, roots: np.ndarray) -> float:
-    """What share of the proposals would be accepted if their number of items were free, given roots of chances."""
+    """Returns the fraction of accepted proposals if their number of items were free, from roots of probabilities."""
     expected = correlations * roots[:, None]
     expected *= roots
     np.fill_diagonal(expected, 1.0)
@@ -236,7 +239,7 @@ def _acceptance(correlations: np.ndarray, roots: np.ndarray) -> float:
 
 
 def _definite(correlations: np.ndarray) -> bool:
-    """Whether no eigenvalue is near 0 or below; then none of a part of the items is, either."""
+    """Returns whether all eigenvalues are well above 0; then so are those of every subset of the items."""
     lowered = correlations.astype(np.float32)
     np.fill_diagonal(lowered, 1.0 - _DEFINITE)
     try:
@@ -247,7 +250,7 @@ def _definite(correlations: np.ndarray) -> bool:
 
 
 def _propose(chances: tf.Tensor, correlations: tf.Tensor, seed: tf.Tensor, proposals: int) -> tuple[tf.Tensor, ...]:
-    """Int32 `[kernels, proposals, size]`, and which of them are accepted."""
+    """Proposes subsets, int32 `[kernels, proposals, size]`, and decides which are accepted."""
     items, kernels, size = chances.shape[0], chances.shape[1], chances.shape[2] - 1
     uniforms = tf.random.stateless_uniform([items + 1, kernels, proposals], seed, dtype=tf.float64, alg="philox")
     subsets = weighted_subsets(chances, uniforms[1:])
@@ -261,13 +264,13 @@ def _propose(chances: tf.Tensor, correlations: tf.Tensor, seed: tf.Tensor, propo
 def _traced(
     shape: tuple[int, int], size: int, proposals: int, compile: bool
 ) -> tf.types.experimental.PolymorphicFunction:
-    """One traced function for each shape, shared by all kernels of that shape."""
+    """Returns one traced function for each shape, shared by all kernels of that shape."""
     del shape, size
     return tf.function(partial(_propose, proposals=proposals), jit_compile=compile, autograph=False)
 
 
 def taking_chances(log_weights: tf.Tensor, table: tf.Tensor) -> tf.Tensor:
-    """Probabilities to take an item, if a number of items is still to be taken from it and those before it.
+    """Computes the probability to take an item, if a number of items is still to be taken from it and those before it.
 
     Args:
         log_weights: Logarithms of the weights, float64 `[sets, items]`.
@@ -285,7 +288,7 @@ def weighted_subsets(chances: tf.Tensor, uniforms: tf.Tensor) -> tf.Tensor:
 
     Args:
         chances: See `taking_chances`, `[items, sets, k + 1]`.
-        uniforms: Float64 `[items, sets, draws]` between 0 and 1, of which each decides about one item.
+        uniforms: Float64 `[items, sets, draws]` between 0 and 1, each of which decides about one item.
 
     Returns:
         Int32 `[sets, draws, k]`, the items of each subset, ascending.

@@ -1,4 +1,7 @@
-"""The eigendecomposition of kernels, the one expensive thing about a k-DPP, done once."""
+"""Spectra of kernels and their elementary symmetric polynomials, from which k-DPPs are sampled.
+
+The eigendecomposition is the expensive part of a k-DPP; a `Spectrum` is computed once and serves all sizes and draws.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -9,8 +12,8 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 
-_NEGATIVE = 1e-8
-_ASYMMETRY = 1e-6
+_NEGATIVE = 1e-8  # largest negative eigenvalue, relative to the largest one, that counts as rounding
+_ASYMMETRY = 1e-6  # largest difference to the transpose, relative to the largest entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,7 @@ class Spectrum:
         vectors: Float64 `[kernels, items, items]`, one eigenvector per row.
 
     Example:
-        >>> Spectrum.of(np.diag([3.0, 1.0, 0.0])).ranks.tolist()
+        >>> Spectrum.from_kernels(np.diag([3.0, 1.0, 0.0])).ranks.tolist()
         [2]
     """
 
@@ -30,8 +33,8 @@ class Spectrum:
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, kernels: Any) -> "Spectrum":
-        """Decomposes kernels, in float64 whatever they come in: float32 eigenvectors are not orthonormal enough.
+    def from_kernels(cls, kernels: Any) -> "Spectrum":
+        """Decomposes kernels in float64, as float32 eigenvectors are not orthonormal enough.
 
         Args:
             kernels: Symmetric, positive semidefinite, `[items, items]` or `[kernels, items, items]`.
@@ -59,22 +62,22 @@ class Spectrum:
 
     @property
     def ranks(self) -> np.ndarray:
-        """How many items a subset can have, `[kernels]`."""
+        """The largest number of items of a subset, `[kernels]`."""
         return np.count_nonzero(self.values, axis=1)
 
     @property
     def items(self) -> int:
-        """Size of the ground set."""
+        """The size of the ground set."""
         return self.values.shape[1]
 
     @property
     def kernels(self) -> int:
-        """How many kernels there are."""
+        """The number of kernels."""
         return len(self.values)
 
 
 def checked_kernels(kernels: Any) -> np.ndarray:
-    """Kernels in float64, `[kernels, items, items]`; `ConfigError` unless square, finite and symmetric."""
+    """Returns kernels in float64, `[kernels, items, items]`; `ConfigError` unless square, finite and symmetric."""
     kernels = np.asarray(kernels, np.float64)
     kernels = kernels[None] if kernels.ndim == 2 else kernels
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or not kernels.size:
@@ -85,8 +88,9 @@ def checked_kernels(kernels: Any) -> np.ndarray:
 
 
 def _check_kernel(kernel: np.ndarray) -> None:
+    """Raises `ConfigError` unless a kernel is finite and symmetric."""
     if not np.isfinite(kernel).all():
-        raise ConfigError("expected a finite kernel, received NaN or infinity in it; mend the data or the weights")
+        raise ConfigError("expected a finite kernel, received NaN or infinity in it; check the data and the weights")
     if np.array_equal(kernel, kernel.T):
         return
     difference = np.abs(kernel - kernel.T).max()
@@ -97,9 +101,9 @@ def _check_kernel(kernel: np.ndarray) -> None:
 
 
 def log_elementary_symmetric(log_values: tf.Tensor, order: int) -> tf.Tensor:
-    """Logarithms of the elementary symmetric polynomials of the first values, for every number of first values.
+    """Computes logarithms of the elementary symmetric polynomials of the first n values, for every n.
 
-    Plain float64 over- or underflows for a few hundred values, and half of a k-DPP is made of ratios of these numbers.
+    In plain float64 they overflow or underflow for a few hundred values.
 
     Args:
         log_values: Logarithms of values of at least 0, float64 `[batch, values]`; minus infinity for 0.
@@ -131,17 +135,19 @@ def log_elementary_symmetric(log_values: tf.Tensor, order: int) -> tf.Tensor:
 
 
 def traced_log_elementary_symmetric(log_values: tf.Tensor, order: int) -> tf.Tensor:
-    """`log_elementary_symmetric` as a traced function, of which there is one for each shape."""
+    """Calls `log_elementary_symmetric` as a traced function, one for each shape."""
     return _traced(tuple(log_values.shape), order)(log_values)
 
 
 @lru_cache(maxsize=64)
 def _traced(shape: tuple[int, int], order: int) -> tf.types.experimental.PolymorphicFunction:
+    """Returns one traced function for each shape."""
     del shape
     return tf.function(partial(log_elementary_symmetric, order=order), autograph=False)
 
 
 def _log_add(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Computes log(exp a + exp b)."""
     high, low = tf.maximum(a, b), tf.minimum(a, b)
     shift = tf.where(tf.math.is_inf(high), tf.zeros_like(high), high)  # inf - inf would be NaN
     return high + tf.math.log1p(tf.exp(low - shift))

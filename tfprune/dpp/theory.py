@@ -1,4 +1,9 @@
-"""How much students and teachers overlap: the numbers on which the generalisation error depends."""
+"""The theory of teacher-student networks: order parameters and the generalization error that follows from them.
+
+A `Committee` is a two-layer network without biases. For Gaussian inputs its error depends only on the overlaps of
+student and teacher (`OrderParameters`), so `generalization_error` is exact and needs no examples. `Alignment` assigns
+the student's nodes to those of the teacher.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,13 +16,13 @@ from scipy.special import erf, expit
 from tfprune.errors import ConfigError
 
 Nonlinearity = Literal["erf", "sigmoid", "relu"]
-_NODES = 96
-SPECIALISED = 0.7
+_NODES = 96  # of the Gauss-Hermite quadrature
+_SPECIALIZED = 0.7  # least overlap of a student's node with its teacher's node after convergence
 
 
 @dataclass(frozen=True, eq=False)
 class Committee:
-    """y = v g(W x / sqrt N), without biases.
+    """A two-layer network y = v g(W x / sqrt N), without biases.
 
     Attributes:
         weights: W, `[hidden, inputs]`.
@@ -45,28 +50,28 @@ class Committee:
 
     @property
     def hidden(self) -> int:
-        """Number of hidden nodes."""
+        """The number of hidden nodes."""
         return self.weights.shape[0]
 
     @property
     def inputs(self) -> int:
-        """Input dimension, N."""
+        """The input dimension, N."""
         return self.weights.shape[1]
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs `[examples]` for inputs `[examples, inputs]`."""
+        """Returns the outputs `[examples]` for inputs `[examples, inputs]`."""
         fields = inputs @ np.asarray(self.weights, inputs.dtype).T / np.sqrt(self.inputs)
         return activation(self.nonlinearity)(fields) @ self.outgoing
 
     def normalized(self) -> "Committee":
-        """The same with rows of W of length sqrt N, which is what is pruned; v stays."""
+        """Returns a copy whose rows of W have length sqrt N, which is what is pruned; v is the same."""
         lengths = np.linalg.norm(np.asarray(self.weights, np.float64), axis=1, keepdims=True)
         if not lengths.all():
             raise ConfigError("expected hidden nodes with weights, received one whose weights are all 0; train longer")
         return replace(self, weights=self.weights / lengths * np.sqrt(self.inputs))
 
     def masked(self, mask: np.ndarray) -> "Committee":
-        """The network without the edges where the bool `[hidden, inputs]` mask is False; nodes without edges go."""
+        """Returns a copy with the edges where the bool mask `[hidden, inputs]` is True, without nodes that lose all."""
         if mask.shape != self.weights.shape:
             raise ConfigError(
                 f"expected masks of {self.hidden} x {self.inputs} edges, received {' x '.join(map(str, mask.shape))}: "
@@ -90,8 +95,8 @@ class OrderParameters:
     t: np.ndarray
 
     @classmethod
-    def of(cls, student: Committee, teacher: Committee) -> "OrderParameters":
-        """The overlaps of two networks; `ConfigError` if they take inputs of different size."""
+    def from_committees(cls, student: Committee, teacher: Committee) -> "OrderParameters":
+        """Computes the overlaps of two networks; raises `ConfigError` if their inputs differ in size."""
         if student.inputs != teacher.inputs:
             raise ConfigError(
                 f"expected a student and a teacher of the same input size, received {student.inputs} and "
@@ -102,7 +107,14 @@ class OrderParameters:
 
 
 def activation(name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function: erf(h / sqrt 2), the logistic 1 / (1 + exp(-h)), or max(h, 0); `ConfigError` for others."""
+    """Returns an activation by name.
+
+    Args:
+        name: `erf`: erf(h / sqrt 2); `sigmoid`: 1 / (1 + exp(-h)); `relu`: max(h, 0).
+
+    Raises:
+        ConfigError: The name is another one.
+    """
     functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "erf": lambda h: erf(h / np.sqrt(2)),
         "sigmoid": expit,
@@ -116,7 +128,7 @@ def activation(name: str) -> Callable[[np.ndarray], np.ndarray]:
 def expected_products(
     first: str, second: str, covariances: np.ndarray, first_variances: np.ndarray, second_variances: np.ndarray
 ) -> np.ndarray:
-    """E[g(u_i) f(v_j)] for jointly Gaussian u, v with mean 0.
+    """Computes E[g(u_i) f(v_j)] for jointly Gaussian u, v with mean 0.
 
     In closed form for erf with erf and ReLU with ReLU; other pairs by Gauss-Hermite quadrature.
 
@@ -149,7 +161,7 @@ def expected_products(
 
 
 def _quadrature(g: Callable, f: Callable, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """The expectation over u = sqrt(a) s and v = (c / a) u + rest t, s and t standard normal."""
+    """Computes the expectation over u = sqrt(a) s and v = (c / a) u + rest t, s and t standard normal."""
     points, weights = np.polynomial.hermite_e.hermegauss(_NODES)
     weights = weights / weights.sum()
     slope = np.divide(c, np.sqrt(a), out=np.zeros_like(c, dtype=float), where=a > 0)
@@ -159,7 +171,7 @@ def _quadrature(g: Callable, f: Callable, a: np.ndarray, b: np.ndarray, c: np.nd
 
 
 def generalization_error(student: Committee, teacher: Committee, *, noise: float = 0.0) -> float:
-    """The expectation of half the squared error over standard normal inputs.
+    """Computes the expectation of half the squared error over standard normal inputs.
 
     Args:
         student: The student, pruned or not.
@@ -170,7 +182,7 @@ def generalization_error(student: Committee, teacher: Committee, *, noise: float
         The error.
 
     Raises:
-        ConfigError: They take inputs of different size.
+        ConfigError: Their inputs differ in size.
 
     Example:
         >>> net = Committee(np.eye(2, 4), np.ones(2))
@@ -181,7 +193,7 @@ def generalization_error(student: Committee, teacher: Committee, *, noise: float
         Goldt et al., Dynamics of stochastic gradient descent for two-layer neural networks in the teacher-student setup
         (NeurIPS 2019), equation 9; Saad and Solla (1995).
     """
-    order = OrderParameters.of(student, teacher)
+    order = OrderParameters.from_committees(student, teacher)
     q, t = np.diagonal(order.q), np.diagonal(order.t)
     v, v_star = np.asarray(student.outgoing, np.float64), np.asarray(teacher.outgoing, np.float64)
     g, f = student.nonlinearity, teacher.nonlinearity
@@ -192,7 +204,7 @@ def generalization_error(student: Committee, teacher: Committee, *, noise: float
 
 
 def random_edges_error(density: float, teacher_hidden: int, per_teacher: int, v_star: float) -> float:
-    """The error of a perfect student after random cuts: the special case that has a short formula.
+    """Computes the error of a perfect student after removal of random edges, a special case with a short formula.
 
     Args:
         density: Fraction of the edges kept, c.
@@ -211,7 +223,7 @@ def random_edges_error(density: float, teacher_hidden: int, per_teacher: int, v_
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
-    """Student nodes in the order of the teacher nodes that they stand for.
+    """Student nodes in the order of the teacher nodes to which they are assigned.
 
     Attributes:
         order: Student nodes, those of a teacher node together, `[hidden]`.
@@ -224,10 +236,10 @@ class Alignment:
     strengths: np.ndarray
 
     @classmethod
-    def of(cls, overlaps: np.ndarray) -> "Alignment":
-        """Shares the student nodes out among the teacher nodes, evenly and with the largest total overlap.
+    def from_overlaps(cls, overlaps: np.ndarray) -> "Alignment":
+        """Assigns the student nodes to the teacher nodes, evenly and with the largest total overlap.
 
-        It needs no converged student: `converged` says whether the result means something.
+        The student need not have converged; `converged` says whether the result is meaningful.
 
         Args:
             overlaps: R, `[hidden, teacher hidden]`.
@@ -236,7 +248,7 @@ class Alignment:
             The alignment.
 
         Example:
-            >>> Alignment.of(np.array([[0.0, 1.0], [0.9, 0.1], [0.2, -0.8], [1.0, 0.0]])).order.tolist()
+            >>> Alignment.from_overlaps(np.array([[0.0, 1.0], [0.9, 0.1], [0.2, -0.8], [1.0, 0.0]])).order.tolist()
             [1, 3, 0, 2]
         """
         hidden, teachers = overlaps.shape
@@ -248,15 +260,15 @@ class Alignment:
 
     @property
     def converged(self) -> bool:
-        """Whether every student node has found its teacher node."""
-        return bool((self.strengths >= SPECIALISED).all())
+        """Whether every student node overlaps with its teacher node."""
+        return bool((self.strengths >= _SPECIALIZED).all())
 
     def warning(self) -> str | None:
-        """What to say of a student that has not converged; None of one that has."""
-        lost = int((self.strengths < SPECIALISED).sum())
+        """Returns a warning about a student that has not converged; None for others."""
+        lost = int((self.strengths < _SPECIALIZED).sum())
         if not lost:
             return None
         return (
             f"the student has not converged: {lost} of {len(self.order)} hidden nodes overlap by less than "
-            f"{SPECIALISED} with the teacher node that they stand for; train with more data or another --lr or --seed"
+            f"{_SPECIALIZED} with their teacher node; train with more data or another --lr or --seed"
         )

@@ -1,20 +1,9 @@
-"""Writing models to files that run without tfprune: Keras, SavedModel, TFLite (LiteRT), ONNX."""
+"""Models as files that run without tfprune: `.keras`, SavedModel, TFLite (LiteRT), ONNX; and packed sub-networks.
 
-from tfprune.exporting.export import export, export_saved_model, save_model
-from tfprune.exporting.onnx import export_onnx
-from tfprune.exporting.packed import PackedSize, export_packed, load_packed
-from tfprune.exporting.plain import plain_model
-from tfprune.exporting.tflite import QUANTIZATIONS, export_tflite
+`export` chooses the format by the name of the file; `formats.FORMATS` lists the formats, one module each.
+"""
 
-__all__ = [
-    "QUANTIZATIONS",
-    "PackedSize",
-    "export",
-    "export_onnx",
-    "export_packed",
-    "export_saved_model",
-    "export_tflite",
-    "load_packed",
-    "plain_model",
-    "save_model",
-]
+import lazy_loader
+
+# The public names are listed in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

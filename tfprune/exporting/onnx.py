@@ -1,18 +1,18 @@
-"""Models as ONNX files, for ONNX Runtime and what else reads them."""
+"""ONNX files, for ONNX Runtime and other programs; needs the packages onnx and tf2onnx (`tfprune[onnx]`)."""
 
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import keras
 
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.exporting.plain import plain_model
-from tfprune.exporting.replacement import replaced_file
+from tfprune.exporting.keras import plain_model
+from tfprune.exporting.output import output_file, output_path
 from tfprune.graph.calls import functional_graph
+from tfprune.keras_private import input_structure, output_structure
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -20,29 +20,29 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: A functional or sequential model without masks and gates.
-        path: The file, ending in `.onnx`; an older one is replaced, a missing folder made.
+        path: The file, ending in `.onnx`; an older one is replaced, a missing folder created.
 
     Raises:
         ConfigError: The name does not end in `.onnx`, or a package is missing.
         UnsupportedLayerError: See `plain_model`; or ONNX lacks an operation of the model.
+        WriteError: The file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".onnx":
-        raise ConfigError(f"expected a file name that ends in .onnx, received {path}; rename it")
-    onnx = _import_all()
+    path = output_path(path, ".onnx")
+    onnx = _import_onnx()
     plain = plain_model(model)
-    with replaced_file(path) as partial:
+    with output_file(path) as partial:
         with quiet():
             plain.export(partial, format="onnx", verbose=False, input_signature=[_signature(plain)])
         proto = onnx.load(partial)
-        _refuse_foreign(onnx, proto)
+        _check_operations(onnx, proto)
         _name_outputs(proto.graph, plain)
         _name_batch_axis(proto.graph)
         onnx.checker.check_model(proto, full_check=True)
         onnx.save(proto, partial)
 
 
-def _import_all() -> Any:
+def _import_onnx() -> Any:
+    """Returns the package onnx; raises `ConfigError` if it or tf2onnx is missing."""
     try:
         with quiet():
             import_module("tf2onnx")
@@ -54,15 +54,15 @@ def _import_all() -> Any:
 
 
 def _signature(plain: keras.Model) -> Any:
-    """The inputs, which Keras' ONNX writer finds itself only in models that have been called."""
+    """Returns the signature of the inputs, which Keras' ONNX writer only knows for models that have been called."""
     return keras.tree.map_structure(
         lambda tensor: keras.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
-        functional_graph(plain)._inputs_struct,
+        input_structure(functional_graph(plain)),
     )
 
 
-def _refuse_foreign(onnx: Any, proto: Any) -> None:
-    """The converter writes operations that it cannot translate as they are, and only logs it."""
+def _check_operations(onnx: Any, proto: Any) -> None:
+    """Raises `UnsupportedLayerError` for operations that the converter did not translate, which it only logs."""
     foreign = {node.op_type for node in _nodes(proto.graph) if not onnx.defs.has(node.op_type, domain=node.domain)}
     if foreign:
         raise UnsupportedLayerError(
@@ -71,7 +71,7 @@ def _refuse_foreign(onnx: Any, proto: Any) -> None:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph and of the graphs within it."""
+    """Yields the nodes of a graph and of the graphs within it."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -81,7 +81,7 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 def _name_outputs(graph: Any, plain: keras.Model) -> None:
     """Gives the outputs the names that they have in SavedModel and TFLite files."""
-    if isinstance(functional_graph(plain)._outputs_struct, dict):
+    if isinstance(output_structure(functional_graph(plain)), dict):
         return  # the converter has taken the keys
     names = {value.name: f"output_{number}" for number, value in enumerate(graph.output)}
     for value in graph.output:
@@ -92,6 +92,7 @@ def _name_outputs(graph: Any, plain: keras.Model) -> None:
 
 
 def _name_batch_axis(graph: Any) -> None:
+    """Names the first axis of all inputs and outputs `batch` if its size is free."""
     for value in (*graph.input, *graph.output):
         shape = value.type.tensor_type.shape
         if shape.dim and shape.dim[0].dim_param:

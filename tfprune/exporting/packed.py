@@ -1,4 +1,9 @@
-"""Models as files of one bit per kept weight, and back."""
+"""Packed files: one bit for the sign of each kept weight, and back to a Keras model.
+
+Sub-network layers have kernels `sign * mask * size`, with one size per output channel. Masks and signs are stored as
+compressed bits, everything else in float32. A file is a magic line, a CRC-32, a compressed JSON header (the model's
+configuration and a list of tensors) and the tensors' bytes.
+"""
 
 import json
 import lzma
@@ -14,25 +19,27 @@ import keras
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.exporting.plain import folded_model, plain_model
-from tfprune.exporting.replacement import replaced_file
+from tfprune.exporting.keras import folded_model, plain_model
+from tfprune.exporting.output import output_file, output_path
+from tfprune.keras_private import child_layers, flat_layers
+from tfprune.layers.kernels import named_kernels
 
 _MAGIC = b"tfprune packed 1\n"
-_LARGEST_HEADER = 1 << 26
+_LARGEST_HEADER = 1 << 26  # bytes, decompressed
 _PLAIN, _HUFFMAN, _DEFLATE, _LZMA = "plain", "huffman", "deflate", "lzma"
 
 
 @dataclass(frozen=True)
 class PackedSize:
-    """What packing a model gave.
+    """Sizes of a packed model in bytes.
 
     Attributes:
         file: Bytes of the file.
         float32: Bytes of all weights in float32.
-        weights: Weights in kernels that were packed.
-        kept: Those of them that are not 0.
-        least: Bytes that masks and signs of these need at least, if weights are kept independently of each other.
-        other: Bytes of all that was not packed: biases, sizes, other layers' weights.
+        weights: Number of weights in the packed kernels.
+        kept: Number of them that are not 0.
+        least: Smallest number of bytes for their masks and signs, if weights are kept independently of each other.
+        other: Bytes of everything else: biases, sizes, weights of other layers.
     """
 
     file: int
@@ -43,18 +50,18 @@ class PackedSize:
     other: int
 
     def __str__(self) -> str:
-        """One line."""
+        """Returns the sizes in one line."""
         return (
             f"{self.file} bytes: {self.float32 / self.file:.1f} times smaller than float32; masks and signs of "
-            f"{self.kept} kept of {self.weights} weights need {self.least} at least, all else {self.other}"
+            f"{self.kept} kept of {self.weights} weights need at least {self.least}, everything else {self.other}"
         )
 
 
 def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSize:
-    """Writes a model with one bit for the sign of each kept weight, and what it takes to say which these are.
+    """Writes a model with one bit for the sign of each kept weight, and a compressed mask of which are kept.
 
-    Sub-network layers give such kernels; batch norms right behind them are folded into one size per output channel and
-    a bias. All else is stored in float32. The result is read by `load_packed`.
+    Sub-network layers have such kernels; batch norms directly behind them are folded into one size per output channel
+    and a bias. Everything else is stored in float32. `load_packed` reads the file.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -65,18 +72,17 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSiz
 
     Raises:
         ConfigError: The name does not end in `.mpt`, or no kernel can be packed.
-        UnsupportedLayerError: The model has layers that stock layers cannot stand for.
+        UnsupportedLayerError: The model has layers that built-in layers cannot express.
+        WriteError: The file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".mpt":
-        raise ConfigError(f"expected a file name that ends in .mpt, received {path}; rename it")
+    path = output_path(path, ".mpt")
     plain = folded_model(plain_model(model))
     entries: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     kernels: list[PackedKernel] = []
     for layer in _layers(plain):
         for variable in layer.variables:
-            kernel = _packed(layer, variable)
+            kernel = _pack_variable(layer, variable)
             if kernel is not None:
                 kernels.append(kernel)
             entry, parts = _entry(np.asarray(variable), kernel)
@@ -90,7 +96,7 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSiz
     packed_header = zlib.compress(json.dumps(header).encode(), 9)
     body = struct.pack("<I", len(packed_header)) + packed_header + b"".join(blobs)
     content = _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
-    with replaced_file(path) as partial:
+    with output_file(path) as partial:
         partial.write_bytes(content)
     return PackedSize(
         file=len(content),
@@ -103,15 +109,15 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSiz
 
 
 def load_packed(path: str | os.PathLike[str]) -> keras.Model:
-    """A plain Keras model from a file that `export_packed` wrote.
+    """Reads a file that `export_packed` wrote, as a plain Keras model.
 
-    Nothing that a file says is run: it may name Keras' own layers only, in Keras' safe mode.
+    No code of a file is run: it may name Keras' own layers only, in Keras' safe mode.
 
     Args:
         path: The file.
 
     Returns:
-        The model, of stock layers, float32.
+        The model, of built-in layers, float32.
 
     Raises:
         CheckpointError: The file is missing, damaged, or something else.
@@ -132,7 +138,7 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
             place += sum(sizes)
     except CheckpointError:
         raise
-    except Exception as error:  # a file that is not ours can make Keras raise anything
+    except Exception as error:  # a foreign file can make Keras raise anything
         raise CheckpointError(
             f"expected a model of Keras' own layers in {path}, found something else "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); pack the model again"
@@ -141,7 +147,7 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and tensors of a file, checked for damage."""
+    """Returns header and tensors of a file, checked for damage."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -164,13 +170,13 @@ def _read(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
-    """The layers that own variables, in one order for a model and for what its configuration makes."""
-    return [layer for layer in model._flatten_layers() if not layer._layers]
+    """Returns the layers that own variables, in the same order for a model and for one made from its configuration."""
+    return [layer for layer in flat_layers(model) if not child_layers(layer)]
 
 
 @dataclass(frozen=True)
 class PackedKernel:
-    """A kernel `sign * mask * size`, in pieces.
+    """The parts of a kernel `sign * mask * size`.
 
     Attributes:
         mask: Bool, of the kernel's shape.
@@ -184,32 +190,31 @@ class PackedKernel:
 
     @property
     def kernel(self) -> np.ndarray:
-        """Float32."""
+        """The kernel, float32."""
         values = np.zeros(self.mask.shape, np.float32)
         values[self.mask] = np.where(self.signs, np.float32(-1), np.float32(1))
         return values * self.sizes
 
     @property
     def least_bytes(self) -> float:
-        """What mask and signs need if weights are kept independently of each other: the entropy."""
+        """The entropy of mask and signs in bytes, if weights are kept independently of each other."""
         share = self.mask.mean()
         parts = np.array([share, 1 - share])
         entropy = -(parts[parts > 0] * np.log2(parts[parts > 0])).sum()
         return (self.mask.size * entropy + self.signs.size) / 8
 
 
-def _packed(layer: keras.Layer, variable: keras.Variable) -> PackedKernel | None:
-    if variable is not getattr(layer, "kernel", None):
-        return None
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    return packed_kernel(np.asarray(variable), channel_axes=2 if depthwise else 1)
+def _pack_variable(layer: keras.Layer, variable: keras.Variable) -> PackedKernel | None:
+    """Splits a variable if it is a kernel of signs; returns None for others."""
+    kernel = next((each for each in named_kernels(layer) if variable is getattr(layer, each.attribute, None)), None)
+    return None if kernel is None else pack_kernel(np.asarray(variable), channel_axes=2 if kernel.depthwise else 1)
 
 
 def _entry(array: np.ndarray, kernel: PackedKernel | None) -> tuple[dict[str, Any], list[bytes]]:
-    """What the header says of a tensor, and its bytes."""
+    """Returns the entry of a tensor in the header, and its bytes."""
     if kernel is None:
         return {"dtype": array.dtype.str, "bytes": [array.nbytes]}, [array.tobytes()]
-    ways, parts = zip(*(squeezed(bits) for bits in (kernel.mask, kernel.signs)), strict=True)
+    ways, parts = zip(*(compress_bits(bits) for bits in (kernel.mask, kernel.signs)), strict=True)
     parts = (*parts, kernel.sizes.astype("<f4").tobytes())
     entry = {
         "ways": ways,
@@ -221,27 +226,27 @@ def _entry(array: np.ndarray, kernel: PackedKernel | None) -> tuple[dict[str, An
 
 
 def _tensor(entry: dict[str, Any], sizes: list[int], data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """A tensor from its bytes."""
+    """Returns a tensor from its entry in the header and its bytes."""
     if "ways" not in entry:
         return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(shape)
-    mask = unsqueezed(entry["ways"][0], data[: sizes[0]], math.prod(shape)).reshape(shape)
+    mask = decompress_bits(entry["ways"][0], data[: sizes[0]], math.prod(shape)).reshape(shape)
     kept = int(entry["kept"])
     if kept != np.count_nonzero(mask):
         raise CheckpointError(f"expected {np.count_nonzero(mask)} signs, the file says {kept}; fetch it again")
-    signs = unsqueezed(entry["ways"][1], data[sizes[0] : sizes[0] + sizes[1]], kept)
+    signs = decompress_bits(entry["ways"][1], data[sizes[0] : sizes[0] + sizes[1]], kept)
     channels = np.frombuffer(data[sizes[0] + sizes[1] :], "<f4").reshape(entry["sizes"])
     return PackedKernel(mask, signs, channels).kernel
 
 
-def packed_kernel(kernel: np.ndarray, *, channel_axes: int) -> PackedKernel | None:
-    """Takes a kernel apart, if within each output channel all weights that are not 0 have one absolute value.
+def pack_kernel(kernel: np.ndarray, *, channel_axes: int) -> PackedKernel | None:
+    """Splits a kernel, if all nonzero weights of an output channel have the same absolute value.
 
     Args:
         kernel: Float32.
-        channel_axes: How many of the last axes count output channels.
+        channel_axes: Number of trailing axes that count output channels.
 
     Returns:
-        The pieces; None for any other kernel.
+        The parts; None for any other kernel.
     """
     axes = tuple(range(kernel.ndim - channel_axes))
     sizes = np.abs(kernel).max(axes)
@@ -250,14 +255,14 @@ def packed_kernel(kernel: np.ndarray, *, channel_axes: int) -> PackedKernel | No
     return packed if np.array_equal(packed.kernel, kernel) else None
 
 
-def squeezed(bits: np.ndarray) -> tuple[str, bytes]:
-    """Bits as few bytes, by the way that takes the fewest: eight to a byte, or those entropy-coded.
+def compress_bits(bits: np.ndarray) -> tuple[str, bytes]:
+    """Packs eight bits to a byte, and compresses the bytes by the method that gives the fewest.
 
     Args:
         bits: Bool, of any shape.
 
     Returns:
-        The way, and the bytes.
+        The method, and the bytes.
     """
     raw = np.packbits(bits.ravel()).tobytes()
     huffman = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
@@ -272,19 +277,19 @@ def squeezed(bits: np.ndarray) -> tuple[str, bytes]:
     return way, ways[way]
 
 
-def unsqueezed(way: str, data: bytes, count: int) -> np.ndarray:
-    """What `squeezed` made small.
+def decompress_bits(way: str, data: bytes, count: int) -> np.ndarray:
+    """Returns the bits that `compress_bits` compressed.
 
     Args:
-        way: The way.
+        way: The method.
         data: The bytes.
-        count: How many bits there must be. No more memory is taken than they need, whatever the bytes say.
+        count: Expected number of bits. No more memory is used than they need, whatever the bytes contain.
 
     Returns:
         Bool `[count]`.
 
     Raises:
-        CheckpointError: The bytes are others.
+        CheckpointError: The bytes are damaged, or of another method or number of bits.
     """
     size = (count + 7) // 8
     try:

@@ -1,4 +1,8 @@
-"""Models as TFLite files, for LiteRT on phones and boards."""
+"""TFLite files, for LiteRT on phones and boards, in float32, with smaller weights, or with integer arithmetic.
+
+For int8, `calibration_batches` takes examples from arrays or a `tf.data.Dataset`, on which the converter measures the
+ranges of the activations.
+"""
 
 import os
 import re
@@ -13,15 +17,20 @@ import tensorflow as tf
 
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.exporting.plain import plain_model
-from tfprune.exporting.replacement import replaced_file
+from tfprune.exporting.keras import plain_model
+from tfprune.exporting.output import output_file, output_path
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
-_NO_KERNEL = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|not yet supported for op: '(\w+)'")
-EXAMPLES = 1024
-_BATCH = 32
-Batch = dict[str, np.ndarray]
 """Weights in float16; weights in int8 and activations in float32; weights and activations in int8."""
+
+EXAMPLES = 1024
+"""Examples used for calibration: evenly spread over longer arrays, the first ones of a dataset."""
+
+Batch = dict[str, np.ndarray]
+"""Arrays by the names of the input tensors."""
+
+_BATCH = 32
+_NO_KERNEL = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|not yet supported for op: '(\w+)'")
 
 
 def export_tflite(
@@ -34,23 +43,22 @@ def export_tflite(
 ) -> None:
     """Writes a model as a TFLite file, which LiteRT runs by its signature: inputs by name, outputs `output_0`, ...
 
-    The operations are LiteRT's own; TensorFlow's ("Flex") are not needed to run the file.
+    All operations are LiteRT's own; those of TensorFlow ("Flex") are not needed to run the file.
 
     Args:
         model: A functional or sequential model without masks and gates.
-        path: The file, ending in `.tflite`; an older one is replaced, a missing folder made.
+        path: The file, ending in `.tflite`; an older one is replaced, a missing folder created.
         quantize: `None` for float32, or one of `QUANTIZATIONS`. The converter's `dynamic` leaves kernels of fewer than
             1024 values in float32.
-        data: For `int8`: examples such as the model is trained on, see `calibration_batches`.
-        float_io: For `int8`: inputs and outputs are float32, not int8 with the scale noted in the file.
+        data: For `int8`: examples like those the model is trained on, see `calibration_batches`.
+        float_io: For `int8`: inputs and outputs are float32, not int8 with the scale recorded in the file.
 
     Raises:
         ConfigError: A setting is wrong, or `data` do not fit the model.
         UnsupportedLayerError: See `plain_model`; or LiteRT lacks an operation of the model (in int8, if asked for).
+        WriteError: The file cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".tflite":
-        raise ConfigError(f"expected a file name that ends in .tflite, received {path}; rename it")
+    path = output_path(path, ".tflite")
     if quantize not in (None, *QUANTIZATIONS):
         raise ConfigError(f"expected quantize out of {', '.join(QUANTIZATIONS)}; received {quantize!r}")
     if quantize != "int8" and not (data is None and float_io):
@@ -58,19 +66,21 @@ def export_tflite(
             f"expected data and float_io=False only with quantize='int8', received {quantize=}; drop them"
         )
     plain = plain_model(model)
-    options = _int8(plain, data, float_io) if quantize == "int8" else _float(quantize)
-    with replaced_file(path) as partial:
+    options = _int8_options(plain, data, float_io) if quantize == "int8" else _float_options(quantize)
+    with output_file(path) as partial:
         _convert(plain, partial, options)
 
 
-def _float(quantize: str | None) -> dict[str, Any]:
+def _float_options(quantize: str | None) -> dict[str, Any]:
+    """Returns options of the converter for float arithmetic."""
     target: dict[str, Any] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     if quantize == "float16":
         target["supported_types"] = [tf.float16]
     return {"target_spec": target, "optimizations": [tf.lite.Optimize.DEFAULT] if quantize else []}
 
 
-def _int8(plain: keras.Model, data: Any, float_io: bool) -> dict[str, Any]:
+def _int8_options(plain: keras.Model, data: Any, float_io: bool) -> dict[str, Any]:
+    """Returns options of the converter for integer arithmetic."""
     batches = calibration_batches(plain, data)
     outside = tf.float32 if float_io else tf.int8
     return {
@@ -83,6 +93,7 @@ def _int8(plain: keras.Model, data: Any, float_io: bool) -> dict[str, Any]:
 
 
 def _convert(plain: keras.Model, path: Path, options: dict[str, Any]) -> None:
+    """Writes the file; raises `UnsupportedLayerError` for operations that LiteRT lacks."""
     try:
         with quiet():
             plain.export(path, format="litert", verbose=False, **options)
@@ -96,11 +107,8 @@ def _convert(plain: keras.Model, path: Path, options: dict[str, Any]) -> None:
         ) from error
 
 
-"""Examples looked at: those of more data are a spread over the arrays, or the first of the dataset."""
-
-
 def calibration_batches(model: keras.Model, data: Any) -> list[Batch]:
-    """Inputs of a model, batch by batch, by the names of its input tensors.
+    """Returns inputs of a model from data, batch by batch, by the names of its input tensors.
 
     Args:
         model: A functional or sequential model.
@@ -108,7 +116,7 @@ def calibration_batches(model: keras.Model, data: Any) -> list[Batch]:
             inputs, a tuple `(inputs, labels)`, or a `tf.data.Dataset` of batches of one of these. Labels are not used.
 
     Returns:
-        The batches, of at most `EXAMPLES` examples altogether.
+        The batches, with at most `EXAMPLES` examples in total.
 
     Raises:
         ConfigError: There are no data, or they do not fit the inputs of the model.
@@ -137,6 +145,7 @@ def _array_batches(model: keras.Model, data: Any) -> Iterator[Batch]:
 
 
 def _limited(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Cuts batches off after `EXAMPLES` examples."""
     left = EXAMPLES
     for batch in batches:
         size = min(map(len, batch.values()))
@@ -148,6 +157,7 @@ def _limited(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _by_name(model: keras.Model, data: Any) -> Batch:
+    """Returns the arrays for the inputs of a model, checked and by name."""
     inputs = _inputs_of(model, data)
     if len(inputs) != len(model.inputs):
         raise ConfigError(
@@ -158,7 +168,7 @@ def _by_name(model: keras.Model, data: Any) -> Batch:
 
 
 def _inputs_of(model: keras.Model, data: Any) -> list[Any]:
-    """The flat list of inputs in data of the kinds that Keras takes."""
+    """Returns the flat list of inputs from data as Keras takes them."""
     inputs = data[0] if isinstance(data, tuple) and data else data
     if not isinstance(inputs, Mapping):
         return keras.tree.flatten(inputs)
@@ -174,6 +184,7 @@ def _inputs_of(model: keras.Model, data: Any) -> list[Any]:
 
 
 def _fitting(tensor: keras.KerasTensor, array: Any) -> np.ndarray:
+    """Returns an array with the type of an input; raises `ConfigError` if the shape does not fit."""
     array = np.asarray(array)
     expected = tuple(tensor.shape)[1:]
     fits = array.ndim == len(expected) + 1 and all(

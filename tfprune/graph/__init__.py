@@ -1,30 +1,22 @@
-"""Reading and rewriting functional models: channel groups, cost, layer swaps, slimming."""
+"""Reading and rewriting functional models: calls, channel groups, costs, kernels, layer swaps, slimming."""
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
-from tfprune.graph.convert import FAMILIES, MASKED_FAMILIES, convert, masks_of, swap_layer
+from tfprune.graph.convert import LAYER_TYPES, convert, masks_of, swap_layer
 from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexity
-from tfprune.graph.execute import (
-    GateSite,
-    Segment,
-    averages_channels,
-    executable_groups,
-    execute,
-    gate_sites,
-    segments,
-    sites_by_group,
-)
-from tfprune.graph.kernels import KernelReads, adds_branches, main_path_order, prunable_weights
+from tfprune.graph.execute import Forward, averages_channels, executable_groups, execute
+from tfprune.graph.kernel_reads import KernelReads
 from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
 from tfprune.graph.masked import masked
+from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights
 from tfprune.graph.rebuild import configuration, copied_layer, rebuild
 from tfprune.graph.rules import register_rule
+from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
 from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
 
 __all__ = [
     "ALIGNMENT",
-    "FAMILIES",
-    "MASKED_FAMILIES",
+    "LAYER_TYPES",
     "PINNED",
     "Call",
     "ChannelGroup",
@@ -33,6 +25,7 @@ __all__ = [
     "Cost",
     "CostModel",
     "Edit",
+    "Forward",
     "GateSite",
     "KernelReads",
     "Labels",

@@ -1,25 +1,28 @@
-"""The calls that make up a functional model, nested models opened up, in one well-defined order."""
+"""The calls of a functional model in one well-defined order, with nested models opened."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
 
 from tfprune.errors import UnsupportedLayerError
+from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
 from tfprune.layers import GlobalSubnet
 
-_Functional = keras.src.models.functional.Functional
+Ignored = str | Any
+"""Path or pattern of layers (or weights), or a layer, or a nested model."""
 
 
 @dataclass(frozen=True)
 class Wrapper:
-    """The layer around one that has no calls of its own.
+    """The layer around a layer that has no calls of its own, such as `TimeDistributed`.
 
     Attributes:
-        layer: The layer around.
-        path: Where it keeps the other, as an attribute that is also a key of its configuration.
-        times: How often it applies the other.
+        layer: The outer layer.
+        path: The attribute that holds the inner one, which is also a key of the configuration.
+        times: How often it applies the inner layer.
     """
 
     layer: keras.Operation
@@ -33,12 +36,12 @@ class Call:
 
     Attributes:
         layer: The layer or operation.
-        name: Its name; `outer/inner` for a layer within a nested model. All calls of one layer have one name, that of
-            the first, even where it stands both within a nested model and outside.
+        name: Its name; `outer/inner` for a layer within a nested model. All calls of a layer have the name of the first
+            one, even if it is called both within a nested model and outside.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
-        node: Keras' own record, which also holds the other arguments of the call; None for a wrapped layer.
-        wrapper: The layer around, whose name this call has.
+        node: Keras' own record, which also has the other arguments of the call; None for a wrapped layer.
+        wrapper: The layer around it, whose name this call has.
     """
 
     layer: keras.Operation
@@ -49,10 +52,10 @@ class Call:
     wrapper: Wrapper | None = None
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Positional and named arguments of the call.
+        """Returns positional and named arguments of the call.
 
         Args:
-            values: What to put in the place of each symbolic input tensor, by its `id`.
+            values: A value for each symbolic input tensor, by its `id`.
 
         Returns:
             The arguments, constants included.
@@ -77,23 +80,23 @@ class ModelGraph:
 
 
 def model_calls(model: keras.Model) -> tuple[Call, ...]:
-    """The calls of a model; arguments, order and errors as for `model_graph`."""
+    """Returns the calls of a model; arguments, order and errors are those of `model_graph`."""
     return model_graph(model).calls
 
 
 def model_graph(model: keras.Model) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
 
-    The order is depth first from the outputs, inputs in the order in which the layer takes them. Unlike
-    `model.layers`, which sorts by distance from the output, it follows the way a model was written down:
-    in `Add()([shortcut, branch])` the whole shortcut comes first. In the place of a nested model stand its own calls,
-    once for every time it is called.
+    The order is depth first from the outputs, with inputs in the order in which the layer takes them. Unlike
+    `model.layers`, which sorts by distance from the output, it follows the code of the model: in
+    `Add()([shortcut, branch])`, the whole shortcut comes first. A nested model is replaced by its own calls, once for
+    each time it is called.
 
     Args:
         model: A functional or sequential model, built.
 
     Returns:
-        The calls, the model's input layers included, those of nested models left out.
+        The calls, with the input layers of the model, but not those of nested models.
 
     Raises:
         UnsupportedLayerError: The model has no graph (a subclassed model).
@@ -101,8 +104,8 @@ def model_graph(model: keras.Model) -> ModelGraph:
     graph = functional_graph(model)
     if graph is None:
         raise UnsupportedLayerError(
-            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), whose graph "
-            "of layers Keras does not know; rebuild it as keras.Model(inputs, outputs)"
+            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
+            "graph of layers; rebuild it as keras.Model(inputs, outputs)"
         )
     opened = _Opened()
     outputs = opened.open(graph, "", {})
@@ -110,28 +113,49 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
 
 def functional_graph(model: Any) -> Any:
-    """The Keras functional graph within a model; None if it has none, is no model, or computes something else."""
-    if getattr(type(model), "call", None) not in (_Functional.call, keras.Sequential.call, GlobalSubnet.call):
-        return None  # a class with a `call` of its own may do anything
-    graph = getattr(model, "_functional", None) or model
-    return graph if isinstance(graph, _Functional) else None
+    """Returns Keras' functional graph of a model; None if it has none, is no model, or has a `call` of its own.
+
+    Args:
+        model: Any model, layer or operation.
+    """
+    if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
+        return None  # such a class may compute anything
+    return functional_part(model)
+
+
+def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[str] = ()) -> set[str]:
+    """Finds the layers that a path, a pattern, a layer or a nested model stands for.
+
+    Args:
+        calls: The calls of a model.
+        ignored: A path (`outer` for all layers in a nested model), a pattern such as `stage1_*`, or a layer.
+        further: Names that a path or pattern may stand for besides those of layers.
+
+    Returns:
+        The names; none if nothing matches.
+    """
+    if isinstance(ignored, str):
+        names = {call.name for call in calls} | set(further)
+        return {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
+    within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else {id(ignored)}
+    return {call.name for call in calls if id(call.layer) in within}
 
 
 class _Opened:
-    """Collects the calls of a graph and of the graphs within it."""
+    """Collects the calls of a graph and of the graphs nested in it."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self._names: dict[int, str] = {}
-        self._given_out: set[int] = set()
+        self._used: set[int] = set()
 
     def open(self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Adds a graph's calls and returns its outputs.
 
         Args:
             graph: A Keras functional graph.
-            prefix: What stands before the names of its layers.
-            tensors: Which tensor takes the place of one that Keras recorded, by `id`; it is filled.
+            prefix: Prefix of the names of its layers.
+            tensors: The tensor to use instead of one that Keras recorded, by `id`; it is filled.
         """
         for node in _ordered(graph):
             if node.is_input and prefix:
@@ -150,29 +174,29 @@ class _Opened:
         return [tensors[id(tensor)] for tensor in graph.outputs]
 
     def _fresh(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
-        """The tensor, or a copy if it was given out before: in a graph that is opened again it means something else."""
-        if id(tensor) in self._given_out:
+        """Returns the tensor, or a copy if it was used before: in a graph that is opened twice, it has two values."""
+        if id(tensor) in self._used:
             tensor = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
-        self._given_out.add(id(tensor))
+        self._used.add(id(tensor))
         return tensor
 
 
 def _opened_graph(node: Any) -> Any:
-    """The graph within a nested model, if its inputs are given in the order in which it has them."""
+    """Returns the graph of a nested model, if it is called with its inputs in their own order."""
     graph = functional_graph(node.operation)
     in_order = graph is not None and takes_in_order(graph, node.arguments.args)
     return graph if in_order and len(node.input_tensors) == len(graph.inputs) else None
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
-    """Whether a model is called with its inputs in the order in which it has them, not with a dict for a list."""
-    return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(graph._inputs_struct))
+    """Returns whether a model is called with its inputs in their own order, not, say, with a dict instead of a list."""
+    return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
 def _ordered(graph: Any) -> Iterator[Any]:
-    """Keras' nodes of one graph, depth first from the outputs."""
+    """Yields Keras' nodes of one graph, depth first from the outputs."""
     done: set[int] = set()
-    pending = [(_producer(tensor), False) for tensor in reversed(graph.outputs)]
+    pending = [(producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}
     while pending:
         node, inputs_done = pending.pop()
@@ -181,7 +205,7 @@ def _ordered(graph: Any) -> Iterator[Any]:
         if not inputs_done:
             pending.append((node, True))
             if not _holds(node.output_tensors, boundary):
-                pending.extend((_producer(tensor), False) for tensor in reversed(node.input_tensors))
+                pending.extend((producer(tensor), False) for tensor in reversed(node.input_tensors))
             continue
         done.add(id(node))
         yield node
@@ -189,8 +213,3 @@ def _ordered(graph: Any) -> Iterator[Any]:
 
 def _holds(tensors: Sequence[keras.KerasTensor], ids: set[int]) -> bool:
     return any(id(tensor) in ids for tensor in tensors)
-
-
-def _producer(tensor: keras.KerasTensor) -> Any:
-    operation, node_index, _ = tensor._keras_history
-    return operation._inbound_nodes[node_index]

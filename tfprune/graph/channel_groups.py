@@ -1,14 +1,13 @@
-"""Which channels of a model hang together: the channel dependency graph.
+"""Which channels of a model must be kept or removed together: the channel dependency graph.
 
-Every channel of every tensor carries a label. Layers that compute new channels (convolutions, dense layers) give out
-fresh labels, most other layers pass them on, and merges such as `Add` unite the labels of their inputs channel by
-channel. Each axis of a weight that runs over channels records the labels found there. What is united at the end must be
-kept or removed together: that is a prunable channel. Those that one layer computes are a channel group.
+Every channel of every tensor has a label. Layers that produce channels (convolutions, dense layers) give out new
+labels, most other layers pass them on, and merges such as `Add` unite the labels of their inputs channel by channel.
+Each axis of a weight that runs over channels records its labels. Labels that are united at the end are one prunable
+channel; the prunable channels that one layer produces are a channel group.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -16,24 +15,22 @@ import keras
 import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, model_graph
-from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, LayerRecord, Slot, Vector
+from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
+from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
-
-Ignored = str | Any
 
 
 @dataclass(frozen=True)
 class ChannelGroup:
-    """Prunable channels that one layer computes, and maybe others along with it.
+    """Prunable channels that one layer produces, possibly together with other layers.
 
     Attributes:
-        name: Name of the first layer that computes these channels; `layer.part` if it computes several kinds.
-        start: Number of its first channel among all the model's prunable channels.
-        size: Channels.
-        layers: Names of all layers that compute these channels.
-        multiplicity: Positions of the first layer's width that one prunable channel stands for: 1, but 8 in a
-            convolution with 8 groups, and all channels of a head in attention.
+        name: Name of the first layer that produces these channels; `layer.part` if it produces several kinds.
+        start: Number of its first channel among all prunable channels of the model.
+        size: Number of channels.
+        layers: Names of all layers that produce these channels.
+        multiplicity: Number of positions of the first layer's width per prunable channel: 1, but 8 in a convolution
+            with 8 groups, and all channels of a head in attention.
     """
 
     name: str
@@ -44,7 +41,7 @@ class ChannelGroup:
 
     @property
     def channels(self) -> slice:
-        """Where the group lies in a vector over all prunable channels."""
+        """The positions of the group in a vector over all prunable channels."""
         return slice(self.start, self.start + self.size)
 
 
@@ -54,9 +51,9 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
     Attributes:
         groups: The groups.
-        calls: The model's calls, nested models opened up; their tensors are those that `axes` knows.
-        by_layer: Where the channels stand in every layer, by its name (`outer/inner` in a nested model).
-        pinned: Layers whose channels are left alone: name, class and reason.
+        calls: The model's calls, with nested models opened; `axes` takes their tensors.
+        by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
+        pinned: Layers whose channels are not pruned: name, class and reason.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -77,7 +74,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
     @property
     def slots(self) -> dict[str, tuple[Slot, ...]]:
-        """Per layer, the weight axes that run over channels."""
+        """The weight axes that run over channels, by layer."""
         return {name: each.slots for name, each in self.by_layer.items() if each.slots}
 
     @property
@@ -86,7 +83,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return {name: each.layer for name, each in self.by_layer.items()}
 
     def slots_of(self, name: str) -> tuple[Slot, ...]:
-        """The slots of a layer, none if nothing in it runs over channels."""
+        """Returns the slots of a layer, none if nothing in it runs over channels."""
         return self.by_layer[name].slots if name in self.by_layer else ()
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
@@ -99,16 +96,23 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return iter(self.groups)
 
     def axes(self, tensor: keras.KerasTensor) -> tuple[np.ndarray | None, ...]:
-        """Channel numbers along each axis after the batch axis; None for an axis along which nothing can go."""
+        """Returns the channel numbers along each axis of a tensor after the batch axis.
+
+        Args:
+            tensor: A symbolic tensor of `calls`.
+
+        Returns:
+            A vector for each axis; None for an axis along which nothing can be removed.
+        """
         return self._tensors[id(tensor)]
 
     def tensor_channels(self, tensor: keras.KerasTensor) -> np.ndarray:
-        """Channel numbers along the last axis of a symbolic tensor of the model, `PINNED` where not prunable."""
+        """Returns the channel numbers along the last axis of a symbolic tensor, `PINNED` where not prunable."""
         vector = self._tensors[id(tensor)][-1]
         return np.full(tensor.shape[-1] or 1, PINNED) if vector is None else vector
 
     def group_of(self, channels: np.ndarray) -> int | None:
-        """Index of the group whose channels these are exactly, in order; None if there is none."""
+        """Returns the index of the group that has exactly these channels in this order; None if there is none."""
         for index, group in enumerate(self.groups):
             if len(channels) == group.size and channels[0] == group.start:
                 whole = np.arange(group.start, group.start + group.size)
@@ -122,25 +126,22 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return "\n".join(lines)
 
 
-"""Name or pattern of layers, or a layer, or a nested model."""
-
-
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
     """Finds the channel groups of a functional model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
-    Nested models are looked into; in a layer that is called several times the calls' channels are united.
+    Nested models are opened; if a layer is called several times, the channels of its calls are united.
 
     Args:
         model: A functional or sequential model, built. It is not changed.
-        ignore: Layers whose channels are to be left alone, those that they make and those that they read: names
+        ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read: names
             (`outer/inner` in nested models), patterns such as `stage1_*`, or layers.
 
     Returns:
         The groups, with every weight axis that belongs to them.
 
     Raises:
-        UnsupportedLayerError: The model has no graph, or nothing is called as `ignore` says.
+        UnsupportedLayerError: The model has no graph, or `ignore` matches no layer.
 
     Example:
         >>> import keras
@@ -167,7 +168,7 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
 
 
 def _pin_shared_weights(labels: Labels) -> None:
-    """Leaves channels alone in weights that several layers hold, as a layer within a wrapper that is also used bare."""
+    """Pins channels of weights that several layers hold, such as a wrapped layer that is also called directly."""
     holders: dict[int, list[str]] = {}
     for name, record in labels.records.items():
         for variable in {id(weight) for weight in getattr(record.layer, "weights", ())}:
@@ -183,11 +184,7 @@ def _pin_shared_weights(labels: Labels) -> None:
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
     for each in ignore:
-        if isinstance(each, str):
-            names = {call.name for call in calls if fnmatchcase(call.name, each) or call.name.startswith(f"{each}/")}
-        else:
-            within = {id(layer) for layer in each._flatten_layers()} if isinstance(each, keras.Layer) else {id(each)}
-            names = {call.name for call in calls if id(call.layer) in within}
+        names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name
             raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")
@@ -196,25 +193,25 @@ def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
 
 
 def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
-    """Numbers the united labels group by group, and writes the numbers into slots, settings, costs and tensors."""
+    """Numbers the united labels group by group, and replaces labels by numbers in records and tensors."""
     root_of = labels.roots(np.arange(labels.count))
     pinned = np.array([labels.is_pinned(root) for root in range(labels.count)], dtype=bool)
     number = np.full(labels.count, PINNED)
-    makers: dict[int, list[str]] = {}
-    for name, born in labels.born.items():
-        for root in np.unique(root_of[born]).tolist():
-            makers.setdefault(root, []).append(name)
+    producers: dict[int, list[str]] = {}
+    for name, produced in labels.produced.items():
+        for root in np.unique(root_of[produced]).tolist():
+            producers.setdefault(root, []).append(name)
     groups: list[ChannelGroup] = []
     start = 0
-    for name, born in labels.born.items():
-        roots, counts = _distinct(root_of[born])
+    for name, produced in labels.produced.items():
+        roots, counts = _distinct(root_of[produced])
         free = ~pinned[root_of[roots]] & (number[roots] == PINNED)
         if not free.any():
             continue
         fresh = roots[free]
         number[fresh] = np.arange(start, start + len(fresh))
-        known = {maker for root in fresh.tolist() for maker in makers[root]}
-        ordered = tuple(maker for maker in labels.born if maker in known)
+        known = {producer for root in fresh.tolist() for producer in producers[root]}
+        ordered = tuple(producer for producer in labels.produced if producer in known)
         groups.append(ChannelGroup(name, start, len(fresh), ordered, labels.widths[name] * int(counts[free].max())))
         start += len(fresh)
 
@@ -230,7 +227,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct values in the order in which they appear, and how often each does."""
+    """Returns the distinct values in order of appearance, and how often each appears."""
     distinct, first, counts = np.unique(values, return_index=True, return_counts=True)
     order = np.argsort(first)
     return distinct[order], counts[order]
@@ -239,10 +236,10 @@ def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
     slots = tuple(Slot(weight, axis, numbers(ids), role) for (weight, axis), (ids, role) in record.slots.items())
     edits = tuple(
-        Edit(edit.key, tuple(map(numbers, edit.vectors)), edit.change, edit.argument)
+        replace(edit, axes=tuple(map(numbers, edit.axes)))
         for edit in record.edits.values()
-        if any(vector is not None for vector in edit.vectors)
+        if any(axis is not None for axis in edit.axes)
     )
-    costs = tuple(Cost(cost.constant, tuple(map(numbers, cost.vectors)), cost.normalization) for cost in record.costs)
+    costs = tuple(replace(cost, axes=tuple(map(numbers, cost.axes))) for cost in record.costs)
     scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)
     return LayerChannels(record.layer, slots, edits, costs, scales)

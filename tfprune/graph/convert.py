@@ -1,80 +1,61 @@
-"""Copies of a functional model in which layers of one kind are swapped for another."""
+"""Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
-from tfprune.graph.kernels import prunable_weights
+from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
-    ChannelMaskedConv2D,
-    ChannelMaskedDense,
-    ChannelMaskedDepthwiseConv2D,
     FrozenBatchNormalization,
     FusedBatchNormalization,
-    MaskedConv1D,
-    MaskedConv2D,
-    MaskedConv3D,
-    MaskedDense,
-    MaskedDepthwiseConv2D,
     MaskedWeights,
-    PSGConv2D,
-    PSGDense,
-    PSGDepthwiseConv2D,
     ScoredBatchNormalization,
 )
+from tfprune.layers.kernels import LayerVariant, stock_class, variants
 from tfprune.masks import Masks
 
-_STOCK_BATCH_NORM = keras.layers.BatchNormalization
-FAMILIES: dict[str, dict[type, type]] = {
+layers = keras.layers
+_STOCK_BATCH_NORM = layers.BatchNormalization
+
+LAYER_TYPES = ("plain", "fused", "channel_masked", "gated", "masked", "psg", "subnet")
+"""What `convert` can make of a model's layers:
+
+- `plain`: Keras' own layers, with the effect of masks in the weights
+- `fused`: batch norm on the fused kernel
+- `channel_masked`: a mask on the input and output channels of every kernel, and fused batch norm
+- `gated`: a gate in every batch norm
+- `masked`: a mask on every weight of a kernel
+- `psg`: these, and predicted gradients of the kernels
+- `subnet`: frozen kernels, of which trained scores pick a part
+
+Which class a kernel layer becomes is said by the table in `tfprune.layers.kernels`.
+"""
+
+_OF_MASKED_WEIGHTS = ("masked", "psg")
+_BATCH_NORMS: dict[str, dict[type, type]] = {
     "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM, FrozenBatchNormalization: _STOCK_BATCH_NORM},
     "fused": {_STOCK_BATCH_NORM: FusedBatchNormalization},
-    "channel_masked": {
-        _STOCK_BATCH_NORM: FusedBatchNormalization,
-        keras.layers.Conv2D: ChannelMaskedConv2D,
-        keras.layers.DepthwiseConv2D: ChannelMaskedDepthwiseConv2D,
-        keras.layers.Dense: ChannelMaskedDense,
-    },
-    "gated": {
-        _STOCK_BATCH_NORM: ScoredBatchNormalization,
-        FusedBatchNormalization: ScoredBatchNormalization,
-    },
+    "channel_masked": {_STOCK_BATCH_NORM: FusedBatchNormalization},
+    "gated": {_STOCK_BATCH_NORM: ScoredBatchNormalization, FusedBatchNormalization: ScoredBatchNormalization},
 }
-Config = dict[str, Any]
-layers = keras.layers
-MASKED_FAMILIES: dict[str, dict[type, type[MaskedWeights]]] = {
-    "masked": {
-        layers.Conv1D: MaskedConv1D,
-        layers.Conv2D: MaskedConv2D,
-        layers.Conv3D: MaskedConv3D,
-        layers.DepthwiseConv2D: MaskedDepthwiseConv2D,
-        layers.Dense: MaskedDense,
-    },
-    "psg": {
-        layers.Conv2D: PSGConv2D,
-        layers.DepthwiseConv2D: PSGDepthwiseConv2D,
-        layers.Dense: PSGDense,
-    },
-}
-_STOCK: dict[type, Any] = {masked: stock for family in MASKED_FAMILIES.values() for stock, masked in family.items()}
-_activations = keras.activations
-_ACTIVATIONS = (
-    _activations.relu,
-    _activations.relu6,
-    _activations.sigmoid,
-    _activations.hard_sigmoid,
-    _activations.softmax,
-    _activations.softplus,
-    _activations.exponential,
+_NON_NEGATIVE_ACTIVATIONS = (
+    keras.activations.relu,
+    keras.activations.relu6,
+    keras.activations.sigmoid,
+    keras.activations.hard_sigmoid,
+    keras.activations.softmax,
+    keras.activations.softplus,
+    keras.activations.exponential,
 )
-_MAKING = {"Relu", "Relu6", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Absolute", "Square"}
-_PASSING = {
+_MAKES_NON_NEGATIVE = {*("Relu", "Relu6", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Absolute", "Square")}
+_KEEPS_NON_NEGATIVE = {
     *("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Mean", "Max", "Sum"),
     *("Reshape", "Flatten", "Permute", "Transpose", "RepeatVector", "Squeeze", "ExpandDims"),
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
@@ -82,12 +63,6 @@ _PASSING = {
     *(f"{kind}{n}D" for n in (1, 2, 3) for kind in ("ZeroPadding", "Cropping")),
     *("UpSampling1D", "UpSampling3D", "MaxPool", "AveragePool", "Identity"),
 }
-"""Layer families by name: which class takes the place of which.
-
-`fused` is faster batch norm, `plain` takes it back, `channel_masked` has channel masks on every kernel, `gated` a gate
-on every batch norm. `masked` and `psg`, which have a mask on every weight, stand in `weight_masks.MASKED_FAMILIES`;
-`subnet` stands in `graph.subnet`.
-"""
 
 
 def convert(
@@ -99,35 +74,33 @@ def convert(
     options: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> keras.Model:
-    """Copies a model with every layer of a kind swapped for the one a family puts in its place.
+    """Copies a model with its layers swapped for those of a family.
 
-    Layer names and weights stay the same; weights that only the new layers have keep their initial values.
+    Layer names and weights stay the same; weights that only the new layers have get their initial values.
 
-    The families `masked` (masks on weights) and `psg` (these, and predicted weight gradients) take masks. `plain` makes
-    stock layers of such layers, with zeros for the masked weights.
-
-    `subnet` freezes all weights and trains scores that pick among them: `convert(model, "subnet", density=0.2,
-    scope="global", binary_activations=True)`; see `graph.subnet.SubnetOptions` for its settings. `plain` makes stock
-    layers of those, too, with the weights that they work with.
+    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. `subnet` freezes all
+    weights and trains scores that pick among them: `convert(model, "subnet", density=0.2, scope="global",
+    binary_activations=True)`; `graph.subnet.SubnetOptions` documents its settings. `plain` converts all of these back
+    to Keras' layers, with the weights that they compute with: zeros where they were masked.
 
     Args:
         model: A functional or sequential model. It is not changed.
-        family: Name of a layer family, see `FAMILIES`, or `masked` or `psg`.
+        family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
-            `prunable_weights(model)`. Only layers that have one here are swapped. Default: all with prunable weights
-            are; masks of layers that are masked already are carried over, others keep everything.
-        dtype: Policy for all layers of the copy, such as `mixed_bfloat16`, but those that give the model's outputs,
-            which are float32 then. Default: as in `model`.
-        options: Constructor arguments for the swapped layers that the old ones do not have. `psg`: `input_signed` is
-            found for each layer from the graph unless it is given here.
-        **settings: Further options, written as arguments.
+            `prunable_weights(model)`. Only layers with a mask are swapped. Default: all layers with prunable weights
+            are; masks of layers that are already masked are carried over, others keep everything.
+        dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
+            float32. Default: as in `model`.
+        options: Constructor arguments of the new layers that the old ones do not have. For `psg`, `input_signed` is
+            derived for each layer from the graph unless it is given here.
+        **settings: Further options, as arguments.
 
     Returns:
         A new model.
 
     Raises:
-        ConfigError: There is no such family, masks are not the model's, or the family takes none.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked twin.
+        ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
 
     Example:
         >>> import numpy as np
@@ -137,8 +110,8 @@ def convert(
         3
     """
     options = {**(options or {}), **settings}
-    if family in MASKED_FAMILIES:
-        return masked_model(model, family, masks, dtype=dtype, options=options)
+    if family in _OF_MASKED_WEIGHTS:
+        return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
     if family == "subnet":
@@ -150,57 +123,54 @@ def convert(
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return keep_selection(rebuild(model, make, weights=baked_value if family == "plain" else None))
+    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
 
 
 def swap_layer(
     layer: keras.Layer, family: str, *, dtype: str | None = None, options: Mapping[str, Any] | None = None
 ) -> keras.Layer:
-    """A new layer of a family in place of an old one, not built yet.
+    """Makes a layer of a family from another layer. The new layer is not built.
 
     Args:
         layer: The old layer.
-        family: Name of a layer family, see `FAMILIES`; layers it has nothing for are copied.
-        dtype: Policy of the new layer. Default: that of the old one.
+        family: One of `LAYER_TYPES` but `masked`, `psg` and `subnet`, which look at the whole model; layers it has
+            nothing for are copied.
+        dtype: Dtype policy of the new layer. Default: that of the old one.
         options: Constructor arguments that the old layer does not have.
 
     Returns:
         The new layer, of the same name.
 
     Raises:
-        ConfigError: There is no such family.
+        ConfigError: The family is unknown.
     """
-    if family not in FAMILIES:
-        raise ConfigError(
-            f"expected a layer family out of {', '.join((*FAMILIES, *MASKED_FAMILIES, 'subnet'))}; received {family!r}"
-        )
+    if family not in _BATCH_NORMS:
+        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
     if family == "plain" and isinstance(layer, MaskedWeights):
-        new = stock_layer(layer)
+        new = _stock_layer(layer)
         if dtype is not None:
             new.dtype_policy = dtype
         return new
     kind, config = type(layer), layer.get_config()
     if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
         config["dtype"] = dtype
-    if kind in FAMILIES[family]:
-        kind = FAMILIES[family][kind]
+    swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
+    if kind in swaps:
+        kind = swaps[kind]
         config = _accepted(config, layer, kind) | dict(options or {})
     return kind.from_config(config)
 
 
-def _accepted(config: Config, old: keras.Layer, kind: type) -> Config:
-    """A layer's configuration without what only the old class knows."""
+def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
+    """Returns a layer's configuration without settings that only the old class has."""
     if issubclass(kind, type(old)):
         return config
     known = kind(name="probe").get_config()
     return {key: value for key, value in config.items() if key in known}
 
 
-"""Families of layers with a mask on every weight: which class takes the place of which stock one."""
-
-
 def masks_of(model: keras.Model) -> Masks:
-    """The masks of a model of masked layers.
+    """Returns the masks of a model with masked layers.
 
     Args:
         model: A functional or sequential model, converted to the family `masked` or `psg`.
@@ -226,9 +196,9 @@ def masks_of(model: keras.Model) -> Masks:
     return Masks({name: np.asarray(layer.mask) for name, layer in masked.items()})
 
 
-def masked_model(
+def _masked_model(
     model: keras.Model,
-    family: str,
+    family: LayerVariant,
     masks: Mapping[str, Any] | None,
     *,
     dtype: str | None,
@@ -238,7 +208,7 @@ def masked_model(
     weights = prunable_weights(model)
     given = None if masks is None else _fitting(masks, weights)
     swapped = {id(variable): name for name, variable in weights.items() if given is None or name in given}
-    non_negative = non_negative_inputs(model) if family == "psg" else set()
+    non_negative = _non_negative_inputs(model) if family == "psg" else set()
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: Any) -> keras.Layer:
@@ -260,13 +230,19 @@ def masked_model(
     return new
 
 
-def stock_layer(layer: MaskedWeights) -> keras.Layer:
-    """A stock layer in the place of a masked one, not built yet."""
-    return _STOCK[type(layer)].from_config(layer.stock_config())
+def _stock_layer(layer: MaskedWeights) -> keras.Layer:
+    """Makes Keras' layer from a masked one. The new layer is not built."""
+    stock: Any = stock_class(type(layer), "masked", "psg")
+    if stock is None:
+        raise UnsupportedLayerError(
+            f"expected a masked layer of the table of kernels, received {layer.name} ({type(layer).__name__}); "
+            "register it with tfprune.layers.register_kernel_layer"
+        )
+    return stock.from_config(layer.stock_config())
 
 
-def baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
-    """The value that a variable has in a copy without masks: kernels are 0 where they were masked."""
+def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
+    """Returns the value of a variable in a copy without masks: kernels are 0 where they were masked."""
     if isinstance(layer, MaskedWeights) and variable is layer.kernel:
         return np.where(np.asarray(layer.mask), np.asarray(variable), np.zeros([], variable.dtype))
     return variable
@@ -279,11 +255,11 @@ def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) ->
     return masks
 
 
-def _masked_layer(layer: Any, name: str, family: str, options: Mapping[str, Any]) -> keras.Layer:
-    stock = _STOCK.get(type(layer), type(layer))
-    kind = MASKED_FAMILIES[family].get(stock)
+def _masked_layer(layer: Any, name: str, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
+    swaps = variants(family)
+    kind: Any = swaps.get(stock_class(type(layer), "masked", "psg") or type(layer))
     if kind is None:
-        known = ", ".join(each.__name__ for each in MASKED_FAMILIES[family])
+        known = ", ".join(each.__name__ for each in swaps)
         raise UnsupportedLayerError(
             f"{name}: expected one of {known} (Keras' own, not derived) for the family {family!r}, received "
             f"{type(layer).__name__}; leave its weights out of the masks"
@@ -304,17 +280,17 @@ def _masked_layers(model: keras.Model) -> dict[str, MaskedWeights]:
     return found
 
 
-def non_negative_inputs(model: keras.Model) -> set[int]:
-    """The layers whose inputs cannot be negative, wherever they are called.
+def _non_negative_inputs(model: keras.Model) -> set[int]:
+    """Finds the layers whose inputs cannot be negative at any of their calls.
 
-    Known are: rectifiers, sigmoids, softmax and the like, as activations, layers and operations; and what leaves signs
-    alone: pooling, padding, dropout, changes of shape, concatenation, sums, means and products.
+    ReLUs, sigmoids, softmax and similar ones produce such values, as activations, layers and operations. Pooling,
+    padding, dropout, changes of shape, concatenation, sums, means and products preserve them.
 
     Args:
         model: A functional or sequential model.
 
     Returns:
-        `id`s of layers.
+        The `id`s of the layers.
     """
     tensors: set[int] = set()
     known: dict[int, bool] = {}
@@ -330,17 +306,17 @@ def _makes(layer: Any) -> bool:
     if isinstance(layer, layers.ReLU):
         return not layer.negative_slope and layer.threshold >= 0
     kind = type(layer)
-    if kind.__module__.startswith("keras.") and kind.__name__ in _MAKING:
+    if kind.__module__.startswith("keras.") and kind.__name__ in _MAKES_NON_NEGATIVE:
         return not getattr(layer, "negative_slope", 0)
-    return any(getattr(layer, "activation", None) is each for each in _ACTIVATIONS)
+    return any(getattr(layer, "activation", None) is each for each in _NON_NEGATIVE_ACTIVATIONS)
 
 
 def _passes(call: Call) -> bool:
     kind = type(call.layer)
     if kind is layers.UpSampling2D:
         return call.layer.interpolation in ("nearest", "bilinear")
-    # An operation may take a constant besides, which may be negative.
+    # An operation may also take a constant, which may be negative.
     bare = not isinstance(call.layer, keras.Layer)
     if bare and kind.__name__ in ("Add", "Multiply", "Minimum") and len(call.inputs) < 2:
         return False
-    return kind.__module__.startswith("keras.") and kind.__name__ in _PASSING
+    return kind.__module__.startswith("keras.") and kind.__name__ in _KEEPS_NON_NEGATIVE

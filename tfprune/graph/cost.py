@@ -1,4 +1,4 @@
-"""Parameters and FLOPs of a model, whole or with some channels masked, in closed form."""
+"""Parameters and FLOPs (multiply-adds) of a model, whole or with some channels masked, in closed form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class LayerComplexity:
         layer: Name; `outer/inner` in a nested model.
         kind: Class.
         params: Parameters, moving statistics included.
-        flops: `macs`, and two per value for batch norm, as EKG counts.
-        macs: Multiply-accumulates of kernels (and of attention's products), over all calls of the layer.
+        flops: `macs`, plus two per value for batch norm, as EKG counts.
+        macs: Multiply-adds of kernels (and of the products in attention), over all calls of the layer.
     """
 
     layer: str
@@ -48,9 +48,9 @@ class Complexity:
     Attributes:
         params: Parameters, moving statistics included.
         flops: Sum of the layers' FLOPs, as `LayerComplexity` counts them.
-        macs: Sum of the layers' multiply-accumulates.
-        layers: The layers that have parameters.
-        uncounted: Layers with weights whose FLOPs are not known to this count; their FLOPs stand as 0.
+        macs: Sum of the layers' multiply-adds.
+        layers: The layers that have parameters or FLOPs.
+        uncounted: Layers with weights whose FLOPs are unknown; they count as 0.
     """
 
     params: int
@@ -61,11 +61,11 @@ class Complexity:
 
 
 class CostModel:
-    """Closed form of a model's cost as a function of the channels that are kept.
+    """The cost of a model as a function of the kept channels, in closed form.
 
-    A convolution costs `positions * kernel height * kernel width * inputs kept * outputs kept` multiply-accumulates, a
-    dense layer the same with one position, a batch norm two operations per value; activations, additions, pooling and
-    the other normalisations count nothing. Batch norm has four parameters per channel.
+    A convolution costs `positions * kernel height * kernel width * inputs kept * outputs kept` multiply-adds, a dense
+    layer the same with one position, a batch norm two operations per value; activations, additions, pooling and other
+    normalizations cost nothing. Batch norm has four parameters per channel.
 
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `check_complexity`; sums are exact integers here.
@@ -85,12 +85,16 @@ class CostModel:
         self._norms = _Terms([[c for c in each.costs if c.normalization] for each in layers], groups.channels)
 
     def totals(self, mask: np.ndarray) -> tuple[int, int]:
-        """Parameters and FLOPs where `mask` (bool `[channels]`) says which prunable channels are kept."""
+        """Returns parameters and FLOPs of a sub-network.
+
+        Args:
+            mask: Bool `[channels]`, True for the prunable channels to keep.
+        """
         params, macs, norms = self._per_layer(mask)
         return int(params.sum()), int(macs.sum() + norms.sum())
 
     def complexity(self, mask: np.ndarray) -> Complexity:
-        """As `totals`, layer by layer."""
+        """Returns the cost of a sub-network, layer by layer; for `mask` see `totals`."""
         params, macs, norms = self._per_layer(mask)
         rows = tuple(
             LayerComplexity(name, type(each.layer).__name__, int(p), int(m + n), int(m))
@@ -106,7 +110,7 @@ class CostModel:
 
 
 class _Terms:
-    """Sums of products, one sum per layer: a constant times how many positions stay along each of some axes."""
+    """Sums of costs, one sum per layer, evaluated for all layers at once."""
 
     def __init__(self, layers: Sequence[Sequence[Cost]], channels: int) -> None:
         self._layers, self._channels = len(layers), channels
@@ -126,9 +130,9 @@ class _Terms:
         self._starts = np.cumsum([0, *(len(axis) for axis in distinct[:-1])])
 
     def values(self, kept: np.ndarray) -> np.ndarray:
-        """The sum of each layer `[layers]` where `kept` (0 or 1, `[channels]`) says which channels stay."""
-        stays = np.append(kept, 1)[self._positions]  # PINNED is -1, the last one
-        counts = np.add.reduceat(stays, self._starts)
+        """Returns the sum of each layer `[layers]`, where `kept` (`[channels]`) is 1 for channels to keep, else 0."""
+        one = np.append(kept, 1)[self._positions]  # PINNED is -1, the last position
+        counts = np.add.reduceat(one, self._starts)
         result = np.zeros(self._layers, np.int64)
         np.add.at(result, self._rows, self._constants * counts[self._factors].prod(axis=1))
         return result
@@ -143,7 +147,7 @@ def _number(axis: np.ndarray, numbers: dict[bytes, int], distinct: list[np.ndarr
 
 
 def _parameters(channels: LayerChannels) -> list[Cost]:
-    """The number of parameters of a layer, as a sum over its weights."""
+    """Returns the number of parameters of a layer, as a sum over its weights."""
     axes: dict[int, dict[int, np.ndarray]] = {}
     for slot in channels.slots:
         axes.setdefault(id(attrgetter(slot.weight)(channels.layer)), {})[slot.axis] = slot.channels
@@ -165,18 +169,18 @@ def _has_cost(channels: LayerChannels) -> bool:
 
 
 def _computes_nothing(layer: Any) -> bool:
-    """Whether a layer with weights has no multiply-accumulates by the rules of this count."""
+    """Returns whether a layer with weights has no multiply-adds that count."""
     return isinstance(layer, _FREE) or type(layer).__name__ == "LayerScale"
 
 
 def complexity(model: keras.Model) -> Complexity:
-    """Counts parameters and FLOPs of a model, for one example.
+    """Counts parameters and FLOPs (multiply-adds) of a model, for one example.
 
     Args:
         model: A functional or sequential model. Unknown spatial sizes count as 1: build it with a fixed input shape.
 
     Returns:
-        The totals and the layers' shares.
+        The totals, and the cost of each layer.
 
     Example:
         >>> import keras

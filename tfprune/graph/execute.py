@@ -1,36 +1,155 @@
-"""Runs calls of a model on given weights instead of the layers' own."""
+"""Running the calls of a model one by one.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+`Forward` runs a model as it is, on its layers' own weights or on others of the same shapes, and shows tensors on the
+way: criteria, reweighting and scoring in double precision use it. `execute` runs calls on weights of other shapes, cut
+for one sub-network of a search. It cannot be the same function: a Keras layer checks the widths it was built for, so
+`execute` has TensorFlow functions of its own for the layers that a search resizes, without Keras' casts between
+number formats, and with batch norm that neither reads nor updates moving averages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.applications.convnext import LayerScale
 
-from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call
+from tfprune.errors import ConfigError
+from tfprune.graph.calls import Call, functional_graph, model_graph
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, LayerChannels
-from tfprune.layers import FusedBatchNormalization
+from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
+from tfprune.layers.kernels import Weights, kernel_layer
 
-Weights = Mapping[str, tf.Tensor]
-Runner = Callable[[keras.Layer, list[tf.Tensor], Weights], tf.Tensor]
-_ALONG = (
-    keras.layers.BatchNormalization,
-    FusedBatchNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Activation,
-    keras.layers.ReLU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.Dropout,
-)
+Runner = Callable[[Any, list[tf.Tensor], Weights], tf.Tensor]
+
+
+class Forward:
+    """Runs a functional or sequential model call by call, in inference mode.
+
+    Nothing in the model changes: moving averages stay as they are.
+
+    Args:
+        model: A functional or sequential model.
+        groups: Its channel groups, whose calls and tensors are used. Default: the calls of `model_graph(model)`.
+        batch_statistics: Let batch norms use the statistics of the batch, except frozen ones.
+
+    Raises:
+        ConfigError: The groups belong to another model.
+        UnsupportedLayerError: The model has no graph.
+    """
+
+    def __init__(
+        self, model: keras.Model, groups: ChannelGroups | None = None, *, batch_statistics: bool = False
+    ) -> None:
+        graph = model_graph(model)
+        self._calls = graph.calls if groups is None else groups.calls
+        if [id(call.layer) for call in graph.calls] != [id(call.layer) for call in self._calls]:
+            raise ConfigError(
+                f"expected the channel groups of model {model.name}, received those of another one; "
+                "give channel_groups(model)"
+            )
+        # Symbolic tensors within a nested model that is called twice are new copies each time a graph is read.
+        known = {
+            id(new): id(old)
+            for ours, theirs in zip(graph.calls, self._calls, strict=True)
+            for new, old in zip(ours.outputs, theirs.outputs, strict=True)
+        }
+        self._graph: Any = functional_graph(model)
+        self._inputs = [known[id(tensor)] for tensor in self._graph.inputs]
+        self._outputs = [known[id(tensor)] for tensor in graph.outputs]
+        self._batch_statistics = batch_statistics
+        self._traced: dict[int, Callable[..., Any]] = {}
+        self._last = {id(tensor): id(call) for call in self.calls for tensor in call.inputs}
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls, producers before consumers, without input layers."""
+        return tuple(call for call in self._calls if not isinstance(call.layer, keras.layers.InputLayer))
+
+    def inputs(self, x: Any) -> dict[int, tf.Tensor]:
+        """Returns the values of the model's symbolic inputs by `id`, for a batch in the structure the model takes."""
+        return dict(zip(self._inputs, standardized_inputs(self._graph, x), strict=True))
+
+    def run(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+        """Runs one call.
+
+        Args:
+            call: One of `calls`.
+            tensors: Values of symbolic tensors by `id`; the call's outputs are added.
+        """
+        outputs = self.outputs(call, tensors, call.layer)
+        tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
+
+    def outputs(self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation) -> list[tf.Tensor]:
+        """Returns the outputs of a layer on the arguments of a call.
+
+        Args:
+            call: One of `calls`.
+            tensors: Values of symbolic tensors by `id`.
+            layer: Takes the same arguments as the call's layer.
+        """
+        with keras.StatelessScope():
+            return self._apply(call, tensors, layer, self._callable(layer))
+
+    def forget(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+        """Drops the inputs of a call that no later one takes."""
+        for tensor in call.inputs:
+            if self._last[id(tensor)] == id(call):
+                tensors.pop(id(tensor), None)
+
+    def __call__(
+        self,
+        x: Any,
+        look: Callable[[int, tf.Tensor], None] | None = None,
+        *,
+        weights: Sequence[tuple[keras.Variable, tf.Tensor]] = (),
+    ) -> Any:
+        """Runs the model.
+
+        Args:
+            x: Inputs of a batch, in the structure that the model takes.
+            look: Called with the `id` of each symbolic tensor of the calls and its value, once that is known.
+            weights: Variables of the model and the values to use instead of their own; gradients flow into these.
+
+        Returns:
+            The outputs, in the model's structure.
+        """
+        tensors = self.inputs(x)
+        with keras.StatelessScope(state_mapping=list(weights)):
+            for call in self.calls:
+                # A traced function would keep the values of the weights that it was traced with.
+                function = call.layer if weights else self._callable(call.layer)
+                outputs = self._apply(call, tensors, call.layer, function)
+                tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
+                if look is not None:
+                    for tensor in call.outputs:
+                        look(id(tensor), tensors[id(tensor)])
+        return keras.tree.pack_sequence_as(self._graph.output, [tensors[tensor] for tensor in self._outputs])
+
+    def _apply(
+        self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation, function: Callable[..., Any]
+    ) -> list[tf.Tensor]:
+        """Applies a function in the mode of this forward, not in the mode that the call was written with."""
+        arguments, named = call.arguments(tensors)
+        if takes_training(layer):
+            norm = isinstance(layer, keras.layers.BatchNormalization)
+            named = named | {"training": self._batch_statistics and norm}
+        return keras.tree.flatten(function(*arguments, **named))
+
+    def _callable(self, layer: Any) -> Callable[..., Any]:
+        """Returns the layer; traced if it is a grouped convolution, which Keras on CPUs compiles at each eager call."""
+        grouped = getattr(layer, "groups", 1) > 1 and kernel_layer(layer) is not None
+        if not (grouped and tf.executing_eagerly()):
+            return layer
+        if id(layer) not in self._traced:
+            self._traced[id(layer)] = tf.function(layer.__call__, reduce_retracing=True)
+        return self._traced[id(layer)]
 
 
 def execute(calls: Sequence[Call], tensors: dict[int, tf.Tensor], weights: Callable[[Call], Weights]) -> None:
-    """Runs calls one after the other, batch norm with the statistics of the batch.
+    """Runs calls one after the other on given weights, batch norm with the statistics of the batch.
 
     Args:
         calls: Producers before consumers.
@@ -46,7 +165,7 @@ def execute(calls: Sequence[Call], tensors: dict[int, tf.Tensor], weights: Calla
 
 
 def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
-    """How to run a layer on given weights, or without Keras' casts between number formats; None if it needs neither."""
+    """Returns how to run a layer on given weights, or without Keras' casts; None if it needs neither."""
     if isinstance(layer, keras.layers.ReLU):
         plain = not (layer.negative_slope or layer.threshold or layer.max_value)
         return _relu if plain else None
@@ -55,8 +174,15 @@ def _special(layer: keras.Operation, weights: Weights) -> Runner | None:
     if isinstance(layer, keras.layers.Reshape):
         return _reshape if _wide_axes(layer) == 1 else None
     own_weights = bool(layer.weights) if isinstance(layer, keras.Layer) else False
-    runners = (run for kind, run in _RUN.items() if isinstance(layer, kind) and bool(weights) == own_weights)
-    return next(runners, None)
+    return _runner(layer) if bool(weights) == own_weights else None
+
+
+def _runner(layer: Any) -> Runner | None:
+    """Returns the function that runs a kind of layer on given weights, if there is one."""
+    row = kernel_layer(layer)
+    if row is not None:
+        return None if row.product is None else _kernel_product
+    return next((run for kind, run in _RUN.items() if isinstance(layer, kind)), None)
 
 
 def _as_the_layer_does(call: Call, tensors: dict[int, tf.Tensor], inputs: list[tf.Tensor]) -> list[tf.Tensor]:
@@ -66,34 +192,19 @@ def _as_the_layer_does(call: Call, tensors: dict[int, tf.Tensor], inputs: list[t
     return [tf.cast(output, dtype) for output in outputs] if dtype.is_floating else outputs
 
 
+def _kernel_product(layer: Any, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
+    row = kernel_layer(layer)
+    assert row is not None, "chosen by its row"
+    assert row.product is not None, "chosen by its product"
+    output = row.product(layer, inputs[0], weights)
+    if "bias" in weights:
+        output = output + tf.cast(weights["bias"], output.dtype)
+    activation = getattr(layer, "activation", None)
+    return output if activation is None else activation(output)
+
+
 def _relu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
     return tf.nn.relu(inputs[0])
-
-
-def _conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    padding = layer.padding.upper()
-    values = tf.cast(inputs[0], weights["kernel"].dtype)
-    output = tf.nn.conv2d(values, weights["kernel"], layer.strides, padding, dilations=layer.dilation_rate)
-    return _finish(layer, output, weights)
-
-
-def _depthwise_conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    return _finish(layer, _depthwise_kernel(layer, inputs[0], weights["kernel"]), weights)
-
-
-def _depthwise_kernel(layer: keras.Layer, values: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    values, strides = tf.cast(values, kernel.dtype), (1, *layer.strides, 1)
-    return tf.nn.depthwise_conv2d(values, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate)
-
-
-def _dense(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    output = tf.matmul(tf.cast(inputs[0], tf.float32), weights["kernel"])
-    return _finish(layer, output, weights)
-
-
-def _separable_conv(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    between = _depthwise_kernel(layer, inputs[0], weights["depthwise_kernel"])
-    return _finish(layer, tf.nn.conv2d(between, weights["pointwise_kernel"], 1, "VALID"), weights)
 
 
 def _layer_norm(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
@@ -113,15 +224,9 @@ def _prelu(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.
 
 
 def _reshape(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
-    """Only one axis is wider than 1: it takes what is there."""
+    """Reshapes to a target with one axis wider than 1, which takes the present width."""
     sizes = [1 if size == 1 else -1 for size in layer.target_shape]
     return tf.reshape(inputs[0], [tf.shape(inputs[0])[0], *sizes])
-
-
-def _finish(layer: keras.Layer, output: tf.Tensor, weights: Weights) -> tf.Tensor:
-    if "bias" in weights:
-        output = output + tf.cast(weights["bias"], output.dtype)
-    return layer.activation(output)
 
 
 def _batch_norm(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Tensor:
@@ -146,10 +251,6 @@ def _add(layer: keras.Layer, inputs: list[tf.Tensor], weights: Weights) -> tf.Te
 
 
 _RUN: dict[type, Runner] = {
-    keras.layers.Conv2D: _conv,
-    keras.layers.DepthwiseConv2D: _depthwise_conv,
-    keras.layers.Dense: _dense,
-    keras.layers.SeparableConv2D: _separable_conv,
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.PReLU: _prelu,
     LayerScale: _layer_scale,
@@ -159,13 +260,13 @@ _RUN: dict[type, Runner] = {
 
 
 def executable_groups(model: keras.Model) -> ChannelGroups:
-    """The channel groups of a model without those that `execute` cannot run at another width.
+    """Finds the channel groups of a model that `execute` can run at other widths.
 
     Args:
         model: A functional or sequential model.
 
     Returns:
-        The groups; layers that are not run on given weights are left alone, and named.
+        The groups; layers that do not run on given weights are not pruned, and are reported.
     """
     groups = channel_groups(model)
     rigid = [call for call in groups.calls if not _executable(call, groups.by_layer[call.name])]
@@ -177,7 +278,7 @@ def executable_groups(model: keras.Model) -> ChannelGroups:
 
 
 def _executable(call: Call, channels: LayerChannels) -> bool:
-    """Whether a call can be run at another width."""
+    """Returns whether a call can be run at another width."""
     layer: Any = call.layer
     prunable = any(np.any(slot.channels != PINNED) for slot in channels.slots)
     if not prunable and not any(np.any(axis != PINNED) for edit in channels.edits for axis in edit.axes):
@@ -188,16 +289,16 @@ def _executable(call: Call, channels: LayerChannels) -> bool:
 
 
 def takes_weights(layer: Any) -> bool:
-    """Whether `execute` runs a layer on given weights; it runs the others on their own."""
+    """Returns whether `execute` runs a layer on given weights; it runs other layers on their own."""
     if getattr(layer, "data_format", None) == "channels_first":
         return False
     if isinstance(layer, keras.layers.LayerNormalization):
         return layer.axis in (-1, [-1])
-    return isinstance(layer, keras.layers.BatchNormalization) or any(isinstance(layer, kind) for kind in _RUN)
+    return isinstance(layer, keras.layers.BatchNormalization) or _runner(layer) is not None
 
 
 def averages_channels(groups: ChannelGroups) -> bool:
-    """Whether layers take statistics over prunable channels, which channels filled up with zeros would spoil."""
+    """Returns whether layers normalize over prunable channels, where zero channels would change results."""
     return any(
         isinstance(each.layer, keras.layers.LayerNormalization) and np.any(slot.channels != PINNED)
         for each in groups.by_layer.values()
@@ -207,138 +308,3 @@ def averages_channels(groups: ChannelGroups) -> bool:
 
 def _wide_axes(layer: keras.Layer) -> int:
     return sum(size != 1 for size in layer.target_shape)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of a model with one input and one output tensor.
-
-    Attributes:
-        calls: The calls, producers before consumers.
-        input: The symbolic tensor it reads.
-        output: The symbolic tensor it makes.
-    """
-
-    calls: tuple[Call, ...]
-    input: keras.KerasTensor
-    output: keras.KerasTensor
-
-
-def segments(calls: Sequence[Call]) -> tuple[Segment, ...]:
-    """Cuts a model with one input and one output wherever a single tensor carries everything on.
-
-    Stretches without a kernel are joined to the segment before them. A residual network falls into its stem, its blocks
-    and its classifier.
-
-    Args:
-        calls: All calls of a model with one input and one output.
-
-    Returns:
-        The segments, in order; each reads what the one before it makes.
-
-    Raises:
-        UnsupportedLayerError: The model has several inputs or outputs.
-    """
-    input_call, *calls = calls
-    uses: dict[int, int] = {}
-    for call in calls:
-        for tensor in call.inputs:
-            uses[id(tensor)] = uses.get(id(tensor), 0) + 1
-    unread = [tensor for call in calls for tensor in call.outputs if id(tensor) not in uses]
-    if len(unread) != 1 or any(isinstance(call.layer, keras.layers.InputLayer) for call in calls):
-        raise UnsupportedLayerError("expected a model with one input and one output, received one with several")
-    live = {id(input_call.outputs[0])}
-    pieces: list[list[Call]] = [[]]
-    for call in calls:
-        pieces[-1].append(call)
-        live.update(id(tensor) for tensor in call.outputs)
-        for tensor in call.inputs:
-            uses[id(tensor)] -= 1
-            if uses[id(tensor)] == 0:
-                live.discard(id(tensor))
-        if live == {id(call.outputs[0])}:
-            pieces.append([])
-    joined = _join(piece for piece in pieces if piece)
-    starts = [input_call.outputs[0], *(piece[-1].outputs[0] for piece in joined)]
-    return tuple(
-        Segment(tuple(piece), start, piece[-1].outputs[0]) for piece, start in zip(joined, starts, strict=False)
-    )
-
-
-def _join(pieces: Iterable[list[Call]]) -> list[list[Call]]:
-    joined: list[list[Call]] = []
-    for piece in pieces:
-        if joined and not any(_has_kernel(call) for call in piece):
-            joined[-1].extend(piece)
-        else:
-            joined.append(list(piece))
-    return joined
-
-
-def _has_kernel(call: Call) -> bool:
-    return hasattr(call.layer, "kernel") or hasattr(call.layer, "pointwise_kernel")
-
-
-@dataclass(frozen=True, eq=False)
-class GateSite:
-    """A tensor that gates mask.
-
-    Attributes:
-        channels: Channel numbers along its last axis, `PINNED` where there is nothing to mask.
-        group: Index of the channel group, if these are the channels of one, all of them, in order.
-        tensor: The symbolic tensor, the last one before the channels are read or merged again.
-        layer: Name of the layer whose output it is.
-    """
-
-    channels: np.ndarray
-    group: int | None
-    tensor: keras.KerasTensor
-    layer: str
-
-
-def gate_sites(groups: ChannelGroups) -> tuple[GateSite, ...]:
-    """Finds the tensors where the channel groups' gates act.
-
-    There is one wherever a kernel reads prunable channels: at the last activation, normalisation or merge before it.
-    Pooling, reshaping and depthwise convolutions between the two are passed by. A tensor that only leads into a merge,
-    or into a batch norm, has none: the scale of what a batch norm reads does not matter.
-
-    Args:
-        groups: The channel groups of a model.
-
-    Returns:
-        The sites in call order.
-
-    Reference:
-        Lee & Song, EKG (ECCV 2022): gates after batch norm + ReLU, and after a residual sum's ReLU.
-    """
-    calls = groups.calls
-    makers = {id(tensor): call for call in calls for tensor in call.outputs}
-    gated: dict[int, keras.KerasTensor] = {}
-    for call in calls:
-        if any(slot.role == "in" for slot in groups.slots_of(call.name)):
-            for tensor in call.inputs:
-                if np.any(groups.tensor_channels(tensor) != PINNED):
-                    site = _before(tensor, makers, groups)
-                    gated[id(site)] = site
-    return tuple(_site(call, tensor, groups) for call in calls for tensor in call.outputs if id(tensor) in gated)
-
-
-def _site(call: Call, tensor: keras.KerasTensor, groups: ChannelGroups) -> GateSite:
-    channels = groups.tensor_channels(tensor)
-    return GateSite(channels, groups.group_of(channels), tensor, call.name)
-
-
-def _before(tensor: keras.KerasTensor, makers: dict[int, Call], groups: ChannelGroups) -> keras.KerasTensor:
-    """The tensor at which the gate of what is read at `tensor` sits."""
-    call = makers[id(tensor)]
-    makes = any(slot.role == "out" for slot in groups.slots_of(call.name))
-    if isinstance(call.layer, _ALONG) or makes or len(call.inputs) != 1:
-        return tensor
-    (before,) = call.inputs
-    return _before(before, makers, groups) if np.any(groups.tensor_channels(before) != PINNED) else tensor
-
-
-def sites_by_group(sites: Sequence[GateSite], groups: ChannelGroups) -> list[list[GateSite]]:
-    """The sites of each group, in the order of the groups; sites with channels of several groups belong to none."""
-    return [[site for site in sites if site.group == index] for index in range(len(groups))]

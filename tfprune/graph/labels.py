@@ -1,4 +1,10 @@
-"""Where the prunable channels of a model stand in one layer."""
+"""Labels of channels, and what a rule notes about one layer.
+
+While a model is read (`graph.channel_groups`), every position along an axis of a tensor has a label. `Labels` gives
+out labels, unites and pins them, and keeps a `LayerRecord` for each layer: which weight axes run over which labels,
+which settings depend on them, and what the layer costs. At the end, labels are replaced by channel numbers, and each
+record becomes a `LayerChannels`, which slimming, costs and plans read.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +17,16 @@ import numpy as np
 from tfprune.graph.calls import Call
 
 PINNED = -1
-Vector = np.ndarray | None
-Axes = tuple[Vector, ...]
-Change = Callable[[Any, list[np.ndarray]], Any]
 """Channel number of positions that cannot be pruned: model inputs and outputs, and what unknown layers touch."""
+
+Vector = np.ndarray | None
+"""Labels, or channel numbers, along an axis, `[size]`; None if nothing along it can be removed."""
+
+Axes = tuple[Vector, ...]
+"""One vector for each axis of a tensor after the batch axis."""
+
+Change = Callable[[Any, list[np.ndarray]], Any]
+"""Maps the old value of a setting, and bool arrays of the positions kept along some axes, to the new value."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +34,11 @@ class Slot:
     """One axis of one weight that runs over channels.
 
     Attributes:
-        weight: Where the layer keeps the weight: `kernel`, or an attribute of an attribute such as `cell.kernel`.
+        weight: The attribute that holds the weight: `kernel`, or a nested one such as `cell.kernel`.
         axis: The axis, negative.
         channels: Channel number at each position of the axis `[axis length]`, or `PINNED`.
-        role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
+        role: `in` for an axis that reads channels, `out` for one that produces them, `pass` for one that has one entry
+            per channel, such as a batch norm's scale.
     """
 
     weight: str
@@ -34,39 +47,39 @@ class Slot:
     role: str
 
     def kept(self, mask: np.ndarray) -> np.ndarray:
-        """Positions of the axis that stay where `mask` (bool `[channels of the model]`) keeps its channels."""
-        return np.flatnonzero(staying(self.channels, mask))
+        """Returns the positions of the axis whose channels `mask` (bool `[channels of the model]`) keeps."""
+        return np.flatnonzero(kept_positions(self.channels, mask))
 
 
 @dataclass(frozen=True)
 class Edit:
-    """A setting of a layer, or an argument of its call, that depends on how many channels stay.
+    """A setting of a layer, or an argument of its call, that depends on how many channels are kept.
 
     Attributes:
-        key: The setting; `layer.units` is that of a layer within.
-        axes: Channel numbers along the axes that it depends on; None for an axis that stays whole.
-        change: From its old value, and the positions that stay along these axes, to the new value.
-        argument: It is an argument of the call.
+        key: The setting; `layer.units` is the setting `units` of a wrapped layer.
+        axes: Labels, or channel numbers, along the axes that it depends on; None for an axis that is always kept.
+        change: Maps the old value, and the positions kept along these axes, to the new value.
+        argument: Whether the key names an argument of the call instead.
     """
 
     key: str
-    axes: tuple[np.ndarray | None, ...]
+    axes: Axes
     change: Change
-    argument: bool
+    argument: bool = False
 
     def value(self, old: Any, mask: np.ndarray) -> Any:
-        """The setting where `mask` keeps its channels."""
-        return self.change(old, [None if axis is None else staying(axis, mask) for axis in self.axes])  # type: ignore[misc]
+        """Returns the setting where `mask` keeps its channels."""
+        return self.change(old, [None if axis is None else kept_positions(axis, mask) for axis in self.axes])  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-accumulates of a layer: a constant times how many positions stay along each of some axes.
+    """Multiply-adds of a layer for one example: a constant times the number of positions kept along some axes.
 
     Attributes:
         constant: The constant.
-        axes: Channel numbers along these axes.
-        normalization: It is batch norm's share, two operations per value, not a kernel's.
+        axes: Labels, or channel numbers, along these axes.
+        normalization: Whether they are a batch norm's share, two operations per value, not a kernel's.
     """
 
     constant: int
@@ -76,14 +89,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class LayerChannels:
-    """Where the channels of a model stand in one layer.
+    """Where the channels of a model are in one layer.
 
     Attributes:
         layer: The layer, or operation.
-        slots: Its weights' axes that run over channels.
-        edits: Its settings that depend on how many channels stay.
-        costs: Its multiply-accumulates.
-        scales: Weights to multiply by the root of the fraction that stays along an axis, as `(weight, channels)`.
+        slots: The axes of its weights that run over channels.
+        edits: Its settings that depend on how many channels are kept.
+        costs: Its multiply-adds.
+        scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, channels)`.
     """
 
     layer: keras.Operation
@@ -93,58 +106,42 @@ class LayerChannels:
     scales: tuple[tuple[str, np.ndarray], ...] = ()
 
 
-def staying(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Which positions of an axis stay, bool `[axis length]`, where `mask` (bool `[channels]`) keeps its channels."""
+def kept_positions(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Returns which positions of an axis a mask keeps.
+
+    Args:
+        channels: Channel numbers `[axis length]`; pinned positions are always kept.
+        mask: Bool `[channels]`, True for the channels to keep.
+
+    Returns:
+        Bool `[axis length]`.
+    """
     keep = channels == PINNED
     keep[~keep] = mask[channels[~keep]]
     return keep
 
 
-"""Labels along an axis, `[size]`, or None if nothing along it can be removed."""
-"""One vector for each axis of a tensor after the batch axis."""
-"""From the old value of a setting, and which positions stay along some axes (bool arrays), to the new value."""
-
-
-def kept_count(old: Any, kept: list[np.ndarray]) -> int:
-    """The usual change of a setting: how many positions stay."""
+def kept_channel_count(old: Any, kept: list[np.ndarray]) -> int:
+    """Returns the number of kept positions: the usual `Change`."""
     return int(kept[0].sum())
-
-
-@dataclass(frozen=True)
-class EditRecord:
-    """A setting of a layer, or an argument of its call, that depends on how many channels stay."""
-
-    key: str
-    vectors: tuple[Vector, ...]
-    change: Change
-    argument: bool = False
-
-
-@dataclass(frozen=True)
-class CostRecord:
-    """Multiply-accumulates: a constant times how many positions stay along each of some axes."""
-
-    constant: int
-    vectors: tuple[np.ndarray, ...]
-    normalization: bool = False
 
 
 @dataclass
 class LayerRecord:
-    """What the rules noted about one layer.
+    """What the rules have noted about one layer so far, in labels.
 
     Attributes:
         layer: The layer.
         slots: `(weight, axis) -> (labels, role)`, for the weight axes that run over channels.
-        edits: Settings to change when the layer shrinks.
-        costs: Its multiply-accumulates.
-        scales: Weights to multiply by the root of the fraction that stays along an axis, as `(weight, labels)`.
+        edits: Settings that depend on how many channels are kept, by key.
+        costs: Its multiply-adds.
+        scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, labels)`.
     """
 
     layer: keras.Operation
     slots: dict[tuple[str, int], tuple[np.ndarray, str]] = field(default_factory=dict)
-    edits: dict[str, EditRecord] = field(default_factory=dict)
-    costs: list[CostRecord] = field(default_factory=list)
+    edits: dict[str, Edit] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
     scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
 
 
@@ -152,14 +149,14 @@ class Labels:
     """The labels of all tensors, and the records of all layers. Rules read and write these.
 
     Attributes:
-        born: The labels that each layer gave out, by the layer's name.
-        widths: How many positions of an activation each of them stands for.
+        produced: The labels that each layer produces, by the layer's name.
+        widths: Number of positions of an activation that each of these labels stands for.
         records: What was noted about each layer, by its name.
-        unknown: Layers whose channels are left alone, with the reason.
+        unknown: Layers whose channels are not pruned, with the reason.
     """
 
     def __init__(self) -> None:
-        self.born: dict[str, np.ndarray] = {}
+        self.produced: dict[str, np.ndarray] = {}
         self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
@@ -169,7 +166,7 @@ class Labels:
 
     @property
     def count(self) -> int:
-        """Labels given out so far."""
+        """Number of labels given out so far."""
         return len(self._parent)
 
     def fresh(self, count: int) -> np.ndarray:
@@ -179,18 +176,18 @@ class Labels:
         return new
 
     def find(self, label: int) -> int:
-        """The label that stands for all labels united with this one."""
+        """Returns the label that stands for all labels united with this one."""
         while self._parent[label] != label:
             self._parent[label] = self._parent[self._parent[label]]
             label = self._parent[label]
         return label
 
     def roots(self, labels: np.ndarray) -> np.ndarray:
-        """`find` for each label of an array."""
+        """Returns `find` of each label of an array."""
         return np.array([self.find(label) for label in labels.ravel().tolist()], dtype=int).reshape(labels.shape)
 
     def unite(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Unites two arrays of labels of one shape position by position; the older label stands for both."""
+        """Unites two arrays of labels of one shape, position by position; the older label stands for both."""
         if first is second:
             return
         for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
@@ -209,17 +206,17 @@ class Labels:
         return rows[0]
 
     def pin(self, *vectors: Vector) -> None:
-        """Marks channels as not prunable."""
+        """Marks labels as not prunable."""
         for vector in vectors:
             if vector is not None:
                 self._pinned.update(self.roots(vector).ravel().tolist())
 
     def is_pinned(self, label: int) -> bool:
-        """Whether a channel is marked as not prunable."""
+        """Returns whether a label is marked as not prunable."""
         return self.find(label) in self._pinned
 
     def of(self, tensor: keras.KerasTensor) -> Axes:
-        """Labels of a tensor."""
+        """Returns the labels of a tensor: one vector per axis after the batch axis."""
         return self._axes[id(tensor)]
 
     def put(self, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> None:
@@ -227,7 +224,7 @@ class Labels:
 
         Args:
             tensor: A symbolic tensor of rank `n + 1`.
-            axes: `n` vectors.
+            axes: `n` vectors, of the sizes of the axes after the batch axis.
         """
         sizes = tensor.shape[1:]
         wrong = len(axes) != len(sizes) or any(
@@ -239,19 +236,20 @@ class Labels:
         self._axes[id(tensor)] = tuple(axes)
 
     def record(self, call: Call) -> LayerRecord:
-        """The record of a call's layer."""
+        """Returns the record of a call's layer."""
         return self.records.setdefault(call.name, LayerRecord(_holder(call)))
 
     def slot(self, call: Call, weight: str, axis: int, labels: Vector, role: str) -> None:
-        """Notes that an axis of a weight runs over channels; in a layer called again the labels are united.
+        """Notes that an axis of a weight runs over channels; if the layer was called before, the labels are united.
 
         Args:
             call: The call.
-            weight: Where the layer keeps the weight: an attribute, perhaps of an attribute (`cell.kernel`); a weight
-                that the layer lacks is passed over.
-            axis: The axis, counted from the end.
-            labels: The labels along it; None if all of it stays.
-            role: `in` for an axis that reads channels, `out` for one that makes them, `pass` for one that goes along.
+            weight: The attribute that holds the weight, which may be nested (`cell.kernel`); nothing is noted if it is
+                None.
+            axis: The axis, negative.
+            labels: The labels along it; None if it is always kept.
+            role: `in` for an axis that reads channels, `out` for one that produces them, `pass` for one that has one
+                entry per channel.
         """
         weight = _within(call, weight)
         variable = attrgetter(weight)(_holder(call))
@@ -267,39 +265,41 @@ class Labels:
             slots[weight, axis] = (labels, role)
 
     def make(self, call: Call, count: int, part: str = "", width: int = 1) -> np.ndarray:
-        """Gives out the labels of a layer that computes new channels; a layer called again gets those it had.
+        """Returns the labels of the channels that a layer produces: new ones, or those of an earlier call of the layer.
 
         Args:
             call: The call.
-            count: How many channels it makes.
-            part: Which of several kinds of channels of the layer.
-            width: How many positions of an activation each of them stands for, such as the channels of a head.
+            count: Number of channels that it produces.
+            part: Name of one of several kinds of channels of the layer.
+            width: Number of positions of an activation that each stands for, such as the channels of a head.
         """
         name = f"{call.name}.{part}" if part else call.name
-        if name not in self.born:
-            self.born[name] = self.fresh(count)
+        if name not in self.produced:
+            self.produced[name] = self.fresh(count)
             self.widths[name] = width
-        return self.born[name]
+        return self.produced[name]
 
-    def edit(self, call: Call, key: str, *vectors: Vector, change: Change = kept_count, argument: bool = False) -> None:
-        """Notes that a setting of the layer depends on what stays along some axes.
+    def edit(
+        self, call: Call, key: str, *vectors: Vector, change: Change = kept_channel_count, argument: bool = False
+    ) -> None:
+        """Notes that a setting of the layer depends on what is kept along some axes.
 
         Args:
             call: The call.
             key: Key in the layer's configuration.
-            vectors: The labels along these axes; where none of them has labels the setting stays.
-            change: See `Change`. Default: the setting is the number of positions that stay.
-            argument: The key names an argument of the call instead.
+            *vectors: The labels along these axes; if none of them has labels, the setting never changes.
+            change: See `Change`. Default: the setting is the number of kept positions.
+            argument: Whether the key names an argument of the call instead.
         """
         edits = self.record(call).edits
         key = _within(call, key)
         if key in edits:
-            self._keep_alike(edits[key].vectors, vectors)
+            self._keep_alike(edits[key].axes, vectors)
         else:
-            edits[key] = EditRecord(key, vectors, change, argument)
+            edits[key] = Edit(key, vectors, change, argument)
 
     def _keep_alike(self, first: Sequence[Vector], second: Sequence[Vector]) -> None:
-        """Lets the same positions stay in two calls of one layer, as there is one setting for both."""
+        """Makes two calls of one layer keep the same positions, as there is one setting for both."""
         if len(first) != len(second):
             self.pin(*first, *second)
             return
@@ -310,13 +310,20 @@ class Labels:
                 self.unite(one, other)
 
     def cost(self, call: Call, constant: int, *vectors: Vector, normalization: bool = False) -> None:
-        """Notes multiply-accumulates for one example: a constant times the positions that stay along some axes."""
+        """Notes multiply-adds for one example.
+
+        Args:
+            call: The call.
+            constant: Multiply-adds per position of the axes below.
+            *vectors: Labels along the axes whose kept positions multiply the constant; None is skipped.
+            normalization: Whether they are a batch norm's.
+        """
         labelled = tuple(vector for vector in vectors if vector is not None)
         times = 1 if call.wrapper is None else call.wrapper.times
-        self.record(call).costs.append(CostRecord(int(constant) * times, labelled, normalization))
+        self.record(call).costs.append(Cost(int(constant) * times, labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
-        """Notes that a weight is to be multiplied by the root of the fraction that stays along an axis."""
+        """Notes that a weight is multiplied by the root of the fraction that is kept along an axis."""
         scales = self.record(call).scales
         weight = _within(call, weight)
         known = any(weight == other for other, _ in scales)
@@ -324,7 +331,12 @@ class Labels:
             scales.append((weight, labels))
 
     def leave_alone(self, call: Call, reason: str) -> None:
-        """Pins everything that a call touches, and says why."""
+        """Pins everything that a call touches, and reports the reason.
+
+        Args:
+            call: The call.
+            reason: Why its channels cannot be pruned, for the user.
+        """
         for tensor in call.inputs:
             self.pin(*self.of(tensor))
         for tensor in call.outputs:
@@ -333,15 +345,15 @@ class Labels:
         self.unknown.setdefault(self.title(call.name), reason)
 
     def title(self, name: str) -> str:
-        """Name and class of a layer."""
+        """Returns name and class of a layer."""
         return f"{name} ({type(self.records[name].layer).__name__})"
 
 
 def _holder(call: Call) -> keras.Operation:
-    """The layer that a call's model knows: the called one, or the one around it."""
+    """Returns the layer of the model's graph: the called one, or its wrapper."""
     return call.layer if call.wrapper is None else call.wrapper.layer
 
 
 def _within(call: Call, name: str) -> str:
-    """Where the layer that the model knows keeps a weight or a setting of the called one."""
+    """Returns the path of a weight or setting of the called layer in the layer of the model's graph."""
     return name if call.wrapper is None else f"{call.wrapper.path}.{name}"

@@ -1,5 +1,6 @@
-"""A model at full width in which masked channels take part in nothing: what a slimmed model must agree with."""
+"""A model at full width in which masked channels have no effect: the reference for slimmed models."""
 
+from operator import attrgetter
 from typing import Any
 
 import keras
@@ -7,16 +8,16 @@ import numpy as np
 from keras import ops
 
 from tfprune.graph.channel_groups import ChannelGroups
-from tfprune.graph.labels import Slot, staying
+from tfprune.graph.labels import Slot, kept_positions
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.slim import checked_mask
 
 
 def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
-    """Copies a model at full width, with the channels that are masked cut off from all that reads them.
+    """Copies a model at full width, in which nothing reads the masked channels.
 
-    Every kernel has zeros where it would read a masked channel, and normalisations over channels take their statistics
-    over the others.
+    Every kernel has zeros where it would read a masked channel, and normalizations over channels use the statistics of
+    the other channels.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -24,8 +25,8 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         groups: The model's channel groups.
 
     Returns:
-        A model of the same shapes, with the outputs that `slim(model, mask, groups)` has. It is meant for comparison:
-        it is not faster, and cannot be saved where normalisations were replaced.
+        A model of the same shapes, with the outputs of `slim(model, mask, groups)`. It is meant for comparison: it is
+        not faster, and cannot be saved if normalizations were replaced.
 
     Raises:
         UnsupportedLayerError: The mask does not fit the groups.
@@ -36,7 +37,7 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     for each in groups.by_layer.values():
         for slot in each.slots:
             if slot.role == "in":
-                reading.setdefault(id(_weight(each.layer, slot)), []).append(slot)
+                reading.setdefault(id(attrgetter(slot.weight)(each.layer)), []).append(slot)
     for call in groups.calls:
         if type(call.layer) in _KEPT_STATISTICS:
             statistics[id(call.layer)] = _box(groups, call.inputs[0], mask)
@@ -49,26 +50,20 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     def weight(layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         array = np.asarray(variable).copy()
         for slot in reading.get(id(variable), ()):
-            np.moveaxis(array, slot.axis, 0)[~staying(slot.channels, mask)] = 0
+            np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
         return array
 
     return rebuild(model, make, weights=weight)
 
 
-def _weight(layer: Any, slot: Slot) -> keras.Variable:
-    for name in slot.weight.split("."):
-        layer = getattr(layer, name)
-    return layer
-
-
 def _box(groups: ChannelGroups, tensor: keras.KerasTensor, mask: np.ndarray) -> np.ndarray:
-    """Which positions of a tensor stay, float32, of its rank."""
+    """Returns which positions of a tensor are kept, float32, of its rank."""
     box = np.ones([1] * len(tensor.shape), np.float32)
     for axis, channels in enumerate(groups.axes(tensor), start=1):
         if channels is not None:
             shape = [1] * len(tensor.shape)
             shape[axis] = len(channels)
-            box = box * staying(channels, mask).reshape(shape)
+            box = box * kept_positions(channels, mask).reshape(shape)
     return box
 
 
@@ -83,8 +78,8 @@ class _KeptLayerNormalization(keras.layers.LayerNormalization):
         count = _at_least_one(ops.sum(kept, axes, keepdims=True))
         mean = ops.sum(inputs * kept, axes, keepdims=True) / count
         variance = ops.sum(ops.square(inputs - mean) * kept, axes, keepdims=True) / count
-        normalised = {axis % len(inputs.shape) for axis in axes}
-        shape = [size if axis in normalised else 1 for axis, size in enumerate(inputs.shape)]
+        normalized = {axis % len(inputs.shape) for axis in axes}
+        shape = [size if axis in normalized else 1 for axis, size in enumerate(inputs.shape)]
         result = (inputs if self.rms_scaling else inputs - mean) * ops.rsqrt(variance + self.epsilon)
         if self.gamma is not None:
             result = result * ops.reshape(self.gamma, shape)
@@ -134,7 +129,7 @@ class _KeptGroupNormalization(keras.layers.GroupNormalization):
 
 
 def _at_least_one(count: Any) -> Any:
-    """Where nothing stays nobody reads the result, but it must be a number all the same."""
+    """Avoids a division by zero where nothing is kept; nothing reads the result there."""
     return ops.maximum(count, 1)
 
 

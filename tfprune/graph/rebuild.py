@@ -1,4 +1,4 @@
-"""Copies of a functional model, layer by layer, nested models included."""
+"""Copies of functional models and of single layers, with changes on the way."""
 
 import copy
 import warnings
@@ -8,15 +8,24 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.serialization_lib import SafeModeScope
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order
+from tfprune.keras_private import (
+    SafeModeScope,
+    compile_settings,
+    flat_layers,
+    forget_calls,
+    input_structure,
+    lambda_output_shape,
+    producer,
+    run_through_graph,
+)
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
 CallLayer = Callable[..., Any]
-_PLUGGED = ("activation", "_initializer", "_regularizer", "_constraint")
+_REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
 
 
 def rebuild(
@@ -28,19 +37,19 @@ def rebuild(
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
 ) -> keras.Model:
-    """Copies a model layer by layer and carries its weights over, layer by layer.
+    """Copies a model and its weights layer by layer, nested models included.
 
     Args:
-        model: A functional or sequential model. It is not changed. If it is compiled the copy is compiled alike.
-        make_layer: From an old layer to the new one, of the same name. Layers of nested models come by, too, not the
-            nested models themselves.
-        call_layer: How to apply a new layer or operation, given `(layer, *args, **kwargs)`; may insert further layers.
-        weights: From an old layer and its variable to the array for the new one. Default: the variable's value.
-        make_operation: From an old bare operation (`keras.ops`) to the new one. Default: a copy.
+        model: A functional or sequential model. It is not changed. If it is compiled, so is the copy.
+        make_layer: Maps an old layer to the new one, of the same name; also those of nested models, but not the nested
+            models themselves.
+        call_layer: Applies a new layer or operation, given `(layer, *args, **kwargs)`; may insert further layers.
+        weights: Maps an old layer and one of its variables to the array for the new variable. Default: its value.
+        make_operation: Maps an old operation (`keras.ops`) to the new one. Default: a copy.
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
 
     Returns:
-        A new model of the same kind: sequential if `model` is and there is no `call_layer`, functional else.
+        A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
 
     Raises:
         UnsupportedLayerError: The model has no graph.
@@ -55,12 +64,12 @@ def rebuild(
     for old_layer, new_layer in copies.layers:
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
-        if hasattr(old_layer, "save_assets"):  # a vocabulary, which is neither a weight nor a setting
+        if hasattr(old_layer, "save_assets"):  # such as a vocabulary, which is neither a weight nor a setting
             with TemporaryDirectory() as folder:
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
-        for old_part, new_part in zip(old_layer._flatten_layers(), new_layer._flatten_layers(), strict=False):
+        for old_part, new_part in zip(flat_layers(old_layer), flat_layers(new_layer), strict=False):
             new_part.trainable = old_part.trainable
     if model.compiled:
         _compile_alike(model, new)
@@ -68,11 +77,11 @@ def rebuild(
 
 
 def _compile_alike(model: keras.Model, new: keras.Model) -> None:
-    """Compiles a copy with the same losses, and with an optimizer and metrics of its own.
+    """Compiles a copy with the same losses, and with a new optimizer and new metrics.
 
-    An optimizer may say with a method `fitting(variables)` what is to take its place for the copy's variables.
+    An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
     """
-    settings = dict(model._compile_config.config)
+    settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
     optimizer = _fresh(model.optimizer)
@@ -84,21 +93,20 @@ def _compile_alike(model: keras.Model, new: keras.Model) -> None:
 
 
 def _fresh(value: Any) -> Any:
-    """A new metric or optimizer like another one; names and functions hold nothing, so they are returned."""
+    """Returns a new metric or optimizer with the same settings; other values have no state and are returned."""
     has_state = isinstance(value, (keras.Metric, keras.Optimizer))
     return type(value).from_config(value.get_config()) if has_state else value
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:
-    """A copy of a bare operation that no graph knows yet."""
+    """Copies an operation (`keras.ops`); the copy belongs to no graph."""
     new = copy.copy(operation)
-    new._inbound_nodes = []
-    new._outbound_nodes = []
+    forget_calls(new)
     return new
 
 
 class _Copies:
-    """Makes each new layer once, however often the old one is called.
+    """Makes each new layer once, even if the old one is called several times.
 
     Attributes:
         layers: Pairs of old and new layers.
@@ -110,7 +118,7 @@ class _Copies:
         self._made: dict[int, Any] = {}
 
     def model(self, model: keras.Model, shapes: list[Any]) -> keras.Model:
-        """A copy of a model that takes inputs of the given shapes, batch axis included."""
+        """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
         inputs = [_input(tensor, shape) for tensor, shape in zip(graph.inputs, shapes, strict=True)]
         if isinstance(model, keras.Sequential) and self._call_layer is None:
@@ -118,7 +126,7 @@ class _Copies:
             for layer in model.layers:
                 new.add(self._copy(layer, [new.outputs[0].shape if new.layers else shapes[0]]))
         else:
-            structured = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
+            structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             new = keras.Model(structured, self._run(graph, structured), name=model.name)
         new.trainable = model.trainable
         return new
@@ -128,13 +136,13 @@ class _Copies:
             nested = functional_graph(operation)
             tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
             if nested is not None and not takes_in_order(nested, args):
-                tensors = nested.inputs  # nothing in it shrinks
+                tensors = nested.inputs  # the inputs keep their shapes
             new = self._copy(operation, [tensor.shape for tensor in tensors])
             if self._call_layer is None or nested is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 
-        return graph._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
+        return run_through_graph(graph, inputs, call)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -152,7 +160,7 @@ class _Copies:
 
 
 def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
-    old: Any = tensor._keras_history.operation
+    old: Any = producer(tensor).operation
     optional = getattr(old, "optional", False)
     return keras.Input(
         batch_shape=shape, dtype=tensor.dtype, sparse=tensor.sparse or None, name=old.name, optional=optional
@@ -160,12 +168,12 @@ def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
 
 
 def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[tuple[keras.Variable, keras.Variable]]:
-    """Pairs of variables that mean the same: by order in layers of one class, by path within the layer otherwise."""
+    """Pairs the variables of two layers: by order in layers of one class, otherwise by path within the layer."""
     if type(old) is type(new) and not (may_add_weights and len(new.variables) > len(old.variables)):
         if len(old.variables) != len(new.variables):
             raise UnsupportedLayerError(
-                f"expected layers that Keras can make again from their configuration, received {old.name} "
-                f"({type(old).__name__}) with {len(old.variables)} variables, and {len(new.variables)} when made again"
+                f"expected layers that Keras can create from their configuration, received {old.name} "
+                f"({type(old).__name__}) with {len(old.variables)} variables, and {len(new.variables)} in the new layer"
             )
         return list(zip(old.variables, new.variables, strict=True))
     targets = {_path_within(new, variable): variable for variable in new.variables}
@@ -178,21 +186,21 @@ def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
 
 
 def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class and configuration, without weights as yet.
+    """Makes a layer of the same class and configuration. The new layer is not built.
 
-    Functions and objects of the user's own, such as an activation, are handed on as they are, as Keras may not find
-    them by their names. Initializers that insist on the old shapes are replaced by zeros.
+    User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
+    by name. Initializers that fit only the old shapes are replaced by zeros.
 
     Args:
         layer: The layer. It is not changed.
-        changes: From the old value of a setting to the new one, by its key in the configuration; `layer.units` is a
-            setting of a wrapped layer.
+        changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
+            setting `units` of a wrapped layer.
 
     Returns:
         The new layer, of the same name.
 
     Raises:
-        UnsupportedLayerError: The layer's class cannot be made from what its `get_config` says.
+        UnsupportedLayerError: The layer cannot be created from its configuration.
 
     Example:
         >>> import keras
@@ -205,28 +213,28 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
             settings, name = _settings(config, key)
             settings[name] = change(settings[name])
         for key in [key for key in config if key.endswith("_initializer")]:
-            if _insists_on_shape(getattr(layer, key, None), bool(changes)):
+            if _fits_one_shape(getattr(layer, key, None), bool(changes)):
                 config[key] = "zeros"
         if isinstance(layer, keras.layers.Lambda):
             return type(layer)(**config)
-        # The code comes out of a layer in memory, not out of a file.
+        # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
             return type(layer).from_config(config)
     except Exception as error:
         raise UnsupportedLayerError(
-            f"expected layers that Keras can make again from their configuration, received {layer.name} "
-            f"({type(layer).__name__}), where this fails: {str(error).splitlines()[0]}; mend its get_config"
+            f"expected layers that Keras can create from their configuration, received {layer.name} "
+            f"({type(layer).__name__}), where this fails: {str(error).splitlines()[0]}; correct its get_config"
         ) from error
 
 
 def _own_kinds(layer: keras.Layer) -> dict[str, type]:
-    """The classes of wrapped layers that Keras does not know, by name."""
-    parts = [part for part in layer._flatten_layers() if not _is_keras(type(part))]
+    """Returns the classes of a layer and its wrapped layers that are not Keras' own, by name."""
+    parts = [part for part in flat_layers(layer) if not _is_keras(type(part))]
     return {type(part).__name__: type(part) for part in parts}
 
 
 def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """The configuration that holds a setting, which may be that of a wrapped layer, and the setting's name there."""
+    """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
     *wrapped, name = key.split(".")
     for each in wrapped:
         config = config[each]["config"]
@@ -234,22 +242,26 @@ def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
 
 
 def configuration(layer: Any) -> dict[str, Any]:
-    """A layer's configuration, with functions and objects of the user's own as they are, and without built shapes."""
+    """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
+
+    Args:
+        layer: Any layer.
+    """
     if isinstance(layer, keras.layers.Lambda):
         keys = ("function", "arguments", "name", "trainable")
-        own = {"output_shape": layer._output_shape, "mask": layer.mask, "dtype": layer.dtype_policy}
+        own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
         return {key: getattr(layer, key) for key in keys} | own
-    plugged = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_PLUGGED)}
-    foreign = {key: value for key, value in plugged.items() if callable(value) and not _is_keras(value)}
+    replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
+    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_keras(value)}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is handed on as it is
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
         config = _unbuilt(layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
 
 
 def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without the shapes that layers were built for, wrapped layers' included."""
+    """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
     return {
         key: _unbuilt(value) if isinstance(value, dict) else value
         for key, value in config.items()
@@ -262,8 +274,8 @@ def _is_keras(value: Any) -> bool:
     return module.split(".")[0] == "keras"
 
 
-def _insists_on_shape(initializer: Any, changed: bool) -> bool:
-    """Whether an initializer may give an array of one shape only, which is not what is wanted."""
+def _fits_one_shape(initializer: Any, changed: bool) -> bool:
+    """Returns whether an initializer may give arrays of one shape only, which is not the new one."""
     if initializer is None or not callable(initializer):
         return False
     if isinstance(initializer, keras.initializers.Constant):

@@ -1,4 +1,4 @@
-"""Cutting masked channels out of a model: a smaller model with the same outputs."""
+"""Slimming: cutting masked channels out of a model, or out of the weights of one sub-network."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -13,10 +13,11 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
-from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, staying
+from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions
 from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
+"""Channels are padded with zeros to a multiple of this: oneDNN's batch norm is several times slower on other counts."""
 
 
 def slim(
@@ -28,22 +29,22 @@ def slim(
 ) -> keras.Model:
     """Copies a model without the channels that are masked.
 
-    What the remaining channels compute stays the same, with one exception that lies in the layers: normalisation over
-    channels (layer and group normalisation) then takes its statistics over the channels that stay.
+    The remaining channels compute the same as before, with one exception: normalization over channels (layer and group
+    normalization) uses the statistics of the remaining channels only.
 
     Args:
         model: A functional or sequential model of plain layers. It is not changed.
         mask: Bool `[channels]`, True for the prunable channels to keep, in the numbering of `groups`.
-        groups: The model's channel groups. Default: they are found anew.
-        rescale_kernels: Scale every kernel that loses channels to the norm that it had whole, as EKG's masked layers
+        groups: The model's channel groups. Default: `channel_groups(model)`.
+        rescale_kernels: Scale every kernel that loses channels to the norm of the whole kernel, as EKG's masked layers
             do.
 
     Returns:
         A new model of the same layers with smaller weights.
 
     Raises:
-        UnsupportedLayerError: The mask has another length than the model has prunable channels, or it leaves a layer
-            without any channel.
+        UnsupportedLayerError: The length of the mask is not the number of prunable channels, or the mask leaves a layer
+            without channels.
     """
     groups = groups or channel_groups(model)
     mask = checked_mask(mask, groups)
@@ -58,7 +59,11 @@ def slim(
 
 
 def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
-    """A mask as bool `[channels]`; `UnsupportedLayerError` if it does not fit the groups or empties a layer."""
+    """Returns a mask as bool `[channels]`.
+
+    Raises:
+        UnsupportedLayerError: It does not fit the groups, or leaves a layer without channels.
+    """
     mask = np.asarray(mask, bool)
     if mask.shape != (groups.channels,):
         raise UnsupportedLayerError(
@@ -68,7 +73,7 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
     empty += [
         name
         for name, each in groups.by_layer.items()
-        if any(not staying(slot.channels, mask).any() for slot in each.slots)
+        if any(not kept_positions(slot.channels, mask).any() for slot in each.slots)
     ]
     if empty:
         names = ", ".join(dict.fromkeys(empty))
@@ -103,7 +108,7 @@ class _Cutter:
         return new
 
     def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """Applies a new layer or operation; arguments that say which channels to take are adapted."""
+        """Applies a new layer or operation; arguments that select channels are adapted."""
         for edit in self._arguments.get(id(operation), ()):
             tensor, old = args
             args = (tensor, edit.value(old, self._mask))
@@ -115,7 +120,7 @@ class _Cutter:
         small = cut_weight(array, slots, self._mask, rescale=self._rescale and "kernel" in variable.name)
         for weight, channels in self._of(layer).scales:
             if attrgetter(weight)(layer) is variable:
-                small = small * np.sqrt(staying(channels, self._mask).mean(), dtype=np.float32)
+                small = small * np.sqrt(kept_positions(channels, self._mask).mean(), dtype=np.float32)
         return small
 
     def _of(self, layer: keras.Operation) -> LayerChannels:
@@ -130,11 +135,11 @@ def _by_variable(channels: LayerChannels) -> dict[int, list[Slot]]:
 
 
 def cut_weight(array: np.ndarray, slots: Iterable[Slot], mask: np.ndarray, *, rescale: bool = False) -> np.ndarray:
-    """Takes the kept channels of one weight.
+    """Cuts the kept channels out of one weight.
 
     Args:
         array: The whole weight.
-        slots: Those of its axes that run over channels.
+        slots: Its axes that run over channels.
         mask: Bool `[channels]`.
         rescale: Scale the result to the Frobenius norm of the whole weight.
 
@@ -150,26 +155,23 @@ def cut_weight(array: np.ndarray, slots: Iterable[Slot], mask: np.ndarray, *, re
 
 
 def norm_ratio(whole: np.ndarray, part: np.ndarray) -> np.float32:
-    """Factor that brings `part` to the Frobenius norm of `whole` as `ops.masked_kernel` does."""
+    """Returns the factor that scales `part` to the Frobenius norm of `whole`, as `ops.masked_kernel` does."""
     squares = np.maximum(np.sum(np.square(part, dtype=np.float32)), np.float32(1e-12))
     return np.float32(np.sqrt(np.sum(np.square(whole, dtype=np.float32))) / np.sqrt(squares))
 
 
-"""Channels are filled up with zeros to a multiple of this, because oneDNN's batch norm is several times slower else."""
-
-
 class SlimWeights:
-    """Cuts the weights of a sub-network out of those of a model.
+    """The weights of sub-networks, cut out of those of a model.
 
-    Where channels are missing, a kernel is rescaled to the norm it had whole, as EKG's masked layers do. Every run of
-    kept channels is filled up with zero channels to a multiple that the processor likes; zero kernels with zero scale
-    and offset give zero channels, so the outputs are the same.
+    Where channels are missing, a kernel is rescaled to the norm of the whole kernel, as EKG's masked layers do. Every
+    run of kept channels is padded with zero channels to a multiple on which processors are fast; zero kernels with zero
+    scale and offset give zero channels, so the outputs are the same.
 
     Args:
         model: A functional model. Its weights are read once, here.
         groups: Its channel groups.
-        dtype: `float32` or `bfloat16`, for the kernels of convolutions; all else stays float32.
-        alignment: Fill channels up to a multiple of this. Default: what suits the processor.
+        dtype: `float32` or `bfloat16`, for the kernels of convolutions; all others are float32.
+        alignment: Pad channels to a multiple of this. Default: `ALIGNMENT`.
     """
 
     def __init__(
@@ -186,11 +188,16 @@ class SlimWeights:
             self._read(call)
 
     def names(self, call: Call) -> tuple[str, ...]:
-        """Attribute names of the weights that a call needs, in the order in which `tensors` gives them."""
+        """Returns the attributes of the weights that a call needs, in the order of `tensors`."""
         return self._names.get(call.name, ())
 
     def tensors(self, call: Call, mask: np.ndarray) -> tuple[tf.Tensor, ...]:
-        """The weights of a call in the sub-network where `mask` (bool `[channels]`) keeps its channels."""
+        """Returns the weights of a call in a sub-network.
+
+        Args:
+            call: The call.
+            mask: Bool `[channels]`, True for the channels to keep.
+        """
         slots = self._groups.slots_of(call.name)
         layouts = {(slot.weight, slot.axis): self.layout(slot.channels, mask) for slot in slots}
         key = (call.name, b"|".join(layout.tobytes() for layout in layouts.values()))
@@ -199,12 +206,17 @@ class SlimWeights:
         return self._cache[key]
 
     def flexible_axes(self, call: Call, name: str) -> tuple[int, ...]:
-        """The axes, negative, of a call's weight whose size depends on the sub-network."""
+        """Returns the axes, negative, of a call's weight whose size depends on the sub-network."""
         slots = self._groups.slots_of(call.name)
         return tuple(slot.axis for slot in slots if slot.weight == name and np.any(slot.channels != PINNED))
 
     def layout(self, channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Which position of the whole axis each position of the cut and filled one holds; -1 for filling."""
+        """Returns the position in the whole axis of each position of the cut and padded one; -1 for padding.
+
+        Args:
+            channels: Channel numbers along the whole axis.
+            mask: Bool `[channels of the model]`, True for the channels to keep.
+        """
         owner = np.where(channels == PINNED, PINNED, self._owner[channels]) if len(self._groups) else channels
         starts = np.flatnonzero((np.diff(owner) != 0) | ((np.diff(channels) <= 0) & (owner[1:] != PINNED))) + 1
         parts = []

@@ -1,4 +1,4 @@
-"""Models of which a random sub-network is trained, from plain ones and back."""
+"""Conversion to models of which a random sub-network is trained, and back."""
 
 import zlib
 from collections.abc import Iterable, Mapping
@@ -9,52 +9,45 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import functional_graph
-from tfprune.graph.kernels import Ignored, prunable_weights
+from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (
     BinaryActivation,
     FrozenBatchNormalization,
     FusedBatchNormalization,
     GlobalSubnet,
     Subnet,
-    SubnetConv2D,
-    SubnetDense,
-    SubnetDepthwiseConv2D,
     binary_activation,
     refresh_masks,
     subnet_layers,
 )
+from tfprune.layers.kernels import prunable_kernels, stock_class, variants
 from tfprune.layers.subnet import check_settings
 
-_SUBNETS: dict[type, type[Subnet]] = {
-    keras.layers.Conv2D: SubnetConv2D,
-    keras.layers.DepthwiseConv2D: SubnetDepthwiseConv2D,
-    keras.layers.Dense: SubnetDense,
-}
-_STOCK = {subnet: stock for stock, subnet in _SUBNETS.items()}
 _BATCH_NORMS = (keras.layers.BatchNormalization, FusedBatchNormalization, FrozenBatchNormalization)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubnetOptions:
-    """What becomes of a model of which a sub-network is to be trained.
+    """Options of a conversion to sub-network layers.
 
     Attributes:
-        density: Share of weights to keep, in (0, 1].
-        scope: Whether the largest scores are picked by `layer` or among those of all (`global`).
+        density: Fraction of weights to keep, in (0, 1].
+        scope: Whether the largest scores are picked in each `layer` or among all layers (`global`).
         selection: `top`, `sampled` or `fixed`, see `tfprune.layers.Subnet`.
-        binary_activations: Put `BinaryActivation` in the place of every rectifier.
-        ignore: Layers that stay as they are and are trained as they were; as for `graph.prunable_weights`.
-        learn_batchnorm: Train gammas, betas and biases, too.
-        bias_only: Of these train betas and biases only.
+        binary_activations: Replace every ReLU by `BinaryActivation`.
+        ignore: Layers that are not converted, and are trained as before; as for `graph.prunable_weights`.
+        learn_batchnorm: Also train gammas, betas and biases.
+        bias_only: Of these, train betas and biases only.
         tune_batchnorm: Train these and no scores: a second stage, with one of the two settings above.
-        score_initializer: As for `tfprune.layers.Subnet`.
-        seed: Of the initial scores.
-        original_quirks: As for `tfprune.layers.Subnet`.
+        score_initializer: See `tfprune.layers.Subnet`.
+        seed: Seed of the initial scores.
+        original_quirks: See `tfprune.layers.Subnet`.
 
     Raises:
-        ConfigError: Only batch norms are to be trained, and they are not.
+        ConfigError: A setting has an invalid value, or `tune_batchnorm` has nothing to train.
     """
 
     density: float = 0.5
@@ -79,10 +72,10 @@ class SubnetOptions:
 
 
 def subnet_options(settings: Mapping[str, Any]) -> SubnetOptions:
-    """Options from settings by name.
+    """Makes options from settings by name.
 
     Raises:
-        ConfigError: A setting is unknown or has a value that cannot be used.
+        ConfigError: A setting is unknown or has an invalid value.
     """
     known = [each.name for each in fields(SubnetOptions)]
     for name in settings:
@@ -92,29 +85,29 @@ def subnet_options(settings: Mapping[str, Any]) -> SubnetOptions:
 
 
 def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None = None) -> keras.Model:
-    """Copies a model with sub-network layers in the place of its convolutions and dense layers.
+    """Copies a model with sub-network layers instead of its convolutions and dense layers.
 
-    Weights are carried over and frozen; random scores start to pick among them. Other layers with kernels, and ignored
-    ones, stay as they are.
+    Weights are carried over and frozen; random initial scores pick among them. Other layers with kernels, and ignored
+    ones, are copied as they are.
 
     Args:
         model: A functional or sequential model, built. It is not changed.
-        options: What to make of it.
-        dtype: Policy for all layers of the copy but those that give its outputs, which are float32 then. Default: as
-            in `model`.
+        options: Options of the conversion.
+        dtype: Dtype policy for all layers of the copy except output layers, which become float32. Default: as in
+            `model`.
 
     Returns:
         A model of the same names; a `tfprune.layers.GlobalSubnet` where the scope is `global`.
 
     Raises:
-        ConfigError: There are no kernels, or a setting has a value that cannot be used.
+        ConfigError: There are no kernels that can be converted.
         UnsupportedLayerError: The model has no graph.
     """
     kernels = {id(variable) for variable in prunable_weights(model, ignore=options.ignore).values()}
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
-        new = _subnet_layer(layer, options, swap=id(getattr(layer, "kernel", None)) in kernels)
+        new = _subnet_layer(layer, options, swap=any(id(each) in kernels for each in prunable_kernels(layer).values()))
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new
@@ -129,23 +122,23 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
 
 
 def keep_selection(model: keras.Model) -> keras.Model:
-    """A model that selects among all layers if it has layers whose scope is `global`; any other model as it is."""
+    """Returns a `GlobalSubnet` of a model that has layers of the scope `global`; any other model as it is."""
     if isinstance(model, GlobalSubnet) or not any(layer.scope == "global" for layer in subnet_layers(model)):
         return model
     graph = functional_graph(model)
     selecting = GlobalSubnet(
-        keras.tree.pack_sequence_as(graph._inputs_struct, graph.inputs),
-        keras.tree.pack_sequence_as(graph._outputs_struct, graph.outputs),
+        keras.tree.pack_sequence_as(input_structure(graph), graph.inputs),
+        keras.tree.pack_sequence_as(output_structure(graph), graph.outputs),
         name=model.name,
     )
     selecting.trainable = model.trainable
     if model.compiled:
-        selecting.compile(**{**model._compile_config.config, "optimizer": model.optimizer})
+        selecting.compile(**{**compile_settings(model), "optimizer": model.optimizer})
     return selecting
 
 
 def bake_subnets(model: keras.Model) -> keras.Model:
-    """Copies a model with stock layers in the place of sub-network ones, whose kernels are the effective ones.
+    """Copies a model with Keras' layers instead of sub-network layers, with their effective kernels.
 
     Binary activations become `keras.ops.sign`, which has no useful gradient: the copy is for inference.
 
@@ -153,12 +146,12 @@ def bake_subnets(model: keras.Model) -> keras.Model:
         model: A functional or sequential model. It is not changed.
 
     Returns:
-        The copy; `model` itself if it has nothing of the kind.
+        The copy; `model` itself if it has no such layers.
 
     Raises:
-        ConfigError: Sub-networks are sampled: there is no one kernel.
+        ConfigError: Sub-networks are sampled, so there is no single kernel.
     """
-    layers = model._flatten_layers()
+    layers = flat_layers(model)
     if not any(isinstance(each, Subnet | BinaryActivation) or _fires_signs(each) for each in layers):
         return model
     signs = any(isinstance(each, BinaryActivation) or _fires_signs(each) for each in layers)
@@ -180,15 +173,16 @@ def bake_subnets(model: keras.Model) -> keras.Model:
 
 
 def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> keras.Layer:
-    """What takes the place of a layer."""
+    """Makes the layer of the copy."""
     kind = type(layer)
-    if kind in _SUBNETS and swap:
+    subnet: Any = variants("subnet").get(kind)
+    if subnet is not None and swap:
         config = layer.get_config() | {
             "density": options.density,
             "scope": options.scope,
             "selection": options.selection,
             "score_initializer": options.score_initializer,
-            # Not the seed of the layer's weights: scores drawn from the same bits would depend on these.
+            # Not the seed of the layer's weights: scores drawn from the same bits would depend on the weights.
             "seed": layer_seed(options.seed, f"{layer.name}/scores"),
             "original_quirks": options.original_quirks,
             "train_scores": not options.tune_batchnorm,
@@ -196,7 +190,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
         }
         if options.binary_activations and _rectifies(layer):
             config["activation"] = binary_activation
-        return _SUBNETS[kind].from_config(config)
+        return subnet.from_config(config)
     if options.binary_activations and _rectifies(layer) and kind in (keras.layers.ReLU, keras.layers.Activation):
         return BinaryActivation(name=layer.name, dtype=layer.dtype_policy)
     if kind in _BATCH_NORMS:
@@ -208,7 +202,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
 
 
 def _stock_layer(layer: keras.Layer) -> keras.Layer:
-    stock: Any = _STOCK.get(type(layer))
+    stock: Any = stock_class(type(layer), "subnet")
     if stock is None:
         return copied_layer(layer)
     if layer.selection == "sampled":
@@ -220,7 +214,7 @@ def _stock_layer(layer: keras.Layer) -> keras.Layer:
 
 
 def _effective(layer: keras.Layer, variable: keras.Variable) -> Any:
-    """The value that a variable has in the baked copy."""
+    """Returns the value of a variable in the baked copy."""
     if isinstance(layer, Subnet) and variable is layer.kernel:
         return np.asarray(layer.effective_kernel())
     return variable
@@ -235,13 +229,13 @@ def _fires_signs(layer: Any) -> bool:
 
 
 def layer_seed(seed: int | None, name: str) -> int | None:
-    """The seed of one layer's weights, or `None` for none: layers of one shape must not start alike.
+    """Returns the seed of one layer's weights: layers of one shape must not start with equal weights.
 
     Args:
-        seed: The network's seed.
+        seed: The model's seed, or None.
         name: The layer's name.
 
     Returns:
-        A seed that depends on both.
+        A seed that depends on both; None without a seed.
     """
     return None if seed is None else zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF

@@ -1,10 +1,11 @@
-"""Keras layers: faster batch norm, masked kernels, gates."""
+"""Keras layers: faster batch norm, masked kernels, predicted gradients, gates, sub-networks, the table of kernels."""
 
 from tfprune.layers.batch_norm import FrozenBatchNormalization, FusedBatchNormalization
 from tfprune.layers.binary_activation import BinaryActivation, binary_activation
 from tfprune.layers.channel_masked import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
 from tfprune.layers.gated import ChannelGate, ScoredBatchNormalization
 from tfprune.layers.global_subnet import GlobalSubnet, collapsed_layers, refresh_masks, set_density, subnet_layers
+from tfprune.layers.kernels import Kernel, KernelLayer, kernel_layer, register_kernel_layer
 from tfprune.layers.masked import (
     MaskedConv1D,
     MaskedConv2D,
@@ -26,6 +27,8 @@ __all__ = [
     "FrozenBatchNormalization",
     "FusedBatchNormalization",
     "GlobalSubnet",
+    "Kernel",
+    "KernelLayer",
     "MaskedConv1D",
     "MaskedConv2D",
     "MaskedConv3D",
@@ -43,7 +46,9 @@ __all__ = [
     "binary_activation",
     "collapsed_layers",
     "global_selection",
+    "kernel_layer",
     "refresh_masks",
+    "register_kernel_layer",
     "set_density",
     "subnet_layers",
 ]

@@ -1,4 +1,4 @@
-"""Batch normalisation on the fused kernel, interchangeable with Keras' layer."""
+"""Batch normalization on TensorFlow's fused kernel, interchangeable with Keras' layer."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ _FUSED_TYPES = ("float32", "bfloat16", "float16")
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` on TensorFlow's fused kernel: same numbers, same variables, less time.
+    """`keras.layers.BatchNormalization` on TensorFlow's fused kernel: the same numbers and variables in less time.
 
-    It differs from its parent in speed, in keeping bfloat16 and float16 activations as they are (parameters and
-    statistics stay float32), in having right second derivatives, and in weighing rows rather than replicas equally when
-    `synchronized`. Inputs with a Keras mask, and float64, have no fused kernel: they take the parent's path.
+    It differs from its parent in speed, in computing on bfloat16 and float16 activations without casts (parameters and
+    statistics stay float32), in having correct second derivatives, and in weighting rows rather than replicas equally
+    if `synchronized`. Inputs with a Keras mask, and float64, have no fused kernel: the parent computes them.
 
     Args:
         axis: The last axis; no other is supported.
-        momentum: Share of the old value in the moving averages.
+        momentum: Fraction of the old value in the moving averages.
         epsilon: Added to the variance.
         center: Whether there is an offset `beta`.
         scale: Whether there is a factor `gamma`.
-        synchronized: Whether the replicas of a `tf.distribute` strategy share their batch statistics, as one device
-            with the global batch would have them.
+        synchronized: Whether the replicas of a `tf.distribute` strategy share their batch statistics, so that they are
+            those of the global batch.
         unbiased_variance: Whether the moving variance follows the batches' variance times `n / (n - 1)`, where `n` is
-            the number of values of a channel, as in PyTorch; Keras takes it as it is.
+            the number of values per channel, as in PyTorch; Keras uses the biased variance.
         **kwargs: Further arguments of `keras.layers.BatchNormalization`, except `renorm`.
 
     Call arguments:
@@ -36,7 +36,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         training: Whether to use the batch's statistics and to update the moving ones.
 
     Raises:
-        ConfigError: If `renorm` is asked for, or `axis` is not the last one.
+        ConfigError: `renorm` is set, or `axis` is not the last one.
 
     Example:
         >>> layer = FusedBatchNormalization()
@@ -81,7 +81,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        """Normalises the inputs."""
+        """Normalizes the inputs."""
         if mask is not None or keras.backend.standardize_dtype(inputs.dtype) not in _FUSED_TYPES:
             return self._call_unfused(inputs, training, mask)
         scale, offset = self._scale_and_offset(inputs.shape[-1])
@@ -93,21 +93,21 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return batch.output
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Returns the arguments."""
         return {**super().get_config(), "unbiased_variance": self.unbiased_variance}
 
     def _call_unfused(self, inputs: tf.Tensor, training: bool | None, mask: tf.Tensor | None) -> tf.Tensor:
         old = tf.convert_to_tensor(self.moving_variance)
         outputs = super().call(inputs, training=training, mask=mask)
         if training and self.trainable and self.unbiased_variance:
-            # The parent has added its share of the biased variance: what is missing is a part of that share.
+            # The parent has added its share of the biased variance; add what the unbiased one has more.
             new = tf.convert_to_tensor(self.moving_variance)
             share = new - self.momentum * old
             self.moving_variance.assign(new + share * (tf.cast(_bessel(self._rows(inputs, mask)), new.dtype) - 1.0))
         return outputs
 
     def _rows(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-        """How many values of a channel the batch statistics are of."""
+        """Returns the number of values per channel in the batch statistics."""
         rows = tf.cast(tf.size(inputs, out_type=tf.int64) // inputs.shape[-1], tf.float64)
         if mask is not None:
             rows *= tf.reduce_mean(tf.cast(mask, rows.dtype))
@@ -134,20 +134,20 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def _bessel(rows: tf.Tensor) -> tf.Tensor:
-    """The factor from biased to unbiased variance; 1 for a single value, which has no variance."""
+    """Returns the factor from biased to unbiased variance; 1 for a single value, which has no variance."""
     rows = tf.cast(rows, tf.float64)
     return rows / tf.maximum(rows - 1.0, 1.0)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class FrozenBatchNormalization(FusedBatchNormalization):
-    """`FusedBatchNormalization` that keeps its gamma and beta; the moving averages go on following the batches.
+    """`FusedBatchNormalization` with constant gamma and beta; the moving averages still follow the batches.
 
-    A layer with `trainable=False` would do neither: it takes the moving averages in training, too.
+    A layer with `trainable=False` would use the moving averages in training, too.
 
     Args:
         *args: Those of `FusedBatchNormalization`.
-        train_offset: Whether beta is trained all the same.
+        train_offset: Whether beta is trained.
         **kwargs: Those of `FusedBatchNormalization`.
     """
 
@@ -156,11 +156,11 @@ class FrozenBatchNormalization(FusedBatchNormalization):
         self.train_offset = train_offset
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
-        """Adds a weight as Keras does, but gamma and beta frozen."""
+        """Adds a weight as Keras does, with gamma and beta frozen."""
         if name == "gamma" or (name == "beta" and not self.train_offset):
             kwargs["trainable"] = False
         return super().add_weight(*args, name=name, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Returns the arguments."""
         return {**super().get_config(), "train_offset": self.train_offset}

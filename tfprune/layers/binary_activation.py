@@ -1,4 +1,4 @@
-"""The sign as an activation that can be trained through."""
+"""The sign as an activation with a useful gradient."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tfprune.ops import subnet as ops
 
 @keras.saving.register_keras_serializable(package="tfprune", name="binary_activation")
 def binary_activation(values: tf.Tensor) -> tf.Tensor:
-    """The sign of each value, for `activation=` of any Keras layer; see `BinaryActivation`."""
+    """Returns the sign of each value, for `activation=` of any Keras layer; see `BinaryActivation`."""
     return ops.binary_activation(values)
 
 
@@ -36,9 +36,9 @@ class BinaryActivation(keras.layers.Layer):
         return ops.binary_activation(inputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
+        """Returns the shape of the inputs."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments (Keras asks for this where the policy is an object)."""
+        """Returns the arguments (Keras requires this method where the dtype policy is an object)."""
         return super().get_config()

@@ -1,29 +1,20 @@
-"""What the masked layers share: mask variables, and the kernel that they give."""
+"""Layers with masks on the input and output channels of their kernels, as EKG's supernets have them.
 
-from collections.abc import MutableMapping
+A masked kernel is rescaled to the norm of the whole kernel.
+"""
+
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfprune.errors import UnsupportedLayerError
+from tfprune.layers.masked import SavesAllVariables
 from tfprune.ops import masked_kernel
 
 
-class SavesMasks:
-    """Mixin of layers whose Keras parent saves kernel and bias by name and would leave the masks out."""
-
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Puts all the layer's variables into a file."""
-        keras.layers.Layer.save_own_variables(self, store)
-
-    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Takes all the layer's variables from a file."""
-        keras.layers.Layer.load_own_variables(self, store)
-
-
 def add_mask(layer: keras.Layer, name: str, channels: int) -> keras.Variable:
-    """Gives a layer a 0/1 mask over channels, float32 `[channels]`, not trained, that keeps everything at first."""
+    """Adds a 0/1 mask over channels to a layer, float32 `[channels]`, not trained; it keeps everything at first."""
     return layer.add_weight(
         name=name, shape=(channels,), initializer="ones", dtype="float32", trainable=False, autocast=False
     )
@@ -32,17 +23,18 @@ def add_mask(layer: keras.Layer, name: str, channels: int) -> keras.Variable:
 def apply_masks(
     layer: keras.Layer, in_mask: keras.Variable, out_mask: keras.Variable | None = None
 ) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Kernel and bias of a layer with masked channels, in the layer's compute type.
+    """Returns kernel and bias of a layer with masked channels, in the layer's compute dtype.
 
     Args:
         layer: A built layer with `kernel` `[..., in, out]` and perhaps `bias` `[out]`.
-        in_mask: `[in]`.
-        out_mask: `[out]`.
+        in_mask: 0/1 `[in]`.
+        out_mask: 0/1 `[out]`; None if no output is masked.
 
     Returns:
-        The kernel, rescaled to its whole norm, and the bias, zero where the output is masked; None if there is none.
+        The masked kernel, rescaled to the norm of the whole one; and the bias, zero where the output is masked, or None
+        if there is none.
     """
-    # Norms are taken in float32 whatever the policy.
+    # Norms are computed in float32 under any policy.
     kernel = tf.cast(tf.convert_to_tensor(layer.kernel), tf.float32)
     outputs = None if out_mask is None else tf.convert_to_tensor(out_mask)
     masked = masked_kernel(kernel, tf.convert_to_tensor(in_mask), outputs)
@@ -55,21 +47,21 @@ def apply_masks(
     return tf.cast(masked, layer.compute_dtype), bias
 
 
-def finish(layer: keras.Layer, outputs: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+def add_bias_and_activate(layer: keras.Layer, outputs: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
     """Adds the bias along the last axis and applies the layer's activation."""
     outputs = outputs if bias is None else outputs + bias
     return outputs if layer.activation is None else layer.activation(outputs)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
-class ChannelMaskedDense(SavesMasks, keras.layers.Dense):
-    """`keras.layers.Dense` whose kernel is masked on both axes and rescaled to the norm it has whole.
+class ChannelMaskedDense(SavesAllVariables, keras.layers.Dense):
+    """`keras.layers.Dense` with masks on input and output channels, and its kernel rescaled to its whole norm.
 
     Arguments are those of `keras.layers.Dense`.
 
     Attributes:
         in_mask: 0/1 `[in]`, not trained; everything is kept at first.
-        out_mask: 0/1 `[units]`, likewise. Masked outputs, their bias included, are what the activation makes of 0.
+        out_mask: 0/1 `[out]`, likewise. Masked outputs, their bias included, are the activation of 0.
 
     Reference:
         Lee & Song, EKG (ECCV 2022).
@@ -82,14 +74,14 @@ class ChannelMaskedDense(SavesMasks, keras.layers.Dense):
         self.out_mask = add_mask(self, "out_mask", self.units)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[..., in]` to `[..., units]`."""
+        """Maps `[..., in]` to `[..., out]`."""
         kernel, bias = apply_masks(self, self.in_mask, self.out_mask)
-        return finish(self, keras.ops.matmul(inputs, kernel), bias)
+        return add_bias_and_activate(self, keras.ops.matmul(inputs, kernel), bias)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
-class ChannelMaskedConv2D(SavesMasks, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose kernel is masked on both channel axes and rescaled to the norm it has whole.
+class ChannelMaskedConv2D(SavesAllVariables, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with masks on input and output channels, and its kernel rescaled to its whole norm.
 
     Args:
         *args: Those of `keras.layers.Conv2D`.
@@ -97,7 +89,7 @@ class ChannelMaskedConv2D(SavesMasks, keras.layers.Conv2D):
 
     Attributes:
         in_mask: 0/1 `[in]`, not trained; everything is kept at first.
-        out_mask: 0/1 `[filters]`, likewise. Masked outputs, their bias included, are what the activation makes of 0.
+        out_mask: 0/1 `[filters]`, likewise. Masked outputs, their bias included, are the activation of 0.
 
     Raises:
         UnsupportedLayerError: The convolution is grouped or has its channels first.
@@ -116,7 +108,7 @@ class ChannelMaskedConv2D(SavesMasks, keras.layers.Conv2D):
         if self.groups != 1 or self.data_format != "channels_last":
             raise UnsupportedLayerError(
                 f"layer {self.name}: expected groups=1 and channels last, received groups={self.groups} and "
-                f"{self.data_format}; leave it a plain Conv2D"
+                f"{self.data_format}; keep a keras.layers.Conv2D there"
             )
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
@@ -128,20 +120,20 @@ class ChannelMaskedConv2D(SavesMasks, keras.layers.Conv2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, height, width, in]` to `[batch, height', width', filters]`."""
         kernel, bias = apply_masks(self, self.in_mask, self.out_mask)
-        return finish(self, self.convolution_op(inputs, kernel), bias)
+        return add_bias_and_activate(self, self.convolution_op(inputs, kernel), bias)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class ChannelMaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` whose kernel is masked by channel and rescaled to the norm it has whole.
+    """`keras.layers.DepthwiseConv2D` with a mask on channels, and its kernel rescaled to its whole norm.
 
     Args:
         *args: Those of `keras.layers.DepthwiseConv2D`.
         **kwargs: Those of `keras.layers.DepthwiseConv2D`; `data_format` must be channels last.
 
     Attributes:
-        in_mask: 0/1 `[channels]`, not trained; everything is kept at first. It masks the channels' outputs too, bias
-            included.
+        in_mask: 0/1 `[channels]`, not trained; everything is kept at first. It also masks the outputs of these
+            channels, bias included.
 
     Raises:
         UnsupportedLayerError: The channels come first.
@@ -154,7 +146,8 @@ class ChannelMaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
         super().__init__(*args, **kwargs)
         if self.data_format != "channels_last":
             raise UnsupportedLayerError(
-                f"layer {self.name}: expected channels last, received {self.data_format}; leave it as it is"
+                f"layer {self.name}: expected channels last, received {self.data_format}; keep a "
+                "keras.layers.DepthwiseConv2D there"
             )
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
@@ -175,4 +168,4 @@ class ChannelMaskedDepthwiseConv2D(keras.layers.DepthwiseConv2D):
             dilation_rate=self.dilation_rate,
             data_format=self.data_format,
         )
-        return finish(self, outputs, bias)
+        return add_bias_and_activate(self, outputs, bias)

@@ -1,4 +1,4 @@
-"""What every gated layer owns: score, order and rate of its channels."""
+"""Layers with a gate on their output channels: the gate alone, and batch norm with a gate behind it."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ class GateVariables:
     """Mixin of layers with a gate on their output channels.
 
     Attributes:
-        score: float32 `[channels]`, 0 at first; its *gradient* is the channels' importance. Not trained: to read it,
-            watch `layer.score.value` on a gradient tape.
+        score: float32 `[channels]`, 0 at first; its *gradient* is the channels' importance. Not trained: watch
+            `layer.score.value` on a gradient tape to read it.
         order: float32 `[channels]`, rank of each channel, 0 for the most important; all 0 before the first ranking,
-            which keeps everything.
+            which keeps all channels.
         rate: float32 scalar, fraction of channels to keep, 1 at first.
     """
 
@@ -30,15 +30,15 @@ class GateVariables:
             setattr(self, name, variable)
 
     def channel_mask(self) -> tf.Tensor:
-        """The gate's mask, float32 `[channels]`."""
+        """Returns the gate's mask, float32 `[channels]`."""
         return channel_mask(tf.convert_to_tensor(self.order), tf.convert_to_tensor(self.rate))  # type: ignore[attr-defined]
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class ChannelGate(GateVariables, keras.layers.Layer):
-    """Masks channels and measures their importance, for places without a batch norm of their own.
+    """Masks channels and measures their importance, where no batch norm can have the gate, as after a residual sum.
 
-    Behind a residual sum, say. Called at several places it is one gate: the mask is the same, importances add up.
+    A layer that is called at several places is one gate: it has one mask, and importances add up.
 
     Attributes:
         score: See `GateVariables`.
@@ -63,17 +63,17 @@ class ChannelGate(GateVariables, keras.layers.Layer):
         return gate(inputs, self.channel_mask(), tf.convert_to_tensor(self.score))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the inputs."""
+        """Returns the shape of the inputs."""
         return input_shape
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class ScoredBatchNormalization(GateVariables, FusedBatchNormalization):
-    """Batch norm with a gate right after it, which costs no pass over the activations.
+    """Batch norm with a gate right behind it, without a pass over the activations.
 
     The mask multiplies scale and offset, and the importance follows from their gradients (`tfprune.ops.gated_affine`).
-    It is the same mask and importance as those of a `ChannelGate` behind the ReLU that follows: where the ReLU is shut
-    both gradient and output vanish. Arguments are those of `FusedBatchNormalization`.
+    Mask and importance are those of a `ChannelGate` behind a ReLU that follows: where the ReLU is 0, gradient and
+    output are 0, too. Arguments are those of `FusedBatchNormalization`.
 
     Attributes:
         score: See `GateVariables`.

@@ -1,10 +1,11 @@
-"""A model whose sub-network is picked among the weights of all layers at once."""
+"""Models with sub-network layers: one selection among all layers, refreshed masks, densities."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfprune.keras_private import flat_layers
 from tfprune.layers.subnet import Subnet, check_densities, check_settings, global_selection, select_globally
 
 
@@ -12,8 +13,8 @@ from tfprune.layers.subnet import Subnet, check_densities, check_settings, globa
 class GlobalSubnet(keras.Model):
     """A functional model that selects among the scores of all its sub-network layers once per training step.
 
-    It is made and used like any functional `keras.Model`, in `fit` and in loops of your own; layers in nested models
-    belong to it too. Layers of the scope `layer` select for themselves, and evaluation selects nothing.
+    It is used like any functional `keras.Model`, in `fit` and in custom loops, and includes the layers of nested
+    models. Layers of the scope `layer` select for themselves; evaluation selects nothing.
 
     Args:
         inputs: As for `keras.Model`.
@@ -36,13 +37,13 @@ class GlobalSubnet(keras.Model):
         Diffenderfer et al., "A Winning Hand" (NeurIPS 2021).
     """
 
-    # Keras saves the graph of models only whose arguments are its own.
+    # Keras saves the graph only of models with the same arguments as its own.
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(inputs, outputs, name=name, **kwargs)
         refresh_masks(self)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Selects if in training, then runs the model."""
+        """Selects masks in training, then runs the model."""
         selected = [layer for layer in global_layers(self) if layer.learns]
         if not training or not selected:
             return super().call(inputs, training=training, mask=mask)
@@ -51,22 +52,23 @@ class GlobalSubnet(keras.Model):
 
 
 def subnet_layers(model: keras.Layer) -> list[Subnet]:
-    """The sub-network layers of a model and of the models nested in it, each once, in the model's order."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, Subnet)]
+    """Returns the sub-network layers of a model and of the models nested in it, each once, in the model's order."""
+    return [layer for layer in flat_layers(model) if isinstance(layer, Subnet)]
 
 
 def global_layers(model: keras.Layer) -> list[Subnet]:
-    """Those of a model's sub-network layers whose masks are selected together."""
+    """Returns the sub-network layers of a model whose masks are selected together."""
     return [layer for layer in subnet_layers(model) if layer.scope == "global" and layer.selection == "top"]
 
 
 def refresh_masks(model: keras.Layer) -> None:
-    """Makes the masks follow the present scores, as the next training step would.
+    """Updates the masks to the present scores, as the next training step would.
 
-    Call it before evaluating or saving, if the last update of the scores is to count; `SubnetMasks` does so in `fit`.
+    Call it before evaluation or saving, so that the last update of the scores takes effect; `SubnetMasks` does so in
+    `fit`.
 
     Args:
-        model: With any number of sub-network layers, whose masks are changed.
+        model: A model with any number of sub-network layers, whose masks are changed.
 
     Raises:
         ConfigError: Layers of the scope `global` have different densities.
@@ -79,14 +81,14 @@ def refresh_masks(model: keras.Layer) -> None:
 
 
 def set_density(model: keras.Layer, density: float) -> None:
-    """Sets the share of weights that all sub-network layers of a model keep, and refreshes the masks.
+    """Sets the fraction of weights that all sub-network layers of a model keep, and refreshes the masks.
 
     Args:
-        model: Changed.
-        density: In (0, 1].
+        model: The model. It is changed.
+        density: Fraction of weights to keep, in (0, 1].
 
     Raises:
-        ConfigError: The density cannot be used.
+        ConfigError: The density is out of range.
     """
     check_settings(density)
     for layer in subnet_layers(model):
@@ -95,8 +97,8 @@ def set_density(model: keras.Layer, density: float) -> None:
 
 
 def collapsed_layers(model: keras.Layer) -> list[str]:
-    """Names of the sub-network layers that keep no weight at all, so that nothing passes through them.
+    """Returns the names of the sub-network layers that keep no weight, so that nothing passes through them.
 
-    That happens with the scope `global` where a layer's scores are all small.
+    That happens with the scope `global` if a layer's scores are all small.
     """
     return [layer.name for layer in subnet_layers(model) if not np.asarray(layer.mask).any()]

@@ -1,4 +1,4 @@
-"""What the layers with a mask on every weight share."""
+"""Layers with a mask on every weight of their kernel."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -6,17 +6,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.keras_private import causal_padding
 
-class MaskedWeights(keras.layers.Layer):
-    """Base of layers that compute with `kernel * mask`.
 
-    It comes before a stock Keras layer among the base classes, and takes that layer's arguments. The kernel keeps the
-    values of masked weights, and their gradient is exactly 0. The kernel variable carries the mark `masked`, by which
-    `tfprune.optimizers.Bop` finds it.
+class SavesAllVariables:
+    """Mixin of layers that save all their variables; Keras' kernel layers save kernel and bias only."""
+
+    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Writes all the layer's variables to a file."""
+        keras.layers.Layer.save_own_variables(self, store)
+
+    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
+        """Reads all the layer's variables from a file."""
+        keras.layers.Layer.load_own_variables(self, store)
+
+
+class MaskedWeights(SavesAllVariables, keras.layers.Layer):
+    """Base class of layers that compute with `kernel * mask`.
+
+    Derive from it and, after it, from a layer with an attribute `kernel`, whose arguments the new class takes. The
+    kernel keeps the values of masked weights; their gradient is exactly 0. The kernel variable has an attribute
+    `masked`, by which `tfprune.optimizers.Bop` finds it.
 
     Attributes:
-        kernel: Of the stock layer.
-        mask: Bool, of the kernel's shape, not trained; saved with the layer. Everything is kept at first.
+        kernel: The kernel of the layer that is masked.
+        mask: Bool, of the kernel's shape, not trained; saved with the layer. It keeps everything at first.
     """
 
     kernel: Any
@@ -30,23 +44,15 @@ class MaskedWeights(keras.layers.Layer):
         )
 
     def effective_kernel(self) -> tf.Tensor:
-        """The kernel with zeros where it is masked: of its shape, in the type that the layer computes with."""
+        """Returns the kernel with zeros where it is masked, in the dtype that the layer computes in."""
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), self.compute_dtype)
-        # Cast and product take three quarters of the time of tf.where; a float mask would be a little faster, and four
+        # Cast and product take three quarters of the time of tf.where. A float mask would be slightly faster, and four
         # times as large.
         return kernel * tf.cast(tf.convert_to_tensor(self.mask.value), kernel.dtype)
 
     def stock_config(self) -> dict[str, Any]:
-        """The settings that a stock layer in this one's place would have."""
+        """Returns the configuration of the layer that is masked."""
         return super().get_config()
-
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Puts all the layer's variables into a file; Keras' layers would save kernel and bias only."""
-        keras.layers.Layer.save_own_variables(self, store)
-
-    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Takes all the layer's variables from a file."""
-        keras.layers.Layer.load_own_variables(self, store)
 
     def _finish(self, outputs: tf.Tensor) -> tf.Tensor:
         """Adds the bias along the channel axis and applies the activation."""
@@ -54,7 +60,7 @@ class MaskedWeights(keras.layers.Layer):
         if layer.use_bias:
             first = getattr(layer, "data_format", None) == "channels_first"
             bias = tf.cast(tf.convert_to_tensor(layer.bias), outputs.dtype)
-            # Keras' own addition, which with channels first may take another axis: so does the stock layer.
+            # Keras' own addition, which with channels first may choose another axis, as in Keras' layer.
             bias = tf.reshape(bias, [1, -1] + [1] * (len(outputs.shape) - 2)) if first else bias
             outputs = keras.ops.add(outputs, bias)
         return outputs if layer.activation is None else layer.activation(outputs)
@@ -64,7 +70,7 @@ class MaskedWeights(keras.layers.Layer):
 class MaskedDense(MaskedWeights, keras.layers.Dense):
     """`keras.layers.Dense` that computes with `kernel * mask`.
 
-    See `tfprune.layers.MaskedWeights`; arguments are those of the stock layer.
+    See `tfprune.layers.MaskedWeights`; arguments are those of Keras' layer.
 
     Example:
         >>> layer = MaskedDense(2, kernel_initializer="ones")
@@ -73,7 +79,7 @@ class MaskedDense(MaskedWeights, keras.layers.Dense):
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[..., in]` to `[..., units]`."""
+        """Maps `[..., in]` to `[..., out]`."""
         return self._finish(keras.ops.matmul(inputs, self.effective_kernel()))
 
 
@@ -81,14 +87,14 @@ class MaskedDense(MaskedWeights, keras.layers.Dense):
 class MaskedConv1D(MaskedWeights, keras.layers.Conv1D):
     """`keras.layers.Conv1D` that computes with `kernel * mask`.
 
-    See `tfprune.layers.MaskedWeights`; arguments are those of the stock layer, groups and dilation included.
+    See `tfprune.layers.MaskedWeights`; arguments are those of Keras' layer, groups and dilation included.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves `[batch, steps, in]` to `[batch, steps', filters]` (or with channels first)."""
         padding = self.padding.upper()
         if padding == "CAUSAL":
-            inputs, padding = tf.pad(inputs, self._compute_causal_padding()), "VALID"
+            inputs, padding = tf.pad(inputs, causal_padding(self)), "VALID"
         kernel = self.effective_kernel()
         outputs = keras.ops.conv(
             inputs, kernel, list(self.strides), padding.lower(), self.data_format, self.dilation_rate
@@ -100,7 +106,7 @@ class MaskedConv1D(MaskedWeights, keras.layers.Conv1D):
 class MaskedConv2D(MaskedWeights, keras.layers.Conv2D):
     """`keras.layers.Conv2D` that computes with `kernel * mask`.
 
-    See `tfprune.layers.MaskedWeights`; arguments are those of the stock layer, groups and dilation included.
+    See `tfprune.layers.MaskedWeights`; arguments are those of Keras' layer, groups and dilation included.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -112,7 +118,7 @@ class MaskedConv2D(MaskedWeights, keras.layers.Conv2D):
 class MaskedConv3D(MaskedWeights, keras.layers.Conv3D):
     """`keras.layers.Conv3D` that computes with `kernel * mask`.
 
-    See `tfprune.layers.MaskedWeights`; arguments are those of the stock layer, groups and dilation included.
+    See `tfprune.layers.MaskedWeights`; arguments are those of Keras' layer, groups and dilation included.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -124,7 +130,7 @@ class MaskedConv3D(MaskedWeights, keras.layers.Conv3D):
 class MaskedDepthwiseConv2D(MaskedWeights, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` that computes with `kernel * mask`.
 
-    See `tfprune.layers.MaskedWeights`; arguments are those of the stock layer.
+    See `tfprune.layers.MaskedWeights`; arguments are those of Keras' layer.
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""What the layers with predicted weight gradients share."""
+"""Masked layers whose kernels get predicted gradients (PSG)."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,25 +11,25 @@ from tfprune.ops.psg import AnyProduct, Conv2DProduct, DenseProduct, Product, PS
 
 
 class PSG(MaskedWeights):
-    """Base of masked layers whose kernel gets a predicted gradient.
+    """Base class of masked layers whose kernel gets a predicted gradient.
 
-    Forward, and for the gradient of their inputs, they are masked layers. The kernel's gradient comes from inputs and
-    output gradients of few bits; see `tfprune.ops.psg.PSGSettings` for the settings.
+    Outputs and input gradients are those of masked layers. The kernel's gradient is computed from inputs and output
+    gradients of few bits; see `tfprune.ops.psg.PSGSettings`.
 
     Args:
-        *args: Those of the stock Keras layer.
+        *args: Those of Keras' layer.
         input_bits: Bits of the inputs.
         gradient_bits: Bits of the outputs' gradient.
-        relative_threshold: Predicted gradients below this share of the largest one do not count.
-        absolute_threshold: Those below this value do not count; instead of the other.
-        sparsify: Gradients that do not count are 0. Otherwise the exact gradient takes their place.
-        take_sign: Of the result only the sign is passed on.
+        relative_threshold: Predicted gradients below this fraction of the largest one are dropped.
+        absolute_threshold: Predicted gradients below this value are dropped; instead of `relative_threshold`.
+        sparsify: Set dropped gradients to 0. Otherwise the exact gradient replaces them.
+        take_sign: Pass on the sign of the result only.
         input_signed: Whether inputs may be negative.
-        quantize: Predict at all.
-        **kwargs: Those of the stock layer.
+        quantize: Predict gradients. If False, the gradient is the exact one (or its sign).
+        **kwargs: Those of Keras' layer.
 
     Raises:
-        ConfigError: A setting has a value that cannot be used.
+        ConfigError: A setting is out of range.
 
     Reference:
         Wang et al., "E2-Train" (NeurIPS 2019); Chen et al., "Peek-a-Boo" (ICLR 2022).
@@ -61,11 +61,11 @@ class PSG(MaskedWeights):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The stock layer's settings and those of the prediction."""
+        """Returns the configuration of Keras' layer and the settings of the prediction."""
         return {**self.stock_config(), **asdict(self.settings)}
 
     def _predicting(self, inputs: tf.Tensor, product: Product) -> tf.Tensor:
-        """The layer's outputs, whose backward pass predicts the kernel's gradient."""
+        """Computes the layer's outputs, whose backward pass predicts the kernel's gradient."""
         return self._finish(psg_product(inputs, self.effective_kernel(), product, self.settings))
 
 
@@ -74,7 +74,7 @@ class PSGDense(PSG, MaskedDense):
     """`MaskedDense` whose kernel gets a predicted gradient; see `tfprune.layers.PSG` for the arguments it adds."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[..., in]` to `[..., units]`."""
+        """Maps `[..., in]` to `[..., out]`."""
         return self._predicting(inputs, DenseProduct(keras.ops.matmul))
 
 

@@ -1,6 +1,6 @@
-"""Sub-networks picked among the weights of all layers at once."""
+"""Layers with a frozen random kernel, of which trained scores pick a sub-network."""
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.layers.masked import SavesAllVariables
 from tfprune.ops.subnet import binary_subnet_kernel, sampled_subnet_kernel
 from tfprune.ops.top_k import kept_count, largest
 
@@ -20,97 +21,40 @@ Selection: TypeAlias = Literal["top", "sampled", "fixed"]
 _CHOICES = {"scope": ("layer", "global"), "selection": ("top", "sampled", "fixed")}
 
 
-@contextmanager
-def global_selection(layers: Sequence[Any]) -> Iterator[None]:
-    """Renews the masks of all layers by one selection among all their scores, for a training step within the block.
+class Subnet(SavesAllVariables, keras.layers.Layer):
+    """Base class of layers with a frozen random kernel, of which trained scores pick the weights that are used.
 
-    Layers of the scope `global` cannot know of each other, so something outside of them must do this before they are
-    called in training: `tfprune.layers.GlobalSubnet` does, and a training step of your own can.
-
-    Args:
-        layers: Built sub-network layers of the scope `global`, all with the same density.
-
-    Yields:
-        Nothing.
-    """
-    select_globally(layers)
-    token = _selected.set(True)
-    try:
-        yield
-    finally:
-        _selected.reset(token)
-
-
-def inside_selection() -> bool:
-    """Whether the masks of layers of the scope `global` are up to date."""
-    return _selected.get()
-
-
-def select_globally(layers: Sequence[Any]) -> None:
-    """Keeps the weights of the largest absolute scores among those of all layers, exactly as many as the density says.
-
-    Of equal scores those in earlier layers and places stay.
+    With `selection="top"` the effective kernel is `alpha * sign(kernel) * mask`: the mask keeps the weights with the
+    largest absolute scores, exactly as many as the density says, and alpha is the mean absolute kept weight. Each
+    training step selects the mask again; evaluation uses it as it is, and it is saved with the layer. After training,
+    the mask is that of the last step; `tfprune.layers.refresh_masks` updates it to the final scores.
 
     Args:
-        layers: Built sub-network layers of the scope `global`; nothing happens if there are none.
-    """
-    if not layers:
-        return
-    scores = [tf.reshape(tf.abs(tf.convert_to_tensor(layer.scores.value)), [-1]) for layer in layers]
-    sizes = [each.shape[0] for each in scores]
-    keep = kept_count(sum(sizes), tf.convert_to_tensor(layers[0].density.value))
-    masks = tf.split(largest(tf.concat(scores, 0), keep), sizes)
-    for layer, mask in zip(layers, masks, strict=True):
-        layer.mask.assign(tf.reshape(mask, layer.mask.shape))
-
-
-def check_densities(layers: Sequence[Any]) -> None:
-    """Raises an error if layers that are to be selected together are not alike.
-
-    Raises:
-        ConfigError: Their densities differ.
-    """
-    densities = sorted({float(layer.density.numpy()) for layer in layers})
-    if len(densities) > 1:
-        raise ConfigError(
-            "expected one density in all layers of the scope global, received "
-            f"{', '.join(map(str, densities))}; use one, or the scope layer"
-        )
-
-
-class Subnet(keras.layers.Layer):
-    """Base of layers with a frozen random kernel, of which trained scores pick the weights that take part.
-
-    With `selection="top"` the effective kernel is `alpha * sign(kernel) * mask`: the mask keeps the weights of the
-    largest absolute scores, exactly as many as the density says, and alpha is the mean absolute kept weight. Training
-    renews the mask at each step; evaluation takes it as it is, and it is saved with the layer. So after training the
-    mask is the one that the last step worked with; `tfprune.layers.refresh_masks` makes it follow the last update.
-
-    Args:
-        *args: Those of the stock Keras layer.
-        density: Share of weights to keep, in (0, 1].
+        *args: Those of Keras' layer.
+        density: Fraction of weights to keep, in (0, 1].
         scope: Among which weights the largest are picked: those of the `layer`, or of all layers of the model
             (`global`; the model must be a `tfprune.layers.GlobalSubnet`).
         selection: `top`; or `sampled`: at every call each weight of the plain kernel is kept with the probability
-            `sigmoid(score)`; or `fixed`: the plain kernel, masked by what the initial scores say; nothing is trained.
+            `sigmoid(score)`; or `fixed`: the plain kernel, masked by the initial scores; nothing is trained.
         score_initializer: A Keras initializer. Default: uniform in ±1/√fan_in, of `seed`.
-        original_quirks: Divide by `trunc(density * size)` in alpha as the authors do, for most densities one less than
-            the number of kept weights; and mask the share `density` where `fixed` (for the scope `layer` only).
-        seed: Of the default score initializer, and of sampling; `None` for another one every time.
+        original_quirks: As the authors do, divide by `trunc(density * size)` in alpha, for most densities one less than
+            the number of kept weights, and remove the fraction `density` where `fixed` (for the scope `layer` only).
+        seed: Seed of the default score initializer and of sampling; `None` for another one every time.
         train_scores: Whether the scores are trained; the mask stays as it is if not.
         train_bias: Whether a bias is trained.
-        use_bias: As in the stock layer, but off by default.
-        kernel_initializer: As in the stock layer (`depthwise_initializer` there). Default: normal, variance 2/fan_in.
-        **kwargs: Those of the stock layer.
+        use_bias: As in Keras' layer, but False by default.
+        kernel_initializer: As in Keras' layer (`depthwise_initializer` in depthwise ones). Default: normal, variance
+            2/fan_in.
+        **kwargs: Those of Keras' layer.
 
     Attributes:
-        kernel: Of the stock layer's shape, not trained.
+        kernel: The kernel of Keras' layer, not trained.
         scores: Of the kernel's shape, trained.
         mask: Bool, of the kernel's shape, not trained.
         density: Scalar float64, not trained; see `tfprune.layers.set_density`.
 
     Raises:
-        ConfigError: A setting has a value that cannot be used.
+        ConfigError: A setting has an invalid value.
 
     Reference:
         Diffenderfer & Kailkhura, "Multi-Prize Lottery Ticket Hypothesis" (ICLR 2021).
@@ -164,7 +108,7 @@ class Subnet(keras.layers.Layer):
         density = np.float64(self._settings["density"])
         self.density = self.add_weight(
             name="density",
-            # Keras' constants pass through float32, where 0.2 of 10 weights would be 3.
+            # Keras converts constants through float32, in which 0.2 of 10 weights would keep 3.
             initializer=lambda *_, **__: tf.constant(density),
             dtype="float64",
             trainable=False,
@@ -175,7 +119,7 @@ class Subnet(keras.layers.Layer):
         )
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
-        """Adds a weight as Keras does, but the kernel frozen and in full precision, and the bias frozen if asked."""
+        """Adds a weight as Keras does, with the kernel frozen and in full precision, and the bias frozen on request."""
         if name == "kernel":
             kwargs |= {"trainable": False, "autocast": False, "regularizer": None}
         if name == "bias":
@@ -184,21 +128,21 @@ class Subnet(keras.layers.Layer):
 
     @property
     def learns(self) -> bool:
-        """Whether training changes which weights take part."""
+        """Whether training changes which weights are used."""
         return bool(self.trainable and self.selection == "top" and self.scores.trainable)
 
     def select(self) -> None:
-        """Makes the mask that of the present scores among the layer's own weights."""
+        """Sets the mask to the largest present scores among the layer's own weights."""
         self.mask.assign(self._top())
 
     def effective_kernel(self, training: bool = False) -> tf.Tensor:
-        """The kernel that the layer works with, in full precision.
+        """Returns the kernel that the layer computes with, in full precision.
 
         Args:
-            training: Renew the mask first, where the scope is `layer`.
+            training: Select the mask first, where the scope is `layer`.
 
         Returns:
-            Of the kernel's shape.
+            A tensor of the kernel's shape.
 
         Raises:
             ConfigError: In training, where the scope is `global` and nothing has selected the masks.
@@ -215,21 +159,13 @@ class Subnet(keras.layers.Layer):
         return binary_subnet_kernel(kernel, scores, mask, self._divisor(mask))
 
     def get_config(self) -> dict[str, Any]:
-        """The stock layer's settings and the sub-network's."""
+        """Returns the configuration of Keras' layer and the settings of the sub-network."""
         initializer = self.score_initializer and keras.initializers.serialize(self.score_initializer)
         return {**self.stock_config(), **self._settings, "score_initializer": initializer}
 
     def stock_config(self) -> dict[str, Any]:
-        """The settings that a stock layer in this one's place would have."""
+        """Returns the configuration of Keras' layer."""
         return super().get_config()
-
-    def save_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Puts all the layer's variables into a file; Keras' layers would save kernel and bias only."""
-        keras.layers.Layer.save_own_variables(self, store)
-
-    def load_own_variables(self, store: MutableMapping[str, Any]) -> None:
-        """Takes all the layer's variables from a file."""
-        keras.layers.Layer.load_own_variables(self, store)
 
     def _renew(self) -> None:
         if self.scope == "layer":
@@ -241,7 +177,7 @@ class Subnet(keras.layers.Layer):
             )
 
     def _top(self) -> tf.Tensor:
-        """The mask of the present scores among the layer's own weights, bool, of the kernel's shape."""
+        """Returns the mask of the largest present scores among the layer's own weights, bool, of the kernel's shape."""
         scores = tf.abs(tf.convert_to_tensor(self.scores.value))
         size, density = prod(scores.shape), tf.convert_to_tensor(self.density.value)
         keep = kept_count(size, density)
@@ -250,18 +186,18 @@ class Subnet(keras.layers.Layer):
         return tf.reshape(largest(tf.reshape(scores, [-1]), keep), scores.shape)
 
     def _divisor(self, mask: tf.Tensor) -> tf.Tensor:
-        """By what alpha divides."""
+        """Returns the number that alpha divides by."""
         if not self.original_quirks or self.scope == "global":
             return tf.reduce_sum(tf.cast(mask, tf.int32))
         size = tf.constant(prod(self.mask.shape), tf.float64)
         return tf.floor(tf.convert_to_tensor(self.density.value) * size)
 
     def _kernel_for(self, training: bool | None) -> tf.Tensor:
-        """The kernel to compute with, in the layer's compute type."""
+        """Returns the kernel to compute with, in the layer's compute dtype."""
         return tf.cast(self.effective_kernel(bool(training)), self.compute_dtype)
 
     def _inputs_per_output(self, shape: tuple[int, ...]) -> int:
-        """How many weights of a kernel an output reads."""
+        """Returns the number of weights that an output reads."""
         return prod(shape[:-1])
 
     def _finish(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -274,13 +210,13 @@ class Subnet(keras.layers.Layer):
 
 
 def check_settings(density: float, scope: str = "layer", selection: str = "top") -> None:
-    """Raises an error if a sub-network cannot be picked so.
+    """Raises an error if a setting of a sub-network is invalid.
 
     Raises:
-        ConfigError: The density is not in (0, 1], or a choice is none of those there are.
+        ConfigError: The density is not in (0, 1], or a choice is unknown.
     """
     if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
-        raise ConfigError(f"density: expected the share of weights to keep, in (0, 1], received {density!r}; mend it")
+        raise ConfigError(f"density: expected the fraction of weights to keep, in (0, 1], received {density!r}")
     for key, value in (("scope", scope), ("selection", selection)):
         if value not in _CHOICES[key]:
             raise ConfigError(f"{key}: expected {' or '.join(_CHOICES[key])}, received {value!r}; use one of these")
@@ -293,7 +229,7 @@ def _score_initializer(shape: tuple[int, ...], fan: int, seed: int | None) -> ke
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class SubnetDense(Subnet, keras.layers.Dense):
-    """`keras.layers.Dense` with a frozen random kernel, of which trained scores pick the weights that take part.
+    """`keras.layers.Dense` with a frozen random kernel, of which trained scores pick the weights that are used.
 
     See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
 
@@ -304,13 +240,13 @@ class SubnetDense(Subnet, keras.layers.Dense):
     """
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Maps `[..., in]` to `[..., units]`."""
+        """Maps `[..., in]` to `[..., out]`."""
         return self._finish(keras.ops.matmul(inputs, self._kernel_for(training)))
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class SubnetConv2D(Subnet, keras.layers.Conv2D):
-    """`keras.layers.Conv2D` with a frozen random kernel, of which trained scores pick the weights that take part.
+    """`keras.layers.Conv2D` with a frozen random kernel, of which trained scores pick the weights that are used.
 
     See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
 
@@ -327,7 +263,7 @@ class SubnetConv2D(Subnet, keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class SubnetDepthwiseConv2D(Subnet, keras.layers.DepthwiseConv2D):
-    """`keras.layers.DepthwiseConv2D` with a frozen random kernel, of which trained scores pick what takes part.
+    """`keras.layers.DepthwiseConv2D` with a frozen random kernel, of which trained scores pick the weights used.
 
     See `tfprune.layers.Subnet` for what it does and for the arguments it adds.
     """
@@ -348,3 +284,61 @@ class SubnetDepthwiseConv2D(Subnet, keras.layers.DepthwiseConv2D):
 
     def _inputs_per_output(self, shape: tuple[int, ...]) -> int:
         return prod(shape[:-2])
+
+
+@contextmanager
+def global_selection(layers: Sequence[Any]) -> Iterator[None]:
+    """Selects the masks of all layers among all their scores, for a training step within the block.
+
+    Layers of the scope `global` do not know each other, so their model must do this before it calls them in training:
+    `tfprune.layers.GlobalSubnet` does, and a custom training step can.
+
+    Args:
+        layers: Built sub-network layers of the scope `global`, all with the same density.
+
+    Yields:
+        Nothing.
+    """
+    select_globally(layers)
+    token = _selected.set(True)
+    try:
+        yield
+    finally:
+        _selected.reset(token)
+
+
+def inside_selection() -> bool:
+    """Returns whether the masks of layers of the scope `global` are up to date."""
+    return _selected.get()
+
+
+def select_globally(layers: Sequence[Any]) -> None:
+    """Keeps the weights with the largest absolute scores of all layers, exactly as many as the density says.
+
+    Of equal scores, those in earlier layers and positions are kept.
+
+    Args:
+        layers: Built sub-network layers of the scope `global`; nothing happens if there are none.
+    """
+    if not layers:
+        return
+    scores = [tf.reshape(tf.abs(tf.convert_to_tensor(layer.scores.value)), [-1]) for layer in layers]
+    sizes = [each.shape[0] for each in scores]
+    keep = kept_count(sum(sizes), tf.convert_to_tensor(layers[0].density.value))
+    masks = tf.split(largest(tf.concat(scores, 0), keep), sizes)
+    for layer, mask in zip(layers, masks, strict=True):
+        layer.mask.assign(tf.reshape(mask, layer.mask.shape))
+
+
+def check_densities(layers: Sequence[Any]) -> None:
+    """Raises an error if layers that are selected together have different densities.
+
+    Raises:
+        ConfigError: Their densities differ.
+    """
+    densities = sorted({float(layer.density.numpy()) for layer in layers})
+    if len(densities) > 1:
+        raise ConfigError(
+            "expected one density in all layers of the scope global, received "
+            f"{', '.join(map(str, densities))}; use one, or the scope layer"
+        )

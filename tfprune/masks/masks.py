@@ -1,4 +1,4 @@
-"""Masks of weights."""
+"""Masks: which weights of a model are kept, as a value that can be combined, checked, shown, saved and loaded."""
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from tfprune.files import replaced_file
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
-# What a `Ticket` has beside its masks; passed over here, so that its file is one of masks, too.
+# Parts of the file of a `Ticket`, which `Masks.load` skips: every ticket file is also a file of masks.
 ORIGIN = "origin"
 WEIGHTS = "weights/"
 _NO_AXIS = -1
@@ -21,16 +21,16 @@ _PARTS = ("format", "names", "shapes", "bits")
 
 
 class Masks(Mapping[str, np.ndarray]):
-    """Which weights stay, for each kernel of a model. Immutable.
+    """Which weights are kept, for each kernel of a model. Immutable.
 
     Keys are a layer's path and the name of its weight, such as `conv/kernel`, `outer/inner/kernel` in nested models or
-    `block/pointwise_kernel`. Values are bool arrays of the weight's shape, True where a weight stays.
+    `block/pointwise_kernel`. Values are bool arrays of the weight's shape, True where a weight is kept.
 
     Args:
         arrays: Masks by name, in the order of the model: bool, or numbers that are all 0 or 1.
 
     Raises:
-        ConfigError: There is no mask, or an array is none.
+        ConfigError: There is no mask, or an array has other values than 0 and 1.
 
     Example:
         >>> masks = Masks({"conv/kernel": np.array([[1, 0], [1, 1]]), "fc/kernel": np.array([0, 0])})
@@ -49,7 +49,7 @@ class Masks(Mapping[str, np.ndarray]):
 
     @classmethod
     def full(cls, weights: Mapping[str, Any]) -> "Masks":
-        """Masks by which everything stays.
+        """Makes masks that keep everything.
 
         Args:
             weights: The weights by name, such as `prunable_weights(model)`; anything with a `shape`.
@@ -71,16 +71,16 @@ class Masks(Mapping[str, np.ndarray]):
         return self.keys() == other.keys() and all(np.array_equal(mask, other[name]) for name, mask in self.items())
 
     def __or__(self, other: "Masks") -> "Masks":
-        """Weights that stay by one or the other."""
+        """Keeps the weights that one or the other keeps."""
         return self._combined(other, np.logical_or)
 
     def __and__(self, other: "Masks") -> "Masks":
-        """Weights that stay by both."""
+        """Keeps the weights that both keep."""
         return self._combined(other, np.logical_and)
 
     @property
     def kept(self) -> int:
-        """Number of weights that stay."""
+        """Number of kept weights."""
         return sum(kept for kept, _ in self.counts.values())
 
     @property
@@ -90,32 +90,33 @@ class Masks(Mapping[str, np.ndarray]):
 
     @property
     def density(self) -> float:
-        """Fraction of weights that stay."""
+        """Fraction of weights that are kept."""
         return self.kept / self.total
 
     @property
     def sparsity(self) -> float:
-        """Fraction of weights that go."""
+        """Fraction of weights that are removed."""
         return 1 - self.density
 
     @property
     def counts(self) -> dict[str, tuple[int, int]]:
-        """How many weights stay, and how many there are, by name."""
+        """Number of kept weights and of all weights, by name."""
         return {name: (int(np.count_nonzero(mask)), mask.size) for name, mask in self.items()}
 
     @property
     def collapsed(self) -> tuple[str, ...]:
-        """Names of the weights of which nothing stays: layers that pass nothing on any more."""
+        """Names of the kernels without a kept weight, whose layers pass nothing on."""
         return tuple(name for name, mask in self.items() if not mask.any())
 
     def check(self, weights: Mapping[str, Any]) -> None:
-        """Makes sure that these are masks of certain weights.
+        """Raises an error unless these are the masks of certain weights.
 
         Args:
             weights: The weights by name, such as `prunable_weights(model)`; anything with a `shape`.
 
         Raises:
-            ConfigError: A weight is missing, there is one too many, or a shape differs; names the first of them.
+            ConfigError: A weight is missing, there is one too many, or a shape differs; the message names the first
+                one.
         """
         for name, mask in self.items():
             if name not in weights:
@@ -133,22 +134,35 @@ class Masks(Mapping[str, np.ndarray]):
             raise ConfigError(f"masks: expected one for {missing}, received none; are they another model's?")
 
     def save(self, path: str | Path) -> None:
-        """Writes an `.npz` file, one bit a weight, nothing pickled.
+        """Writes an `.npz` file in one step: one bit per weight, nothing pickled.
+
+        The file contains `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (padded with -1) and `bits`,
+        those of all masks in row-major order, eight per byte, the first one highest. It may contain other arrays.
 
         Args:
             path: The file; it must end in `.npz`.
 
         Raises:
             ConfigError: It does not.
+            WriteError: The file cannot be written.
         """
-        save_masks(self, path)
+        if Path(path).suffix != ".npz":
+            raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
+        shapes = np.full((len(self), max(mask.ndim for mask in self.values())), _NO_AXIS, np.int64)
+        for row, mask in zip(shapes, self.values(), strict=True):
+            row[: mask.ndim] = mask.shape
+        flat = np.concatenate([mask.ravel() for mask in self.values()])
+        with replaced_file(Path(path)) as partial:
+            np.savez_compressed(
+                partial, format=np.array(FORMAT), names=np.array(list(self)), shapes=shapes, bits=np.packbits(flat)
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> "Masks":
         """Reads what `save` wrote.
 
         Args:
-            path: The file. It gets to run no code.
+            path: The file. No code in it is run.
 
         Returns:
             The masks, in the order in which they were saved.
@@ -156,22 +170,65 @@ class Masks(Mapping[str, np.ndarray]):
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
         """
-        return cls(load_masks(path))
+        arrays = _arrays(path)
+        if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
+            raise CheckpointError(
+                f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file"
+            )
+        try:
+            masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
+        return cls(masks)
 
     def table(self) -> str:
-        """A table of the densities, a line for each weight and one for all."""
-        return mask_table(self.counts)
+        """Returns a table of the densities: a heading, a line for each weight, and one for all.
+
+        Example:
+            >>> masks = Masks({"conv/kernel": np.arange(40) < 30, "fc/kernel": np.zeros(20)})
+            >>> print(masks.table())
+            weight            kept   of  density
+            conv/kernel         30   40  0.7500  ###############
+            fc/kernel            0   20  0.0000  nothing is left
+            all                 30   60  0.5000  ##########
+        """
+        counts = self.counts
+        first = max(16, *(len(name) for name in counts))
+        second, third = (max(4, len(f"{count:,}")) for count in (self.kept, self.total))
+        lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
+        for name, (kept, size) in {**counts, "all": (self.kept, self.total)}.items():
+            density = kept / size
+            bar = "#" * max(1, round(_BAR * density)) if kept else "nothing is left"
+            lines.append(f"{name:<{first}} {kept:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
+        return "\n".join(lines)
 
     def plot(self, path: str | Path) -> None:
-        """Draws the densities as bars, one for each weight, into a file.
+        """Draws the densities as bars, one for each weight, with a line at the density of all.
 
         Args:
-            path: The file; its ending says of which kind, such as `.png` or `.svg`.
+            path: The file to write; its suffix says in which format, such as `.png` or `.svg`.
 
         Raises:
-            ConfigError: matplotlib is not installed, or does not know the kind.
+            ConfigError: matplotlib is not installed, or does not write the format.
         """
-        plot_densities(self.counts, path)
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ConfigError("plots need matplotlib, which is not installed; pip install matplotlib") from error
+        counts = self.counts
+        figure = Figure(figsize=(max(4.0, 1 + 0.3 * len(counts)), 4), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        if Path(path).suffix.lstrip(".").lower() not in canvas.get_supported_filetypes():
+            raise ConfigError(f"expected a kind of picture that matplotlib writes, received {path}; try .png or .svg")
+        axes = figure.add_subplot()
+        axes.bar(range(len(counts)), [kept / total for kept, total in counts.values()])
+        axes.axhline(self.density, color="black", linewidth=0.8, linestyle="--", label=f"all: {self.density:.3g}")
+        axes.set_xticks(range(len(counts)), list(counts), rotation=90, fontsize=7)
+        axes.set_ylabel("density")
+        axes.set_ylim(0, 1)
+        axes.legend()
+        figure.savefig(path)
 
     def __repr__(self) -> str:
         return f"Masks({len(self)} weights, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
@@ -198,7 +255,7 @@ def _mask(name: str, array: Any) -> np.ndarray:
         raise ConfigError(f"masks: expected zeros and ones for {name}, received other values ({values.dtype})")
     if not values.size:
         raise ConfigError(f"masks: expected at least one weight in {name}, received shape {values.shape}")
-    mask = np.array(values, bool)  # a copy that nobody else holds
+    mask = np.array(values, bool)  # a copy of our own
     mask.setflags(write=False)
     return mask
 
@@ -206,110 +263,6 @@ def _mask(name: str, array: Any) -> np.ndarray:
 def _listed(weights: Mapping[str, Any]) -> str:
     names = list(weights)
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def mask_table(counts: Mapping[str, tuple[int, int]]) -> str:
-    """A table of densities.
-
-    Args:
-        counts: How many weights stay and how many there are, by name.
-
-    Returns:
-        A heading, a line for each weight, and one for all; weights of which nothing stays are marked.
-
-    Example:
-        >>> print(mask_table({"conv/kernel": (30, 40), "fc/kernel": (0, 20)}))
-        weight            kept   of  density
-        conv/kernel         30   40  0.7500  ###############
-        fc/kernel            0   20  0.0000  nothing is left
-        all                 30   60  0.5000  ##########
-    """
-    kept, total = (sum(column) for column in zip(*counts.values(), strict=True))
-    first = max(16, *(len(name) for name in counts))
-    second, third = (max(4, len(f"{count:,}")) for count in (kept, total))
-    lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
-    for name, (stays, size) in {**counts, "all": (kept, total)}.items():
-        density = stays / size
-        bar = "#" * max(1, round(_BAR * density)) if stays else "nothing is left"
-        lines.append(f"{name:<{first}} {stays:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
-    return "\n".join(lines)
-
-
-def plot_densities(counts: Mapping[str, tuple[int, int]], path: str | Path) -> None:
-    """Draws the densities of weights as bars, and a line at the density of all.
-
-    Args:
-        counts: How many weights stay and how many there are, by name.
-        path: The file to write; its ending says of which kind.
-
-    Raises:
-        ConfigError: matplotlib is not installed, or does not know the kind.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib, which is not installed; pip install matplotlib") from error
-    figure = Figure(figsize=(max(4.0, 1 + 0.3 * len(counts)), 4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    if Path(path).suffix.lstrip(".").lower() not in canvas.get_supported_filetypes():
-        raise ConfigError(f"expected a kind of picture that matplotlib writes, received {path}; try .png or .svg")
-    axes = figure.add_subplot()
-    axes.bar(range(len(counts)), [kept / total for kept, total in counts.values()])
-    kept, total = (sum(column) for column in zip(*counts.values(), strict=True))
-    axes.axhline(kept / total, color="black", linewidth=0.8, linestyle="--", label=f"all: {kept / total:.3g}")
-    axes.set_xticks(range(len(counts)), list(counts), rotation=90, fontsize=7)
-    axes.set_ylabel("density")
-    axes.set_ylim(0, 1)
-    axes.legend()
-    figure.savefig(path)
-
-
-def save_masks(masks: Mapping[str, np.ndarray], path: str | Path) -> None:
-    """Writes masks to an `.npz` file, in one step.
-
-    It holds `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (-1 after a shape's end) and `bits`, those of
-    all masks one after the other, rows first, eight a byte, the first one highest. Other arrays may stand beside them.
-
-    Args:
-        masks: Bool arrays by name.
-        path: The file; it must end in `.npz`.
-
-    Raises:
-        ConfigError: It does not.
-        WriteError: The file cannot be written.
-    """
-    if Path(path).suffix != ".npz":
-        raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
-    shapes = np.full((len(masks), max(mask.ndim for mask in masks.values())), _NO_AXIS, np.int64)
-    for row, mask in zip(shapes, masks.values(), strict=True):
-        row[: mask.ndim] = mask.shape
-    flat = np.concatenate([mask.ravel() for mask in masks.values()])
-    with replaced_file(Path(path)) as partial:
-        np.savez_compressed(
-            partial, format=np.array(FORMAT), names=np.array(list(masks)), shapes=shapes, bits=np.packbits(flat)
-        )
-
-
-def load_masks(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads masks from a file.
-
-    Args:
-        path: A file of `save_masks`.
-
-    Returns:
-        Bool arrays by name.
-
-    Raises:
-        CheckpointError: The file is missing, damaged, or holds something else.
-    """
-    arrays = _arrays(path)
-    if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
-        raise CheckpointError(f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file")
-    try:
-        return _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
 
 
 def _arrays(path: str | Path) -> dict[str, Any]:
@@ -320,21 +273,21 @@ def _arrays(path: str | Path) -> dict[str, Any]:
             return {name: file[name] for name in file.files if name != ORIGIN and not name.startswith(WEIGHTS)}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
         raise CheckpointError(f"{path} is damaged or no .npz file; save the masks again") from error
-    except Exception as error:  # zlib has an error class of its own, and damaged headers make NumPy raise anything
+    except Exception as error:  # damaged data make zlib and NumPy raise many kinds of errors
         raise CheckpointError(f"{path} is damaged; save the masks again") from error
 
 
 def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
     if names.ndim != 1 or names.dtype.kind != "U" or shapes.ndim != 2 or len(shapes) != len(names):
-        raise ValueError("names and shapes do not belong together")
+        raise ValueError("names and shapes do not match")
     if len(set(names.tolist())) != len(names):
-        raise ValueError("a name stands there twice")
+        raise ValueError("a name appears twice")
     sizes = [tuple(int(size) for size in row if size != _NO_AXIS) for row in shapes]
     if any(size < 1 for shape in sizes for size in shape):
-        raise ValueError("a shape has no size")
+        raise ValueError("a shape is empty")
     counts = [int(np.prod(shape, dtype=np.int64)) for shape in sizes]
     if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-sum(counts) // 8):
-        raise ValueError("there are not as many bits as weights")
+        raise ValueError("the number of bits differs from the number of weights")
     parts = np.split(np.unpackbits(bits, count=sum(counts)).astype(bool), np.cumsum(counts)[:-1])
     return {str(name): part.reshape(shape) for name, part, shape in zip(names, parts, sizes, strict=True)}
 

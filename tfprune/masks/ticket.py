@@ -1,4 +1,4 @@
-"""Masks, and the weights that they were found for."""
+"""Tickets: masks plus the weights to start from, and controls that rearrange either."""
 
 import json
 import os
@@ -19,15 +19,15 @@ from tfprune.masks.masks import ORIGIN, WEIGHTS, Masks
 
 @dataclass(frozen=True, eq=False)
 class Ticket:
-    """Masks plus the weights they start from, in one file that any other machine can go on with.
+    """Masks plus the weights to start from, in one file that another machine can continue with.
 
-    The weights are stored, not only the seed they were drawn from: another version of TensorFlow, or a start from a
-    trained network, would give others. Its file is one of `Masks`, too.
+    The weights are stored, and not only their seed, as another version of TensorFlow would draw others. The file can
+    also be read by `Masks.load`.
 
     Attributes:
-        masks: Which weights stay.
-        weights: All variables of the model by path, such as `conv/kernel`; pruned ones keep their values.
-        origin: What the model is, as plain values, such as the name of its architecture.
+        masks: Which weights are kept.
+        weights: All variables of the model by path, such as `conv/kernel`; removed ones keep their values.
+        origin: What the model is, such as the name of its architecture, as plain values.
     """
 
     masks: Masks
@@ -35,19 +35,19 @@ class Ticket:
     origin: Mapping[str, Any]
 
     @classmethod
-    def of(cls, masks: Masks, model: Any, **origin: Any) -> "Ticket":
-        """The ticket of a model as it is now.
+    def from_model(cls, masks: Masks, model: Any, **origin: Any) -> "Ticket":
+        """Makes a ticket of a model with its present weights.
 
         Args:
             masks: Its masks.
             model: A Keras model.
-            **origin: What it is, as plain values.
+            **origin: What the model is, as plain values.
         """
         weights = {variable.path: np.asarray(variable).copy() for variable in model.variables}
         return cls(masks, MappingProxyType(weights), MappingProxyType(dict(origin)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes an `.npz` file in one step; one that was there is replaced.
+        """Writes an `.npz` file in one step, and replaces an existing one.
 
         Raises:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
@@ -64,7 +64,7 @@ class Ticket:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Ticket":
-        """Reads what `save` wrote, or masks that `Masks.save` wrote, which come without weights and origin.
+        """Reads a file of `Ticket.save`, or one of `Masks.save`, which has no weights and no origin.
 
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
@@ -79,14 +79,14 @@ class Ticket:
         return cls(masks, MappingProxyType(weights), MappingProxyType(origin))
 
     def start(self, model: Any, **origin: Any) -> None:
-        """Gives a model the weights; does nothing if the file held only masks.
+        """Assigns the weights to a model; does nothing if the file contained only masks.
 
         Args:
             model: A Keras model.
-            **origin: What it is; compared with what was noted under the same names.
+            **origin: What the model is; compared with the values stored under the same names.
 
         Raises:
-            ConfigError: It is another model; names the first difference.
+            ConfigError: It is another model; the message names the first difference.
         """
         for name, value in origin.items():
             if name in self.origin and self.origin[name] != json.loads(json.dumps(value)):
@@ -109,7 +109,7 @@ def _append(file: zipfile.ZipFile, name: str, value: np.ndarray) -> None:
 
 
 def layer_generator(seed: int, name: str) -> np.random.Generator:
-    """Random numbers for one weight: they depend on the seed and its name, not on the other weights.
+    """Returns a random generator for one weight, which depends on the seed and the weight's name only.
 
     Args:
         seed: The seed, at least 0.
@@ -119,7 +119,7 @@ def layer_generator(seed: int, name: str) -> np.random.Generator:
 
 
 def rearranged_masks(masks: Masks, seed: int) -> Masks:
-    """Permutes every mask, so that each layer keeps as many weights, but any of them.
+    """Permutes every mask at random: each layer keeps the same number of weights, but other ones.
 
     Args:
         masks: The masks.
@@ -145,18 +145,18 @@ def rearranged_masks(masks: Masks, seed: int) -> Masks:
 
 
 def inverse_masks(masks: Masks, scores: Mapping[str, Any]) -> Masks:
-    """Keeps in each layer as many weights, those of the lowest scores.
+    """Keeps the same number of weights in each layer, but those of the lowest scores.
 
     Args:
-        masks: Say how many.
-        scores: Arrays of the masks' shapes, such as `WeightCriterion.weight_scores` gives; of equal ones the first in
-            the array are kept.
+        masks: Masks with the number of weights to keep.
+        scores: Arrays of the masks' shapes, such as those of `WeightCriterion.weight_scores`; of equal scores the first
+            ones are kept.
 
     Returns:
         Masks with the same counts.
 
     Raises:
-        ConfigError: A weight has no scores, or scores of another shape or that cannot be compared.
+        ConfigError: A weight has no scores, or scores of another shape, or scores that are not finite.
 
     Example:
         >>> masks = Masks({"fc/kernel": np.array([0, 0, 1])})
@@ -168,7 +168,7 @@ def inverse_masks(masks: Masks, scores: Mapping[str, Any]) -> Masks:
     for name, mask in masks.items():
         flat = np.asarray(scores[name]).ravel()
         if not np.isfinite(flat).all():
-            raise ConfigError(f"expected finite scores of {name}, received infinite ones or NaN; score it anew")
+            raise ConfigError(f"expected finite scores of {name}, received infinite ones or NaN; compute them again")
         lowest = np.argsort(flat, kind="stable")[: np.count_nonzero(mask)]
         kept = np.zeros(mask.size, bool)
         kept[lowest] = True
@@ -177,7 +177,7 @@ def inverse_masks(masks: Masks, scores: Mapping[str, Any]) -> Masks:
 
 
 def shuffled_weights(weights: Mapping[str, Any], masks: Masks, seed: int) -> dict[str, np.ndarray]:
-    """Permutes the kept weights of each layer among the kept places.
+    """Permutes the kept weights of each layer among the kept positions.
 
     Args:
         weights: Arrays, or variables, of the masks' shapes, such as `prunable_weights(model)`. They are not changed.
@@ -185,10 +185,10 @@ def shuffled_weights(weights: Mapping[str, Any], masks: Masks, seed: int) -> dic
         seed: Seed of the permutations.
 
     Returns:
-        New arrays by name; those at pruned places are as before.
+        New arrays by name; removed weights are unchanged.
 
     Raises:
-        ConfigError: Masks and weights do not belong together.
+        ConfigError: Masks and weights do not match.
 
     Example:
         >>> masks = Masks({"fc/kernel": np.array([1, 0, 1, 1])})

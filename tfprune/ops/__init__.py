@@ -1,4 +1,4 @@
-"""Pure tensor functions and custom gradients."""
+"""Tensor functions and custom gradients: batch norm, channel masks, predicted gradients, sub-networks, selection."""
 
 from tfprune.ops.batch_norm import NormalizedBatch, fused_batch_norm, normalize_with, synchronized_batch_norm
 from tfprune.ops.channel_mask import channel_mask, gate, gated_affine, keep_limit, masked_kernel, rank_scores

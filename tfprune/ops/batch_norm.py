@@ -1,17 +1,29 @@
-"""Batch normalisation on TensorFlow's fused kernel."""
+"""Batch normalization on TensorFlow's fused kernel.
+
+`fused_batch_norm` and `synchronized_batch_norm` normalize with the statistics of a batch, `normalize_with` with given
+ones. On CPUs, channel counts that do not fill the vectors of oneDNN's kernel are up to eight times slower; neighboring
+rows are then read as one wider row.
+"""
 
 import math
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# oneDNN's kernel works on whole vectors of channels; other counts take a path that is up to eight times slower.
+# Channels per vector of oneDNN's kernel.
 _TRAINING_VECTOR = {tf.float32: 8, tf.bfloat16: 16}
 _INFERENCE_VECTOR = {tf.float32: 4, tf.bfloat16: 16}
 
 
 class NormalizedBatch(NamedTuple):
-    """What `fused_batch_norm` returns: the output, the batch's moments, and of how many values they are per channel."""
+    """A normalized batch.
+
+    Attributes:
+        output: The normalized values, of the shape and type of the inputs.
+        mean: Mean of the batch, float32 `[channels]`.
+        variance: Biased variance of the batch, float32 `[channels]`.
+        rows: Number of values per channel, float32.
+    """
 
     output: tf.Tensor
     mean: tf.Tensor
@@ -20,10 +32,10 @@ class NormalizedBatch(NamedTuple):
 
 
 def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float) -> NormalizedBatch:
-    """Normalises a batch with its own statistics.
+    """Normalizes a batch with its own statistics.
 
-    Unlike Keras' composition of elementary functions it has no stopped gradient inside, so second derivatives are
-    right, and it reads bfloat16 inputs without a float32 copy.
+    Unlike Keras' implementation it stops no gradient, so second derivatives are right, and it reads bfloat16 inputs
+    without a float32 copy.
 
     Args:
         inputs: `[batch, ..., channels]` with at least two dimensions; float32, bfloat16 or float16.
@@ -32,8 +44,8 @@ def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, 
         epsilon: Added to the variance.
 
     Returns:
-        The output in the shape and type of `inputs`, the mean and *biased* variance `[channels]` of the batch in
-        float32 (the kernel itself gives the unbiased variance), and the number of values of a channel, float32.
+        The output, the batch's mean and *biased* variance (the kernel itself gives the unbiased one), and the number
+        of values per channel.
 
     Example:
         >>> batch = fused_batch_norm(tf.constant([[1.0], [3.0]]), tf.ones(1), tf.zeros(1), epsilon=0.0)
@@ -60,7 +72,7 @@ def fused_batch_norm(inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, 
 def normalize_with(
     inputs: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float
 ) -> tf.Tensor:
-    """Normalises with given, constant statistics (inference); no gradient flows into `mean` and `variance`.
+    """Normalizes with given, constant statistics (inference); no gradient flows into `mean` and `variance`.
 
     Args:
         inputs: `[batch, ..., channels]` with at least two dimensions; float32, bfloat16 or float16.
@@ -89,10 +101,10 @@ def normalize_with(
 def synchronized_batch_norm(
     inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, *, epsilon: float
 ) -> NormalizedBatch:
-    """Normalises with the statistics of all replicas' batches, to be called in a replica context.
+    """Normalizes with the statistics of all replicas' batches. To be called in a replica context.
 
-    Rows count equally wherever they lie, so replicas may hold different numbers of them. Two reductions: the variance
-    is taken around the common mean, which loses no digits where the mean is large.
+    All rows count equally, so replicas may hold different numbers of them. There are two reductions: the variance is
+    taken around the common mean, which loses no digits where the mean is large.
 
     Args:
         inputs: `[batch, ..., channels]`, this replica's part.
@@ -101,7 +113,7 @@ def synchronized_batch_norm(
         epsilon: Added to the variance.
 
     Returns:
-        As `fused_batch_norm`; mean and variance are the same on all replicas.
+        The same as `fused_batch_norm`; mean and variance are the same on all replicas.
     """
     context = tf.distribute.get_replica_context()
     values = tf.cast(inputs, tf.float32)
@@ -109,19 +121,19 @@ def synchronized_batch_norm(
     local = [_count_rows(inputs), tf.reduce_sum(values, axes)]
     rows, total = context.all_reduce(tf.distribute.ReduceOp.SUM, local)
     mean = total / rows
-    centred = values - mean
-    variance = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.square(centred), axes)) / rows
-    output = centred * (tf.math.rsqrt(variance + epsilon) * scale) + offset
+    centered = values - mean
+    variance = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(tf.square(centered), axes)) / rows
+    output = centered * (tf.math.rsqrt(variance + epsilon) * scale) + offset
     return NormalizedBatch(tf.cast(output, inputs.dtype), mean, variance, rows)
 
 
 def _folded_batch_norm(
     inputs: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, fold: int, epsilon: float
 ) -> NormalizedBatch:
-    """Batch norm of a channel count that the kernel is slow on, from elementary functions on wider rows.
+    """Normalizes a batch whose channel count the kernel is slow on, by elementary functions on wider rows.
 
-    `fold` neighbouring rows of the `[rows, channels]` matrix are read as one, so that every elementary function works
-    on whole vectors; sums over wide rows are then added up per channel.
+    `fold` neighboring rows of the `[rows, channels]` matrix are read as one, so that every function works on whole
+    vectors; sums over wide rows are then added up per channel.
     """
     wide = tf.cast(tf.reshape(inputs, [-1, fold * inputs.shape[-1]]), tf.float32)
     rows = _count_rows(inputs)
@@ -130,17 +142,17 @@ def _folded_batch_norm(
         return tf.reduce_sum(tf.reshape(sums, [fold, -1]), 0)
 
     mean = per_channel(tf.reduce_sum(wide, 0)) / rows
-    centred = wide - tf.tile(mean, [fold])
-    variance = per_channel(tf.reduce_sum(tf.square(centred), 0)) / rows
+    centered = wide - tf.tile(mean, [fold])
+    variance = per_channel(tf.reduce_sum(tf.square(centered), 0)) / rows
     factor = tf.math.rsqrt(variance + epsilon) * scale
-    output = centred * tf.tile(factor, [fold]) + tf.tile(offset, [fold])
+    output = centered * tf.tile(factor, [fold]) + tf.tile(offset, [fold])
     return NormalizedBatch(_shaped_as(inputs, tf.cast(output, inputs.dtype)), mean, variance, rows)
 
 
 def _fold(inputs: tf.Tensor, vectors: dict[tf.DType, int]) -> int:
-    """Rows to read as one so that their channels fill whole vectors of the CPU; 1 where nothing is gained.
+    """Returns how many rows to read as one, so that their channels fill whole vectors of the CPU.
 
-    Nothing is on GPUs, nor where the number of rows is not known to divide.
+    It is 1 on GPUs, and where the number of rows is not known to be divisible.
     """
     channels = inputs.shape[-1]
     fold = math.lcm(channels, vectors.get(inputs.dtype, 1)) // channels
@@ -153,7 +165,7 @@ def _count_rows(inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _as_images(inputs: tf.Tensor, fold: int = 1) -> tf.Tensor:
-    """Views `[batch, ..., channels]` as the `[batch, height, width, channels]` that the kernel wants."""
+    """Views `[batch, ..., channels]` as the `[batch, height, width, channels]` that the kernel takes."""
     if len(inputs.shape) == 4 and fold == 1:
         return inputs
     return tf.reshape(inputs, [-1, 1, 1, fold * inputs.shape[-1]])

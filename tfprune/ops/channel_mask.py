@@ -1,4 +1,8 @@
-"""Ranks and masks of a gate's channels."""
+"""Gates of channels, as EKG's supernets have them: scores, ranks, masks and masked kernels.
+
+A gate keeps the channels of the lowest ranks. Its score has no effect on the output: the gradient that arrives at it
+*is* the first-order importance of the channels.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -29,15 +33,15 @@ def rank_scores(scores: np.ndarray) -> np.ndarray:
 
 
 def keep_limit(channels: int, rate: float) -> np.float32:
-    """The rank from which on channels are masked, `max(channels * rate, 1)`, in float32 as the layers compute it."""
+    """Returns the first rank that is masked, `max(channels * rate, 1)`, in float32 as the layers compute it."""
     return np.maximum(np.float32(channels) * np.float32(rate), np.float32(1))
 
 
 def channel_mask(order: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
-    """Mask of a gate: its most important channels, at least one.
+    """Returns the mask of a gate: its most important channels, at least one.
 
     Args:
-        order: Ranks float32 `[channels]`, from `rank_scores`; all zeros (nothing ranked yet) keeps everything.
+        order: Ranks float32 `[channels]`, from `rank_scores`; all zeros (nothing is ranked yet) keep everything.
         rate: Fraction of channels to keep, float32 scalar.
 
     Returns:
@@ -51,14 +55,14 @@ def channel_mask(order: tf.Tensor, rate: tf.Tensor) -> tf.Tensor:
 def gate(values: tf.Tensor, mask: tf.Tensor, score: tf.Tensor):  # type: ignore[no-untyped-def]
     """Masks channels; the gradient of `score` is each channel's first-order importance.
 
-    Forward `y = values * mask`. Backward the gradient passes to `values` unmasked (straight-through), and that of
-    `score[c]` is `|sum of dL/dy * y|` over all positions of channel `c`. Where one score serves several gates, their
-    importances add up, each taken absolutely.
+    Forward, `y = values * mask`. Backward, the gradient passes to `values` unmasked (straight-through), and that of
+    `score[c]` is `|sum of dL/dy * y|` over all positions of channel `c`. Where several gates share a score, their
+    absolute importances add up.
 
     Args:
         values: `[batch, ..., channels]`.
         mask: 0/1 `[channels]`; gets no gradient.
-        score: `[channels]`, float32; its value plays no part.
+        score: `[channels]`, float32; its value has no effect.
 
     Returns:
         The masked values.
@@ -78,7 +82,7 @@ def gate(values: tf.Tensor, mask: tf.Tensor, score: tf.Tensor):  # type: ignore[
 
 @tf.custom_gradient
 def gated_affine(scale: tf.Tensor, offset: tf.Tensor, mask: tf.Tensor, score: tf.Tensor):  # type: ignore[no-untyped-def]
-    """Scale and offset of a batch norm with a gate right after it, at no pass over the activations.
+    """Masks scale and offset of a batch norm that has a gate right after it, without a pass over the activations.
 
     With `y = mask * (scale * x + offset)` the importance `|sum dL/dy * y|` of the gate is
     `|scale' * dL/dscale' + offset' * dL/doffset'|`, where the primes mark the masked scale and offset: the batch norm's
@@ -88,7 +92,7 @@ def gated_affine(scale: tf.Tensor, offset: tf.Tensor, mask: tf.Tensor, score: tf
         scale: `[channels]`.
         offset: `[channels]`.
         mask: 0/1 `[channels]`; gets no gradient.
-        score: `[channels]`; its gradient is the importance, its value plays no part.
+        score: `[channels]`; its gradient is the importance, its value has no effect.
 
     Returns:
         The masked scale and offset.

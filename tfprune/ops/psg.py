@@ -1,4 +1,8 @@
-"""Predictive sign gradients: weight gradients out of quantised inputs and quantised output gradients."""
+"""Predictive sign gradients (PSG): gradients of kernels computed from quantized inputs and output gradients.
+
+`psg_product` is a linear layer (a `Product`: dense, convolution, or any other) whose outputs and input gradients are
+exact, and whose kernel gradient is predicted as `PSGSettings` says.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,55 +12,23 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 
-_MOST_BITS = 32
 IDENTITY_BITS = 32
-Forward = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""With this many bits, values are not quantized."""
+
+LinearFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Product(Protocol):
-    """What is linear in its inputs and in its kernel: a convolution, a matrix product."""
+    """A function that is linear in its inputs and in its kernel, such as a convolution or a matrix product."""
 
     def forward(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        """The outputs."""
+        """Computes the outputs."""
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of the inputs, whose shape alone matters, given that of the outputs."""
+        """Computes the gradient of the inputs from that of the outputs; of `inputs` only the shape matters."""
 
     def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of the kernel, whose shape alone matters, given that of the outputs."""
-
-
-def quantize(values: tf.Tensor, bits: int, bound: tf.Tensor, signed: bool) -> tf.Tensor:
-    """Rounds values to `2**bits` levels in `[-bound, bound)` (signed) or `[0, bound)`.
-
-    Zeros stay exactly 0, and values beyond the range become the last level. The largest level is `bound - step`.
-
-    Args:
-        values: Of any shape and real type.
-        bits: Number of bits; from 32 on the values are returned as they are.
-        bound: Scalar float32, or of a shape that broadcasts to that of `values`. Where it is 0, all becomes 0.
-        signed: Whether levels are on both sides of 0.
-
-    Returns:
-        The rounded values, of the shape and type of `values`; computed in float32 where that type is narrower.
-
-    Example:
-        >>> quantize(tf.constant([-0.3, 0.0, 0.3, 2.0]), 2, tf.constant(1.0), signed=True).numpy().tolist()
-        [-0.5, 0.0, 0.5, 0.5]
-
-    Reference:
-        Wang et al., "E2-Train" (NeurIPS 2019), as in the code of Chen et al., "Peek-a-Boo" (ICLR 2022).
-    """
-    if bits >= IDENTITY_BITS:
-        return values
-    wide = values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
-    bound = tf.cast(bound, wide.dtype)
-    step = bound * (2.0 ** (1 - bits) if signed else 2.0**-bits)
-    step = tf.where(step > 0, step, tf.ones_like(step))  # zeros are not divided by zero
-    levels = tf.round(_clip((wide + bound if signed else wide) / step, 2.0**bits - 1))
-    # 0 is a level, and hit exactly: bound / step is a power of two.
-    rounded = levels * step - bound if signed else levels * step
-    return tf.cast(rounded, values.dtype)
+        """Computes the gradient of the kernel from that of the outputs; of `kernel` only the shape matters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +38,15 @@ class PSGSettings:
     Attributes:
         input_bits: Bits of the inputs, 2 to 32; 32 leaves them as they are.
         gradient_bits: Bits of the outputs' gradient, likewise.
-        relative_threshold: Predicted gradients below this share of the largest one do not count, in [0, 1].
-        absolute_threshold: Those below this value do not count; instead of the other.
-        sparsify: Gradients that do not count are 0. Otherwise the exact gradient takes their place.
-        take_sign: Of the result only the sign is passed on.
+        relative_threshold: Predicted gradients below this fraction of the largest one are dropped, in [0, 1].
+        absolute_threshold: Predicted gradients below this value are dropped; instead of `relative_threshold`.
+        sparsify: Set dropped gradients to 0. Otherwise the exact gradient replaces them.
+        take_sign: Pass on the sign of the result only.
         input_signed: Whether inputs may be negative. If not, negative ones count as 0.
-        quantize: Predict at all. Otherwise the gradient is the exact one (or its sign).
+        quantize: Predict gradients. If False, the gradient is the exact one (or its sign).
 
     Raises:
-        ConfigError: A value cannot be used, or both thresholds are given.
+        ConfigError: A value is out of range, or both thresholds are given.
     """
 
     input_bits: int = 8
@@ -89,19 +61,19 @@ class PSGSettings:
     def __post_init__(self) -> None:
         for name in ("input_bits", "gradient_bits"):
             bits: Any = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= _MOST_BITS:
-                raise ConfigError(f"{name}: expected a whole number from 2 to 32, received {bits!r}; mend it")
+            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= IDENTITY_BITS:
+                raise ConfigError(f"{name}: expected a whole number from 2 to 32, received {bits!r}")
         if not 0 <= self.relative_threshold <= 1:
             raise ConfigError(
-                f"relative_threshold: expected a share of the largest gradient, 0 to 1, received "
-                f"{self.relative_threshold!r}; give thresholds in absolute terms as absolute_threshold"
+                f"relative_threshold: expected a fraction of the largest gradient, 0 to 1, received "
+                f"{self.relative_threshold!r}; give an absolute value as absolute_threshold"
             )
         if self.absolute_threshold is None:
             return
         if not 0 <= self.absolute_threshold < float("inf"):
             raise ConfigError(
                 f"absolute_threshold: expected a number that is not negative, received {self.absolute_threshold!r}; "
-                "give shares of the largest gradient as relative_threshold"
+                "give fractions of the largest gradient as relative_threshold"
             )
         if self.relative_threshold:
             raise ConfigError(
@@ -111,22 +83,22 @@ class PSGSettings:
 
     @property
     def selects(self) -> bool:
-        """Whether there may be predicted gradients that do not count."""
+        """Whether predicted gradients may be dropped."""
         return self.quantize and bool(self.relative_threshold or self.absolute_threshold)
 
 
 def psg_product(inputs: tf.Tensor, kernel: tf.Tensor, product: Product, settings: PSGSettings) -> tf.Tensor:
-    """A product whose kernel gets a predicted gradient; outputs and the inputs' gradient are the exact ones.
+    """Computes a product whose kernel gets a predicted gradient; outputs and the inputs' gradient are exact.
 
-    Backward does no forward product, and forms the exact gradient of the kernel only if it is needed: without
-    `quantize`, or where predicted gradients may not count and `sparsify` is off.
+    The backward pass does no forward product, and computes the exact gradient of the kernel only where it is needed:
+    without `quantize`, or where predicted gradients may be dropped and `sparsify` is off.
 
     Args:
         inputs: `[batch, ...]`.
-        kernel: The effective kernel. A mask is to be applied before, so that autodiff applies it to the gradient after
-            the threshold was taken over all positions.
+        kernel: The effective kernel. Apply a mask to it beforehand: automatic differentiation then applies the mask to
+            the gradient, after the threshold was taken over all positions.
         product: The product.
-        settings: How to predict.
+        settings: How the gradient is predicted.
 
     Returns:
         `product.forward(inputs, kernel)`.
@@ -150,17 +122,17 @@ def psg_product(inputs: tf.Tensor, kernel: tf.Tensor, product: Product, settings
 def psg_gradient(
     inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, product: Product, settings: PSGSettings
 ) -> tf.Tensor:
-    """The gradient that a kernel gets.
+    """Computes the gradient that a kernel gets.
 
     Args:
         inputs: `[batch, ...]`.
         kernel: The effective kernel.
         upstream: Gradient of the outputs.
         product: The product.
-        settings: How to predict.
+        settings: How the gradient is predicted.
 
     Returns:
-        Of the kernel's shape.
+        The gradient, of the kernel's shape.
     """
     if not settings.quantize:
         gradient = product.kernel_gradient(inputs, kernel, upstream)
@@ -183,11 +155,41 @@ def _threshold(gradient: tf.Tensor, settings: PSGSettings) -> tf.Tensor:
     return tf.cast(settings.relative_threshold, gradient.dtype) * tf.cast(maximum(gradient), gradient.dtype)
 
 
-"""From so many bits on nothing is quantised."""
+def quantize(values: tf.Tensor, bits: int, bound: tf.Tensor, signed: bool) -> tf.Tensor:
+    """Rounds values to `2**bits` levels in `[-bound, bound)` (signed) or `[0, bound)`.
+
+    Zeros stay exactly 0; values outside the range become the nearest level. The largest level is `bound - step`.
+
+    Args:
+        values: Of any shape and real type.
+        bits: Number of bits; from 32 on the values are returned as they are.
+        bound: Scalar float32, or of a shape that broadcasts to that of `values`. Where it is 0, all values become 0.
+        signed: Whether there are levels on both sides of 0.
+
+    Returns:
+        The rounded values, of the shape and type of `values`; computed in float32 where that type is narrower.
+
+    Example:
+        >>> quantize(tf.constant([-0.3, 0.0, 0.3, 2.0]), 2, tf.constant(1.0), signed=True).numpy().tolist()
+        [-0.5, 0.0, 0.5, 0.5]
+
+    Reference:
+        Wang et al., "E2-Train" (NeurIPS 2019), as in the code of Chen et al., "Peek-a-Boo" (ICLR 2022).
+    """
+    if bits >= IDENTITY_BITS:
+        return values
+    wide = values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
+    bound = tf.cast(bound, wide.dtype)
+    step = bound * (2.0 ** (1 - bits) if signed else 2.0**-bits)
+    step = tf.where(step > 0, step, tf.ones_like(step))  # zeros are not divided by zero
+    levels = tf.round(_clip((wide + bound if signed else wide) / step, 2.0**bits - 1))
+    # 0 is exactly a level, as bound / step is a power of two.
+    rounded = levels * step - bound if signed else levels * step
+    return tf.cast(rounded, values.dtype)
 
 
 def mean_of_maxima(values: tf.Tensor) -> tf.Tensor:
-    """The mean over examples of their largest absolute value, scalar float32 (or float64); 0 for no examples.
+    """Returns the mean over examples of their largest absolute value, scalar float32 (or float64); 0 for no examples.
 
     Args:
         values: `[batch, ...]`.
@@ -197,7 +199,7 @@ def mean_of_maxima(values: tf.Tensor) -> tf.Tensor:
 
 
 def maximum(values: tf.Tensor) -> tf.Tensor:
-    """The largest absolute value of a tensor, scalar float32 (or float64); 0 for none."""
+    """Returns the largest absolute value of a tensor, scalar float32 (or float64); 0 if it is empty."""
     return _largest(tf.reshape(values, [-1]), axis=0)
 
 
@@ -214,25 +216,25 @@ def _clip(values: tf.Tensor, last: float) -> tf.Tensor:
 
 @dataclass(frozen=True)
 class AnyProduct:
-    """A product whose gradients TensorFlow derives. Its forward product is done again where nothing removes dead code.
+    """A product whose gradients TensorFlow derives.
 
-    Graphs and XLA remove it; only eager execution does the product for nothing.
+    Eager execution computes the forward product again for each gradient; graphs and XLA remove it.
 
     Attributes:
-        forward: From inputs and kernel to outputs, linear in both.
+        forward: Maps inputs and kernel to outputs, linear in both.
     """
 
-    forward: Forward
+    forward: LinearFunction
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of the inputs."""
+        """Computes the gradient of the inputs."""
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             outputs = self.forward(inputs, kernel)
         return tape.gradient(outputs, inputs, output_gradients=upstream)
 
     def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of the kernel."""
+        """Computes the gradient of the kernel."""
         with tf.GradientTape() as tape:
             tape.watch(kernel)
             outputs = self.forward(inputs, kernel)
@@ -250,13 +252,13 @@ class Conv2DProduct:
         depthwise: Whether it is depthwise.
     """
 
-    forward: Forward
+    forward: LinearFunction
     strides: tuple[int, int]
     padding: str
     depthwise: bool = False
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[batch, height, width, in]`."""
+        """Computes the gradient of the inputs `[batch, height, width, in]`."""
         ops = tf.raw_ops
         gradient = ops.DepthwiseConv2dNativeBackpropInput if self.depthwise else ops.Conv2DBackpropInput
         return gradient(
@@ -268,7 +270,7 @@ class Conv2DProduct:
         )
 
     def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[kernel height, kernel width, in, filters or depth multiplier]`."""
+        """Computes the gradient of the kernel `[height, width, in, filters or depth multiplier]`."""
         ops = tf.raw_ops
         gradient = ops.DepthwiseConv2dNativeBackpropFilter if self.depthwise else ops.Conv2DBackpropFilter
         return gradient(
@@ -288,13 +290,13 @@ class DenseProduct:
         forward: The product.
     """
 
-    forward: Forward
+    forward: LinearFunction
 
     def inputs_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[..., in]`."""
+        """Computes the gradient of the inputs `[..., in]`."""
         return tf.matmul(upstream, kernel, transpose_b=True)
 
     def kernel_gradient(self, inputs: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-        """The gradient of `[in, units]`."""
+        """Computes the gradient of the kernel `[in, out]`."""
         rows = tf.reshape(inputs, [-1, kernel.shape[0]])
         return tf.matmul(rows, tf.reshape(upstream, [-1, kernel.shape[1]]), transpose_a=True)

@@ -1,4 +1,4 @@
-"""Kernels of sub-networks of random networks, whose gradients go to scores."""
+"""Kernels of sub-networks of random models, whose gradients go to scores, and the sign as an activation."""
 
 import tensorflow as tf
 
@@ -7,15 +7,15 @@ import tensorflow as tf
 def binary_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, count: tf.Tensor):  # type: ignore[no-untyped-def]
     """Keeps the masked signs of a kernel, times one factor; the gradient goes to the scores.
 
-    Forward `alpha * sign(kernel) * mask` with `alpha = sum(|kernel| * mask) / count`, where the sign of 0 is 0. With a
-    count of 0 alpha is 0 (the original has NaN there). Backward `dL/dscores = dL/doutput * kernel *
-    sign(scores)` for every weight, kept or not; mask and alpha are taken as constants, and the kernel gets no gradient.
+    Forward: `alpha * sign(kernel) * mask` with `alpha = sum(|kernel| * mask) / count`, where the sign of 0 is 0. With a
+    count of 0, alpha is 0 (NaN in the original). Backward: `dL/dscores = dL/doutput * kernel * sign(scores)` for every
+    weight, kept or not; mask and alpha are constants, and the kernel gets no gradient.
 
     Args:
         kernel: Frozen weights, of any shape; float32.
-        scores: Of the same shape.
+        scores: Scores, of the same shape.
         mask: Bool, of the same shape.
-        count: Scalar, what the sum is divided by: the number of kept weights for alpha to be their mean.
+        count: Scalar that the sum is divided by: with the number of kept weights, alpha is their mean magnitude.
 
     Returns:
         The effective kernel.
@@ -35,10 +35,10 @@ def binary_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, mask: tf.Tensor, 
 
 @tf.custom_gradient
 def sampled_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, uniform: tf.Tensor):  # type: ignore[no-untyped-def]
-    """Keeps each weight with the probability `sigmoid(score)`; the gradient passes the drawing straight through.
+    """Keeps each weight with the probability `sigmoid(score)`; the gradient is that of the probability.
 
-    Forward `kernel * [uniform < sigmoid(scores)]`, backward `dL/dscores = dL/doutput * kernel * sigmoid'(scores)`; the
-    kernel gets no gradient.
+    Forward: `kernel * [uniform < sigmoid(scores)]`; backward: `dL/dscores = dL/doutput * kernel * sigmoid'(scores)`;
+    the kernel gets no gradient.
 
     Args:
         kernel: Frozen weights, of any shape.
@@ -62,7 +62,7 @@ def sampled_subnet_kernel(kernel: tf.Tensor, scores: tf.Tensor, uniform: tf.Tens
 
 @tf.custom_gradient
 def binary_activation(values: tf.Tensor):  # type: ignore[no-untyped-def]
-    """The sign of each value, 0 at exactly 0; backward as if it were a smooth step from -1 to 1.
+    """Returns the sign of each value, 0 at exactly 0, with the gradient of a smooth step from -1 to 1.
 
     The gradient is `2 - 2|x|` within (-1, 1) and 0 outside.
 

@@ -1,4 +1,10 @@
-"""How many weights a density keeps."""
+"""Exact selection of the largest of many values, for masks of millions of weights.
+
+Sorting so many values is slow, so both selections search for a threshold. `exact_top` works on float32 and float64 of
+any sign, outside of compiled steps: it bisects bit patterns among the few values around the threshold. `largest`
+works on float32 values that are not negative, has static shapes, and so runs within compiled training steps: it
+interpolates between counts. `above_kth` selects as SynFlow's authors do, with ties dropped.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,20 +14,20 @@ import tensorflow as tf
 
 _INTEGERS = {tf.float32: tf.int32, tf.float64: tf.int64}
 _SAMPLE = 1 << 14
-_MARGIN = 256  # places in the sample: four standard deviations of what is drawn at random
+_MARGIN = 256  # positions in the sample: four standard deviations of a random one
 _INTERPOLATIONS = 24
 _ROW = 4096
 
 
 def kept_count(size: int, density: tf.Tensor) -> tf.Tensor:
-    """Weights to keep out of `size`: all but the whole number of those that the density rules out, and at least one.
+    """Returns the number of weights that a density keeps, at least one; the number of pruned weights is rounded down.
 
     Args:
         size: Number of weights.
         density: Scalar float64 in (0, 1]; in float32, 0.2 of 10 weights could come out as 1.
 
     Returns:
-        Scalar int32, `size - floor((1 - density) * size)` in double arithmetic, as the authors' code has it.
+        Scalar int32, `size - floor((1 - density) * size)` in double precision, as in the authors' code.
 
     Example:
         >>> int(kept_count(216, tf.constant(0.2, tf.float64)))
@@ -35,19 +41,19 @@ def kept_count(size: int, density: tf.Tensor) -> tf.Tensor:
 
 
 def exact_top(scores: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
-    """Marks the `kept` largest scores; of equal ones those that come first.
+    """Marks the `kept` largest scores; of equal scores the first ones.
 
-    The threshold is found by bisection on bit patterns: at most 32 counts for float32 and 64 for float64, among the
-    few scores that lie between two of a sample around it. Sorting ten million scores takes fifty times as long. XLA
-    cannot compile it, as shapes depend on values: `largest` is for compiled training steps.
+    The threshold is found by bisection on bit patterns, with at most 32 counts for float32 and 64 for float64, among
+    the few scores between two values of a sample. Sorting ten million scores takes fifty times as long. XLA cannot
+    compile this function, as shapes depend on values; `largest` is for compiled training steps.
 
     Args:
-        scores: `[n]`, float32 or float64, of any sign, infinite ones included, no NaN; n < 2^31. Subnormal ones count
-            as 0, as TensorFlow's kernels have it.
-        kept: How many, 0 to n; scalar int32.
+        scores: `[n]`, float32 or float64, of any sign, may be infinite but not NaN; n < 2^31. Subnormal numbers
+            count as 0, as in TensorFlow's kernels.
+        kept: Number of scores to mark, 0 to n; scalar int32.
 
     Returns:
-        Bool `[n]`, with exactly `kept` times True.
+        Bool `[n]`, True exactly `kept` times.
 
     Example:
         >>> exact_top(tf.constant([-3.0, 1.0, 2.0, 1.0]), 2).numpy().tolist()
@@ -57,15 +63,15 @@ def exact_top(scores: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
 
 
 def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int) -> list[tf.Tensor]:
-    """`exact_top` over several vectors at once, which saves putting them together.
+    """Marks the `kept` largest scores of several vectors, like `exact_top`, without concatenating them.
 
     Args:
         scores: Vectors of one type, as for `exact_top`.
-        kept: How many, in all.
+        kept: Number of scores to mark in all vectors.
 
     Returns:
-        Bool vectors of the same sizes, with `kept` times True in all; of equal scores the first ones count, those of
-        the first vector before those of the second.
+        Bool vectors of the same sizes, True `kept` times in all; of equal scores the first ones, those in earlier
+        vectors first.
 
     Example:
         >>> [mask.numpy().tolist() for mask in exact_top_of_all([tf.constant([1.0, 3.0]), tf.constant([1.0])], 2)]
@@ -86,11 +92,11 @@ def exact_top_of_all(scores: Sequence[tf.Tensor], kept: tf.Tensor | int) -> list
 
 
 def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int) -> tf.Tensor:
-    """Marks the scores that are larger than the `pruned`-th smallest: fewer than the rest where scores are equal.
+    """Marks the scores that are larger than the `pruned`-th smallest; scores equal to it are not marked.
 
     Args:
         scores: As for `exact_top`.
-        pruned: How many are to go, 0 to n; scalar int32. None go for 0.
+        pruned: Number of scores to prune, 0 to n; scalar int32. With 0, all are marked.
 
     Returns:
         Bool `[n]`.
@@ -100,17 +106,17 @@ def above_kth(scores: tf.Tensor, pruned: tf.Tensor | int) -> tf.Tensor:
         [True, False, False, False]
 
     Reference:
-        Tanaka et al., SynFlow (NeurIPS 2020), the authors' `Pruner._global_mask`, which Peek-a-Boo took over.
+        Tanaka et al., SynFlow (NeurIPS 2020), the authors' `Pruner._global_mask`, which Peek-a-Boo adopted.
     """
     return above_kth_of_all([scores], pruned)[0]
 
 
 def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int) -> list[tf.Tensor]:
-    """`above_kth` over several vectors at once.
+    """Marks the scores of several vectors that are larger than the `pruned`-th smallest, like `above_kth`.
 
     Args:
         scores: Vectors of one type, as for `exact_top`.
-        pruned: How many are to go, in all.
+        pruned: Number of scores to prune in all vectors.
 
     Returns:
         Bool vectors of the same sizes.
@@ -124,11 +130,11 @@ def above_kth_of_all(scores: Sequence[tf.Tensor], pruned: tf.Tensor | int) -> li
 
 
 def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
-    """`exact_top` in NumPy, by sorting.
+    """Marks the `kept` largest scores of a NumPy array, like `exact_top`, by sorting.
 
     Args:
         scores: `[n]`, no NaN.
-        kept: How many, 0 to n.
+        kept: Number of scores to mark, 0 to n.
 
     Returns:
         Bool `[n]`.
@@ -139,12 +145,12 @@ def exact_top_of_array(scores: np.ndarray, kept: int) -> np.ndarray:
 
 
 def _around(scores: list[tf.Tensor], place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores among which the one at a place of the order is, and how many are below all of these."""
+    """Returns some scores that include the one at a position of the sorted order, and the number of scores below."""
     sizes = [vector.shape[0] for vector in scores]
     if None not in sizes and sum(sizes) <= 4 * _SAMPLE:
         return tf.constant(0), tf.concat(scores, 0)
     size = tf.add_n([tf.size(vector) for vector in scores])
-    stride = tf.maximum(size // _SAMPLE, 1) | 1  # odd, not to meet the same channel each time
+    stride = tf.maximum(size // _SAMPLE, 1) | 1  # odd, so that samples come from all channels
     sample = tf.sort(tf.concat([vector[::stride] for vector in scores], 0))
     middle = tf.cast(tf.cast(place, tf.int64) * tf.size(sample, tf.int64) // tf.cast(size, tf.int64), tf.int32)
     last = tf.size(sample) - 1
@@ -152,7 +158,7 @@ def _around(scores: list[tf.Tensor], place: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     low, high = (sample[tf.clip_by_value(middle + margin, 0, last)] for margin in (-_MARGIN, _MARGIN))
     low = tf.ensure_shape(tf.where(middle < _MARGIN, -endless, low), [])
     high = tf.ensure_shape(tf.where(middle > last - _MARGIN, endless, high), [])
-    # above the lower bound, not at it: of scores that are pruned already there are many, all of one value
+    # above the lower bound, not at it: pruned weights have many equal scores
     above = [vector > low for vector in scores]
     below = size - tf.add_n([_count(mark) for mark in above])
     around = [tf.logical_and(mark, vector <= high) for mark, vector in zip(above, scores, strict=True)]
@@ -179,7 +185,7 @@ def _count(marks: tf.Tensor) -> tf.Tensor:
 
 
 def _ordered_integers(scores: tf.Tensor) -> tf.Tensor:
-    """Integers in the order of the scores; both zeros become 0."""
+    """Returns integers in the order of the scores; both zeros become 0."""
     bits = tf.bitcast(scores, _INTEGERS[scores.dtype])
     return tf.where(bits < 0, bits.dtype.min - bits, bits)
 
@@ -189,10 +195,10 @@ def _as_score(key: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def _kth_smallest(keys: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
-    """The integer that is at place `k`, counted from 0, when all are in order."""
+    """Returns the integer at position `k`, counted from 0, of the sorted order."""
 
     def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        middle = (low & high) + tf.bitwise.right_shift(low ^ high, tf.ones([], low.dtype))  # their sum may not fit
+        middle = (low & high) + tf.bitwise.right_shift(low ^ high, tf.ones([], low.dtype))  # their sum may overflow
         enough = tf.reduce_sum(tf.cast(keys <= middle, tf.int32)) > k
         return tf.where(enough, low, middle + 1), tf.where(enough, middle, high)
 
@@ -203,19 +209,19 @@ def _kth_smallest(keys: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
 
 
 def largest(values: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
-    """Marks the `count` largest of many values; of equal ones those that come first.
+    """Marks the `count` largest of many values; of equal values the first ones.
 
-    A threshold is searched for that exactly `count` values exceed. Each step takes one look at all values and says how
-    many exceed a candidate. The first two come from a sample, others from interpolation between the two counts around
-    the wanted one: some six steps for weights and the like (sorting ten million values costs hundreds). After 24 the
-    interval is halved in terms of the floating-point numbers in it, so there are never more than 56.
+    The function searches for a threshold that exactly `count` values exceed. Each step counts the values that exceed a
+    candidate. The first two candidates come from a sample, others from interpolation between the two counts around the
+    wanted one: about six steps for weights (sorting ten million values costs hundreds). After 24 steps the interval is
+    halved in terms of the floating-point numbers in it, so there are never more than 56.
 
     Args:
-        values: `[n]`, float32, finite and not below 0.
-        count: How many, 1 to n; scalar int32.
+        values: `[n]`, float32, finite and at least 0.
+        count: Number of values to mark, 1 to n; scalar int32.
 
     Returns:
-        Bool `[n]`, with exactly `count` times True.
+        Bool `[n]`, True exactly `count` times.
 
     Example:
         >>> largest(tf.constant([3.0, 1.0, 2.0, 2.0]), 2).numpy().tolist()
@@ -224,7 +230,7 @@ def largest(values: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
     Reference:
         Dowell & Jarratt, "A modified regula falsi method" (BIT 1971): the Illinois variant.
     """
-    # Floats that are not negative are in the order of the integers that their bits make.
+    # Floats that are not negative have the order of their bits as integers.
     bits = tf.bitcast(values, tf.int32)
     size = tf.size(bits)
     pruned = size - count
@@ -237,13 +243,13 @@ def largest(values: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
 
 
 def _threshold(bits: tf.Tensor, size: tf.Tensor, pruned: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The bits at or below which `pruned` values lie, or with ties the fewest that are more; and how many do."""
+    """Returns the bits at or below which `pruned` values lie, or with ties the fewest more, and their count."""
 
     def unfinished(state: _Search) -> tf.Tensor:
         return tf.logical_and(state.below_high > pruned, state.high - state.low > 1)
 
     def narrow(state: _Search) -> tuple[_Search]:
-        # Where values are equal no count may be the wanted one, and steps to the next value end the search.
+        # With equal values, no candidate may have the wanted count; steps to the next value end the search.
         close = tf.logical_or(pruned - state.below_low <= 2, tf.logical_and(state.step > 8, state.step % 4 == 0))
         stride = tf.logical_and(close, state.step < _INTERPOLATIONS)
         middle = tf.cond(stride, lambda: _next(bits, state.low), lambda: _between(state))
@@ -255,15 +261,15 @@ def _threshold(bits: tf.Tensor, size: tf.Tensor, pruned: tf.Tensor) -> tuple[tf.
 
 
 class _Search(NamedTuple):
-    """The interval within which the threshold lies: above `low`, at most `high`.
+    """The interval that contains the threshold: above `low`, at most `high`.
 
     Attributes:
         low: Bits of a value.
         high: Bits of a value.
-        below_low: Values at or below `low`; fewer than wanted.
-        below_high: Values at or below `high`; as many as wanted, or more.
-        missing: By how many there are fewer, or less than that once a side stayed where it was.
-        excess: By how many there are more, or less than that.
+        below_low: Number of values at or below `low`; fewer than wanted.
+        below_high: Number of values at or below `high`; as many as wanted, or more.
+        missing: How many fewer than wanted; halved when the end stays twice.
+        excess: How many more than wanted; likewise.
         side: Which end moved last: 1 for `low`, -1 for `high`.
         step: Steps taken.
     """
@@ -279,11 +285,11 @@ class _Search(NamedTuple):
 
 
 def _start(bits: tf.Tensor, size: tf.Tensor, pruned: tf.Tensor) -> _Search:
-    """An interval for sure, and a narrow one where a sample of many values gives one."""
-    # Nothing lies below -1, which stands for the empty side where nothing is pruned.
+    """Returns an interval that contains the threshold, narrowed by a sample where there are many values."""
+    # No value lies below -1, which is the lower end where nothing is pruned.
     low, below_low = tf.constant(-1), tf.constant(0)
     high, below_high = tf.where(pruned > 0, tf.reduce_max(bits), -1), tf.where(pruned > 0, size, 0)
-    stride = (bits.shape[0] or 0) // _SAMPLE | 1  # odd, not to meet the same channel each time
+    stride = (bits.shape[0] or 0) // _SAMPLE | 1  # odd, so that samples come from all channels
     if stride > 4:
         sample = tf.sort(bits[::stride])
         place, last = pruned // stride, sample.shape[0] - 1
@@ -307,12 +313,12 @@ def _start(bits: tf.Tensor, size: tf.Tensor, pruned: tf.Tensor) -> _Search:
 
 
 def _next(bits: tf.Tensor, low: tf.Tensor) -> tf.Tensor:
-    """The smallest value above another."""
+    """Returns the smallest value above another."""
     return tf.reduce_min(tf.where(bits > low, bits, tf.int32.max))
 
 
 def _between(state: _Search) -> tf.Tensor:
-    """A candidate inside the interval: by interpolation, or its middle if that took too long."""
+    """Returns a candidate inside the interval: by interpolation, or the middle after too many steps."""
     bottom, top = _value(tf.maximum(state.low, 0)), _value(state.high)
     guess = tf.cast(bottom + (top - bottom) * (state.missing / (state.missing + state.excess)), tf.float32)
     middle = state.low + (state.high - state.low) // 2
@@ -321,13 +327,13 @@ def _between(state: _Search) -> tf.Tensor:
 
 
 def _narrowed(state: _Search, middle: tf.Tensor, count: tf.Tensor, pruned: tf.Tensor, stride: tf.Tensor) -> _Search:
-    """The interval after `count` values were found at or below `middle`."""
+    """Returns the interval after `count` values were found at or below `middle`."""
     short = count < pruned
     gap = tf.cast(tf.abs(count - pruned), tf.float64)
-    # Halving the gap on the side that stays for a second time keeps interpolation from creeping.
+    # Halving the gap of an end that stays for a second time keeps interpolation from converging slowly (Illinois).
     excess, missing = state.excess, state.missing
     return _Search(
-        # After a stride nothing lies between the two ends.
+        # After a step to the next value, no value lies between the two ends.
         low=tf.where(short, middle, tf.where(stride, middle - 1, state.low)),
         high=tf.where(short, state.high, middle),
         below_low=tf.where(short, count, state.below_low),
@@ -340,9 +346,9 @@ def _narrowed(state: _Search, middle: tf.Tensor, count: tf.Tensor, pruned: tf.Te
 
 
 def _with_ties(bits: tf.Tensor, threshold: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    """Marks all above a threshold, and the first `kept` at it."""
+    """Marks all values above a threshold, and the first `kept` values at it."""
     ties = bits == threshold
-    # A running count of all values would take longer than the rest: count rows, then within the one that matters.
+    # A running count over all values would be slow: count by rows, then within the row that matters.
     rows = tf.reshape(tf.pad(ties, [[0, -tf.size(ties) % _ROW]]), [-1, _ROW])
     through = tf.cumsum(tf.reduce_sum(tf.cast(rows, tf.int32), 1))
     row = tf.reduce_sum(tf.cast(through < kept, tf.int32))

@@ -1,8 +1,10 @@
-"""Adam as PyTorch computes it."""
+"""Adam with epsilon added where the paper and PyTorch add it."""
 
 import keras
 import tensorflow as tf
 from keras import ops
+
+from tfprune.keras_private import adam_moments, variable_index
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -13,16 +15,16 @@ class Adam(keras.optimizers.Adam):
 
         w <- w - lr * m / (sqrt(v) + epsilon)
 
-    Keras adds epsilon before it corrects `v`, which makes it up to thirty times larger in the first steps: that shows
-    where gradients are as small as those of scores of pruned weights often are.
+    Keras adds epsilon before it corrects `v`, which makes it up to thirty times larger in the first steps. That
+    matters where gradients are small, as those of scores of pruned weights are.
 
     Args:
         *args: Those of `keras.optimizers.Adam`.
-        epsilon: PyTorch's default.
+        epsilon: Added to the root of the second moment. Default: PyTorch's.
         **kwargs: Those of `keras.optimizers.Adam`, but not `amsgrad`.
 
     Raises:
-        ValueError: `amsgrad` is asked for.
+        ValueError: `amsgrad` is True.
 
     Example:
         >>> Adam(0.01).epsilon
@@ -43,8 +45,7 @@ class Adam(keras.optimizers.Adam):
         gradient, rate = ops.cast(gradient, dtype), ops.cast(learning_rate, dtype)
         step = ops.cast(self.iterations + 1, dtype)
         first, second = (1 - ops.power(ops.cast(beta, dtype), step) for beta in (self.beta_1, self.beta_2))
-        index = self._get_variable_index(variable)
-        mean, square = self._momentums[index], self._velocities[index]
+        mean, square = adam_moments(self, variable_index(self, variable))
         self.assign_add(mean, (gradient - mean) * (1 - self.beta_1))
         self.assign_add(square, (ops.square(gradient) - square) * (1 - self.beta_2))
         self.assign_sub(variable, rate / first * mean / (ops.sqrt(square / second) + self.epsilon))

@@ -1,4 +1,4 @@
-"""Training by flipping signs."""
+"""Bop: training by flipping the signs of weights."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import variable_index
 from tfprune.optimizers.sgd import SGD
 
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
@@ -28,33 +29,33 @@ class Rates(NamedTuple):
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class Bop(keras.optimizers.Optimizer):
-    """The binary optimizer: negates weights where the averaged gradient insists, and changes them in no other way.
+    """The binary optimizer: negates weights where the averaged gradient is strong enough, and changes nothing else.
 
     For a weight `w` with gradient `g`, adaptivity rate `r` and threshold `t`:
 
         m <- (1 - r) * m + r * g        (the first step: m <- g + r * g)
         w <- -w   where |m| >= t and sign(m) == sign(w)
 
-    So every weight keeps the magnitude that it was initialised with. There is no learning rate and no decay. All
-    variables that are not trained so (norms, biases, often the classifier) go to a second optimizer, the companion,
-    whose learning rate is this optimizer's `learning_rate`.
+    Every weight keeps the magnitude that it was initialized with. There is no learning rate and no decay. All other
+    variables (norms, biases, often the classifier) are trained by a second optimizer, the companion, whose learning
+    rate is this optimizer's `learning_rate`.
 
-    Variants, all with kept magnitudes unless asked otherwise:
+    Variants, which all keep magnitudes by default:
 
-    - `"peekaboo"`: the above. The first step lets about half of the weights flip, and its gradient outweighs the later
-      ones for about `1 / r` steps.
+    - `"peekaboo"`: the rule above. The first step lets about half of the weights flip, and its gradient outweighs the
+      later ones for about `1 / r` steps.
     - `"paper"`: `m` starts at 0 (so the first is `r * g`) and must *exceed* the threshold.
     - `"larq"`: `m <- m + r * (g - m)` from 0; flips where `w * m > t`. With weights of magnitude 1 that is the paper's
       rule up to rounding; with other magnitudes the threshold is in effect `t / |w|`.
 
-    The originals of the latter two overwrite weights by +1 and -1: `keep_magnitudes=False`.
+    The originals of the last two set weights to +1 and -1: `keep_magnitudes=False`.
 
-    `keras.optimizers.MultiOptimizer` routes variables, too, but has no `learning_rate` (callbacks and logs that read it
-    fail), and can be saved only with patterns of paths, where masked kernels carry a mark instead.
+    `keras.optimizers.MultiOptimizer` also routes variables, but has no `learning_rate` (callbacks and logs that read it
+    fail), and can be saved only with patterns of paths, while here masked kernels are found by a mark.
 
     Args:
-        adaptivity_rate: In (0, 1), or a schedule of such, as `training.PeriodicDecay`; evaluated in double precision.
-        threshold: At least 0.
+        adaptivity_rate: In (0, 1), or a schedule such as `training.PeriodicDecay`; evaluated in double precision.
+        threshold: Flip only where the average reaches this; at least 0.
         companion: For all other variables. Default: `SGD(0.1, momentum=0.9, weight_decay=5e-4, momentum_form="torch")`.
         sign_trained: `fnmatch` patterns of the paths of the variables to train by sign; None for the kernels of masked
             layers.
@@ -143,7 +144,7 @@ class Bop(keras.optimizers.Optimizer):
         self.companion.build([variable for variable, by_sign in zip(variables, chosen, strict=True) if not by_sign])
 
     def fitting(self, variables: Sequence[keras.Variable]) -> keras.optimizers.Optimizer:
-        """What can train these variables: this optimizer, or its companion where no masked kernel is among them."""
+        """Returns the optimizer for these variables: this one, or its companion if none of them is a masked kernel."""
         signs = self.sign_trained is not None or any(getattr(variable, "masked", False) for variable in variables)
         return self if signs else self.companion
 
@@ -163,22 +164,22 @@ class Bop(keras.optimizers.Optimizer):
 
     @property
     def total_flips(self) -> tf.Tensor:
-        """How many signs were changed so far, an int64 scalar."""
+        """Number of signs changed so far, an int64 scalar."""
         return tf.add_n([tf.convert_to_tensor(count) for count in self._flips])
 
     @property
     def flips(self) -> tf.Tensor:
-        """How many signs the last step changed, an int64 scalar."""
+        """Number of signs that the last step changed, an int64 scalar."""
         return self.total_flips - tf.convert_to_tensor(self._flips_before)
 
     @property
     def flips_by_variable(self) -> dict[str, int]:
-        """How many signs were changed so far, by the path of the variable."""
+        """Number of signs changed so far, by the path of the variable."""
         return {path: int(tf.convert_to_tensor(count)) for path, count in zip(self._paths, self._flips, strict=True)}
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
-        """Updates the average of one sign-trained variable, and its signs."""
-        place = self._place[self._get_variable_index(variable)]
+        """Updates the average and the signs of one sign-trained variable."""
+        place = self._place[variable_index(self, variable)]
         weight = tf.convert_to_tensor(variable)
         average = next_average(
             self.variant,
@@ -197,10 +198,10 @@ class Bop(keras.optimizers.Optimizer):
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Lets the companion set final values, such as moving averages."""
-        self.companion.finalize_variable_values([v for v in var_list if self._get_variable_index(v) not in self._place])
+        self.companion.finalize_variable_values([v for v in var_list if variable_index(self, v) not in self._place])
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer."""
+        """Returns the arguments that make an equal optimizer."""
         rate = self.adaptivity_rate
         return {
             "adaptivity_rate": keras.saving.serialize_keras_object(rate) if isinstance(rate, _SCHEDULE) else rate,
@@ -229,11 +230,11 @@ class Bop(keras.optimizers.Optimizer):
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        """Sends each gradient where it belongs. Keras calls this once gradients are unscaled, clipped, accumulated."""
+        """Passes each gradient to its optimizer. Keras calls this after unscaling, clipping, accumulating."""
         self._flips_before.assign(self.total_flips)
         pairs = list(zip(grads, trainable_variables, strict=True))
-        signs = [pair for pair in pairs if self._get_variable_index(pair[1]) in self._place]
-        others = [pair for pair in pairs if self._get_variable_index(pair[1]) not in self._place]
+        signs = [pair for pair in pairs if variable_index(self, pair[1]) in self._place]
+        others = [pair for pair in pairs if variable_index(self, pair[1]) not in self._place]
         if signs:
             super()._backend_update_step(*zip(*signs, strict=True), learning_rate)
         if others:
@@ -280,14 +281,14 @@ def _check_companion(companion: Any) -> None:
 def next_average(
     variant: Variant, average: tf.Tensor, gradient: tf.Tensor, rates: Rates, first_step: tf.Tensor
 ) -> tf.Tensor:
-    """The moving average of the gradient after one more gradient.
+    """Computes the moving average of the gradient after one more gradient.
 
     Args:
         variant: `"peekaboo"` starts at `(1 + rate) * gradient`, the others at `rate * gradient`.
         average: The average before, zeros at the start; the shape and type of the weight.
         gradient: The gradient, in the same shape and type.
         rates: Scalars.
-        first_step: Bool scalar, whether this is the first gradient ever; only `"peekaboo"` asks.
+        first_step: Bool scalar, whether this is the first gradient ever; only `"peekaboo"` uses it.
 
     Returns:
         The new average.
@@ -310,18 +311,18 @@ def next_average(
 
 
 def flips(variant: Variant, weight: tf.Tensor, average: tf.Tensor, threshold: float) -> tf.Tensor:
-    """Which weights change their sign.
+    """Returns which weights change their sign.
 
     Args:
         variant: `"peekaboo"`: `|average| >= threshold` and equal signs (that of 0 is 0, so with the threshold 0 exact
             zeros count as flipped, to no effect). `"paper"`: the same with `>`. `"larq"`: `weight * average >
-            threshold`, which weighs the average with the weight's magnitude where that is not 1.
-        weight: Any shape.
+            threshold`, which multiplies the average by the weight's magnitude.
+        weight: Of any shape.
         average: The moving average of its gradient.
         threshold: At least 0.
 
     Returns:
-        Bool, the shape of the weight.
+        Bool, of the shape of the weight.
 
     Example:
         >>> flips("peekaboo", tf.constant([2.0, -2.0]), tf.constant([0.5, 0.5]), 0.5).numpy().tolist()
@@ -335,7 +336,7 @@ def flips(variant: Variant, weight: tf.Tensor, average: tf.Tensor, threshold: fl
     """
     if variant == "larq":
         return weight * average > threshold
-    # Where signs are equal this is |average|, elsewhere it is not positive.
+    # |average| where the signs are equal, elsewhere 0 or negative.
     agreeing = tf.sign(weight) * average
     if variant == "paper":
         return agreeing > threshold
@@ -350,7 +351,7 @@ def sign_trained_variables(variables: Sequence[keras.Variable], patterns: Sequen
     Args:
         variables: Trainable variables of a model.
         patterns: Of variable paths, as `fnmatch` reads them (`"*/kernel"`, `"block1.*"`); None takes the kernels of
-            masked layers, which carry the mark `masked`.
+            masked layers, which have an attribute `masked`.
 
     Returns:
         A bool for each variable.
@@ -375,7 +376,7 @@ def sign_trained_variables(variables: Sequence[keras.Variable], patterns: Sequen
         if not any(fnmatchcase(variable.path, pattern) for variable in variables):
             raise ConfigError(
                 f"sign_trained: expected patterns of variable paths, received {pattern!r}, which matches none of "
-                f"{_some_paths(variables)}; mind that a path holds the names of model, layer and variable"
+                f"{_some_paths(variables)}; a path consists of the names of model, layer and variable"
             )
     return [any(fnmatchcase(variable.path, pattern) for pattern in patterns) for variable in variables]
 

@@ -5,12 +5,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import keras
 import tensorflow as tf
 
+from tfprune.keras_private import uses_weight_decay, variable_index
+
 MomentumForm: TypeAlias = Literal["keras", "torch"]
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class SGD(keras.optimizers.SGD):
-    """SGD whose weight decay is *coupled*: L2 regularisation, added to the gradient of every trainable variable.
+    """SGD whose weight decay is *coupled*: L2 regularization, added to the gradient of every trainable variable.
 
     With the gradient `g`, the velocity `a` and the learning rate `lr`:
 
@@ -25,13 +27,13 @@ class SGD(keras.optimizers.SGD):
         v <- v - lr * (g + momentum * a)    (Nesterov)
         v <- v - lr * a                     (without)
 
-    The two are the same as long as the learning rate is; after a drop, the first goes on at the old rate for some
-    steps, the second does not.
+    The two are the same as long as the learning rate is constant. After a drop, the first continues at the old rate
+    for some steps, the second does not.
 
-    `keras.optimizers.SGD(weight_decay=...)` is something else: it shrinks the variable beside the momentum (decoupled,
-    as in SGDW), `v <- v - lr * weight_decay * v`. Here the decay passes through the momentum, as in PyTorch's SGD and
-    in most published training recipes. The decay is added after the gradients of all replicas are summed, so it is the
-    same for any number of devices.
+    `keras.optimizers.SGD(weight_decay=...)` is different: it shrinks the variable independently of the momentum
+    (decoupled, as in SGDW), `v <- v - lr * weight_decay * v`. Here, the decay passes through the momentum, as in
+    PyTorch's SGD and in most published training recipes. The decay is added after the gradients of all replicas are
+    summed, so it is the same for any number of devices.
 
     Args:
         learning_rate: A float or a `keras.optimizers.schedules.LearningRateSchedule`.
@@ -76,12 +78,12 @@ class SGD(keras.optimizers.SGD):
         """Updates one variable, with one kernel for velocity and variable (GPUs pay for each launch)."""
         gradient = tf.cast(gradient, variable.dtype)
         learning_rate = tf.cast(learning_rate, variable.dtype)
-        if self.coupled_weight_decay and self._use_weight_decay(variable):
+        if self.coupled_weight_decay and uses_weight_decay(self, variable):
             gradient += self.coupled_weight_decay * variable
         if not self.momentum:
             self.assign_sub(variable, learning_rate * gradient)
             return
-        velocity = self.momentums[self._get_variable_index(variable)]
+        velocity = self.momentums[variable_index(self, variable)]
         torch_form = self.momentum_form == "torch"
         apply = tf.raw_ops.ResourceApplyMomentum if torch_form else tf.raw_ops.ResourceApplyKerasMomentum
         apply(
@@ -94,7 +96,7 @@ class SGD(keras.optimizers.SGD):
         )
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal optimizer."""
+        """Returns the arguments that make an equal optimizer."""
         return {
             **super().get_config(),
             "weight_decay": self.coupled_weight_decay,

@@ -1,10 +1,11 @@
-"""Structured pruning: plans which channels go, and smaller models made by them; weights pruned in rounds."""
+"""Structured pruning: plans of which channels to keep, and the smaller models that they lead to; tickets in rounds."""
 
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.pruning.iterative import SCHEDULES, iterative_tickets, prune_channels
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planner import plan_channels
+from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "iterative_tickets",
     "plan_channels",
     "prune_channels",
+    "recalibrate_batch_norm",
     "reweight",
 ]

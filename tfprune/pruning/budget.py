@@ -1,4 +1,4 @@
-"""How much of a model is to stay."""
+"""How much of a model a plan keeps: budgets, the totals they refer to, and limits of the width of each group."""
 
 import math
 from dataclasses import dataclass
@@ -9,21 +9,22 @@ import numpy as np
 from tfprune.errors import ConfigError
 
 Measure = Literal["flops", "params", "density"]
+"""What is counted: FLOPs (multiply-adds), parameters, or channels."""
+
 MEASURES: dict[str, str] = {"flops": "FLOPs", "params": "parameters", "density": "channels"}
-"""What is counted: FLOPs, parameters, or channels."""
 """What each measure counts, in words."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The fraction of the whole model's cost that may stay.
+    """The fraction of the whole model's cost that may be kept.
 
     Attributes:
         measure: What is counted.
         fraction: How much of it is kept, above 0 and at most 1.
 
     Raises:
-        ConfigError: The fraction is no such number.
+        ConfigError: The fraction is out of range.
     """
 
     measure: Measure
@@ -39,8 +40,8 @@ class Budget:
         object.__setattr__(self, "fraction", float(number))
 
     @classmethod
-    def of(cls, flops: float | None, params: float | None, density: float | None) -> "Budget":
-        """The budget that a user gave: exactly one of the three fractions."""
+    def from_fractions(cls, flops: float | None, params: float | None, density: float | None) -> "Budget":
+        """Returns the budget for exactly one fraction; raises `ConfigError` if none or several are given."""
         given = {
             name: value for name, value in zip(MEASURES, (flops, params, density), strict=True) if value is not None
         }
@@ -53,7 +54,7 @@ class Budget:
         return cls(cast(Measure, name), value)
 
     def met(self, cost: int, whole: int) -> bool:
-        """Whether `cost` is at most the fraction of `whole`."""
+        """Returns whether `cost` is at most the fraction of `whole`."""
         # A quotient rounds as the fraction did: 29 of 100 is at most 0.29, though 0.29 * 100 < 29.
         return not whole or cost / whole <= self.fraction
 
@@ -66,7 +67,7 @@ class Totals:
     """Size of a model.
 
     Attributes:
-        channels: Channels of its groups, those that hang together counted once.
+        channels: Channels of its groups, those of one group counted once.
         params: Parameters.
         flops: FLOPs for one example, as `tfprune.complexity` counts.
     """
@@ -76,21 +77,21 @@ class Totals:
     flops: int
 
     def of(self, measure: str) -> int:
-        """The total that a budget's measure means."""
+        """Returns the total that a budget's measure refers to."""
         return {"flops": self.flops, "params": self.params, "density": self.channels}[measure]
 
 
 @dataclass(frozen=True)
 class WidthConstraints:
-    """Limits of the number of channels that stay in a group.
+    """Limits of the number of channels that a group keeps.
 
     Attributes:
-        round_to: What stays is a multiple of this, or the group stays whole. Processors like 8 or 16.
-        min_channels: At least so many channels stay; a narrower group stays whole.
+        round_to: A group keeps a multiple of this, or all channels; multiples of 8 run faster on most processors.
+        min_channels: A group keeps at least this many channels; a narrower group keeps all.
         max_sparsity: The largest fraction of its channels that a group may lose.
 
     Raises:
-        ConfigError: A limit has no sense.
+        ConfigError: A limit is out of range.
     """
 
     round_to: int = 1
@@ -111,11 +112,11 @@ class WidthConstraints:
         object.__setattr__(self, "max_sparsity", float(self.max_sparsity))
 
     def floors(self, size: int, multiplicity: int) -> dict[str, int]:
-        """How many units of a group stay at least, by the name of the limit that says so.
+        """Returns how many prunable channels of a group are kept at least, by the name of the limit.
 
         Args:
-            size: Prunable units of the group.
-            multiplicity: Channels per unit.
+            size: Prunable channels of the group.
+            multiplicity: How many channels of the layers each of them stands for.
         """
         removable = int(np.searchsorted(np.arange(size + 1) / size, self.max_sparsity, side="right")) - 1
         return {
@@ -123,7 +124,7 @@ class WidthConstraints:
             "max_sparsity": size - removable,
         }
 
-    def rounded_up(self, units: np.ndarray, size: int, multiplicity: int) -> np.ndarray:
-        """The least allowed numbers of units that are not below `units`."""
+    def rounded_up(self, kept: np.ndarray, size: int, multiplicity: int) -> np.ndarray:
+        """Returns the smallest allowed numbers of prunable channels that are not below `kept`."""
         step = self.round_to // math.gcd(self.round_to, multiplicity)
-        return np.minimum(-(-np.asarray(units) // step) * step, size)
+        return np.minimum(-(-np.asarray(kept) // step) * step, size)

@@ -1,4 +1,4 @@
-"""Cutting a model, and its optimizer's state with it."""
+"""Cutting channels out of a model, and out of the state of its optimizer."""
 
 import warnings
 from operator import attrgetter
@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.criteria.data import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
 from tfprune.graph.slim import cut_weight
-from tfprune.pruning.recalibration import image_batches
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
@@ -21,21 +21,21 @@ def cut(
 
     Args:
         model: The model. It is not changed.
-        mask: Bool `[channels]`, True for what stays.
+        mask: Bool `[channels]`, True for what is kept.
         groups: The model's channel groups.
         keep_optimizer: Carry the state of its optimizer over.
-        data: Let the kernels that read cut channels make up for them on this data, see `reweight`. None: do not.
+        data: Let the kernels that read cut channels compensate for them on this data, see `reweight`. None: do not.
 
     Returns:
         A new model, compiled like the old one.
 
     Raises:
-        ConfigError: The data is nothing that can be used.
+        ConfigError: The data cannot be used.
         PruningError: The optimizer's state cannot be carried over.
     """
     small = slim(model, mask, groups)
     if data is not None:
-        batches = (batch["images"] for batch in image_batches(data, "reweight"))
+        batches = (batch["images"] for batch in input_batches(data, "reweight"))
         if skipped := reweight(small, model, mask, groups, batches):
             warnings.warn(ReweightingWarning(skipped), stacklevel=3)
     if keep_optimizer:
@@ -46,13 +46,13 @@ def cut(
 def carry_optimizer(model: keras.Model, small: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> None:
     """Gives a slimmed model's optimizer the state of the whole model's optimizer.
 
-    Momenta and the like are cut like the weights, counters are copied. Of a query kernel of attention, which slimming
-    scales as well as cuts, the state is only cut.
+    Momenta and the like are cut like the weights, counters are copied. The state of attention's query kernels, which
+    slimming scales as well as cuts, is only cut.
 
     Args:
         model: A compiled model. It is not changed.
         small: The slimmed model, compiled alike; the state of its optimizer is set.
-        mask: Bool `[channels]`, True for the channels that stayed.
+        mask: Bool `[channels]`, True for the channels that were kept.
         groups: The channel groups of `model`.
 
     Raises:
@@ -82,20 +82,20 @@ def carry_optimizer(model: keras.Model, small: keras.Model, mask: np.ndarray, gr
 
 
 def _references(optimizer: Any, model: keras.Model) -> dict[int, keras.Variable]:
-    """To which of the model's variables each of the optimizer's belongs, by its position.
+    """Returns to which of the model's variables each of the optimizer's belongs, by its position.
 
-    Optimizers do not say so. A twin is built for the same variables, and asked as it makes its own.
+    Optimizers do not record this. A twin is built for the same variables, and observed while it creates its own.
     """
     twin = type(optimizer).from_config(optimizer.get_config())
-    made: list[tuple[Any, keras.Variable]] = []
-    _listen(twin, made)
+    created: list[tuple[Any, keras.Variable]] = []
+    _record_creation(twin, created)
     twin.build(model.trainable_variables)
     if _kinds(twin) != _kinds(optimizer):
         raise PruningError(
             "keep_optimizer: expected an optimizer built for the model's trainable variables as they are now, received "
             "one built for others; compile the model again, or leave keep_optimizer out"
         )
-    belongs = {id(variable): reference for variable, reference in made}
+    belongs = {id(variable): reference for variable, reference in created}
     return {i: belongs[id(variable)] for i, variable in enumerate(twin.variables) if id(variable) in belongs}
 
 
@@ -103,23 +103,23 @@ def _kinds(optimizer: Any) -> list[tuple[str, tuple[int, ...]]]:
     return [(variable.path.rpartition("/")[2], tuple(variable.shape)) for variable in optimizer.variables]
 
 
-def _listen(optimizer: Any, made: list[tuple[Any, keras.Variable]]) -> None:
-    """Notes each variable that the optimizer, or one inside it, makes for one of the model's."""
+def _record_creation(optimizer: Any, created: list[tuple[Any, keras.Variable]]) -> None:
+    """Records each variable that the optimizer, or one inside it, creates for one of the model's."""
     for part in ("inner_optimizer", "companion"):
         if hasattr(optimizer, part):
-            _listen(getattr(optimizer, part), made)
-    make = optimizer.add_variable_from_reference
+            _record_creation(getattr(optimizer, part), created)
+    create = optimizer.add_variable_from_reference
 
-    def noted(reference_variable: keras.Variable, *args: Any, **kwargs: Any) -> Any:
-        variable = make(reference_variable, *args, **kwargs)
-        made.append((variable, reference_variable))
+    def recorded(reference_variable: keras.Variable, *args: Any, **kwargs: Any) -> Any:
+        variable = create(reference_variable, *args, **kwargs)
+        created.append((variable, reference_variable))
         return variable
 
-    optimizer.add_variable_from_reference = noted
+    optimizer.add_variable_from_reference = recorded
 
 
 def _slots(groups: ChannelGroups) -> dict[int, list[Slot]]:
-    """The axes that run over channels, by the variable."""
+    """Returns the axes that run over channels, by the variable."""
     found: dict[int, list[Slot]] = {}
     for name, slots in groups.slots.items():
         for slot in slots:

@@ -1,59 +1,48 @@
-"""A pruning plan in words."""
+"""The text of a pruning plan: tables of its groups and totals, the limits that had an effect, and what is left alone.
+
+Each function takes the values that it shows; `PruningPlan.explain` puts them together.
+"""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from tfprune.pruning.budget import MEASURES, Totals
+from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
-
-if TYPE_CHECKING:
-    from tfprune.pruning.plan import PruningPlan
-
 
 _LAYERS_WIDTH = 44
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
-def summary_line(plan: "PruningPlan") -> str:
-    """One line on a plan."""
-    smaller = sum(group.after < group.before for group in plan.groups)
-    before, after = plan.before, plan.after
+def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals) -> str:
+    """Returns one line on what happens to a model."""
+    smaller = sum(group.after < group.before for group in groups)
     return (
-        f"PruningPlan({plan.model}: {smaller} of {len(plan.groups)} groups get smaller, "
+        f"PruningPlan({model}: {smaller} of {len(groups)} groups get smaller, "
         f"channels {before.channels:,} -> {after.channels:,}, parameters {_short(before.params)} -> "
         f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)})"
     )
 
 
-def explain(plan: "PruningPlan") -> str:
-    """A plan as a text to read.
-
-    Args:
-        plan: The plan.
-
-    Returns:
-        What was asked, a table of the groups, the totals, the limits that bound, and what is left alone and why.
-    """
-    head = [
-        f"Plan for {plan.model}: keep at most {100 * plan.budget.fraction:.4g} % of its {MEASURES[plan.budget.measure]}"
+def headline(model: str, budget: Budget, criterion: str, scope: str) -> list[str]:
+    """Returns lines that say what was asked for."""
+    return [
+        f"Plan for {model}: keep at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}",
+        f"  channels ranked by {criterion}, {_SCOPES[scope]}",
     ]
-    head.append(f"  channels ranked by {plan.criterion}, {_SCOPES[plan.scope]}")
-    sections = [head, _groups(plan), _totals(plan.before, plan.after), _limits(plan), _alone(plan)]
-    return "\n\n".join("\n".join(section) for section in sections if section)
 
 
-def _groups(plan: "PruningPlan") -> list[str]:
+def groups_table(groups: Sequence[GroupPlan]) -> list[str]:
+    """Returns a table of the groups: layers, channels before and after, and what kept more than the scores."""
     rows = [("group", "made by", "channels", "", "", "kept", "held by")]
-    for group in plan.groups:
+    for group in groups:
         held = ", ".join(f"{hold.reason} (+{hold.channels})" for hold in group.bound)
         share = f"{100 * group.after / group.before:.0f} %"
-        rows.append((group.name, _made_by(group), f"{group.before:,}", "->", f"{group.after:,}", share, held))
-    return _aligned(rows, "<<>>>><") if plan.groups else ["  no channels can be pruned"]
+        rows.append((group.name, _layers(group), f"{group.before:,}", "->", f"{group.after:,}", share, held))
+    return _aligned(rows, "<<>>>><") if groups else ["  no channels can be pruned"]
 
 
-def _made_by(group: GroupPlan) -> str:
-    """The layers, as many as there is room for."""
+def _layers(group: GroupPlan) -> str:
+    """Returns the names of a group's layers, as many as there is room for."""
     shown = ", ".join(group.layers)
     count = len(group.layers)
     while len(shown) > _LAYERS_WIDTH and count > 1:
@@ -62,7 +51,8 @@ def _made_by(group: GroupPlan) -> str:
     return shown
 
 
-def _totals(before: Totals, after: Totals) -> list[str]:
+def totals_table(before: Totals, after: Totals) -> list[str]:
+    """Returns a table of the model's size before and after."""
     rows = [("", "before", "", "after", "kept")]
     for word, old, new in (
         ("channels", before.channels, after.channels),
@@ -73,36 +63,34 @@ def _totals(before: Totals, after: Totals) -> list[str]:
     return _aligned(rows, "<>>>>")
 
 
-def _limits(plan: "PruningPlan") -> list[str]:
-    """The limits that kept more than the scores did."""
+def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints) -> list[str]:
+    """Returns lines on the limits that kept more than the scores did; none if there are no such limits."""
     rows = []
     for name in ("min_channels", "max_sparsity", "round_to"):
-        extra = [hold.channels for group in plan.groups for hold in group.bound if hold.reason == name]
+        extra = [hold.channels for group in groups for hold in group.bound if hold.reason == name]
         if extra:
             kept = f"{_count(sum(extra), 'channel')} more than by score, in {_count(len(extra), 'group')}"
-            rows.append((f"{name}={getattr(plan.constraints, name):g}", kept))
+            rows.append((f"{name}={getattr(constraints, name):g}", kept))
     return ["Limits that bound:", *_aligned(rows, "<<")] if rows else []
 
 
-def _alone(plan: "PruningPlan") -> list[str]:
-    """What is not pruned, and why."""
-    rows = []
-    for group in plan.groups:
-        for hold in group.protected:
-            amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
-            rows.append((group.name, f"{amount} {_count(group.before, 'channel')}", _why(hold.reason, plan)))
-    rows += [(*name.partition(": ")[::2], "") for name in plan.pinned]
-    rows += [(name, "its FLOPs are not known, they count as 0", "") for name in plan.uncounted]
-    return ["Left alone:", *_aligned(rows, "<<<")] if rows else []
-
-
-def _why(reason: str, plan: "PruningPlan") -> str:
-    words = {
-        IGNORED: f"ignored as asked ({', '.join(plan.ignore)})",
-        UNSCORED: f"{plan.criterion} gives no score",
+def left_alone(
+    groups: Sequence[GroupPlan], criterion: str, ignore: Sequence[str], pinned: Sequence[str], uncounted: Sequence[str]
+) -> list[str]:
+    """Returns lines on what is not pruned, and why; none if everything can be pruned."""
+    reasons = {
+        IGNORED: f"ignored as asked ({', '.join(ignore)})",
+        UNSCORED: f"{criterion} gives no score",
         NEEDED: "or a layer would run empty",
     }
-    return words[reason]
+    rows = []
+    for group in groups:
+        for hold in group.protected:
+            amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
+            rows.append((group.name, f"{amount} {_count(group.before, 'channel')}", reasons[hold.reason]))
+    rows += [(*name.partition(": ")[::2], "") for name in pinned]
+    rows += [(name, "its FLOPs are not known, they count as 0", "") for name in uncounted]
+    return ["Left alone:", *_aligned(rows, "<<<")] if rows else []
 
 
 def _aligned(rows: Sequence[Sequence[str]], sides: str) -> list[str]:

@@ -13,7 +13,7 @@ from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
 
 @dataclass(frozen=True)
 class Hold:
-    """Channels that stay for another reason than their score.
+    """Channels that are kept for another reason than their score.
 
     Attributes:
         reason: The limit, or kind of protection.
@@ -30,15 +30,15 @@ class GroupPlan:
 
     Attributes:
         name: The group's name, as in `channel_groups`.
-        layers: The layers that make these channels.
-        size: Prunable units before.
-        multiplicity: Channels per unit.
-        keep: The units that stay, ascending.
-        protected: What keeps units from being pruned at all.
+        layers: The layers that produce these channels.
+        size: Prunable channels before; each counts `multiplicity` times.
+        multiplicity: How many channels of the layers each prunable one stands for.
+        keep: The prunable channels that are kept, ascending.
+        protected: What prevents channels from being pruned at all.
         bound: What kept channels that the ranking alone would have removed, with their number.
 
     Raises:
-        PruningError: `keep` does not hold some of the group's units, in order.
+        PruningError: `keep` is not an ascending selection of the group's channels, or empty.
     """
 
     name: str
@@ -52,7 +52,7 @@ class GroupPlan:
     def __post_init__(self) -> None:
         if not self.keep or list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= self.size:
             raise PruningError(
-                f"plan: expected for {self.name} at least one of the units 0 to {self.size - 1}, ascending, "
+                f"plan: expected for {self.name} at least one of the channels 0 to {self.size - 1}, ascending, "
                 f"received {list(self.keep)}"
             )
 
@@ -70,7 +70,7 @@ class GroupPlan:
 def holds(
     group: ChannelGroup, asked: np.ndarray, protections: Mapping[str, np.ndarray], constraints: WidthConstraints
 ) -> tuple[Hold, ...]:
-    """What keeps more units of a group than its scores do.
+    """Returns what keeps more channels of a group than its scores do.
 
     Args:
         group: The group.
@@ -83,9 +83,9 @@ def holds(
     """
     found: list[tuple[str, int]] = []
     kept = asked
-    for reason, units in protections.items():
-        found.append((reason, int((units & ~kept).sum())))
-        kept = kept | units
+    for reason, channels in protections.items():
+        found.append((reason, int((channels & ~kept).sum())))
+        kept = kept | channels
     count = int(kept.sum())
     floors = constraints.floors(group.size, group.multiplicity)
     tightest = max(floors, key=lambda name: floors[name])
@@ -93,11 +93,11 @@ def holds(
     count = max(count, floors[tightest])
     rounded = int(constraints.rounded_up(np.asarray(count), group.size, group.multiplicity))
     found.append(("round_to", rounded - count))
-    return tuple(Hold(reason, units * group.multiplicity) for reason, units in found if units)
+    return tuple(Hold(reason, number * group.multiplicity) for reason, number in found if number)
 
 
-def in_words(reasons: Iterable[str], constraints: WidthConstraints) -> str:
-    """The reasons of some holds, for a message."""
+def describe_reasons(reasons: Iterable[str], constraints: WidthConstraints) -> str:
+    """Describes the reasons of some holds, for a message."""
     words = {IGNORED: "layers to ignore", UNSCORED: "groups without a score", NEEDED: "layers that would run empty"}
     texts = [words.get(name) or f"{name}={getattr(constraints, name):g}" for name in reasons]
     texts = ["each keeps one channel" if text == "min_channels=1" else text for text in texts]

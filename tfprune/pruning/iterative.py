@@ -1,4 +1,4 @@
-"""Pruning a model's channels, at once or step by step."""
+"""Pruning step by step: channels along a schedule, or weights in rounds of training, pruning and rewinding."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -8,23 +8,31 @@ import keras
 import numpy as np
 
 from tfprune.criteria import Magnitude, WeightCriterion
+from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.planner import Planner, Scorer
-from tfprune.pruning.recalibration import image_batches, recalibrate_batch_norm
+from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.pruning.removal import Scope
 
 Between = Callable[[keras.Model, int], keras.Model | None]
+"""What to do between two steps: it trains the model it is given, or returns another of the same layers."""
+
+Train = Callable[[int, keras.Model, Masks], keras.Model]
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "linear": lambda target, time: 1 + (target - 1) * time,
     "exponential": lambda target, time: target**time,
     "cubic": lambda target, time: target + (1 - target) * (1 - time) ** 3,
 }
-Train = Callable[[int, keras.Model, Masks], keras.Model]
-"""What to do between two steps: it trains the model it is given, or returns another of the same layers."""
+"""The fraction kept at a time between 0 and 1: 1 at first, the target at last.
+
+Reference:
+    Cubic: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1. Exponential, by the same fraction of what is
+    left at each step: Frankle and Carbin, ICLR 2019; Tanaka et al., "SynFlow", NeurIPS 2020.
+"""
 
 
 def prune_channels(
@@ -49,35 +57,37 @@ def prune_channels(
 ) -> keras.Model:
     """Prunes channels of a model.
 
-    With several steps the model approaches the target along a schedule, and what is left is scored anew at each step.
+    With several steps the model approaches the target along a schedule, and the remaining channels are scored at each
+    step.
     All targets and limits are relative to the original model.
 
     Args:
         model: A functional or sequential model. It is not changed.
         criterion: See `plan_channels`, as for all others up to `ignore`.
-        flops: Fraction of the FLOPs to keep.
+        flops: Fraction of the FLOPs (multiply-adds) to keep.
         params: Fraction of the parameters to keep.
         density: Fraction of the channels to keep.
-        data: Data for criteria that look at some.
+        data: Data for criteria that use some.
         scope: `global` or `local`.
         round_to: Keep multiples of this.
-        min_channels: Keep at least so many per group.
+        min_channels: Keep at least this many per group.
         max_sparsity: The largest fraction that a group may lose.
         ignore: Layers to leave alone.
-        steps: In how many steps.
+        steps: Number of steps.
         schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
         between: Called as `between(model, step)` after every step but the last, with the steps counted from 1; may
             train the model, or return another of the same layers.
-        reweight: Data on which the kernels that read cut channels make up for them after each step, see
+        reweight: Data on which the kernels that read cut channels compensate for them after each step, see
             `PruningPlan.apply`.
-        recalibrate: Data for fresh moving averages of batch norms after each step: batches `(x, y)` or `x`, or arrays.
+        recalibrate: Data to measure the moving averages of batch norms on after each step: batches `(x, y)` or `x`, or
+            arrays.
         keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
 
     Returns:
         A new, smaller model of the same layers; compiled like the old one if that was compiled.
 
     Raises:
-        ConfigError: A setting has no sense, or there are data for a criterion that looks at none.
+        ConfigError: A setting is out of range, or there is data for a criterion that uses none.
         PruningError: The target cannot be met, or `between` returned a model of other layers, or the optimizer's state
             cannot be carried over.
         UnsupportedLayerError: The model has no graph.
@@ -90,8 +100,8 @@ def prune_channels(
     """
     scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    budget = Budget.of(flops, params, density)
-    path = fractions(budget.fraction, steps, schedule)
+    budget = Budget.from_fractions(flops, params, density)
+    path = kept_fractions(budget.fraction, steps, schedule)
     planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
@@ -104,7 +114,7 @@ def prune_channels(
         model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer, data=reweight)
         kept = mask
         if recalibrate is not None:
-            recalibrate_batch_norm(model, image_batches(recalibrate))
+            recalibrate_batch_norm(model, input_batches(recalibrate))
         if between is not None and step < steps:
             other = between(model, step)
             model = model if other is None else other
@@ -112,7 +122,7 @@ def prune_channels(
 
 
 def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> ChannelGroups:
-    """The groups of a model on its way, which must be what was kept of the whole model's."""
+    """Returns the groups of a partly pruned model, which must be what was kept of the whole model's."""
     groups = channel_groups(model)
     meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
     found = [(group.name, group.size) for group in groups]
@@ -127,20 +137,12 @@ def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> Chann
     return groups
 
 
-"""The fraction kept at a time between 0 and 1: 1 at first, the target at last.
-
-Reference:
-    Cubic: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1. Exponential, by the same fraction of what is
-    left at each step: Frankle and Carbin, ICLR 2019; Tanaka et al., "SynFlow", NeurIPS 2020.
-"""
-
-
-def fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
-    """The fraction of the original to keep after each step.
+def kept_fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
+    """Returns the fraction of the original to keep after each step.
 
     Args:
-        target: The last one.
-        steps: How many.
+        target: The last fraction.
+        steps: Number of steps.
         schedule: `linear`, `exponential` or `cubic` (fast at first).
 
     Returns:
@@ -150,7 +152,7 @@ def fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:
         ConfigError: The schedule is unknown, or there is no step.
 
     Example:
-        >>> fractions(0.5, 2, "linear")
+        >>> kept_fractions(0.5, 2, "linear")
         (0.75, 0.5)
     """
     if schedule not in SCHEDULES:
@@ -171,20 +173,20 @@ def iterative_tickets(
     criterion: WeightCriterion | None = None,
     first_round: int = 1,
 ) -> Iterator[Masks]:
-    """Trains, prunes by the same fraction of what is left, goes back to the start, and so on.
+    """Finds tickets in rounds: trains, prunes the same fraction of the remaining weights, rewinds to the start.
 
-    What it goes back to is `start`, initial weights or those of a network that was trained for a few epochs: then
-    `train` must begin with the epoch after these.
+    The start has initial weights, or those after a few epochs of training: then `train` must begin with the epoch after
+    these.
 
     Args:
         start: A plain model. It is not changed.
         density: Fraction of all prunable weights that the last round leaves.
-        train: Trains a network with masks, given the number of the round from 1 on, the model and its masks; returns
-            the trained network, plain.
-        rounds: How many.
+        train: Trains a model with masks, given the number of the round from 1 on, the model and its masks; returns the
+            trained model, plain.
+        rounds: Number of rounds.
         masks: What is left before the first round that is done here. Default: everything.
-        criterion: What prunes. Default: `Magnitude` over the whole network.
-        first_round: Where to go on, with the masks of the round before it.
+        criterion: The criterion to prune by. Default: `Magnitude` over the whole model.
+        first_round: The round to resume with, given the masks of the round before it.
 
     Yields:
         The masks after each round.

@@ -1,4 +1,4 @@
-"""A decision which channels of a model stay: it can be read, stored and carried out."""
+"""A pruning plan: a decision about a model's channels that can be read, stored and carried out."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,14 @@ from tfprune.files import write_text
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
-from tfprune.pruning.explain import explain, summary_line
+from tfprune.pruning.explain import (
+    effective_limits,
+    groups_table,
+    headline,
+    left_alone,
+    summary_line,
+    totals_table,
+)
 from tfprune.pruning.group_plan import GroupPlan, Hold
 
 _FORMAT = "tfprune pruning plan 1"
@@ -22,9 +29,9 @@ _FORMAT = "tfprune pruning plan 1"
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """Which channels of a model stay, and why.
+    """Which channels of a model are kept, and why.
 
-    Making a plan costs no pruning and changes nothing; `apply` carries it out.
+    Making a plan changes nothing; `apply` carries it out.
 
     Attributes:
         model: Name of the model.
@@ -36,7 +43,7 @@ class PruningPlan:
         groups: What happens to each channel group.
         before: The model's totals.
         after: Those of the pruned model.
-        pinned: Layers without a rule, whose channels stay: name, class and reason.
+        pinned: Layers without a rule, whose channels are all kept: name, class and reason.
         uncounted: Layers whose FLOPs are not known.
         source: The model that the plan was made from; None in a plan that was loaded.
 
@@ -65,27 +72,27 @@ class PruningPlan:
 
     @property
     def keep(self) -> Mapping[str, tuple[int, ...]]:
-        """The units that stay in each group, by its name."""
+        """The channels that are kept in each group, by its name."""
         return {group.name: group.keep for group in self.groups}
 
     @property
     def mask(self) -> np.ndarray:
-        """Bool `[channels]`, True for the units that stay, as `tfprune.slim` takes it."""
+        """Bool `[channels]`, True for the channels that are kept, as `tfprune.slim` takes it."""
         parts = [np.isin(np.arange(group.size), group.keep) for group in self.groups]
         return np.concatenate(parts) if parts else np.zeros(0, bool)
 
     def apply(
         self, model: keras.Model | None = None, *, keep_optimizer: bool = False, reweight: Any = None
     ) -> keras.Model:
-        """Makes the smaller model.
+        """Returns the smaller model.
 
         Args:
             model: A model of the same layers, perhaps with other weights. It is not changed. Default: the model that
                 the plan was made from.
             keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
-            reweight: Data, batches `(x, y)` or `x`, or arrays, on which the kernels that read cut channels make up for
-                them by least squares, see `tfprune.pruning.reweight`. A `ReweightingWarning` names layers whose kernels
-                cannot.
+            reweight: Data, batches `(x, y)` or `x`, or arrays, on which the kernels that read cut channels compensate
+                for them by least squares, see `tfprune.pruning.reweight`. A `ReweightingWarning` names layers whose
+                kernels cannot.
 
         Returns:
             A new model.
@@ -103,29 +110,79 @@ class PruningPlan:
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
 
     def explain(self) -> str:
-        """A table of what happens to each group, what is left alone and why, and which limits bound."""
-        return explain(self)
+        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone."""
+        sections = [
+            headline(self.model, self.budget, self.criterion, self.scope),
+            groups_table(self.groups),
+            totals_table(self.before, self.after),
+            effective_limits(self.groups, self.constraints),
+            left_alone(self.groups, self.criterion, self.ignore, self.pinned, self.uncounted),
+        ]
+        return "\n\n".join("\n".join(section) for section in sections if section)
+
+    def __str__(self) -> str:
+        return summary_line(self.model, self.groups, self.before, self.after)
 
     def to_json(self) -> str:
-        """The plan as JSON, without the model."""
-        return plan_to_json(self)
+        """Returns the plan as JSON, without the model."""
+        content = asdict(replace(self, source=None))
+        del content["source"]
+        lines = [f"{json.dumps(key)}: {_as_json(value)}" for key, value in {"format": _FORMAT, **content}.items()]
+        return "{\n  " + ",\n  ".join(lines) + "\n}\n"
 
     @classmethod
     def from_json(cls, text: str) -> "PruningPlan":
-        """A plan from JSON; `PruningError` if it is none."""
-        return plan_from_json(cls, text)
+        """Returns the plan that `to_json` wrote.
+
+        Args:
+            text: The JSON text.
+
+        Raises:
+            PruningError: The text is no plan, or a damaged one.
+        """
+        try:
+            content = json.loads(text)
+            found = content.pop("format", None) if isinstance(content, dict) else None
+            if found != _FORMAT:
+                raise PruningError(f"expected a file of the format {_FORMAT!r}, received {found!r}")
+            return cls(**_fields(content))
+        except TfpruneError as error:
+            raise PruningError(f"no pruning plan: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PruningError(f"no pruning plan, it is damaged: {error!r}") from error
 
     def save(self, path: str | Path) -> None:
-        """Writes the plan to a JSON file, in one step."""
-        save_plan(self, path)
+        """Writes the plan to a JSON file, in one step.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PruningError: The file cannot be written.
+        """
+        try:
+            write_text(Path(path), self.to_json())
+        except OSError as error:
+            raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningPlan":
-        """Reads a plan from a JSON file; `PruningError` if it is missing or holds no plan."""
-        return load_plan(cls, path)
+        """Reads a plan from a JSON file.
 
-    def __str__(self) -> str:
-        return summary_line(self)
+        Args:
+            path: The file.
+
+        Raises:
+            PruningError: The file is missing or holds no plan.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PruningError(f"cannot read the plan {path}: {error}") from error
+        try:
+            return cls.from_json(text)
+        except PruningError as error:
+            raise PruningError(f"{path}: {error}") from error
 
     def _check(self, model: keras.Model, groups: ChannelGroups) -> None:
         found = {group.name: (group.size, group.layers) for group in groups}
@@ -135,79 +192,39 @@ class PruningPlan:
         name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
         raise PruningError(
             f"the plan was made for {self.model} and does not fit {model.name}: expected "
-            f"{_channels_shown(name, meant)}, received {_channels_shown(name, found)}; make a plan for this model"
+            f"{_described(name, meant)}, received {_described(name, found)}; make a plan for this model"
         )
 
 
-def _channels_shown(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:
+def _described(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:
     if not name:
         return f"the groups in the order {', '.join(groups)}"
     if name not in groups:
         return f"no group {name}"
     size, layers = groups[name]
-    return f"the group {name} of {size} units, made by {', '.join(layers)}"
-
-
-def plan_to_json(plan: "PruningPlan") -> str:
-    """A plan as JSON; its model is left out."""
-    content = asdict(replace(plan, source=None))
-    del content["source"]
-    lines = [f"{json.dumps(key)}: {_as_json(value)}" for key, value in {"format": _FORMAT, **content}.items()]
-    return "{\n  " + ",\n  ".join(lines) + "\n}\n"
+    return f"the group {name} of {size} channels, produced by {', '.join(layers)}"
 
 
 def _as_json(value: Any) -> str:
-    """One line per group, so that two plans can be compared line by line."""
+    """Formats a value with one line per group, so that two plans can be compared line by line."""
     if isinstance(value, tuple | list) and value and isinstance(value[0], dict):
         return "[\n    " + ",\n    ".join(json.dumps(each) for each in value) + "\n  ]"
     return json.dumps(value)
 
 
-def plan_from_json(kind: "type[PruningPlan]", text: str) -> "PruningPlan":
-    """The plan that `plan_to_json` wrote."""
-    try:
-        content = json.loads(text)
-        found = content.pop("format", None) if isinstance(content, dict) else None
-        if found != _FORMAT:
-            raise PruningError(f"expected a file of the format {_FORMAT!r}, received {found!r}")
-        made: dict[str, Any] = {
-            "budget": Budget(**content.pop("budget")),
-            "constraints": WidthConstraints(**content.pop("constraints")),
-            "groups": tuple(_group(each) for each in content.pop("groups")),
-            "before": Totals(**content.pop("before")),
-            "after": Totals(**content.pop("after")),
-        }
-        rest: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-        }
-        return kind(**made, **rest)
-    except TfpruneError as error:
-        raise PruningError(f"no pruning plan: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PruningError(f"no pruning plan, it is damaged: {error!r}") from error
+def _fields(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of the plan that is stored as `content`."""
+    found: dict[str, Any] = {
+        "budget": Budget(**content.pop("budget")),
+        "constraints": WidthConstraints(**content.pop("constraints")),
+        "groups": tuple(_group(each) for each in content.pop("groups")),
+        "before": Totals(**content.pop("before")),
+        "after": Totals(**content.pop("after")),
+    }
+    return found | {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
 
 
 def _group(content: dict[str, Any]) -> GroupPlan:
     holds: dict[str, Any] = {name: tuple(Hold(**each) for each in content.pop(name)) for name in ("protected", "bound")}
     lists: dict[str, Any] = {name: tuple(content.pop(name)) for name in ("layers", "keep")}
     return GroupPlan(**holds, **lists, **content)
-
-
-def save_plan(plan: "PruningPlan", path: str | Path) -> None:
-    """Writes a plan to a file."""
-    try:
-        write_text(Path(path), plan_to_json(plan))
-    except OSError as error:
-        raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
-
-
-def load_plan(kind: "type[PruningPlan]", path: str | Path) -> "PruningPlan":
-    """Reads a plan from a file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PruningError(f"cannot read the plan {path}: {error}") from error
-    try:
-        return plan_from_json(kind, text)
-    except PruningError as error:
-        raise PruningError(f"{path}: {error}") from error

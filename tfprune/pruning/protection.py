@@ -1,4 +1,4 @@
-"""Units that are not removed whatever their score is, and why."""
+"""Channels that are kept whatever their score is, and why."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,30 +7,32 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.channel_groups import Ignored
+from tfprune.graph.calls import Ignored
 
 IGNORED = "ignored"
+"""The user wants the layers that produce or read them left alone."""
+
 UNSCORED = "no score"
+"""The criterion cannot score their group."""
+
 NEEDED = "needed"
-"""The user wants the layers that make or read them left alone."""
-"""The criterion cannot judge their group."""
 """Without them a layer would have too few channels, or none."""
 
 
 def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Iterable[Ignored]) -> tuple[str, ...]:
-    """Names, patterns and layers as texts that mean the same: layers become their paths, nested models their names."""
+    """Converts layers to ignore to texts: layers to their paths, nested models to their names; texts stay."""
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
     single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
     every = [ignore] if single else list(ignore)  # type: ignore[arg-type]
     unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
     if unknown:
-        channel_groups(model, unknown)  # says what is wrong with it
+        channel_groups(model, unknown)  # raises the error that says what is wrong with it
     return tuple(each if isinstance(each, str) else paths[id(each)] for each in every)
 
 
-def ignored_units(model: keras.Model, groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:
-    """Bool `[channels]`: units that the layers to ignore make or read.
+def ignored_channels(model: keras.Model, groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:
+    """Returns bool `[channels]`: the channels that the layers to ignore produce or read.
 
     Args:
         model: The model.
@@ -49,39 +51,39 @@ def ignored_units(model: keras.Model, groups: ChannelGroups, ignore: tuple[str, 
 
 
 def protections(
-    ignored: np.ndarray, scores: np.ndarray, places: np.ndarray, groups: ChannelGroups, min_channels: int
+    ignored: np.ndarray, scores: np.ndarray, ranks: np.ndarray, groups: ChannelGroups, min_channels: int
 ) -> dict[str, np.ndarray]:
-    """The protected units by the reason, bool `[channels]` each.
+    """Returns the protected channels by the reason, bool `[channels]` each.
 
     Args:
         ignored: Those that the user wants left alone.
         scores: Scores, NaN where there is none.
-        places: Places in the order of removal.
+        ranks: Ranks in the order of removal.
         groups: The groups.
-        min_channels: See `needed_units`.
+        min_channels: See `needed_channels`.
     """
     return {
         IGNORED: ignored,
-        UNSCORED: unscored_units(scores, groups),
-        NEEDED: needed_units(places, groups, min_channels),
+        UNSCORED: unscored_channels(scores, groups),
+        NEEDED: needed_channels(ranks, groups, min_channels),
     }
 
 
-def unscored_units(scores: np.ndarray, groups: ChannelGroups) -> np.ndarray:
-    """Bool `[channels]`: units of groups in which a score is not a number."""
+def unscored_channels(scores: np.ndarray, groups: ChannelGroups) -> np.ndarray:
+    """Returns bool `[channels]`: the channels of groups in which a score is not a number."""
     return np.isin(groups.owner, groups.owner[np.isnan(scores)])
 
 
-def needed_units(places: np.ndarray, groups: ChannelGroups, min_channels: int) -> np.ndarray:
-    """Bool `[channels]`: the best units of axes that no constraint of whole groups keeps from running empty.
+def needed_channels(ranks: np.ndarray, groups: ChannelGroups, min_channels: int) -> np.ndarray:
+    """Returns bool `[channels]`: the best channels of axes that limits of whole groups do not keep from running empty.
 
-    A group keeps its share by itself. An axis that holds only a part of each of some groups, such as the outputs of a
-    layer that are added to half of another's, might lose all of it.
+    Limits of a group guarantee that some of its channels are kept. An axis with only a part of each of some groups,
+    such as the outputs of a layer that are added to half of another's, might lose all of them.
 
     Args:
-        places: Places in the order of removal `[channels]`, the last ones are the best.
+        ranks: Ranks in the order of removal `[channels]`, the highest ones are the best.
         groups: The groups.
-        min_channels: Positions that stay at least along an axis of outputs. Of other axes one does.
+        min_channels: Positions to keep at least along an axis of outputs; along other axes one.
     """
     result = np.zeros(groups.channels, bool)
     seen: set[tuple[bytes, int]] = set()
@@ -92,19 +94,19 @@ def needed_units(places: np.ndarray, groups: ChannelGroups, min_channels: int) -
             continue
         seen.add(key)
         free = channels[channels != PINNED]
-        units, positions = np.unique(free, return_counts=True)
-        here = np.bincount(groups.owner[units], minlength=len(sizes))
+        distinct, positions = np.unique(free, return_counts=True)
+        here = np.bincount(groups.owner[distinct], minlength=len(sizes))
         missing = least - (len(channels) - len(free))
         if missing <= 0 or (here == sizes).any():
             continue
-        best = np.argsort(places[units], kind="stable")[::-1]
+        best = np.argsort(ranks[distinct], kind="stable")[::-1]
         enough = int(np.searchsorted(np.cumsum(positions[best]), missing)) + 1
-        result[units[best[:enough]]] = True
+        result[distinct[best[:enough]]] = True
     return result
 
 
 def _axes(groups: ChannelGroups, min_channels: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Channel numbers along each axis of a weight or a setting, and how many positions have to stay."""
+    """Yields the channels along each axis of a weight or a setting, and how many positions must be kept."""
     each: Any
     for each in groups.by_layer.values():
         for slot in each.slots:

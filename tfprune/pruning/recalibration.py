@@ -1,66 +1,21 @@
-"""Inputs of a user's data, batch by batch."""
+"""Moving averages of batch norms, measured again after a model was pruned."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
 
 Batch = Mapping[str, Any]
-_BATCH = 64
-
-
-def image_batches(data: Any, setting: str = "recalibrate") -> Iterator[dict[str, Any]]:
-    """The inputs in some data, as the batches that `recalibrate_batch_norm` takes.
-
-    Args:
-        data: A `tf.data.Dataset` or other iterable of batches: `(x, y)`, `x`, or mappings with `images`. Or arrays
-            `(x, y)` or `x`, which are taken 64 examples at a time.
-        setting: What the data was given as, for messages.
-
-    Yields:
-        Mappings with `images`.
-
-    Raises:
-        ConfigError: The data is nothing of these, or endless.
-    """
-    arrays = data if isinstance(data, tuple) and data and hasattr(data[0], "shape") else (data,)
-    if hasattr(arrays[0], "shape"):
-        images = arrays[0]
-        for start in range(0, len(images), _BATCH):
-            yield {"images": images[start : start + _BATCH]}
-        return
-    if not isinstance(data, Iterable) or isinstance(data, str | Mapping):
-        raise ConfigError(
-            f"{setting}: expected batches (x, y) or x, such as a tf.data.Dataset, or arrays, "
-            f"received {type(data).__name__}"
-        )
-    if isinstance(data, tf.data.Dataset) and data.cardinality() == tf.data.INFINITE_CARDINALITY:
-        raise ConfigError(f"{setting}: expected a finite dataset, received one that repeats for ever; use .take(n)")
-    for batch in data:
-        yield {"images": _images(batch, setting)}
-
-
-def _images(batch: Any, setting: str) -> Any:
-    if isinstance(batch, Mapping):
-        if "images" not in batch:
-            raise ConfigError(f"{setting}: expected batches with 'images', received {', '.join(map(str, batch))}")
-        return batch["images"]
-    images = batch[0] if isinstance(batch, tuple | list) and len(batch) else batch
-    if np.ndim(images) < 2:
-        raise ConfigError(
-            f"{setting}: expected batches of examples, received one of shape {np.shape(images)}; batch the data first"
-        )
-    return images
 
 
 def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
     """Sets the moving mean and variance of all batch norms to the averages of the batch statistics.
 
-    After slimming or swapping weights the old moving averages belong to another network. Every batch counts the same.
+    After channels are cut or weights replaced, the old averages do not fit any more. Every batch counts the same.
     Frozen batch norms (`trainable=False`), which run on their moving averages, stay as they are.
 
     Args:
@@ -74,9 +29,7 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
         ConfigError: If there is no batch, or a batch norm has momentum 1 and so never moves.
     """
     layers = [
-        layer
-        for layer in model._flatten_layers()
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
     ]
     if any(layer.momentum >= 1.0 for layer in layers):
         raise ConfigError("expected batch norms with a momentum below 1, received one with 1")
@@ -91,7 +44,7 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
         if compute is None:
             # One trace for all batch sizes; called as a plain function, it would be traced for the short last batch.
             signature = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
-            compute = tf.function(_make(model, positions)).get_concrete_function(signature)
+            compute = tf.function(_batch_statistics(model, positions)).get_concrete_function(signature)
         sums = [total + value for total, value in zip(sums, compute(images), strict=True)]
         count += 1
     if not count:
@@ -101,8 +54,12 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
     return len(layers)
 
 
-def _make(model: keras.Model, positions: list[int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """A function from images to (1 - momentum) * batch statistics, which is what moves an average that stands at 0."""
+def _batch_statistics(model: keras.Model, positions: list[int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """Returns a function from images to (1 - momentum) * batch statistics: one update of an average of 0.
+
+    Keras' `stateless_call` runs the model, not `graph.Forward`: the updated averages are the result here, and a model
+    without a graph has them, too.
+    """
 
     def compute(images: tf.Tensor) -> list[tf.Tensor]:
         trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]

@@ -1,4 +1,4 @@
-"""In which order the units of a model go, and which stay in any case."""
+"""The order in which channels are removed: by score alone (`ranking`), and with all limits (`Removal`)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,33 +8,35 @@ import numpy as np
 from tfprune.graph import ChannelGroups
 from tfprune.pruning.budget import WidthConstraints
 
-NEVER = np.iinfo(np.int64).max
-_GOLDEN_RATIO = (1 + 5**0.5) / 2
 Scope = Literal["global", "local"]
-"""Place in the order of a unit that is never removed."""
-"""Whether units compete over the whole model, or every group loses the same fraction."""
+"""Whether channels compete over the whole model, or every group loses the same fraction."""
+
+NEVER = np.iinfo(np.int64).max
+"""Rank of a channel that is never removed."""
+
+_GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 def ranking(
     scores: np.ndarray, groups: ChannelGroups, scope: Scope, alive: np.ndarray, *, in_turn: bool = False
 ) -> np.ndarray:
-    """The place of each unit in the order of removal, before any constraint.
+    """Ranks the channels in the order of removal, before any constraint.
 
     Args:
-        scores: `[channels]`, higher is kept longer; equal ones go in the order of their numbers.
+        scores: `[channels]`, higher is kept longer; equal ones are removed in the order of their numbers.
         groups: The groups of the channels.
-        scope: `global`: places 1, 2, ... over all groups. `local`: a place for each fraction of their units that
-            groups can lose, and all units that make up that fraction have it.
-        alive: Bool `[channels]`; the others went before and come first.
-        in_turn: For scope `local`: of the groups that can lose the same fraction one after the other does, in an order
-            that spreads them over the model. Where the steps of a group are coarse the target is missed by one
-            group's step, then, and not by those of all.
+        scope: `global`: ranks 1, 2, ... over all groups. `local`: one rank for each fraction of their channels that
+            groups can lose, which all channels that make up that fraction share.
+        alive: Bool `[channels]`; the others were removed before and come first.
+        in_turn: For scope `local`: groups that can lose the same fraction do so one after the other, in an order that
+            spreads them over the model. If groups shrink in large steps, the target is then missed by one group's step
+            and not by those of all.
 
     Returns:
-        Places `[channels]`, from 1. A cut at `n` removes the places up to `n`. `NEVER` in groups with a score that is
-        not a number.
+        Ranks `[channels]`, from 1. A cut at `n` removes the ranks up to `n`. `NEVER` in groups with a score that is not
+        a number.
     """
-    places = np.full(len(scores), NEVER)
+    ranks = np.full(len(scores), NEVER)
     scored = np.ones(len(scores), bool)
     shares = np.zeros(len(scores))
     for group in groups:
@@ -45,16 +47,16 @@ def ranking(
     if scope == "local":
         fractions = np.unique(shares[scored], return_inverse=True)[1]
         turns = _spread(len(groups))[groups.owner[scored]] if in_turn else 0
-        places[scored] = fractions * len(groups) + turns + 1
+        ranks[scored] = fractions * len(groups) + turns + 1
     else:
         order = np.lexsort((scores, alive))
         order = order[scored[order]]
-        places[order] = np.arange(1, len(order) + 1)
-    return places
+        ranks[order] = np.arange(1, len(order) + 1)
+    return ranks
 
 
 def _spread(count: int) -> np.ndarray:
-    """A turn for each of so many things in a row, `[count]`, such that those up to any turn lie spread over the row."""
+    """Returns a removal order of `count` items, as their ranks, in which every prefix is spread evenly."""
     return np.argsort(np.argsort(np.arange(count) * _GOLDEN_RATIO % 1))
 
 
@@ -63,19 +65,19 @@ class Removal:
     """The order of removal with all constraints.
 
     Attributes:
-        places: The place of each unit by its score alone, `[channels]`.
-        removed_at: The first cut at which it really goes, `[channels]`: 0 where it went before, `NEVER` where it stays.
-        first: The cut below which nothing new goes.
+        ranks: The rank of each channel by its score alone, `[channels]`.
+        removed_at: The first cut that removes it, `[channels]`: 0 if it was removed before, `NEVER` if it is kept.
+        first: The cut below which nothing more is removed.
     """
 
-    places: np.ndarray
+    ranks: np.ndarray
     removed_at: np.ndarray
     first: int
 
     @classmethod
-    def of(
+    def from_ranking(
         cls,
-        places: np.ndarray,
+        ranks: np.ndarray,
         groups: ChannelGroups,
         constraints: WidthConstraints,
         protected: np.ndarray,
@@ -83,39 +85,39 @@ class Removal:
     ) -> "Removal":
         """Applies the constraints to a ranking.
 
-        A group's widths go down step by step, from one allowed width to the next. All units of a step go when the
-        ranking has asked for the last of them, so what a cut keeps holds all that a later cut keeps.
+        A group's width decreases step by step, from one allowed width to the next. All channels of a step are removed
+        when the ranking reaches the last of them, so a cut keeps all that a later cut keeps.
 
         Args:
-            places: See `ranking`.
+            ranks: See `ranking`.
             groups: The groups of the channels.
             constraints: The allowed widths.
-            protected: Units that stay in any case, bool `[channels]`.
-            alive: Units that did not go before, bool `[channels]`.
+            protected: Channels that are kept in any case, bool `[channels]`.
+            alive: Channels that were not removed before, bool `[channels]`.
         """
-        removed_at = np.full(len(places), NEVER)
+        removed_at = np.full(len(ranks), NEVER)
         for group in groups:
             free = group.start + np.flatnonzero(~protected[group.channels])
-            free = free[np.argsort(places[free], kind="stable")]
+            free = free[np.argsort(ranks[free], kind="stable")]
             least = max(constraints.floors(group.size, group.multiplicity).values())
             asked = np.maximum(group.size - np.arange(len(free) + 1), least)
             gone = group.size - constraints.rounded_up(asked, group.size, group.multiplicity)
             needed = np.searchsorted(gone, np.arange(len(free)), side="right")
-            goes = needed <= len(free)
-            removed_at[free[goes]] = places[free[needed[goes] - 1]]
+            removable = needed <= len(free)
+            removed_at[free[removable]] = ranks[free[needed[removable] - 1]]
         removed_at[~alive] = 0
-        gone_before = places[~alive & (places < NEVER)]
-        return cls(places, removed_at, int(gone_before.max(initial=0)))
+        gone_before = ranks[~alive & (ranks < NEVER)]
+        return cls(ranks, removed_at, int(gone_before.max(initial=0)))
 
     @property
     def cuts(self) -> np.ndarray:
-        """The cuts at which something changes, ascending; the first changes nothing."""
+        """The cuts at which something changes, ascending; the first removes nothing more."""
         return np.unique(np.append(self.removed_at[self.removed_at < NEVER], 0))
 
     def kept(self, cut: int) -> np.ndarray:
-        """Bool `[channels]`: what stays."""
+        """Returns bool `[channels]`: what a cut keeps."""
         return self.removed_at > cut
 
     def asked(self, cut: int) -> np.ndarray:
-        """Bool `[channels]`: what would stay without constraints."""
-        return self.places > max(cut, self.first)
+        """Returns bool `[channels]`: what a cut would keep without constraints."""
+        return self.ranks > max(cut, self.first)

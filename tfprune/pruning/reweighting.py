@@ -1,4 +1,8 @@
-"""What stays takes over the work of the channels that were cut: kernels that read them, fitted anew."""
+"""Reweighting: kernels that read fewer channels are fitted to compensate for the removed ones.
+
+Each kernel of the small model is fitted by least squares to the outputs of the whole model's kernel on data, in the
+order of the graph.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,24 +12,23 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.forward import Forward
 from tfprune.dpp import least_squares
 from tfprune.errors import ConfigError
-from tfprune.graph import Call, ChannelGroups, KernelReads, channel_groups
-from tfprune.graph.labels import staying
+from tfprune.graph import Call, ChannelGroups, Forward, KernelReads, channel_groups
+from tfprune.graph.labels import kept_positions
 
 RIDGE = 1e-9
-"""Of the mean second moment of what a kernel reads, so that directions that the data hardly has change nothing."""
+"""Fraction of the mean second moment of a kernel's inputs, so that directions rare in the data change little."""
 
 
 def reweight(
     small: keras.Model, model: keras.Model, mask: np.ndarray, groups: ChannelGroups, batches: Iterable[Any]
 ) -> dict[str, str]:
-    """Changes the kernels that read fewer channels than before, so that they put out, as nearly as possible, the same.
+    """Changes the kernels that read fewer channels so that their outputs change as little as possible.
 
     Layer by layer, in the order of the graph, W' = argmin |X' W' - X W|^2 + ridge |W' - W_S|^2, where X is what the
     whole model's kernel reads on the data, X' what the small one reads, whose earlier layers are fitted already, and
-    W_S the cut kernel. Where no channel was cut further up X' is X_S, and this is v_S += A v_cut with
+    W_S the cut kernel. Where no channel was cut before, X' is X_S, and this is v_S += A v_cut with
     A = argmin |X_S A - X_cut|^2 of the paper, for the kernel's inputs. On what it reads, no layer's squared error is
     larger than with the cut kernel. Batch norms, activations and merges between a cut channel and a kernel do not
     matter: it is fitted on what the kernel itself reads.
@@ -61,9 +64,9 @@ def _readers(mask: np.ndarray, groups: ChannelGroups) -> tuple[set[str], dict[st
     readers: set[str] = set()
     skipped: dict[str, str] = {}
     for name, slots in groups.slots.items():
-        if all(staying(slot.channels, mask).all() for slot in slots if slot.role == "in"):
+        if all(kept_positions(slot.channels, mask).all() for slot in slots if slot.role == "in"):
             continue
-        if KernelReads.of(groups.layers[name]) is None:
+        if KernelReads.from_layer(groups.layers[name]) is None:
             skipped[name] = f"no least squares for the kernels of a {type(groups.layers[name]).__name__}"
         elif calls[name] > 1:
             skipped[name] = f"it is called {calls[name]} times"
@@ -97,31 +100,31 @@ class _Fit:
                     forward.forget(call, tensors)
 
     def _fit(self, whole: Call, small: Call, pairs: list[Any]) -> None:
-        reads, cut = KernelReads.of(whole.layer), KernelReads.of(small.layer)
+        reads, cut = KernelReads.from_layer(whole.layer), KernelReads.from_layer(small.layer)
         assert reads is not None, "readers are of such kinds"
         assert cut is not None, "the small model has layers of the same kinds"
-        weights = reads.units(self._of_kept_units(whole)).astype(np.float64)
-        units = cut.units(small.layer.kernel).astype(np.float64)
+        weights = reads.by_channel(self._of_kept_channels(whole, reads)).astype(np.float64)
+        channels = cut.by_channel(cut.variable).astype(np.float64)
         among = np.zeros((cut.groups, cut.features, cut.features))
-        across = np.zeros((cut.groups, cut.features, units.shape[1]))
+        across = np.zeros((cut.groups, cut.features, channels.shape[1]))
         for before, after in _rows(reads, cut, whole, small, pairs):
-            missing = tf.matmul(before, weights, transpose_b=True) - tf.matmul(after, units, transpose_b=True)
+            missing = tf.matmul(before, weights, transpose_b=True) - tf.matmul(after, channels, transpose_b=True)
             among += tf.matmul(after, after, transpose_a=True).numpy()
             across += tf.matmul(after, missing, transpose_a=True).numpy()
         if not (np.isfinite(among).all() and np.isfinite(across).all()):
             raise ConfigError(
-                f"reweight: expected finite inputs of {whole.name}, received NaN or infinity; mend the data"
+                f"reweight: expected finite inputs of {whole.name}, received NaN or infinity; fix the data"
             )
         for group, (moments, products) in enumerate(zip(among, across, strict=True)):
             ridge = RIDGE * np.trace(moments) / len(moments)
-            units[group] += least_squares(moments + ridge * np.eye(len(moments)), products).T
-        small.layer.kernel.assign(cut.kernel(units))
+            channels[group] += least_squares(moments + ridge * np.eye(len(moments)), products).T
+        cut.variable.assign(cut.as_kernel(channels))
 
-    def _of_kept_units(self, call: Call) -> np.ndarray:
-        """The whole kernel, without the units that were cut."""
-        kernel = np.asarray(call.layer.kernel)
+    def _of_kept_channels(self, call: Call, reads: KernelReads) -> np.ndarray:
+        """Returns the whole kernel, without the output channels that were cut."""
+        kernel = np.asarray(reads.variable)
         for slot in self._groups.slots_of(call.name):
-            if slot.weight == "kernel" and slot.role == "out":
+            if slot.weight == reads.kernel.attribute and slot.role == "out":
                 kernel = np.take(kernel, slot.kept(self._mask), axis=slot.axis)
         return kernel
 
@@ -129,7 +132,7 @@ class _Fit:
 def _rows(
     reads: KernelReads, cut: KernelReads, whole: Call, small: Call, pairs: list[Any]
 ) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """What both kernels read, a few examples at a time, `[groups, rows, features]` each."""
+    """Yields what both kernels read, a few examples at a time, `[groups, rows, features]` each."""
     for tensors, fewer in pairs:
         before, after = tensors[id(whole.inputs[0])], fewer[id(small.inputs[0])]
         count = reads.examples_at_once(before)
@@ -147,5 +150,5 @@ class ReweightingWarning(UserWarning):
 
     def __init__(self, reasons: Mapping[str, str]) -> None:
         named = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
-        super().__init__(f"not reweighted: {named}; train these a little, or leave the channels that they read alone")
+        super().__init__(f"not reweighted: {named}; train these a little, or do not prune the channels that they read")
         self.reasons = dict(reasons)

@@ -58,13 +58,15 @@ def register_method(
 
     Raises:
         ConfigError: There is another method of this name, or none is given.
-        TypeError: `imagenet` names a setting that does not exist.
+        TypeError: `imagenet` names a setting that does not exist, or there is neither `run` nor a package.
     """
     name = settings_of(config)["method"].default
     if not name or name in _METHODS:
         raise ConfigError(f"expected a new name as default of the setting `method`, received {name!r}; choose another")
     package = config.__module__.rpartition(".")[0]
     kind = config.__name__.removesuffix("Config")
+    if run is None and not package:
+        raise TypeError(f"register_method: expected `run`, as {config.__module__} is not in a package, received none")
     made = RegisteredMethod(
         name,
         config,
@@ -97,7 +99,7 @@ def configs(*, imagenet: bool = False) -> dict[str, type[RunConfig]]:
 
 
 def _registered() -> Mapping[str, RegisteredMethod]:
-    """All methods, after the packages beside this module have registered theirs."""
+    """Returns all methods, after the packages beside this module have registered theirs."""
     package = __name__.rpartition(".")[0]
     for file in Path(__file__).parent.glob("*/config.py"):
         import_module(f"{package}.{file.parent.name}.config")

@@ -14,11 +14,11 @@ from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity, convert
 from tfprune.layers import subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data, open_data
+from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
 from tfprune.recipes.models.checkpoint import model_file, read_notes, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
-from tfprune.recipes.training.objectives import Batch
 from tfprune.report import measure_latency
 
 Numbers = dict[str, Any]
@@ -88,8 +88,8 @@ def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Ite
     )
     if isinstance(data, ImageData) or data.num_classes != model.output_shape[-1]:
         raise ConfigError(
-            f"{config.trained_param} tells the {model.output_shape[-1]} classes of ImageNet apart, {data.name} has "
-            f"{data.num_classes} others; use --dataset imagenet and its images"
+            f"expected a data set with the {model.output_shape[-1]} classes of ImageNet for {config.trained_param}, "
+            f"received {data.name} with {data.num_classes} others; use --dataset imagenet and its images"
         )
     batches = data.test_batches(config.val_batch_size)
     return model, data, (batch | {"images": application.prepare(batch["images"])} for batch in batches)

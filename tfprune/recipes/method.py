@@ -16,21 +16,21 @@ from tfprune.exporting import export_saved_model, save_model
 from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
-from tfprune.recipes.data import ImageData, ImageDataset, data_fraction, load_data, open_data
+from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
 from tfprune.recipes.models import build_model, load_checkpoint
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
     Evaluation,
-    Recipe,
     RunFolder,
     StageTimes,
+    TrainingConfig,
     Workers,
     check_parts,
     evaluate,
-    fast_network,
+    fast_copy,
     loss_scaled,
     make_strategy,
-    train_network,
+    train_model,
 )
 from tfprune.recipes.training.run_folder import Row, WorkerFolder
 
@@ -215,7 +215,7 @@ class Method(Generic[Config]):
     def fast_model(self, model: keras.Model) -> keras.Model:
         """Returns a copy for training: number format of the settings, fused batch norm with PyTorch's averages."""
         config = self.config
-        return fast_network(model, self.strategy, precision=config.precision, synchronized=config.sync_batch_norm)
+        return fast_copy(model, self.strategy, precision=config.precision, synchronized=config.sync_batch_norm)
 
     def trainable(
         self,
@@ -241,7 +241,8 @@ class Method(Generic[Config]):
         *,
         epochs: int,
         data: ImageDataset | None = None,
-        training: Mapping[str, Any] | None = None,
+        batches: Mapping[str, Any] | None = None,
+        test_each_epoch: bool = True,
         **options: Any,
     ) -> list[Row]:
         """Trains a model in place, with metrics and checkpoints in the run folder.
@@ -251,16 +252,17 @@ class Method(Generic[Config]):
             optimizer: Its optimizer.
             epochs: Epochs of the schedule.
             data: The data set. Default: that of the run.
-            training: More fields of `tfprune.recipes.training.Recipe`, such as `views`.
-            **options: More options of `tfprune.recipes.training.train`, such as `objective`.
+            batches: More fields of `tfprune.recipes.data.BatchRequest`, such as `views`.
+            test_each_epoch: Whether to evaluate after each epoch.
+            **options: More options of `tfprune.recipes.training.train_model`, such as `objective`.
 
         Returns:
             One row of metrics per epoch.
         """
-        return train_network(
+        return train_model(
             model,
             optimizer,
-            make_training_config(self.config, epochs=epochs, **(training or {})),
+            make_training_config(self.config, epochs=epochs, test_each_epoch=test_each_epoch, **(batches or {})),
             data=self.data if data is None else data,
             strategy=self.strategy,
             run=self.folder,
@@ -307,17 +309,17 @@ def summary_line(arch: str, tested: Evaluation, numbers: Mapping[str, Any]) -> s
     return f"{arch}: {kept}accuracy {tested.top1:.2%} on {tested.examples} test images"
 
 
-def make_training_config(config: RunConfig, *, epochs: int, **more: Any) -> Recipe:
-    """Returns how to train: the settings that all methods share, and `more` fields of `Recipe`."""
-    return Recipe(
-        epochs=epochs,
-        batch_size=config.batch_size,
-        seed=config.seed,
+def make_training_config(
+    config: RunConfig, *, epochs: int, test_each_epoch: bool = True, **batches: Any
+) -> TrainingConfig:
+    """Returns how to train: the settings that all methods share, and more fields of the `BatchRequest`."""
+    return TrainingConfig(
+        BatchRequest(config.batch_size, epochs, config.seed, **batches),
         val_batch_size=config.val_batch_size,
         compile=config.compile,
         accumulate=config.accum,
         log_every=config.do_log,
-        **more,
+        test_each_epoch=test_each_epoch,
     )
 
 
@@ -331,7 +333,7 @@ def open_strategy(config: RunConfig) -> tf.distribute.Strategy:
         ConfigError: They do not exist, do not divide the batch, or `TF_CONFIG` is wrong.
         WorkerError: Other workers cannot be reached.
     """
-    cluster = Cluster.of_environment() if config.strategy == "auto" else None
+    cluster = Cluster.from_environment() if config.strategy == "auto" else None
     if cluster is not None and len(cluster.addresses) > 1:
         raise ConfigError(
             f"TF_CONFIG names {len(cluster.addresses)} workers, which would all do the same with --strategy auto: add "

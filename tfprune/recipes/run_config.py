@@ -36,6 +36,12 @@ class RunConfig(Settings):
     overwrite: bool = setting(
         False, "Start again in a `train_path` that already contains a run.", group="run", recorded=False
     )
+    plugin: tuple[str, ...] = setting(
+        (),
+        "Python modules, in the current folder or installed, that register methods or criteria.",
+        group="run",
+        recorded=False,
+    )
     seed: int = setting(0, "Seed of initial weights, data order and augmentation.", group="run", at_least=0)
     gpu_id: tuple[int, ...] = setting(
         (0,), "GPUs to use, by index; several train in data parallel.", group="run", nonempty=True

@@ -1,4 +1,8 @@
-"""The table and the picture of sanity checks."""
+"""The table of sanity checks: accuracies by method and check, with the tests whether a check changes them.
+
+Each check is compared with the original tickets of the method by Welch's t-test; the p-values of the whole table are
+adjusted after Holm. `sanity_table` and `plot_sanity` show the cells that `sanity_cells` computes.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,21 +16,22 @@ from rich.table import Table
 from tfprune.errors import ConfigError
 
 ORIGINAL = "original"
-LEVEL = 0.05
+_LEVEL = 0.05
 Accuracies = Mapping[str, Mapping[str, Sequence[float]]]
+"""Accuracies from 0 to 1 by method and check, one per seed; checks that do not apply to a method are left out."""
+
 Key = TypeVar("Key")
-"""By method and check, from 0 to 1, one for each seed; a check that says nothing about a method is left out."""
 
 
 @dataclass(frozen=True)
 class SanityCell:
-    """What a check did to the tickets of a method.
+    """The accuracy of a method's tickets under a check.
 
     Attributes:
         mean: Mean accuracy over the seeds.
-        deviation: Standard deviation over the seeds (of a sample), None with one seed.
+        deviation: Standard deviation over the seeds (of a sample); None with one seed.
         p_value: Welch's test against the original tickets, adjusted after Holm for all tests of the table; None for
-            these themselves, and with one seed.
+            the original tickets, and with one seed.
     """
 
     mean: float
@@ -35,15 +40,15 @@ class SanityCell:
 
     @property
     def differs(self) -> bool:
-        """Whether the test says so at a level of 5 %."""
-        return self.p_value is not None and self.p_value < LEVEL
+        """Whether the accuracy differs from that of the original tickets at a level of 5 %."""
+        return self.p_value is not None and self.p_value < _LEVEL
 
 
 def sanity_cells(accuracies: Accuracies) -> dict[str, dict[str, SanityCell]]:
-    """Statistics of all runs.
+    """Computes the statistics of all runs.
 
     Args:
-        accuracies: The results; every method with its original tickets.
+        accuracies: The results; every method includes its original tickets.
 
     Returns:
         Cells by method and check.
@@ -69,7 +74,7 @@ def sanity_cells(accuracies: Accuracies) -> dict[str, dict[str, SanityCell]]:
 
 
 def sanity_table(cells: Mapping[str, Mapping[str, SanityCell]]) -> Table:
-    """A table of accuracies in per cent, one row a method, one column a check; a star marks what differs."""
+    """Returns a table of accuracies in percent, one row per method, one column per check; a star marks differences."""
     columns = list(dict.fromkeys(check for checks in cells.values() for check in checks))
     table = Table("ticket", box=SIMPLE_HEAD)
     for column in columns:
@@ -81,6 +86,10 @@ def sanity_table(cells: Mapping[str, Mapping[str, SanityCell]]) -> Table:
 
 def plot_sanity(cells: Mapping[str, Mapping[str, SanityCell]], path: str | Path) -> None:
     """Draws the table as groups of bars with their deviations.
+
+    Args:
+        cells: See `sanity_cells`.
+        path: The image file.
 
     Raises:
         ConfigError: matplotlib is not installed.
@@ -113,20 +122,21 @@ def plot_sanity(cells: Mapping[str, Mapping[str, SanityCell]], path: str | Path)
 
 
 def _shown(cell: SanityCell) -> str:
+    """Returns a cell as text."""
     deviation = "" if cell.deviation is None else f" ± {100 * cell.deviation:.2f}"
     return f"{100 * cell.mean:.2f}{deviation}{' *' if cell.differs else ''}"
 
 
 def welch_p_value(first: Sequence[float], second: Sequence[float]) -> float | None:
-    """Welch's t-test: the chance of means that lie at least this far apart, had the two the same mean.
+    """Computes Welch's t-test: the probability of a difference at least as large if both means were equal.
 
     Args:
         first: Results, such as accuracies of runs with several seeds.
-        second: Others.
+        second: Other results.
 
     Returns:
-        The two-sided p-value; None if one of them has fewer than two results. Where neither varies at all, 1 if they
-        are equal and 0 if not.
+        The two-sided p-value; None if there are fewer than two results on a side. If neither side varies, 1 if they are
+        equal and 0 if not.
 
     Example:
         >>> round(welch_p_value([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]), 3)
@@ -145,13 +155,13 @@ def welch_p_value(first: Sequence[float], second: Sequence[float]) -> float | No
 
 
 def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
-    """Adjusts p-values of several tests at once, so that a level holds for all of them together.
+    """Adjusts the p-values of several tests, so that a level holds for all of them together.
 
     Args:
-        p_values: By what was tested.
+        p_values: The p-values by name of the test.
 
     Returns:
-        Adjusted ones, in the same order.
+        The adjusted p-values, in the same order.
 
     Example:
         >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})

@@ -1,4 +1,8 @@
-"""Tables and measurements for people."""
+"""What a model costs: parameters, FLOPs (multiply-adds), memory traffic and measured latency, in tables.
+
+`summary` prints a model layer by layer, before and after pruning; `measure_latency` and `compare_latency` time models;
+`model_report` returns the numbers without measuring or printing anything.
+"""
 
 from tfprune.report.latency import Latency, compare_latency, measure_latency
 from tfprune.report.layer_latency import compare_layer_latency

@@ -1,4 +1,8 @@
-"""How long a model takes for one batch, measured."""
+"""The latency of a model: measured wall time for one batch.
+
+Times on a shared machine are noisy, and the speed of a processor changes. Models that are compared therefore take
+turns, call by call, in an order that is reversed with every run.
+"""
 
 import platform
 import time
@@ -14,8 +18,10 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph
+from tfprune.keras_private import input_structure
 
 SIZES = "give the input_shape of one example, such as 224 224 3"
+"""Advice for models whose inputs have unknown sizes."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Latency:
         median_ms: Median over the runs, milliseconds.
         minimum_ms: The fastest run, milliseconds.
         batch_size: Examples per call.
-        device: What it ran on.
+        device: Name of the device.
     """
 
     median_ms: float
@@ -36,7 +42,7 @@ class Latency:
 
 
 def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, warm_up: int = 10) -> Latency:
-    """Times a model's inference in a traced function.
+    """Measures the latency of a model in inference.
 
     Args:
         model: A model whose inputs have a fixed shape.
@@ -45,7 +51,10 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, 
         warm_up: Calls before them, tracing included.
 
     Returns:
-        Median and minimum. Wall time on a shared machine is noisy: compare models with `compare_latency`.
+        Median and minimum. To compare models, use `compare_latency`.
+
+    Raises:
+        ConfigError: An input of the model has an unknown size, or the model has no graph.
     """
     return compare_latency({"model": model}, batch_size=batch_size, runs=runs, warm_up=warm_up)["model"]
 
@@ -58,20 +67,20 @@ def compare_latency(
     warm_up: int = 10,
     description: str | None = None,
 ) -> dict[str, Latency]:
-    """Times several models in turn, call by call, so that a change of the machine's speed meets all of them.
+    """Measures the latency of several models in turn, call by call, so that all are affected by changes of speed.
 
     Args:
         models: Models by name, whose inputs have a fixed shape.
         batch_size: Examples per call.
         runs: Timed calls of each model.
         warm_up: Calls before them, tracing included.
-        description: What stands before a progress bar. Default: no bar.
+        description: Text before a progress bar. Default: no bar.
 
     Returns:
         A latency per name.
 
     Raises:
-        ConfigError: A model has an input of unknown size.
+        ConfigError: A model has an input of unknown size, or no graph.
     """
     calls = {name: _call(model, batch_size) for name, model in models.items()}
     times = alternating_times(calls, runs=runs, warm_up=warm_up, description=description)
@@ -83,13 +92,14 @@ def compare_latency(
 
 
 def _call(model: keras.Model, batch_size: int) -> Callable[[], list[np.ndarray]]:
+    """Returns a function that runs a model, traced, and is complete when it returns."""
     values = example_inputs(model, batch_size)
     function = tf.function(lambda inputs: keras.tree.flatten(model(inputs, training=False)))
     return lambda: [output.numpy() for output in function(values)]
 
 
 def device_name() -> str:
-    """What TensorFlow computes on: the first GPU, or the processor."""
+    """Returns the name of the device that TensorFlow uses: the first GPU, or the processor."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
@@ -97,7 +107,7 @@ def device_name() -> str:
 
 
 def _cpu_name() -> str:
-    """The processor's name where the system tells it (Linux), its architecture elsewhere."""
+    """Returns the name of the processor on Linux, its architecture elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -109,18 +119,18 @@ def _cpu_name() -> str:
 def alternating_times(
     calls: Mapping[str, Callable[[], object]], *, runs: int, warm_up: int, description: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Times calls in turn, so that a change of the machine's speed meets all of them.
+    """Measures the time of several functions in turn, so that all are affected by changes of speed.
 
-    The order turns round with every run: what a call leaves in the caches helps each neighbour alike.
+    The order is reversed with every run, so that what a call leaves in the caches helps both neighbors equally.
 
     Args:
-        calls: What to call, by name.
+        calls: The functions by name.
         runs: Timed calls of each.
         warm_up: Calls of each before them.
-        description: What stands before a progress bar. Default: no bar.
+        description: Text before a progress bar. Default: no bar.
 
     Returns:
-        Milliseconds of every run by name, `[runs]` each; the entries of one run belong together.
+        Milliseconds of every run by name, `[runs]` each, in the order of the runs.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
@@ -136,14 +146,14 @@ def alternating_times(
 
 
 def example_inputs(model: keras.Model, batch_size: int) -> Any:
-    """Random inputs of a model, as it takes them.
+    """Returns random inputs of a model, in the structure that it is called with.
 
     Args:
         model: A functional or sequential model whose inputs have a fixed shape.
-        batch_size: Examples.
+        batch_size: Number of examples.
 
     Returns:
-        A tensor, or the list or mapping of tensors that the model is called with.
+        A tensor, or a list or mapping of tensors.
 
     Raises:
         ConfigError: The size of an input is unknown, or the model has no graph.
@@ -156,16 +166,13 @@ def example_inputs(model: keras.Model, batch_size: int) -> Any:
         shown = shapes[0] if len(shapes) == 1 else shapes
         raise ConfigError(f"expected a model whose inputs have a fixed shape, {model.name} takes {shown}; {SIZES}")
     values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in graph.inputs]
-    return keras.tree.pack_sequence_as(graph._inputs_struct, values)
-
-
-"""What to do about unknown sizes."""
+    return keras.tree.pack_sequence_as(input_structure(graph), values)
 
 
 def example_tensor(shape: Sequence[int | None], dtype: str, batch_size: int) -> tf.Tensor:
-    """A tensor of a symbolic tensor's shape (batch axis included) and type: uniform in 0 .. 1, or zeros for integers.
+    """Returns a tensor of a shape (batch axis included) and type: uniform in [0, 1), or zeros for integers.
 
-    Unknown sizes are 1. Zeros would do for most layers, but not for those that divide by what they are given.
+    Unknown sizes become 1. Zeros would not do for layers that divide by their input.
     """
     sizes = [batch_size, *(size or 1 for size in shape[1:])]
     if tf.as_dtype(dtype).is_floating:

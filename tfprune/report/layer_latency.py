@@ -1,4 +1,8 @@
-"""How long each layer of a model takes by itself, measured."""
+"""The latency of each layer of a model, measured alone.
+
+The time of a call that does nothing is measured beside the layers and subtracted. The layers of a model need not add up
+to the whole model, which TensorFlow may fuse and run in parallel.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,16 +17,16 @@ from tfprune.graph import Call, model_calls
 from tfprune.report.latency import SIZES, alternating_times, example_tensor
 from tfprune.report.model_report import moves_nothing
 
-_NOTHING = ""  # stands for the empty function among models' names
+_EMPTY = ""  # name of the function that does nothing, among models' names
 
 
 def compare_layer_latency(
     models: Mapping[str, keras.Model], *, batch_size: int = 1, runs: int = 20, warm_up: int = 3
 ) -> dict[str, dict[str, float]]:
-    """Times every layer alone, with inputs of the shape that it has in the model.
+    """Measures the latency of every layer alone, with inputs of the shape that it has in the model.
 
-    Layers of the same name in several models take turns, call by call, along with a function that does nothing: its
-    time, the price of a call, is taken off. Their sum need not be what the whole model takes.
+    Layers of the same name in several models take turns, call by call, with a function that does nothing, whose time is
+    subtracted as the overhead of a call.
 
     Args:
         models: Models by name, whose inputs have a fixed shape.
@@ -41,12 +45,13 @@ def compare_layer_latency(
     result: dict[str, dict[str, float]] = {name: {} for name in models}
     for layer in tqdm(layers, desc="timing layers", disable=None, leave=False):
         timed = {name: each[layer] for name, each in calls.items() if layer in each}
-        for name, milliseconds in _alone(timed, batch_size, runs, warm_up).items():
+        for name, milliseconds in _layer_times(timed, batch_size, runs, warm_up).items():
             result[name][layer] = milliseconds
     return result
 
 
 def _calls_by_layer(model: keras.Model) -> dict[str, list[Call]]:
+    """Returns the calls of each layer; raises `ConfigError` for tensors of unknown size."""
     found: dict[str, list[Call]] = {}
     for call in model_calls(model):
         found.setdefault(call.name, []).append(call)
@@ -56,39 +61,40 @@ def _calls_by_layer(model: keras.Model) -> dict[str, list[Call]]:
     return found
 
 
-def _alone(calls: Mapping[str, Sequence[Call]], batch_size: int, runs: int, warm_up: int) -> dict[str, float]:
-    """Milliseconds of one layer in each model, the price of a call taken off."""
+def _layer_times(calls: Mapping[str, Sequence[Call]], batch_size: int, runs: int, warm_up: int) -> dict[str, float]:
+    """Returns the milliseconds of one layer in each model, without the overhead of a call."""
     total = dict.fromkeys(calls, 0.0)
     for index in range(max(map(len, calls.values()))):
         there = {name: each[index] for name, each in calls.items() if index < len(each)}
         if moves_nothing(next(iter(there.values())).layer):
             continue
         first, *others = [(name, _function(call, batch_size)) for name, call in there.items()]
-        empty = (_NOTHING, _empty(next(iter(there.values())), batch_size))
-        # the empty function in the middle, or one of two models would always run behind it
+        empty = (_EMPTY, _empty(next(iter(there.values())), batch_size))
+        # The empty function is in the middle, or one of two models would always run after it.
         times = alternating_times(dict([first, empty, *others]), runs=runs, warm_up=warm_up)
-        price = times.pop(_NOTHING)
+        overhead = times.pop(_EMPTY)
         for name, values in times.items():
-            total[name] += max(0.0, float(np.median(values - price)))
+            total[name] += max(0.0, float(np.median(values - overhead)))
     return total
 
 
 def _function(call: Call, batch_size: int) -> Callable[[], object]:
-    """Runs a layer; complete, also on a GPU, when it returns."""
+    """Returns a function that runs a layer."""
 
     def compute(*inputs: tf.Tensor) -> list[tf.Tensor]:
         arguments, named = call.arguments({id(old): new for old, new in zip(call.inputs, inputs, strict=True)})
         return keras.tree.flatten(call.layer(*arguments, **named))
 
-    return _ready(compute, call, batch_size)
+    return _traced(compute, call, batch_size)
 
 
 def _empty(call: Call, batch_size: int) -> Callable[[], object]:
-    """Takes the same inputs and does nothing with them."""
-    return _ready(lambda *inputs: [tf.identity(value) for value in inputs], call, batch_size)
+    """Returns a function that takes the same inputs and does nothing."""
+    return _traced(lambda *inputs: [tf.identity(value) for value in inputs], call, batch_size)
 
 
-def _ready(compute: Callable[..., Any], call: Call, batch_size: int) -> Callable[[], object]:
+def _traced(compute: Callable[..., Any], call: Call, batch_size: int) -> Callable[[], object]:
+    """Traces a function for the inputs of a call; it is complete, also on a GPU, when it returns."""
     values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in call.inputs]
     concrete = tf.function(compute).get_concrete_function(*(tf.TensorSpec(each.shape, each.dtype) for each in values))
 

@@ -1,4 +1,9 @@
-"""The numbers of a model and of its layers."""
+"""The numbers of a model and of its layers: parameters, FLOPs, memory traffic, and latency if it was measured.
+
+FLOPs count multiply-adds of kernels, and two per value of a batch norm, for one example. `model_report` collects the
+numbers, `sized_model` fixes the input size of a model whose numbers depend on it, and `comparison_table` prints the
+numbers of two models.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +20,7 @@ from tfprune.graph.calls import functional_graph, model_calls
 from tfprune.report.latency import Latency
 
 _BYTES = 4  # float32
-_MOVES_NOTHING = (
+_PASS_ON = (
     keras.layers.InputLayer,
     keras.layers.Identity,
     keras.layers.Flatten,
@@ -29,7 +34,6 @@ _MOVES_NOTHING = (
     keras.layers.AlphaDropout,
     keras.layers.ActivityRegularization,
 )
-Rows = Mapping[str, Mapping[str, float]]
 _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", lambda value: f"{value:.2%}"),
     "flops": ("FLOPs (multiply-adds)", lambda value: f"{value / 1e6:,.2f} M"),
@@ -44,12 +48,12 @@ class LayerReport:
     """The numbers of one layer, for one example.
 
     Attributes:
-        layer: Name; `outer/inner` in a nested model.
-        kind: Class.
-        channels: Size of its output's channel axis; None if the output has none.
+        layer: Its name; `outer/inner` in a nested model.
+        kind: Its class.
+        channels: Size of the channel axis of its output; None if the output has none.
         params: Parameters, moving statistics included.
-        flops: Multiply-accumulates of kernels, and two per value for batch norm; None where a size is unknown.
-        macs: Multiply-accumulates of kernels alone; None where a size is unknown.
+        flops: Multiply-adds of kernels, and two per value of a batch norm; None where a size is unknown.
+        macs: Multiply-adds of kernels alone; None where a size is unknown.
         traffic: Bytes of inputs, weights and outputs at float32; None where a size is unknown.
         latency_ms: Median milliseconds of the layer alone; None if it was not measured.
     """
@@ -71,12 +75,12 @@ class ModelReport:
     Attributes:
         name: Its name.
         params: Parameters, moving statistics included.
-        flops: Sum over the layers; None where a size is unknown.
+        flops: Sum over the layers, see `LayerReport`; None where a size is unknown.
         macs: Sum over the layers; None where a size is unknown.
         traffic: Sum over the layers, in bytes; None where a size is unknown.
         layers: All layers, bare operations included, in the order of the model.
-        uncounted: Layers with weights whose FLOPs are not known; they stand as 0.
-        latency: Of the whole model; None if it was not measured.
+        uncounted: Layers with weights whose FLOPs are not known; they count as 0.
+        latency: Latency of the whole model; None if it was not measured.
     """
 
     name: str
@@ -101,12 +105,12 @@ def model_report(
     latency: Latency | None = None,
     layer_latency: Mapping[str, float] | None = None,
 ) -> ModelReport:
-    """Collects the numbers of a model.
+    """Collects the numbers of a model and of its layers.
 
     Args:
         model: A functional or sequential model.
-        groups: Its channel groups. Default: they are found anew.
-        latency: Of the whole model, if it was measured.
+        groups: Its channel groups, if they are known.
+        latency: Latency of the whole model, if it was measured.
         layer_latency: Milliseconds by layer, if they were measured.
 
     Returns:
@@ -148,30 +152,76 @@ def model_report(
 
 
 def _channels(call: Call) -> int | None:
+    """Returns the size of the channel axis of a call's output."""
     shape = call.outputs[0].shape
     if len(shape) < 2:
         return None
     return shape[1] if getattr(call.layer, "data_format", None) == "channels_first" else shape[-1]
 
 
+def memory_traffic(calls: Iterable[Call]) -> dict[str, int | None]:
+    """Counts the bytes that each layer reads and writes for one example, at float32: inputs, weights and outputs.
+
+    This holds for layers that run alone; a runtime that fuses layers or keeps tensors in its caches moves fewer bytes.
+    Weights count once per call, also in recurrent layers, and those of an embedding only as far as they are looked up.
+    Layers that pass their input on (input layers, dropout, flatten, reshape) move nothing.
+
+    Args:
+        calls: The calls of a model (`tfprune.graph.model_calls`).
+
+    Returns:
+        Bytes by layer, over all calls of the layer; None where a size is unknown.
+
+    Example:
+        >>> from tfprune.graph import model_calls
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> list(memory_traffic(model_calls(model)).values())[-1]  # 3 inputs, 3 x 2 weights and 2 biases, 2 outputs
+        52
+    """
+    traffic: dict[str, int | None] = {}
+    for call in calls:
+        before = traffic.get(call.name, 0)
+        moved = _moved(call)
+        traffic[call.name] = None if before is None or moved is None else before + moved
+    return traffic
+
+
+def _moved(call: Call) -> int | None:
+    """Counts the bytes that one call moves."""
+    if moves_nothing(call.layer):
+        return 0
+    shapes = [tensor.shape[1:] for tensor in (*call.inputs, *call.outputs)]
+    if any(None in shape for shape in shapes):
+        return None
+    weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
+    if isinstance(call.layer, keras.layers.Embedding):
+        weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
+    return _BYTES * (weights + sum(map(prod, shapes)))
+
+
+def moves_nothing(layer: keras.Operation) -> bool:
+    """Returns whether a layer passes its input on in inference, possibly in another shape."""
+    return type(layer) in _PASS_ON
+
+
 def has_unknown_sizes(model: keras.Model) -> bool:
-    """Whether a size of one of a model's inputs is left open."""
+    """Returns whether an input of a model has an axis, except the batch axis, of any size."""
     graph = functional_graph(model)
     return graph is not None and any(None in tensor.shape[1:] for tensor in graph.inputs)
 
 
 def sized_model(model: keras.Model, input_shape: Sequence[int]) -> keras.Model:
-    """A copy of a model that takes inputs of one size only: its layers' sizes, and so their costs, are known then.
+    """Copies a model with a fixed input size, so that the sizes and costs of its layers are known.
 
     Args:
         model: A functional or sequential model with one input. It is not changed.
         input_shape: Shape of one example.
 
     Returns:
-        A copy with the same weights; `model` itself if it takes nothing else anyway.
+        A copy with the same weights; `model` itself if its input size is fixed.
 
     Raises:
-        ConfigError: The model does not take such inputs, or sizes within remain unknown.
+        ConfigError: The model does not take such inputs, or sizes inside remain unknown.
     """
     if any(not isinstance(size, int) or size < 1 for size in input_shape):
         raise ConfigError(f"input_shape: expected whole numbers above 0, received {list(input_shape)}")
@@ -187,6 +237,7 @@ def sized_model(model: keras.Model, input_shape: Sequence[int]) -> keras.Model:
 
 
 def _copy(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
+    """Rebuilds a model from its configuration with another input shape."""
     config = model.get_config()
     for layer in config["layers"]:
         if layer["class_name"] == "InputLayer":
@@ -211,51 +262,7 @@ def _copy(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
     return copy
 
 
-def moves_nothing(layer: keras.Operation) -> bool:
-    """Whether a layer hands its input on in inference, at most in another shape."""
-    return type(layer) in _MOVES_NOTHING
-
-
-def memory_traffic(calls: Iterable[Call]) -> dict[str, int | None]:
-    """Bytes that each layer reads and writes for one example, at float32: inputs, weights and outputs.
-
-    It is what a layer moves that runs alone; a runtime that fuses layers or keeps tensors in its caches moves less.
-    Weights count once per call, in recurrent layers, too, and of an embedding only what is looked up.
-    Layers that hand their input on (input layers, dropout, flatten, reshape) move nothing.
-
-    Args:
-        calls: The calls of a model (`tfprune.graph.model_calls`).
-
-    Returns:
-        Bytes by layer, over all calls of the layer; None where a size is unknown.
-
-    Example:
-        >>> from tfprune.graph import model_calls
-        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        >>> list(memory_traffic(model_calls(model)).values())[-1]  # 3 inputs, 3 x 2 weights and 2 biases, 2 outputs
-        52
-    """
-    traffic: dict[str, int | None] = {}
-    for call in calls:
-        before = traffic.get(call.name, 0)
-        moved = _moved(call)
-        traffic[call.name] = None if before is None or moved is None else before + moved
-    return traffic
-
-
-def _moved(call: Call) -> int | None:
-    if moves_nothing(call.layer):
-        return 0
-    shapes = [tensor.shape[1:] for tensor in (*call.inputs, *call.outputs)]
-    if any(None in shape for shape in shapes):
-        return None
-    weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
-    if isinstance(call.layer, keras.layers.Embedding):
-        weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
-    return _BYTES * (weights + sum(map(prod, shapes)))
-
-
-def comparison_table(rows: Rows, console: Console | None = None) -> None:
+def comparison_table(rows: Mapping[str, Mapping[str, float]], console: Console | None = None) -> None:
     """Prints accuracy, FLOPs, parameters, file size and measured latency of two models, and their ratio.
 
     Args:
@@ -273,6 +280,7 @@ def comparison_table(rows: Rows, console: Console | None = None) -> None:
 
 
 def _change(key: str, before: float, after: float) -> str:
+    """Returns the change of a number in words."""
     if key == "accuracy":
         return f"{100 * (after - before):+.2f} points"
     if round(before / after, 2) == 1:

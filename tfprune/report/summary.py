@@ -1,4 +1,9 @@
-"""What a model costs, layer by layer, before and after pruning."""
+"""The summary of a model: a table of its layers with channels, parameters, FLOPs, memory traffic and latency.
+
+FLOPs count multiply-adds. With a second model, each cell shows both numbers, such as `64 -> 40`, and a last line the
+fraction that is kept. Layers with weights have a line each, others are summed by kind; columns that do not fit into the
+window are left out.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,23 +22,25 @@ from tfprune.report.latency import compare_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import LayerReport, ModelReport, model_report, sized_model
 
-_WIDE = 240  # columns where no terminal limits them
-_DISPENSABLE = ("kind", "traffic", "params")  # columns to leave out where there is no room, first one first
 ABSENT = "-"
 ARROW = " -> "
-Values = tuple[Any, ...]
+_WIDE = 240  # characters per line if the output is not a terminal
+_DISPENSABLE = ("kind", "traffic", "params")  # columns to leave out if there is no room, in this order
 _FIELDS = ("channels", "params", "flops", "traffic", "latency_ms")
 _PREFIXES = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
-_LARGEST = 10**5  # five digits before the point can still be read
+_LARGEST = 10**5  # numbers of more digits before the point get a larger prefix
+
+Values = tuple[Any, ...]
+"""The number of each model; `...` in a model that lacks the layer."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of a model, and of a smaller one if there is one; `rich` prints it as a table.
+    """The numbers of a model, and of a smaller one if there is one; `rich` prints them as a table.
 
     Attributes:
-        model: The model's.
-        small: The smaller model's.
+        model: Numbers of the model.
+        small: Numbers of the smaller model.
     """
 
     model: ModelReport
@@ -41,7 +48,7 @@ class Summary:
 
     @property
     def reports(self) -> tuple[ModelReport, ...]:
-        """The reports there are."""
+        """The reports of the one or two models."""
         return (self.model,) if self.small is None else (self.model, self.small)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[object]:
@@ -67,12 +74,12 @@ def summary(
     input_shape: Sequence[int] | None = None,
     console: Console | None = None,
 ) -> Summary:
-    """Prints a table of the layers of a model: channels, parameters, FLOPs, memory traffic, latency.
+    """Prints a table of the layers of a model: channels, parameters, FLOPs (multiply-adds), memory traffic, latency.
 
     Args:
         model: A functional or sequential model.
-        small: The same after pruning; the table shows both.
-        latency: Measure how long each layer and the whole model take.
+        small: The same model after pruning; the table shows both.
+        latency: Whether to measure how long each layer and the whole model take.
         batch_size: Examples per call when the latency is measured.
         input_shape: Shape of one example, for models that take inputs of any size.
         console: Where to print. Default: standard output.
@@ -81,7 +88,7 @@ def summary(
         The numbers.
 
     Raises:
-        ConfigError: The latency cannot be measured, as sizes are unknown; `input_shape` does not fit.
+        ConfigError: The latency cannot be measured, as sizes are unknown; or `input_shape` does not fit.
         UnsupportedLayerError: The model has no graph.
 
     Example:
@@ -104,18 +111,22 @@ def summarize(
     batch_size: int = 1,
     input_shape: Sequence[int] | None = None,
 ) -> Summary:
-    """As `summary`, without printing.
+    """Returns the numbers that `summary` prints.
 
     Args:
-        model: See `summary`, as for all others.
-        small: The same after pruning.
+        model: A functional or sequential model.
+        small: The same model after pruning.
         groups: The channel groups of `model`, if they are known.
-        latency: Measure it.
+        latency: Whether to measure the latency.
         batch_size: Examples per call.
-        input_shape: Shape of one example.
+        input_shape: Shape of one example, for models that take inputs of any size.
 
     Returns:
         The numbers.
+
+    Raises:
+        ConfigError: See `summary`.
+        UnsupportedLayerError: The model has no graph.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: expected a value above 0, received {batch_size}")
@@ -135,14 +146,15 @@ def summarize(
 
 
 def report_console() -> Console:
-    """Standard output, wide where it is no terminal: lines in a file need not be cut."""
+    """Returns standard output as a console, with long lines if it is not a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=_WIDE)
 
 
 def _notes(numbers: Summary, without: Collection[str]) -> Iterator[str]:
+    """Yields the lines below the table."""
     first = numbers.model
-    yield "FLOPs: multiply-accumulates of kernels, and two per value of batch norm, for one example"
+    yield "FLOPs: multiply-adds of kernels, and two per value of batch norm, for one example"
     if "traffic" not in without:
         yield "traffic: bytes of inputs, weights and outputs of every layer at float32, for one example"
     if first.flops is None:
@@ -158,12 +170,9 @@ def _notes(numbers: Summary, without: Collection[str]) -> Iterator[str]:
             yield f"FLOPs not known, counted as 0, in {report.name}: {', '.join(report.uncounted)}"
 
 
-"""A number of each model; `...` in one that lacks the layer."""
-
-
 @dataclass(frozen=True)
 class _Row:
-    """A line of the table: a layer, all layers of a kind without weights, or the whole model."""
+    """A row of the table: a layer, all layers of a kind without weights, or the whole model."""
 
     name: str
     kind: str
@@ -173,6 +182,8 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Column:
+    """A column of the table: a field of the reports and how it is shown."""
+
     field: str
     title: str
     show: Callable[[Any], str]
@@ -181,10 +192,10 @@ class _Column:
 def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = ()) -> Table:
     """Lays out the layers of one model, or of a model and a smaller one.
 
-    Layers with weights stand one by one, the others are summed up by kind.
+    Layers with weights have a row each, the others are summed by kind.
 
     Args:
-        reports: One or two.
+        reports: The reports of one or two models.
         without: Columns to leave out: `kind`, or fields of the reports.
 
     Returns:
@@ -210,15 +221,19 @@ def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = 
 
 
 def _columns(reports: Sequence[ModelReport]) -> Iterator[_Column]:
+    """Yields the columns with numbers."""
     yield _Column("channels", "channels", lambda value: "" if value is None else f"{value:,}")
     for field, title, symbol in (("params", "params", ""), ("flops", "FLOPs", ""), ("traffic", "traffic", "B")):
-        unit = Unit.of(getattr(each, field) for report in reports for each in (report, *report.layers))
-        yield _Column(field, f"{title} {unit.prefix}{symbol}".rstrip(), unit.show)
+        prefix = NumberPrefix.for_values(
+            getattr(each, field) for report in reports for each in (report, *report.layers)
+        )
+        yield _Column(field, f"{title} {prefix.symbol}{symbol}".rstrip(), prefix.show)
     if reports[0].latency is not None:
         yield _Column("latency_ms", "latency ms", "{:,.3f}".format)
 
 
 def _rows(reports: Sequence[ModelReport]) -> Iterator[_Row]:
+    """Yields the rows of layers, then those of kinds."""
     layers = [report.by_layer for report in reports]
     kinds: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for each in layers for name in each):
@@ -238,7 +253,7 @@ def _values(layers: Sequence[LayerReport | None], field: str) -> Values:
 
 
 def _summed(kind: str, names: Sequence[str], layers: Sequence[Any]) -> _Row | None:
-    """The layers of a kind without weights as one row; None if they cost nothing."""
+    """Returns one row for the layers of a kind without weights; None if they cost nothing."""
     there = [[each[name] for name in names if name in each] for each in layers]
     if all(layer.traffic == 0 for each in there for layer in each):
         return None
@@ -249,11 +264,13 @@ def _summed(kind: str, names: Sequence[str], layers: Sequence[Any]) -> _Row | No
 
 
 def _sum(values: Iterator[Any]) -> Any:
+    """Returns a sum; None if a value is None."""
     found = list(values)
     return None if None in found else sum(found)
 
 
 def _total(reports: Sequence[ModelReport]) -> _Row:
+    """Returns the row of the whole model."""
     values: dict[str, Values] = {
         field: tuple(getattr(each, field) for each in reports) for field in ("params", "flops", "traffic")
     }
@@ -263,7 +280,7 @@ def _total(reports: Sequence[ModelReport]) -> _Row:
 
 
 def _aligned(column: _Column, rows: Sequence[_Row]) -> list[Text]:
-    """The cells of a column: `before -> after`, arrows below one another; faint where nothing changes."""
+    """Returns the cells of a column: `before -> after` with aligned arrows, dim where nothing changes."""
     shown = [[ABSENT if value is ... else column.show(value) for value in row.values[column.field]] for row in rows]
     if len(shown[0]) == 1:
         return [Text(*cell) for cell in shown]
@@ -276,34 +293,35 @@ def _aligned(column: _Column, rows: Sequence[_Row]) -> list[Text]:
 
 
 def _ratio(values: Values) -> str:
+    """Returns the kept fraction in percent."""
     before, after = values
     return f"{after / before:.1%}" if before and after is not None else ""
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A power of a thousand to count in.
+class NumberPrefix:
+    """A power of a thousand in which numbers are shown.
 
     Attributes:
-        size: What one of it is.
-        prefix: Its letter, none for one.
+        factor: The power.
+        symbol: Its letter; empty for 1.
     """
 
-    size: int
-    prefix: str
+    factor: int
+    symbol: str
 
     @classmethod
-    def of(cls, values: Iterable[int | None]) -> "Unit":
-        """The finest unit in which the largest of some values can still be read."""
+    def for_values(cls, values: Iterable[int | None]) -> "NumberPrefix":
+        """Returns the smallest prefix with which the largest value has at most five digits before the point."""
         largest = max((value for value in values if value is not None), default=0)
-        size, prefix = next((each for each in _PREFIXES if largest < _LARGEST * each[0]), _PREFIXES[-1])
-        return cls(size, prefix)
+        factor, symbol = next((each for each in _PREFIXES if largest < _LARGEST * each[0]), _PREFIXES[-1])
+        return cls(factor, symbol)
 
     def show(self, value: int | None) -> str:
-        """A value in this unit: `1,234.5`; `0` for none at all, `< 0.1` for very little, `?` for unknown."""
+        """Returns a value with this prefix as text: `1,234.5`; `0` for 0, `< 0.1` for less than that, `?` for None."""
         if value is None:
             return "?"
-        if self.size == 1 or value == 0:
+        if self.factor == 1 or value == 0:
             return f"{value:,}"
-        shown = f"{value / self.size:,.1f}"
+        shown = f"{value / self.factor:,.1f}"
         return "< 0.1" if shown == "0.0" else shown

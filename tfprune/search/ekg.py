@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph import copied_layer, executable_groups, rebuild
+from tfprune.keras_private import producer
 from tfprune.search.greedy import Search
 from tfprune.search.state import SearchResult
 
@@ -27,10 +28,10 @@ def search(
     dtype: str = "float32",
     progress: bool = True,
 ) -> SearchResult:
-    """Searches a classifier for its best sub-network of fewer FLOPs, guided by the ensemble of those on the way.
+    """Searches a classifier for its best sub-network of fewer FLOPs (multiply-adds), guided by an ensemble.
 
-    Every channel group has a gate; each step tries one decrement of the width of many gates and keeps the one that
-    agrees best with the labels and with the ensemble. Batch norm works with the statistics of the batch meanwhile.
+    Every channel group has a gate; each step tries one decrement of the width of many gates and keeps the one whose
+    outputs agree best with the labels and with the ensemble. During the search, batch norms use batch statistics.
 
     Args:
         model: A functional or sequential classifier with one input of numbers and one output `[batch, classes]`, logits
@@ -38,18 +39,18 @@ def search(
         data: Examples and integer labels, held out from training if you can: a pair of arrays, or batches of such pairs
             (a `tf.data.Dataset`).
         flops: Fraction of the FLOPs to keep, between 0 and 1.
-        examples: How many examples to search with, the first ones; more are slower and surer.
+        examples: How many examples to search with, the first ones; more take longer and give more reliable results.
         search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
         batch_size: Examples per batch.
-        dtype: `float32`; or `bfloat16`, which is faster and tries the promising ones again in float32.
+        dtype: `float32`; or `bfloat16`, which is faster and runs promising candidates again in float32.
         progress: Show a progress bar.
 
     Returns:
-        The finished search; its `slim()` is the smaller model, with batch norm averages taken anew over the examples.
+        The finished search; its `slim()` is the smaller model, with batch norm averages measured on the examples.
 
     Raises:
-        ConfigError: The data are of another kind, or `flops` is no fraction.
-        SearchError: The model has nothing to prune, or not enough for the target, or gives no logits.
+        ConfigError: The data has another form, or `flops` is no fraction.
+        SearchError: The model has nothing to prune, or not enough for the target, or does not return logits.
         UnsupportedLayerError: The model has no graph, or several inputs or outputs.
 
     Reference:
@@ -72,7 +73,7 @@ def search(
 
 
 def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first examples, float32, and their labels, int64."""
+    """Returns the first examples, float32, and their labels, int64."""
     if isinstance(data, tuple) and len(data) == 2:
         values, labels = np.asarray(data[0])[:count], np.asarray(data[1])[:count]
     else:
@@ -95,19 +96,14 @@ def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _logits(model: keras.Model) -> keras.Model:
-    """A copy that ends before the softmax, if there is one."""
+    """Returns a copy that ends before the softmax, if there is one."""
     (output,) = model.outputs if len(model.outputs) == 1 else (None,)
-    if output is not None and isinstance(_producer(output).operation, keras.layers.Softmax):
-        model = keras.Model(model.input, _producer(output).input_tensors[0])
-    outputs = {id(_producer(each).operation) for each in model.outputs}
+    if output is not None and isinstance(producer(output).operation, keras.layers.Softmax):
+        model = keras.Model(model.input, producer(output).input_tensors[0])
+    outputs = {id(producer(each).operation) for each in model.outputs}
 
     def make(layer: keras.Layer) -> keras.Layer:
         ends = id(layer) in outputs and getattr(layer, "activation", None) is keras.activations.softmax
         return copied_layer(layer, {"activation": lambda _: "linear"} if ends else None)
 
     return rebuild(model, make)
-
-
-def _producer(tensor: keras.KerasTensor) -> Any:
-    operation, node_index, _ = tensor._keras_history
-    return operation._inbound_nodes[node_index]

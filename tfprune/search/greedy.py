@@ -24,26 +24,26 @@ class Search:
     little, tries one decrement for each of those, and keeps the single one whose sub-network has the least
     cross-entropy to the labels plus cross-entropy to the ensemble's mean logits.
 
-    With `original_quirks` it follows the original's code where that departs from the paper, so that its choices can be
+    With `original_quirks` it follows the authors' code where that departs from the paper, so that its choices can be
     compared: the importance of a decrement is summed over the wrong axis (`removable_importance`), the first entry of
-    the history carries the rates of the last candidate tried instead of the full network, rates are rounded to 5 digits
+    the history has the rates of the last candidate tried instead of the full model, rates are rounded to 5 digits
     (which can keep a channel too many) and to 2 in the fine search, whose range ignores that shared gates take smaller
-    steps, and losses are divided by `batches * batch_size` instead of by the number of images. Without it, these are
-    mended.
+    steps, and losses are divided by `batches * batch_size` instead of by the number of images. Without it, these faults
+    are corrected.
 
     Attributes:
         model: A functional model of plain layers. It is not changed.
-        images: Validation images `[n, height, width, channels]`, normalised, float32.
+        images: Validation images `[n, height, width, channels]`, normalized, float32.
         labels: Their labels `[n]`.
         target: Stop when FLOPs fall to this fraction of the model's.
         search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
         batch_size: Images per batch; batch statistics are taken over a batch, so it matters.
-        dtype: `float32`, or `bfloat16` for candidates: those in reach of the best are then run again in float32.
+        dtype: `float32`, or `bfloat16` for candidates: those close to the best are then run again in float32.
         original_quirks: See above.
 
     Raises:
-        ConfigError: There are no images, or labels of another number.
-        SearchError: The model gives no logits, has nothing to prune, or is at the target already.
+        ConfigError: There are no images, or another number of labels.
+        SearchError: The model does not return logits, or has nothing to prune.
 
     Reference:
         Lee & Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
@@ -91,7 +91,7 @@ class Search:
         self._divisor = self.batch_size * len(self.batches) if quirks else len(self.images)
 
     def start(self) -> SearchState:
-        """The state before the first step: the whole network, whose logits found the ensemble."""
+        """Returns the state before the first step: the full model, whose logits start the ensemble."""
         everything = np.ones(self.groups.channels, bool)
         logits = np.concatenate([self._exact.logits(everything, images) for images in self.inputs])
         accuracy, loss, _ = self.measure(logits, logits)
@@ -100,39 +100,39 @@ class Search:
         return SearchState(rates, orders, logits, 1, history, self.full_params, self.full_flops, accuracy)
 
     def run(self, state: SearchState | None = None) -> Iterator[tuple[SearchState, Step]]:
-        """Steps until the target is reached.
+        """Makes steps until the target is reached.
 
         Args:
-            state: Where to go on. Default: from the start.
+            state: The state to continue from. Default: the start.
 
         Yields:
-            The state after each step, and what the step did.
+            The state after each step, and the step.
 
         Raises:
-            SearchError: No gate is left to try, or the whole network meets the target already.
+            SearchError: No gate is left to try, or the full model meets the target already.
         """
         state = state or self.start()
         if len(state.history) == 1 and state.flops <= self.target * self.full_flops:
             raise SearchError(
-                f"the network meets the target of {self.target:.0%} of its FLOPs already; nothing to search"
+                f"the model meets the target of {self.target:.0%} of its FLOPs already; nothing to search"
             )
         while not self.done(state):
             state, step = self.step(state)
             yield state, step
 
     def done(self, state: SearchState) -> bool:
-        """Whether a state has reached the target."""
+        """Returns whether a state has reached the target."""
         return state.flops / self.full_flops <= self.target
 
     def result(self, state: SearchState) -> SearchResult:
-        """The outcome of a search that ended in `state`."""
+        """Returns the result of a search that ended in `state`."""
         *history, final = state.history
         return SearchResult(
             self.model, self.groups, self.gates, tuple(history), final, state.knowledge, state.params, state.flops
         )
 
     def step(self, state: SearchState) -> tuple[SearchState, Step]:
-        """One step: score, mark, try, accept."""
+        """Makes one step: scores channels, marks gates, tries a decrement of each, accepts one."""
         scores, cached = self._score(state)
         orders, tries = self.candidates(state, scores)
         if not tries:
@@ -164,11 +164,11 @@ class Search:
         return new, Step(scores, orders, tuple(candidates), chosen)
 
     def candidates(self, state: SearchState, scores: np.ndarray) -> tuple[np.ndarray, list[Candidate]]:
-        """What a step tries, given the importance of all channels `[channels]`: their ranks, and the decrements."""
+        """Returns the ranks and the decrements that a step tries, given the importance of all channels `[channels]`."""
         orders = self.gates.orders(scores)
-        marked = marked_gates(removable_importance(scores, self.gates, state.rates, whole=self.original_quirks))
+        marked = marked_gates(removable_importance(scores, self.gates, state.rates, original=self.original_quirks))
         tries = [self._decrement(state, orders, int(gate)) for gate in np.flatnonzero(marked & (state.rates > 0))]
-        # A decrement can keep as many channels as before; the original runs it all the same.
+        # A decrement can keep as many channels as before; the authors' code runs it nevertheless.
         return orders, [each for each in tries if each.flops < state.flops or self.original_quirks]
 
     def _first_entry(self, state: SearchState, orders: np.ndarray, last: Candidate) -> SubNetwork:
@@ -178,7 +178,7 @@ class Search:
         return SubNetwork(orders, rates, state.history[0].loss)
 
     def _score(self, state: SearchState) -> tuple[np.ndarray, list[Activations]]:
-        """Importance of all channels over all batches, and the activations of the current sub-network."""
+        """Computes the importance of all channels over all batches, and the activations of the current sub-network."""
         mask = self.gates.mask(state.orders, state.rates)
         scores = np.zeros(self.groups.channels, np.float32)
         cached = []
@@ -190,7 +190,7 @@ class Search:
         return scores, cached
 
     def _decrement(self, state: SearchState, orders: np.ndarray, gate: int) -> Candidate:
-        """The width that a step tries for a gate, refined where it would overshoot the target."""
+        """Returns the width that a step tries for a gate, refined if it would overshoot the target."""
         digits = 5 if self.original_quirks else 9
         rate = round(state.rates[gate] - self.gates.steps[gate], digits)
         params, flops = self._cost_at(state, orders, gate, rate)
@@ -200,7 +200,7 @@ class Search:
         return Candidate(gate, rate, params, flops)
 
     def _refine(self, state: SearchState, orders: np.ndarray, gate: int, rate: float) -> float:
-        """The widest rate from `rate` upwards that still meets the target."""
+        """Returns the widest rate from `rate` upwards that still meets the target."""
         fine = self.gates.fine_steps[gate]
         span = self.search_step if self.original_quirks else self.gates.steps[gate]
         width = rate
@@ -221,9 +221,9 @@ class Search:
     def _evaluate(
         self, state: SearchState, orders: np.ndarray, tries: list[Candidate], cached: list[Activations]
     ) -> tuple[list[Candidate], list[np.ndarray]]:
-        """Runs all candidates; with a fast number format the promising ones again in float32."""
+        """Runs all candidates; with a fast number format, the promising ones again in float32."""
         base = self.gates.mask(orders, state.rates)
-        cached = self._renew(base, self.gates.mask(state.orders, state.rates), cached)
+        cached = self._updated(base, self.gates.mask(state.orders, state.rates), cached)
         masks = [self._mask_at(state, orders, each.gate, each.rate) for each in tries]
         if self._fast is self._exact:
             logits = [self._run(self._exact, each.gate, mask, cached) for each, mask in zip(tries, masks, strict=True)]
@@ -241,10 +241,10 @@ class Search:
     def _screen(
         self, state: SearchState, tries: list[Candidate], masks: list[np.ndarray], cached: list[Activations]
     ) -> list[np.ndarray]:
-        """Runs all candidates fast, and in float32 those that could be the best.
+        """Runs all candidates in the fast format, and in float32 those that could be the best.
 
-        The fast format's error is read off the candidates run both ways, at least three; a candidate is out of reach if
-        it would still lose after twice the greatest error seen.
+        The fast format's error is measured on the candidates run in both formats, at least three; a candidate cannot be
+        the best if it would still lose after twice the largest error seen.
         """
         logits = [self._run(self._fast, each.gate, mask, cached) for each, mask in zip(tries, masks, strict=True)]
         scores = np.array([self.measure(each, state.knowledge)[2] for each in logits])
@@ -259,8 +259,8 @@ class Search:
             exact[index] = self.measure(logits[index], state.knowledge)[2]
             error = max(error, abs(exact[index] - scores[index]))
 
-    def _renew(self, mask: np.ndarray, old: np.ndarray, cached: list[Activations]) -> list[Activations]:
-        """Runs again what the new ranking changed: a dead channel may give way to another one."""
+    def _updated(self, mask: np.ndarray, old: np.ndarray, cached: list[Activations]) -> list[Activations]:
+        """Runs again what the new ranking changed: a channel that is kept may be replaced by another one."""
         start = self._exact.first_difference(mask, old)
         if start == len(self._exact.segments):
             return cached
@@ -273,21 +273,21 @@ class Search:
         return np.concatenate([networks.logits(mask, activations[start], start) for activations in cached])
 
     def measure(self, logits: np.ndarray, knowledge: np.ndarray) -> tuple[float, float, float]:
-        """Accuracy, label loss, and label loss plus cross-entropy to the ensemble."""
+        """Returns accuracy, label loss, and label loss plus cross-entropy to the ensemble."""
         label_loss = label_losses(logits, self.labels).sum() / self._divisor
         knowledge_loss = knowledge_losses(logits, knowledge).sum() / self._divisor
         accuracy = float((logits.argmax(axis=-1) == self.labels).mean())
         return accuracy, float(label_loss), float(label_loss + knowledge_loss)
 
 
-def removable_importance(scores: np.ndarray, gates: Gates, rates: np.ndarray, *, whole: bool = False) -> np.ndarray:
-    """Importance that each gate would lose by its next decrement.
+def removable_importance(scores: np.ndarray, gates: Gates, rates: np.ndarray, *, original: bool = False) -> np.ndarray:
+    """Computes the importance that each gate would lose by its next decrement.
 
     Args:
         scores: Importance of all channels `[channels]`.
         gates: The gates.
         rates: Fraction of channels kept, per gate.
-        whole: Do as the original's code does: its slice runs over the wrong axis, so that an unpruned gate counts all
+        original: Do as the authors' code does: its slice runs over the wrong axis, so that an unpruned gate counts all
             its importance, and a pruned one none.
 
     Returns:
@@ -299,7 +299,7 @@ def removable_importance(scores: np.ndarray, gates: Gates, rates: np.ndarray, *,
         if rate <= 0:
             continue
         ascending = np.sort(scores[group.channels])
-        if whole:
+        if original:
             sums[index] = ascending.sum() if round((1 - rate) * size) == 0 else 0.0
         else:
             gone = size - gates.kept(index, rate)
@@ -309,16 +309,16 @@ def removable_importance(scores: np.ndarray, gates: Gates, rates: np.ndarray, *,
 
 
 def trimmed_otsu(values: Sequence[float] | np.ndarray) -> float:
-    """Threshold that best parts values into a low and a high class, extremes left out.
+    """Finds the threshold that best separates values into a low and a high class, extremes left out.
 
-    A fifth of the sorted values is cut off at each end; among the rest the cut with the greatest variance between the
-    classes wins, the first one on ties.
+    A fifth of the sorted values is cut off at each end; among the rest the threshold with the largest variance between
+    the classes wins, the first one on ties.
 
     Args:
         values: At least one number.
 
     Returns:
-        The threshold; the greatest value where too few are left to part (the original crashes there).
+        The threshold; the maximum if too few are left to separate (where the authors' code crashes).
 
     Reference:
         Lee & Song, EKG (ECCV 2022), choice of candidate gates; Otsu (1979).
@@ -336,7 +336,7 @@ def trimmed_otsu(values: Sequence[float] | np.ndarray) -> float:
 
 
 def marked_gates(importance: np.ndarray) -> np.ndarray:
-    """Bool `[groups]`: the gates to try, those at or below the threshold of `trimmed_otsu`."""
+    """Returns bool `[groups]`: the gates to try, those at or below the threshold of `trimmed_otsu`."""
     finite = np.isfinite(importance)
     if not finite.any():
         return finite

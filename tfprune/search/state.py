@@ -1,4 +1,4 @@
-"""What a search starts from, tries, accepts, and ends with."""
+"""The state of a search: gates and their settings, candidates, steps, and the result."""
 
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ class Candidate:
         flops: FLOPs of the sub-network.
         accuracy: Top-1 accuracy on the validation images.
         loss: Label loss.
-        score: Label loss plus cross-entropy to the ensemble; the least one wins.
+        score: Label loss plus cross-entropy to the ensemble; the lowest one wins.
     """
 
     gate: int
@@ -36,13 +36,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the search did.
+    """One step of a search.
 
     Attributes:
         scores: Importance of all channels at its start.
         orders: Their ranks.
-        candidates: What was tried, in gate order.
-        chosen: The one accepted.
+        candidates: The candidates that it tried, in the order of the gates.
+        chosen: The one that it accepted.
     """
 
     scores: np.ndarray
@@ -68,13 +68,13 @@ class SubNetwork:
 
 @dataclass(frozen=True)
 class SearchState:
-    """Everything a search needs to go on: kept after every step, and enough to resume one that was killed.
+    """Everything a search needs to continue; stored after every step, it is enough to resume one that was killed.
 
     Attributes:
         rates: Fraction of channels that each gate keeps.
         orders: Ranks of all channels in the accepted sub-network.
         knowledge: Mean logits `[images, classes]` of all sub-networks accepted so far, the start included.
-        members: How many that are.
+        members: How many these are.
         history: The start and every accepted sub-network, the current one last.
         params: Parameters of the current one.
         flops: FLOPs of the current one.
@@ -113,16 +113,16 @@ class Gates:
         self.steps = np.maximum(self.fine_steps, search_step / makers)
 
     def orders(self, scores: np.ndarray) -> np.ndarray:
-        """Ranks of all channels `[channels]` within their groups, by descending score; ties by position."""
+        """Returns the ranks of all channels `[channels]` in their groups, by descending score; ties by position."""
         return np.concatenate([rank_scores(scores[group.channels]) for group in self.groups])
 
     def mask(self, orders: np.ndarray, rates: np.ndarray) -> np.ndarray:
-        """Bool `[channels]`, True for kept channels; every gate keeps at least one."""
+        """Returns bool `[channels]`, True for kept channels; every gate keeps at least one."""
         limits = [keep_limit(size, rate) for size, rate in zip(self.sizes, rates, strict=True)]
         return orders < np.repeat(limits, self.sizes)
 
     def kept(self, group: int, rate: float) -> int:
-        """Channels that a gate keeps at a rate, once its channels are ranked."""
+        """Returns how many channels a gate keeps at a rate, once its channels are ranked."""
         return int(np.ceil(keep_limit(self.sizes[group], rate)))
 
 
@@ -139,8 +139,7 @@ class SearchResult:
         knowledge: The ensemble's logits `[images, classes]`.
         params: Parameters of the final sub-network.
         flops: FLOPs of the final sub-network.
-        examples: What the averages of batch norm are taken over when the network is cut out; None to leave the old
-            ones.
+        examples: The examples on which `slim` measures the averages of batch norms; None to leave the old ones.
     """
 
     model: keras.Model
@@ -154,9 +153,9 @@ class SearchResult:
     examples: np.ndarray | None = field(default=None, repr=False)
 
     def slim(self) -> keras.Model:
-        """The final sub-network as a smaller plain Keras model.
+        """Returns the final sub-network as a smaller plain Keras model.
 
-        Its batch norms' moving averages are taken over `examples`; without any they are the old ones, which do not fit.
+        Its batch norms' moving averages are measured on `examples`; without any, the old ones stay, which do not fit.
         """
         mask = self.gates.mask(self.final.orders, self.final.rates)
         small = slim(self.model, mask, self.groups, rescale_kernels=True)

@@ -1,4 +1,4 @@
-"""Runs sub-networks of a model fast: only the kept channels, only what lies behind a change."""
+"""Fast evaluation of sub-networks of a model: only the kept channels, only what follows a change."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ from tfprune.graph import (
 )
 
 Activations = list[tf.Tensor]
-_OWN = {"name", "filters", "units", "dtype"}
 """Inputs of all segments for one batch, and the logits last."""
+
+_INDIVIDUAL = {"name", "filters", "units", "dtype"}  # settings in which layers that work alike may differ
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scoring pass over one batch gives.
+    """Result of a scoring pass over one batch.
 
     Attributes:
         scores: Importance of every prunable channel `[channels]`, float32.
@@ -40,16 +41,16 @@ class Scored:
 class SubNetworks:
     """Evaluates sub-networks of a model, batch norm with the statistics of the batch, as EKG's search does.
 
-    Three things make a candidate cheap, none changes its result beyond rounding: masked channels are cut away instead
-    of multiplied by zero; segments before the first changed channel are not run again; and blocks of the same structure
-    share one traced function, whatever their widths.
+    Three things make a candidate cheap, and none changes its result beyond rounding: masked channels are cut away
+    instead of multiplied by zero; segments before the first changed channel are not run again; and blocks of the same
+    structure share one traced function, whatever their widths.
 
     Args:
         model: A functional model of plain layers, one input and one output. Its weights are read once, here.
         groups: Its channel groups.
         dtype: `float32` or `bfloat16`, for convolutions and what lies between them. Logits are always float32.
-        alignment: Fill channels up to a multiple of this. Default: what suits the processor. Evaluators can go on from
-            each other's activations if it is the same.
+        alignment: Pad channels to a multiple of this. Default: that of the processor. Evaluators can continue from each
+            other's activations if they share it.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class SubNetworks:
         self._first = [self._first_segment(group.channels) for group in groups]
 
     def first_segment(self, group: int) -> int:
-        """Index of the first segment whose result depends on a channel group."""
+        """Returns the index of the first segment whose result depends on a channel group."""
         return self._first[group]
 
     def first_difference(self, mask: np.ndarray, other: np.ndarray) -> int:
-        """Index of the first segment that differs between two sub-networks; the number of segments if none does."""
+        """Returns the first segment that differs between two sub-networks; the number of segments if none does."""
         differing = np.unique(self.groups.owner[mask != other])
         return min((self._first[group] for group in differing), default=len(self.segments))
 
@@ -91,31 +92,31 @@ class SubNetworks:
             yield values
 
     def logits(self, mask: np.ndarray, values: tf.Tensor, start: int = 0) -> np.ndarray:
-        """As `forward`, but only the logits `[batch, classes]`."""
+        """Returns the logits `[batch, classes]` of `forward` only."""
         *_, last = self.forward(mask, values, start)
         return np.asarray(last)
 
     def activations(self, mask: np.ndarray, images: tf.Tensor) -> Activations:
-        """Inputs of all segments in a sub-network, and the logits."""
+        """Returns the inputs of all segments in a sub-network, and the logits."""
         return [tf.cast(images, self._format(self.segments[0].input)), *self.forward(mask, images)]
 
     def score(
         self, mask: np.ndarray, images: tf.Tensor, labels: tf.Tensor, knowledge: tf.Tensor, scale: float
     ) -> Scored:
-        """First-order importance of every channel on one batch.
+        """Computes the first-order importance of every channel on one batch.
 
         The score of a channel is `|sum over batch and positions of dL/dy * y|` at each gate of its group, summed over
         the gates, with `L` the search objective times `scale`.
 
         Args:
             mask: Bool `[channels]`, the channels kept; the others score 0.
-            images: `[batch, height, width, channels]`, normalised.
+            images: `[batch, height, width, channels]`, normalized.
             labels: `[batch]`, integers.
             knowledge: Logits of the ensemble `[batch, classes]`, float32.
             scale: Factor of the summed objective.
 
         Returns:
-            The scores, and the activations, which a search can go on from.
+            The scores, and the activations, which a search can continue from.
 
         Reference:
             Lee & Song, EKG (ECCV 2022), importance of a gate's channels.
@@ -132,7 +133,7 @@ class SubNetworks:
         return Scored(scores, list(activations))
 
     def forget_weights(self) -> None:
-        """Drops cached weights of sub-networks, so that a long search does not collect them."""
+        """Drops cached weights of sub-networks, which would fill the memory in a long search."""
         self._weights.forget()
 
     def _score_batch(
@@ -140,7 +141,7 @@ class SubNetworks:
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         tensors = {id(self.segments[0].input): images}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            # Nothing flows back to numbers of words, so there the tape follows the weights.
+            # Token numbers have no gradient, so there the tape follows the weights.
             tape.watch(images if images.dtype.is_floating else [value for values in weights for value in values])
             for segment, values in zip(self.segments, weights, strict=True):
                 execute(segment.calls, tensors, self._naming(segment, values))
@@ -156,7 +157,7 @@ class SubNetworks:
         return scores, [images, *(tensors[id(segment.output)] for segment in self.segments[:-1]), logits]
 
     def _format(self, tensor: keras.KerasTensor) -> tf.DType:
-        """The number format of a tensor between segments; whole numbers, such as those of words, stay as they are."""
+        """Returns the number format of a tensor between segments; integers, such as token numbers, keep theirs."""
         own = tf.as_dtype(tensor.dtype)
         return self._dtype if own.is_floating else own
 
@@ -164,7 +165,7 @@ class SubNetworks:
         return [tensor for call in segment.calls for tensor in self._weights.tensors(call, mask)]
 
     def _naming(self, segment: Segment, values: Sequence[tf.Tensor]) -> Callable[[Call], dict[str, tf.Tensor]]:
-        """Gives the flat list of a segment's weights back their names."""
+        """Returns a function from a call to its weights by name, given the flat list of a segment's weights."""
         named: dict[str, dict[str, tf.Tensor]] = {}
         remaining = iter(values)
         for call in segment.calls:
@@ -172,7 +173,7 @@ class SubNetworks:
         return lambda call: named[call.name]
 
     def _function(self, segment: Segment) -> Callable[..., tf.Tensor]:
-        """The traced function of a segment; segments of equal structure share it."""
+        """Returns the traced function of a segment; segments of equal structure share it."""
         key = self._structure(segment)
         if key not in self._functions:
             last = segment is self.segments[-1]
@@ -192,10 +193,10 @@ class SubNetworks:
         return [tf.TensorSpec(shape, self._format(segment.input)), *self._weight_specs(segment)]
 
     def _weight_specs(self, segment: Segment) -> list[tf.TensorSpec]:
-        whole = np.ones(self.groups.channels, bool)
+        full = np.ones(self.groups.channels, bool)
         specs = []
         for call in segment.calls:
-            for name, tensor in zip(self._weights.names(call), self._weights.tensors(call, whole), strict=True):
+            for name, tensor in zip(self._weights.names(call), self._weights.tensors(call, full), strict=True):
                 shape = list(tensor.shape)
                 for axis in self._weights.flexible_axes(call, name):
                     shape[axis] = None
@@ -211,7 +212,7 @@ class SubNetworks:
         ]
 
     def _structure(self, segment: Segment) -> object:
-        """A key that is equal for segments that one traced function can serve."""
+        """Returns a key that is equal for segments that can share one traced function."""
         numbers = {id(segment.input): 0}
         rows: list[object] = [segment is self.segments[-1], repr(self._signature(segment))]
         for call in segment.calls:
@@ -232,36 +233,36 @@ class SubNetworks:
 
 
 def _settings(call: Call) -> str:
-    """A call's constants and its layer's configuration, without what may differ between blocks that work alike."""
+    """Returns a call's constants and its layer's configuration, without what may differ between similar blocks."""
     config = configuration(call.layer) if isinstance(call.layer, keras.Layer) else vars(call.layer)
     kept = {
         key: value
         for key, value in config.items()
-        if not key.startswith("_") and key not in _OWN and "initializer" not in key
+        if not key.startswith("_") and key not in _INDIVIDUAL and "initializer" not in key
     }
     constants = call.node.arguments.convert(lambda each: None if isinstance(each, keras.KerasTensor) else each)
     return repr((constants, sorted(kept.items(), key=lambda item: item[0])))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the softmax over the last axis, in float64."""
+    """Computes the logarithm of the softmax over the last axis, in float64."""
     shifted = logits.astype(np.float64)
     shifted -= shifted.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def label_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each example to its label: logits `[n, classes]`, labels `[n]`, result `[n]`."""
+    """Computes the cross-entropy of each example to its label: logits `[n, classes]`, labels `[n]`, result `[n]`."""
     return -log_softmax(logits)[np.arange(len(labels)), labels]
 
 
 def knowledge_losses(logits: np.ndarray, knowledge: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each example to the softmax of the ensemble's logits (both `[n, classes]`), result `[n]`."""
+    """Computes the cross-entropy of each example to the softmax of the ensemble's logits, both `[n, classes]`."""
     return -(np.exp(log_softmax(knowledge)) * log_softmax(logits)).sum(axis=-1)
 
 
 def objective_sum(logits: tf.Tensor, labels: tf.Tensor, knowledge: tf.Tensor) -> tf.Tensor:
-    """Sum over a batch of both cross-entropies, for gradients.
+    """Sums both cross-entropies over a batch, for gradients.
 
     Args:
         logits: `[batch, classes]`.

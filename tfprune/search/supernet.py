@@ -26,16 +26,16 @@ Gate = ChannelGate | ScoredBatchNormalization
 class Supernet:
     """A model whose kernels are masked and whose channel groups have gates, for training and scoring with Keras.
 
-    A group that is used at one place, behind a batch norm, has its gate in the batch norm; any other group has one
-    `ChannelGate` that acts at all its places. The search itself runs on `SubNetworks`, which does the same work
-    several times faster.
+    A group that is used at one place, after a batch norm, has its gate in the batch norm; any other group has one
+    `ChannelGate` that acts at all its places. The search itself runs on `SubNetworks`, which does the same work several
+    times faster.
 
     Args:
         model: A functional model of plain layers. It is not changed.
         search_step: As in `Gates`.
 
     Raises:
-        UnsupportedLayerError: A gate would act on channels of several groups, as behind a concatenation.
+        UnsupportedLayerError: A gate would act on channels of several groups, as after a concatenation.
 
     Attributes:
         model: The Keras model with masks and gates; it trains with `fit` and with `training.Loop`.
@@ -94,7 +94,7 @@ class Supernet:
                     variable.assign(kept)
 
     def score_variables(self) -> list[keras.Variable]:
-        """The gates' scores, group by group: watch their `.value` on a tape, their gradients are the importances."""
+        """Returns the gates' scores, group by group: gradients by their `.value` on a tape are the importances."""
         return [gate.score for gate in self._gates]
 
 
@@ -107,7 +107,7 @@ def _mask_variable(layer: keras.Layer, weight: str, role: str) -> keras.Variable
 def _placement(
     model: keras.Model, groups: ChannelGroups, sites: Sequence[GateSite]
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Which batch norms carry a gate, and behind which layers a shared gate acts: layer name to group."""
+    """Returns the batch norms that have a gate, and the layers after which a shared gate acts: layer name to group."""
     producer = {id(call.outputs[0]): call for call in model_calls(model)}
     scored: dict[str, int] = {}
     shared: dict[str, int] = {}
@@ -121,7 +121,7 @@ def _placement(
 
 
 def _norm_before(producer: dict[int, Any], tensor: keras.KerasTensor) -> str | None:
-    """The batch norm right at a tensor, or right before the ReLU that makes it."""
+    """Returns the batch norm that produces a tensor, or the input of the ReLU that does; None if there is none."""
     call = producer[id(tensor)]
     if isinstance(call.layer, keras.layers.ReLU):
         call = producer[id(call.inputs[0])]

@@ -31,7 +31,7 @@ def _model():
     return keras.Sequential([*layers, keras.layers.Dense(6, activation="relu"), keras.layers.Dense(3)])
 
 
-def test_units_that_are_alike_rarely_stay_together():
+def test_channels_that_are_alike_rarely_stay_together():
     model = _model()
     kernel = np.asarray(model.layers[0].kernel).copy()
     kernel[..., 1] = kernel[..., 0]
@@ -41,7 +41,7 @@ def test_units_that_are_alike_rarely_stay_together():
     assert sum(both) <= 2  # 40 / 28 each for any other pair, but these two are the same
 
 
-def test_with_data_units_whose_outputs_are_alike_rarely_stay_together():
+def test_with_data_channels_whose_outputs_are_alike_rarely_stay_together():
     model = _model()
     kernel = np.zeros((3, 3, 2, 8), np.float32)
     kernel[..., 2:] = np.random.default_rng(0).normal(size=(3, 3, 2, 6))
@@ -147,7 +147,7 @@ def made_by(kind, arguments, shape, **settings):
 
 
 def without_copies(values, vector):
-    """Products of units that stand at several positions of the last axis, each with the same one of the others."""
+    """Products of channels that stand at several positions of the last axis, each with the same one of the others."""
     units = np.unique(vector)
     firsts = [[np.flatnonzero(vector == unit)[copy] for unit in units] for copy in range(len(vector) // len(units))]
     return sum(gram(values[..., at]) for at in firsts)
@@ -180,7 +180,7 @@ def network():
     return keras.Model(inputs, layers.Dense(2)(layers.Dense(4, "relu", name="fc")(x)))
 
 
-def test_the_layers_that_make_a_unit_are_summed():
+def test_the_layers_that_make_a_channel_are_summed():
     model = network()
     stem = np.asarray(model.get_layer("stem")(IMAGES))
     branch = np.asarray(keras.ops.conv(stem, model.get_layer("branch").kernel, padding="same"))

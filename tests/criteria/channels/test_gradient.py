@@ -26,7 +26,7 @@ def mean_output(y, outputs):
 
 
 def test_taylor_scores_worked_out_by_hand():
-    # With L = y, w * dL/dw summed over unit 0: 3 (x1 + 2 x2), over unit 1: -(4 x1 + 5 x2); offsets do not count.
+    # With L = y, w * dL/dw summed over channel 0: 3 (x1 + 2 x2), over channel 1: -(4 x1 + 5 x2); offsets do not count.
     x, y = np.array([[1.0, 1]], np.float32), np.zeros((1, 1), np.float32)
     scores = Taylor(loss=mean_output).scores(*two_units(), (x, y))
     np.testing.assert_allclose(scores, [9.0**2, 9.0**2])
@@ -46,7 +46,7 @@ def test_squares_are_averaged_over_batches_of_mean_losses():
     np.testing.assert_allclose(shares, [90 / 97, 1])
 
 
-def test_layers_that_make_a_unit_together_add_up():
+def test_layers_that_make_a_channel_together_add_up():
     inputs = keras.Input((1,))
     first, second = layers.Dense(1, use_bias=False), layers.Dense(1, use_bias=False)
     model = keras.Model(inputs, layers.Dense(1, use_bias=False)(layers.Add()([first(inputs), second(inputs)])))
@@ -55,7 +55,7 @@ def test_layers_that_make_a_unit_together_add_up():
     np.testing.assert_allclose(Taylor(mean_output).scores(model, channel_groups(model), data), [10**2 + 15**2])
 
 
-def test_a_unit_made_several_times_is_squared_as_a_whole():
+def test_a_channel_made_several_times_is_squared_as_a_whole():
     inputs = keras.Input((1, 4))
     conv = layers.Conv1D(4, 1, groups=2, use_bias=False, name="grouped")
     x = layers.Flatten()(conv(layers.Conv1D(4, 1, use_bias=False)(inputs)))
@@ -66,7 +66,7 @@ def test_a_unit_made_several_times_is_squared_as_a_whole():
     groups = channel_groups(model)
     data = (np.array([[[1.0, 1, 1, 2]]], np.float32), np.zeros((1, 1), np.float32))
     scores = Taylor(mean_output).scores(model, groups, data)
-    # Positions give 1 * 2 * 1, 2 * 2 * 10, 3 * 3 * -5, 4 * 3 * 100; units are positions 0 with 2, 1 with 3.
+    # Positions give 1 * 2 * 1, 2 * 2 * 10, 3 * 3 * -5, 4 * 3 * 100; channels are positions 0 with 2, 1 with 3.
     (group,) = (group for group in groups if group.name == "grouped")
     np.testing.assert_allclose(scores[group.channels], [(2 - 45) ** 2, (40 + 1200) ** 2])
 
@@ -151,7 +151,7 @@ def test_groups_of_another_model_are_refused(images):
         Taylor().scores(conv_net(), channel_groups(conv_net()), images)
 
 
-def test_a_model_without_prunable_units_has_no_scores():
+def test_a_model_without_prunable_channels_has_no_scores():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, layers.Dense(2)(inputs))
     scores = Taylor().scores(model, channel_groups(model), (np.zeros((1, 2), np.float32), np.zeros(1, int)))
@@ -306,7 +306,7 @@ def embedding():
 
 
 @pytest.mark.parametrize("build", [attending, remembering, embedding])
-def test_units_within_layers_are_judged_too(build):
+def test_channels_within_layers_are_judged_too(build):
     keras.utils.set_random_seed(0)
     inputs, x = build()
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
@@ -344,7 +344,7 @@ def _with_head(build):
 
 
 def _slope(model, attention, part, unit, x, y, step=0.05):
-    """How the loss changes with a factor on what the attention's kernels read of a unit."""
+    """How the loss changes with a factor on what the attention's kernels read of a channel."""
     dense, index = {
         "heads": (attention._output_dense, np.s_[unit]),
         "values": (attention._output_dense, np.s_[:, unit]),

@@ -37,9 +37,9 @@ def test_norms_worked_out_by_hand(criterion, expected):
     np.testing.assert_allclose(criterion.scores(*dense_chain()), expected, rtol=1e-12)
 
 
-def test_a_unit_read_at_several_positions_has_the_norm_of_all_of_them():
+def test_a_channel_read_at_several_positions_has_the_norm_of_all_of_them():
     inputs = keras.Input((2, 1))
-    x = layers.Flatten()(layers.Conv1D(2, 1, use_bias=False)(inputs))  # units 0 1 0 1
+    x = layers.Flatten()(layers.Conv1D(2, 1, use_bias=False)(inputs))  # channels 0 1 0 1
     model = keras.Model(inputs, layers.Dense(1, use_bias=False)(x))
     model.set_weights([np.ones((1, 1, 2)), np.array([[3.0], [5], [4], [12]])])
     groups = channel_groups(model)
@@ -80,7 +80,7 @@ def test_separable_and_grouped_kernels():
     model.get_layer("separable").set_weights([np.ones((1, 1, 4, 1)), pointwise])
     groups = channel_groups(model)
     scores = L1(roles=("out",), normalize="none").scores(model, groups)
-    # Two groups of 2: units 0 and 1 stand for positions 0, 2 and 1, 3 of columns [4, 6, 8, 10].
+    # Two groups of 2: channels 0 and 1 stand for positions 0, 2 and 1, 3 of columns [4, 6, 8, 10].
     by_group = {group.name: scores[group.channels].tolist() for group in groups}
     assert by_group == {model.layers[1].name: [12, 16], "grouped": [12, 16], "separable": [12, 16]}
 
@@ -92,7 +92,7 @@ def test_groups_of_zeros_stay_finite():
         np.testing.assert_array_equal(L2(normalize=how).scores(model, groups), [0, 0])
 
 
-def test_a_model_without_prunable_units_has_no_scores():
+def test_a_model_without_prunable_channels_has_no_scores():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, layers.Dense(2)(inputs))
     assert L2().scores(model, channel_groups(model)).shape == (0,)
@@ -112,8 +112,8 @@ def test_shares_of_the_groups_mean_do_not_depend_on_the_groups_scale():
         ({"roles": "out"}, "roles: expected a tuple"),
         ({"roles": ()}, "roles"),
         ({"roles": ("made",)}, "made"),
-        ({"reduce": "median"}, "reduce: expected sum, mean, max, received 'median'"),
-        ({"normalize": "sum"}, "normalize: expected mean, max, none"),
+        ({"reduce": "median"}, "reduce: expected sum, mean or max, received 'median'"),
+        ({"normalize": "sum"}, "normalize: expected mean, max or none"),
     ],
 )
 def test_settings_without_sense_are_refused(settings, said):
@@ -121,8 +121,8 @@ def test_settings_without_sense_are_refused(settings, said):
         L1(**settings)
 
 
-def test_roles_that_no_unit_has_are_refused():
-    with pytest.raises(ConfigError, match="no prunable unit stands in a kernel"):
+def test_roles_that_no_channel_has_are_refused():
+    with pytest.raises(ConfigError, match=r"no kernel with roles=.* has prunable channels"):
         L2(roles=("pass",)).scores(*dense_chain())
 
 
@@ -150,7 +150,7 @@ def test_scales_of_two_batch_norms_and_of_none(norm):
     np.testing.assert_array_equal(shares, [0.8, 1, 0.1, np.nan, np.nan])
 
 
-def test_a_unit_at_several_positions_has_the_mean_of_its_scales():
+def test_a_channel_at_several_positions_has_the_mean_of_its_scales():
     inputs = keras.Input((2, 1))
     x = layers.Flatten()(layers.Conv1D(2, 1)(inputs))
     norm = layers.BatchNormalization()
@@ -163,7 +163,7 @@ def test_a_unit_at_several_positions_has_the_mean_of_its_scales():
 def test_without_any_scale_it_is_refused(norm):
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(1)(norm(layers.Dense(3)(inputs))))
-    with pytest.raises(ConfigError, match="no prunable unit has a batch norm"):
+    with pytest.raises(ConfigError, match="no prunable channel has a batch norm"):
         BNScale().scores(model, channel_groups(model))
 
 
@@ -203,7 +203,7 @@ def test_equal_filters_have_no_distance():
     np.testing.assert_array_equal(FPGM().scores(*conv_model([(1, 2)] * 4)), np.zeros(4))
 
 
-def test_a_unit_made_several_times_has_the_mean_of_its_filters():
+def test_a_channel_made_several_times_has_the_mean_of_its_filters():
     inputs = keras.Input((2, 2))
     x = layers.Conv1D(4, 1, use_bias=False)(inputs)
     conv = layers.Conv1D(4, 1, groups=2, use_bias=False, name="grouped")

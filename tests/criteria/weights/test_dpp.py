@@ -60,7 +60,7 @@ def test_draws_follow_the_law_of_the_paper(student, golden_dpp):
 
 
 @pytest.mark.parametrize("scope", ["global", "local"])
-def test_exact_counts_equal_for_all_units(network, scope):
+def test_exact_counts_equal_for_all_channels(network, scope):
     model, data = network
     masks = DPPEdge(scope=scope, seed=3)(model, 0.34, data)
     sizes = {name: int(np.prod(weight.shape)) for name, weight in prunable_weights(model).items()}

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from tfprune.criteria import CriterionData, GraSP
 from tfprune.criteria.weights.gradient import BatchLosses
-from tfprune.criteria.weights.grasp import hessian_product
 from tfprune.criteria.weights.scoring_model import ScoringModel
 from tfprune.errors import ConfigError
 from tfprune.graph import prunable_weights
@@ -52,7 +51,7 @@ def test_second_derivatives_are_differences_of_first_ones(norm, batch_statistics
     rng = np.random.default_rng(2)
     kernels = {name: tf.convert_to_tensor(variable.value) for name, variable in scoring.kernels.items()}
     vector = {name: tf.constant(rng.normal(size=kernel.shape)) for name, kernel in kernels.items()}
-    product = hessian_product(losses, vector, kernels, x, y)
+    product = losses.hessian_product(vector, kernels, x, y)
     step = 1e-6
     after, before = (
         losses.gradients({name: kernels[name] + sign * step * vector[name] for name in kernels}, x, y)
@@ -79,7 +78,7 @@ def test_keras_own_batch_norm_gives_others():
 def _products(scoring, losses, x, y):
     kernels = {name: tf.convert_to_tensor(variable.value) for name, variable in scoring.kernels.items()}
     gradient = losses.gradients(kernels, x, y)
-    return np.asarray(hessian_product(losses, gradient, kernels, x, y)["conv/kernel"])
+    return np.asarray(losses.hessian_product(gradient, kernels, x, y)["conv/kernel"])
 
 
 def test_variants_are_settings():

@@ -56,7 +56,7 @@ def test_recurrent_what_is_left_alone():
     own = layers.Bidirectional(OwnCell(6), name="own")(inputs)
     uneven = layers.Bidirectional(layers.LSTM(6, activation="softmax"), name="mixing")(inputs)
     x = layers.Concatenate()([own, uneven])
-    pinned = [("own", "no rule for such layers in two directions"), ("mixing", "activations over all units")]
+    pinned = [("own", "no rule for such layers in two directions"), ("mixing", "activations over all channels")]
     agrees(keras.Model(inputs, layers.Dense(3)(layers.Dense(4)(x))), pinned=pinned, power=1e-9)
     images = keras.Input((3, 2, 5, 5))
     x = layers.ConvLSTM2D(4, 3, data_format="channels_first", padding="same", name="first")(images)

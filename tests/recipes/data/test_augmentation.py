@@ -45,7 +45,7 @@ def test_every_view_is_a_window_of_the_padded_image_mirrored_or_not(seed, height
         assert view.tobytes() in windows
 
 
-def test_all_windows_and_both_sides_come_up_equally_often():
+def test_all_windows_and_both_sides_are_equally_frequent():
     positions = moved(0, batch=5000, views=1, height=4, width=4, padding=1)[:, 0]
     flipped = positions[:, 0, 0] % 4 > positions[:, 0, 3] % 4
     assert abs(flipped.mean() - 0.5) < 0.03
@@ -54,7 +54,7 @@ def test_all_windows_and_both_sides_come_up_equally_often():
     assert counts.min() > 200
 
 
-def test_images_and_views_have_draws_of_their_own():
+def test_images_and_views_have_their_own_draws():
     positions = moved(1, batch=64, views=2)
     assert len(np.unique(positions[:, 0].reshape(64, -1), axis=0)) > 20
     same = np.mean([np.array_equal(a, b) for a, b in positions])
@@ -69,7 +69,7 @@ def test_without_padding_and_flip_nothing_moves():
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.2, 3.0])
 def test_saturation_equals_that_of_tensorflow(factor):
     images = np.random.default_rng(0).uniform(-30, 280, (4, 6, 6, 3)).astype(np.float32)
-    images[0, 0, 0] = 100.0  # grey
+    images[0, 0, 0] = 100.0  # gray
     np.testing.assert_allclose(
         scale_saturation(images, tf.constant(factor)), tf.image.adjust_saturation(images, factor), atol=1e-3
     )

@@ -69,6 +69,6 @@ def test_bad_settings():
             AugMix(**settings)
 
 
-def test_grey_images():
+def test_gray_images():
     image = np.random.default_rng(0).integers(0, 256, (12, 10, 1), np.uint8)
     assert AugMix(severity=10).mixed(image, np.random.RandomState(0)).shape == (12, 10, 1)

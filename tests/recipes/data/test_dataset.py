@@ -121,7 +121,7 @@ def same(ones, others):
         np.testing.assert_array_equal(one["labels"], other["labels"])
 
 
-def test_a_view_gets_the_augmented_image_before_it_is_normalised(data):
+def test_a_view_gets_the_augmented_image_before_normalization(data):
     plain, turned, three = batches(data), batches(data, view=Inverted()), batches(data, view=Inverted(), views=3)
     assert len(plain) == 4
     for one, other, several in zip(plain, turned, three, strict=True):
@@ -163,7 +163,7 @@ def test_a_broken_image_is_replaced_and_counted(tree, tmp_path):
     assert data.notes()[0].startswith("1 training image of 24 could not be read")
 
 
-def test_a_mistake_in_a_view_is_no_broken_image(data):
+def test_an_error_in_a_view_is_not_a_broken_image(data):
     with pytest.raises(tf.errors.OpError, match="ZeroDivisionError"):
         batches(data, view=Failing())
     assert data.notes() == ()

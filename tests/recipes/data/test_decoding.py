@@ -35,7 +35,7 @@ def test_window_is_cut_out_and_scaled(encode, window):
 
 
 def test_large_parts_are_averaged_not_sampled():
-    """Stripes of one pixel become grey where the blocks of a JPEG image are decoded at a part of the resolution."""
+    """Stripes of one pixel become gray where the blocks of a JPEG image are decoded at a part of the resolution."""
     stripes = tf.tile(tf.constant([[[0], [255]]], tf.uint8), [128, 64, 3])
     found = decode_window(tf.io.encode_jpeg(stripes, quality=100), lambda size: tf.constant([0, 0, 128, 128]), 32)
     np.testing.assert_allclose(found, 127.5, atol=2)
@@ -54,9 +54,9 @@ def test_center(size):
     np.testing.assert_allclose(found, resized[top : top + 56, left : left + 56], atol=1.1)
 
 
-def test_grey_images_become_coloured_ones():
-    grey = smooth(40, 40)[..., :1]
-    for contents in (tf.io.encode_png(grey), tf.io.encode_jpeg(grey)):
+def test_gray_images_get_three_channels():
+    gray = smooth(40, 40)[..., :1]
+    for contents in (tf.io.encode_png(gray), tf.io.encode_jpeg(gray)):
         for found in (
             decode_center(contents, 32, 32),
             decode_window(contents, lambda size: tf.constant([0, 0, 9, 9]), 32),

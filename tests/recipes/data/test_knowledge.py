@@ -19,7 +19,7 @@ def test_rows_are_those_of_one_array(lengths):
     assert rows[order[:0]].shape == (0, 2)
 
 
-def test_what_cannot_be():
+def test_wrong_arguments():
     _, rows = shards(4, 3)
     for position in (-1, 7):
         with pytest.raises(IndexError, match="expected positions from 0 to 6"):

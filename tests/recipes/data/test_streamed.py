@@ -106,7 +106,7 @@ def broken(tree, tmp_path):
     return copy
 
 
-def test_broken_images_are_passed_over_and_counted(tree, broken):
+def test_broken_images_are_skipped_and_counted(tree, broken):
     data, whole = opened(broken), opened(tree)
     options = {"batch_size": 8, "epochs": 2, "seed": 1}
     ours, sound = (list(each.training_batches(BatchRequest(**options))) for each in (data, whole))
@@ -122,7 +122,7 @@ def test_broken_images_are_passed_over_and_counted(tree, broken):
     assert [len(batch["labels"]) for batch in data.test_batches(2)] == [2, 2, 2, 1]  # nothing is left of the first two
     notes = data.notes()
     assert len(notes) == 2
-    assert notes[0].startswith("2 training images of 24 could not be read and were passed over")
+    assert notes[0].startswith("2 training images of 24 could not be read and were skipped")
     assert "n01_000.JPEG" in notes[0]
     assert notes[1].startswith("2 test images of 9 could not be read")
     assert whole.notes() == ()
@@ -181,7 +181,7 @@ def test_memory_bank(tree, broken):
         opened(tree).training_batches(BatchRequest(batch_size=24, epochs=1, seed=0, knowledge=rows[:5]))
 
 
-def test_what_cannot_be(tree, tmp_path):
+def test_wrong_arguments(tree, tmp_path):
     with pytest.raises(ConfigError, match="expected an image size from 1 to the 20 pixels"):
         opened(tree, resize_size=20)
     with pytest.raises(ConfigError, match="from 1 to the 24 training images, received 25"):

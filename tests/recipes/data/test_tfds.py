@@ -99,7 +99,7 @@ def test_download_once_then_read_quietly_without_a_network(tmp_path, monkeypatch
     import tensorflow_datasets as tfds
 
     class TinyMade(tfds.core.GeneratorBasedBuilder):
-        """Images of one grey each, its label; what a real download does after the network."""
+        """Images of one gray each, its label; what a real download does after the network."""
 
         VERSION = tfds.core.Version("1.0.0")
 

@@ -10,11 +10,11 @@ from tfprune.recipes.data.tfds_records import RecordFiles, tfds_images
 
 
 def tfds_images_write(root, *, label="ClassLabel", splits=("train", "validation"), records=6):
-    """A data set as TensorFlow Datasets writes it: images of one colour, which says their number."""
+    """A data set as TensorFlow Datasets writes it: images of one color, which says their number."""
     import tensorflow_datasets as tfds
 
-    class Colours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        name = "colours"
+    class Colors(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "colors"
         VERSION = tfds.core.Version("1.0.0")
         pkg_dir_path = root
 
@@ -30,18 +30,18 @@ def tfds_images_write(root, *, label="ClassLabel", splits=("train", "validation"
             for number in range(records):
                 yield number, {"picture": np.full((9, 8, 3), 10 * number, np.uint8), "kind": number % 3}
 
-    builder = Colours(data_dir=root)
+    builder = Colors(data_dir=root)
     builder.download_and_prepare()
     return root
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory):
+def colors(tmp_path_factory):
     return tfds_images_write(tmp_path_factory.mktemp("tfds"))
 
 
-def test_images_and_labels_of_records(colours):
-    train, test, classes = tfds_images("colours", colours)
+def test_images_and_labels_of_records(colors):
+    train, test, classes = tfds_images("colors", colors)
     assert (len(train), len(test), classes) == (6, 6, 3)
     numbers = []
     for position in range(6):
@@ -53,9 +53,9 @@ def test_images_and_labels_of_records(colours):
     assert train.describe(4).startswith("record 4 of ")
 
 
-def test_batches(colours):
-    data = open_data(colours, "colours", image_size=4, resize_size=4)
-    assert (data.name, data.num_classes, data.input_shape) == ("colours", 3, (4, 4, 3))
+def test_batches(colors):
+    data = open_data(colors, "colors", image_size=4, resize_size=4)
+    assert (data.name, data.num_classes, data.input_shape) == ("colors", 3, (4, 4, 3))
     for batches in (data.training_batches(BatchRequest(batch_size=3, epochs=2, seed=0)), data.test_batches(3)):
         for batch in batches:
             shown = batch["images"].numpy()[:, 0, 0] * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]
@@ -64,27 +64,27 @@ def test_batches(colours):
     assert np.bincount(data.prune_images(3, balanced=True)[1]).tolist() == [1, 1, 1]
 
 
-def test_data_that_cannot_be_used(tmp_path, colours):
+def test_data_that_cannot_be_used(tmp_path, colors):
     with pytest.raises(DataUnavailableError, match=r"no prepared absent in .*; expected absent/VERSION/"):
-        tfds_images("absent", colours)
+        tfds_images("absent", colors)
     with pytest.raises(DataUnavailableError, match=r"no images in .*; expected folders train/.*, or imagenet2012/"):
         open_data(tmp_path)
-    with pytest.raises(ConfigError, match=r"expected one image and one class per example in colours, found \['kind'"):
-        tfds_images("colours", tfds_images_write(tmp_path / "numbers", label="number"))
+    with pytest.raises(ConfigError, match=r"expected one image and one class per example in colors, found \['kind'"):
+        tfds_images("colors", tfds_images_write(tmp_path / "numbers", label="number"))
     with pytest.raises(ConfigError, match="expected splits train and validation or test"):
-        tfds_images("colours", tfds_images_write(tmp_path / "splits", splits=("train",)))
-    folder = tfds_images_write(tmp_path / "cut") / "colours" / "1.0.0"
+        tfds_images("colors", tfds_images_write(tmp_path / "splits", splits=("train",)))
+    folder = tfds_images_write(tmp_path / "cut") / "colors" / "1.0.0"
     file = next(folder.glob("*train*tfrecord*"))
     whole = file.read_bytes()
     file.write_bytes(whole[:-3])
     with pytest.raises(DataUnavailableError, match=r"cannot be read \(.* ends within record 5\)"):
-        tfds_images("colours", tmp_path / "cut")
+        tfds_images("colors", tmp_path / "cut")
     info = json.loads((folder / "dataset_info.json").read_text())
     info["splits"][0]["shardLengths"] = ["7"]
     (folder / "dataset_info.json").write_text(json.dumps(info))
     file.write_bytes(whole)
     with pytest.raises(DataUnavailableError, match=r"6 of 7 records of train"):
-        tfds_images("colours", tmp_path / "cut")
+        tfds_images("colors", tmp_path / "cut")
 
 
 def test_cifar10_is_what_load_data_gives(tfds_folder, golden):

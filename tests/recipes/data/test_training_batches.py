@@ -90,7 +90,7 @@ def test_seed_drives_order_and_augmentation():
 
 @pytest.mark.parametrize("flip", [True, False])
 @pytest.mark.parametrize("views", [1, 2])
-def test_images_are_normalised_windows_of_their_own_source(flip, views):
+def test_images_are_normalized_windows_of_their_own_source(flip, views):
     data = made_up(flip=flip)
     mirrored = 0
     for batch in all_of(data.training_batches(BatchRequest(batch_size=8, epochs=2, seed=3, views=views))):
@@ -173,7 +173,7 @@ def test_numbers_out_of_range(options, expected):
         made_up().training_batches(BatchRequest(**({"batch_size": 5, "epochs": 2, "seed": 0} | options)))
 
 
-def test_every_step_draws_anew_and_the_seed_decides_what():
+def test_every_step_has_its_own_draws_from_the_seed():
     data = made_up()
     data = replace(data, train_images=np.repeat(data.train_images[:1], 23, axis=0))  # only the augmentation differs
     first, second = all_of(data.training_batches(BatchRequest(batch_size=20, epochs=2, seed=0, color_jitter=True)))
@@ -201,7 +201,7 @@ def test_everything_once_in_file_order(count, batch_size, drop):
 
 
 @pytest.mark.parametrize(("drop", "length"), [(True, 256), (False, None)])
-def test_shapes_are_static_where_they_can_be(drop, length):
+def test_shapes_are_static_if_possible(drop, length):
     data = load_data("digits")
     spec = fixed_batches(data.test_images, data.test_labels, data, 256, drop).element_spec
     assert spec["images"].shape.as_list() == [length, 8, 8, 1]

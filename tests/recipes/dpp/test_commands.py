@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tfprune.cli.main import main
-from tfprune.recipes.dpp.pruned_students import PrunedStudents
-from tfprune.recipes.dpp.trained_student import TrainedStudent
+from tfprune.recipes.dpp.pruning import PrunedStudents
+from tfprune.recipes.dpp.student import TrainedStudent
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_masks_and_their_evaluation(files, choice, reweight, capsys):
     capsys.readouterr()
     assert main(["dpp", "evaluate", "--masks", out, "--teacher", files[1], "--examples", "2000"]) == 0
     printed = capsys.readouterr().out
-    assert "generalisation error" in printed
+    assert "generalization error" in printed
     assert "simulated" in printed
     assert main(["dpp", "evaluate", "--masks", out, "--teacher", files[1]]) == 2  # the figure is there
     assert "exists" in capsys.readouterr().err

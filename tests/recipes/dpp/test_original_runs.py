@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tfprune.dpp import Committee, gram
-from tfprune.recipes.dpp.pruned_students import prune_student
-from tfprune.recipes.dpp.simulated_error import simulated_error
+from tfprune.recipes.dpp.evaluation import simulated_error
+from tfprune.recipes.dpp.pruning import prune_student
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.ekg import EKGConfig
 from tfprune.recipes.ekg import method as ekg
 from tfprune.recipes.models import build_model
-from tfprune.recipes.models.registry import model_plan
+from tfprune.recipes.models.building import find_architecture
 from tfprune.recipes.training import RunFolder
 
 
 def network():
-    widths = dict.fromkeys(model_plan("ResNet-20").default_widths(), 8)
+    widths = dict.fromkeys(find_architecture("ResNet-20").default_widths(), 8)
     return build_model("ResNet-20", num_classes=10, input_shape=(8, 8, 1), widths=widths, seed=0)
 
 
@@ -46,7 +46,7 @@ def run(name, strategy, *, stop=False, **changes):
     ekg.load_baseline = lambda config, data: network()
 
     def once(config):
-        method = ekg.EKG(config, data)
+        method = ekg.EKGMethod(config, data)
         method.folder = RunFolder.create(Path(sys.argv[1]) / name, {}, resume=True)
         return method.trained(network(), name="part", epochs=2, learning_rate=0.05)
 

@@ -14,7 +14,7 @@ from tfprune.recipes import method as base
 from tfprune.recipes.catalog import configs
 from tfprune.recipes.data import load_data
 from tfprune.recipes.ekg.baseline import baseline_path, load_baseline
-from tfprune.recipes.ekg.method import EKG
+from tfprune.recipes.ekg.method import EKGMethod
 from tfprune.recipes.ekg.method import run as run_ekg
 from tfprune.recipes.models import build_model
 from tfprune.recipes.training import Loop
@@ -30,7 +30,7 @@ def network(arch="ResNet-20", classes=10, shape=(8, 8, 1)):
 def trained(few_digits, run_folder, tmp_path, monkeypatch):
     """Runs `train_baseline` without the training; gives the model, the file and the training's arguments."""
     received = {}
-    real = EKG.trained
+    real = EKGMethod.trained
 
     def spy(self, model, **settings):
         received.update(settings, model=model)
@@ -41,12 +41,12 @@ def trained(few_digits, run_folder, tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr(base, "open_strategy", lambda config: tf.distribute.get_strategy())
-    monkeypatch.setattr(EKG, "trained", spy)
+    monkeypatch.setattr(EKGMethod, "trained", spy)
     monkeypatch.setattr(Loop, "fit", fit)
 
     def run(**changes):
         config = tiny_config(baseline_path=str(tmp_path / "kept"), **changes)
-        method = EKG(config, few_digits)
+        method = EKGMethod(config, few_digits)
         assert method.baseline is None
         method.folder = run_folder
         return method.train_baseline(), config, received
@@ -160,9 +160,9 @@ def write_checkpoint(kind: str, path: Path) -> Path:
 KINDS = {
     "missing": "expected a file of weights, {file} does not exist; check the path",
     "folder": "expected a file of weights, {file} is a folder; name a .keras or .pkl file in it",
-    "empty": "expected weights in {file}, it is empty; fetch or save it again",
-    "damaged": "{file} is damaged or no Keras file; fetch or save it again",
-    "half": "{file} is damaged or no Keras file; fetch or save it again",
+    "empty": "expected weights in {file}, it is empty; download or save it again",
+    "damaged": "{file} is damaged or not a Keras file; download or save it again",
+    "half": "{file} is damaged or not a Keras file; download or save it again",
     "hostile": "refused: Keras does not load {file} in safe mode",
     "configless": "refused: Keras does not load {file} in safe mode",
     "pickle": "refused: the file asks for os.system; nothing in {file} was run",
@@ -203,7 +203,7 @@ def test_an_unknown_architecture_leaves_no_folder(few_digits, tmp_path, monkeypa
 
 def test_an_unusable_folder_of_baselines_is_found_before_training(few_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(base, "open_images", lambda config: few_digits)
-    monkeypatch.setattr(EKG, "train_baseline", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(EKGMethod, "train_baseline", lambda *_: pytest.fail("trains"))
     (tmp_path / "file").touch()
     config = tiny_config(baseline_path=str(tmp_path / "file" / "kept"), train_path=str(tmp_path / "run"))
     with pytest.raises(RunFolderError) as caught:

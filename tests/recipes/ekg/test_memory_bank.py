@@ -109,7 +109,7 @@ def test_a_damaged_shard_is_made_again(build, tmp_path, harm, capsys):
     capsys.readouterr()
     assert build()[1] == 2
     assert files(tmp_path / "bank") == sound
-    assert (f"{shard} is damaged: it is made again" in capsys.readouterr().out) == (harm != "gone")
+    assert (f"{shard} is damaged: it is computed again" in capsys.readouterr().out) == (harm != "gone")
 
 
 @pytest.mark.parametrize("note", ["", "[]", '{"sha256": 1}', '{"format": "of another", "sha256": {}}'])

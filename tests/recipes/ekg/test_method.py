@@ -202,7 +202,7 @@ def calls(small_world, monkeypatch):
     for name in ("open_strategy", "open_images"):
         record(name, base)
     for name in ("trained", "test"):
-        record(name, ekg.EKG)
+        record(name, ekg.EKGMethod)
     record("Loop", import_module("tfprune.recipes.training.train"))
     record("fit", Loop, lambda *_, **__: [])
     record("training_batches", ImageData)
@@ -220,7 +220,7 @@ def test_with_knowledge(calls, tmp_path):
     batch = first_batch(calls)
     assert batch["images"].shape == (40, 2, 8, 8, 1)
     assert batch["knowledge"].shape == (40, 10, 2)
-    assert calls["training_batches"][1]["color_jitter"]
+    assert calls["training_batches"][0][1].color_jitter
     assert (settings["name"], settings["epochs"], settings["learning_rate"]) == ("finetuning", 2, 0.01)
 
 
@@ -239,8 +239,8 @@ def test_training_settings_are_handed_on(calls, tmp_path):
     _, settings = calls["trained"]
     assert (settings["epochs"], settings["learning_rate"]) == (3, 0.125)
     first_batch(calls)
-    handed = calls["training_batches"][1]
-    assert {name: handed[name] for name in ("batch_size", "epochs", "seed", "start_step")} == {
+    request = calls["training_batches"][0][1]
+    assert {name: getattr(request, name) for name in ("batch_size", "epochs", "seed", "start_step")} == {
         "batch_size": 25,
         "epochs": 3,
         "seed": 7,
@@ -327,7 +327,7 @@ def test_a_folder_that_holds_a_run(unbroken, calls):
     with pytest.raises(RunFolderError) as caught:
         run(unbroken.folder)
     assert str(caught.value) == (
-        f"{unbroken.folder} already holds a run: add --resume to continue it, --overwrite to start anew, or another "
+        f"{unbroken.folder} already holds a run: add --resume to continue it, --overwrite to replace it, or another "
         "--train_path"
     )
 

@@ -25,7 +25,7 @@ def baseline(tiny, monkeypatch):
 
 
 def evaluate(config, model, data):
-    return ekg.EKG(config, data).test(model)
+    return ekg.EKGMethod(config, data).test(model)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def trained(tiny, few_digits, tmp_path, monkeypatch):
     # With one epoch, a decay point below 1 is passed from the start, in the original too.
     def run(name="run", epochs=EPOCHS, learning_rate=0.1, **changes):
         config = tiny_config(**({"seed": 3, "decay_points": (0.5,)} | changes))
-        method = ekg.EKG(config, few_digits)
+        method = ekg.EKGMethod(config, few_digits)
         method.folder = RunFolder.create(tmp_path / name, {}, resume=True)
         model = method.trained(tiny, name="part", epochs=epochs, learning_rate=learning_rate)
         return model, table(tmp_path / name, "part"), loops[-1]

@@ -21,7 +21,7 @@ def test_names():
         ("densenet121", lambda x: (x / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
     ],
 )
-def test_images_are_prepared_as_the_network_was_trained(monkeypatch, name, expected):
+def test_images_are_prepared_as_the_model_was_trained(monkeypatch, name, expected):
     inputs = keras.Input((8, 8, 3))
 
     def constructor(**settings):
@@ -48,6 +48,6 @@ def test_no_weights(monkeypatch):
         load_application("resnet50")
     assert "\n" not in str(caught.value)
     with pytest.raises(
-        ConfigError, match=r"expected a network of keras.applications, received 'resnet51'; such as resnet50"
+        ConfigError, match=r"expected a model of keras.applications, received 'resnet51'; such as resnet50"
     ):
         load_application("resnet51")

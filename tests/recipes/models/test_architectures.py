@@ -1,4 +1,4 @@
-"""The choices about networks, and that what reads any model reads all of these."""
+"""Options of the architectures, and that pruning works on all of them."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from tfprune.graph import channel_groups, prunable_weights
 from tfprune.layers import BinaryActivation
 from tfprune.recipes.models import build_model, load_checkpoint, model_names
 from tfprune.recipes.models.blocks import Chain
-from tfprune.recipes.models.registry import model_plan
+from tfprune.recipes.models.building import find_architecture
 
 DIGITS = {"num_classes": 10, "input_shape": (16, 16, 1), "seed": 0}
 SMALL = {"ResNet-20", "ResNet-8x2", "WideResNet-28-10", "ResNet-18-v2", "ResNet-18-v2-twice", "VGG-11", "VGG-Small"}
@@ -26,12 +26,12 @@ def classes(model, kind):
 
 
 @pytest.mark.parametrize("arch", [pytest.param(a, marks=() if a in SMALL else pytest.mark.slow) for a in model_names()])
-def test_every_architecture_builds_of_stock_layers_and_starts_alive(arch):
+def test_every_architecture_has_built_in_layers_and_gradients(arch):
     shape = (32, 32, 1) if arch.endswith("maxpool") else (16, 16, 1)
     model = small(arch, input_shape=shape)
     assert all(type(layer) is getattr(keras.layers, type(layer).__name__) for layer in model.layers)
     assert model.name == arch
-    plan = model_plan(arch).default_widths()
+    plan = find_architecture(arch).default_widths()
     sized = {layer.name: layer.kernel.shape[-1] for layer in model.layers if hasattr(layer, "kernel")}
     assert sized.pop("fc") == 10
     assert sized == {name: width // 16 for name, width in plan.items()}
@@ -60,7 +60,7 @@ def test_families():
         model_names("mobile")
 
 
-def test_symmetric_padding_stands_only_where_it_differs():
+def test_symmetric_padding_is_only_where_it_differs():
     padded = small("ResNet-20", padding="symmetric")
     pads = classes(padded, keras.layers.ZeroPadding2D)
     assert pads == ["block1.0_conv1_pad", "block2.0_conv1_pad"]
@@ -75,7 +75,7 @@ def test_symmetric_padding_stands_only_where_it_differs():
 
 @pytest.mark.parametrize("size", [15, 16])
 @pytest.mark.parametrize("activation", ["relu", "binary"])
-def test_poolings_of_the_large_stem_are_pytorch_s(size, activation):
+def test_poolings_of_the_large_stem_equal_pytorch(size, activation):
     """Either way of pooling is that of windows around every second pixel, with nothing around the map."""
     model = small(
         "ResNet-18", stem="large", padding="symmetric", activation=activation, input_shape=(2 * size, 2 * size, 1)
@@ -161,7 +161,7 @@ def test_vgg_at_the_sizes_of_tiny_imagenet():
         ("ResNet-20", {"width_multiplier": 0.0}, "expected a width_multiplier above 0"),
         ("ResNet-20", {"width_multiplier": 1 / 32}, "expected widths of 1 or more, conv of ResNet-20 has 0"),
         ("ResNet-20", {"init": "he"}, "expected initial weights of standard"),
-        ("VGG-11", {"input_shape": (8, 8, 1)}, "expected larger images, at stage3_pool .* 1 x 1"),
+        ("VGG-11", {"input_shape": (8, 8, 1)}, "expected larger images: at stage3_pool, .* 1 x 1"),
     ],
 )
 def test_wrong_choices(arch, options, expected):
@@ -174,7 +174,7 @@ def test_wrong_steps():
         Chain("conv").default_widths()
 
 
-def test_networks_of_any_family_come_back_from_files(tmp_path):
+def test_models_of_any_family_load_from_files(tmp_path):
     model = small("VGG-Small", input_shape=(16, 16, 1))
     model.save(tmp_path / "model.keras")
     shape = {"num_classes": 10, "input_shape": (16, 16, 1)}

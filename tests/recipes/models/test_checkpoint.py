@@ -58,7 +58,7 @@ def test_golden_logits_batch_statistics(weights, golden):
     np.testing.assert_allclose(stem.moving_variance, golden["bn_moving_variance_after1"].ravel(), rtol=1e-5)
 
 
-def test_golden_pickle_is_read_whole(pretrained, golden, weights):
+def test_golden_pickle_is_read_completely(pretrained, golden, weights):
     assert pretrained.count_params() == int(golden["unpruned_params"])
     assert len(pretrained.variables) == 287
     gammas = np.concatenate([layer.gamma for layer in pretrained.layers if hasattr(layer, "gamma")])
@@ -66,7 +66,7 @@ def test_golden_pickle_is_read_whole(pretrained, golden, weights):
     assert len(gammas) == 2128
 
 
-def test_keras_file_comes_back(saved):
+def test_keras_file_loads(saved):
     model = load_checkpoint(saved, arch="ResNet-20", **DIGITS)
     assert model.get_layer("block0.1_conv1").filters == 3
     expected = build_model("ResNet-20", seed=1, widths={"block0.1_conv1": 3}, **DIGITS)
@@ -74,7 +74,7 @@ def test_keras_file_comes_back(saved):
         np.testing.assert_array_equal(a, b)
 
 
-def test_checkpoint_other_networks_are_named(saved, weights):
+def test_a_checkpoint_of_another_architecture_is_reported(saved, weights):
     assert "is a ResNet-20, expected ResNet-56" in refusal(saved, "ResNet-56")
     assert "is a ResNet-56, expected ResNet-20" in refusal(weights, **CIFAR)
     assert "tells 10 classes apart, expected 100" in refusal(saved, num_classes=100, input_shape=(8, 8, 1))
@@ -84,7 +84,7 @@ def test_checkpoint_other_networks_are_named(saved, weights):
         load_checkpoint(saved, arch="VGG", **DIGITS)
 
 
-def test_files_that_are_none(tmp_path, saved):
+def test_files_that_are_not_models(tmp_path, saved):
     assert "does not exist" in refusal(tmp_path / "absent.pkl")
     assert "is a folder" in refusal(tmp_path)
     for suffix in (".pkl", ".keras"):
@@ -132,7 +132,7 @@ class Asks:
         return os.system, (self.command,)
 
 
-def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path):
+def test_unsafe_pickle_is_refused_and_nothing_runs(tmp_path):
     path, trace = tmp_path / "hostile.pkl", tmp_path / "trace"
     path.write_bytes(pickle.dumps({"conv/kernel:0": Asks(f"touch {trace}")}))
     message = refusal(path)
@@ -143,7 +143,7 @@ def test_hostile_pickle_is_refused_and_nothing_runs(tmp_path):
     assert not trace.exists()
 
 
-def test_hostile_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
+def test_unsafe_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
     trace = tmp_path / "trace"
     inputs = keras.Input((8, 8, 1))
     command = f"touch {trace}"
@@ -169,7 +169,7 @@ def test_hostile_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
     assert not trace.exists()
 
 
-def test_the_folder_of_a_run_stands_for_its_best_model(tmp_path):
+def test_the_folder_of_a_run_means_its_resulting_model(tmp_path):
     settings = {"arch": "ResNet-20", "num_classes": 3, "input_shape": (8, 8, 1)}
     for name, width in (("slimmed.keras", 5), ("finetuned.keras", 7)):
         build_model(**settings, widths={"block0.0_conv1": width}).save(tmp_path / name)
@@ -199,7 +199,7 @@ def small():
     return model, arrays
 
 
-def test_golden_resnet20_weights_give_a_trained_network(golden):
+def test_golden_resnet20_weights_give_a_trained_model(golden):
     arrays = weights_of(golden, "r20/r20/")
     model = model_from_arrays(arrays, "ResNet-20", 10, SHAPE)
     assert model.count_params() == int(golden["r20/r20_params_flops"][0])
@@ -264,7 +264,10 @@ def without(name):
     [
         (without("BasicBlock1.0/bn1/gamma:0"), r"lacks 1 of .* first block1\.0_bn1/gamma"),
         (without("BasicBlock1.0/conv1/kernel:0"), "no complete ResNet-20"),
-        (lambda arrays: arrays | {"BasicBlock0.0/bn7/gamma:0": np.ones(3)}, r"ResNet-20 has not, first block0\.0_bn7"),
+        (
+            lambda arrays: arrays | {"BasicBlock0.0/bn7/gamma:0": np.ones(3)},
+            r"ResNet-20 does not have, first block0\.0_bn7",
+        ),
         (lambda arrays: arrays | {"bn/gamma:0": np.ones(15)}, r"expected shape \[16\] for bn/gamma, .*\[15\]"),
         (lambda arrays: arrays | {"bn/gamma:0": np.ones((2, 8))}, r"expected shape \[16\] for bn/gamma"),
         (lambda arrays: arrays | {"BasicBlock0.0/conv2/kernel:0": np.ones((3, 3, 16, 9))}, "do not fit together"),
@@ -279,7 +282,7 @@ def test_arrays_that_do_not_fit_are_refused(small, change, expected):
     assert "\n" not in str(raised.value)
 
 
-def test_named_arrays_other_networks_are_named(small):
+def test_arrays_of_another_architecture_are_reported(small):
     _, arrays = small
     with pytest.raises(CheckpointError, match="is a ResNet-20, expected ResNet-56"):
         model_from_arrays(arrays, "ResNet-56", 10, SHAPE)
@@ -303,7 +306,7 @@ def test_the_shape_of_a_functional_model(tmp_path):
     assert stored_shape(tmp_path / "model.keras") == (5, 6, 3)
 
 
-def test_files_that_do_not_say_it(tmp_path):
+def test_files_without_a_shape(tmp_path):
     inputs = keras.Input((None, None, 3))
     keras.Model(inputs, keras.layers.ReLU()(inputs)).save(tmp_path / "any.keras")
     (tmp_path / "damaged.keras").write_bytes(b"no archive")

@@ -187,7 +187,7 @@ def heavy(names):
     return [pytest.param(name, marks=pytest.mark.slow if name in HEAVY else ()) for name in names]
 
 
-def test_all_golden_logits_are_looked_at(golden_biprop):
+def test_all_golden_logits_are_tested(golden_biprop):
     looked_at = {f"{name}/eval" for name in {*INFERENCE, *TIED}} | {f"{name}/train" for name in TRAINING}
     keys = [key.split("/") for key in golden_biprop if key.startswith("forward/") and "mode" in key]
     assert {f"{name}/{'train' if 'train' in key else 'eval'}" for _, name, key in keys} == looked_at

@@ -64,7 +64,7 @@ def layer_list(golden_peekaboo, name):
     return json.loads(str(golden_peekaboo["e/layer_lists_json"]))[name]
 
 
-def test_every_list_is_looked_at(golden_peekaboo):
+def test_every_golden_list_is_tested(golden_peekaboo):
     assert set(json.loads(str(golden_peekaboo["e/layer_lists_json"]))) == set(MODELS)
 
 
@@ -91,7 +91,7 @@ def test_layers_and_counts(golden_peekaboo, name):
     else:
         assert not_listed == set()
     assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == golden["total"]
-    by_sign = sum(  # kernels of convolutions and their biases; of a Conv network those of dense layers, too
+    by_sign = sum(  # kernels of convolutions and their biases; of a Conv model those of dense layers, too
         layer.count_params()
         for path, layer in kernels.items()
         if path != "fc/kernel" or MODELS[name][0].startswith("Conv")
@@ -105,7 +105,7 @@ def test_vgg_of_the_sign_trained_twin_has_no_biases():
     assert [layer.name for layer in model.layers if getattr(layer, "bias", None) is not None] == ["fc"]
 
 
-def test_last_batch_norm_of_the_wide_network_follows_fast():
+def test_last_batch_norm_of_the_wide_resnet_has_a_small_momentum():
     model = build_model("WideResNet-28-10", widths={}, init="ones", classifier_init="ones", **CIFAR)
     momenta = {
         layer.name: layer.momentum for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)

@@ -86,7 +86,7 @@ def test_logits(golden_random_tickets, name, classes, seed):
 
 
 @pytest.mark.parametrize("name", ["resnet32", pytest.param("vgg19_bn", marks=pytest.mark.slow)])
-def test_weights_begin_as_the_originals_do(golden_random_tickets, name):
+def test_initial_weights_are_those_of_the_original(golden_random_tickets, name):
     model = build(name, 10, seed=3)
     layers = golden_random_tickets[f"layers/{name}/c10/name"]
     paths = kernel_names(model, [f"{module}.weight" for module in layers]).values()

@@ -149,7 +149,7 @@ def test_models_take_names(name, tmp_path):
     assert isinstance(keras.models.clone_model(model), keras.Model)
 
 
-def test_the_classifier_of_a_conv_network_is_a_layer_like_the_others():
+def test_the_classifier_of_a_conv_model_is_a_layer_like_the_others():
     options = {"num_classes": 10, "input_shape": (16, 16, 3), "init": "kaiming_constant_signed", "seed": 0}
     conv = build_model("Conv2", width_multiplier=0.25, **options)
     assert np.unique(np.abs(conv.get_layer("fc").kernel)).tolist() == [np.float32(np.sqrt(2 / 64))]
@@ -186,7 +186,7 @@ def arrays(model):
 
 
 @pytest.mark.parametrize("name", ["kaiming_normal", "kaiming_laplace", "xavier_constant"])
-def test_gives_what_build_model_gives(name):
+def test_initialize_gives_the_kernels_of_build_model(name):
     expected = build_model("ResNet-20", init=name, seed=4, **DIGITS)
     model = build_model("ResNet-20", seed=9, init="standard", **DIGITS)
     initialize(model, name, seed=4, ignore=["fc"])
@@ -195,7 +195,7 @@ def test_gives_what_build_model_gives(name):
             np.testing.assert_array_equal(layer.kernel, expected.get_layer(layer.name).kernel)
 
 
-def test_nothing_but_kernels_changes():
+def test_only_kernels_change():
     model = build_model("ResNet-20", seed=9, **DIGITS)
     before = arrays(model)
     initialize(model, "kaiming_normal", seed=1, ignore=["block2*"])

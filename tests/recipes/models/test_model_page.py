@@ -15,11 +15,11 @@ ROWS = {
 }
 
 
-def test_every_network_stands_in_the_table_once():
+def test_every_model_is_in_the_table_once():
     assert list(ROWS) == list(model_names())
 
 
-def test_every_initialisation_is_named():
+def test_every_initialization_is_listed():
     missing = [name for name in initializer_names() if f"`{name}`" not in PAGE]
     assert missing == []
 

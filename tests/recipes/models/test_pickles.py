@@ -24,7 +24,7 @@ arrays = hnp.arrays(
 
 
 @given(arrays, st.integers(0, 5), st.booleans())
-def test_arrays_come_back(array, protocol, fortran):
+def test_arrays_are_read(array, protocol, fortran):
     array = np.asfortranarray(array) if fortran else array
     loaded = load(pickle.dumps({"a": array}, protocol=protocol))["a"]
     assert isinstance(loaded, PickledArray)
@@ -107,7 +107,7 @@ def test_other_arrays_than_of_numbers_are_refused(array):
         load(pickle.dumps(array))
 
 
-def test_types_that_lie_about_themselves_are_refused():
+def test_wrong_types_are_refused():
     honest = pickle.dumps(np.zeros(4, np.float32), protocol=2)
     assert load(honest).value.shape == (4,)
     for old, new in (

@@ -1,4 +1,4 @@
-"""Weights under PyTorch's names, of the originals' networks, put into ours.
+"""Weights under PyTorch's names, of the originals' models, put into ours.
 
 names = kernel_names(model, golden_names)        # {"layer1.0.conv1.weight": "block0.0_conv1/kernel", ...}
 load_torch_state(model, state)                   # every array of a state_dict
@@ -31,7 +31,7 @@ def to_keras(array: np.ndarray, flattened: tuple[int, int, int] | None = None) -
 
 
 def layer_name(module: str, *, bottleneck: bool) -> str:
-    """Our name of a module of a residual network: `layer1.0.conv1` is `block0.0_conv1`."""
+    """Our name of a module of a residual model: `layer1.0.conv1` is `block0.0_conv1`."""
     if module in ("linear", "fc"):
         return "fc"
     if module in ("conv1", "bn1"):
@@ -50,7 +50,7 @@ def module_names(model: keras.Model, modules: Iterable[str], convolutions: Itera
     """Our layer of each module.
 
     Args:
-        model: A network of `build_model`.
+        model: A model of `build_model`.
         modules: Names of modules in PyTorch's order, those with parameters.
         convolutions: Which of them are convolutions (the others are batch norms).
     """
@@ -67,7 +67,7 @@ def module_names(model: keras.Model, modules: Iterable[str], convolutions: Itera
 def kernel_names(model: keras.Model, weights: Iterable[str]) -> dict[str, str]:
     """Our `layer/kernel` of each weight that can be pruned, named as `layer1.0.conv1.weight`, in the original's order.
 
-    Of a chain of layers (VGG, Conv networks) all weights must be given, with or without the last.
+    Of a chain of layers (VGG, Conv models) all weights must be given, with or without the last.
     """
     modules = {name: name.removesuffix(".weight") for name in weights}
     layers = module_names(model, modules.values(), modules.values())
@@ -122,7 +122,7 @@ def peekaboo_recipe(names: Iterable[str], shapes: Iterable[Iterable[int]], class
 def registration_order(model: keras.Model, kind: type[keras.layers.Layer] | str) -> list[keras.layers.Layer]:
     """The model's layers of a kind (or with a variable of that name) in the order in which the originals make them.
 
-    In a residual network that is the stem, block after block with the shortcut at its end, and the classifier.
+    In a residual model that is the stem, block after block with the shortcut at its end, and the classifier.
     """
     chosen = [
         layer for layer in model.layers if (hasattr(layer, kind) if isinstance(kind, str) else isinstance(layer, kind))

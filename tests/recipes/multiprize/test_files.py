@@ -122,10 +122,10 @@ def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
     assert "does not exist" in failed(train_cifar, [*start, "none.keras"], capsys)
     content = Path("run/last.keras").read_bytes()
     Path("cut.keras").write_bytes(content[: len(content) // 2])
-    assert "damaged or no Keras file" in failed(train_cifar, [*start, "cut.keras"], capsys)
+    assert "damaged or not a Keras file" in failed(train_cifar, [*start, "cut.keras"], capsys)
     assert "cannot read none.pth" in failed(train_cifar, [*start, "none.pth"], capsys)
     Path("cut.pth").write_bytes(b"PK\x03\x04" + bytes(50))
-    assert "damaged or no file of torch.save" in failed(train_cifar, [*start, "cut.pth"], capsys)
+    assert "damaged or not a file of torch.save" in failed(train_cifar, [*start, "cut.pth"], capsys)
     with zipfile.ZipFile("hostile.pth", "w") as archive:
         archive.writestr("a/data.pkl", b"cos\nsystem\n(S'touch hacked'\ntR.")
         archive.writestr("a/version", b"3")

@@ -72,10 +72,10 @@ def test_hostile_and_damaged_files(golden, tmp_path, monkeypatch):
     content = (tmp_path / "good.pth").read_bytes()
     for size in (0, 100, len(content) // 2, len(content) - 30):
         (tmp_path / "cut.pth").write_bytes(content[:size])
-        with pytest.raises(CheckpointError, match=r"damaged or no file of torch.save"):
+        with pytest.raises(CheckpointError, match=r"damaged or not a file of torch.save"):
             load_original("cut.pth", model)
     torch.save(checkpoint(golden), "old.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(CheckpointError, match=r"save it again with a PyTorch from 1.6 on"):
+    with pytest.raises(CheckpointError, match=r"save it again with PyTorch 1.6 or later"):
         load_original("old.pth", model)
     with pytest.raises(CheckpointError, match=r"cannot read .*nothing\.pth"):
         load_original("nothing.pth", model)

@@ -116,5 +116,5 @@ def test_objectives_and_views():
         ({"gaussian_noise": True, "noise_deviation": 0.3, "noise_clean": 0.2}, 1, GaussianNoise(0.3, 0.2)),
     ):
         settings = config(epochs=2, **changes)
-        recipe = make_training_config(settings, epochs=settings.epochs, **make_views(settings))
-        assert (recipe.epochs, recipe.batch_size, recipe.views, recipe.view) == (2, 20, views, view)
+        batches = make_training_config(settings, epochs=settings.epochs, **make_views(settings)).batches
+        assert (batches.epochs, batches.batch_size, batches.views, batches.view) == (2, 20, views, view)

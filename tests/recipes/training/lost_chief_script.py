@@ -11,8 +11,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import keras
 
 from tfprune.errors import WorkerError
-from tfprune.recipes.data import load_data
-from tfprune.recipes.training import Recipe, Workers, fast_network, make_strategy, train_network
+from tfprune.recipes.data import BatchRequest, load_data
+from tfprune.recipes.training import TrainingConfig, Workers, fast_copy, make_strategy, train_model
 
 if __name__ == "__main__":
     strategy = make_strategy((0,), "multi_worker")
@@ -24,8 +24,9 @@ if __name__ == "__main__":
         os.kill(os.getpid(), signal.SIGKILL)
     try:
         with workers.scope():
-            fast = fast_network(model, strategy, precision="float32", synchronized=True)
+            fast = fast_copy(model, strategy, precision="float32", synchronized=True)
             sgd = keras.optimizers.SGD(0.1)
-        train_network(fast, sgd, Recipe(epochs=1, batch_size=64), data=data, strategy=strategy)
+        config = TrainingConfig(BatchRequest(batch_size=64, epochs=1, seed=0))
+        train_model(fast, sgd, config, data=data, strategy=strategy)
     except WorkerError as error:
         print(error)

@@ -26,7 +26,7 @@ def identity_model(classes):
     return keras.Model(inputs, GivenLogits()(inputs))
 
 
-def test_by_hand():
+def test_loss_and_accuracy_by_hand():
     logits = np.array([[3, 2, 1, 0, -1, -2, -3.0], [0, 1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0]], np.float32)
     labels = np.array([0, 2, 5])  # first; fifth; sixth
     result = evaluate(identity_model(7), given(logits, labels, 2))
@@ -37,7 +37,7 @@ def test_by_hand():
     assert result.examples == 3
 
 
-def test_examples_count_once_whatever_their_batch():
+def test_every_example_counts_once():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(11, 10)).astype(np.float32), rng.integers(0, 10, 11)
     results = [evaluate(identity_model(10), given(logits, labels, size)) for size in (1, 4, 11)]
@@ -45,13 +45,13 @@ def test_examples_count_once_whatever_their_batch():
         assert result == pytest.approx(results[0], rel=1e-6)
 
 
-def test_constant_logits_win_nothing():
+def test_constant_logits_have_chance_accuracy():
     labels = np.arange(10)
     result = evaluate(identity_model(10), given(np.zeros((10, 10), np.float32), labels, 5))
     assert (result.top1, result.top5) == pytest.approx((0.1, 0.5))
 
 
-def test_few_classes_are_all_in_the_top():
+def test_top5_with_fewer_classes():
     assert evaluate(identity_model(3), given(np.zeros((3, 3), np.float32), np.arange(3), 3)).top5 == 1.0
 
 
@@ -62,7 +62,7 @@ def batch_norm_model(layer_class=FusedBatchNormalization):
 
 
 @pytest.mark.parametrize("compile", ["off", "on"])
-def test_batch_statistics_leave_the_model_alone(compile):
+def test_batch_statistics_do_not_change_the_model(compile):
     model = batch_norm_model()
     images = np.random.default_rng(0).normal(2.0, 3.0, size=(6, 4, 4, 3)).astype(np.float32)
     batches = [{"images": images, "labels": np.zeros(6, np.int64)}]
@@ -76,7 +76,7 @@ def test_batch_statistics_leave_the_model_alone(compile):
     np.testing.assert_allclose(batch, normal.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
-def test_later_weights_are_seen():
+def test_evaluation_uses_the_current_weights():
     model = batch_norm_model()
     batches = [{"images": np.ones((2, 4, 4, 3), np.float32), "labels": np.zeros(2, np.int64)}]
     first = predict_logits(model, batches)
@@ -117,7 +117,7 @@ def test_recalibration_averages_batch_statistics(layer_class):
     np.testing.assert_array_equal(layer.gamma, np.ones(3))
 
 
-def test_nothing_to_work_on():
+def test_no_batches():
     for function in (evaluate, predict_logits, recalibrate_batch_norm):
         with pytest.raises(ConfigError, match="expected at least one, received none"):
             function(batch_norm_model(), [])

@@ -35,14 +35,14 @@ def events(folder):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("unbroken")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
     model, rows = train(folder)
     return folder, digest(model), rows
 
 
-def test_rows_tables_and_events(unbroken):
-    folder, _, rows = unbroken
+def test_rows_tables_and_events(uninterrupted):
+    folder, _, rows = uninterrupted
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["step"] for row in rows] == [5, 10, 15, 20]
     assert [row["learning_rate"] for row in rows] == pytest.approx([0.1, 0.1, 0.01, 0.01])
@@ -56,12 +56,12 @@ def test_rows_tables_and_events(unbroken):
     assert ("step/learning_rate", 12, pytest.approx(0.01)) in events(folder)
 
 
-def test_the_epoch_mean_is_that_of_its_batches(unbroken):
+def test_the_epoch_mean_is_that_of_its_batches(uninterrupted):
     """A fresh loop, stepped by hand."""
     loop = make_loop()
     losses = [loop.train_step(batch)["loss"] for batch in batches(0)]
     np.testing.assert_allclose(
-        np.reshape(losses, (EPOCHS, STEPS)).mean(1), [row["train_loss"] for row in unbroken[2]], rtol=1e-6
+        np.reshape(losses, (EPOCHS, STEPS)).mean(1), [row["train_loss"] for row in uninterrupted[2]], rtol=1e-6
     )
 
 
@@ -72,10 +72,10 @@ def test_console_line_every_n_steps(capsys):
     assert all("loss" in line and "a word of the caller" in line for line in lines)
 
 
-def test_without_a_folder_nothing_changes(unbroken):
+def test_training_without_a_folder_is_the_same(uninterrupted):
     model, rows = train(None, log_every=0)
-    assert digest(model) == unbroken[1]
-    assert rows == unbroken[2]
+    assert digest(model) == uninterrupted[1]
+    assert rows == uninterrupted[2]
 
 
 def stop_at(step, folder):
@@ -102,7 +102,7 @@ def stop_at(step, folder):
 
 
 @pytest.mark.parametrize("step", [0, 6, STEPS - 1, 2 * STEPS - 1, 12])
-def test_interrupted_and_resumed_equals_unbroken(unbroken, tmp_path, step):
+def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, step):
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         stop_at(step, tmp_path)
@@ -110,10 +110,10 @@ def test_interrupted_and_resumed_equals_unbroken(unbroken, tmp_path, step):
     saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "fit"))
     assert json.loads(saved.get_tensor("state/.ATTRIBUTES/py_state"))["step"] == step + 1
     model, rows = train(tmp_path, resume=True)
-    assert digest(model) == unbroken[1]
-    assert rows == unbroken[2]
-    assert tables(tmp_path) == tables(unbroken[0])
-    assert events(tmp_path) == events(unbroken[0])
+    assert digest(model) == uninterrupted[1]
+    assert rows == uninterrupted[2]
+    assert tables(tmp_path) == tables(uninterrupted[0])
+    assert events(tmp_path) == events(uninterrupted[0])
 
 
 def test_the_second_interrupt_does_not_wait(tmp_path):
@@ -130,10 +130,10 @@ def test_the_second_interrupt_does_not_wait(tmp_path):
     assert time.monotonic() - start < 15
 
 
-def test_a_finished_training_is_not_repeated(unbroken):
-    model, rows = train(unbroken[0], resume=True)
-    assert digest(model) == unbroken[1]
-    assert rows == unbroken[2]
+def test_a_finished_training_is_not_repeated(uninterrupted):
+    model, rows = train(uninterrupted[0], resume=True)
+    assert digest(model) == uninterrupted[1]
+    assert rows == uninterrupted[2]
 
 
 def script(folder, *flags):
@@ -148,10 +148,10 @@ def script(folder, *flags):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_unbroken(tmp_path):
+def test_killed_and_resumed_equals_uninterrupted(tmp_path):
     """SIGKILL at four moments of one training; the end must be that of a process that nobody touched."""
-    unbroken = script(tmp_path / "unbroken")
-    expected = unbroken.communicate(timeout=120)[0].splitlines()[-1]
+    uninterrupted = script(tmp_path / "uninterrupted")
+    expected = uninterrupted.communicate(timeout=120)[0].splitlines()[-1]
     folder = tmp_path / "killed"
     for rows in (1, 3, 4, 8):
         victim = script(folder, "--resume", "--slow", "0.1")
@@ -169,11 +169,11 @@ def test_killed_and_resumed_equals_unbroken(tmp_path):
         assert victim.returncode == -signal.SIGKILL
     survivor = script(folder, "--resume")
     assert survivor.communicate(timeout=120)[0].splitlines()[-1] == expected
-    assert tables(folder) == tables(tmp_path / "unbroken")
-    assert events(folder) == events(tmp_path / "unbroken")
+    assert tables(folder) == tables(tmp_path / "uninterrupted")
+    assert events(folder) == events(tmp_path / "uninterrupted")
 
 
-def test_divergence_is_an_error_and_leaves_a_sound_checkpoint(tmp_path):
+def test_divergence_is_an_error_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(TfpruneError, match=r"training diverged: the mean loss of the epoch is nan after \d+ steps"):
         train(tmp_path, bad_step=12)
     saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "fit"))
@@ -190,21 +190,21 @@ def test_data_that_end_early():
         loop.fit(lambda start: batches(start).take(3), steps_per_epoch=STEPS, epochs=EPOCHS, name="fit")
 
 
-def test_a_name_is_used_once_and_with_one_epoch_length(unbroken):
-    run = RunFolder.create(unbroken[0], {"epochs": EPOCHS}, resume=True)
+def test_a_name_belongs_to_one_training(uninterrupted):
+    run = RunFolder.create(uninterrupted[0], {"epochs": EPOCHS}, resume=True)
     with pytest.raises(RunFolderError, match="holds checkpoints of another training"):
         make_loop().fit(batches, steps_per_epoch=STEPS, epochs=EPOCHS, name="fit", run=run)
     with pytest.raises(TfpruneError, match="5 steps per epoch, this run 4"):
         make_loop().fit(batches, steps_per_epoch=4, epochs=EPOCHS, name="fit", run=run, resume=True)
 
 
-def test_before_each_epoch_once():
+def test_before_epoch_is_called_once_per_epoch():
     seen = []
     train(None, before_epoch=lambda epoch: seen.append(epoch))
     assert seen == [0, 1, 2, 3]
 
 
-def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path):
+def test_changes_before_an_epoch_are_repeated_on_resume(tmp_path):
     """A kill right before an epoch, after its hook: the resumed run calls the hook again, in the same state."""
     loops = []
 
@@ -224,14 +224,14 @@ def test_what_happens_before_an_epoch_counts_and_is_repeated_on_resume(tmp_path)
         if epoch == 2:
             raise RuntimeError("killed")
 
-    unbroken = run(tmp_path / "a", shift)
-    assert unbroken != run(tmp_path / "b", None)
+    uninterrupted = run(tmp_path / "a", shift)
+    assert uninterrupted != run(tmp_path / "b", None)
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "c", killed)
-    assert run(tmp_path / "c", shift, resume=True) == unbroken
+    assert run(tmp_path / "c", shift, resume=True) == uninterrupted
 
 
-def test_data_that_fail_end_with_one_line(tmp_path):
+def test_unreadable_data_are_reported_in_one_line(tmp_path):
     def failing(start):
         return tf.data.Dataset.range(3).map(lambda number: {"images": tf.io.read_file(str(tmp_path / "none"))})
 
@@ -240,7 +240,7 @@ def test_data_that_fail_end_with_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_the_first_is_noted_the_second_is_an_interrupt(number, capsys):
+def test_the_first_signal_is_recorded_and_the_second_interrupts(number, capsys):
     before = [signal.getsignal(each) for each in SIGNALS]
     with GracefulInterrupt() as interrupt:
         assert not interrupt.requested
@@ -252,7 +252,7 @@ def test_the_first_is_noted_the_second_is_an_interrupt(number, capsys):
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_other_threads_leave_signals_alone():
+def test_other_threads_do_not_handle_signals():
     before = [signal.getsignal(each) for each in SIGNALS]
     seen = []
 

@@ -38,11 +38,11 @@ def damage(path):
     path.write_bytes(content)
 
 
-def test_the_latest_comes_back(three):
+def test_the_latest_checkpoint_is_restored(three):
     assert restored(three) == 3.0
 
 
-def test_one_flipped_bit_is_noticed_and_the_one_before_counts(three, capsys):
+def test_after_a_flipped_bit_the_checkpoint_before_is_restored(three, capsys):
     damage(three / "ckpt-3.data-00000-of-00001")
     assert restored(three) == 2.0
     assert "ckpt-3 is damaged (" in (said := capsys.readouterr().out)
@@ -56,7 +56,7 @@ def test_one_flipped_bit_is_noticed_and_the_one_before_counts(three, capsys):
 
 @pytest.mark.parametrize("part", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize("what", ["gone", "short", "empty"])
-def test_parts_that_are_not_whole(three, part, what):
+def test_incomplete_checkpoints(three, part, what):
     file = three / f"ckpt-3.{part}"
     content = file.read_bytes()
     file.unlink()
@@ -65,25 +65,25 @@ def test_parts_that_are_not_whole(three, part, what):
     assert restored(three) == 2.0
 
 
-def test_a_lost_note_of_the_latest(three):
+def test_a_lost_record_of_the_latest_checkpoint(three):
     (three / "checkpoint").write_text("")
     assert restored(three) == 3.0
 
 
-def test_none_is_sound(three):
+def test_all_checkpoints_are_damaged(three):
     for path in three.glob("*.data*"):
         damage(path)
     with pytest.raises(RunFolderError, match=r"no checkpoint in .* can be read, the latest, ckpt-3, is damaged: "):
         restored(three)
 
 
-def test_another_training(three):
+def test_checkpoints_of_another_training(three):
     _, checkpoints = opened(three, size=20)
     with pytest.raises(RunFolderError, match="ckpt-3 is a checkpoint of another training"):
         checkpoints.restore()
 
 
-def test_no_room_leaves_the_last_one(three, small_files):
+def test_a_full_disk_keeps_the_last_checkpoint(three, small_files):
     variable, checkpoints = opened(three)
     checkpoints.restore()
     variable.assign(tf.fill([300], 4.0))
@@ -95,7 +95,7 @@ def test_no_room_leaves_the_last_one(three, small_files):
     assert restored(three) == 4.0
 
 
-def test_adds_up_over_processes_and_interruptions(tmp_path, monkeypatch):
+def test_stage_times_add_up_over_processes_and_interrupts(tmp_path, monkeypatch):
     clock = iter([0.0, 2.0, 10.0, 15.0, 20.0, 21.0])
     monkeypatch.setattr("tfprune.recipes.training.logs.time.monotonic", lambda: next(clock))
     path = tmp_path / "seconds.json"

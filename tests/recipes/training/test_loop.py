@@ -90,7 +90,7 @@ def test_accumulation_moves_batch_statistics_once_a_chunk():
 
 @pytest.mark.parametrize("chunks", [1, 2])
 def test_regularizers_of_the_model_count_once(chunks):
-    """With the loss switched off by a zero objective only the regulariser moves the kernel."""
+    """With the loss switched off by a zero objective only the regularizer moves the kernel."""
 
     class Nothing(CrossEntropy):
         def __call__(self, logits, batch):
@@ -116,7 +116,7 @@ def test_the_loss_is_divided_by_the_global_batch_size_not_by_the_rows():
         np.testing.assert_allclose(half - before, (full - before) / 2, rtol=1e-3, atol=1e-7)
 
 
-def test_dropout_draws_anew_each_step():
+def test_dropout_differs_in_each_step():
     model = small_model(dropout=0.5, batch_norm=False)
     loop = Loop(model, SGD(0.0), CrossEntropy(), global_batch_size=10)
     batch = batches(10, 1)[0]
@@ -154,7 +154,7 @@ def test_chunks_of_different_sizes():
 
 @settings(max_examples=50, deadline=None)
 @given(rows=st.integers(1, 40), parts=st.integers(1, 9))
-def test_no_row_is_lost(rows, parts):
+def test_split_batch_keeps_every_row(rows, parts):
     batch = {"images": np.arange(rows * 2.0).reshape(rows, 2), "labels": np.arange(rows)}
     pieces = split_batch(batch, parts)
     assert len(pieces) == parts

@@ -15,7 +15,7 @@ from tfprune.recipes.training.run_folder import MetricsLog, WorkerFolder
 SETTINGS = {"learning_rate": 0.01, "points": (0.3, 0.6), "arch": "ResNet-20", "data_path": None}
 
 
-def test_a_new_run_says_how_it_was_started(tmp_path):
+def test_a_new_run_records_how_it_was_started(tmp_path):
     run = RunFolder.create(tmp_path / "deep" / "run", SETTINGS, seed=7)
     assert not run.resumed
     assert yaml.safe_load((run.path / "settings.yaml").read_text()) == {**SETTINGS, "points": [0.3, 0.6]}
@@ -26,14 +26,14 @@ def test_a_new_run_says_how_it_was_started(tmp_path):
     assert environment["devices"]
 
 
-def test_an_existing_run_is_neither_mixed_nor_lost(tmp_path):
+def test_an_existing_run_is_not_changed(tmp_path):
     RunFolder.create(tmp_path, SETTINGS)
-    with pytest.raises(RunFolderError, match="add --resume to continue it, --overwrite to start anew"):
+    with pytest.raises(RunFolderError, match="add --resume to continue it, --overwrite to replace it"):
         RunFolder.create(tmp_path, SETTINGS)
     assert RunFolder.create(tmp_path, SETTINGS, resume=True).resumed
 
 
-def test_resuming_nothing_starts_anew(tmp_path):
+def test_resuming_without_a_run_starts_one(tmp_path):
     assert not RunFolder.create(tmp_path / "new", SETTINGS, resume=True).resumed
     (tmp_path / "new" / "settings.yaml").unlink()  # as if killed between two files
     assert not RunFolder.create(tmp_path / "new", SETTINGS).resumed
@@ -45,7 +45,7 @@ def test_resuming_names_the_changed_settings(tmp_path):
         RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1, "extra": 1}, resume=True)
 
 
-def test_overwriting_removes_what_the_run_made_and_nothing_else(tmp_path):
+def test_overwriting_removes_only_files_of_the_run(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     run = RunFolder.create(tmp_path, SETTINGS)
     run.metrics("train").append({"step": 1, "loss": 2.0})
@@ -62,7 +62,7 @@ def test_overwriting_removes_what_the_run_made_and_nothing_else(tmp_path):
     assert new.checkpoints("train").is_dir()
 
 
-def test_foreign_files_are_never_taken_over(tmp_path):
+def test_other_files_are_never_overwritten(tmp_path):
     (tmp_path / "settings.yaml").write_text("mine: 1\n")
     with pytest.raises(RunFolderError, match="was not made by a run"):
         RunFolder.create(tmp_path, SETTINGS, overwrite=True)
@@ -92,7 +92,7 @@ def test_unwritable_folder(tmp_path):
             RunFolder.create(tmp_path / "locked", SETTINGS)
 
 
-def test_no_room(tmp_path, small_files):
+def test_full_disk(tmp_path, small_files):
     def refused(name):
         return pytest.raises(RunFolderError, match=rf"^cannot write .*{name}: File too large; make room")
 
@@ -123,7 +123,7 @@ def chief(tmp_path):
     return RunFolder.create(tmp_path / "run", {"epochs": 1})
 
 
-def test_finished_files_are_seen_and_never_changed(chief):
+def test_files_of_the_chief_are_visible_and_never_changed(chief):
     write_text(chief.file("masks.json"), "chief")
     folder = WorkerFolder(chief.path)
     assert folder.file("masks.json").read_text() == "chief"
@@ -132,14 +132,14 @@ def test_finished_files_are_seen_and_never_changed(chief):
     assert chief.file("masks.json").read_text() == "chief"
 
 
-def test_a_file_that_the_chief_finishes_later_is_seen_then(chief):
+def test_later_files_of_the_chief_are_visible(chief):
     folder = WorkerFolder(chief.path)
     assert not folder.file("masks.json").exists()
     write_text(chief.file("masks.json"), "chief")
     assert folder.file("masks.json").read_text() == "chief"
 
 
-def test_tables_events_and_checkpoints_are_its_own(chief):
+def test_a_worker_has_its_own_tables_events_and_checkpoints(chief):
     log = chief.metrics("training")
     log.append({"step": 1, "loss": 0.5})
     (chief.checkpoints("training") / "checkpoint").touch()
@@ -153,7 +153,7 @@ def test_tables_events_and_checkpoints_are_its_own(chief):
     assert chief.metrics("training", last_step=9).rows == [{"step": 1, "loss": 0.5}]
 
 
-def test_nothing_is_left(chief):
+def test_the_folder_of_a_worker_is_removed(chief):
     folder = WorkerFolder(chief.path)
     write_text(folder.file("a.txt"), "a")
     path = folder.path
@@ -190,7 +190,7 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path):
     assert len((tmp_path / "fit.jsonl").read_text().splitlines()) == 3
 
 
-def test_columns_stay(tmp_path):
+def test_columns_cannot_change(tmp_path):
     log = MetricsLog(tmp_path / "fit", last_step=-1)
     log.append({"step": 1, "loss": 1.0})
     with pytest.raises(RunFolderError, match="columns"):

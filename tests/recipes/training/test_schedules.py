@@ -20,7 +20,7 @@ def test_fractions_are_rounded_down_and_points_may_be_unordered():
     assert float(StepDecay(1.0, (), 0.1, epochs=7, steps_per_epoch=1)(6)) == 1.0
 
 
-def test_step_decay_serialises():
+def test_step_decay_serializes():
     schedule = StepDecay(0.1, (0.3, 5.0), 0.2, 10, 39)
     copy = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert isinstance(copy, StepDecay)
@@ -40,20 +40,20 @@ def test_schedules_of_the_original(golden_peekaboo, name, every, offset):
     assert len(set(expected)) > 3
 
 
-def test_is_exact_before_the_first_decay_and_after_it():
+def test_periodic_decay_is_exact():
     schedule = PeriodicDecay(0.1, 0.15, 2, 10)
     assert [float(schedule(step)) for step in (0, 19, 20, 39)] == [0.1, 0.1, 0.1 * 0.15, 0.1 * 0.15]
     assert schedule(0).dtype == tf.float64
 
 
-def test_periodic_decay_serialises():
+def test_periodic_decay_serializes():
     schedule = PeriodicDecay(1e-3, 0.1, 30, 5, offset=1)
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert copy.get_config() == schedule.get_config()
     assert copy.get_config()["offset"] == 1
 
 
-def test_serves_keras_optimizers():
+def test_periodic_decay_in_keras_optimizers():
     variable = keras.Variable([1.0])
     optimizer = keras.optimizers.SGD(PeriodicDecay(0.5, 0.5, 1, 1))
     for _ in range(2):
@@ -72,6 +72,6 @@ def test_serves_keras_optimizers():
         ({"offset": -1}, "offset: expected a whole number of at least 0"),
     ],
 )
-def test_refuses(change, message):
+def test_wrong_arguments(change, message):
     with pytest.raises(ConfigError, match=message):
         PeriodicDecay(**{"initial": 0.1, "ratio": 0.1, "every_epochs": 1, "steps_per_epoch": 1, **change})

@@ -28,7 +28,7 @@ def batch():
     return {"images": random.normal(size=(8, 4)).astype(np.float32), "labels": random.integers(0, 3, 8)}
 
 
-def test_the_gradient_that_a_step_takes(model, batch):
+def test_the_probe_returns_the_gradient_of_a_step(model, batch):
     optimizer = keras.optimizers.SGD(0.5)
     probe = GradientProbe(model, optimizer, CrossEntropy(0.1), batch)
     loop = Loop(model, optimizer, CrossEntropy(0.1), global_batch_size=8, compile="off")
@@ -44,7 +44,7 @@ def test_the_gradient_that_a_step_takes(model, batch):
                 assert np.abs(gradients[variable.path]).max() > 1e-4
 
 
-def test_a_scaled_loss(model, batch):
+def test_the_probe_with_a_scaled_loss(model, batch):
     plain = GradientProbe(model, keras.optimizers.SGD(), CrossEntropy(), batch)()
     scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), initial_scale=2.0**20)
     scaled.build(model.trainable_variables)
@@ -52,7 +52,7 @@ def test_a_scaled_loss(model, batch):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-9)
 
 
-def test_views(batch):
+def test_the_probe_with_views(batch):
     """As many as the batch has; the loss is divided by the images."""
     model = keras.Sequential([keras.Input((1, 1, 4)), keras.layers.Flatten(), keras.layers.Dense(3)])
     images = tf.constant(batch["images"].reshape(8, 1, 1, 1, 4))
@@ -71,7 +71,7 @@ def test_auto_means_gpus(setting, devices, expected):
     assert uses_xla(setting, devices) is expected
 
 
-def test_nothing_else():
+def test_unknown_compile_setting():
     with pytest.raises(ConfigError, match="auto, on or off"):
         uses_xla(True, (CPU,))
 
@@ -86,20 +86,20 @@ def plain():
 def trained(family, precision, optimizer):
     model = plain()
     masks = Masks.full(prunable_weights(model)) if family == "masked" else None
-    network = convert(model, "fused", dtype=precision)
-    network = convert(network, family, masks) if masks else convert(network, family)
+    sparse = convert(model, "fused", dtype=precision)
+    sparse = convert(sparse, family, masks) if masks else convert(sparse, family)
     optimizer = loss_scaled(optimizer, precision)
-    loop = Loop(network, optimizer, CrossEntropy(), global_batch_size=8)
-    return network, optimizer, [loop.train_step(BATCH)["loss"] for _ in range(3)]
+    loop = Loop(sparse, optimizer, CrossEntropy(), global_batch_size=8)
+    return sparse, optimizer, [loop.train_step(BATCH)["loss"] for _ in range(3)]
 
 
 @pytest.mark.parametrize(("family", "make"), [("masked", lambda: Bop(0.1)), ("subnet", lambda: SGD(0.1, 0.9))])
 def test_scores_and_state_stay_float32(family, make):
     _, _, exact = trained(family, "float32", make())
-    network, optimizer, losses = trained(family, "mixed_float16", make())
+    sparse, optimizer, losses = trained(family, "mixed_float16", make())
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    assert network.layers[1].compute_dtype == "float16"
-    floating = {v.dtype for v in [*network.variables, *optimizer.variables] if tf.as_dtype(v.dtype).is_floating}
+    assert sparse.layers[1].compute_dtype == "float16"
+    floating = {v.dtype for v in [*sparse.variables, *optimizer.variables] if tf.as_dtype(v.dtype).is_floating}
     assert floating <= {"float32", "float64"}
     assert "float32" in floating
     np.testing.assert_allclose(losses, exact, rtol=0.02)

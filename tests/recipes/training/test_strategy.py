@@ -15,13 +15,13 @@ def test_the_default_without_a_gpu_is_the_cpu(capsys):
 
 @no_gpu
 @pytest.mark.parametrize("ids", [(1,), (0, 1)])
-def test_gpus_that_are_not_there(ids):
+def test_missing_gpus(ids):
     with pytest.raises(ConfigError, match="this machine has none"):
         make_strategy(ids)
 
 
 @pytest.mark.parametrize("ids", [(), (0, 0)])
-def test_useless_lists(ids):
+def test_wrong_lists_of_gpus(ids):
     with pytest.raises(ConfigError, match="different indices"):
         make_strategy(ids)
 

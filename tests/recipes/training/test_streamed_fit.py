@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 
 
 def train(folder, data, stop_after=None):
-    """EKG's fine-tuning: two coloured views, and a memory bank in shards."""
+    """EKG's fine-tuning: two recolored views, and a memory bank in shards."""
     keras.utils.set_random_seed(3)
     convolution = [keras.layers.Conv2D(8, 3, strides=2, use_bias=False), FusedBatchNormalization(), keras.layers.ReLU()]
     head = [keras.layers.Dropout(0.2), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
@@ -61,11 +61,11 @@ def train(folder, data, stop_after=None):
 
 
 @pytest.fixture(scope="module")
-def unbroken(data, tmp_path_factory):
-    return train(tmp_path_factory.mktemp("unbroken"), data)
+def uninterrupted(data, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("uninterrupted"), data)
 
 
-def test_stopped_in_the_middle_of_an_epoch(data, unbroken, tmp_path):
+def test_stopped_in_the_middle_of_an_epoch(data, uninterrupted, tmp_path):
     step = 8
     assert data.steps_per_epoch(BATCH) == STEPS
     with pytest.raises(KeyboardInterrupt):
@@ -73,7 +73,7 @@ def test_stopped_in_the_middle_of_an_epoch(data, unbroken, tmp_path):
     saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "fit"))
     assert json.loads(saved.get_tensor("state/.ATTRIBUTES/py_state"))["step"] == step
     weights, rows = train(tmp_path, data)
-    for ours, theirs in zip(weights, unbroken[0], strict=True):
+    for ours, theirs in zip(weights, uninterrupted[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert rows == unbroken[1]
+    assert rows == uninterrupted[1]
     assert "training image" in data.notes()[0]

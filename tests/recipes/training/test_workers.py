@@ -15,7 +15,7 @@ from tests.recipes.training.test_replicas import assert_same_training, run_scrip
 from tfprune.cluster import Cluster
 from tfprune.errors import ConfigError, WorkerError
 from tfprune.recipes.training import Workers
-from tfprune.recipes.training.workers import meet
+from tfprune.recipes.training.workers import wait_for_all
 
 SECONDS = 240
 NAMES = ["synchronized", "synchronized_accumulated", "local", "float16", "overflow", "overflow_accumulated"]
@@ -63,13 +63,13 @@ def test_two_workers_equal_one_device(workers, devices, one, two):
 
 
 @pytest.mark.slow
-def test_it_would_be_seen_if_workers_took_the_same_rows(workers, devices):
+def test_workers_with_the_same_rows_would_be_detected(workers, devices):
     difference = np.subtract(workers[0]["local"]["losses"], devices["one"]["losses"])
     assert np.abs(difference).max() > 1e-4
 
 
 @pytest.mark.slow
-def test_a_chief_lost_while_variables_are_made_is_named(start_workers):
+def test_a_chief_that_stops_is_reported(start_workers):
     """In the scope of the strategy each variable waits for the chief's value."""
     chief, other = start_workers([str(Path(__file__).with_name("lost_chief_script.py"))])
     output, errors = other.communicate(timeout=SECONDS)
@@ -78,7 +78,7 @@ def test_a_chief_lost_while_variables_are_made_is_named(start_workers):
     assert output.splitlines()[-1].startswith("expected 2 workers, lost one of them")
 
 
-def test_the_scope_of_one_process_leaves_errors_alone():
+def test_the_scope_of_one_process_passes_errors_through():
     workers = Workers(tf.distribute.get_strategy())
     lost = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: Socket closed")
     with pytest.raises(tf.errors.UnavailableError), workers.scope():
@@ -105,7 +105,7 @@ def start(addresses, rank, minutes=0.5):
 
     def work():
         try:
-            meet(Cluster(addresses, rank), minutes)
+            wait_for_all(Cluster(addresses, rank), minutes)
             result.append(time.monotonic())
         except (ConfigError, WorkerError) as error:
             result.append(error)
@@ -116,7 +116,7 @@ def start(addresses, rank, minutes=0.5):
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
-def test_all_go_on_when_the_last_has_come(order):
+def test_all_continue_when_the_last_has_connected(order):
     addresses = free_addresses(3)
     started = [start(addresses, rank) for rank in order[:2]]
     time.sleep(0.3)
@@ -140,13 +140,13 @@ def test_ports_are_free_afterwards():
 
 
 @pytest.mark.parametrize(("rank", "missing"), [(0, 1), (1, 0)])
-def test_one_that_never_comes_is_named(rank, missing):
+def test_a_worker_that_never_starts_is_reported(rank, missing):
     addresses = free_addresses(2)
     with pytest.raises(WorkerError, match=f"expected to meet worker {missing} .{addresses[missing]}. within 0.005 min"):
-        meet(Cluster(addresses, rank), 0.005)
+        wait_for_all(Cluster(addresses, rank), 0.005)
 
 
-def test_one_that_came_and_went_is_waited_for_again():
+def test_a_worker_that_disconnects_is_awaited_again():
     addresses = free_addresses(3)
     thread, result = start(addresses, 0)
     host, _, port = addresses[0].rpartition(":")
@@ -167,7 +167,7 @@ def test_one_that_came_and_went_is_waited_for_again():
         assert isinstance(came[0], float)
 
 
-def test_different_lists():
+def test_different_lists_of_addresses():
     addresses = free_addresses(2)
     others = [start(addresses, 0), start((addresses[0], *free_addresses(1)), 1)]
     for thread, result in others:
@@ -175,10 +175,10 @@ def test_different_lists():
         assert "the same cluster for all workers" in str(result[0])
 
 
-def test_a_port_that_is_taken():
+def test_a_port_in_use():
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot serve on port {port}: Address already in use"):
-            meet(Cluster((f"127.0.0.1:{port}", "127.0.0.1:1"), 0), 0.005)
+            wait_for_all(Cluster((f"127.0.0.1:{port}", "127.0.0.1:1"), 0), 0.005)

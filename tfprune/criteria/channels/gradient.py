@@ -1,4 +1,4 @@
-"""What removing a filter does to the loss, to first order in its weights."""
+"""Criteria by first derivatives of the loss on data: of filters (Taylor) and of gates on channels (EKG)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -9,35 +9,36 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.base import CriterionData, DataUse
-from tfprune.criteria.channels.base import (
+from tfprune.criteria.channels.criterion import (
     Normalize,
-    check_choice,
     combine,
     kernel_axes,
     normalized,
-    some_judged,
-    sum_by_unit,
+    require_scores,
+    sum_by_channel,
 )
-from tfprune.criteria.forward import Forward, traced
+from tfprune.criteria.data import CriterionData
+from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import Loss, data_loss
-from tfprune.criteria.registry import register
-from tfprune.graph import PINNED, ChannelGroups, gate_sites
+from tfprune.criteria.registry import DataUse, register_criterion
+from tfprune.errors import check_choice
+from tfprune.graph import PINNED, ChannelGroups, Forward, gate_sites
 
 
-@register("taylor")
+@register_criterion("taylor")
 @dataclass(frozen=True)
 class Taylor:
-    """The squared sum of `w * dL/dw` over the weights that make a unit, averaged over batches.
+    """First-order change of the loss if a channel's filter is removed.
 
-    A unit that several kernels make has the sum of what they say. Batch norm runs on its moving averages. Kernels count
-    whether they are trainable or not.
+    The score is the squared sum of `w * dL/dw` over the weights that produce a channel, averaged over batches. A
+    channel that several kernels produce has the sum of their scores. Batch norms use their moving averages. Kernels
+    count whether they are trainable or not.
 
     Attributes:
         loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
             is not compiled.
-        batches: Look at so many batches only. Default: all.
-        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scores as they are, as in the paper.
+        batches: Use only this many batches. Default: all.
+        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scores unchanged, as in the paper.
 
     Reference:
         Molchanov et al., Importance Estimation for Neural Network Pruning (CVPR 2019), first order, over filters.
@@ -53,7 +54,7 @@ class Taylor:
         check_choice("normalize", self.normalize, Normalize)
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Scores `[channels]`; NaN for units that no kernel makes.
+        """Returns the scores `[channels]`; NaN for channels that no kernel produces.
 
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
@@ -61,7 +62,7 @@ class Taylor:
         source = CriterionData.required(data, self.name)
         axes = kernel_axes(groups, ("out",))
         variables = list({id(axis.variable): axis.variable for axis in axes}.values())
-        totals = [np.zeros(len(axis.units)) for axis in axes]
+        totals = [np.zeros(len(axis.distinct)) for axis in axes]
         seen = 0
         gradients = None
         for x, y in source.batches(self.batches):
@@ -71,16 +72,16 @@ class Taylor:
                 for variable, gradient in zip(variables, gradients(x, y), strict=True)
             }
             for axis, total in zip(axes, totals, strict=True):
-                total += axis.by_unit(axis.rows(found[id(axis.variable)]).sum(axis=1)) ** 2
+                total += axis.by_channel(axis.rows(found[id(axis.variable)]).sum(axis=1)) ** 2
             seen += 1
-        parts = [(axis.units, total / seen) for axis, total in zip(axes, totals, strict=True)]
+        parts = [(axis.distinct, total / seen) for axis, total in zip(axes, totals, strict=True)]
         scores = combine(parts, groups.channels, "sum")
-        complaint = "criterion taylor: no kernel makes a prunable unit; use random"
-        return normalized(some_judged(scores, complaint), groups, self.normalize)
+        message = "criterion taylor: no kernel produces a prunable channel; use random"
+        return normalized(require_scores(scores, message), groups, self.normalize)
 
 
 def _gradients(model: keras.Model, groups: ChannelGroups, loss: Any, variables: list[keras.Variable]) -> Any:
-    """A function from a batch to the gradients of its loss."""
+    """Returns a function from a batch to the gradients of its loss."""
     forward = Forward(model, groups)
     sources = [variable.value for variable in variables]
 
@@ -95,23 +96,24 @@ def _gradients(model: keras.Model, groups: ChannelGroups, loss: Any, variables: 
     return compute
 
 
-@register("ekg")
+@register_criterion("ekg")
 @dataclass(frozen=True)
 class EKG:
-    """The importance of gates by which EKG's search ranks units.
+    """Importance of the gates by which EKG's search ranks channels.
 
-    A gate sits at the last activation before kernels read a unit. Its importance in a batch is `|sum of y * dL/dy|`
-    over examples and positions, with batch norm on the statistics of the batch; gates of a unit and batches add up.
-    What a layer reads of itself, such as attention heads or a recurrent state, has its gate where the kernel reads it.
+    A gate sits at the last activation before kernels read a channel. Its importance in a batch is
+    `|sum of y * dL/dy|` over examples and positions, with batch norms on the statistics of the batch; the gates of a
+    channel and the batches are summed. Channels that a layer reads of itself, such as attention heads or a recurrent
+    state, have their gate where the kernel reads them.
 
     In the search the loss has a second term, cross-entropy to the mean of the sub-networks found so far. At first that
-    mean is the network's own output, where the term has no gradient: these are the scores of the search's first step.
+    mean is the model's own output, where the term has no gradient: these are the scores of the search's first step.
 
     Attributes:
         loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
             is not compiled.
-        batches: Look at so many batches only. Default: all.
-        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scores as they are.
+        batches: Use only this many batches. Default: all.
+        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scores unchanged.
 
     Reference:
         Lee & Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
@@ -127,14 +129,14 @@ class EKG:
         check_choice("normalize", self.normalize, Normalize)
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Scores `[channels]`; NaN for units that nothing with a kernel reads.
+        """Returns the scores `[channels]`; NaN for channels that no kernel reads.
 
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
         """
         source = CriterionData.required(data, self.name)
-        gates = Gates(model, groups)
-        totals = [np.zeros(len(units)) for units in gates.units]
+        gates = GateGradients(model, groups)
+        totals = [np.zeros(len(channels)) for channels in gates.channels]
         examples = 0
         gradients = None
         for x, y in source.batches(self.batches):
@@ -143,20 +145,22 @@ class EKG:
             for total, values in zip(totals, gradients(x, y), strict=True):
                 total += size * np.abs(np.asarray(values, np.float64))
             examples += size
-        parts = [sum_by_unit(units, total / examples) for units, total in zip(gates.units, totals, strict=True)]
+        parts = [
+            sum_by_channel(channels, total / examples) for channels, total in zip(gates.channels, totals, strict=True)
+        ]
         scores = combine(parts, groups.channels, "sum")
-        complaint = "criterion ekg: no kernel reads a prunable unit; use random"
-        return normalized(some_judged(scores, complaint), groups, self.normalize)
+        message = "criterion ekg: no kernel reads a prunable channel; use random"
+        return normalized(require_scores(scores, message), groups, self.normalize)
 
 
 @dataclass(frozen=True, eq=False)
 class _InnerAxis:
-    """An axis of a weight that reads units which reach its layer on no gated tensor.
+    """An axis of a weight that reads channels which reach its layer on no gated tensor.
 
     Attributes:
         variable: The weight.
         axis: The axis, negative.
-        channels: Unit at each position, `PINNED` for those that are gated elsewhere.
+        channels: Channel at each position, `PINNED` for those that are gated elsewhere.
     """
 
     variable: Any
@@ -164,19 +168,19 @@ class _InnerAxis:
     channels: np.ndarray
 
 
-class Gates:
-    """The gates of a model.
+class GateGradients:
+    """Derivatives of the loss by the gates of a model.
 
-    One sits at each of `gate_sites`. Units that kernels read within their layer (attention heads, recurrent states), or
-    at none of these sites, have a gate on the weights that read them: for a linear reader it makes no difference
-    whether its input or its weights are scaled.
+    A gate sits at each of `gate_sites`. Channels that kernels read within their layer (attention heads, recurrent
+    states), or at none of these sites, have a gate on the weights that read them: for a linear reader it makes no
+    difference whether its input or its weights are scaled.
 
     Args:
         model: A functional or sequential model.
         groups: Its channel groups.
 
     Attributes:
-        units: For each gate, the unit at each of its positions, or `PINNED`.
+        channels: For each gate, the channel at each of its positions, or `PINNED`.
     """
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
@@ -185,12 +189,11 @@ class Gates:
         self._sites = [id(site.tensor) for site in sites]
         gated = np.unique(np.concatenate([site.channels for site in sites])) if sites else np.zeros(0, int)
         self._inner = [axes for name in groups.slots if (axes := _inner_axes(groups, name, gated))]
-        inner_units = [_distinct(axes) for axes in self._inner]
-        self.units = [site.channels for site in sites] + inner_units
+        self.channels = [site.channels for site in sites] + [_distinct(axes) for axes in self._inner]
         self._variables = [axis.variable for axes in self._inner for axis in axes]
 
     def gradients(self, loss: Loss, x: Any, y: Any) -> list[tf.Tensor]:
-        """Gradients at open gates.
+        """Computes the gradients at open gates.
 
         Args:
             loss: The loss.
@@ -198,7 +201,7 @@ class Gates:
             y: Its labels.
 
         Returns:
-            For each gate float32 `[positions]`, the derivative of the loss by a factor on the unit.
+            For each gate float32 `[positions]`, the derivative of the loss by a factor on the channel.
         """
         found: dict[int, tf.Tensor] = {}
         sources = [variable.value for variable in self._variables]
@@ -225,25 +228,26 @@ class Gates:
         return at_sites + self._at_weights(products[count:])
 
     def _at_weights(self, products: list[tf.Tensor]) -> list[tf.Tensor]:
-        """From `w * dL/dw` of all inner axes to one value for each unit of each layer."""
+        """Sums `w * dL/dw` of all inner axes to one value for each channel of each layer."""
         remaining = iter(products)
         sums = []
-        for axes, units in zip(self._inner, self.units[len(self._sites) :], strict=True):
-            total = tf.zeros([len(units)])
+        for axes, channels in zip(self._inner, self.channels[len(self._sites) :], strict=True):
+            total = tf.zeros([len(channels)])
             for axis in axes:
                 product = next(remaining)
                 others = [index for index in range(product.shape.rank) if index != product.shape.rank + axis.axis]
                 inner = np.flatnonzero(axis.channels != PINNED)
                 values = tf.gather(tf.reduce_sum(product, others), inner)
-                where = np.searchsorted(units, axis.channels[inner])
-                total += tf.math.unsorted_segment_sum(values, where, len(units))
+                where = np.searchsorted(channels, axis.channels[inner])
+                total += tf.math.unsorted_segment_sum(values, where, len(channels))
             sums.append(total)
         return sums
 
 
 def _inner_axes(groups: ChannelGroups, name: str, gated: np.ndarray) -> list[_InnerAxis]:
+    """Finds the axes of a layer's weights that read channels which no gate of its inputs scales."""
     tensors = [tensor for call in groups.calls if call.name == name for tensor in call.inputs]
-    given = [units for tensor in tensors for units in groups.axes(tensor) if units is not None]
+    given = [channels for tensor in tensors for channels in groups.axes(tensor) if channels is not None]
     outside = np.intersect1d(gated, np.concatenate(given)) if given else np.zeros(0, int)
     found = []
     for slot in groups.slots[name]:
@@ -255,5 +259,5 @@ def _inner_axes(groups: ChannelGroups, name: str, gated: np.ndarray) -> list[_In
 
 
 def _distinct(axes: list[_InnerAxis]) -> np.ndarray:
-    units = np.unique(np.concatenate([axis.channels for axis in axes]))
-    return units[units != PINNED]
+    channels = np.unique(np.concatenate([axis.channels for axis in axes]))
+    return channels[channels != PINNED]

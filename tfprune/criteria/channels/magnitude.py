@@ -1,4 +1,4 @@
-"""Norms of the kernels' slices that belong to a unit."""
+"""Criteria by the weights alone: norms of kernel slices, scales of batch norms, distances of filters; random scores."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,33 +7,31 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 
-from tfprune.criteria.base import DataUse
-from tfprune.criteria.channels.base import (
+from tfprune.criteria.channels.criterion import (
     KernelAxis,
     Normalize,
     Reduce,
-    check_choice,
     combine,
     kernel_axes,
     normalized,
-    some_judged,
-    sum_by_unit,
+    require_scores,
+    sum_by_channel,
 )
-from tfprune.criteria.registry import register
-from tfprune.errors import ConfigError
+from tfprune.criteria.registry import DataUse, register_criterion
+from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import ChannelGroups
 
 _ROLES = ("out", "in", "pass")
 
 
 @dataclass(frozen=True)
-class Magnitude:
-    """What `L1` and `L2` have in common.
+class KernelNorm:
+    """Base class of `L1` and `L2`.
 
     Attributes:
-        roles: The kernel axes that count: `out` for the kernels that make a unit, `in` for those that read it, `pass`
-            for depthwise ones in between.
-        reduce: How the norms of a unit's slices of several kernels become one: `sum`, `mean` or `max`.
+        roles: The kernel axes that count: `out` for the kernels that produce a channel, `in` for those that read it,
+            `pass` for depthwise ones in between.
+        reduce: How the norms of a channel's slices of several kernels become one: `sum`, `mean` or `max`.
         normalize: Divide by the `mean` or `max` of the group, so that groups can be ranked together; or `none`.
     """
 
@@ -51,26 +49,26 @@ class Magnitude:
         check_choice("normalize", self.normalize, Normalize)
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Norms `[channels]`; NaN for units without a kernel of the roles asked for."""
+        """Returns the norms `[channels]`; NaN for channels without a kernel of these roles."""
         scores = combine(self._norms(groups), groups.channels, self.reduce)
-        complaint = f"criterion {self.name}: no prunable unit stands in a kernel with roles={self.roles}; give others"
-        return normalized(some_judged(scores, complaint), groups, self.normalize)
+        message = f"criterion {self.name}: no kernel with roles={self.roles} has prunable channels; give others"
+        return normalized(require_scores(scores, message), groups, self.normalize)
 
     def _norms(self, groups: ChannelGroups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for axis in kernel_axes(groups, self.roles):
             powers = np.sum(np.abs(axis.rows(axis.variable)) ** self.power, axis=1)
-            yield axis.units, axis.by_unit(powers) ** (1 / self.power)
+            yield axis.distinct, axis.by_channel(powers) ** (1 / self.power)
 
 
-@register("l1")
+@register_criterion("l1")
 @dataclass(frozen=True)
-class L1(Magnitude):
-    """The L1 norm of the kernel slices of a unit, combined over the kernels that make and read it.
+class L1(KernelNorm):
+    """L1 norm of the kernel slices that produce and read a channel.
 
     Attributes:
-        roles: See `Magnitude`; `("out",)` is the criterion of Li et al.
-        reduce: See `Magnitude`.
-        normalize: See `Magnitude`.
+        roles: See `KernelNorm`; `("out",)` is the criterion of Li et al.
+        reduce: See `KernelNorm`.
+        normalize: See `KernelNorm`.
 
     Example:
         >>> import keras
@@ -91,15 +89,15 @@ class L1(Magnitude):
     power: ClassVar[int] = 1
 
 
-@register("l2")
+@register_criterion("l2")
 @dataclass(frozen=True)
-class L2(Magnitude):
-    """The L2 norm of the kernel slices of a unit, combined over the kernels that make and read it.
+class L2(KernelNorm):
+    """L2 norm of the kernel slices that produce and read a channel.
 
     Attributes:
-        roles: See `Magnitude`.
-        reduce: See `Magnitude`.
-        normalize: See `Magnitude`.
+        roles: See `KernelNorm`.
+        reduce: See `KernelNorm`.
+        normalize: See `KernelNorm`.
 
     Reference:
         Fang et al., DepGraph: Towards Any Structural Pruning (CVPR 2023), magnitude of groups.
@@ -109,14 +107,14 @@ class L2(Magnitude):
     power: ClassVar[int] = 2
 
 
-@register("bn_scale")
+@register_criterion("bn_scale")
 @dataclass(frozen=True)
 class BNScale:
-    """The absolute scale `gamma` with which batch norm multiplies a unit.
+    """Absolute scale, gamma, of a channel's batch norm.
 
     Attributes:
-        reduce: How the scales of a unit with several batch norms become one: `sum`, `mean` or `max`.
-        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scales as they are, as in the paper.
+        reduce: How the scales of a channel with several batch norms become one: `sum`, `mean` or `max`.
+        normalize: Divide by the `mean` or `max` of the group; `none` ranks the scales unchanged, as in the paper.
 
     Reference:
         Liu et al., Learning Efficient Convolutional Networks through Network Slimming (ICCV 2017).
@@ -132,14 +130,14 @@ class BNScale:
         check_choice("normalize", self.normalize, Normalize)
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Scales `[channels]`; NaN for units that no batch norm scales.
+        """Returns the scales `[channels]`; NaN for channels that no batch norm scales.
 
         Raises:
-            ConfigError: No batch norm scales a prunable unit.
+            ConfigError: No batch norm scales a prunable channel.
         """
         scores = combine(_scales(groups), groups.channels, self.reduce)
-        complaint = "criterion bn_scale: no prunable unit has a batch norm with scale=True; use l2 or taylor"
-        return normalized(some_judged(scores, complaint), groups, self.normalize)
+        message = "criterion bn_scale: no prunable channel has a batch norm with scale=True; use l2 or taylor"
+        return normalized(require_scores(scores, message), groups, self.normalize)
 
 
 def _scales(groups: ChannelGroups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -149,18 +147,18 @@ def _scales(groups: ChannelGroups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             continue
         for slot in slots:
             if slot.weight == "gamma":
-                units, sums = sum_by_unit(slot.channels, np.abs(np.asarray(layer.gamma, np.float64)))
-                # A unit that stands at several positions has several scales: their mean.
-                yield units, sums / sum_by_unit(slot.channels, np.ones(len(slot.channels)))[1]
+                channels, sums = sum_by_channel(slot.channels, np.abs(np.asarray(layer.gamma, np.float64)))
+                # A channel at several positions has several scales: their mean.
+                yield channels, sums / sum_by_channel(slot.channels, np.ones(len(slot.channels)))[1]
 
 
-@register("fpgm")
+@register_criterion("fpgm")
 @dataclass(frozen=True)
 class FPGM:
-    """How far a unit's filter lies from the other filters of its layer: those near the geometric median go first.
+    """Distance of a channel's filter from the other filters of its layer.
 
-    A unit that several layers make has the mean of what they say, each divided by its mean over the layer. A unit that
-    one layer makes several times has the mean of its filters.
+    Filters near the geometric median are removed first. A channel that several layers produce has the mean of their
+    scores, each divided by its mean over the layer. A channel with several filters in one layer has their mean.
 
     Attributes:
         normalize: Divide by the `mean` or `max` of the group, so that groups can be ranked together; or `none`.
@@ -177,34 +175,34 @@ class FPGM:
         check_choice("normalize", self.normalize, Normalize)
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Distances `[channels]`; NaN for units that no kernel makes."""
+        """Returns the distances `[channels]`; NaN for channels that no kernel produces."""
         scores = combine(_distances(groups), groups.channels, "mean")
-        complaint = "criterion fpgm: no kernel makes a prunable unit; use random"
-        return normalized(some_judged(scores, complaint), groups, self.normalize)
+        message = "criterion fpgm: no kernel produces a prunable channel; use random"
+        return normalized(require_scores(scores, message), groups, self.normalize)
 
 
 def _distances(groups: ChannelGroups) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for axis in kernel_axes(groups, ("out",)):
         sums = _summed_distances(axis)
         mean = sums.mean()
-        times = axis.by_unit(np.ones(len(sums)))
-        yield axis.units, axis.by_unit(sums) / times / (mean if mean > 0 else 1.0)
+        times = axis.by_channel(np.ones(len(sums)))
+        yield axis.distinct, axis.by_channel(sums) / times / (mean if mean > 0 else 1.0)
 
 
 def _summed_distances(axis: KernelAxis) -> np.ndarray:
-    """Sum of Euclidean distances to all other rows, for each position of an axis."""
+    """Sums the Euclidean distances to all other rows, for each position of an axis."""
     rows = axis.rows(axis.variable)
-    rows = rows - rows.mean(axis=0)  # distances stay the same, and what is rounded off below is less
+    rows = rows - rows.mean(axis=0)  # distances stay the same, and rounding errors below are smaller
     squares = np.square(rows).sum(axis=1)
     between = squares[:, None] + squares - 2 * rows @ rows.T
     np.fill_diagonal(between, 0)
     return np.sqrt(np.maximum(between, 0)).sum(axis=1)
 
 
-@register("random")
+@register_criterion("random")
 @dataclass(frozen=True)
 class Random:
-    """Random scores: what every other criterion has to beat.
+    """Random scores, the baseline of every other criterion.
 
     Attributes:
         seed: The same seed gives the same scores.
@@ -215,5 +213,5 @@ class Random:
     seed: int = 0
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
-        """Evenly distributed between 0 and 1, `[channels]`."""
+        """Returns uniform random numbers between 0 and 1, `[channels]`."""
         return np.random.default_rng(self.seed).random(groups.channels)

@@ -1,4 +1,8 @@
-"""How much the loss depends on whether a weight is there."""
+"""Criteria by first derivatives of the loss on data: SNIP, the gradient norm, the empirical Fisher matrix.
+
+All are computed on a copy of the model, in double precision unless asked otherwise. `BatchLosses` sums what is computed
+from the losses of batches; GraSP uses it, too.
+"""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -9,25 +13,24 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from tfprune.criteria.base import CriterionData, DataUse
-from tfprune.criteria.channels.base import check_choice
+from tfprune.criteria.data import CriterionData
 from tfprune.criteria.loss import data_loss, last_activation
-from tfprune.criteria.weights.base import Precision, Scorer, Tensors, WeightCriterion
-from tfprune.criteria.weights.registry import register_weight_criterion
+from tfprune.criteria.registry import DataUse
+from tfprune.criteria.weights.criterion import Precision, Tensors, WeightCriterion, register_weight_criterion
 from tfprune.criteria.weights.scoring_model import ScoringModel
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, check_choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataCriterion(WeightCriterion):
-    """A criterion for weights that looks at the loss of data.
+    """Base class of criteria for weights that use the loss on data.
 
-    The model runs in inference mode, but for batch norms if so asked.
+    The model runs in inference mode, except for batch norms if so asked.
 
     Attributes:
         loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
             is not compiled.
-        precision: What to compute in.
+        precision: Number format of the computation.
     """
 
     uses_data: ClassVar[DataUse] = "always"
@@ -38,10 +41,19 @@ class DataCriterion(WeightCriterion):
         super().__post_init__()
         check_choice("precision", self.precision, Precision)
 
+    def _losses(self, model: keras.Model, masks: Tensors, data: CriterionData | None, **options: Any) -> "BatchLosses":
+        """Returns the losses on the data, which are made once in a pruning; options as for `BatchLosses`."""
+
+        def make() -> BatchLosses:
+            scoring = ScoringModel(model, list(masks), self.precision)
+            return BatchLosses(model, scoring, CriterionData.required(data, self.name), loss=self.loss, **options)
+
+        return self.once("losses", make)
+
 
 @dataclass(frozen=True, kw_only=True)
 class GradientCriterion(DataCriterion):
-    """A criterion that scores a weight by itself and by the gradient of the loss, summed over the batches.
+    """Base class of criteria that score a weight by itself and by the gradient of the loss, summed over the batches.
 
     Attributes:
         batch_statistics: Let batch norms use the statistics of the batch.
@@ -51,32 +63,22 @@ class GradientCriterion(DataCriterion):
 
     @abstractmethod
     def _score(self, kernel: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-        """The scores of a weight of the same shape."""
+        """Scores a kernel, given the gradient by it; pruned weights have gradients, too."""
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        scoring, gradients = summed_gradients(
-            model,
-            list(weights),
-            data,
-            criterion=self.name,
-            loss=self.loss,
-            precision=self.precision,
-            batch_statistics=self.batch_statistics,
-        )
-
-        def score(masks: Tensors) -> dict[str, tf.Tensor]:
-            found = gradients(masks)
-            return {name: self._score(kernel.value, found[name]) for name, kernel in scoring.kernels.items()}
-
-        return score
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`."""
+        losses = self._losses(model, masks, data, batch_statistics=self.batch_statistics)
+        gradients, _ = losses.summed(losses.gradients, losses.scoring.values(masks))
+        return {name: self._score(kernel.value, gradients[name]) for name, kernel in losses.scoring.kernels.items()}
 
 
 @register_weight_criterion("snip")
 @dataclass(frozen=True, kw_only=True)
 class SNIP(GradientCriterion):
-    """The absolute derivative of the loss by a weight's mask, `|w * dL/d(mask w)|`, for the sum over the batches.
+    """Connection sensitivity: absolute product of a weight and its gradient.
 
-    The originals divide by the sum of all scores, which changes no order.
+    This is the absolute derivative of the loss by a weight's mask, `|w * dL/d(mask w)|`, for the sum over the batches.
+    The authors' code divides by the sum of all scores, which does not change their order.
 
     Reference:
         Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity (ICLR 2019), equation 6;
@@ -90,9 +92,10 @@ class SNIP(GradientCriterion):
 @register_weight_criterion("grad_norm")
 @dataclass(frozen=True, kw_only=True)
 class GradNorm(GradientCriterion):
-    """The absolute gradient of the loss, `|dL/dw|`, for the sum over the batches: SNIP without the weight.
+    """Absolute gradient of the loss by a weight.
 
-    Pruned weights have gradients, too, and come back with `revive`.
+    It is `|dL/dw|` for the sum over the batches: SNIP without the weight. Pruned weights have gradients, too, and come
+    back with `revive`.
 
     Reference:
         The gradient norm as a proxy: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021);
@@ -106,47 +109,39 @@ class GradNorm(GradientCriterion):
 @register_weight_criterion("fisher")
 @dataclass(frozen=True, kw_only=True)
 class Fisher(DataCriterion):
-    """Half the squared weight times its entry of the empirical Fisher matrix, the mean square of examples' gradients.
+    """Squared weight times its entry of the empirical Fisher matrix.
 
-    The gradients are taken example by example, as squares of sums over batches would be something else: as many
-    backward passes as there are examples.
+    The score is half of that product; the entry is the mean square of the gradients of single examples. These are
+    computed example by example, since squares of sums over batches would be something else: as many backward passes as
+    there are examples.
 
     Reference:
         Theis et al., Faster gaze prediction with dense networks and Fisher pruning (2018), equation 8, for single
         weights; the diagonal approximation is that of LeCun et al., Optimal Brain Damage (NeurIPS 1989).
     """
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        scoring = ScoringModel(model, list(weights), self.precision)
-        losses = BatchLosses(model, scoring, CriterionData.required(data, self.name), loss=self.loss)
-        traced: list[Callable[..., dict[str, tf.Tensor]]] = []
-
-        def score(masks: Tensors) -> dict[str, tf.Tensor]:
-            kernels = scoring.values(masks)
-            if not traced:
-                traced.append(losses.traced(lambda *arguments: _squares(losses, *arguments), kernels))
-            total = {name: tf.zeros_like(kernel) for name, kernel in kernels.items()}
-            examples = 0
-            for x, y in losses.batches():
-                found = traced[0](kernels, x, y)
-                total = {name: value + found[name] for name, value in total.items()}
-                examples += len(keras.tree.flatten(y)[0])
-            return {name: kernels[name] ** 2 * value / (2 * examples) for name, value in total.items()}
-
-        return score
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`."""
+        losses = self._losses(model, masks, data)
+        kernels = losses.scoring.values(masks)
+        squares, examples = losses.summed(losses.squared_gradients, kernels)
+        return {name: kernels[name] ** 2 * value / (2 * examples) for name, value in squares.items()}
 
 
 class BatchLosses:
-    """Losses of batches, and functions of them, traced once for batches of any size.
+    """Losses of batches as functions of kernels, and sums over all batches of what is computed from them.
 
     Args:
-        model: The model, which says what the loss is.
+        model: The model, which decides what the loss is.
         scoring: Its copy to compute on.
         data: The data.
         loss: What `compile(loss=...)` takes. None: the model's, or cross-entropy.
         temperature: Divides the logits.
         batch_statistics: Let batch norms use the statistics of the batch.
-        parts: Take each batch in so many parts, one after the other.
+        parts: Split each batch into this many parts, one after the other.
+
+    Attributes:
+        scoring: The copy.
 
     Raises:
         ConfigError: The data cannot be used, or the temperature not with this model.
@@ -163,38 +158,85 @@ class BatchLosses:
         batch_statistics: bool = False,
         parts: int = 1,
     ) -> None:
-        self._scoring, self._data, self._parts = scoring, data, parts
+        self.scoring, self._data, self._parts = scoring, data, parts
         self._batch_statistics = batch_statistics
         _, y = next(data.batches(1))
         self._loss = data_loss(model, loss, y, dtype=scoring.dtype)
         self._cooled = _cooled(model, temperature)
+        self._traced: dict[str, Callable[..., dict[str, tf.Tensor]]] = {}
 
     def __call__(self, kernels: Tensors, x: Any, y: Any) -> tf.Tensor:
-        """The loss of a batch, a scalar."""
-        outputs = self._scoring(kernels, x, batch_statistics=self._batch_statistics)
+        """Returns the loss of a batch, a scalar."""
+        outputs = self.scoring(kernels, x, batch_statistics=self._batch_statistics)
         return self._loss(y, self._cooled(outputs))
 
     def gradients(self, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
-        """Its gradients, by the name of the kernel."""
+        """Returns the gradients of a batch's loss, by the name of the kernel."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(kernels)
             value = self(kernels, x, y)
         return _dense(tape.gradient(value, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
-    def traced(self, function: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors) -> Callable[..., Any]:
-        """A `tf.function` of `(*tensors, x, y)`, traced once.
+    def squared_gradients(self, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
+        """Returns the squared gradients of single examples, summed over a batch, by the name of the kernel."""
+        names = list(kernels)
+
+        def add(row: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            one_x, one_y = keras.tree.map_structure(lambda leaf: leaf[row : row + 1], (x, y))
+            found = self.gradients(kernels, one_x, one_y)
+            return row + 1, *(total + tf.square(found[name]) for name, total in zip(names, totals, strict=True))
+
+        rows = tf.shape(keras.tree.flatten(y)[0])[0]
+        start = (tf.constant(0), *(tf.zeros_like(kernels[name]) for name in names))
+        _, *totals = tf.while_loop(lambda row, *_: row < rows, add, start, parallel_iterations=1)
+        return dict(zip(names, totals, strict=True))
+
+    def hessian_product(self, vector: Tensors, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
+        """Returns the Hessian of a batch's loss times a vector, by differentiating twice.
 
         Args:
-            function: What to trace.
-            *tensors: Dicts of tensors like those that it is going to be called with.
+            vector: By name, like `kernels`.
+            kernels: Where to take the Hessian.
+            x: Inputs of the batch.
+            y: Its labels.
         """
-        x, y = next(self.batches())
-        compiled = tf.function(function, reduce_retracing=True)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(kernels)
+            gradients = self.gradients(kernels, x, y)
+            along = tf.add_n([tf.reduce_sum(vector[name] * gradient) for name, gradient in gradients.items()])
+        return tape.gradient(along, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def summed(
+        self, method: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors
+    ) -> tuple[dict[str, tf.Tensor], int]:
+        """Sums what a method returns over all batches, or parts of batches.
+
+        Args:
+            method: A method of this object that takes `(*tensors, x, y)`. It is traced once, for batches of any size.
+            *tensors: Its first arguments.
+
+        Returns:
+            The sums by name, and the number of examples.
+        """
+        function = self._traced.get(method.__name__)
+        if function is None:
+            function = self._traced[method.__name__] = self._trace(method, *tensors)
+        total: dict[str, tf.Tensor] = {}
+        examples = 0
+        for x, y in self._batches():
+            found = function(*tensors, x, y)
+            total = {name: total[name] + value if total else value for name, value in found.items()}
+            examples += len(keras.tree.flatten(y)[0])
+        return total, examples
+
+    def _trace(self, method: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors) -> Callable[..., Any]:
+        x, y = next(self._batches())
+        compiled = tf.function(method, reduce_retracing=True)
         compiled.get_concrete_function(*tensors, *keras.tree.map_structure(_any_size, (x, y)))
         return compiled
 
-    def batches(self) -> Iterator[tuple[Any, Any]]:
-        """Goes through the batches, part by part; parts without an example are left out."""
+    def _batches(self) -> Iterator[tuple[Any, Any]]:
+        """Iterates over the batches, part by part; parts without an example are left out."""
         for x, y in self._data.batches():
             rows = len(keras.tree.flatten(y)[0])
             size = rows // self._parts
@@ -204,72 +246,12 @@ class BatchLosses:
                     yield _rows(x, start, stop), _rows(y, start, stop)
 
 
-def _squares(losses: BatchLosses, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
-    """Squared gradients of single examples, summed."""
-    names = list(kernels)
-
-    def add(row: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        one_x, one_y = keras.tree.map_structure(lambda leaf: leaf[row : row + 1], (x, y))
-        found = losses.gradients(kernels, one_x, one_y)
-        return row + 1, *(total + tf.square(found[name]) for name, total in zip(names, totals, strict=True))
-
-    rows = tf.shape(keras.tree.flatten(y)[0])[0]
-    start = (tf.constant(0), *(tf.zeros_like(kernels[name]) for name in names))
-    _, *totals = tf.while_loop(lambda row, *_: row < rows, add, start, parallel_iterations=1)
-    return dict(zip(names, totals, strict=True))
-
-
-def summed_gradients(
-    model: keras.Model,
-    names: list[str],
-    data: Any,
-    *,
-    criterion: str,
-    loss: Any,
-    precision: str,
-    batch_statistics: bool,
-) -> tuple[ScoringModel, Callable[[Tensors], dict[str, tf.Tensor]]]:
-    """Makes what sums the gradients of the batches' mean losses with respect to kernels.
-
-    Args:
-        model: The model. It is not changed.
-        names: The kernels.
-        data: Data as users give them.
-        criterion: Name of the criterion that asks, for messages.
-        loss: See `data_loss`.
-        precision: What to compute in.
-        batch_statistics: Let batch norms use the statistics of the batch.
-
-    Returns:
-        The copy that is computed on, and a function from masks to gradients by name. Pruned weights have gradients,
-        too.
-
-    Raises:
-        ConfigError: There is no data, or no loss, that can be used.
-    """
-    source = CriterionData.required(data, criterion)
-    scoring = ScoringModel(model, names, precision)
-    losses = BatchLosses(model, scoring, source, loss=loss, batch_statistics=batch_statistics)
-    traced: list[Callable[..., dict[str, tf.Tensor]]] = []
-
-    def compute(masks: Tensors) -> dict[str, tf.Tensor]:
-        kernels = scoring.values(masks)
-        if not traced:
-            traced.append(losses.traced(losses.gradients, kernels))
-        total = {name: tf.zeros_like(kernel) for name, kernel in kernels.items()}
-        for x, y in losses.batches():
-            found = traced[0](kernels, x, y)
-            total = {name: value + found[name] for name, value in total.items()}
-        return total
-
-    return scoring, compute
-
-
 def _rows(structure: Any, start: int, stop: int) -> Any:
     return keras.tree.map_structure(lambda leaf: leaf[start:stop], structure)
 
 
 def _dense(gradients: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Converts gradients of embeddings, which are sparse, to tensors."""
     return {name: tf.convert_to_tensor(gradient) for name, gradient in gradients.items()}
 
 
@@ -278,7 +260,7 @@ def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
 
 
 def _cooled(model: keras.Model, temperature: float) -> Callable[[Any], Any]:
-    """Divides logits; probabilities become those that the divided logits give."""
+    """Returns a function that divides logits; from probabilities it computes those of the divided logits."""
     if temperature == 1.0:
         return lambda outputs: outputs
     activation = last_activation(model) if len(model.outputs) == 1 else "several outputs"

@@ -1,18 +1,16 @@
-"""The size of weights."""
+"""Criteria by the size of weights, and random scores to compare them with."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.channels.base import check_choice
-from tfprune.criteria.weights.base import LayerCollapseWarning, Scorer, Tensors, WeightCriterion
-from tfprune.criteria.weights.registry import register_weight_criterion
-from tfprune.errors import ConfigError
+from tfprune.criteria.data import CriterionData
+from tfprune.criteria.weights.criterion import Tensors, WeightCriterion, register_weight_criterion
+from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import model_calls, prunable_weights
 from tfprune.masks import Masks
 from tfprune.ops.top_k import exact_top
@@ -23,7 +21,7 @@ Layers = Literal["convolutions", "all"]
 @register_weight_criterion("magnitude")
 @dataclass(frozen=True, kw_only=True)
 class Magnitude(WeightCriterion):
-    """The absolute value of a weight.
+    """Absolute value of a weight.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
@@ -31,30 +29,32 @@ class Magnitude(WeightCriterion):
         0.5
 
     Reference:
-        Han et al., Learning both Weights and Connections (NeurIPS 2015); at initialisation: Frankle et al., Pruning
+        Han et al., Learning both Weights and Connections (NeurIPS 2015); at initialization: Frankle et al., Pruning
         Neural Networks at Initialization: Why Are We Missing the Mark? (ICLR 2021).
     """
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        scores = {name: tf.abs(tf.cast(weight.value, tf.float64)) for name, weight in weights.items()}
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`."""
+        return self.once("magnitudes", lambda: magnitudes(model, masks))
 
-        def score(masks: Tensors) -> dict[str, tf.Tensor]:
-            return scores
 
-        return score
+def magnitudes(model: keras.Model, names: Mapping[str, object]) -> dict[str, tf.Tensor]:
+    """Returns the absolute values of weights by name, float64."""
+    weights = prunable_weights(model)
+    return {name: tf.abs(tf.cast(weights[name].value, tf.float64)) for name in names}
 
 
 @register_weight_criterion("lottery")
 @dataclass(frozen=True, kw_only=True)
 class Lottery(WeightCriterion):
-    """One-shot pruning of a trained network by magnitude over all layers; the ticket is its masks and earlier weights.
+    """Absolute value of a weight; dense layers are not pruned.
 
-    As in the original, dense layers keep all their weights, yet these count: the density is that of all prunable
-    weights, convolutions or not.
+    One-shot pruning of a trained model; the ticket is its masks and earlier weights. As in the authors' code, dense
+    layers keep all their weights, yet these count: the density is that of all prunable weights.
 
     Attributes:
         layers: Prune `convolutions` only, or `all` layers (`Magnitude` in one step).
-        original_quirks: Remove one weight more, and all that equal the threshold, as the original does.
+        original_quirks: Remove one weight more, and all that equal the threshold, as the authors' code does.
 
     Reference:
         Frankle & Carbin, The Lottery Ticket Hypothesis (ICLR 2019); Su et al., Sanity-Checking Pruning Methods (NeurIPS
@@ -73,35 +73,24 @@ class Lottery(WeightCriterion):
                 f"{self.scope!r}; train between prunings with tfprune.pruning.iterative, or use magnitude"
             )
 
-    def __call__(
-        self,
-        model: keras.Model,
-        density: float | None = None,
-        data: Any = None,
-        *,
-        masks: Masks | None = None,
-        kept: int | None = None,
-    ) -> Masks:
-        """Prunes, see `WeightCriterion`."""
-        weights = prunable_weights(model, ignore=self.ignore)
-        start = Masks.full(weights) if masks is None else masks
-        start.check(weights)
-        count = int(self._amounts(start, density, kept)[-1][0])
-        pruned = self._pruned_names(model, weights)
-        exempt = sum(start.counts[name][0] for name in weights if name not in pruned)
-        left = count - exempt - self.original_quirks
-        if not pruned or left < 0:
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`."""
+        return magnitudes(model, masks)
+
+    def _choose(
+        self, model: keras.Model, start: Masks, counts: np.ndarray, data: CriterionData | None
+    ) -> dict[str, np.ndarray]:
+        count = int(counts[-1][0])
+        pruned = self._pruned_names(model, start)
+        exempt = sum(start.counts[name][0] for name in start if name not in pruned)
+        remaining = count - exempt - self.original_quirks
+        if not pruned or remaining < 0:
             raise ConfigError(
                 f"density: expected to keep more than the {exempt:,} weights of layers that are not pruned, received "
                 f"{count:,}; raise it, or set layers='all'"
             )
-        scores = self._checked_scorer(model, {name: weights[name] for name in pruned}, data)({})
-        chosen = {name: start[name] for name in start}
-        chosen |= self._largest(scores, start, left)
-        found = Masks(chosen)
-        if found.collapsed:
-            warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=2)
-        return found
+        scores = self._checked_scores(model, {name: tf.constant(start[name]) for name in pruned}, data)
+        return {name: start[name] for name in start} | self._largest(scores, start, remaining)
 
     def _largest(self, scores: Mapping[str, tf.Tensor], start: Masks, count: int) -> dict[str, np.ndarray]:
         flat = tf.concat([tf.reshape(tf.where(start[name], score, -1.0), [-1]) for name, score in scores.items()], 0)
@@ -113,22 +102,19 @@ class Lottery(WeightCriterion):
         parts = np.split(best, ends)
         return {name: part.reshape(start[name].shape) for name, part in zip(scores, parts, strict=True)}
 
-    def _pruned_names(self, model: keras.Model, weights: Mapping[str, keras.Variable]) -> list[str]:
+    def _pruned_names(self, model: keras.Model, names: Masks) -> list[str]:
         dense = {
             call.name
             for call in model_calls(model)
             if isinstance(call.layer, keras.layers.Dense | keras.layers.EinsumDense)
         }
-        return [name for name in weights if self.layers == "all" or name.rpartition("/")[0] not in dense]
-
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        return Magnitude()._scorer(model, weights, data)
+        return [name for name in names if self.layers == "all" or name.rpartition("/")[0] not in dense]
 
 
 @register_weight_criterion("random")
 @dataclass(frozen=True, kw_only=True)
 class RandomWeights(WeightCriterion):
-    """Random scores: what every other criterion has to beat.
+    """Random scores, the baseline of every other criterion.
 
     Attributes:
         seed: The same seed gives the same scores. A kernel's depend on the kernels before it.
@@ -136,11 +122,7 @@ class RandomWeights(WeightCriterion):
 
     seed: int = 0
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`."""
         generator = np.random.default_rng(self.seed)
-        scores = {name: tf.constant(generator.random(tuple(weight.shape))) for name, weight in weights.items()}
-
-        def score(masks: Tensors) -> dict[str, tf.Tensor]:
-            return scores
-
-        return score
+        return {name: tf.constant(generator.random(tuple(mask.shape))) for name, mask in masks.items()}

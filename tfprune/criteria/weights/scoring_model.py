@@ -6,9 +6,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.graph import prunable_weights, rebuild
-from tfprune.graph.calls import functional_graph, model_graph
+from tfprune.graph import Forward, prunable_weights, rebuild
+from tfprune.graph.calls import functional_graph
 from tfprune.graph.rebuild import copied_layer
+from tfprune.keras_private import input_structure, set_tensor_type
 from tfprune.layers import FusedBatchNormalization
 
 ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
@@ -17,7 +18,7 @@ ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
 class ScoringModel:
     """A copy of a model that computes with kernels that it is given.
 
-    It runs in inference mode, but for batch norms if so asked; nothing in it changes on the way. Normalisations in it
+    It runs in inference mode, but for batch norms if so asked; nothing in it changes on the way. Normalizations in it
     have right second derivatives.
 
     Args:
@@ -47,13 +48,13 @@ class ScoringModel:
         self._graph: Any = functional_graph(self.model)
         for tensor in self._graph.inputs:
             if keras.backend.is_float_dtype(tensor.dtype):
-                tensor._dtype = dtype  # or Keras would round what it is given to float32
-        self._opened = model_graph(self.model)
+                set_tensor_type(tensor, dtype)  # or Keras would round what it is given to float32
+        self._forward = {norms: Forward(self.model, batch_statistics=norms) for norms in (False, True)}
 
     @property
     def inputs(self) -> Any:
         """The symbolic inputs, in the structure that the model takes."""
-        return self._graph._inputs_struct
+        return input_structure(self._graph)
 
     def values(self, masks: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Values of the kernels, 0 where a mask is False."""
@@ -73,22 +74,8 @@ class ScoringModel:
         Returns:
             The outputs, in the model's structure.
         """
-        tensors = {
-            id(tensor): value
-            for tensor, value in zip(self._graph.inputs, self._graph._standardize_inputs(x), strict=True)
-        }
         given = [(self.kernels[name], value) for name, value in kernels.items()]
-        with keras.StatelessScope(state_mapping=given):
-            for call in self._opened.calls:
-                if isinstance(call.layer, keras.layers.InputLayer):
-                    continue
-                arguments, named = call.arguments(tensors)
-                if getattr(call.layer, "_call_has_training_arg", False):
-                    norm = isinstance(call.layer, keras.layers.BatchNormalization)
-                    named = named | {"training": batch_statistics and norm}
-                outputs = keras.tree.flatten(call.layer(*arguments, **named))
-                tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
-        return keras.tree.pack_sequence_as(self._graph.output, [tensors[id(tensor)] for tensor in self._opened.outputs])
+        return self._forward[batch_statistics](x, weights=given)
 
 
 def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
@@ -98,14 +85,14 @@ def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:
-    """A new layer, without weights as yet, that computes the same and has right second derivatives.
+    """Returns a new layer, not built, that computes the same and has correct second derivatives.
 
     Args:
         layer: Any layer. It is not changed.
-        dtype: What the new one computes in.
+        dtype: Number format of the new layer.
 
     Returns:
-        The new layer; None if `layer` is no such normalisation of Keras or tfprune.
+        The new layer; None if `layer` is not such a normalization layer of Keras or tfprune.
     """
     kind = _KINDS.get(type(layer))
     if kind is None or getattr(layer, "rms_scaling", False):

@@ -1,26 +1,28 @@
-"""Random tickets: as many weights of each layer as a simple rule says, any of them."""
+"""Smart ratios: a fixed rule says how many weights each layer keeps; which ones does not matter, or their size decides.
+
+`smart_ratios` computes the rule for the sizes of layers; the criteria `SmartRatio` and `Hybrid` apply it to a model.
+"""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.criteria.channels.base import check_choice
-from tfprune.criteria.weights.base import LayerCollapseWarning, Scorer, Tensors, WeightCriterion
-from tfprune.criteria.weights.magnitude import Magnitude
-from tfprune.criteria.weights.registry import register_weight_criterion
-from tfprune.errors import ConfigError
+from tfprune.criteria.data import CriterionData
+from tfprune.criteria.weights.criterion import Tensors, WeightCriterion, register_weight_criterion
+from tfprune.criteria.weights.magnitude import magnitudes
+from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import adds_branches, main_path_order
 from tfprune.masks import Masks, layer_generator
 
 Treatment = Literal["auto", "chain", "residual"]
 Rule = Literal["quadratic", "linear_decay", "ascend", "cubic", "uniform"]
 _F = np.float32
-# From the place of a layer, l = 1 .. L, and the number of layers. Whole numbers: they are exact in float32.
+# From the index of a layer, l = 1 .. L, and the number of layers. Whole numbers: they are exact in float32.
 _BASES: dict[str, Callable[[int, int], int]] = {
     "quadratic": lambda place, layers: (layers - place + 1) ** 2 + (layers - place + 1),
     "linear_decay": lambda place, layers: layers - place + 1,
@@ -31,14 +33,14 @@ _BASES: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class SmartRatios:
-    """What each layer keeps.
+    """How much each layer keeps.
 
     Attributes:
-        ratios: Fraction of each layer's weights, float32 `[layers]`, at most 1; what was cut off at 1 went to other
-            layers. The last one is the setting for the last layer.
+        ratios: Fraction of each layer's weights, float32 `[layers]`, at most 1; the excess over 1 went to other layers.
+            The last one is the setting for the last layer.
         counts: Number of weights of each layer, int64 `[layers]`.
-        goal: How many weights all layers but the last were to keep.
-        clipped: Places, from 0, of the layers whose ratio was above 1 and was cut.
+        goal: How many weights all layers but the last should keep.
+        clipped: Positions, from 0, of the layers whose ratio was above 1 and was clipped.
         missing: How many of `goal` no layer has room for.
     """
 
@@ -52,18 +54,18 @@ class SmartRatios:
 @register_weight_criterion("smart_ratio")
 @dataclass(frozen=True, kw_only=True)
 class SmartRatio(WeightCriterion):
-    """Keeps ever less of later layers by a rule that looks at nothing but their places and sizes; which weights, is
-    drawn at random.
+    """A decreasing fraction per layer, of random weights.
 
-    Layers are numbered as `main_path_order` has them; the last one is the classifier. What a layer would get above all
-    its weights goes to others; `SmartRatioWarning` tells if not all of it found a place.
+    The fraction depends on the layer's index and size only. Layers are numbered as in `main_path_order`; the last one
+    is the classifier. What a layer would get beyond all its weights goes to others; `SmartRatioWarning` says if not all
+    of it found room.
 
     Attributes:
         rule: How the ratio falls from layer to layer, see `smart_ratios`.
-        treatment: `chain` divides the rule by the square of the layer's place, as the authors do for VGG; `residual`
+        treatment: `chain` divides the rule by the square of the layer's index, as the authors do for VGG; `residual`
             does not. Default: `residual` where the model adds tensors up.
         last_ratio: Fraction of the classifier that is kept.
-        original_quirks: Lose what later layers have too much, as the original does.
+        original_quirks: Lose the excess of later layers, as the authors' code does.
         seed: Seed of the draws.
 
     Reference:
@@ -82,10 +84,10 @@ class SmartRatio(WeightCriterion):
         check_choice("treatment", self.treatment, Treatment)
         if not 0 <= self.last_ratio <= 1:
             raise ConfigError(f"last_ratio: expected a fraction from 0 to 1, received {self.last_ratio!r}")
-        self._refuse(iterations=1, scope="global", original_ties=False, revive=False)
+        self._require(iterations=1, scope="global", original_ties=False, revive=False)
 
     def ratios(self, model: keras.Model, density: float) -> dict[str, tuple[float, int]]:
-        """The fraction and the number of weights that each layer keeps, by the name of its weight, in the rule's order.
+        """Computes the fraction and the number of weights that each layer keeps, by name, in the rule's order.
 
         Args:
             model: A functional or sequential model, built.
@@ -101,31 +103,29 @@ class SmartRatio(WeightCriterion):
             for name, ratio, count in zip(weights, found.ratios, found.counts, strict=True)
         }
 
-    def __call__(
-        self,
-        model: keras.Model,
-        density: float | None = None,
-        data: Any = None,
-        *,
-        masks: Masks | None = None,
-        kept: int | None = None,
-    ) -> Masks:
-        """Prunes, see `WeightCriterion`; `kept` cannot be given."""
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`; only ranks within a layer matter."""
+        return {
+            name: tf.constant(layer_generator(self.seed, name).random(tuple(mask.shape)))
+            for name, mask in masks.items()
+        }
+
+    def _prunable(self, model: keras.Model) -> Mapping[str, keras.Variable]:
+        return main_path_order(model, ignore=self.ignore)
+
+    def _counts(self, model: keras.Model, start: Masks, density: float | None, kept: int | None) -> np.ndarray:
         if density is None or kept is not None:
             raise ConfigError(f"criterion {self.name}: expected a density, received none or a number of weights")
-        weights = main_path_order(model, ignore=self.ignore)
-        found = self._found(model, weights, density)
+        found = self._found(model, self._prunable(model), density)
         if found.missing:
-            warnings.warn(SmartRatioWarning(density, int(found.counts.sum()), list(weights)), stacklevel=2)
-        start = Masks.full(weights) if masks is None else masks
-        start.check(weights)
-        scores = self._checked_scorer(model, weights, data)({name: tf.constant(start[name]) for name in weights})
-        counts = dict(zip(weights, found.counts, strict=True))
-        chosen = {name: _best(name, np.asarray(scores[name]), start[name], int(counts[name])) for name in start}
-        result = Masks(chosen)
-        if result.collapsed:
-            warnings.warn(LayerCollapseWarning(result.collapsed), stacklevel=2)
-        return result
+            warnings.warn(SmartRatioWarning(density, int(found.counts.sum()), list(start)), stacklevel=3)
+        for count, (name, (remaining, _)) in zip(found.counts, start.counts.items(), strict=True):
+            if remaining < count:
+                raise ConfigError(
+                    f"masks: expected at least {count} weights of {name}, as the rule keeps so many, received "
+                    f"{remaining}; leave out masks="
+                )
+        return found.counts[None, :]
 
     def _found(self, model: keras.Model, weights: Mapping[str, keras.Variable], density: float) -> SmartRatios:
         chain = not adds_branches(model) if self.treatment == "auto" else self.treatment == "chain"
@@ -138,31 +138,6 @@ class SmartRatio(WeightCriterion):
             original_quirks=self.original_quirks,
         )
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        scores = {
-            name: tf.constant(layer_generator(self.seed, name).random(tuple(weight.shape)))
-            for name, weight in weights.items()
-        }
-
-        def score(masks: Tensors) -> dict[str, tf.Tensor]:
-            return scores
-
-        return score
-
-
-def _best(name: str, scores: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
-    """Marks the `count` best that are still there; of equal ones those that come first."""
-    there = np.flatnonzero(mask)
-    if len(there) < count:
-        raise ConfigError(
-            f"masks: expected at least {count} weights of {name}, as the rule keeps so many, received {len(there)}; "
-            "leave out masks="
-        )
-    best = there[np.argsort(-scores.ravel()[there], kind="stable")[:count]]
-    chosen = np.zeros(mask.size, bool)
-    chosen[best] = True
-    return chosen.reshape(mask.shape)
-
 
 def smart_ratios(
     sizes: Sequence[int],
@@ -173,21 +148,21 @@ def smart_ratios(
     last_ratio: float = 0.3,
     original_quirks: bool = False,
 ) -> SmartRatios:
-    """Shares a density out to layers so that later ones keep ever less.
+    """Distributes a density over layers, with ratios that decrease from layer to layer.
 
     The arithmetic is the authors', float32 step by step, so that counts agree with theirs to the weight; cutting off
     fractions leaves the sum a few weights short, or over by one at most for each layer that is filled up.
 
     Args:
-        sizes: Weights of each prunable layer, in the order of the network, the classifier last.
+        sizes: Weights of each prunable layer, in the order of the model, the classifier last.
         density: Fraction of all weights to keep, above 0 and at most 1. The authors' code takes p = 1 - density and
             computes 1 - p; where that differs in the last bit, so may the goal, by one.
         rule: Base of layer l of L: `quadratic` (L-l+1)^2 + (L-l+1), `linear_decay` L-l+1, `ascend` l^2 + l, `cubic`
             (L-l+1)^3; `uniform` gives all layers the same ratio.
         divide_by_square: Divide the base by l^2, as the authors do for VGG and not for residual networks.
         last_ratio: Fraction of the last layer that is kept, whatever the density.
-        original_quirks: Stop handing on what is cut off at 1 as soon as nothing is left to hand on, as the original
-            does: what later layers have too much is lost then. Without it the excess goes to all layers with room.
+        original_quirks: Stop passing on the excess over 1 as soon as there is none to pass on, as the authors' code
+            does: the excess of later layers is lost then. Without it the excess goes to all layers with room.
 
     Returns:
         Ratios and counts.
@@ -197,7 +172,7 @@ def smart_ratios(
 
     Example:
         >>> smart_ratios([100, 200, 200, 50], 0.2).counts.tolist()
-        [82, 11, 1, 15]
+        [69, 20, 4, 15]
 
     Reference:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 4 and the authors' `SmartRatio`.
@@ -221,7 +196,7 @@ def smart_ratios(
         missing = int(max(0, goal - sum(convolutions)))
         ratios = np.minimum(ratios, 1)
     else:
-        missing = _hand_on(ratios, convolutions, original=original_quirks)
+        missing = _pass_on(ratios, convolutions, original=original_quirks)
     counts = [
         size if ratio >= 1 else int(ratio * ratio.dtype.type(size))
         for ratio, size in zip(ratios, convolutions, strict=True)
@@ -232,7 +207,7 @@ def smart_ratios(
 
 
 def _by_rule(sizes: Sequence[int], layers: int, goal: int, rule: Rule, divide: bool) -> np.ndarray:
-    """Ratios, above 1 some of them, that add up to the goal."""
+    """Returns ratios, some of them above 1, that add up to the goal."""
     bases = [_F(_BASES[rule](place, layers)) for place in range(1, layers)]
     squares = [_F(place**2 if divide else 1) for place in range(1, layers)]
     shares = sum(int(_F(size) * base / square) for size, base, square in zip(sizes, bases, squares, strict=True))
@@ -242,8 +217,8 @@ def _by_rule(sizes: Sequence[int], layers: int, goal: int, rule: Rule, divide: b
     return np.array([base * factor / square for base, square in zip(bases, squares, strict=True)], _F)
 
 
-def _hand_on(ratios: np.ndarray, sizes: Sequence[int], *, original: bool) -> int:
-    """Cuts ratios off at 1 and gives what is left over to layers with room, in place; returns what found none."""
+def _pass_on(ratios: np.ndarray, sizes: Sequence[int], *, original: bool) -> int:
+    """Clips ratios at 1, in place, and gives the excess to layers with room; returns what found none."""
     carry = 0
     if not original:
         for place, size in enumerate(sizes):
@@ -298,14 +273,14 @@ class SmartRatioWarning(UserWarning):
 @register_weight_criterion("hybrid")
 @dataclass(frozen=True, kw_only=True)
 class Hybrid(SmartRatio):
-    """The counts of `SmartRatio`, and in each layer the weights of the largest magnitudes.
+    """The fractions of smart_ratio, of the largest weights.
 
-    In the paper the magnitudes are those of a trained network, whose weights are trained on with the learning rates of
-    the beginning.
+    In the paper the magnitudes are those of a trained model, whose training goes on with the initial learning rates.
 
     Reference:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 5; the authors' `--hybrid`.
     """
 
-    def _scorer(self, model: keras.Model, weights: Mapping[str, keras.Variable], data: Any) -> Scorer:
-        return Magnitude()._scorer(model, weights, data)
+    def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
+        """Scores the weights, see `WeightCriterion.scores`; only ranks within a layer matter."""
+        return magnitudes(model, masks)

@@ -1,8 +1,11 @@
-"""What each kind of layer does to the channels of its input: one short rule per kind."""
+"""What each kind of layer does to the channels of its inputs: one short rule per kind.
+
+A rule reads the labels of a call's inputs, sets those of its outputs, and notes which weight axes run over them, which
+settings depend on them, and what the layer costs (`graph.labels.Labels`).
+"""
 
 from tfprune.graph.rules import attention, elementwise, moving, normalizing, producing, recurrent
-from tfprune.graph.rules import recurrent as wrapping
-from tfprune.graph.rules.registry import Rule, register_rule, rule_for
+from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 
 __all__ = [
     "Rule",
@@ -14,5 +17,4 @@ __all__ = [
     "recurrent",
     "register_rule",
     "rule_for",
-    "wrapping",
 ]

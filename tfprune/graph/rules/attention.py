@@ -1,4 +1,4 @@
-"""Multi-head attention: heads, and the channels within a head."""
+"""Rules for multi-head and grouped-query attention: heads, and the channels within a head."""
 
 from typing import Any
 
@@ -7,32 +7,35 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.registry import positions, rule
+from tfprune.graph.rules.lookup import positions, rule
+from tfprune.keras_private import ATTENTION_PARTS, attention_sizes, has_gate, lambda_output_shape
 
 _REASON = "no rule for gates, given masks, returned scores, or attention over several axes"
 _OPERANDS = ("query", "value", "key")
+_OUTPUT = ATTENTION_PARTS["output"]
 
 
 @rule(keras.layers.MultiHeadAttention, several=True)
 def _multi_head_attention(labels: Labels, call: Call) -> None:
-    """Three kinds of channels go out: heads, channels that query and key share, channels of the values."""
+    """Produces three kinds of channels besides its outputs: heads, channels of queries and keys, channels of values."""
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
     if not plain:
         labels.leave_alone(call, _REASON)
         return
-    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to one another
-    heads = labels.make(call, layer._num_heads, "heads", layer._key_dim)
-    keys = labels.make(call, layer._key_dim, "keys", layer._num_heads)
-    values = labels.make(call, layer._value_dim, "values", layer._num_heads)
-    made = labels.make(call, layer._output_dense.kernel.shape[-1])
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to each other
+    count, key_dim, value_dim = attention_sizes(layer)
+    heads = labels.make(call, count, "heads", key_dim)
+    keys = labels.make(call, key_dim, "keys", count)
+    values = labels.make(call, value_dim, "values", count)
+    made = labels.make(call, getattr(layer, _OUTPUT).kernel.shape[-1])
     _projected(labels, call, "query", query, heads, keys)
     _projected(labels, call, "key", key, heads, keys)
     _projected(labels, call, "value", value, heads, values)
-    labels.slot(call, "_output_dense.kernel", -3, heads, "in")
-    labels.slot(call, "_output_dense.kernel", -2, values, "in")
-    labels.slot(call, "_output_dense.kernel", -1, made, "out")
-    labels.slot(call, "_output_dense.bias", -1, made, "out")
+    labels.slot(call, f"{_OUTPUT}.kernel", -3, heads, "in")
+    labels.slot(call, f"{_OUTPUT}.kernel", -2, values, "in")
+    labels.slot(call, f"{_OUTPUT}.kernel", -1, made, "out")
+    labels.slot(call, f"{_OUTPUT}.bias", -1, made, "out")
     length, context = positions(query.shape[1:-1]), positions(key.shape[1:-1])
     labels.cost(call, length * context, heads, keys)
     labels.cost(call, length * context, heads, values)
@@ -44,10 +47,9 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
 
 @rule(keras.layers.GroupQueryAttention, several=True)
 def _group_query_attention(labels: Labels, call: Call) -> None:
-    """Two kinds of channels go out: heads of key and value with all the queries' heads that look at them, and channels
-    within a head, which query, key and value share.
+    """Produces two kinds of channels: key heads with all query heads that read them, and channels within a head.
 
-    Keras wants queries as wide as values, and makes the output as wide.
+    Query, key and value share the latter. Keras requires queries as wide as values, and the output is as wide.
     """
     layer: Any = call.layer
     query, value, key, plain = _operands(call)
@@ -66,10 +68,10 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
         labels.pin(made, valued)
     else:
         labels.unite(made, valued)
-    labels.slot(call, "_output_dense.kernel", -3, asking, "in")
-    labels.slot(call, "_output_dense.kernel", -2, inner, "in")
+    labels.slot(call, f"{_OUTPUT}.kernel", -3, asking, "in")
+    labels.slot(call, f"{_OUTPUT}.kernel", -2, inner, "in")
     for weight in ("kernel", "bias"):
-        labels.slot(call, f"_output_dense.{weight}", -1, made, "pass")
+        labels.slot(call, f"{_OUTPUT}.{weight}", -1, made, "pass")
     length, context = positions(query.shape[1:-1]), positions(key.shape[1:-1])
     labels.cost(call, 2 * length * context, asking, inner)
     labels.cost(call, length * (1 if made is not None else query.shape[-1]), asking, inner, made)
@@ -81,24 +83,24 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
 def _projected(
     labels: Labels, call: Call, part: str, tensor: keras.KerasTensor, heads: np.ndarray, inner: np.ndarray
 ) -> None:
-    """Notes the weights that make a `part` (query, key or value) of a tensor, `[in, heads, channels of a head]`.
+    """Notes the weights that project a tensor to a `part` (query, key or value), `[in, heads, channels of a head]`.
 
-    Where channels of a head go the key reads them: without it they are nothing in the products with the query. Keras
-    divides these by the root of the channels, so the query is scaled when some go.
+    The key counts as reader of the channels of a head: without its weights, they add nothing to the products with the
+    query. Keras divides these products by the root of the number of channels, so the query is rescaled.
     """
     read = labels.of(tensor)[-1]
-    labels.slot(call, f"_{part}_dense.kernel", -3, read, "in")
+    labels.slot(call, f"{ATTENTION_PARTS[part]}.kernel", -3, read, "in")
     for weight in ("kernel", "bias"):
-        labels.slot(call, f"_{part}_dense.{weight}", -2, heads, "out")
-        labels.slot(call, f"_{part}_dense.{weight}", -1, inner, "in" if part == "key" else "out")
+        labels.slot(call, f"{ATTENTION_PARTS[part]}.{weight}", -2, heads, "out")
+        labels.slot(call, f"{ATTENTION_PARTS[part]}.{weight}", -1, inner, "in" if part == "key" else "out")
         if part == "query":
-            labels.scale(call, f"_{part}_dense.{weight}", inner)
+            labels.scale(call, f"{ATTENTION_PARTS[part]}.{weight}", inner)
     width = 1 if read is not None else tensor.shape[-1]
     labels.cost(call, positions(tensor.shape[1:-1]) * width, read, heads, inner)
 
 
 def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor, bool]:
-    """Query, value and key, and whether the call is of the plain kind."""
+    """Returns query, value and key, and whether the call is of the plain kind."""
     arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
     given = dict(zip(("query", "value", "key"), arguments, strict=False)) | named
     query, value = given["query"], given["value"]
@@ -108,7 +110,6 @@ def _operands(call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.K
     plain = not set(others) - {"training", "use_causal_mask"} and len(arguments) <= 3
     three = all(len(tensor.shape) == 3 for tensor in (query, value, key))
     layer: Any = call.layer
-    shape = getattr(layer, "_output_shape", None)
+    shape = lambda_output_shape(layer)
     vector = shape is None or len(shape) == 1
-    gate = getattr(layer, "_use_gate", False) or getattr(layer, "use_gate", False)
-    return query, value, key, plain and three and vector and not gate
+    return query, value, key, plain and three and vector and not has_gate(layer)

@@ -1,13 +1,10 @@
-"""Layers and operations that handle every channel by itself, and merges, which unite channels."""
+"""Rules for layers and operations that treat every channel separately, and for merges, which unite channels."""
 
 import keras
-from keras.src.applications.convnext import StochasticDepth
-from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.ops import core, nn, numpy
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.registry import (
+from tfprune.graph.rules.lookup import (
     activation_mixes,
     after_batch,
     channel_axis,
@@ -16,6 +13,10 @@ from tfprune.graph.rules.registry import (
     pin_all_but,
     rule,
 )
+from tfprune.keras_private import CustomScaleLayer, StochasticDepth
+from tfprune.keras_private import core_operations as core
+from tfprune.keras_private import nn_operations as nn
+from tfprune.keras_private import numpy_operations as numpy
 
 layers = keras.layers
 
@@ -110,7 +111,7 @@ def _reduction(labels: Labels, call: Call) -> None:
     several=True,
 )
 def _merge(labels: Labels, call: Call) -> None:
-    """Unites the labels of its inputs axis by axis; where one of them is stretched, or a constant, nothing can go."""
+    """Unites the labels of its inputs axis by axis; where an input is broadcast or constant, nothing can be removed."""
     (output,) = call.outputs
     rank = len(output.shape)
     if any(len(tensor.shape) != rank for tensor in call.inputs):

@@ -1,4 +1,4 @@
-"""Layers and operations that move channels about: their labels move in the same way."""
+"""Rules for layers and operations that move channels: their labels move in the same way."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.ops import nn, numpy
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.registry import after_batch, constants_of, rule
+from tfprune.graph.rules.lookup import after_batch, constants_of, rule
+from tfprune.keras_private import nn_operations as nn
+from tfprune.keras_private import numpy_operations as numpy
 
 layers = keras.layers
 _WHOLE = slice(None)
@@ -53,7 +54,7 @@ def _reshape_to_output(labels: Labels, call: Call) -> Axes:
 
 
 def _new_sizes(old: Any, kept: list[np.ndarray]) -> Any:
-    """The sizes of a reshape's target; -1 stays, as it means whatever is left."""
+    """Returns the sizes of a reshape's target; -1 does not change, as it means the remaining size."""
     return [
         size if mask is None or size in (-1, None) else int(mask.sum()) for size, mask in zip(old, kept, strict=True)
     ]
@@ -76,7 +77,7 @@ def _transpose(labels: Labels, call: Call) -> None:
 
 
 def _order(operation: Any, rank: int) -> list[int]:
-    """Which input axis stands at each output axis."""
+    """Returns the input axis of each output axis."""
     axes = list(range(rank))
     if isinstance(operation, numpy.Transpose):
         return [axis % rank for axis in operation.axes] if operation.axes is not None else axes[::-1]
@@ -94,14 +95,15 @@ def _order(operation: Any, rank: int) -> list[int]:
 
 @rule(numpy.ExpandDims, numpy.Squeeze)
 def _size_one_axes(labels: Labels, call: Call) -> None:
-    """Adds or drops axes of size one, which a reshape does as well."""
+    """Adds or drops axes of size one, like a reshape."""
     if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
         labels.leave_alone(call, "it changes the batch axis")
         return
     made = _reshape_to_output(labels, call)
     if isinstance(call.layer, numpy.Squeeze) and call.layer.axis is None:
         gone = tuple(axis for axis, size in enumerate(call.inputs[0].shape) if size == 1)
-        labels.edit(call, "axis", *made, change=lambda old, kept: gone)  # axes that shrink to size 1 are to stay
+        # Axes that shrink to size 1 are not dropped.
+        labels.edit(call, "axis", *made, change=lambda old, kept: gone)
 
 
 @rule(layers.Concatenate, numpy.Concatenate, several=True)
@@ -134,7 +136,7 @@ def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> V
 
 
 def _known(labels: Labels, vector: Vector, size: int | None) -> np.ndarray:
-    """The labels of an axis; pinned ones where it has none."""
+    """Returns the labels of an axis; pinned ones if it has none."""
     if vector is None:
         vector = labels.fresh(size or 0)
         labels.pin(vector)
@@ -180,7 +182,7 @@ def _new_sections(old: Any, kept: list[np.ndarray]) -> Any:
 
 @rule(numpy.GetItem)
 def _get_item(labels: Labels, call: Call) -> None:
-    """A slice: ranges of step one, and single positions, whose axis stays whole; anything else is left alone."""
+    """Follows ranges of step one and single positions; all other slices block pruning."""
     (tensor,) = call.inputs
     arguments, named = call.arguments({id(tensor): None})
     taken = _parts(arguments[1] if len(arguments) > 1 else named["key"], tensor.shape)
@@ -201,7 +203,7 @@ def _get_item(labels: Labels, call: Call) -> None:
 
 
 def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
-    """What is taken of each axis after the batch axis; None if the key is of another kind."""
+    """Returns what is taken of each axis after the batch axis; None if the key is of another kind."""
     parts = list(key) if isinstance(key, tuple) else [key]
     dots = [index for index, part in enumerate(parts) if part is Ellipsis]
     if dots:
@@ -252,7 +254,7 @@ def _repeat_vector(labels: Labels, call: Call) -> None:
 
 
 def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
-    """Labels after a reshape.
+    """Returns the labels after a reshape.
 
     Axes that are merged hand on the labels of one of them, repeated; if several have labels, only those of the last can
     go, the others are pinned. An axis that is split hands its labels to the last part, and the channels that share a
@@ -286,13 +288,13 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
 
 
 def same_positions(old: Sizes, new: Sizes) -> bool:
-    """Whether two lists of sizes hold equally many positions, as far as is known."""
+    """Returns whether two lists of sizes have the same number of positions, as far as is known."""
     known = [[size for size in sizes if size is not None] for sizes in (old, new)]
     return prod(known[0]) == prod(known[1]) and len(old) - len(known[0]) == len(new) - len(known[1])
 
 
 def _blocks(old: Sizes, new: Sizes) -> Iterator[tuple[slice, slice]]:
-    """Pairs of smallest runs of old and new axes that hold the same positions."""
+    """Yields the smallest runs of old and new axes with the same number of positions."""
     i = j = 0
     while i < len(old) or j < len(new):
         start_i, start_j = i, j

@@ -1,15 +1,15 @@
-"""Normalisations, and other layers with one weight per channel."""
+"""Rules for normalizations and other layers with one weight per channel."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.applications.convnext import LayerScale
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.registry import after_batch, extent, rule
+from tfprune.graph.rules.lookup import after_batch, extent, rule
+from tfprune.keras_private import LayerScale
 from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 
 layers = keras.layers
@@ -30,15 +30,15 @@ def _batch_norm(labels: Labels, call: Call) -> None:
 
 @rule(layers.LayerNormalization, layers.RMSNormalization)
 def _layer_norm(labels: Labels, call: Call) -> None:
-    """Its statistics run over the channels: those of the smaller layer are taken over the channels that stay."""
+    """Normalizes over channels: the smaller layer uses the statistics of the channels that are kept."""
     (tensor,) = call.inputs
     axes = labels.of(tensor)
     given = call.layer.axis if isinstance(call.layer.axis, Sequence) else [call.layer.axis]
-    normalised = sorted(after_batch(axis, tensor) for axis in given)
-    for position, index in enumerate(normalised):
+    normalized = sorted(after_batch(axis, tensor) for axis in given)
+    for position, index in enumerate(normalized):
         for weight in ("gamma", "beta", "scale"):
             if hasattr(getattr(call.layer, weight, None), "shape"):
-                labels.slot(call, weight, position - len(normalised), axes[index], "pass")
+                labels.slot(call, weight, position - len(normalized), axes[index], "pass")
     labels.put(call.outputs[0], axes)
 
 
@@ -83,7 +83,7 @@ def _layer_scale(labels: Labels, call: Call) -> None:
 
 @rule(layers.Normalization)
 def _normalization(labels: Labels, call: Call) -> None:
-    """Its statistics are part of its configuration and weights both; it stands at inputs, so its channels stay."""
+    """Pins its channels: its statistics are both settings and weights, and it is used at inputs."""
     axes = labels.of(call.inputs[0])
     labels.pin(*axes)
     labels.put(call.outputs[0], axes)

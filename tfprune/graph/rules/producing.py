@@ -1,4 +1,4 @@
-"""Layers that compute new channels: convolutions, dense layers, embeddings."""
+"""Rules for layers that produce channels: convolutions, dense layers, embeddings."""
 
 from typing import Any
 
@@ -7,20 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.registry import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
-from tfprune.layers import (
-    ChannelMaskedConv2D,
-    ChannelMaskedDense,
-    ChannelMaskedDepthwiseConv2D,
-    MaskedConv1D,
-    MaskedConv2D,
-    MaskedConv3D,
-    MaskedDense,
-    MaskedDepthwiseConv2D,
-    PSGConv2D,
-    PSGDense,
-    PSGDepthwiseConv2D,
-)
+from tfprune.graph.rules.lookup import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
 
 layers = keras.layers
 
@@ -31,61 +18,61 @@ def _input(labels: Labels, call: Call) -> None:
         labels.put(tensor, (None,) * (len(tensor.shape) - 1))
 
 
-@rule(layers.Dense, ChannelMaskedDense)
+@rule(layers.Dense)
 def _dense(labels: Labels, call: Call) -> None:
     *outer, read = labels.of(call.inputs[0])
-    made = labels.make(call, call.layer.units)
+    produced = labels.make(call, call.layer.units)
     labels.slot(call, "kernel", -2, read, "in")
-    labels.slot(call, "kernel", -1, made, "out")
-    labels.slot(call, "bias", -1, made, "out")
-    labels.edit(call, "units", made)
+    labels.slot(call, "kernel", -1, produced, "out")
+    labels.slot(call, "bias", -1, produced, "out")
+    labels.edit(call, "units", produced)
     sizes = call.inputs[0].shape[1:-1]
     constant = extent(tuple(outer), sizes) * (1 if read is not None else call.inputs[0].shape[-1])
-    labels.cost(call, constant, *outer, read, made)
-    finish(labels, call, (*outer, made))
+    labels.cost(call, constant, *outer, read, produced)
+    finish_producer(labels, call, (*outer, produced))
 
 
 @rule(layers.Embedding)
 def _embedding(labels: Labels, call: Call) -> None:
-    made = labels.make(call, call.layer.output_dim)
-    labels.slot(call, "embeddings", -1, made, "out")
-    labels.edit(call, "output_dim", made)
-    labels.put(call.outputs[0], (*labels.of(call.inputs[0]), made))
+    produced = labels.make(call, call.layer.output_dim)
+    labels.slot(call, "embeddings", -1, produced, "out")
+    labels.edit(call, "output_dim", produced)
+    labels.put(call.outputs[0], (*labels.of(call.inputs[0]), produced))
 
 
-@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D, ChannelMaskedConv2D)
+@rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
 def _conv(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
-    made: Vector
+    produced: Vector
     axis = channel_axis(layer, call.inputs[0])
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     width = call.inputs[0].shape[1 + axis]
     if layer.groups == 1:
         labels.slot(call, "kernel", -2, read, "in")
-        made = _made(labels, call, "kernel", -1)
-        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, read, made)
+        produced = _produced(labels, call, "kernel", -1)
+        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, read, produced)
     elif layer.groups == width:
-        made = _depthwise_as_groups(labels, call, read)
+        produced = _depthwise_as_groups(labels, call, read)
     else:
         first = None if read is None else labels.tie(read, layer.groups)
         labels.slot(call, "kernel", -2, first, "in")
-        labels.tie(made := _made(labels, call, "kernel", -1), layer.groups)
-        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, first, made)
-    labels.slot(call, "bias", -1, made, "out")
-    if made is not None:
-        labels.edit(call, "filters", made)
-    finish(labels, call, only(axis, made, call.outputs[0]))
+        labels.tie(produced := _produced(labels, call, "kernel", -1), layer.groups)
+        _kernel_cost(labels, call, call.outputs[0], layer.kernel.shape, first, produced)
+    labels.slot(call, "bias", -1, produced, "out")
+    if produced is not None:
+        labels.edit(call, "filters", produced)
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 def _depthwise_as_groups(labels: Labels, call: Call, read: Vector) -> Vector:
-    """A convolution with as many groups as channels."""
+    """Treats a convolution with as many groups as channels like a depthwise one."""
     layer: Any = call.layer
-    made = None if read is None else np.repeat(read, layer.filters // layer.groups)
-    labels.slot(call, "kernel", -1, made, "pass")
+    produced = None if read is None else np.repeat(read, layer.filters // layer.groups)
+    labels.slot(call, "kernel", -1, produced, "pass")
     labels.edit(call, "groups", read)
     kernel = layer.kernel.shape
-    _kernel_cost(labels, call, call.outputs[0], (*kernel[:-2], 1, kernel[-1]), None, made)
-    return made
+    _kernel_cost(labels, call, call.outputs[0], (*kernel[:-2], 1, kernel[-1]), None, produced)
+    return produced
 
 
 @rule(layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
@@ -93,21 +80,21 @@ def _conv_transpose(labels: Labels, call: Call) -> None:
     axis = channel_axis(call.layer, call.inputs[0])
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     labels.slot(call, "kernel", -1, read, "in")
-    made = _made(labels, call, "kernel", -2)
-    labels.slot(call, "bias", -1, made, "out")
-    labels.edit(call, "filters", made)
+    produced = _produced(labels, call, "kernel", -2)
+    labels.slot(call, "bias", -1, produced, "out")
+    labels.edit(call, "filters", produced)
     *window, width_out, width_in = call.layer.kernel.shape
-    _kernel_cost(labels, call, call.inputs[0], (*window, width_in, width_out), read, made)
-    finish(labels, call, only(axis, made, call.outputs[0]))
+    _kernel_cost(labels, call, call.inputs[0], (*window, width_in, width_out), read, produced)
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
-@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D, ChannelMaskedDepthwiseConv2D)
+@rule(layers.DepthwiseConv1D, layers.DepthwiseConv2D)
 def _depthwise_conv(labels: Labels, call: Call) -> None:
     axis = channel_axis(call.layer, call.inputs[0])
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
-    made = _depthwise_kernel(labels, call, "kernel", read)
-    labels.slot(call, "bias", -1, made, "pass")
-    finish(labels, call, only(axis, made, call.outputs[0]))
+    produced = _depthwise_kernel(labels, call, "kernel", read)
+    labels.slot(call, "bias", -1, produced, "pass")
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 @rule(layers.SeparableConv1D, layers.SeparableConv2D)
@@ -116,17 +103,11 @@ def _separable_conv(labels: Labels, call: Call) -> None:
     read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     between = _depthwise_kernel(labels, call, "depthwise_kernel", read)
     labels.slot(call, "pointwise_kernel", -2, between, "in")
-    made = _made(labels, call, "pointwise_kernel", -1)
-    labels.slot(call, "bias", -1, made, "out")
-    labels.edit(call, "filters", made)
-    _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, made)
-    finish(labels, call, only(axis, made, call.outputs[0]))
-
-
-@rule(MaskedConv1D, MaskedConv2D, MaskedConv3D, MaskedDepthwiseConv2D, MaskedDense)
-@rule(PSGConv2D, PSGDepthwiseConv2D, PSGDense)
-def _masked_weights(labels: Labels, call: Call) -> None:
-    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
+    produced = _produced(labels, call, "pointwise_kernel", -1)
+    labels.slot(call, "bias", -1, produced, "out")
+    labels.edit(call, "filters", produced)
+    _kernel_cost(labels, call, call.outputs[0], call.layer.pointwise_kernel.shape, between, produced)
+    finish_producer(labels, call, only(axis, produced, call.outputs[0]))
 
 
 @rule(layers.EinsumDense)
@@ -147,18 +128,18 @@ def _einsum_dense(labels: Labels, call: Call) -> None:
     for axis, letter in enumerate(bias, start=-len(bias)):
         if letter in call.layer.bias_axes:  # the others have size 1
             labels.slot(call, "bias", axis, letters[letter], "out" if letter in kernel else "pass")
-    made = tuple(letters[letter] for letter in written)
-    labels.edit(call, "output_shape", *made, change=_resized)
+    produced = tuple(letters[letter] for letter in written)
+    labels.edit(call, "output_shape", *produced, change=_resized)
     every = {letter: letters[letter] for letter in (*read, *kernel)}
     sizes = dict(zip(read, call.inputs[0].shape[1:], strict=True)) | dict(
         zip(kernel, call.layer.kernel.shape, strict=True)
     )
     labels.cost(call, extent(tuple(every.values()), (sizes[letter] for letter in every)), *every.values())
-    finish(labels, call, made)
+    finish_producer(labels, call, produced)
 
 
 def _letters(call: Call) -> tuple[str, str, str]:
-    """The letters of an equation's input, kernel and output, batch left out; nothing if it is of no simple form."""
+    """Returns the letters of an equation's input, kernel and output without the batch; none if it is not simple."""
     source, _, written = call.layer.equation.replace(" ", "").partition("->")
     read, _, kernel = source.partition(",")
     if read.startswith("...") and written.startswith("..."):
@@ -172,15 +153,15 @@ def _letters(call: Call) -> tuple[str, str, str]:
 
 def _resized(old: Any, kept: list[np.ndarray]) -> Any:
     sizes = [old] if isinstance(old, int) else list(old)
-    kept = kept[len(kept) - len(sizes) :]  # the axes before them are those of an ellipsis
+    kept = kept[len(kept) - len(sizes) :]  # the axes before them belong to an ellipsis
     return [size if mask is None or size is None else int(mask.sum()) for size, mask in zip(sizes, kept, strict=True)]
 
 
-def finish(labels: Labels, call: Call, axes: Axes) -> None:
+def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     """Sets the labels of the output of a layer with an activation.
 
-    They are pinned if the activation mixes positions, or if Keras might take the wrong axis for the bias: its `add`
-    (3.15, TensorFlow) takes anything as long as the last axis for a bias along that.
+    They are pinned if the activation mixes positions, or if Keras may add the bias along the wrong axis: its `add`
+    (3.15, TensorFlow) adds any vector as long as the last axis along that axis.
     """
     mistaken = _bias_may_be_mistaken(call.layer, call.outputs[0])
     if mistaken:
@@ -203,10 +184,10 @@ def _bias_may_be_mistaken(layer: Any, output: keras.KerasTensor) -> bool:
     return len(bias.shape) > 1 and bias.shape[-1] == 1
 
 
-def _made(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:
-    made = labels.make(call, call.layer.filters)
-    labels.slot(call, weight, axis, made, "out")
-    return made
+def _produced(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:
+    produced = labels.make(call, call.layer.filters)
+    labels.slot(call, weight, axis, produced, "out")
+    return produced
 
 
 def _depthwise_kernel(labels: Labels, call: Call, weight: str, read: Vector) -> Vector:
@@ -218,10 +199,12 @@ def _depthwise_kernel(labels: Labels, call: Call, weight: str, read: Vector) -> 
 
 
 def _kernel_cost(
-    labels: Labels, call: Call, where: keras.KerasTensor, kernel: tuple[int, ...], read: Vector, made: Vector
+    labels: Labels, call: Call, where: keras.KerasTensor, kernel: tuple[int, ...], read: Vector, produced: Vector
 ) -> None:
     """Notes the cost of a kernel `[..., in, out]` at every position of a tensor."""
     axis = channel_axis(call.layer, where)
     spatial = [size for index, size in enumerate(where.shape[1:]) if index != axis]
-    window = positions(kernel[:-2]) * (1 if read is not None else kernel[-2]) * (1 if made is not None else kernel[-1])
-    labels.cost(call, positions(spatial) * window, read, made)
+    window = (
+        positions(kernel[:-2]) * (1 if read is not None else kernel[-2]) * (1 if produced is not None else kernel[-1])
+    )
+    labels.cost(call, positions(spatial) * window, read, produced)

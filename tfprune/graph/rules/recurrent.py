@@ -1,4 +1,4 @@
-"""Recurrent layers: a unit goes with its gates, its state, and all that reads it."""
+"""Rules for recurrent layers and wrappers: a channel is removed with its gates, its state, and all that reads it."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import numpy as np
 
 from tfprune.graph.calls import Call, Wrapper
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.registry import has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
+from tfprune.graph.rules.lookup import has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
 
 layers = keras.layers
-_REASON = "no rule for states that are kept, or activations over all units"
+_REASON = "no rule for states that are kept, or activations over all channels"
 _OVER_CHANNELS = (
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
@@ -26,17 +26,17 @@ def _recurrent(labels: Labels, call: Call) -> None:
         return
     time, read = labels.of(call.inputs[0])
     labels.pin(time)
-    units = labels.make(call, call.layer.units)
-    _cell(labels, call, "cell", read, units)
-    labels.edit(call, "units", units)
+    channels = labels.make(call, call.layer.units)
+    _cell(labels, call, "cell", read, channels)
+    labels.edit(call, "units", channels)
     for index, tensor in enumerate(call.outputs):
         sequence = index == 0 and call.layer.return_sequences
-        labels.put(tensor, (None, units) if sequence else (units,))
+        labels.put(tensor, (None, channels) if sequence else (channels,))
 
 
 @rule(layers.Bidirectional, masks=True)
 def _bidirectional(labels: Labels, call: Call) -> None:
-    """A unit of the one direction goes with the unit of the same number of the other: Keras wants as many of both."""
+    """Ties the channels of both directions by number, as Keras requires the same number of both."""
     layer: Any = call.layer
     directions = {"forward_layer": layer.forward_layer, "backward_layer": layer.backward_layer}
     known = all(has_rule_of(each, layers.LSTM) for each in directions.values())
@@ -45,14 +45,14 @@ def _bidirectional(labels: Labels, call: Call) -> None:
         return
     time, read = labels.of(call.inputs[0])
     labels.pin(time)
-    units = labels.make(call, layer.forward_layer.units)
+    channels = labels.make(call, layer.forward_layer.units)
     for name, key in (("forward_layer", "layer"), ("backward_layer", "backward_layer")):
-        _cell(labels, call, f"{name}.cell", read, units)
-        labels.edit(call, f"{key}.units", units)
-    merged = np.tile(units, 2) if layer.merge_mode == "concat" else units
+        _cell(labels, call, f"{name}.cell", read, channels)
+        labels.edit(call, f"{key}.units", channels)
+    merged = np.tile(channels, 2) if layer.merge_mode == "concat" else channels
     for index, tensor in enumerate(call.outputs):
         state = index >= (2 if layer.merge_mode is None else 1)
-        made = units if state else merged
+        made = channels if state else merged
         labels.put(tensor, (made,) if state or not layer.return_sequences else (None, made))
 
 
@@ -72,31 +72,31 @@ def _conv_lstm(labels: Labels, call: Call) -> None:
 
 
 def _plain(layer: Any) -> bool:
-    """Whether a layer forgets its states, and computes each unit by itself."""
+    """Returns whether a layer is stateless between batches and computes each channel separately."""
     functions = (layer.cell.activation, getattr(layer.cell, "recurrent_activation", None))
     return not layer.stateful and not any(map(mixes, functions))
 
 
-def _cell(labels: Labels, call: Call, path: str, read: Vector, units: np.ndarray, places: int = 1) -> None:
-    """Notes the weights of a cell, `[window..., in, gates * units]`, and what its steps cost at so many places."""
+def _cell(labels: Labels, call: Call, path: str, read: Vector, channels: np.ndarray, places: int = 1) -> None:
+    """Notes the weights of a cell, `[window..., in, gates * channels]`, and the cost of its steps at each place."""
     steps = call.inputs[0].shape[1] or 1
     cell: Any = call.layer
     for name in path.split("."):
         cell = getattr(cell, name)
-    *window, width, gated_units = cell.kernel.shape
-    gated = np.tile(units, gated_units // len(units))
+    *window, width, gated_channels = cell.kernel.shape
+    gated = np.tile(channels, gated_channels // len(channels))
     for weight in ("kernel", "recurrent_kernel", "bias"):
         labels.slot(call, f"{path}.{weight}", -1, gated, "out")
     labels.slot(call, f"{path}.kernel", -2, read, "in")
-    labels.slot(call, f"{path}.recurrent_kernel", -2, units, "in")
+    labels.slot(call, f"{path}.recurrent_kernel", -2, channels, "in")
     products = steps * places * positions(window)
     labels.cost(call, products * (1 if read is not None else width), read, gated)
-    labels.cost(call, products, units, gated)
+    labels.cost(call, products, channels, gated)
 
 
 @rule(keras.layers.TimeDistributed, masks=True)
 def _time_distributed(labels: Labels, call: Call) -> None:
-    """What the rule of the wrapped layer says, at every point in time."""
+    """Applies the rule of the wrapped layer at every point in time."""
     inner: Any = call.layer.layer
     if isinstance(inner, _OVER_CHANNELS) or not takes_one_tensor(inner):
         labels.leave_alone(call, f"no rule for {type(inner).__name__} at each point in time")

@@ -1,8 +1,8 @@
 """Random flips, crops and colors, as pure functions of a seed.
 
 Images in memory are moved (`random_positions`) and recolored (`jitter_colors`) a whole batch at a time; images that are
-read from files are cropped one by one (`Appearance`). Every image, and every view of it, has draws of its own: the EKG
-authors' code drew one crop offset and one color factor for a whole batch.
+read from files are cropped one by one (`Appearance`). Every image, and every view of it, has its own draws: the code of
+the EKG authors drew one crop offset and one color factor for a whole batch.
 """
 
 import math
@@ -55,7 +55,7 @@ def random_positions(
 def jitter_colors(
     images: tf.Tensor, means: tf.Tensor, seed: tf.Tensor, *, rows: Sequence[int] | None = None, batch: int | None = None
 ) -> tf.Tensor:
-    """Changes contrast, then saturation, each by a factor of its own per image from 0.8 to 1.2.
+    """Changes contrast, then saturation, each by a factor from 0.8 to 1.2 that is drawn for each image.
 
     The original also adds up to 0.2 to the brightness; on its scale of 0 .. 255 this has no visible effect, so it
     is left out. Values are not clipped. Gray images have no saturation to change.
@@ -65,8 +65,8 @@ def jitter_colors(
         means: Mean of each channel over the whole source image, `[batch, 1, 1, 1, channels]`: contrast changes the
             distance to it.
         seed: `[2]`, the seed of the draws.
-        rows: Places of these images within a batch. Default: they are the batch.
-        batch: Images of that batch, for all of which there are draws.
+        rows: Positions of these images within a batch. Default: they are the batch.
+        batch: Number of images of that batch, for all of which there are draws.
 
     Returns:
         Images of the same shape.
@@ -92,16 +92,16 @@ def scale_saturation(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
     Args:
         images: `[..., height, width, 3]`, float32.
-        factor: Of all images.
+        factor: Factor of all images.
 
     Returns:
-        What `tf.image.adjust_saturation` gives.
+        The same as `tf.image.adjust_saturation`.
     """
     return _interleaved(_saturated(tf.unstack(images, axis=-1), factor))
 
 
 def _saturated(channels: Sequence[tf.Tensor], factor: tf.Tensor) -> list[tf.Tensor]:
-    """The channels `[..., height, width]` after `scale_saturation`, whose factor is broadcast over them."""
+    """Scales the saturation of channels `[..., height, width]`; the factor is broadcast over them."""
     red, green, blue = channels
     largest = tf.maximum(tf.maximum(red, green), blue)
     spread = largest - tf.minimum(tf.minimum(red, green), blue)
@@ -111,13 +111,13 @@ def _saturated(channels: Sequence[tf.Tensor], factor: tf.Tensor) -> list[tf.Tens
 
 
 def _interleaved(channels: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Channels `[...]` as images `[..., channels]`; twice as fast as stacking them on the last axis."""
+    """Joins channels `[...]` to images `[..., channels]`; twice as fast as stacking them on the last axis."""
     stacked = tf.stack(channels)
     return tf.transpose(stacked, [*range(1, len(stacked.shape)), 0])
 
 
 def _reflected(positions: tf.Tensor, size: int) -> tf.Tensor:
-    """Positions beyond either end, turned back at the outermost pixel, which is not repeated."""
+    """Reflects positions beyond either end at the outermost pixel, which is not repeated."""
     return size - 1 - tf.abs(size - 1 - tf.abs(positions))
 
 
@@ -160,7 +160,7 @@ def random_window(
 
 
 def _largest(height: tf.Tensor, width: tf.Tensor, ratio: tuple[float, float]) -> tf.Tensor:
-    """Height and width of the largest part whose ratio is allowed."""
+    """Returns height and width of the largest part whose ratio is allowed."""
     return tf.stack(
         [
             tf.minimum(height, tf.maximum(tf.round(width / ratio[0]), 1)),
@@ -188,7 +188,7 @@ class Appearance:
     std: tuple[float, ...]
 
     def crop(self, contents: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
-        """A random part of an image, perhaps mirrored.
+        """Decodes a random part of an image, perhaps mirrored.
 
         Args:
             contents: The encoded image.
@@ -208,7 +208,14 @@ class Appearance:
         return tf.cond(draws[WINDOW_DRAWS] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
     def normalized(self, images: tf.Tensor) -> tf.Tensor:
-        """Images `[..., size, size, 3]`, float32 on the scale 0 .. 255, normalized as a model expects them."""
+        """Normalizes images as a model expects them.
+
+        Args:
+            images: `[..., size, size, 3]`, float32 on the scale 0 .. 255.
+
+        Returns:
+            Images of the same shape.
+        """
         # By rows, as broadcasting over the three channels takes four times as long.
         mean, std = (np.tile(255 * np.asarray(each, np.float32), self.size) for each in (self.mean, self.std))
         rows = tf.reshape(images, [*images.shape[:-2], images.shape[-2] * images.shape[-1]])

@@ -1,4 +1,8 @@
-"""Mixtures of chains of simple image operations."""
+"""AugMix: mixtures of chains of simple image operations.
+
+`AugMix` is a `View` that augments images as in the paper of Hendrycks et al.; `OPERATIONS` are its image operations,
+which call Pillow.
+"""
 
 import threading
 from collections.abc import Callable
@@ -15,25 +19,25 @@ from tfprune.recipes.data.views import View
 
 _USUAL = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
 _SHIFTS = ("shear_x", "shear_y", "translate_x", "translate_y")
-_COLOURS = ("color", "contrast", "brightness", "sharpness")
-# Operations on images of so many bytes are shorter than handing Python's lock from thread to thread between them.
+_COLORS = ("color", "contrast", "brightness", "sharpness")
+# For images of at most this many bytes, passing Python's lock between threads takes longer than the operations.
 _SMALL = 48 * 48 * 3
 _TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
 class AugMix(View):
-    """Mixes an image with a mixture of chains of random operations on it; the operations are Pillow's.
+    """Mixes an image with a mixture of chains of random Pillow operations on it.
 
     Args:
-        severity: How strong operations are, up to 10; levels are drawn from 0.1 to it.
-        width: Chains.
-        depth: Operations of a chain; 0 for one to three, drawn for each.
-        all_operations: Whether to change colours, contrast, brightness and sharpness, too; they are among the
-            corruptions of CIFAR-10-C, on which a test would then be no surprise.
+        severity: Strength of the operations, up to 10; levels are drawn from 0.1 to it.
+        width: Number of chains.
+        depth: Operations of a chain; 0 for one to three, drawn for each chain.
+        all_operations: Whether to change color, contrast, brightness and sharpness, too. These are among the
+            corruptions of CIFAR-10-C, so that a model trained with them must not be tested on it.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Example:
         >>> image = np.zeros((32, 32, 3), np.uint8)
@@ -51,30 +55,30 @@ class AugMix(View):
 
     def __post_init__(self) -> None:
         if not 0.1 <= self.severity <= 10:
-            raise ConfigError(f"severity: expected 0.1 to 10, received {self.severity}; mend it")
+            raise ConfigError(f"severity: expected 0.1 to 10, received {self.severity}; correct it")
         for name, least in (("width", 1), ("depth", 0)):
             if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, received {getattr(self, name)}; mend it")
+                raise ConfigError(f"{name}: expected {least} or more, received {getattr(self, name)}; raise it")
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Changes each image, rounded to bytes, by draws of its own, see `View`."""
+        """Changes each image, rounded to bytes, by its own draws, see `View`."""
 
         def mix(images: np.ndarray, seeds: np.ndarray) -> np.ndarray:
             pairs = zip(images, seeds.view(np.uint32), strict=True)
             with _TURN if images[0].size <= _SMALL else nullcontext():
-                # A Mersenne Twister takes 80 microseconds to seed, this 6.
+                # Seeding a Mersenne Twister takes 80 microseconds, PCG64 only 6.
                 changed = [self.mixed(image, np.random.RandomState(np.random.PCG64(seed))) for image, seed in pairs]
             return np.stack(changed)
 
-        whole = tf.saturate_cast(tf.round(images), tf.uint8)
-        return tf.ensure_shape(tf.numpy_function(mix, [whole, seeds], tf.float32, stateful=False), images.shape)
+        rounded = tf.saturate_cast(tf.round(images), tf.uint8)
+        return tf.ensure_shape(tf.numpy_function(mix, [rounded, seeds], tf.float32, stateful=False), images.shape)
 
     def mixed(self, image: np.ndarray, random: np.random.RandomState) -> np.ndarray:
         """Augments one image.
 
         Args:
             image: Bytes, `[height, width, 1 or 3]`.
-            random: Where random numbers come from.
+            random: Generator of the draws.
 
         Returns:
             Float32 of the same shape, on the scale 0 .. 255.
@@ -94,15 +98,17 @@ class AugMix(View):
 
     @cached_property
     def _operations(self) -> tuple[Callable[..., Any], ...]:
-        names = _USUAL + _SHIFTS + (_COLOURS if self.all_operations else ())
+        names = _USUAL + _SHIFTS + (_COLORS if self.all_operations else ())
         return tuple(OPERATIONS[name] for name in names)
 
 
 def _level(severity: float, random: np.random.RandomState) -> float:
+    """Draws the strength of an operation."""
     return random.uniform(0.1, severity)
 
 
 def _signed(value: Any, random: np.random.RandomState) -> Any:
+    """Negates a value with probability 1/2."""
     return -value if random.uniform() > 0.5 else value
 
 
@@ -146,7 +152,7 @@ def _sheared(image: Any, values: tuple[float, ...]) -> Any:
 def _translated(image: Any, columns: int, rows: int) -> Any:
     from PIL import Image
 
-    # Whole pixels: nothing lies between them, and this is up to 25 times as fast as BILINEAR.
+    # By whole pixels, so NEAREST gives the same as BILINEAR, up to 25 times as fast.
     return image.transform(image.size, Image.Transform.AFFINE, (1, 0, columns, 0, 1, rows), Image.Resampling.NEAREST)
 
 
@@ -167,6 +173,8 @@ def _translate_y(image: Any, severity: float, random: np.random.RandomState) -> 
 
 
 def _enhance(name: str) -> Callable[..., Any]:
+    """Returns the operation that applies an enhancer of Pillow."""
+
     def operation(image: Any, severity: float, random: np.random.RandomState) -> Any:
         from PIL import ImageEnhance
 
@@ -187,4 +195,4 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "translate_y": _translate_y,
     **{name.lower(): _enhance(name) for name in ("Color", "Contrast", "Brightness", "Sharpness")},
 }
-"""From an image, a severity and a source of random numbers to the changed image, by name."""
+"""Functions from an image, a severity and a random generator to the changed image, by name."""

@@ -1,9 +1,9 @@
-"""What a data set of images offers to training, wherever it is stored, and which batches can be asked of it.
+"""The interface of data sets of images, and of the batches that they return.
 
 `ImageDataset` is the interface: `ImageData` (in memory) and `StreamedData` (read from files) implement it. A
-`BatchRequest` says which training batches are wanted. Every batch is a pure function of the request's seed and the
-batch's step: a sequence that begins at step k gives, bit for bit, what an unbroken sequence gives from step k on, and
-each of several workers can ask for its own rows of every batch.
+`BatchRequest` says which training batches are wanted. Every batch is a pure function of the seed of the
+request and the step of the batch: a sequence that starts at step k has, bit for bit, the batches of a whole sequence
+from step k on, and each of several workers can request its own rows of every batch.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.data.knowledge import Knowledge, check_knowledge, knowledge_rows
+from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
 
 Batch = dict[str, tf.Tensor]
@@ -25,22 +25,21 @@ _LOOKED_UP_AT_ONCE = 1024
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """Which training batches are wanted.
+    """Describes a sequence of training batches.
 
     Attributes:
         batch_size: Images per batch; the remainder of an epoch is left out.
         epochs: Epochs of the whole sequence, the skipped steps included.
-        seed: Drives order and augmentation.
-        start_step: Step, counted over all epochs, to begin at.
-        views: With 2 or more, each image comes in that many views, stacked on axis 1. They are augmented independently;
-            with `view`, the first is the augmented image itself, and the others are what `view` makes of it, as
-            `tfprune.recipes.training.Consistency` needs it with 3.
+        seed: Seed of order and augmentation.
+        start_step: Step, counted over all epochs, to start at.
+        views: Versions of each image. With 2 or more they are stacked on axis 1 and augmented independently; with
+            `view`, the first one is the augmented image itself and the others are changed by `view`, which
+            `tfprune.recipes.training.Consistency` needs with 3 views.
         view: Changes the augmented images, such as `AugMix()`.
         color_jitter: Whether to change contrast and saturation too (see `jitter_colors`).
-        knowledge: Rows `[train, classes, teachers]` that belong to the training images; only the rows of each batch
-            are read.
-        rows: Positions within each batch whose images are wanted, in this order, such as the share of one of several
-            workers; they look as they do in the whole batch. Default: all.
+        knowledge: Memory bank `[train, classes, teachers]` of the training images, whose rows are added to the batches.
+        rows: Positions within each batch of the wanted images, in this order, such as the share of one of several
+            workers; the images are the same as in the whole batch. Default: all.
     """
 
     batch_size: int
@@ -67,10 +66,10 @@ class BatchRequest:
         """Checks the request against a data set.
 
         Args:
-            data: The data set that the batches are asked of.
+            data: The data set that is to return the batches.
 
         Raises:
-            ConfigError: A number is out of range, or `knowledge` does not belong to the training images.
+            ConfigError: A number is out of range, or `knowledge` has not the shape of the data set.
         """
         steps = self.epochs * data.steps_per_epoch(self.batch_size)
         if self.epochs < 0 or self.views < 1:
@@ -80,10 +79,20 @@ class BatchRequest:
                 f"expected a start step from 0 to the {steps} steps of {self.epochs} epochs, received {self.start_step}"
             )
         if self.knowledge is not None:
-            check_knowledge(self.knowledge, (data.train_examples, data.num_classes), data.name)
+            self._check_knowledge(self.knowledge, data)
         if self.rows is not None and not (self.rows and all(0 <= row < self.batch_size for row in self.rows)):
             raise ConfigError(
                 f"expected rows of a batch, 0 to {self.batch_size - 1}, at least one, received {list(self.rows)}"
+            )
+
+    @staticmethod
+    def _check_knowledge(knowledge: Knowledge, data: "ImageDataset") -> None:
+        """Raises ConfigError unless a memory bank has the images and classes of the data set."""
+        expected = data.train_examples, data.num_classes
+        if len(knowledge.shape) != 3 or knowledge.shape[:2] != expected:
+            raise ConfigError(
+                f"expected knowledge of shape [{expected[0]}, {expected[1]}, teachers] for {data.name}, received "
+                f"{list(knowledge.shape)}; build the memory bank from the same data set"
             )
 
 
@@ -124,16 +133,20 @@ class ImageDataset(ABC):
         """Returns a function that reads, augments and normalizes the images of one training batch.
 
         Args:
-            request: How; `epochs`, `start_step` and `knowledge` do not matter here.
+            request: Describes the batches; `epochs`, `start_step` and `knowledge` are not used here.
 
         Returns:
-            From a step and positions `[batch_size]` in the training images to the positions of the images that are
-            shown, `[request.count]`, and the batch.
+            A function from a step and positions `[batch_size]` in the training images to the positions of the images
+            in the batch, `[request.count]`, and the batch.
         """
 
     @abstractmethod
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
-        """Returns all test images in file order, without augmentation; the last batch may be shorter."""
+        """Returns all test images in file order, without augmentation.
+
+        Args:
+            batch_size: Images per batch; the last batch may be shorter.
+        """
 
     @abstractmethod
     def plain_batches(
@@ -144,12 +157,12 @@ class ImageDataset(ABC):
         start_step: int = 0,
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
-        """Returns training images as test images are shown: in a given order, without augmentation.
+        """Returns training images in a given order, without augmentation, like test images.
 
         Args:
             batch_size: Images per batch; images that cannot be read are left out of their batch.
-            positions: `[images]`, int64, which images in which order. Default: all in file order.
-            start_step: Batch to begin with.
+            positions: `[images]`, int64, of the images in the wanted order. Default: all in file order.
+            start_step: Batch to start with.
             drop_remainder: Whether to leave out a last batch of fewer positions.
 
         Returns:
@@ -158,13 +171,20 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the labels of training images, `[images]`, int64."""
+        """Returns the labels of training images.
+
+        Args:
+            positions: `[images]`, int64, of the images in file order.
+
+        Returns:
+            `[images]`, int64.
+        """
 
     def training_batches(self, request: BatchRequest) -> tf.data.Dataset:
         """Returns shuffled, augmented, normalized batches of the training images.
 
         Args:
-            request: Which ones.
+            request: Describes the batches.
 
         Returns:
             Batches `{"images": [batch, (views,) height, width, channels] float32, "labels": [batch] int64}` and, with
@@ -178,7 +198,7 @@ class ImageDataset(ABC):
         steps = shuffled_steps(self.train_examples, request)
         dataset = steps.map(read, num_parallel_calls=self.PARALLEL_BATCHES, deterministic=True)
         if request.knowledge is not None:
-            dataset = dataset.map(knowledge_rows(request.knowledge, request.count))
+            dataset = dataset.map(_knowledge_rows(request.knowledge, request.count))
         else:
             dataset = dataset.map(lambda positions, batch: batch)
         return dataset.prefetch(self.PREFETCHED_BATCHES)
@@ -188,14 +208,14 @@ class ImageDataset(ABC):
 
         Args:
             count: How many images.
-            balanced: Take equally many of each class, rather than any.
+            balanced: Whether to draw the same number from each class.
             seed: Seed of the choice and of the augmentation.
 
         Returns:
             Images `[count, height, width, channels]` float32, normalized, and labels `[count]` int64.
 
         Raises:
-            ConfigError: There are not as many images, or not as many of a class.
+            ConfigError: There are not enough images, or not enough of a class.
 
         Reference:
             Chen et al., Peek-a-Boo (ICLR 2022), the authors' `main_cifar.py`: 100 images of any class, augmented.
@@ -208,11 +228,14 @@ class ImageDataset(ABC):
         return batch["images"].numpy(), batch["labels"].numpy()
 
     def notes(self) -> tuple[str, ...]:
-        """Returns what a user should be told after the data were used, such as how many images could not be read."""
+        """Returns lines for the user after the data were used, such as how many images could not be read."""
         return ()
 
     def steps_per_epoch(self, batch_size: int) -> int:
-        """Returns the number of training batches in an epoch; a remainder that fills no batch is left out.
+        """Returns the number of training batches in an epoch, without a remainder that fills no batch.
+
+        Args:
+            batch_size: Images per batch.
 
         Raises:
             ConfigError: The training images do not fill one batch.
@@ -224,11 +247,24 @@ class ImageDataset(ABC):
         return self.train_examples // batch_size
 
 
-def shuffled_steps(examples: int, request: BatchRequest) -> tf.data.Dataset:
-    """Returns for every step its number and the examples of its batch.
+def _knowledge_rows(knowledge: Knowledge, count: int) -> Callable[[tf.Tensor, Batch], Batch]:
+    """Returns a function that adds the rows of a memory bank at positions `[count]` to a batch."""
 
-    Each epoch has a permutation that depends only on the seed and the epoch, so a sequence can begin at any step
-    without producing anything for the steps before.
+    def read(positions: np.ndarray) -> np.ndarray:
+        return np.asarray(knowledge[positions], np.float32)
+
+    def add(positions: tf.Tensor, batch: Batch) -> Batch:
+        rows = tf.numpy_function(read, [positions], tf.float32, stateful=False)
+        return batch | {"knowledge": tf.ensure_shape(rows, [count, *knowledge.shape[1:]])}
+
+    return add
+
+
+def shuffled_steps(examples: int, request: BatchRequest) -> tf.data.Dataset:
+    """Returns the number of every step and the examples of its batch.
+
+    The permutation of an epoch depends only on the seed and the epoch, so a sequence can start at any step without
+    computing the steps before it.
 
     Args:
         examples: Number of training examples.
@@ -266,16 +302,16 @@ def prune_positions(
     Args:
         examples: Number of training images.
         num_classes: Number of classes.
-        labels: Gives the labels of positions; only asked if `balanced`, and only as far as needed.
-        count: How many to draw.
-        balanced: Take equally many of each class; a remainder goes to classes that are drawn, too.
+        labels: Returns the labels of positions; only called if `balanced`, and only as far as needed.
+        count: Number of images to draw.
+        balanced: Whether to draw the same number from each class; the classes of a remainder are drawn, too.
         seed: Seed of the draws.
 
     Returns:
         `[count]`, int64, in random order.
 
     Raises:
-        ConfigError: There are not as many images, or not as many of a class.
+        ConfigError: There are not enough images, or not enough of a class.
     """
     if not 1 <= count <= examples:
         raise ConfigError(f"expected 1 to {examples} images to prune by, as there are to train on, received {count}")
@@ -297,5 +333,5 @@ def prune_positions(
     label = int(np.argmax(left))
     raise ConfigError(
         f"expected {wanted[label]} training images in every class to prune by, found {wanted[label] - left[label]} in "
-        f"class {label}; use fewer images, or not as many from each class"
+        f"class {label}; use fewer images, or draw without `balanced`"
     )

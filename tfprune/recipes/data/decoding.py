@@ -1,4 +1,9 @@
-"""From encoded images to pixels of a given size."""
+"""Decoding of image files to pixels of a given size.
+
+`decode_window` decodes a part of an image, `decode_center` its center. `EncodedImages` is the interface of images in
+files; `readable_images` decodes many of them on all cores and skips those that cannot be read, which `BrokenImages`
+counts.
+"""
 
 import os
 from abc import ABC, abstractmethod
@@ -16,13 +21,14 @@ Change = Callable[[tf.Tensor, Any], tf.Tensor]
 def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor], size: int) -> tf.Tensor:
     """Decodes a part of an image and scales it to a square.
 
-    Of a JPEG image only the blocks of that part are computed, and where it is at least twice (4, 8 times) as large as
-    asked for, only at a half (1/4, 1/8) of the resolution, so the bilinear scaling after it always stays below 2.
-    There the part is met to within a pixel of that resolution.
+    Of a JPEG image only the blocks of that part are decoded. If the part is at least 2 (4, 8) times as large as the
+    result, it is decoded at 1/2 (1/4, 1/8) of the resolution, so that the bilinear scaling after it is always by less
+    than 2; its position is then exact to a pixel of that resolution.
 
     Args:
         contents: The encoded image: JPEG, PNG, BMP or the first frame of a GIF.
-        window: From height and width of the image, `[2]`, int32, to top, left, height and width, `[4]`, int32.
+        window: A function from height and width of the image, `[2]`, int32, to top, left, height and width of the
+            part, `[4]`, int32.
         size: Pixels of each side of the result.
 
     Returns:
@@ -49,12 +55,12 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
 
 
 def decode_center(contents: tf.Tensor, size: int, shorter_side: int) -> tf.Tensor:
-    """Decodes an image, scales its shorter side, and takes the square in the middle.
+    """Decodes an image, scales its shorter side, and crops the square at the center.
 
     Args:
         contents: The encoded image, as in `decode_window`.
         size: Pixels of each side of the result.
-        shorter_side: Pixels of the shorter side before that; at least `size`.
+        shorter_side: Pixels of the shorter side before the crop; at least `size`.
 
     Returns:
         `[size, size, 3]`, float32 on the scale 0 .. 255.
@@ -68,26 +74,34 @@ def decode_center(contents: tf.Tensor, size: int, shorter_side: int) -> tf.Tenso
 
 
 def _decoded(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes a whole image to three channels, `[height, width, 3]`."""
     return tf.ensure_shape(tf.io.decode_image(contents, 3, expand_animations=False), [None, None, 3])
 
 
 class EncodedImages(ABC):
-    """One part of a data set, training or test: encoded images with labels, any of them at any time."""
+    """Encoded images with labels of one part of a data set, training or test, with random access."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Returns the number of images."""
 
     @abstractmethod
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """Labels, int64, of images at positions `0 .. len - 1`."""
+        """Returns the labels of images.
+
+        Args:
+            positions: `[images]`, int64, in `0 .. len - 1`.
+
+        Returns:
+            `[images]`, int64.
+        """
 
     @abstractmethod
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """One image in a `tf.data` pipeline.
+        """Reads one image in a `tf.data` pipeline.
 
         Args:
-            position: int64 scalar.
+            position: Of the image, int64 scalar.
 
         Returns:
             Its encoded bytes (string scalar) and its label (int64 scalar).
@@ -95,11 +109,15 @@ class EncodedImages(ABC):
 
     @abstractmethod
     def describe(self, position: int) -> str:
-        """What a user would call an image: its path, or its place in a file."""
+        """Returns a description of an image for messages: its path, or its position in a file.
+
+        Args:
+            position: Of the image, in `0 .. len - 1`.
+        """
 
 
 class BrokenImages:
-    """Keeps account of them while data are used.
+    """Counts images that cannot be read.
 
     Args:
         images: The images of a part of a data set.
@@ -115,12 +133,12 @@ class BrokenImages:
         return len(self._positions)
 
     def add(self, positions: np.ndarray) -> np.int64:
-        """Notes some, from any thread; returns how many there are."""
+        """Adds positions, from any thread; returns the number of all."""
         self._positions.update(positions.tolist())
         return np.int64(len(self._positions))
 
     def notes(self) -> tuple[str, ...]:
-        """A line about them, if there are any."""
+        """Returns a line about them, if there are any."""
         if not self._positions:
             return ()
         count, example = len(self._positions), self._images.describe(min(self._positions))
@@ -129,7 +147,7 @@ class BrokenImages:
             if count == 1
             else (f"images of {len(self._images)} could not be read and were")
         )
-        return (f"{count} {self._kind} {what} passed over{'' if count == 1 else ', the first of them'}: {example}",)
+        return (f"{count} {self._kind} {what} skipped{'' if count == 1 else ', the first of them'}: {example}",)
 
 
 def readable_images(
@@ -141,23 +159,24 @@ def readable_images(
     *,
     change: Change | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Decodes images on all cores and leaves out those that fail.
+    """Decodes images on all cores and skips those that cannot be decoded.
 
-    TensorFlow cannot catch an error within a graph, but a data set can ignore those of its elements; so there is a
-    small data set here for each batch.
+    A TensorFlow graph cannot catch errors, but a `tf.data` pipeline can ignore those of its elements, so this builds a
+    small pipeline for each batch.
 
     Args:
-        decode: From a position and its draws to an image and its label; errors here mean that it cannot be read.
+        decode: A function from a position and its draws to an image and its label; if it fails, the image cannot be
+            read.
         positions: Of the images, `[images]`, int64.
         draws: Tensors `[images, ...]`, perhaps in a structure.
-        shape: Of an image that is given back.
-        broken: Where those that fail are noted.
-        change: From a decoded image and its draws to the image that is given back; an error here is one. Default: as it
-            is decoded, in one stage, which takes 0.04 ms less.
+        shape: Shape of an image in the result.
+        broken: Records the images that cannot be read.
+        change: A function from a decoded image and its draws to the image in the result; if it fails, so does the
+            batch. Default: the decoded image, in one stage, which takes 0.04 ms less.
 
     Returns:
-        Images `[readable, *shape]` float32, labels `[readable]` int64, and the places among `positions` that they
-        come from, `[readable]` int64, increasing.
+        Images `[readable, *shape]` float32, labels `[readable]` int64, and their indices in `positions`, `[readable]`
+        int64, increasing.
     """
     count = tf.size(positions, tf.int64)
 
@@ -172,7 +191,7 @@ def readable_images(
     good = elements.map(one, num_parallel_calls=_cores(), deterministic=True).ignore_errors()
     if change is not None:
         good = good.map(changed, num_parallel_calls=_cores(), deterministic=True)
-    # One more, so that there is a batch even if nothing can be read.
+    # One more element, so that there is a batch even if no image can be read.
     end = tf.data.Dataset.from_tensors((tf.zeros(shape), tf.zeros([], tf.int64), count))
     images, labels, places = good.concatenate(end).batch(count + 1).get_single_element()
     places = places[:-1]
@@ -188,4 +207,5 @@ def readable_images(
 
 
 def _cores() -> int:
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,8 @@
-"""Images in a tree of folders, one folder for each class."""
+"""Images in folders, one folder per class.
+
+`folder_images` finds the images of an ImageNet-like tree, which are read as they are needed; `load_tiny_imagenet` loads
+the small images of Tiny-ImageNet into memory.
+"""
 
 import os
 from collections.abc import Sequence
@@ -24,7 +28,7 @@ class FolderImages(EncodedImages):
     """The images of `train/` or `val/`, sorted by class and name.
 
     Args:
-        paths: Of the images.
+        paths: Paths of the images.
         labels: `[images]`, int64.
     """
 
@@ -38,33 +42,33 @@ class FolderImages(EncodedImages):
         return len(self._paths)
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of images."""
+        """Returns the labels of images."""
         return self._labels[positions]
 
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The bytes of a file, and its class."""
+        """Reads the bytes of a file and its class."""
         paths, labels = self._tensors
         return tf.io.read_file(paths[position]), labels[position]
 
     def describe(self, position: int) -> str:
-        """The path of a file."""
+        """Returns the path of a file."""
         return self._paths[position]
 
 
 def folder_images(root: str | os.PathLike[str]) -> tuple[FolderImages, FolderImages, tuple[str, ...]]:
-    """Finds the images of a tree `train/CLASS/*.JPEG`, `val/CLASS/*.JPEG`; `.jpg` and `.png` files count, too.
+    """Finds the images of a tree `train/CLASS/*.JPEG`, `val/CLASS/*.JPEG`, including `.jpg` and `.png` files.
 
-    A class is numbered by the place of its folder's name in alphabetical order, as elsewhere.
+    Classes are numbered in the alphabetical order of their folders.
 
     Args:
-        root: The folder that holds `train` and `val`.
+        root: The folder that contains `train` and `val`.
 
     Returns:
-        The images to train on, those to test with, and the names of the classes.
+        The training images, the test images, and the names of the classes.
 
     Raises:
-        DataUnavailableError: A folder is missing or holds no images.
-        ConfigError: `train` and `val` do not hold the same classes.
+        DataUnavailableError: A folder is missing or contains no images.
+        ConfigError: `train` and `val` do not have the same classes.
     """
     root = Path(root)
     train, val = (_classes(root / part) for part in ("train", "val"))
@@ -79,7 +83,7 @@ def folder_images(root: str | os.PathLike[str]) -> tuple[FolderImages, FolderIma
 
 
 def _classes(folder: Path) -> dict[str, list[str]]:
-    """From a class, in alphabetical order, to the sorted paths of its images."""
+    """Returns the sorted paths of the images of each class, classes in alphabetical order."""
     try:
         with os.scandir(folder) as entries:
             found = sorted(entries, key=lambda entry: entry.name)
@@ -88,7 +92,7 @@ def _classes(folder: Path) -> dict[str, list[str]]:
     names = [entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")]
     if not names:
         loose = any(_is_image(entry.name) for entry in found)
-        what = "images without folders of classes; sort them into these" if loose else "no images"
+        what = "images without folders of classes; sort them into such folders" if loose else "no images"
         raise DataUnavailableError(f"{folder} holds {what}; expected {_LAYOUT}")
     classes = {name: _files(folder / name) for name in names}
     if empty := [name for name, paths in classes.items() if not paths]:
@@ -99,6 +103,7 @@ def _classes(folder: Path) -> dict[str, list[str]]:
 
 
 def _files(folder: Path) -> list[str]:
+    """Returns the sorted paths of the images in a folder."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.path for entry in entries if _is_image(entry.name))
@@ -111,34 +116,36 @@ def _is_image(name: str) -> bool:
 
 
 def _images(classes: dict[str, list[str]]) -> FolderImages:
+    """Numbers the classes and joins their images."""
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(paths) for paths in classes.values()])
     return FolderImages([path for paths in classes.values() for path in paths], labels)
 
 
 def _named(classes: Sequence[str]) -> str:
+    """Returns the names of classes for a message, at most three of them."""
     shown = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
     return f"class {shown}" if len(classes) == 1 else f"classes {shown}"
 
 
 def load_tiny_imagenet(data_path: str | os.PathLike[str] | None = None) -> ImageData:
-    """Tiny-ImageNet: 100 000 images of 64 x 64 in 200 classes to train on, and its validation images to test with.
+    """Loads Tiny-ImageNet: 100 000 training images of 64 x 64 in 200 classes; its validation images are test images.
 
-    Classes are numbered in the alphabetical order of their folders. Validation images lie either as they are handed
-    out, with `val_annotations.txt` saying what they show, or sorted into `val/CLASS/images`. A part of the classes
-    will do: the number of classes is that of the folders.
+    Classes are numbered in the alphabetical order of their folders. Validation images are either as they are
+    distributed, with their classes in `val_annotations.txt`, or sorted into `val/CLASS/images`. Some classes may be
+    absent: the number of classes is that of the folders.
 
     Args:
-        data_path: The folder that holds `train` and `val`, or one that holds that folder as `tiny-imagenet-200` or
-            `tiny_imagenet`.
+        data_path: The folder that contains `train` and `val`, or the parent of such a folder named `tiny-imagenet-200`
+            or `tiny_imagenet`.
 
     Returns:
         The data set, in the order of classes and file names.
 
     Raises:
-        DataUnavailableError: Folders or files are missing, cannot be read, or do not fit together.
+        DataUnavailableError: Folders or files are missing, cannot be read, or contradict each other.
 
     Reference:
-        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020): normalisation and padding of the authors' code.
+        Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020): normalization and padding of the authors' code.
     """
     root = _root(data_path)
     classes = sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir())
@@ -164,9 +171,10 @@ def load_tiny_imagenet(data_path: str | os.PathLike[str] | None = None) -> Image
 
 
 def _root(data_path: str | os.PathLike[str] | None) -> Path:
+    """Returns the folder with `train` and `val`."""
     if data_path is None:
         raise DataUnavailableError(
-            f"Tiny-ImageNet is not downloaded by itself; give --data_path, the folder that holds {_TINY_LAYOUT}"
+            f"Tiny-ImageNet is not downloaded automatically; add --data_path, the folder that contains {_TINY_LAYOUT}"
         )
     for folder in (Path(data_path), *(Path(data_path) / name for name in _FOLDERS)):
         if (folder / "train").is_dir() and (folder / "val").is_dir():
@@ -175,12 +183,13 @@ def _root(data_path: str | os.PathLike[str] | None) -> Path:
 
 
 def _tiny_images(folder: Path) -> list[Path]:
-    """Images of a class, in the folder itself or in `images` within."""
+    """Returns the images of a class, in the folder itself or in its folder `images`."""
     inner = folder / "images"
     return sorted(path for path in (inner if inner.is_dir() else folder).iterdir() if path.suffix.lower() == ".jpeg")
 
 
 def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+    """Returns validation images with their classes, in either layout."""
     numbers = {name: number for number, name in enumerate(classes)}
     annotations = folder / "val_annotations.txt"
     if any((folder / name).is_dir() for name in classes):
@@ -202,6 +211,7 @@ def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
 
 
 def _annotated(folder: Path, line: str, numbers: dict[str, int]) -> tuple[Path, int]:
+    """Returns the image and the class of a line of `val_annotations.txt`."""
     words = line.split("\t")
     if len(words) < 2 or words[1] not in numbers:
         raise DataUnavailableError(
@@ -215,13 +225,13 @@ def _annotated(folder: Path, line: str, numbers: dict[str, int]) -> tuple[Path, 
 
 
 def _read(paths: Sequence[Path]) -> np.ndarray:
-    """All images, `[images, 64, 64, 3]` uint8; grey ones get three equal channels."""
+    """Reads all images, `[images, 64, 64, 3]` uint8; gray ones get three equal channels."""
     images = np.empty((len(paths), _SIZE, _SIZE, 3), np.uint8)
     for place, path in enumerate(paths):
         try:
             image = tf.io.decode_jpeg(tf.io.read_file(str(path)), channels=3).numpy()
         except tf.errors.OpError as error:
-            raise DataUnavailableError(f"{path} cannot be read as a JPEG image; fetch the data anew") from error
+            raise DataUnavailableError(f"{path} cannot be read as a JPEG image; download the data again") from error
         if image.shape != images.shape[1:]:
             raise DataUnavailableError(f"expected images of {_SIZE} x {_SIZE}, found {image.shape[:2]} in {path}")
         images[place] = image

@@ -1,6 +1,6 @@
 """Data sets that are held in memory as bytes, and their changed versions for the sanity checks.
 
-`ImageData` gathers each training batch from the images in one step. `data_fraction`, `random_labels` and
+`ImageData` gathers each training batch by one operation. `data_fraction`, `random_labels` and
 `shuffled_pixels` return data sets with fewer or corrupted training images.
 """
 
@@ -19,7 +19,7 @@ _LABEL_SEED = 12345
 
 @dataclass(frozen=True, eq=False)
 class ImageData(ImageDataset):
-    """Images and labels in file order, and how they are normalized and augmented.
+    """A data set in memory: images and labels in file order, and how they are normalized and augmented.
 
     Args:
         name: Name of the data set, as `data_names()` lists it.
@@ -30,8 +30,8 @@ class ImageData(ImageDataset):
         test_labels: `[test]`, int64.
         mean: Subtracted per channel, on the scale 0 .. 255.
         std: Divided by per channel, after the mean.
-        flip: Whether a mirrored image is still an image of its class.
-        crop_padding: Pixels by which training images are padded (by reflection) before a crop of their own size.
+        flip: Whether to mirror half of the training images.
+        crop_padding: Pixels by which training images are padded (by reflection) before they are cropped to their size.
     """
 
     name: str
@@ -73,7 +73,14 @@ class ImageData(ImageDataset):
         return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
-        """Does the same as `normalize`, on a tensor of any number type."""
+        """Normalizes images as `normalize` does, in TensorFlow.
+
+        Args:
+            images: `[..., height, width, channels]`, of any number type, on the scale 0 .. 255.
+
+        Returns:
+            `(images - mean) / std`, float32 of the same shape.
+        """
         return (tf.cast(images, tf.float32) - tf.constant(self.mean)) / tf.constant(self.std)
 
     def training_reader(self, request: BatchRequest) -> Reader:
@@ -156,7 +163,7 @@ def fixed_batches(
         data: The data set that the images belong to, whose normalization is used.
         batch_size: Images per batch.
         drop_remainder: Whether to leave out a last, shorter batch.
-        start_step: Batch to begin with.
+        start_step: Batch to start with.
 
     Returns:
         Batches `{"images": [batch, height, width, channels] float32, "labels": [batch] int64}`.
@@ -179,15 +186,14 @@ def fixed_batches(
 
 
 def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: bool = False) -> ImageData:
-    """Leaves out training images.
+    """Returns a data set with a fraction of the training images.
 
     Args:
         data: The data set. It is not changed; the test images stay.
-        fraction: Fraction of the training images to keep, above 0 and at most 1; of each class, unless `first`, rounded
-            up to whole images.
-        seed: Seed of the choice.
-        first: Take the first ones of the file instead of a choice by class. The authors' half of CIFAR is its first
-            24,960 of 50,000 images, a fraction of 0.4992.
+        fraction: Fraction to keep, above 0 and at most 1, of the images of each class; rounded up to whole images.
+        seed: Seed of the draws.
+        first: Whether to keep the first images of the file instead of drawing from each class. The authors' half of
+            CIFAR is its first 24,960 of 50,000 images, a fraction of 0.4992.
 
     Returns:
         The data set with fewer training images, in file order.
@@ -196,7 +202,9 @@ def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: boo
         ConfigError: The fraction is out of range.
     """
     if not 0 < fraction <= 1:
-        raise ConfigError(f"expected a fraction of the data above 0 and at most 1, received {fraction!r}; for half 0.5")
+        raise ConfigError(
+            f"expected a fraction of the data above 0 and at most 1, received {fraction!r}; for half use 0.5"
+        )
     labels = data.train_labels
     if first:
         chosen = np.arange(_share(len(labels), fraction))
@@ -208,16 +216,16 @@ def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: boo
 
 
 def _share(count: int, fraction: float) -> int:
-    """Rounds up, except for the rounding error of the fraction itself."""
+    """Returns a fraction of a number, rounded up except for the rounding error of the fraction itself."""
     return min(count, int(np.ceil(round(count * fraction, 6))))
 
 
 def random_labels(data: ImageData, seed: int = _LABEL_SEED) -> ImageData:
-    """Replaces all training labels by random ones; about one in `num_classes` keeps its own by chance.
+    """Replaces all training labels by random ones; about one in `num_classes` is unchanged by chance.
 
     Args:
         data: The data set. It is not changed; the test labels stay.
-        seed: Seed of the draws. With the default they are, for as many images, those of the original.
+        seed: Seed of the draws. The default gives the labels of the original, for the same number of images.
 
     Returns:
         The data set with other training labels.
@@ -238,14 +246,14 @@ def shuffled_pixels(data: ImageData, seed: int = 0, *, fixed: bool = False) -> I
     Args:
         data: The data set. It is not changed; the test images stay.
         seed: Seed of the permutations.
-        fixed: One permutation for all images, rather than another one for each as in the original.
+        fixed: Whether to use one permutation for all images instead of one per image, as in the original.
 
     Returns:
         The data set with other training images.
 
     Reference:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), the authors' `--shufflePixel`, which also draws
-        labels at random: see `random_labels`.
+        random labels: see `random_labels`.
     """
     generator = np.random.default_rng(seed)
     flat = data.train_images.reshape(len(data.train_images), -1)

@@ -1,18 +1,13 @@
-"""The rows of a memory bank that belong to the training images: what a batch is given of them.
+"""Memory banks: the logits of several teachers for every training image.
 
-A memory bank holds the logits of several teachers for every training image. `Knowledge` is what training needs of one:
-an array `[train, classes, teachers]`, in memory, memory-mapped or in several files (`ShardedRows`).
+Training reads of a memory bank only the rows of the images in a batch. `Knowledge` is the interface, an array
+`[train, classes, teachers]`, in memory or memory-mapped. `ShardedRows` is such an array that is divided among files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import tensorflow as tf
-
-from tfprune.errors import ConfigError
-
-_Batch = dict[str, tf.Tensor]
 
 
 class Knowledge(Protocol):
@@ -26,41 +21,11 @@ class Knowledge(Protocol):
         """Returns the rows `[batch, classes, teachers]` of images at positions `[batch]`."""
 
 
-def knowledge_rows(knowledge: Knowledge, count: int) -> Callable[[tf.Tensor, _Batch], _Batch]:
-    """Returns a function that adds the rows of a memory bank to batches.
-
-    Args:
-        knowledge: `[train, classes, teachers]`, float; only the rows of each batch are read.
-        count: Images in each batch.
-
-    Returns:
-        From positions `[count]` and a batch to the batch with `"knowledge": [count, classes, teachers] float32`.
-    """
-
-    def read(positions: np.ndarray) -> np.ndarray:
-        return np.asarray(knowledge[positions], np.float32)
-
-    def add(positions: tf.Tensor, batch: _Batch) -> _Batch:
-        rows = tf.numpy_function(read, [positions], tf.float32, stateful=False)
-        return batch | {"knowledge": tf.ensure_shape(rows, [count, *knowledge.shape[1:]])}
-
-    return add
-
-
-def check_knowledge(knowledge: Knowledge, expected: tuple[int, int], name: str) -> None:
-    """Raises ConfigError unless a memory bank has the images and classes of a data set."""
-    if len(knowledge.shape) != 3 or knowledge.shape[:2] != expected:
-        raise ConfigError(
-            f"expected knowledge of shape [{expected[0]}, {expected[1]}, teachers] for {name}, received "
-            f"{list(knowledge.shape)}; build the memory bank from the same data set"
-        )
-
-
 class ShardedRows:
-    """One array whose rows are divided among several, such as memory-mapped files; reads only requested rows.
+    """An array whose rows are divided among several arrays, such as memory-mapped files; reads only requested rows.
 
     Args:
-        shards: Arrays of rows, memory-mapped as a rule: all of one length, except that the last may be shorter.
+        shards: Arrays of rows, of one length except for the last, which may be shorter.
 
     Raises:
         ValueError: Their shapes or types differ.

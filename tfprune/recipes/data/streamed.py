@@ -1,6 +1,6 @@
 """Data sets of encoded images that are read from files as they are needed.
 
-`StreamedData` gives out random crops for training and the center of each test image. An image that cannot be decoded
+`StreamedData` returns random crops of training images and the center of each test image. An image that cannot be read
 is replaced by the next one of its training batch and counted (`notes`).
 """
 
@@ -22,17 +22,17 @@ _Draws = tuple[tf.Tensor, tf.Tensor, tf.Tensor]
 
 
 class StreamedData(ImageDataset):
-    """A data set whose training images are cropped at random, resized and mirrored, and its test images at the center.
+    """A data set on disk: random crops of training images, resized and mirrored, and the center of test images.
 
-    An image that cannot be read is skipped: in a training batch the next one of the batch (or of the requested rows of
-    it) is shown instead, so that batches remain a function of seed and step; a test batch becomes shorter. `notes()`
-    reports how many there were.
+    An image that cannot be read is skipped. A training batch contains the next image of the batch (or of its requested
+    rows) instead, so that it remains a function of seed and step; a test batch becomes shorter. `notes()` reports how
+    many images were skipped.
 
     Args:
         name: Name of the data set.
         num_classes: Number of classes.
-        train: The images to train on.
-        test: The images to test with.
+        train: The training images.
+        test: The test images.
         image_size: Pixels of each side of an image in a batch.
         resize_size: Pixels of the shorter side of a test image, whose center is used.
         scale: Limits of the area of a random crop, see `random_window`.
@@ -41,7 +41,7 @@ class StreamedData(ImageDataset):
         flip: Whether to mirror half of the training images.
 
     Raises:
-        ConfigError: The sizes contradict each other.
+        ConfigError: `image_size` is larger than `resize_size`.
         DataUnavailableError: None of several images can be decoded.
     """
 
@@ -99,7 +99,7 @@ class StreamedData(ImageDataset):
 
     def training_reader(self, request: BatchRequest) -> Reader:
         """Returns a function that reads one training batch, see `ImageDataset.training_reader`."""
-        return tf.function(streamed_batch(self._train, self._broken[0], self._appearance, request))
+        return tf.function(_training_reader(self._train, self._broken[0], self._appearance, request))
 
     def test_batches(self, batch_size: int) -> tf.data.Dataset:
         """Returns the center of all test images that can be read, in file order."""
@@ -120,12 +120,14 @@ class StreamedData(ImageDataset):
         return self._centers(self._train, self._broken[0], chosen[start_step * batch_size : end], batch_size)
 
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
-        """Returns labels of training images; for data of TensorFlow Datasets their records are read."""
+        """Returns labels of training images; for data of TensorFlow Datasets this reads their records."""
         return self._train.labels(positions)
 
     def _centers(
         self, images: EncodedImages, broken: BrokenImages, positions: np.ndarray, batch_size: int
     ) -> tf.data.Dataset:
+        """Returns batches of the center of images that can be read."""
+
         def decode(position: tf.Tensor, draw: Any) -> tuple[tf.Tensor, tf.Tensor]:
             contents, label = images.read(position)
             return self._appearance.normalized(decode_center(contents, self.image_size, self.resize_size)), label
@@ -139,7 +141,7 @@ class StreamedData(ImageDataset):
         return batches.filter(lambda batch: tf.size(batch["labels"]) > 0).prefetch(1)
 
     def _check_some(self) -> None:
-        """Raises DataUnavailableError if none of some training files can be decoded."""
+        """Raises DataUnavailableError if none of several training images can be decoded."""
         positions = np.linspace(0, len(self._train) - 1, _CHECKED_FIRST).astype(np.int64)
         for position in np.unique(positions):
             try:
@@ -153,7 +155,7 @@ class StreamedData(ImageDataset):
         )
 
 
-def streamed_batch(
+def _training_reader(
     images: EncodedImages, broken: BrokenImages, appearance: Appearance, request: BatchRequest
 ) -> Reader:
     """Returns a function that reads, augments and normalizes training images.
@@ -165,8 +167,8 @@ def streamed_batch(
         request: Which batches are wanted.
 
     Returns:
-        From a step and positions `[batch_size]` in the training images to the positions of the images that are shown
-        and the batch, see `ImageDataset.training_reader`.
+        A function from a step and positions `[batch_size]` in the training images to the positions of the images in
+        the batch and the batch, see `ImageDataset.training_reader`.
     """
     batch_size, seed, rows = request.batch_size, request.seed, request.rows
     views, view, crops, count = request.views, request.view, request.augmented_views, request.count
@@ -198,7 +200,7 @@ def streamed_batch(
             positions, draws = tf.nest.map_structure(lambda each: tf.gather(each, rows), (positions, draws))
         found = readable_images(decode, positions, draws, shape, broken, change=None if view is None else change)
         pixels, labels, shown = _filled_up(*found, count)
-        # The rows of a memory bank must be those of the images that are shown.
+        # The rows of a memory bank must be those of the images in the batch.
         return tf.gather(positions, shown), {"images": tf.ensure_shape(pixels, [count, *shape]), "labels": labels}
 
     return batch
@@ -207,16 +209,16 @@ def streamed_batch(
 def _filled_up(
     images: tf.Tensor, labels: tf.Tensor, places: tf.Tensor, count: int
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Completes a batch: the next readable image, or the last, is shown instead of one that cannot be read.
+    """Completes a batch by repeating the next readable image, or the last one, for each that cannot be read.
 
     Args:
         images: `[readable, ...]`.
         labels: `[readable]`.
-        places: `[readable]`, int64, their positions in the batch, increasing.
+        places: `[readable]`, int64, their indices in the batch, increasing.
         count: Images of a batch.
 
     Returns:
-        Images, labels and places, `[count, ...]` each.
+        Images, labels and indices, `[count, ...]` each.
     """
     some = tf.debugging.Assert(tf.size(places) > 0, ["no image of a training batch can be read"])
     with tf.control_dependencies([some]):

@@ -1,4 +1,8 @@
-"""The two small parts of the training images that a search works with."""
+"""Class-balanced subsets of the training images for a search.
+
+A search compares candidates by their loss on the validation subset, after a short training on the training subset.
+Both are cut from the training images, so that the test images are not used.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,10 +17,10 @@ _LOOKED_UP_AT_ONCE = 1024
 
 @dataclass(frozen=True, eq=False)
 class Subsets:
-    """Positions in the training images, in the order to use them.
+    """Positions in the training images, in the order of their use.
 
     Args:
-        validation: `[classes * validation_per_class]`, int64: what candidates are judged by.
+        validation: `[classes * validation_per_class]`, int64: to compare candidates.
         training: `[classes * training_per_class]` or fewer, int64, disjoint from `validation`: for the short training
             before the search.
     """
@@ -30,10 +34,10 @@ def search_subsets(
 ) -> Subsets:
     """Cuts two class-balanced, disjoint subsets from the training images.
 
-    Of each class, in file order, `validation` takes the last images (in reverse order) and `training` the first ones.
-    The blocks are joined in the order of the classes, then each subset is shuffled once by a generator of this seed.
-    Where a class has too few images, `training` gets what `validation` leaves. Labels are only looked up
-    as far as they are needed from either end.
+    `validation` contains the last images of each class in file order (reversed), `training` the first ones. These are
+    joined in the order of the classes, then each subset is shuffled by a generator with this seed. If a class has too
+    few images, `training` gets those that are not in `validation`. Labels are only read as far as needed from either
+    end.
 
     Args:
         data: The data set.
@@ -45,7 +49,7 @@ def search_subsets(
         The subsets.
 
     Raises:
-        ConfigError: A number is not positive, or a class has not more than `validation_per_class` images.
+        ConfigError: A number is not positive, or a class has no more than `validation_per_class` images.
 
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `pruning.py` and `dataloader/CIFAR.py`; same positions at seed 1.
@@ -70,7 +74,7 @@ def search_subsets(
 def _first_of_each_class(
     data: ImageDataset, count: int, *, backwards: bool = False, without: Collection[int] = ()
 ) -> list[list[int]]:
-    """Positions of the first images of each class, or of the last ones; looks no further than it must."""
+    """Returns positions of the first images of each class, or of the last ones; reads no more labels than needed."""
     found: list[list[int]] = [[] for _ in range(data.num_classes)]
     missing = data.num_classes * count
     order = np.arange(data.train_examples)[:: -1 if backwards else 1]
@@ -86,7 +90,7 @@ def _first_of_each_class(
 
 
 def _shuffled(blocks: Sequence[Sequence[int]], seed: int) -> np.ndarray:
-    # The legacy generator, started anew for each subset: the permutations the original draws after np.random.seed.
+    """Joins the classes and shuffles them by the legacy generator, as the original does after np.random.seed."""
     positions = np.concatenate([np.asarray(block, np.int64) for block in blocks])
     np.random.RandomState(seed).shuffle(positions)
     return positions

@@ -1,4 +1,8 @@
-"""Finding a data set that TensorFlow Datasets has prepared, or preparing it where there is a network."""
+"""Data sets that TensorFlow Datasets (TFDS) has prepared on disk, or prepares if there is a network.
+
+The prepared data are opened from their folder alone, without a network. `prepared_image_data` loads small images into
+memory; `tfds_records` reads large ones as they are needed.
+"""
 
 import os
 import shutil
@@ -10,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.errors import DataUnavailableError
+from tfprune.errors import DataUnavailableError, first_line
 from tfprune.recipes.data.in_memory import ImageData
 
 _SECONDS_TO_ANSWER = 5.0
@@ -18,15 +22,14 @@ _READ_BATCH = 1000
 
 
 def prepared_dataset(name: str, data_path: str | os.PathLike[str] | None, url: str) -> Any:
-    """The builder of a prepared data set; downloads it first where it is absent.
+    """Returns the builder of a prepared data set; downloads the data first if they are absent.
 
-    Prepared data is opened from its folder alone, so nothing is asked of any network. A download that fails or is
-    interrupted leaves no folder behind that was not there before.
+    A download that fails or is interrupted leaves no new folder.
 
     Args:
-        name: Name in TensorFlow Datasets, like `"cifar10"`.
-        data_path: The `data_dir` of TensorFlow Datasets; `None` for its own default.
-        url: Address the download comes from, asked first whether it answers.
+        name: Name in TensorFlow Datasets, such as `cifar10`.
+        data_path: The `data_dir` of TensorFlow Datasets; `None` for its default.
+        url: Address of the download; without an answer from it, TFDS is not started.
 
     Returns:
         A `tfds.core.DatasetBuilder` whose data is on disk.
@@ -44,11 +47,11 @@ def prepared_dataset(name: str, data_path: str | os.PathLike[str] | None, url: s
 
 
 def opened_dataset(name: str, data_path: str | os.PathLike[str] | None) -> Any:
-    """The builder of a data set that has been prepared before; nothing is downloaded.
+    """Returns the builder of a prepared data set, without downloading anything.
 
     Args:
         name: Name in TensorFlow Datasets.
-        data_path: The `data_dir` of TensorFlow Datasets; `None` for its own default.
+        data_path: The `data_dir` of TensorFlow Datasets; `None` for its default.
 
     Returns:
         A `tfds.core.DatasetBuilder` whose data is on disk.
@@ -67,28 +70,30 @@ def opened_dataset(name: str, data_path: str | os.PathLike[str] | None) -> Any:
 
 
 def damaged(name: str, folder: str | os.PathLike[str], error: Exception) -> DataUnavailableError:
-    """The error for prepared data that cannot be read."""
+    """Returns the error for prepared data that cannot be read."""
     return DataUnavailableError(
-        f"the prepared data of {name} in {folder} cannot be read ({_first_line(error)}); "
-        "expected what TensorFlow Datasets writes; remove that folder and prepare the data anew"
+        f"the prepared data of {name} in {folder} cannot be read ({first_line(error)}); "
+        "expected files of TensorFlow Datasets; remove that folder and prepare the data again"
     )
 
 
 def _builder(name: str, folder: Path) -> Any:
+    """Returns the builder of the data in a folder."""
     import tensorflow_datasets as tfds
 
     try:
         return tfds.builder_from_directory(folder)
-    except Exception as error:  # whatever a damaged folder makes TensorFlow Datasets raise
+    except Exception as error:  # a damaged folder can make TensorFlow Datasets raise anything
         raise damaged(name, folder, error) from error
 
 
 def _default_root() -> Path:
+    """Returns the default `data_dir` of TensorFlow Datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
 
 
 def _prepared_folder(dataset: Path) -> Path | None:
-    """The newest prepared version: folders named by a version number that hold `dataset_info.json`."""
+    """Returns the newest prepared version: a folder named by a version number with `dataset_info.json`."""
     versions = [
         (tuple(map(int, folder.parent.name.split("."))), folder.parent)
         for folder in dataset.glob("*/dataset_info.json")
@@ -98,6 +103,7 @@ def _prepared_folder(dataset: Path) -> Path | None:
 
 
 def _downloaded(name: str, root: Path) -> Any:
+    """Downloads and prepares a data set and returns its builder."""
     import tensorflow_datasets as tfds
 
     tfds.enable_progress_bar()
@@ -110,39 +116,38 @@ def _downloaded(name: str, root: Path) -> Any:
         for folder in absent:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, Exception):
-            raise _unavailable(name, root, f"the download failed: {_first_line(error)}") from error
+            raise _unavailable(name, root, f"the download failed: {first_line(error)}") from error
         raise
     return builder
 
 
 def _first_missing(folder: Path) -> Path | None:
-    """The outermost folder of a path that does not exist yet."""
+    """Returns the outermost folder of a path that does not exist yet."""
     return next((path for path in reversed([folder, *folder.parents]) if not path.exists()), None)
 
 
 def _unavailable(name: str, root: Path, reason: str) -> DataUnavailableError:
+    """Returns the error for data that are absent and cannot be downloaded."""
     return DataUnavailableError(
-        f"no prepared {name} in {root}, and {reason}; use --data_path DIR with a folder that holds {name}/ as prepared "
+        f"no prepared {name} in {root}, and {reason}; use --data_path DIR with a folder that has {name}/ as prepared "
         "by TensorFlow Datasets, or a machine with a network, or --dataset digits, which needs neither"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def prepared_image_data(
     name: str, data_path: str | os.PathLike[str] | None, url: str, *, shape: tuple[int, int, int], **settings: Any
 ) -> ImageData:
-    """A data set of small images with splits `train` and `test`.
+    """Loads a data set of small images with splits `train` and `test`.
 
     Args:
-        name: Of the data set; in lower case that of TensorFlow Datasets.
-        data_path: Folder that holds it; `None` for the default of TensorFlow Datasets.
-        url: Where it is fetched from, for messages.
+        name: Name of the data set; its name in TensorFlow Datasets in lower case.
+        data_path: Folder that contains it; `None` for the default of TensorFlow Datasets.
+        url: Address of the download.
         shape: `(height, width, channels)` of every image.
-        **settings: The other fields of `ImageData`.
+        **settings: Other fields of `ImageData`.
+
+    Returns:
+        The data set.
 
     Raises:
         DataUnavailableError: The data is absent and cannot be downloaded, or is damaged.
@@ -161,10 +166,10 @@ def prepared_image_data(
 
 
 def prepared_images(builder: Any, split: str, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """One split of small images as arrays, in file order.
+    """Reads a split of small images into arrays, in file order.
 
     Args:
-        builder: That of `prepared_dataset`; its examples have an `image` and a `label`.
+        builder: From `prepared_dataset`; its examples have an `image` and a `label`.
         split: Name of the split.
         shape: `(height, width, channels)` of every image.
 
@@ -191,7 +196,7 @@ def prepared_images(builder: Any, split: str, shape: tuple[int, int, int]) -> tu
             end = read + len(batch["label"])
             images[read:end], labels[read:end] = batch["image"], batch["label"]
             read = end
-    except Exception as error:  # whatever damaged files make TensorFlow and TensorFlow Datasets raise
+    except Exception as error:  # damaged files can raise anything
         raise damaged(builder.name, builder.data_dir, error) from error
     if read != count:
         raise damaged(builder.name, builder.data_dir, ValueError(f"{read} of {count} {split} images"))
@@ -199,30 +204,30 @@ def prepared_images(builder: Any, split: str, shape: tuple[int, int, int]) -> tu
 
 
 def answers(url: str, seconds: float) -> bool:
-    """Whether anything answers at this address within a time, whatever it answers.
+    """Returns whether a server answers at an address, be it by an error page.
 
-    Proxies of the environment are used. The question is put in a thread of its own, as the look-up of a name cannot
-    be given a time limit.
+    Proxies of the environment are used. The request is made in a thread, because the look-up of a name has no time
+    limit.
 
     Args:
-        url: Address to ask for.
+        url: The address.
         seconds: How long to wait at most.
 
     Returns:
-        Whether there was an answer, be it an error page.
+        Whether there was an answer in time.
     """
-    heard = threading.Event()
+    answered = threading.Event()
 
     def ask() -> None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                heard.set()
+                answered.set()
         except urllib.error.HTTPError:
-            heard.set()
+            answered.set()
         except (OSError, ValueError):
             return
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
-    return heard.is_set()
+    return answered.is_set()

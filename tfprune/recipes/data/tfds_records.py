@@ -1,4 +1,8 @@
-"""Images that TensorFlow Datasets has prepared, read as they are needed."""
+"""Images in TFRecord files of TensorFlow Datasets, read as they are needed.
+
+`tfds_images` opens a prepared data set for classification. `RecordFiles` gives random access to TFRecord files, which
+TFDS itself reads only in order.
+"""
 
 import os
 import struct
@@ -18,9 +22,9 @@ _FOOTER = 4  # checksum of the data
 
 
 class RecordFiles:
-    """Random access to the records of TFRecord files, which themselves hold no index.
+    """Random access to the records of TFRecord files, which contain no index.
 
-    The index is made by going from header to header: 12 bytes read for each record.
+    The index is built by reading the header of each record, 12 bytes.
 
     Args:
         paths: The files, in order.
@@ -43,7 +47,7 @@ class RecordFiles:
         return len(self._files)
 
     def read(self, position: int) -> bytes:
-        """The data of a record; other threads may read meanwhile."""
+        """Reads the data of a record; several threads may read at the same time."""
         file = os.open(self._paths[self._files[position]], os.O_RDONLY)
         try:
             offset, length = self._places[position].tolist()
@@ -52,9 +56,24 @@ class RecordFiles:
             os.close(file)
 
     def describe(self, position: int) -> str:
-        """File and place of a record."""
+        """Returns file and number of a record, for messages."""
         file = self._files[position]
         return f"record {position - int(np.searchsorted(self._files, file))} of {self._paths[file]}"
+
+
+def _places(path: str) -> np.ndarray:
+    """Returns offset and length of the data of each record, `[records, 2]`."""
+    places: list[tuple[int, int]] = []
+    with open(path, "rb", buffering=0) as file:
+        end, offset = os.fstat(file.fileno()).st_size, 0
+        while offset < end:
+            header = os.pread(file.fileno(), 8, offset)
+            length = struct.unpack("<Q", header)[0] if len(header) == 8 else end
+            if offset + _HEADER + length + _FOOTER > end:
+                raise ValueError(f"{path} ends within record {len(places)}")
+            places.append((offset + _HEADER, length))
+            offset += _HEADER + length + _FOOTER
+    return np.asarray(places, np.int64).reshape(-1, 2)
 
 
 class TFDSImages(EncodedImages):
@@ -62,8 +81,8 @@ class TFDSImages(EncodedImages):
 
     Args:
         records: The files.
-        image: Name of the feature that holds the encoded image.
-        label: Name of the feature that holds the label.
+        image: Name of the feature with the encoded image.
+        label: Name of the feature with the label.
     """
 
     def __init__(self, records: RecordFiles, image: str, label: str) -> None:
@@ -74,12 +93,12 @@ class TFDSImages(EncodedImages):
         return len(self._records)
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of images; reads their records."""
+        """Returns labels of images; reads their records."""
         feature = {self._label: tf.io.FixedLenFeature([], tf.int64)}
         return tf.io.parse_example([self._records.read(each) for each in positions], feature)[self._label].numpy()
 
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The image and the label of a record."""
+        """Reads the image and the label of a record."""
         record = tf.numpy_function(self._records.read, [position], tf.string, stateful=False)
         features = {
             self._image: tf.io.FixedLenFeature([], tf.string),
@@ -89,24 +108,24 @@ class TFDSImages(EncodedImages):
         return example[self._image], example[self._label]
 
     def describe(self, position: int) -> str:
-        """File and number of a record."""
+        """Returns file and number of a record."""
         return self._records.describe(position)
 
 
 def tfds_images(name: str, data_path: str | os.PathLike[str] | None) -> tuple[TFDSImages, TFDSImages, int]:
-    """Opens a prepared data set for classification; nothing is downloaded.
+    """Opens a prepared data set for classification, without downloading anything.
 
     Args:
         name: Name in TensorFlow Datasets, such as `imagenet2012` or `imagenet_resized/64x64`.
-        data_path: Folder that holds it (its `data_dir`); `None` for the default of TensorFlow Datasets.
+        data_path: Its `data_dir`; `None` for the default of TensorFlow Datasets.
 
     Returns:
-        The images of the split `train`, those of `validation` (or, where there is none, of `test`), and the number of
+        The images of the split `train`, those of `validation` (or of `test`, if there is none), and the number of
         classes.
 
     Raises:
-        DataUnavailableError: It is not there, or damaged.
-        ConfigError: It does not consist of an image and a class per example, in TFRecord files.
+        DataUnavailableError: The data are absent or damaged.
+        ConfigError: The data are not one image and one class per example in TFRecord files.
     """
     builder = opened_dataset(name, data_path)
     image, label, classes = _features(builder)
@@ -118,7 +137,7 @@ def tfds_images(name: str, data_path: str | os.PathLike[str] | None) -> tuple[TF
 
 
 def _features(builder: Any) -> tuple[str, str, int]:
-    """Names of the features of image and label, and the number of classes."""
+    """Returns the names of the features of image and label, and the number of classes."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -134,9 +153,12 @@ def _features(builder: Any) -> tuple[str, str, int]:
 
 
 def _records(builder: Any, split: str) -> RecordFiles:
+    """Opens the files of a split and checks the number of records."""
     info = builder.info
     if info.file_format is None or info.file_format.value != "tfrecord":
-        raise ConfigError(f"expected {builder.name} in TFRecord files, found {info.file_format}; prepare it so")
+        raise ConfigError(
+            f"expected {builder.name} in TFRecord files, found {info.file_format}; prepare it in that format"
+        )
     expected = info.splits[split].num_examples
     try:
         records = RecordFiles([str(Path(path)) for path in info.splits[split].filepaths])
@@ -145,20 +167,5 @@ def _records(builder: Any, split: str) -> RecordFiles:
     if len(records) != expected:
         raise damaged(builder.name, builder.data_dir, ValueError(f"{len(records)} of {expected} records of {split}"))
     if not expected:
-        raise DataUnavailableError(f"{builder.name} in {builder.data_dir} holds no images in {split}")
+        raise DataUnavailableError(f"{builder.name} in {builder.data_dir} contains no images in {split}")
     return records
-
-
-def _places(path: str) -> np.ndarray:
-    """Offset and length of the data of each record, `[records, 2]`."""
-    places: list[tuple[int, int]] = []
-    with open(path, "rb", buffering=0) as file:
-        end, offset = os.fstat(file.fileno()).st_size, 0
-        while offset < end:
-            header = os.pread(file.fileno(), 8, offset)
-            length = struct.unpack("<Q", header)[0] if len(header) == 8 else end
-            if offset + _HEADER + length + _FOOTER > end:
-                raise ValueError(f"{path} ends within record {len(places)}")
-            places.append((offset + _HEADER, length))
-            offset += _HEADER + length + _FOOTER
-    return np.asarray(places, np.int64).reshape(-1, 2)

@@ -1,8 +1,8 @@
-"""Views: what changes augmented images before they are normalized, and how many versions of an image are shown.
+"""Views: changed versions of augmented images, before they are normalized.
 
-A `View` changes each image by draws that follow from a seed of that image alone, so an image looks the same in the
-whole batch, in the share of one of several workers, and by itself, in memory or read from the disk. `GaussianNoise` is
-one; `AugMix` has a module of its own.
+A `View` changes each image by draws from a seed of that image, so the changed image is the same in the whole batch, in
+the share of one of several workers, and by itself, in memory or read from disk. `GaussianNoise` is a view; `AugMix` has
+its own module.
 """
 
 from abc import ABC, abstractmethod
@@ -14,11 +14,11 @@ from tfprune.errors import ConfigError
 
 
 class View(ABC):
-    """Changes images, each by a seed of its own."""
+    """Changes images, each by draws from its own seed."""
 
     @abstractmethod
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Changes each image by draws of its own.
+        """Changes each image by its own draws.
 
         Args:
             images: `[images, height, width, channels]`, float32 on the scale 0 .. 255.
@@ -31,14 +31,14 @@ class View(ABC):
 
 @dataclass(frozen=True)
 class GaussianNoise(View):
-    """Adds noise to some images, and clips.
+    """Adds Gaussian noise to some images and clips them.
 
     Args:
         deviation: Standard deviation on the scale 0 .. 1.
         clean: Probability that an image is left unchanged.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Example:
         >>> GaussianNoise(0.2)(tf.zeros([2, 8, 8, 3]), tf.constant([[0, 1], [0, 2]])).shape
@@ -55,7 +55,7 @@ class GaussianNoise(View):
             raise ConfigError(f"clean: expected a probability from 0 to 1, received {self.clean}")
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
-        """Changes each image by draws of its own, see `View`."""
+        """Changes each image by its own draws, see `View`."""
 
         def changed(given: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             image, seed = given
@@ -64,7 +64,7 @@ class GaussianNoise(View):
             unchanged = tf.random.stateless_uniform([], chance) < self.clean
             return tf.where(unchanged, image, tf.clip_by_value(noisy, 0.0, 255.0))
 
-        # There is no stateless operation that takes a seed for each image.
+        # TensorFlow has no stateless operation with one seed per image.
         return tf.map_fn(changed, (images, seeds), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.float32))
 
 
@@ -75,7 +75,7 @@ def view_seeds(seed: int, step: tf.Tensor, batch_size: int, views: int) -> tf.Te
         seed: Seed of the training.
         step: Step of the batch, counted over all epochs.
         batch_size: Images of the whole batch.
-        views: As for `shown_views`.
+        views: As in `shown_views`.
 
     Returns:
         `[batch_size, changed views, 2]`, int32.
@@ -85,13 +85,13 @@ def view_seeds(seed: int, step: tf.Tensor, batch_size: int, views: int) -> tf.Te
 
 
 def shown_views(view: View, images: tf.Tensor, seeds: tf.Tensor, views: int) -> tf.Tensor:
-    """Returns the versions of each image that a batch shows.
+    """Returns the versions of each image in a batch.
 
     Args:
         view: Changes the images.
         images: `[images, height, width, channels]`, float32 on the scale 0 .. 255.
         seeds: `[images, changed views, 2]`, from `view_seeds`.
-        views: 1 for the changed image; with more, the image itself comes first and `views - 1` changed ones after it.
+        views: 1 for the changed image only; otherwise the image itself is first, before `views - 1` changed ones.
 
     Returns:
         `[images, views, height, width, channels]`, float32 on the same scale.

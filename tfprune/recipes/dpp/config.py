@@ -237,7 +237,7 @@ DPP_COMMANDS: dict[str, type] = {
     "compare": CompareConfig,
     "image": ImageConfig,
 }
-"""Config classes by the command's name; each has a module of that name with a function `run`."""
+"""Config classes by the command's name; `DPP_MODULES` names the modules with the functions `run(config)`."""
 
 
 def _check_input(path: str, made_by: str) -> None:

@@ -1,4 +1,4 @@
-"""EKG's fine-tuning loss: two views of each image, labels, and the teachers that still know better."""
+"""EKG's fine-tuning loss: two views of each image, labels, and the teachers that are still better than the student."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ Metrics = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 def softened_divergence(teacher: tf.Tensor, student: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Kullback-Leibler divergence of softened outputs, times the temperature.
+    """Computes the Kullback-Leibler divergence of softened outputs, times the temperature.
 
     Args:
         teacher: Logits `[..., classes]`.
@@ -24,7 +24,7 @@ def softened_divergence(teacher: tf.Tensor, student: tf.Tensor, temperature: flo
 
 
 def knowledge_target(bank: tf.Tensor, views: tf.Tensor, temperature: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean of the teachers that are nearer to the best teacher than the student is.
+    """Averages the teachers that are nearer to the best teacher than the student is.
 
     Args:
         bank: Teachers' logits `[batch, classes, teachers]`, best teacher first.
@@ -48,7 +48,7 @@ def knowledge_target(bank: tf.Tensor, views: tf.Tensor, temperature: float) -> t
 
 
 class KnowledgeObjective:
-    """What fine-tuning minimises: cross-entropy and divergence from the filtered teachers, over two views.
+    """The objective of fine-tuning: cross-entropy and divergence from the filtered teachers, over two views.
 
     The reported loss is the sum over both views, as the original reports it; its gradient is that of their mean.
     With several devices each device filters the teachers by its own share of the batch.
@@ -61,12 +61,12 @@ class KnowledgeObjective:
         self.temperature = 10.0 if classes >= 1000 else 4.0
 
     def inputs(self, batch: Batch) -> tf.Tensor:
-        """The views `[batch, views, height, width, channels]` as one batch of `batch * views` images."""
+        """Returns the views `[batch, views, height, width, channels]` as one batch of `batch * views` images."""
         views = batch["images"]
         return tf.reshape(views, [-1, *views.shape[2:]])
 
     def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
-        """Loss of a batch.
+        """Computes the loss of a batch.
 
         Args:
             logits: `[batch * views, classes]`.

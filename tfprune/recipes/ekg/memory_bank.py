@@ -100,7 +100,7 @@ class MemoryBank:
 
 
 def _digest(networks: SubNetworks, masks: Sequence[np.ndarray]) -> str:
-    """What the logits come from: another model or other teachers would be another bank."""
+    """Returns a digest of the model and the teachers that the logits come from."""
     content = hashlib.sha256()
     for mask in masks:
         content.update(np.packbits(mask).tobytes())
@@ -139,7 +139,7 @@ class BankShards:
             self._remove()
 
     def missing(self) -> list[int]:
-        """The shards that are not there, or not as they were written; says which were damaged."""
+        """Returns the shards that are missing or damaged, and prints which were damaged."""
         missing = []
         for number in range(len(self.lengths)):
             file = self._file(number)
@@ -147,7 +147,7 @@ class BankShards:
             if expected is None or not file.exists():
                 missing.append(number)
             elif _checksum(file) != expected:
-                print(f"{file} is damaged: it is made again")
+                print(f"{file} is damaged: it is computed again")
                 missing.append(number)
         return missing
 
@@ -173,7 +173,7 @@ class BankShards:
         write_text(self._note, json.dumps({**self._settings, "sha256": self._sums}, indent=1) + "\n")
 
     def rows(self) -> ShardedRows:
-        """All rows, memory-mapped and read-only.
+        """Returns all rows, memory-mapped and read-only.
 
         Raises:
             RunFolderError: A shard has another shape than it should.
@@ -204,7 +204,7 @@ class BankShards:
 
 
 def _save(file: Path, rows: np.ndarray) -> None:
-    """What `numpy.save` does, but with the system's own words if the disk is full."""
+    """Saves an array as `numpy.save` does, but keeps the system's error message if the disk is full."""
     with file.open("wb") as opened:
         np.lib.format.write_array_header_1_0(opened, np.lib.format.header_data_from_array_1_0(rows))
         opened.write(np.ascontiguousarray(rows).data)

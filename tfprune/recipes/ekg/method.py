@@ -42,10 +42,10 @@ def run(config: EKGConfig, data: ImageDataset | None = None) -> Result:
     Reference:
         Lee and Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
     """
-    return EKG(config, data).run()
+    return EKGMethod(config, data).run()
 
 
-class EKG(Method[EKGConfig]):
+class EKGMethod(Method[EKGConfig]):
     """Searches a trained model for its best smaller sub-network and fine-tunes it with an ensemble's knowledge."""
 
     result_file = "finetuned.keras"
@@ -179,10 +179,8 @@ class EKG(Method[EKGConfig]):
         options: dict[str, Any] = {}
         if bank is not None:
             options = {
-                "training": {"views": 2},
+                "batches": {"views": 2, "color_jitter": True, "knowledge": bank},
                 "objective": KnowledgeObjective(self.data.num_classes),
-                "color_jitter": True,
-                "knowledge": bank,
             }
 
         def test() -> dict[str, float]:

@@ -1,9 +1,13 @@
-"""Plain Keras architectures by name, and their weights: initial ones by name, trained ones from files."""
+"""Architectures by name, as plain Keras models, and their weights.
+
+`build_model` builds an architecture, `initializer` and `initialize` draw initial weights by name, `load_checkpoint`
+loads trained ones from a file, `load_application` a model of `keras.applications`.
+"""
 
 from tfprune.recipes.models.application import Application, application_names, load_application
+from tfprune.recipes.models.building import build_model, model_names
 from tfprune.recipes.models.checkpoint import load_checkpoint, model_from_arrays
 from tfprune.recipes.models.initializers import initialize, initializer, initializer_names
-from tfprune.recipes.models.registry import build_model, model_names
 
 __all__ = [
     "Application",

@@ -1,4 +1,7 @@
-"""Networks of `keras.applications` with their ImageNet weights."""
+"""Models of `keras.applications` with their ImageNet weights.
+
+`load_application` returns a model that returns logits, and the function that prepares images for it.
+"""
 
 import inspect
 import socket
@@ -9,7 +12,7 @@ from typing import Any
 
 import keras
 
-from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.errors import ConfigError, DataUnavailableError, first_line
 
 _WEIGHTS: str | None = "imagenet"
 _SECONDS_TO_ANSWER = 20.0
@@ -18,11 +21,12 @@ _SOME = ("resnet50", "mobilenetv2", "efficientnetb0")
 
 @dataclass(frozen=True)
 class Application:
-    """A network of `keras.applications`.
+    """A model of `keras.applications` and the preparation of its images.
 
     Attributes:
-        model: It gives logits `[batch, 1000]`.
-        prepare: From images `[batch, height, width, 3]`, red, green and blue on the scale 0 .. 255, to what it takes.
+        model: Returns logits `[batch, 1000]`.
+        prepare: A function from images `[batch, height, width, 3]`, red, green and blue on the scale 0 .. 255, to
+            inputs of the model.
     """
 
     model: keras.Model
@@ -30,37 +34,37 @@ class Application:
 
 
 def application_names() -> tuple[str, ...]:
-    """The names that `load_application` knows, in lower case."""
+    """Returns the names of the models that `load_application` loads, in lower case."""
     return tuple(_constructors())
 
 
 def load_application(name: str) -> Application:
-    """A network with the weights that Keras offers, fetched by Keras if they are not in its folder yet.
+    """Loads a model with its ImageNet weights, which Keras downloads if they are not in its folder yet.
 
     Args:
-        name: One of `application_names()`; capitals do not matter.
+        name: One of `application_names()`; case does not matter.
 
     Returns:
-        The network, and how images are prepared for it, which differs from network to network.
+        The model and the preparation of its images, which differs from model to model.
 
     Raises:
-        ConfigError: There is no such network.
-        DataUnavailableError: The weights are neither there nor can they be fetched.
+        ConfigError: There is no such model.
+        DataUnavailableError: The weights are absent and cannot be downloaded.
 
     Example:
         `load_application("resnet50").model.output_shape` is `(None, 1000)`
     """
     constructors = _constructors()
     if name.casefold() not in constructors:
-        raise ConfigError(f"expected a network of keras.applications, received {name!r}; such as {', '.join(_SOME)}")
+        raise ConfigError(f"expected a model of keras.applications, received {name!r}; such as {', '.join(_SOME)}")
     constructor = constructors[name.casefold()]
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS_TO_ANSWER)  # Keras would wait for a dead network without end
+    socket.setdefaulttimeout(_SECONDS_TO_ANSWER)  # otherwise Keras waits without end for a server that does not answer
     try:
         model = constructor(weights=_WEIGHTS, classifier_activation=None)
-    except Exception as error:  # whatever a failed download or a damaged file makes Keras raise
+    except Exception as error:  # a failed download or a damaged file can make Keras raise anything
         raise DataUnavailableError(
-            f"no weights of {constructor.__name__}: Keras cannot fetch or read them ({_first_line(error)}); put "
+            f"no weights of {constructor.__name__}: Keras cannot fetch or read them ({first_line(error)}); put "
             "the file of weights into the folder models of Keras' home (~/.keras), or use a machine with a network"
         ) from error
     finally:
@@ -69,10 +73,6 @@ def load_application(name: str) -> Application:
 
 
 def _constructors() -> dict[str, Callable[..., keras.Model]]:
+    """Returns the constructors of all models by their name in lower case."""
     functions = inspect.getmembers(keras.applications, inspect.isfunction)
     return {name.casefold(): function for name, function in functions if name[0].isupper()}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__

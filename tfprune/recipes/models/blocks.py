@@ -1,4 +1,8 @@
-"""What one may choose about a network besides its architecture."""
+"""Layers of the architectures, and the options of a model.
+
+`ModelOptions` are the choices that every architecture offers, `Start` its initial weights. A `LayerFactory` makes
+Keras layers with these choices. A `Chain` describes an architecture whose layers follow one another.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,16 +23,16 @@ _STEP = re.compile(r"(conv|hidden)(\d+)|norm|act|relu|pool|average|flatten")
 
 @dataclass(frozen=True)
 class Start:
-    """How the weights of a network begin.
+    """The initial weights of a model.
 
     Attributes:
         init: Initial weights of kernels, a name of `initializer`.
-        mode: Its fan.
-        gain: Its gain.
-        fan_scale: Its factor of the fan.
-        classifier: Initial weights of the classifier's kernel, a name of `initializer`.
-        biases: `zeros`, or `standard`: uniform in ±1/√fan_in, as PyTorch does.
-        zero_gamma: Whether the last batch norm of a residual branch begins with 0.
+        mode: Fan of `init`.
+        gain: Gain of `init`.
+        fan_scale: Factor of the fan.
+        classifier: Initial weights of the kernel of the classifier, a name of `initializer`.
+        biases: `zeros`, or `standard`: uniform in ±1/√fan_in, as in PyTorch.
+        zero_gamma: Whether gamma of the last batch norm of a residual branch starts at 0.
     """
 
     init: str = "kaiming_normal"
@@ -41,11 +45,11 @@ class Start:
 
 
 @dataclass(frozen=True)
-class NetworkOptions:
-    """The choices; see `build_model`.
+class ModelOptions:
+    """Choices about a model besides its architecture, see `build_model`.
 
     Raises:
-        ConfigError: A choice is none of those there are.
+        ConfigError: There is no such choice.
     """
 
     padding: Padding = "same"
@@ -69,28 +73,26 @@ class NetworkOptions:
                     f"expected {name} to be one of {', '.join(choices)}; received {getattr(self, name)!r}; use one"
                 )
         if self.final_pool is not None and self.final_pool < 1:
-            raise ConfigError(
-                f"expected a final_pool of 1 or more, received {self.final_pool}; leave it out or raise it"
-            )
+            raise ConfigError(f"expected a final_pool of 1 or more, received {self.final_pool}; omit or raise it")
 
 
-class NetworkLayers:
-    """Makes and calls the layers of one network, all of them Keras' own.
+class LayerFactory:
+    """Makes and calls the layers of one model, all of them built-in Keras layers.
 
-    Each layer has an initialiser of its own, seeded from the network's seed and the layer's name: one that layers
-    share gives all convolutions of one shape the same weights.
+    Each layer has its own initializer, whose seed follows from the seed of the model and the name of the layer: a
+    shared one would give all convolutions of one shape the same weights.
 
     Args:
         widths: Output channels of each convolution and hidden dense layer, by layer name.
-        options: What was chosen about the network.
-        conv_bias: Whether convolutions have a bias.
-        classifier_bias: Whether the classifier has one.
+        options: Choices about the model.
+        conv_bias: Whether convolutions have a bias, unless `options` decide it.
+        classifier_bias: Whether the classifier has a bias, unless `options` decide it.
     """
 
     def __init__(
         self,
         widths: Mapping[str, int],
-        options: NetworkOptions,
+        options: ModelOptions,
         *,
         conv_bias: bool = False,
         classifier_bias: bool = True,
@@ -102,7 +104,7 @@ class NetworkLayers:
         self._classifier_bias = classifier_bias if options.classifier_bias is None else options.classifier_bias
 
     def convolution(self, x: keras.KerasTensor, name: str, *, kernel: int, stride: int = 1) -> keras.KerasTensor:
-        """A convolution, padded so that stride 1 keeps the size."""
+        """Adds a convolution, padded so that stride 1 keeps the size."""
         padding = "same"
         if stride > 1 and kernel > 1 and self._options.padding == "symmetric":
             x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
@@ -119,20 +121,20 @@ class NetworkLayers:
         )(x)
 
     def dense(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """A hidden dense layer; it has no bias."""
+        """Adds a hidden dense layer without bias."""
         start = self._kernel(name, self._start.init)
         return keras.layers.Dense(self._widths[name], use_bias=False, kernel_initializer=start, name=name)(x)
 
     def batch_norm(
         self, x: keras.KerasTensor, name: str, *, ends_branch: bool = False, momentum: float = 0.9
     ) -> keras.KerasTensor:
-        """A batch norm, or nothing where the network has none."""
+        """Adds a batch norm, unless the model has none."""
         return self.norm_layer(name, ends_branch=ends_branch, momentum=momentum)(x)
 
     def norm_layer(
         self, name: str, *, ends_branch: bool = False, momentum: float = 0.9
     ) -> Callable[[keras.KerasTensor], keras.KerasTensor]:
-        """A batch norm to call, several times if one likes; the identity where the network has none."""
+        """Returns a batch norm that may be called several times; the identity if the model has none."""
         if self._options.batch_norm == "none":
             return lambda x: x
         affine = self._options.batch_norm == "affine"
@@ -146,20 +148,20 @@ class NetworkLayers:
         )
 
     def activation(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """The network's activation: a rectifier named `...relu`, or the one asked for, named `...act`."""
+        """Adds the activation of the model: a ReLU named `...relu`, or another one, named `...act`."""
         make = self._options.activation
         return self.relu(x, name) if make is None else make(name.replace("relu", "act"))(x)
 
     def relu(self, x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """A rectifier."""
+        """Adds a ReLU."""
         return keras.layers.ReLU(name=name)(x)
 
     def stem_pool(self, x: keras.KerasTensor, *, signed: bool) -> keras.KerasTensor:
-        """The pooling of 3 x 3 with stride 2 behind a large stem.
+        """Adds the pooling of 3 x 3 with stride 2 after the convolution of a large stem.
 
         Args:
             x: `[batch, height, width, channels]`.
-            signed: Whether values may be negative, so that zeros must not be padded.
+            signed: Whether values may be negative, so that padding with zeros is wrong.
 
         Returns:
             `[batch, ceil(height / 2), ceil(width / 2), channels]`.
@@ -172,7 +174,7 @@ class NetworkLayers:
         return keras.layers.MaxPooling2D(3, 2, name="pool")(keras.layers.ZeroPadding2D(1, name="pool_pad")(x))
 
     def add(self, shortcut: keras.KerasTensor, branch: keras.KerasTensor, name: str) -> keras.KerasTensor:
-        """The sum at the end of a block.
+        """Adds the sum at the end of a block.
 
         Raises:
             ConfigError: The two have different numbers of channels.
@@ -185,7 +187,7 @@ class NetworkLayers:
         return keras.layers.Add(name=name)([shortcut, branch])
 
     def classifier(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """The dense layer `fc` that gives the logits."""
+        """Adds the dense layer `fc`, which returns the logits."""
         return keras.layers.Dense(
             num_classes,
             use_bias=self._classifier_bias,
@@ -195,7 +197,7 @@ class NetworkLayers:
         )(x)
 
     def pooled_classifier(self, x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
-        """The average over the map, or over its patches, and the classifier."""
+        """Adds the average over the feature map, or over its patches, and the classifier."""
         size = self._options.final_pool
         if size is None:
             return self.classifier(keras.layers.GlobalAveragePooling2D(name="global_pool")(x), num_classes)
@@ -203,12 +205,14 @@ class NetworkLayers:
         return keras.layers.Flatten(name="logits")(keras.layers.Permute((3, 1, 2), name="classes_first")(x))
 
     def _kernel(self, name: str, init: str) -> keras.initializers.Initializer:
+        """Returns the initializer of the kernel of a layer."""
         start = self._start
         return initializer(
             init, seed=layer_seed(self._options.seed, name), mode=start.mode, gain=start.gain, fan_scale=start.fan_scale
         )
 
     def _bias(self, name: str, fan_in: int) -> keras.initializers.Initializer:
+        """Returns the initializer of the bias of a layer."""
         if self._start.biases == "zeros":
             return keras.initializers.Zeros()
         bound = fan_in**-0.5
@@ -220,17 +224,17 @@ _START = Start()
 
 @dataclass(frozen=True)
 class Chain:
-    """The plan of a network whose layers follow one another.
+    """An architecture whose layers follow one another.
 
     Args:
-        steps: What follows what, separated by blanks: `conv64` (3 x 3 to 64 channels), `norm`, `act` (the network's
-            activation), `relu` (a rectifier even where the activation is another one), `pool` (2 x 2), `average` (over
-            the map), `flatten`, `hidden256` (dense). The classifier comes last and is not named.
-        other_steps: The same for activations other than rectifiers, where the order is another one then.
+        steps: The layers in order, separated by blanks: `conv64` (3 x 3, 64 channels), `norm`, `act` (the activation of
+            the model), `relu` (always a ReLU), `pool` (2 x 2), `average` (over the feature map), `flatten`, `hidden256`
+            (dense). The classifier follows the last one.
+        other_steps: The layers for activations other than ReLU. Default: `steps`.
         conv_bias: Whether convolutions have a bias.
-        classifier_bias: Whether the classifier has one.
-        start: How the weights begin unless asked otherwise.
-        classifier_like_layers: Whether the classifier is initialised as the other layers are.
+        classifier_bias: Whether the classifier has a bias.
+        start: Default initial weights.
+        classifier_like_layers: Whether the classifier is initialized like the other layers.
     """
 
     steps: str
@@ -241,7 +245,7 @@ class Chain:
     classifier_like_layers: bool = True
 
     def default_widths(self) -> dict[str, int]:
-        """Output channels of every convolution and hidden dense layer, by layer name."""
+        """Returns the output channels of every convolution and hidden dense layer, by layer name."""
         return {name: width for name, _, width in _named(self.steps) if width is not None}
 
     def build(
@@ -251,10 +255,10 @@ class Chain:
         num_classes: int,
         input_shape: tuple[int, int, int],
         widths: Mapping[str, int],
-        options: NetworkOptions,
+        options: ModelOptions,
     ) -> keras.Model:
-        """The network; see `build_model`."""
-        make = NetworkLayers(widths, options, conv_bias=self.conv_bias, classifier_bias=self.classifier_bias)
+        """Builds the model, see `build_model`."""
+        make = LayerFactory(widths, options, conv_bias=self.conv_bias, classifier_bias=self.classifier_bias)
         other = options.activation is not None and self.other_steps is not None
         inputs = x = keras.Input(tuple(input_shape), name="images")
         for layer, kind, _ in _named(self.other_steps if other and self.other_steps else self.steps):
@@ -263,14 +267,16 @@ class Chain:
 
 
 def _named(steps: str) -> list[tuple[str, str, int | None]]:
-    """Each step's layer name, kind and, of convolutions and hidden layers, width."""
+    """Returns layer name, kind and, for convolutions and hidden layers, width of each step."""
     named: list[tuple[str, str, int | None]] = []
     stage = convolution = hidden = 0
     prefix = ""
     for step in steps.split():
         match = _STEP.fullmatch(step)
         if match is None:
-            raise ConfigError(f"expected steps like conv64, norm, act, pool or hidden256, received {step!r}; mend it")
+            raise ConfigError(
+                f"expected steps like conv64, norm, act, pool or hidden256, received {step!r}; correct it"
+            )
         kind = match[1] or step
         if kind == "conv":
             prefix = f"stage{stage}.{convolution}_"
@@ -290,8 +296,8 @@ def _named(steps: str) -> list[tuple[str, str, int | None]]:
     return named
 
 
-def _step(make: NetworkLayers, x: keras.KerasTensor, name: str, kind: str) -> keras.KerasTensor:
-    """One layer, called."""
+def _step(make: LayerFactory, x: keras.KerasTensor, name: str, kind: str) -> keras.KerasTensor:
+    """Adds one layer."""
     if kind == "conv":
         return make.convolution(x, name, kernel=3)
     if kind == "hidden":
@@ -308,7 +314,7 @@ def _step(make: NetworkLayers, x: keras.KerasTensor, name: str, kind: str) -> ke
         return keras.layers.Flatten(name=name)(x)
     if min(x.shape[1:3]) < 2:
         raise ConfigError(
-            f"expected larger images, at {name} nothing is left to pool: the map is {x.shape[1]} x {x.shape[2]}; "
+            f"expected larger images: at {name}, the feature map of {x.shape[1]} x {x.shape[2]} is too small to pool; "
             "use another architecture"
         )
     return keras.layers.MaxPooling2D(2, name=name)(x)

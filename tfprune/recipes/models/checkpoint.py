@@ -1,4 +1,9 @@
-"""Loading a trained network from a file."""
+"""Trained models from files, and notes in these files.
+
+`load_checkpoint` loads a `.keras` file, or a `.pkl` file of the EKG authors, also of a slimmed model, and checks that
+it fits the architecture and the data. No code of a file is run. `write_notes` and `read_notes` store in a `.keras` file
+what it contains.
+"""
 
 import json
 import os
@@ -12,11 +17,17 @@ import keras
 import numpy as np
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
-from tfprune.errors import CheckpointError, ConfigError
+from tfprune.errors import CheckpointError, ConfigError, first_line
+from tfprune.recipes.models.building import (
+    build_model,
+    find_architecture,
+    model_names,
+    recognize_architecture,
+    sized_layers,
+)
 from tfprune.recipes.models.pickles import read_pickled_arrays
-from tfprune.recipes.models.registry import build_model, model_names, model_plan, recognised, sized_layers
 
-_PATCHES = "final_pool"  # then there are logits for each of several patches, and labels mean the first of them
+_PATCHES = "final_pool"  # with this layer, a model has logits for each of several patches; labels count the first
 _RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
@@ -28,25 +39,25 @@ _LARGEST_CONFIG = 64 << 20
 def load_checkpoint(
     path: str | os.PathLike[str], *, arch: str | None, num_classes: int, input_shape: tuple[int, int, int]
 ) -> keras.Model:
-    """A network from a `.keras` file, or from a `.pkl` file as EKG's authors write it; slimmed ones too.
+    """Loads a model from a `.keras` file, or from a `.pkl` file of the EKG authors; slimmed models, too.
 
-    Neither kind of file gets to run code: of a pickle only arrays are read, and Keras' safe mode stays on.
+    No code of a file is run: a pickle is only read for arrays, and Keras' safe mode is on.
 
     Args:
-        path: The file, or the folder of a run, which stands for the model that the run led to.
-        arch: The architecture it must hold, one of `model_names()`; `None` for any, in a `.keras` file.
-        num_classes: Number of classes it must tell apart.
-        input_shape: `(height, width, channels)` of the images it must take.
+        path: The file, or the folder of a run, for the model that the run resulted in.
+        arch: The expected architecture, one of `model_names()`; `None` for any, in a `.keras` file.
+        num_classes: Expected number of classes.
+        input_shape: Expected `(height, width, channels)` of the images.
 
     Returns:
         The model, not compiled.
 
     Raises:
-        CheckpointError: The file is missing, damaged, hostile, or belongs to another network.
+        CheckpointError: The file is missing, damaged, unsafe, or contains another model.
         ConfigError: The architecture is unknown.
     """
     if arch is not None:
-        model_plan(arch)
+        find_architecture(arch)
     file = model_file(path)
     _check_file(file)
     try:
@@ -61,11 +72,16 @@ def load_checkpoint(
 
 
 def model_file(path: str | os.PathLike[str]) -> Path:
-    """The file of the model that a run led to, where the path is the run's folder; any other path as it is."""
+    """Returns the file of the resulting model if a path is the folder of a run; otherwise the path.
+
+    Args:
+        path: A file or the folder of a run.
+    """
     return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
 
 
 def _check_file(file: Path) -> None:
+    """Raises CheckpointError unless this is a readable file of a known kind."""
     try:
         if file.is_dir():
             raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
@@ -73,7 +89,7 @@ def _check_file(file: Path) -> None:
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
         with file.open("rb") as opened:
             if not opened.read(1):
-                raise CheckpointError(f"expected weights in {file}, it is empty; fetch or save it again")
+                raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
     if file.suffix not in (".keras", ".pkl"):
@@ -81,19 +97,20 @@ def _check_file(file: Path) -> None:
 
 
 def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
+    """Loads a `.keras` file and checks architecture, images and classes."""
     if not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file} is damaged or no Keras file; fetch or save it again")
+        raise CheckpointError(f"{file} is damaged or not a Keras file; download or save it again")
     try:
         model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged or hostile file can make Keras raise anything
+    except Exception as error:  # a damaged or unsafe file can make Keras raise anything
         raise CheckpointError(
-            f"refused: Keras does not load {file} in safe mode: {_first_line(error)}; "
-            "expected a model of Keras' and tfprune's own layers"
+            f"refused: Keras does not load {file} in safe mode: {first_line(error)}; "
+            "expected a model of layers of Keras and tfprune"
         ) from error
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
     if arch is not None:
-        # The layers' names do not tell networks of a family apart.
+        # The names of layers do not distinguish the architectures of a family.
         if model.name != arch and model.name in model_names():
             raise CheckpointError(
                 f"the file is a {model.name}, expected {arch}; use --arch {model.name} or another file"
@@ -112,28 +129,23 @@ def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tup
     return model
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
-
-
 def model_from_arrays(
     arrays: Mapping[str, np.ndarray], arch: str, num_classes: int, input_shape: tuple[int, int, int]
 ) -> keras.Model:
-    """A network with the given weights; its widths are those of the kernels, so slimmed ones load as well.
+    """Builds a model with the given weights; its widths are those of the kernels, so slimmed models load, too.
 
     Args:
-        arrays: Names like `BasicBlock1.0/conv3/kernel:0`, `bn/gamma:0` or `fc/biases:0`, with or without anything up
-            to `ResNet/` before and `:0` behind. Vectors may have leading axes of length 1.
-        arch: The architecture they belong to, one of `model_names()`.
-        num_classes: Number of logits they must give.
+        arrays: Weights by names like `BasicBlock1.0/conv3/kernel:0`, `bn/gamma:0` or `fc/biases:0`. A prefix up to
+            `ResNet/` and the suffix `:0` are ignored. Vectors may have leading axes of length 1.
+        arch: Their architecture, one of `model_names()`.
+        num_classes: Expected number of logits.
         input_shape: `(height, width, channels)` of an image.
 
     Returns:
         The model.
 
     Raises:
-        CheckpointError: Arrays are missing, unknown, of a wrong shape, or belong to another network.
+        CheckpointError: Arrays are missing, unknown, of a wrong shape, or belong to another architecture.
         ConfigError: The architecture is unknown.
     """
     weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
@@ -156,25 +168,27 @@ def model_from_arrays(
 
 
 def check_architecture(layer_names: set[str], arch: str) -> None:
-    """Raises unless these layers are those of the expected architecture.
+    """Checks that these layers are those of the expected architecture.
 
     Args:
         layer_names: Names of the layers of a checkpoint, in the style of `build_model`.
         arch: The expected architecture.
 
     Raises:
-        CheckpointError: They belong to another one, or to none that is known.
+        CheckpointError: They belong to another architecture, or to no known one.
     """
-    if set(model_plan(arch).default_widths()) == sized_layers(layer_names):
+    if set(find_architecture(arch).default_widths()) == sized_layers(layer_names):
         return
-    found = recognised(layer_names)
+    found = recognize_architecture(layer_names)
     if found is None:
-        raise CheckpointError(f"the file holds no complete {arch}: its convolutions are those of no known architecture")
+        raise CheckpointError(
+            f"the file contains no complete {arch}: its convolutions are those of no known architecture"
+        )
     raise CheckpointError(f"the file is a {found}, expected {arch}; use --arch {found} or another file")
 
 
 def _variable_path(name: str) -> str:
-    """Our `layer/variable` for a name like `ResNet/BasicBlock1.0/conv3/kernel:0`."""
+    """Returns our `layer/variable` for a name like `ResNet/BasicBlock1.0/conv3/kernel:0`."""
     layer, _, variable = name.rpartition("ResNet/")[2].removesuffix(":0").rpartition("/")
     match = _LAYER.fullmatch(layer)
     if match is None or variable not in _VARIABLES:
@@ -184,7 +198,7 @@ def _variable_path(name: str) -> str:
 
 
 def _check_ends(weights: Mapping[str, np.ndarray], num_classes: int, input_shape: tuple[int, int, int]) -> None:
-    """Checks what the data decides: channels that come in, classes that go out."""
+    """Checks the channels of the images and the number of classes."""
     stem, classifier = weights.get("conv/kernel"), weights.get("fc/kernel")
     if stem is not None and stem.ndim == 4 and stem.shape[2] != input_shape[2]:
         raise CheckpointError(
@@ -199,15 +213,16 @@ def _check_ends(weights: Mapping[str, np.ndarray], num_classes: int, input_shape
 
 
 def _check_names(given: set[str], expected: set[str], arch: str) -> None:
+    """Raises CheckpointError if arrays are missing or unknown."""
     missing, unknown = sorted(expected - given), sorted(given - expected)
     if missing:
         raise CheckpointError(f"the file lacks {len(missing)} of {len(expected)} arrays of {arch}, first {missing[0]}")
     if unknown:
-        raise CheckpointError(f"the file holds {len(unknown)} arrays that {arch} has not, first {unknown[0]}")
+        raise CheckpointError(f"the file contains {len(unknown)} arrays that {arch} does not have, first {unknown[0]}")
 
 
 def _shaped(path: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The array without its leading axes of length 1."""
+    """Returns the array without leading axes of length 1."""
     extra = array.ndim - len(shape)
     trimmed = array.reshape(array.shape[extra:]) if extra > 0 and set(array.shape[:extra]) == {1} else array
     if trimmed.shape != shape:
@@ -216,10 +231,10 @@ def _shaped(path: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def write_notes(path: str | os.PathLike[str], notes: Mapping[str, Any]) -> None:
-    """Adds notes to a `.keras` file; Keras does not look at them.
+    """Adds notes to a `.keras` file, which Keras ignores.
 
     Args:
-        path: The file, which has none yet.
+        path: The file, without notes.
         notes: Plain values by name.
     """
     with zipfile.ZipFile(path, "a") as archive:
@@ -227,13 +242,13 @@ def write_notes(path: str | os.PathLike[str], notes: Mapping[str, Any]) -> None:
 
 
 def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The notes of a `.keras` file.
+    """Reads the notes of a `.keras` file.
 
     Args:
         path: The file.
 
     Returns:
-        The notes; empty if the file has none that can be read, or is no `.keras` file.
+        The notes; empty if the file has none that can be read, or is not a `.keras` file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -246,13 +261,13 @@ def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
-    """Reads the input shape of a functional model out of a `.keras` file, without loading it.
+    """Reads the input shape of a functional model from a `.keras` file, without loading it.
 
     Args:
         path: The file.
 
     Returns:
-        `(height, width, channels)`; None if the file does not say it, or is no `.keras` file.
+        `(height, width, channels)`; None if the file does not contain it, or is not a `.keras` file.
     """
     try:
         with zipfile.ZipFile(path) as archive:

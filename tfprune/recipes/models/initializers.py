@@ -1,4 +1,8 @@
-"""Initial weights by name: the ones that the papers on pruning at initialisation start from."""
+"""Initial weights by name, as the papers on pruning at initialization use them.
+
+`initializer` returns a Keras initializer, `initialize` redraws the kernels of a built model in place.
+`ScaledDistribution` has the distributions that Keras lacks.
+"""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -12,24 +16,24 @@ from keras import ops
 
 from tfprune.errors import ConfigError
 from tfprune.graph.subnet import layer_seed
+from tfprune.keras_private import flat_layers
+from tfprune.layers.kernels import Kernel, named_kernels
 
 _STOCK = ("untruncated_normal", "truncated_normal", "uniform")
 _SMALL_NORMAL = "small_normal"
-_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
-_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 _MODES = ("fan_in", "fan_out", "fan_avg", "unit")
 _SHAPES = ("laplace", "signed_constant", "unsigned_constant", "bernoulli")
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """How one name draws.
+    """The distribution of one name.
 
     Attributes:
         distribution: Shape of the distribution.
-        scale: Mean square times fan; `None` for 2, or the square of the gain that is asked for.
-        mode: The fan; `None` for the one that is asked for.
-        scales: Whether a scaled fan is heeded.
+        scale: Mean square times fan; `None` for 2, or the square of the requested gain.
+        mode: The fan; `None` for the requested one.
+        scales: Whether `fan_scale` is used.
     """
 
     distribution: str
@@ -57,7 +61,7 @@ _RULES = {
 
 
 def initializer_names() -> tuple[str, ...]:
-    """The names that `initializer` knows."""
+    """Returns the names of the initial weights of `initializer`."""
     return (*_RULES, _SMALL_NORMAL)
 
 
@@ -69,28 +73,28 @@ def initializer(
     gain: float | None = None,
     fan_scale: float = 1.0,
 ) -> keras.initializers.Initializer:
-    """An initializer by its name, Keras' own wherever it has one.
+    """Returns an initializer by its name, one of Keras if it has one.
 
-    | name | weights, with `fan` as `mode` says and `g` the gain, √2 unless given |
+    | name | weights, with the `fan` of `mode` and the gain `g`, √2 by default |
     | --- | --- |
-    | `standard` | uniform in ±1/√fan_in (what PyTorch gives convolutions and dense layers) |
-    | `kaiming_normal`, `kaiming_laplace`, `kaiming_uniform` | of mean 0 and variance g²/fan |
-    | `kaiming_truncated_normal` | the same, the normal cut at two deviations |
+    | `standard` | uniform in ±1/√fan_in (the default of convolutions and dense layers in PyTorch) |
+    | `kaiming_normal`, `kaiming_laplace`, `kaiming_uniform` | mean 0 and variance g²/fan |
+    | `kaiming_truncated_normal` | the same, with a normal cut at two standard deviations |
     | `kaiming_constant_signed` or `signed_constant` | ±g/√fan with equal chances |
     | `kaiming_constant_unsigned` or `unsigned_constant` | g/√fan |
     | `usc_bernoulli` | g/√fan or 0 with equal chances |
-    | `xavier_normal`, `xavier_constant` | of mean square 2/(fan_in + fan_out) |
-    | `small_normal` | normal of deviation 0.01 |
+    | `xavier_normal`, `xavier_constant` | mean square 2/(fan_in + fan_out) |
+    | `small_normal` | normal with standard deviation 0.01 |
     | `bernoulli`, `ones` | 0 or 1 with equal chances; 1 |
 
     Args:
         name: One of `initializer_names()`.
         seed: Seed; `None` for other weights every time.
-        mode: `fan_in` or `fan_out`; `standard` and the `xavier` ones have fans of their own.
+        mode: `fan_in` or `fan_out`; `standard` and the `xavier` ones have fixed fans.
         gain: Root mean square times √fan of the `kaiming` and constant ones; `None` for √2.
         fan_scale: Factor of the fan of `kaiming_normal`, `kaiming_laplace` and the constants (not of the `xavier`
-            ones). Where only a share `density` of the weights will work, `density` keeps the variance of what a
-            layer gives; the code of the multi-prize tickets takes `1 - density`.
+            ones). If only a fraction `density` of the weights is used, `density` preserves the variance of the outputs
+            of a layer; the code of the multi-prize tickets uses `1 - density`.
 
     Returns:
         The initializer.
@@ -113,7 +117,9 @@ def initializer(
     if mode not in ("fan_in", "fan_out"):
         raise ConfigError(f"expected mode fan_in or fan_out, received {mode!r}; use one of these")
     if not fan_scale > 0 or (gain is not None and not gain > 0):
-        raise ConfigError(f"expected a gain and a scale of the fan above 0, received {gain} and {fan_scale}; mend them")
+        raise ConfigError(
+            f"expected a gain and a scale of the fan above 0, received {gain} and {fan_scale}; correct them"
+        )
     if name == _SMALL_NORMAL:
         return keras.initializers.RandomNormal(0.0, 0.01, seed=seed)
     rule = _RULES[name]
@@ -134,23 +140,23 @@ def initialize(
     keep_signs: bool = False,
     ignore: Sequence[str] = (),
 ) -> None:
-    """Draws the kernels of a model's convolutions and dense layers anew, in place; nothing else changes.
+    """Redraws the kernels of convolutions and dense layers of a model in place; nothing else changes.
 
-    A model of `build_model` gets the kernels that `build_model` gives it with the same name and seed. The layers of
-    models within the model take part, and a layer that is used several times is drawn once.
+    A model of `build_model` gets the same kernels as by `build_model` with this name and seed. Layers of nested models
+    are included; the kernel of a shared layer is drawn once.
 
     Args:
         model: Any built Keras model.
         name: The weights, one of `initializer_names()`.
-        seed: Seed; each layer's follows from it and the layer's name. `None` for other weights every time.
+        seed: Seed, from which that of each layer follows by its name. `None` for other weights every time.
         mode: As in `initializer`.
         gain: As in `initializer`.
         fan_scale: As in `initializer`.
-        keep_signs: Give each weight the sign it has (a weight of 0 becomes 0); what is drawn decides its size alone.
-        ignore: Names of layers to leave as they are, or patterns of names (`fc*`).
+        keep_signs: Whether each weight keeps its sign (0 remains 0), so that only its magnitude is drawn.
+        ignore: Names of layers that are not changed, or patterns of names (`fc*`).
 
     Raises:
-        ConfigError: A name is unknown, a number out of range, or the model has no weights yet.
+        ConfigError: A name is unknown, a number is out of range, or the model has no weights yet.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(16, 3)])
@@ -159,43 +165,43 @@ def initialize(
         True
 
     Reference:
-        Chen et al., Peek-a-Boo (ICLR 2022): the authors' `--init-method`, which makes signed constants of the signs
-        that the weights have.
+        Chen et al., Peek-a-Boo (ICLR 2022): the authors' `--init-method`, which makes signed constants from the
+        signs of the weights.
     """
     if not model.built:
         raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
     options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
-    initializer(name, **options)  # an unknown name is told even where no layer has a kernel
-    for layer, attribute in _kernels(model):
+    initializer(name, **options)  # an unknown name is an error even if no layer has a kernel
+    for layer, kernel in _kernels(model):
         if any(fnmatchcase(layer.name, pattern) for pattern in ignore):
             continue
-        kernel = getattr(layer, attribute)
-        label = layer.name if attribute == "kernel" else f"{layer.name}/{attribute}"
+        variable = getattr(layer, kernel.attribute)
+        label = layer.name if kernel.attribute == "kernel" else f"{layer.name}/{kernel.attribute}"
         drawn = initializer(name, seed=layer_seed(seed, label), **options)(
-            _as_in_out(layer, attribute, tuple(kernel.shape)), dtype=kernel.dtype
+            _as_in_out(layer, kernel, tuple(variable.shape)), dtype=variable.dtype
         )
-        weights = ops.reshape(drawn, kernel.shape)
-        kernel.assign(ops.sign(kernel) * ops.abs(weights) if keep_signs else weights)
+        weights = ops.reshape(drawn, variable.shape)
+        variable.assign(ops.sign(variable) * ops.abs(weights) if keep_signs else weights)
 
 
-def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, str]]:
-    """Every layer with a kernel and the kernel's name, each once."""
+def _kernels(model: keras.Model) -> Iterator[tuple[keras.layers.Layer, Kernel]]:
+    """Yields each kernel of the model once, with its layer."""
     seen: set[int] = set()
-    for layer in model._flatten_layers():
-        for attribute in _KERNELS:
-            kernel = getattr(layer, attribute, None)
-            if isinstance(kernel, keras.Variable) and id(kernel) not in seen:
-                seen.add(id(kernel))
-                yield layer, attribute
+    for layer in flat_layers(model):
+        for kernel in named_kernels(layer):
+            variable = getattr(layer, kernel.attribute, None)
+            if isinstance(variable, keras.Variable) and id(variable) not in seen:
+                seen.add(id(variable))
+                yield layer, kernel
 
 
-def _as_in_out(layer: keras.layers.Layer, attribute: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape of as many entries as the kernel's, `[..., in, out]` by what an output reads.
+def _as_in_out(layer: keras.layers.Layer, kernel: Kernel, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns a shape `[..., in, out]` of as many entries as the kernel's, whose fans are the real ones.
 
-    Keras counts every channel of a depthwise kernel as read by each output, where one is; and the axes of an
-    einsum's kernel stand in any order.
+    Keras counts all channels of a depthwise kernel as inputs of each output, although only one is, and the axes of the
+    kernel of an einsum are in any order.
     """
-    if attribute == "depthwise_kernel" or isinstance(layer, _DEPTHWISE):
+    if kernel.depthwise:
         return (*shape[:-2], 1, shape[-2] * shape[-1])
     if isinstance(layer, keras.layers.EinsumDense):
         operands, outputs = layer.equation.split("->")
@@ -207,14 +213,14 @@ def _as_in_out(layer: keras.layers.Layer, attribute: str, shape: tuple[int, ...]
 
 @keras.saving.register_keras_serializable(package="tfprune")
 class ScaledDistribution(keras.initializers.Initializer):
-    """What `keras.initializers.VarianceScaling` is for normal and uniform weights, for other distributions.
+    """Initial weights scaled by the fan, like `keras.initializers.VarianceScaling`, for other distributions.
 
-    The mean square of the weights is `scale / fan`: of the Laplace distribution its variance, of the constants their
-    square; `bernoulli` gives a constant or zero, with equal chances, and its constant counts.
+    `scale / fan` is the variance of the Laplace distribution and the square of the constants. `bernoulli` draws the
+    constant or zero, with equal chances.
 
     Args:
         scale: Mean square times fan.
-        mode: Which fan: `fan_in`, `fan_out`, `fan_avg` for their mean, or `unit` for 1.
+        mode: The fan: `fan_in`, `fan_out`, `fan_avg` for their mean, or `unit` for 1.
         distribution: `laplace`, `signed_constant` (signs with equal chances), `unsigned_constant` or `bernoulli`.
         seed: Seed; `None` draws one.
 
@@ -223,7 +229,7 @@ class ScaledDistribution(keras.initializers.Initializer):
 
     Example:
         >>> weights = ScaledDistribution(2.0, "fan_in", "signed_constant", seed=1)((3, 3, 8, 16))
-        >>> bool(abs(float(weights[0, 0, 0, 0])) == (2 / 72) ** 0.5)
+        >>> round(abs(float(weights[0, 0, 0, 0])), 5) == round((2 / 72) ** 0.5, 5)
         True
 
     Reference:
@@ -237,7 +243,7 @@ class ScaledDistribution(keras.initializers.Initializer):
         if mode not in _MODES:
             raise ConfigError(f"expected a mode of {', '.join(_MODES)}, received {mode!r}; use one")
         if not scale > 0:
-            raise ConfigError(f"expected a scale above 0, received {scale}; give a positive one")
+            raise ConfigError(f"expected a scale above 0, received {scale}; raise it")
         self.scale = scale
         self.mode = mode
         self.distribution = distribution
@@ -245,8 +251,8 @@ class ScaledDistribution(keras.initializers.Initializer):
         self._drawn = random.randrange(2**31) if seed is None else seed
 
     def __call__(self, shape: tuple[int, ...], dtype: str | None = None) -> Any:
-        """Weights of a kernel's shape `[..., in, out]`; the same ones at every call."""
-        magnitude = (self.scale / fan_of(shape, self.mode)) ** 0.5
+        """Draws weights of the shape of a kernel, `[..., in, out]`; the same at every call."""
+        magnitude = (self.scale / _fan(shape, self.mode)) ** 0.5
         dtype = keras.backend.standardize_dtype(dtype or keras.config.floatx())
         if self.distribution == "unsigned_constant":
             return ops.full(shape, magnitude, dtype)
@@ -257,25 +263,17 @@ class ScaledDistribution(keras.initializers.Initializer):
             return ops.where(uniform < 0.5, ops.cast(magnitude, dtype), ops.cast(0, dtype))
         if self.distribution == "signed_constant":
             return ops.where(uniform < 0.5, ops.cast(-magnitude, dtype), ops.cast(magnitude, dtype))
-        # a Laplace variable is an exponential one with a random sign; its variance is twice its scale's square
+        # A Laplace variable is an exponential one with a random sign; its variance is twice the square of its scale.
         exponential = -ops.log(1 - uniform[0]) * ops.cast(magnitude / 2**0.5, dtype)
         return ops.where(uniform[1] < 0.5, -exponential, exponential)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments."""
+        """Returns the arguments."""
         return {"scale": self.scale, "mode": self.mode, "distribution": self.distribution, "seed": self.seed}
 
 
-def fan_of(shape: tuple[int, ...], mode: str) -> float:
-    """The fan of a kernel `[..., in, out]`: entries that an output reads, or that read an input.
-
-    Args:
-        shape: The kernel's shape; of one axis, that is both.
-        mode: `fan_in`, `fan_out`, `fan_avg` or `unit`.
-
-    Returns:
-        The fan.
-    """
+def _fan(shape: tuple[int, ...], mode: str) -> float:
+    """Returns the fan of a kernel `[..., in, out]`; an only axis is both."""
     positions = 1
     for size in shape[:-2]:
         positions *= size

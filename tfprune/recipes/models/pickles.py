@@ -1,4 +1,8 @@
-"""Files of weights as EKG's authors write them: a pickled dictionary of arrays."""
+"""Safe reading of pickled arrays, such as the weights of the EKG authors.
+
+A pickle can run any code when it is loaded. `RestrictedUnpickler` instead replaces everything that NumPy's pickles name
+by stand-ins, which check what they receive, and refuses all other names. `torch_file` does the same for PyTorch.
+"""
 
 import pickle
 import re
@@ -14,18 +18,18 @@ _DTYPE = re.compile(r"[<>|=]?([biuf])([1248])")
 
 
 def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a pickle, by name; nothing that the file asks for is run.
+    """Reads a pickled dictionary of arrays, without running any code of the file.
 
-    Names like `__header__`, which a conversion from MATLAB left in the authors' file, are ignored.
+    Names like `__header__`, which a conversion from MATLAB left in the file of the authors, are ignored.
 
     Args:
         path: The file.
 
     Returns:
-        Arrays by the names the file gives them.
+        The arrays by their names in the file.
 
     Raises:
-        CheckpointError: The file is damaged, asks for something else than arrays, or is no dictionary of arrays.
+        CheckpointError: The file is damaged, contains something else than arrays, or is not a dictionary of arrays.
     """
     try:
         with path.open("rb") as file:
@@ -36,36 +40,41 @@ def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
         ) from error
     except Exception as error:  # a damaged pickle can fail in any way: end of file, memo, index, memory, encoding
         raise CheckpointError(
-            f"{path} is damaged or no pickle ({type(error).__name__}); expected a pickled dictionary of arrays; "
-            "fetch the file again"
+            f"{path} is damaged or not a pickle ({type(error).__name__}); expected a pickled dictionary of arrays; "
+            "download the file again"
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"expected a pickled dictionary of arrays, {path} holds a {type(content).__name__}")
-    return {_name(key, path): _array(key, value, path) for key, value in content.items() if not _leftover(key)}
-
-
-def _leftover(key: object) -> bool:
-    return isinstance(key, str) and key.startswith("__")
-
-
-def _name(key: object, path: Path) -> str:
-    if not isinstance(key, str):
-        raise CheckpointError(f"expected arrays by name, {path} has the key {key!r:.40}")
-    return key
-
-
-def _array(key: object, value: object, path: Path) -> np.ndarray:
-    if not isinstance(value, PickledArray) or value.value is None:
-        raise CheckpointError(f"expected an array of numbers under {key!r:.60}, {path} has something else")
-    return value.value
+        raise CheckpointError(f"expected a pickled dictionary of arrays, {path} contains a {type(content).__name__}")
+    arrays: dict[str, np.ndarray] = {}
+    for name, array in content.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"expected arrays by name, {path} has the key {name!r:.40}")
+        if name.startswith("__"):
+            continue
+        if not isinstance(array, PickledArray) or array.value is None:
+            raise CheckpointError(f"expected an array of numbers under {name!r:.60}, {path} has something else")
+        arrays[name] = array.value
+    return arrays
 
 
 class RefusedPickleError(pickle.UnpicklingError):
-    """A pickle asks for something else than arrays of numbers."""
+    """A pickle names something else than arrays of numbers."""
+
+
+class StandIn:
+    """Replaces what a file may name; a file cannot set its state."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise RefusedPickleError("a change of the reader itself")
+
+
+def refused_name(module: str, name: str) -> RefusedPickleError:
+    """Returns the error for a name that is not allowed; its text is printable, whatever the name is."""
+    return RefusedPickleError(f"{module}.{name}"[:80].encode("unicode_escape").decode("ascii"))
 
 
 class _DType:
-    """Stands in for `numpy.dtype`."""
+    """Replaces `numpy.dtype`."""
 
     def __init__(self, code: str, align: object = False, copy: object = False) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
@@ -80,7 +89,7 @@ class _DType:
 
 
 class PickledArray:
-    """Stands in for `numpy.ndarray`: what the file says of one array."""
+    """Replaces `numpy.ndarray`: collects the data of one array."""
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
@@ -90,7 +99,17 @@ class PickledArray:
         self.fill(raw, dtype, shape, "F" if fortran else "C")
 
     def fill(self, raw: object, dtype: object, shape: object, order: str) -> None:
-        """Takes the array's bytes, after checking that they are as many as type and shape say."""
+        """Sets the array from its bytes, after checking that their number fits type and shape.
+
+        Args:
+            raw: The bytes.
+            dtype: Stand-in of the type.
+            shape: Tuple of sizes.
+            order: `F` for column-major order.
+
+        Raises:
+            RefusedPickleError: It is not an array of numbers.
+        """
         if not isinstance(dtype, _DType) or not isinstance(raw, bytes | bytearray):
             raise RefusedPickleError("an array of Python objects, where arrays of numbers were expected")
         sizes = tuple(shape) if isinstance(shape, tuple) else ()
@@ -101,22 +120,15 @@ class PickledArray:
         self.value = np.frombuffer(raw, dtype.numpy).reshape(sizes, order="F" if order == "F" else "C")
 
 
-class _Constructor:
-    """A callable that the file may name; it has no state that a file could set."""
-
-    def __setstate__(self, state: object) -> None:
-        raise RefusedPickleError("a change of the reader itself")
-
-
-class _Reconstruct(_Constructor):
-    """Stands in for `numpy.core.multiarray._reconstruct`."""
+class _Reconstruct(StandIn):
+    """Replaces `numpy.core.multiarray._reconstruct`."""
 
     def __new__(cls, subtype: object, shape: object, code: object) -> PickledArray:  # type: ignore[misc]
         return PickledArray()
 
 
-class _FromBuffer(_Constructor):
-    """Stands in for `numpy.core.numeric._frombuffer` (pickle protocol 5)."""
+class _FromBuffer(StandIn):
+    """Replaces `numpy.core.numeric._frombuffer` (pickle protocol 5)."""
 
     def __new__(cls, raw: object, dtype: object, shape: object, order: str) -> PickledArray:  # type: ignore[misc]
         array = PickledArray()
@@ -124,8 +136,8 @@ class _FromBuffer(_Constructor):
         return array
 
 
-class _Encode(_Constructor):
-    """Stands in for `_codecs.encode`, by which pickle protocols 0 to 2 write bytes."""
+class _Encode(StandIn):
+    """Replaces `_codecs.encode`, by which pickle protocols 0 to 2 write bytes."""
 
     def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
         if encoding != "latin1":
@@ -143,20 +155,20 @@ _ALLOWED: dict[tuple[str, str], type] = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Loads containers, text, numbers and `PickledArray`; refuses everything else."""
+    """Loads containers, text, numbers and arrays as `PickledArray`; refuses everything else."""
 
     def find_class(self, module: str, name: str) -> type:
-        """The stand-in for a constructor of arrays.
+        """Returns the stand-in of a name.
 
         Raises:
-            RefusedPickleError: The file asks for anything else.
+            RefusedPickleError: The name is not allowed.
         """
         if (module, name) not in _ALLOWED:
-            raise RefusedPickleError(f"{module}.{name}"[:80].encode("unicode_escape").decode("ascii"))
+            raise refused_name(module, name)
         return _ALLOWED[module, name]
 
     def persistent_load(self, pid: object) -> object:
-        """Refuses objects kept outside of the file.
+        """Refuses objects outside of the file.
 
         Raises:
             RefusedPickleError: Always.

@@ -1,4 +1,8 @@
-"""Residual networks for small and for large images, as plain Keras functional models."""
+"""Residual architectures for small and for large images.
+
+`ResNet` describes basic and bottleneck ResNets with their variants of width and batch norm; `WideResNet` the
+pre-activation form of Peek-a-Boo. Both build plain functional Keras models.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +10,7 @@ from typing import Literal
 
 import keras
 
-from tfprune.recipes.models.blocks import NetworkLayers, NetworkOptions, Start
+from tfprune.recipes.models.blocks import LayerFactory, ModelOptions, Start
 
 _EKG = Start(init="kaiming_truncated_normal", mode="fan_out", zero_gamma=True)
 _START = Start()
@@ -14,18 +18,18 @@ _START = Start()
 
 @dataclass(frozen=True)
 class ResNet:
-    """The plan of a residual network.
+    """A residual architecture.
 
     Args:
         blocks: Residual blocks per stage; each stage but the first halves the image.
         widths: Channels per stage (before the expansion).
-        bottleneck: Whether a block is 1 x 1, 3 x 3, 1 x 1 with 4 times as many channels at its end, rather than two
-            3 x 3 convolutions.
+        bottleneck: Whether a block consists of 1 x 1, 3 x 3 and 1 x 1 convolutions with 4 times as many channels at
+            its end, instead of two 3 x 3 convolutions.
         inner: Factor of the channels within a bottleneck.
-        norms: Where the batch norm of a block's last convolution stands: `before` the sum, `after` it, or the very
-            same one at `both` places (a slip of the multi-prize tickets' `v2` models, whose numbers depend on it; of
-            a bottleneck, `both` are two).
-        start: How the weights begin unless asked otherwise.
+        norms: Position of the batch norm of the last convolution of a block: `before` the sum, `after` it, or `both`,
+            the same layer twice (a bug of the `v2` models of the multi-prize tickets, whose results depend on it; in a
+            bottleneck, two layers).
+        start: Default initial weights.
     """
 
     blocks: tuple[int, ...]
@@ -38,16 +42,16 @@ class ResNet:
 
     @property
     def expansion(self) -> int:
-        """Channels at a block's end over its width."""
+        """Ratio of the channels at the end of a block to its width."""
         return 4 if self.bottleneck else 1
 
     def has_projection(self, stage: int, block: int) -> bool:
-        """Whether a block's shortcut is a convolution: where the unpruned block changes the shape."""
+        """Returns whether the shortcut of a block is a convolution: if the unpruned block changes the shape."""
         incoming = self.widths[0] if stage == 0 else self.widths[stage - 1] * self.expansion
         return block == 0 and (stage > 0 or incoming != self.widths[stage] * self.expansion)
 
     def default_widths(self) -> dict[str, int]:
-        """Output channels of every convolution, by layer name, in the order in which the layers are made."""
+        """Returns the output channels of every convolution, by layer name, in the order of construction."""
         widths = {"conv": self.widths[0]}
         for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for block in range(blocks):
@@ -68,10 +72,10 @@ class ResNet:
         num_classes: int,
         input_shape: tuple[int, int, int],
         widths: Mapping[str, int],
-        options: NetworkOptions,
+        options: ModelOptions,
     ) -> keras.Model:
-        """The network; see `build_model`."""
-        make = NetworkLayers(widths, options)
+        """Builds the model, see `build_model`."""
+        make = LayerFactory(widths, options)
         inputs = keras.Input(tuple(input_shape), name="images")
         large = num_classes == 1000 if options.stem == "auto" else options.stem == "large"
         x = self._stem(make, inputs, large, rectified=options.activation is None)
@@ -80,18 +84,20 @@ class ResNet:
                 x = self._block(make, x, stage, block)
         return keras.Model(inputs, make.pooled_classifier(x, num_classes), name=name)
 
-    def _stem(self, make: NetworkLayers, x: keras.KerasTensor, large: bool, *, rectified: bool) -> keras.KerasTensor:
+    def _stem(self, make: LayerFactory, x: keras.KerasTensor, large: bool, *, rectified: bool) -> keras.KerasTensor:
+        """Adds the layers before the first block; `rectified` says whether activations are ReLUs."""
         if not large:
             return make.activation(make.batch_norm(make.convolution(x, "conv", kernel=3), "bn"), "relu")
         x = make.convolution(x, "conv", kernel=7, stride=2)
         if self.norms != "before":
             return make.activation(make.batch_norm(make.stem_pool(x, signed=True), "bn"), "relu")
         x = make.batch_norm(x, "bn")
-        if rectified:  # rectifying before and after the pooling give the same; zeros may be padded to this one
+        if rectified:  # ReLU before and after the pooling give the same; its outputs may be padded with zeros
             return make.stem_pool(make.relu(x, "relu"), signed=False)
         return make.activation(make.stem_pool(x, signed=True), "relu")
 
-    def _block(self, make: NetworkLayers, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
+    def _block(self, make: LayerFactory, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
+        """Adds a residual block."""
         prefix = f"block{stage}.{block}_"
         stride = 2 if stage > 0 and block == 0 else 1
 
@@ -109,9 +115,9 @@ class ResNet:
         return make.activation(x, prefix + "relu2")
 
     def _end(
-        self, make: NetworkLayers, x: keras.KerasTensor, shortcut: keras.KerasTensor, prefix: str
+        self, make: LayerFactory, x: keras.KerasTensor, shortcut: keras.KerasTensor, prefix: str
     ) -> keras.KerasTensor:
-        """The last convolution of a branch, its batch norms and the sum."""
+        """Adds the last convolution of a branch, its batch norms and the sum."""
         x = make.convolution(x, f"{prefix}conv2", kernel=1 if self.bottleneck else 3)
         if self.norms == "before":
             return make.add(shortcut, make.batch_norm(x, f"{prefix}bn2", ends_branch=True), prefix + "add")
@@ -124,16 +130,16 @@ class ResNet:
 
 @dataclass(frozen=True)
 class WideResNet:
-    """The plan of a pre-activation network.
+    """A pre-activation architecture, as in the code of Peek-a-Boo.
 
-    The form is Peek-a-Boo's: a block strides in its second convolution, its projection reads the block's input as it
-    is, and the last batch norm follows the batches closely (momentum 0.1, the others 0.9). There is no dropout.
+    The second convolution of a block has the stride, its projection reads the input of the block without batch norm,
+    and the momentum of the last batch norm is 0.1 (of the others 0.9). There is no dropout.
 
     Args:
         blocks: Residual blocks per stage; each stage but the first halves the image.
         widths: Channels per stage.
         stem: Channels of the first convolution.
-        start: How the weights begin unless asked otherwise.
+        start: Default initial weights.
 
     Reference:
         Zagoruyko & Komodakis, Wide Residual Networks (BMVC 2016); Chen et al., Peek-a-Boo (ICLR 2022), the authors'
@@ -147,12 +153,12 @@ class WideResNet:
     classifier_like_layers = False
 
     def has_projection(self, stage: int, block: int) -> bool:
-        """Whether a block's shortcut is a convolution: where the unpruned block changes the shape."""
+        """Returns whether the shortcut of a block is a convolution: if the unpruned block changes the shape."""
         incoming = self.stem if stage == 0 else self.widths[stage - 1]
         return block == 0 and (stage > 0 or incoming != self.widths[stage])
 
     def default_widths(self) -> dict[str, int]:
-        """Output channels of every convolution, by layer name, in the order in which the layers are made."""
+        """Returns the output channels of every convolution, by layer name, in the order of construction."""
         widths = {"conv": self.stem}
         for stage, (blocks, width) in enumerate(zip(self.blocks, self.widths, strict=True)):
             for block in range(blocks):
@@ -168,10 +174,10 @@ class WideResNet:
         num_classes: int,
         input_shape: tuple[int, int, int],
         widths: Mapping[str, int],
-        options: NetworkOptions,
+        options: ModelOptions,
     ) -> keras.Model:
-        """The network; see `build_model`."""
-        make = NetworkLayers(widths, options)
+        """Builds the model, see `build_model`."""
+        make = LayerFactory(widths, options)
         inputs = keras.Input(tuple(input_shape), name="images")
         x = make.convolution(inputs, "conv", kernel=3)
         for stage, blocks in enumerate(self.blocks):
@@ -180,7 +186,8 @@ class WideResNet:
         x = make.activation(make.batch_norm(x, "bn", momentum=0.1), "relu")
         return keras.Model(inputs, make.pooled_classifier(x, num_classes), name=name)
 
-    def _block(self, make: NetworkLayers, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
+    def _block(self, make: LayerFactory, x: keras.KerasTensor, stage: int, block: int) -> keras.KerasTensor:
+        """Adds a residual block."""
         prefix = f"block{stage}.{block}_"
         stride = 2 if stage > 0 and block == 0 else 1
         shortcut = x

@@ -1,4 +1,8 @@
-"""Reading files that `torch.save` wrote, without PyTorch and without running anything that they ask for."""
+"""Safe reading of files of `torch.save`, without PyTorch and without running any code of the file.
+
+Such a file is a zip archive of a pickle and one member per storage. The pickle is read as in `pickles`: names that
+PyTorch's files contain are replaced by stand-ins that check what they receive, all others are refused.
+"""
 
 import pickle
 import zipfile
@@ -10,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.recipes.models.pickles import RefusedPickleError
+from tfprune.recipes.models.pickles import RefusedPickleError, StandIn, refused_name
 
 _STORAGES = {
     "FloatStorage": "<f4",
@@ -27,16 +31,16 @@ _SCALARS = {f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 
 
 
 def read_torch_file(path: Path) -> Any:
-    """What a file of `torch.save` holds: containers, numbers and text, with NumPy arrays for tensors.
+    """Reads a file of `torch.save`: containers, numbers and text, with NumPy arrays for tensors.
 
     Args:
-        path: The file, in the zip format that PyTorch has written since version 1.6.
+        path: The file, in the zip format of PyTorch since version 1.6.
 
     Returns:
         The content, usually a dictionary.
 
     Raises:
-        CheckpointError: The file is missing, damaged, in the older format, or asks for anything else.
+        CheckpointError: The file is missing, damaged, in the older format, or contains anything else.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -49,30 +53,27 @@ def read_torch_file(path: Path) -> Any:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except Exception as error:  # a damaged file can fail in any way
         raise CheckpointError(
-            f"{path} is damaged or no file of torch.save in its zip format ({type(error).__name__}: "
-            f"{str(error)[:80]}); save it again with a PyTorch from 1.6 on"
+            f"{path} is damaged or not a file of torch.save in its zip format ({type(error).__name__}: "
+            f"{str(error)[:80]}); save it again with PyTorch 1.6 or later"
         ) from error
 
 
 class _Dictionary(dict):
-    """Stands in for `OrderedDict`; attributes that PyTorch hangs onto it are left out."""
+    """Replaces `OrderedDict`; attributes that PyTorch adds to it are ignored."""
 
     def __setstate__(self, state: object) -> None:
-        """Nothing."""
+        """Ignores the attributes."""
 
 
-class _Storage:
-    """Stands in for a storage class: its name says what numbers it holds."""
+class _Storage(StandIn):
+    """Replaces a storage class, whose name gives the type of its numbers."""
 
     def __init__(self, code: str) -> None:
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: object) -> None:
-        raise RefusedPickleError("a change of the reader itself")
 
-
-class _Function:
-    """A function that the file may call; it has no state that a file could set."""
+class _Function(StandIn):
+    """Replaces a function that the file may call."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
@@ -80,12 +81,9 @@ class _Function:
     def __call__(self, *args: Any) -> Any:
         return self._function(*args)
 
-    def __setstate__(self, state: object) -> None:
-        raise RefusedPickleError("a change of the reader itself")
-
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """A tensor that is a window into a storage."""
+    """Returns a tensor as a copy of a part of a storage."""
     if not isinstance(storage, np.ndarray) or not all(isinstance(each, tuple) for each in (shape, strides)):
         raise RefusedPickleError("a tensor of something else than numbers")
     sizes = (offset, *shape, *strides)
@@ -99,14 +97,14 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
 
 
 def _scalar(dtype: Any, raw: Any) -> float:
-    """A number that NumPy pickled."""
+    """Returns a number that NumPy pickled."""
     if not isinstance(dtype, _DType) or not isinstance(raw, bytes) or len(raw) != np.dtype(dtype.code).itemsize:
         raise RefusedPickleError("something else than a number")
     return np.frombuffer(raw, dtype.code)[0].item()
 
 
 class _DType:
-    """Stands in for `numpy.dtype` of a number."""
+    """Replaces `numpy.dtype` of a number."""
 
     def __init__(self, code: Any = "", *_: Any) -> None:
         if code not in _SCALARS:
@@ -119,6 +117,7 @@ class _DType:
 
 
 def _bytes(text: Any, encoding: Any) -> bytes:
+    """Returns the bytes of a text, as which pickle protocol 2 stores them."""
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedPickleError(f"the encoding {encoding!r:.40}")
     return text.encode("latin1")
@@ -134,7 +133,7 @@ _FUNCTIONS = {
 
 
 class _Reader(pickle.Unpickler):
-    """Reads the pickle of an archive; tensors lie in members of their own."""
+    """Reads the pickle of an archive, and storages from other members."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
@@ -148,10 +147,10 @@ class _Reader(pickle.Unpickler):
         self._storages: dict[str, np.ndarray] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        """A stand-in for what PyTorch's files name.
+        """Returns the stand-in of a name.
 
         Raises:
-            RefusedPickleError: The file asks for anything else.
+            RefusedPickleError: The name is not allowed.
         """
         if (module, name) == ("collections", "OrderedDict"):
             return _Dictionary
@@ -160,11 +159,15 @@ class _Reader(pickle.Unpickler):
         if module == "torch" and name in _STORAGES:
             return _Storage(_STORAGES[name])
         if (module, name) not in _FUNCTIONS:
-            raise RefusedPickleError(f"{module}.{name}"[:80].encode("unicode_escape").decode("ascii"))
+            raise refused_name(module, name)
         return _Function(_FUNCTIONS[module, name])
 
     def persistent_load(self, pid: Any) -> np.ndarray:
-        """A storage, from the member that holds it."""
+        """Reads a storage from its member.
+
+        Raises:
+            RefusedPickleError: It is not a storage of numbers.
+        """
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage" or not isinstance(pid[1], _Storage):
             raise RefusedPickleError("an object kept outside of it")
         _, storage, key, _, count = pid
@@ -178,7 +181,7 @@ class _Reader(pickle.Unpickler):
         return self._storages[key]
 
     def _read(self, name: str) -> bytes:
-        """A member, which must be stored as it is: a small file cannot become a large one."""
+        """Reads a member, which must not be compressed, so that a small file cannot become a large one."""
         info = self._archive.getinfo(f"{self._folder}/{name}")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RefusedPickleError("members that are compressed")

@@ -12,6 +12,7 @@ import numpy as np
 from tfprune.console import quiet
 from tfprune.errors import CheckpointError
 from tfprune.files import replaced_file
+from tfprune.keras_private import flat_layers, producer
 from tfprune.layers import Subnet, refresh_masks, set_density, subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, StreamedData
 from tfprune.recipes.models.checkpoint import write_notes
@@ -115,7 +116,7 @@ def load_original(path: str | os.PathLike[str], model: keras.Model) -> float:
     kernels = [each for each in modules.values() if "scores" in each]
     norms = [each for each in modules.values() if "running_mean" in each]
     layers = sorted(subnet_layers(model), key=_position)
-    ours = sorted((x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)), key=_position)
+    ours = sorted((x for x in flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)), key=_position)
     if len(layers) != len(kernels) or len(ours) != len(norms):
         raise CheckpointError(
             f"expected {len(layers)} sub-network layers and {len(ours)} batch norms as in {model.name}, {path} has "
@@ -167,7 +168,7 @@ def _kernel(layer: Subnet, array: np.ndarray) -> np.ndarray:
         return array
     if len(layer.kernel.shape) == 4:
         return array.transpose(2, 3, 1, 0)
-    before: Any = layer.input._keras_history.operation
+    before: Any = producer(layer.input).operation
     array = array.reshape(array.shape[0], -1)
     if isinstance(before, keras.layers.Flatten):  # PyTorch flattens channels first
         _, height, width, channels = before.input.shape

@@ -92,7 +92,7 @@ class MultiPrize(Method[MultiPrizeConfig]):
                 self.model,
                 self.optimizer,
                 epochs=config.epochs,
-                training=self.views,
+                batches=self.views,
                 objective=self.objective,
                 before_epoch=self._set_density,
                 test=self._test_epoch,

@@ -9,12 +9,13 @@ import tensorflow as tf
 
 from tfprune.errors import CheckpointError, ConfigError, PruningError
 from tfprune.graph import convert
+from tfprune.keras_private import flat_layers
 from tfprune.layers import Subnet, collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.models import build_model, load_checkpoint
 from tfprune.recipes.multiprize.checkpoints import load_original
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
-from tfprune.recipes.training import fast_network
+from tfprune.recipes.training import fast_copy
 
 _ORIGINAL = (".pth", ".pt", ".state", ".tar")
 
@@ -53,7 +54,7 @@ def with_scores(config: MultiPrizeConfig, fast: keras.Model) -> keras.Model:
 
     Args:
         config: The settings.
-        fast: A model with fast batch norm, see `tfprune.recipes.training.fast_network`.
+        fast: A model with fast batch norm, see `tfprune.recipes.training.fast_copy`.
     """
     if config.dense:
         return fast
@@ -84,7 +85,7 @@ def trainable_model(config: MultiPrizeConfig, model: keras.Model, strategy: tf.d
         model: The plain model. It is not changed.
         strategy: The devices; call it in their scope.
     """
-    fast = fast_network(model, strategy, precision=config.precision, synchronized=config.sync_batch_norm)
+    fast = fast_copy(model, strategy, precision=config.precision, synchronized=config.sync_batch_norm)
     return with_scores(config, fast)
 
 
@@ -177,7 +178,7 @@ def kept_numbers(model: keras.Model) -> dict[str, object]:
 
     Of a sampled sub-network `kept` is the expected number.
     """
-    layers = subnet_layers(model) or [layer for layer in model._flatten_layers() if hasattr(layer, "kernel")]
+    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
     total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
     kept = round(sum(_kept(layer) for layer in layers))
     return {

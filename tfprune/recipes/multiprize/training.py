@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers import Subnet
 from tfprune.optimizers import SGD, Adam
 from tfprune.recipes.data import AugMix, GaussianNoise, View
@@ -77,10 +78,10 @@ class Histograms:
             epoch: Epochs done so far.
         """
         with self._writer.as_default(step=epoch):
-            for layer in self._model._flatten_layers():
+            for layer in flat_layers(self._model):
                 if isinstance(layer, Subnet):
                     tf.summary.scalar(f"kept/{layer.name}", float(np.mean(layer.mask)))
-                if not layer._layers:
+                if not child_layers(layer):
                     for variable in layer.variables:
                         if len(variable.shape) and "float" in variable.dtype:
                             tf.summary.histogram(f"{layer.name}/{variable.name}", tf.convert_to_tensor(variable.value))
@@ -99,5 +100,5 @@ def _view(config: MultiPrizeConfig) -> View | None:
 
 def _scales_and_offsets(model: keras.Model) -> list[keras.Variable]:
     """Returns the trainable variables of batch norms; the authors select by name and miss those of shortcuts."""
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     return [variable for layer in norms for variable in layer.trainable_variables]

@@ -34,7 +34,7 @@ def run(config: PruneImageNetConfig) -> Ticket:
     data = open_images(stage)
     model = initial_model(stage, data)
     masks = find_masks(stage, model, data, config.density)
-    ticket = Ticket.of(masks, model, **model_origin(stage, data))
+    ticket = Ticket.from_model(masks, model, **model_origin(stage, data))
     ticket.save(config.out)
     print(masks.table(), *data.notes(), f"masks and initial weights of {config.arch} in {config.out}", sep="\n")
     return ticket

@@ -103,7 +103,7 @@ class Dense(Method[DenseConfig]):
             optimizer,
             epochs=epochs,
             data=data,
-            training={"test_each_epoch": config.test_each_epoch},
+            test_each_epoch=config.test_each_epoch,
             name=name,
             first_epoch=first_epoch,
             last_epoch=last_epoch,
@@ -135,7 +135,7 @@ class Tickets(Dense):
             masks = self._iterative_masks() if config.ticket == "iterative" else self._masks()
         print(masks.table())
         self._change_weights(masks)
-        ticket = Ticket.of(masks, self.model, arch=config.arch, num_classes=self.data.num_classes)
+        ticket = Ticket.from_model(masks, self.model, arch=config.arch, num_classes=self.data.num_classes)
         ticket.save(self.folder.file("ticket.npz"))
         with self.times.stage("training"):
             return self.trained(self.model, masks, first_epoch=config.rewind_epoch), masks

@@ -1,4 +1,9 @@
-"""Training: the loop, what it is given, what it writes, and evaluation."""
+"""Training and evaluation of models.
+
+`train_model` trains a model on a data set as a `TrainingConfig` says. It is built from `Loop`, which also trains on
+any other batches and objective: compiled, on several devices and workers, resumable. `RunFolder` holds the files of a
+run.
+"""
 
 from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.recipes.training.evaluation import Evaluation, evaluate, predict_logits
@@ -10,7 +15,7 @@ from tfprune.recipes.training.run_folder import RunFolder
 from tfprune.recipes.training.schedules import DensityRamp, EpochRates, PeriodicDecay, StepDecay
 from tfprune.recipes.training.step import GradientProbe, loss_scaled
 from tfprune.recipes.training.strategy import make_strategy
-from tfprune.recipes.training.train import Recipe, SubnetCallback, fast_network, train_network
+from tfprune.recipes.training.train import SubnetCallback, TrainingConfig, fast_copy, train_model
 from tfprune.recipes.training.workers import Workers
 
 __all__ = [
@@ -24,18 +29,18 @@ __all__ = [
     "Loop",
     "Objective",
     "PeriodicDecay",
-    "Recipe",
     "RunFolder",
     "StageTimes",
     "StepDecay",
     "SubnetCallback",
+    "TrainingConfig",
     "Workers",
     "check_parts",
     "evaluate",
-    "fast_network",
+    "fast_copy",
     "loss_scaled",
     "make_strategy",
     "predict_logits",
     "recalibrate_batch_norm",
-    "train_network",
+    "train_model",
 ]

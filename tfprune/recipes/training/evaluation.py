@@ -1,4 +1,8 @@
-"""How good a model is on a data set."""
+"""Loss and accuracy of a model on a data set.
+
+`evaluate` returns both, `predict_logits` the logits. The compiled functions are kept as long as the model exists, so
+that an evaluation after each epoch traces only once.
+"""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -10,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.training.objectives import Batch
+from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.step import Compile, default_devices, uses_xla
 
 _FUNCTIONS: WeakKeyDictionary[keras.Model, dict[tuple[bool, bool], Callable]] = WeakKeyDictionary()
@@ -22,8 +26,8 @@ class Evaluation(NamedTuple):
     Attributes:
         loss: Cross-entropy.
         top1: Fraction of examples whose label has the largest logit.
-        top5: Fraction whose label is among the five largest (or all, with fewer classes).
-        examples: How many there were.
+        top5: Fraction of examples whose label is among the five largest logits (among all, with fewer classes).
+        examples: Number of examples.
     """
 
     loss: float
@@ -35,19 +39,22 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
 ) -> Evaluation:
-    """Loss and accuracy of a model.
+    """Computes loss and accuracy of a model.
 
-    Every example counts once, whatever batch it is in (the original averaged over batches).
+    Every example has the same weight, also in a shorter last batch (the original averaged over batches).
 
     Args:
         model: A built model that returns logits.
         batches: Dicts with `images` `[batch, height, width, channels]` and `labels` `[batch]`.
-        batch_statistics: Normalise each batch with its own statistics instead of the moving averages; no variable
-            changes. The result then depends on how the data are cut into batches.
-        compile: XLA: on, off, or auto (on where all devices are GPUs).
+        batch_statistics: Whether to normalize each batch by its own statistics instead of the moving averages. The
+            result then depends on how the data are cut into batches. No variable changes.
+        compile: XLA: on, off, or auto (on if all devices are GPUs).
+
+    Returns:
+        Means over all examples.
 
     Raises:
-        ConfigError: If there is no batch.
+        ConfigError: There is no batch.
     """
     forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
     sums = np.zeros(3)
@@ -65,7 +72,14 @@ def evaluate(
 def predict_logits(
     model: keras.Model, batches: Iterable[Batch], *, batch_statistics: bool = False, compile: Compile = "auto"
 ) -> np.ndarray:
-    """Logits of a data set, `[examples, classes]` float32; arguments as in `evaluate`."""
+    """Computes the logits of a data set; arguments as in `evaluate`.
+
+    Returns:
+        `[examples, classes]`, float32.
+
+    Raises:
+        ConfigError: There is no batch.
+    """
     forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
     logits = [forward(tf.convert_to_tensor(batch["images"])).numpy() for batch in batches]
     if not logits:
@@ -75,7 +89,7 @@ def predict_logits(
 
 @tf.function(reduce_retracing=True)
 def _sums(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Summed loss, top-1 and top-5 hits; equal logits rank by class number, so constant logits win nothing."""
+    """Returns summed loss, top-1 and top-5 hits; equal logits rank by class: constant ones score as chance."""
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     ranked = tf.cast(tf.math.top_k(logits, tf.minimum(5, tf.shape(logits)[-1])).indices, labels.dtype)
     hits = tf.cast(ranked == labels[:, None], tf.float64)
@@ -85,16 +99,18 @@ def _sums(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 def snapshot_forward(
     model: keras.Model, *, batch_statistics: bool = False, compile: Compile = "auto"
 ) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from inputs to logits, with the weights that the model has now.
+    """Returns a function from inputs to logits, with the current weights of the model.
 
     The compiled graphs are kept as long as the model lives, so evaluating after each epoch traces once. Weights are
-    read once, not for every batch.
+    read once, not for every batch. The whole model is run by Keras' `stateless_call` and not by `graph.Forward`, since
+    any model can be evaluated, also one without a graph, and dropout and models with a `call` of their own must do in
+    training mode what they do in training.
 
     Args:
         model: A built model.
-        batch_statistics: Run in training mode: batch norm takes the statistics of each batch, dropout drops. No
-            variable changes.
-        compile: XLA: on, off, or auto (on where all devices are GPUs).
+        batch_statistics: Whether to run in training mode: batch norm uses the statistics of each batch, dropout is
+            active. No variable changes.
+        compile: XLA: on, off, or auto (on if all devices are GPUs).
 
     Returns:
         A function from `[batch, ...]` to `[batch, classes]`, float32.
@@ -102,18 +118,19 @@ def snapshot_forward(
     functions = _FUNCTIONS.setdefault(model, {})
     key = (batch_statistics, uses_xla(compile, default_devices()))
     if key not in functions:
-        functions[key] = _make(model, training=batch_statistics, jit=key[1])
+        functions[key] = _make_forward(model, training=batch_statistics, jit=key[1])
     trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
     frozen = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
     return partial(functions[key], trainable, frozen)
 
 
-def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:
-    alive: ref[keras.Model] = ref(model)  # the function must not keep the model that keeps it
+def _make_forward(model: keras.Model, *, training: bool, jit: bool) -> Callable:
+    """Returns a function from trainable weights, other weights and inputs to logits."""
+    alive: ref[keras.Model] = ref(model)  # a reference from the function would keep the model, its key, alive
 
     def compute(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
         model = alive()
-        assert model is not None, "called through a live model"
+        assert model is not None, "the model was deleted"
         logits, _ = model.stateless_call(trainable, frozen, inputs, training=training)
         return tf.cast(logits, tf.float32)
 
@@ -121,7 +138,7 @@ def _make(model: keras.Model, *, training: bool, jit: bool) -> Callable:
     traced: dict[tuple, Callable] = {}
 
     def run(trainable: list[tf.Tensor], frozen: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
-        # One trace serves all batch sizes, and TensorFlow has no reason to warn of many.
+        # One trace serves all batch sizes, so TensorFlow does not warn about retracing.
         kind = (tuple(inputs.shape[1:]), inputs.dtype)
         if kind not in traced:
             images = tf.TensorSpec([None, *inputs.shape[1:]], inputs.dtype)

@@ -1,4 +1,9 @@
-"""One training from its first step, or its last checkpoint, to its end."""
+"""The course of one training: steps, epochs, checkpoints, tables, progress, interrupts.
+
+`Fit` runs a training from its first step, or from its latest checkpoint, to the end. What a checkpoint contains besides
+variables is its `LoopState`. `GracefulInterrupt` lets the current step finish after Ctrl-C or SIGTERM, so that a
+resumed training ends with the weights of an uninterrupted one.
+"""
 
 import json
 import math
@@ -6,7 +11,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 
 import keras
@@ -14,21 +19,23 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.logs import Checkpoints, Journal
-from tfprune.recipes.training.objectives import Batch, Metrics
+from tfprune.recipes.training.objectives import Metrics
 from tfprune.recipes.training.run_folder import Row, RunFolder
 
-# The second is what schedulers send some time before they kill.
+# Schedulers send SIGTERM some time before they kill a process.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class LoopState(tf.train.experimental.PythonState):
-    """Steps and epochs done, and the running sums of the epoch: what a checkpoint holds besides the variables.
+    """Number of steps and epochs done, and sums of the metrics of the current epoch.
 
-    Metrics are collected as tensors and read in bulk, so that a step does not wait for the device.
+    A checkpoint contains it besides the variables. Metrics are collected as tensors and read in bulk, so that a step
+    does not wait for the device.
 
     Args:
-        steps_per_epoch: Optimizer steps of an epoch; a checkpoint of another number is refused.
+        steps_per_epoch: Optimizer steps of an epoch; a checkpoint with another number is an error.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
@@ -39,17 +46,17 @@ class LoopState(tf.train.experimental.PythonState):
         self._pending: list[Metrics] = []
 
     def add(self, metrics: Metrics) -> None:
-        """Counts a step."""
+        """Counts a step and collects its metrics."""
         self.step += 1
         self._pending.append(metrics)
         if len(self._pending) >= 64:
             self._collect()
 
     def means(self) -> dict[str, float]:
-        """Means over the epoch so far.
+        """Returns the mean of each metric over the current epoch.
 
         Raises:
-            TfpruneError: If one is not a finite number.
+            TfpruneError: A mean is not finite.
         """
         self._collect()
         means = {name: total / count for name, (total, count) in self._sums.items()}
@@ -62,13 +69,13 @@ class LoopState(tf.train.experimental.PythonState):
         return means
 
     def close_epoch(self) -> None:
-        """Starts the sums of the next epoch."""
+        """Counts an epoch and resets the sums."""
         self.epochs_done += 1
         self._sums.clear()
         self._pending.clear()
 
     def serialize(self) -> str:
-        """The state as JSON; Python writes floats so that they read back bit for bit."""
+        """Returns the state as JSON, from which Python reads the same floats bit for bit."""
         self._collect()
         return json.dumps(
             {
@@ -80,7 +87,11 @@ class LoopState(tf.train.experimental.PythonState):
         )
 
     def deserialize(self, string_value: str | bytes) -> None:
-        """Takes the state of a checkpoint."""
+        """Replaces the state by that of a checkpoint.
+
+        Raises:
+            TfpruneError: The checkpoint has another number of steps per epoch.
+        """
         state = json.loads(string_value)
         if state["steps_per_epoch"] != self.steps_per_epoch:
             raise TfpruneError(
@@ -92,15 +103,22 @@ class LoopState(tf.train.experimental.PythonState):
         self._pending.clear()
 
     def _collect(self) -> None:
+        """Adds pending (sum, count) pairs to the sums, in Python's double precision."""
         for metrics in self._pending:
-            add_metrics(self._sums, metrics)
+            for name, (total, count) in metrics.items():
+                pair = self._sums.setdefault(name, [0.0, 0.0])
+                pair[0] += float(total)
+                pair[1] += float(count)
         self._pending.clear()
 
 
 class GracefulInterrupt:
-    """While entered, the first SIGINT or SIGTERM sets `requested`; the second raises `KeyboardInterrupt` at once.
+    """Context in which the first SIGINT or SIGTERM sets `requested`, and the second raises `KeyboardInterrupt`.
 
     Outside the main thread, where Python allows no signal handlers, it does nothing.
+
+    Attributes:
+        requested: Whether an interrupt was requested.
     """
 
     def __init__(self) -> None:
@@ -126,14 +144,14 @@ class GracefulInterrupt:
 
 
 class Fit:
-    """The state machine behind `Loop.fit`: steps, epochs, checkpoints, rows, progress.
+    """Runs a training from its state to its end, for `Loop.fit`.
 
     Args:
         step: Trains on a batch and returns its metrics.
-        model: Goes into the checkpoints.
-        optimizer: Goes into the checkpoints.
+        model: The model; checkpoints contain its variables.
+        optimizer: The optimizer; checkpoints contain its variables.
         steps_per_epoch: Steps of an epoch.
-        epochs: Epochs in all.
+        epochs: Epochs of the whole training.
     """
 
     def __init__(
@@ -162,14 +180,19 @@ class Fit:
 
     @property
     def state(self) -> LoopState:
-        """Where the training stands."""
+        """Number of steps and epochs done."""
         return self._state
 
     def open(self, name: str, run: RunFolder | None, *, resume: bool) -> None:
-        """Restores the latest checkpoint and opens the tables.
+        """Restores the latest checkpoint, if there is one, and opens the tables.
+
+        Args:
+            name: Name of the training in the run folder.
+            run: The run folder; None to write nothing.
+            resume: Whether there may be checkpoints to continue from.
 
         Raises:
-            RunFolderError: If there are checkpoints of this name and `resume` is off, or none of them can be read.
+            RunFolderError: There are checkpoints of this name and `resume` is off, or none of them can be read.
         """
         if run is not None:
             folder = run.checkpoints(name)
@@ -179,10 +202,10 @@ class Fit:
             self._checkpoints.restore()
         self._journal = Journal(run, name, last_step=self._state.step)
 
-    def present(
+    def configure_logging(
         self, description: str, *, postfix: Callable[[], str] | None, log_every: int, checkpoint_minutes: float
     ) -> None:
-        """Sets what is shown, and how often things are written."""
+        """Sets what is shown, and how often rows and checkpoints are written; arguments as in `Loop.fit`."""
         self._description = description
         self._postfix = postfix
         self._log_every = log_every
@@ -194,7 +217,15 @@ class Fit:
         evaluate: Callable[[], dict[str, float]] | None = None,
         before_epoch: Callable[[int], None] | None = None,
     ) -> list[Row]:
-        """Trains to the end and returns a row per epoch."""
+        """Trains to the end; arguments as in `Loop.fit`.
+
+        Returns:
+            One row of metrics per epoch.
+
+        Raises:
+            KeyboardInterrupt: An interrupt was requested, and a checkpoint was saved.
+            TfpruneError: A mean is not finite, or the data end early or cannot be read.
+        """
         state = self._state
         data: Iterator[Batch] = iter(())
         if state.step < self._epochs * self._steps_per_epoch:
@@ -213,7 +244,7 @@ class Fit:
         return self._journal.epochs
 
     def _run_epoch(self, data: Iterator[Batch], interrupt: GracefulInterrupt) -> None:
-        """Steps to the end of the epoch, or to where an interrupt was asked for."""
+        """Trains to the end of the epoch, or until an interrupt is requested."""
         state = self._state
         done = state.step - state.epochs_done * self._steps_per_epoch
         label = f"{self._description} {state.epochs_done + 1}/{self._epochs}"
@@ -223,7 +254,7 @@ class Fit:
                     return
                 batch = self._next(data)
                 if self._row_follows():
-                    # A variable on several devices would not become a float by itself.
+                    # A variable on several devices cannot be converted to a float directly.
                     self._rate = float(tf.convert_to_tensor(self._optimizer.learning_rate))
                 state.add(self._step(batch))
                 if bar.update():
@@ -231,6 +262,7 @@ class Fit:
                 self._log_and_save_in_between()
 
     def _log_and_save_in_between(self) -> None:
+        """Writes the row of a step and a checkpoint within an epoch, if they are due."""
         state = self._state
         if self._log_every and state.step % self._log_every == 0:
             tqdm.write(f"{self._description} step {state.step}: {self._progress()}")
@@ -240,7 +272,7 @@ class Fit:
             self._save()
 
     def _finish_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> None:
-        """Evaluates, writes the epoch's row, and only then the checkpoint that says so."""
+        """Evaluates, writes the row of the epoch, and after it the checkpoint."""
         state = self._state
         means = {f"train_{name}": value for name, value in state.means().items()}
         row: Row = {"epoch": state.epochs_done + 1, "step": state.step, "learning_rate": self._rate, **means}
@@ -252,6 +284,7 @@ class Fit:
         tqdm.write(f"{self._description} {state.epochs_done}/{self._epochs}: {shown}")
 
     def _next(self, data: Iterator[Batch]) -> Batch:
+        """Returns the next batch; errors of the data become one line."""
         try:
             return next(data)
         except StopIteration:
@@ -259,36 +292,28 @@ class Fit:
                 f"the training data ended after {self._state.step} steps; expected "
                 f"{self._epochs * self._steps_per_epoch} ({self._epochs} epochs of {self._steps_per_epoch})"
             ) from None
-        except tf.errors.OpError as error:  # what the data set's own operations raise
+        except tf.errors.OpError as error:  # raised by operations of the data set
             raise TfpruneError(f"the training data cannot be read: {_reason(error)}") from error
 
     def _save(self) -> None:
-        """Writes a checkpoint, but never one of a training that diverged."""
+        """Writes a checkpoint, unless the training has diverged."""
         self._state.means()
         if self._checkpoints is not None:
             self._checkpoints.save()
         self._saved_at = time.monotonic()
 
     def _progress(self) -> str:
-        """What stands behind the bar: the epoch's means so far and the caller's text."""
+        """Returns the text after the progress bar: means of the epoch and the text of the caller."""
         shown = [f"{name} {value:.4f}" for name, value in self._state.means().items()]
         return ", ".join([*shown, *([self._postfix()] if self._postfix else [])])
 
     def _row_follows(self) -> bool:
-        """Whether the coming step is the last before a row, which is to hold the learning rate of that step."""
+        """Returns whether a row follows the next step; it contains the learning rate of that step."""
         step = self._state.step + 1
         return step % self._steps_per_epoch == 0 or bool(self._log_every and step % self._log_every == 0)
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """An error of a data set, without the names of the operations that it went through."""
+    """Returns the message of an error of a data set, without the names of operations."""
     through = r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: |\n.*"
     return re.sub(through, "", error.message, flags=re.DOTALL)
-
-
-def add_metrics(sums: dict[str, list[float]], metrics: Mapping[str, tuple[tf.Tensor, tf.Tensor]]) -> None:
-    """Adds (sum, count) pairs to running sums, in Python's double precision."""
-    for name, (total, count) in metrics.items():
-        pair = sums.setdefault(name, [0.0, 0.0])
-        pair[0] += float(total)
-        pair[1] += float(count)

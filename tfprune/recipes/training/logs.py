@@ -1,4 +1,8 @@
-"""The tables and TensorBoard events of one training."""
+"""What a training writes while it runs: tables, TensorBoard events, checkpoints, times.
+
+A `Journal` writes one row per epoch, and one per some number of steps, to tables and TensorBoard. `Checkpoints` writes
+checkpoints and restores the latest one that is not damaged. `StageTimes` adds up the seconds of the stages of a run.
+"""
 
 import json
 import re
@@ -17,19 +21,19 @@ from tfprune.files import write_text, writing
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
-# A file that ends early is an IndexError: TensorFlow's reader does not always use its own errors.
+# TensorFlow's reader raises IndexError if a file ends early.
 _DAMAGED = (tf.errors.OpError, IndexError)
 
 
 class Journal:
-    """Writes a row per epoch, and one per so many steps, to CSV, JSON lines and TensorBoard.
+    """Writes rows of metrics to CSV, JSON lines and TensorBoard.
 
-    Rows and events after `last_step` are dropped when it is opened: the training repeats those steps.
+    Rows and events after `last_step` are removed when the journal is opened: the training repeats those steps.
 
     Args:
-        run: Where to write; rows are only kept in memory without it.
-        name: Of the tables `<name>` and `<name>_steps` and of the events.
-        last_step: The step of the checkpoint that is continued, or 0.
+        run: The run folder; None to keep rows in memory only.
+        name: Name of the tables `<name>` and `<name>_steps` and of the events.
+        last_step: Step of the checkpoint to continue from, or 0.
 
     Attributes:
         epochs: The rows of all epochs so far.
@@ -62,14 +66,14 @@ class Journal:
             self._events.close()
 
     def write_epoch(self, row: Row) -> None:
-        """Adds an epoch's row."""
+        """Adds the row of an epoch."""
         if self._epoch_log:
             self._epoch_log.append(row)
         self.epochs.append(row)
         self._write_events("epoch", row)
 
     def write_step(self, row: Row) -> None:
-        """Adds a row of the steps' table."""
+        """Adds a row to the table of steps."""
         if self._step_log:
             self._step_log.append(row)
         self._write_events("step", row)
@@ -86,31 +90,31 @@ class Journal:
 
 
 class Checkpoints:
-    """Writes checkpoints to a folder and reads back the latest that is sound.
+    """Writes checkpoints to a folder and restores the latest one that is not damaged.
 
-    TensorFlow notes a checkpoint as the latest when all of it is written, and keeps a checksum of every tensor. One
-    that a crash of the machine damaged is passed over for the one before.
+    TensorFlow records a checkpoint as the latest after all of it is written, and stores a checksum of every tensor. If
+    a crash of the machine damaged the latest checkpoint, the one before it is used.
 
     Args:
-        folder: The folder, which exists.
-        objects: What is in a checkpoint, by name, see `tf.train.Checkpoint`.
+        folder: An existing folder.
+        objects: Content of a checkpoint, by name, see `tf.train.Checkpoint`.
     """
 
     def __init__(self, folder: Path, objects: Mapping[str, Any]) -> None:
         self._folder = folder
-        _remove_damaged_note(folder)
+        _remove_damaged_record(folder)
         self._checkpoint = tf.train.Checkpoint(**objects)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), max_to_keep=_KEPT)
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Returns whether there are checkpoints."""
         return bool(self._paths())
 
     def restore(self) -> None:
-        """Reads the latest sound checkpoint, if there is any at all.
+        """Restores the latest checkpoint that is not damaged; does nothing if there are no checkpoints.
 
         Raises:
-            RunFolderError: None of those that are there can be read, or they belong to another training.
+            RunFolderError: All checkpoints are damaged, or they belong to another training.
         """
         damaged: dict[str, str] = {}
         for path in self._paths():
@@ -130,25 +134,25 @@ class Checkpoints:
         if damaged:
             name, reason = next(iter(damaged.items()))
             raise RunFolderError(
-                f"no checkpoint in {self._folder} can be read, the latest, {name}, is damaged: {reason}; start anew "
-                "with --overwrite, or in another --train_path"
+                f"no checkpoint in {self._folder} can be read, the latest, {name}, is damaged: {reason}; start "
+                "again with --overwrite, or in another --train_path"
             )
 
     def save(self) -> None:
-        """Writes one; older ones but the last are removed when it is complete.
+        """Writes a checkpoint, then removes all older ones but one.
 
         Raises:
-            WriteError: It cannot be written; the last one is still there.
+            WriteError: It cannot be written; the checkpoint before it remains.
         """
         try:
             with writing(self._folder, tf.errors.OpError):
                 self._manager.save()
         finally:
-            for left in self._folder.glob("ckpt-*_temp"):  # of this save, if it failed, or of a process killed in one
+            for left in self._folder.glob("ckpt-*_temp"):  # of a save that failed or was killed
                 shutil.rmtree(left, ignore_errors=True)
 
     def _paths(self) -> list[str]:
-        """All checkpoints: first the one that was noted as the latest, then the others from the newest on."""
+        """Returns the paths of all checkpoints: the one recorded as the latest, then the others, newest first."""
         found = [path.with_suffix("") for path in self._folder.glob("ckpt-*.index")]
         numbered = {int(match[1]): str(path) for path in found if (match := re.fullmatch(r"ckpt-(\d+)", path.name))}
         latest = self._manager.latest_checkpoint
@@ -156,8 +160,8 @@ class Checkpoints:
         return [latest, *(path for path in paths if path != latest)] if latest in paths else paths
 
 
-def _remove_damaged_note(folder: Path) -> None:
-    """TensorFlow's manager cannot start with a note of the latest checkpoint that a crash of the machine emptied."""
+def _remove_damaged_record(folder: Path) -> None:
+    """Removes TensorFlow's record of the latest checkpoint if a crash damaged it: its manager cannot read it."""
     try:
         tf.train.get_checkpoint_state(folder)
     except ValueError:
@@ -165,10 +169,10 @@ def _remove_damaged_note(folder: Path) -> None:
 
 
 class StageTimes:
-    """Seconds per stage, kept in a file, so that a resumed run adds to what was spent before.
+    """Seconds per stage, stored in a file, so that a resumed run adds to them.
 
     Args:
-        path: The JSON file; what it holds is taken over.
+        path: The JSON file; if it exists, its times are read.
 
     Attributes:
         seconds: Wall time per stage.
@@ -180,7 +184,14 @@ class StageTimes:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times what runs inside, also if it is interrupted. A process that is killed leaves no time."""
+        """Measures the time of the block, also if it is interrupted. The time of a killed process is lost.
+
+        Args:
+            name: Name of the stage.
+
+        Raises:
+            WriteError: The file cannot be written.
+        """
         started = time.monotonic()
         try:
             yield

@@ -1,4 +1,8 @@
-"""The training loop that all methods share."""
+"""The training loop that all methods share.
+
+`Loop` trains a model on an objective: it cuts batches into chunks and into the shares of devices and workers, compiles
+one step, and runs whole trainings that can be interrupted and resumed.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -7,8 +11,10 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.keras_private import flat_layers
+from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.fit import Fit
-from tfprune.recipes.training.objectives import Batch, Metrics, Objective
+from tfprune.recipes.training.objectives import Metrics, Objective
 from tfprune.recipes.training.run_folder import Row, RunFolder
 from tfprune.recipes.training.step import (
     AccumulatedStep,
@@ -24,25 +30,26 @@ from tfprune.recipes.training.workers import Workers
 class Loop:
     """Trains a model on an objective: compiled, on any number of devices and workers, with accumulation, resumable.
 
-    Several workers (see `make_strategy`) run the same program; the chief, the first of them, alone writes and speaks.
+    Several workers (see `make_strategy`) run the same program; only the first one, the chief, writes files and prints.
 
     Args:
-        model: A built model, made in `strategy.scope()`.
-        optimizer: A Keras optimizer, made in `strategy.scope()`.
-        objective: What to minimise.
+        model: A built model, from `strategy.scope()`.
+        optimizer: A Keras optimizer, from `strategy.scope()`.
+        objective: The loss.
         global_batch_size: Examples of a whole batch; summed losses are divided by it.
-        strategy: Default: the strategy in scope.
-        compile: XLA: on, off, or auto (on where all devices are GPUs; off with synchronized batch norm on several).
-        accumulate: Chunks that each batch is cut into; their gradients are summed before the update. Batch norm then
-            sees chunks, as with any gradient accumulation. Devices times chunks must divide the batch size.
+        strategy: The devices. Default: the strategy in scope.
+        compile: XLA: on, off, or auto (on if all devices are GPUs; off with synchronized batch norm on several).
+        accumulate: Chunks that each batch is cut into; their gradients are summed before the update. Batch norm
+            normalizes each chunk by itself, as in any gradient accumulation. The product of devices and chunks must
+            divide the batch size.
 
     Attributes:
         workers: The processes that train.
-        rows: Places in a batch of the examples that this worker trains on; None for all.
+        rows: Positions within a batch of the examples that this worker trains on; None for all.
 
     Raises:
-        ConfigError: If the settings contradict each other.
-        WorkerError: If another worker is gone.
+        ConfigError: The settings contradict each other.
+        WorkerError: Another worker stopped.
 
     Example:
         >>> from tfprune.recipes.training import CrossEntropy
@@ -87,15 +94,15 @@ class Loop:
         """Trains on one global batch.
 
         Args:
-            batch: Tensors or arrays, `[examples, ...]` each; of several workers each may be given its `rows` alone.
+            batch: Tensors or arrays, `[examples, ...]` each: the whole batch, or only the `rows` of this worker.
 
         Returns:
-            The objective's metrics, averaged over the batch.
+            The metrics of the objective, averaged over the batch.
         """
         return {name: float(total) / float(count) for name, (total, count) in self.run_step(batch).items()}
 
     def run_step(self, batch: Batch) -> Metrics:
-        """As `train_step`, but returns metrics as (sum, count) tensors and so does not wait for the device."""
+        """Does the same as `train_step`, but returns (sum, count) tensors without waiting for the device."""
         devices = self._replicas // self.workers.count
         pieces = split_batch(self._share(batch), self.accumulate * devices)
         chunks = [self._distribute(pieces[i : i + devices]) for i in range(0, len(pieces), devices)]
@@ -119,46 +126,47 @@ class Loop:
     ) -> list[Row]:
         """Trains for a number of epochs.
 
-        Killed at any moment and called again with `resume`, it ends with the weights and the metrics of an unbroken
-        run, bit for bit on one device, provided that `batches` is a function of its argument.
+        A training that was killed at any moment and is resumed ends with the weights and metrics of an uninterrupted
+        one, bit for bit on one device, if `batches` depends only on its argument.
 
         Args:
-            batches: Gives the data set of global batches, or of their `rows`, from a step (counted over all epochs) on.
+            batches: Returns the data set of batches, or of their `rows`, from a step (counted over all epochs) on.
             steps_per_epoch: Steps of an epoch.
-            epochs: Epochs of the whole training, those done before a resume included.
-            name: Of the checkpoints, tables and events in the run folder.
-            run: Where to write; nothing is written without it. Of several workers only the chief reads and writes it.
-            evaluate: Called after each epoch; what it returns goes into the epoch's row.
+            epochs: Epochs of the whole training, including those before it was resumed.
+            name: Name of the checkpoints, tables and events in the run folder.
+            run: The run folder. Default: nothing is written. Of several workers only the chief reads and writes it.
+            evaluate: Called after each epoch; returns numbers for the row of the epoch.
             before_epoch: Called with the number of each epoch, from 0, before its first step. It may change variables
-                of the model. After a crash in between it is called again for the same epoch, in the same state.
-            resume: Continue from the latest checkpoint, if there is one.
-            description: Shown at the progress bar.
-            postfix: Gives text to show behind the bar.
+                of the model. After a crash it is called again for the same epoch, with the same variables.
+            resume: Whether to continue from the latest checkpoint, if there is one.
+            description: Text before the progress bar.
+            postfix: Returns text to show after the progress bar.
             log_every: Steps between two lines on the console and in the table `<name>_steps`; 0 for none.
-            checkpoint_minutes: Time between two checkpoints within an epoch; there is always one after each epoch.
+            checkpoint_minutes: Time between two checkpoints within an epoch; one is always written after each epoch.
 
         Returns:
-            One row per epoch: epoch, step, learning_rate, the objective's metrics as `train_...`, and what `evaluate`
-            gave.
+            One row per epoch: epoch, step, learning_rate, the metrics of the objective as `train_...`, and the numbers
+            of `evaluate`.
 
         Raises:
             KeyboardInterrupt: After Ctrl-C, when the step was finished and a checkpoint saved.
-            TfpruneError: If the loss is no finite number, or the data end early.
-            RunFolderError: If `run` holds checkpoints of this name and `resume` is off.
-            WorkerError: If another worker is gone.
+            TfpruneError: The loss is not finite, or the data end early.
+            RunFolderError: `run` contains checkpoints of this name and `resume` is off.
+            WorkerError: Another worker stopped.
         """
         fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
         fit.open(name, run if self.workers.is_chief else None, resume=resume)
-        fit.present(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
+        fit.configure_logging(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
         self.workers.share_variables([*self.model.variables, *self.optimizer.variables])
         fit.state.deserialize(self.workers.share_text(fit.state.serialize()))
-        with self.workers.failures_named(), self.workers.only_chief_speaks():
+        with self.workers.lost_workers_reported(), self.workers.only_chief_prints():
             return fit.run(batches, evaluate, before_epoch)
 
     def _resolve_jit(self, compile: Compile) -> bool:
+        """Returns whether to compile with XLA, which cannot compile batch norm that is synchronized over devices."""
         devices = self.strategy.extended.worker_devices if self._replicas > 1 else default_devices()
         jit = uses_xla(compile, tuple(devices))
-        layers = self.model._flatten_layers()
+        layers = flat_layers(self.model)
         if not (jit and self._replicas > 1 and any(getattr(layer, "synchronized", False) for layer in layers)):
             return jit
         if compile == "on":
@@ -169,6 +177,7 @@ class Loop:
         return False
 
     def _own_rows(self) -> tuple[int, ...]:
+        """Returns the positions within a batch of the examples of this worker."""
         return worker_rows(
             self._global_batch_size,
             chunks=self.accumulate,
@@ -178,12 +187,13 @@ class Loop:
         )
 
     def _share(self, batch: Batch) -> Batch:
-        """This worker's rows of a batch that may have been cut to them already."""
+        """Returns the rows of this worker; the batch may contain only them already."""
         if self.rows is None or len(next(iter(batch.values()))) == len(self.rows):
             return batch
         return {name: tf.gather(value, self.rows) for name, value in batch.items()}
 
     def _distribute(self, parts: list[Batch]) -> Batch:
+        """Gives each device of this worker its part."""
         if self._replicas == 1:
             return parts[0]
         first = self.workers.rank * len(parts)
@@ -193,14 +203,14 @@ class Loop:
 
 
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Cuts every tensor of a batch along its first axis, losing no row.
+    """Cuts every tensor of a batch along its first axis.
 
     Args:
         batch: Tensors (or arrays) `[examples, ...]` of one length.
-        parts: How many; their lengths differ by one row at most.
+        parts: Number of parts; their lengths differ by one row at most.
 
     Returns:
-        The parts in order, tensors.
+        The parts in order, as tensors.
 
     Example:
         >>> [part["labels"].numpy().tolist() for part in split_batch({"labels": tf.range(5)}, 2)]
@@ -215,20 +225,23 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
 
 
 def worker_rows(batch_size: int, *, chunks: int, replicas: int, workers: int, rank: int) -> tuple[int, ...]:
-    """The places in a batch of the examples that a worker's devices take, chunk by chunk.
+    """Returns the positions within a batch of the examples of one worker, chunk by chunk.
 
-    A batch is cut into chunks, and each chunk into as many parts as there are devices, worker by worker: so any number
-    of workers sees the chunks that one process with as many devices would see.
+    A batch is cut into chunks, and each chunk into one part per device, worker by worker. So several workers train on
+    the same chunks as one process with the same number of devices.
 
     Args:
         batch_size: Examples of the batch.
-        chunks: Into how many the batch is cut for gradient accumulation.
+        chunks: Chunks of a batch, for gradient accumulation.
         replicas: Devices of all workers.
-        workers: Processes.
-        rank: Which of them.
+        workers: Number of workers.
+        rank: Index of the worker.
 
     Returns:
-        `[batch_size / workers]` places.
+        `[batch_size / workers]` positions.
+
+    Raises:
+        ConfigError: The batch cannot be cut into equal parts.
 
     Example:
         >>> worker_rows(8, chunks=2, replicas=2, workers=2, rank=1)
@@ -241,15 +254,20 @@ def worker_rows(batch_size: int, *, chunks: int, replicas: int, workers: int, ra
 
 
 def check_parts(batch_size: int, *, chunks: int, replicas: int) -> None:
-    """Whether a batch can be cut into equal parts.
+    """Checks that a batch can be cut into equal parts, one per device and chunk.
 
-    Only equal parts make the same update as the whole batch: statistics of parts are averaged.
+    Only equal parts give the update of the whole batch, because statistics of parts are averaged.
+
+    Args:
+        batch_size: Examples of the batch.
+        chunks: Chunks of a batch, for gradient accumulation.
+        replicas: Devices of all workers.
 
     Raises:
-        ConfigError: It cannot.
+        ConfigError: The batch cannot be cut into equal parts.
     """
     if chunks < 1:
-        raise ConfigError(f"accumulate: expected at least 1 chunk, received {chunks}; mend it")
+        raise ConfigError(f"accumulate: expected at least 1 chunk, received {chunks}; raise it")
     parts = chunks * replicas
     if batch_size < 1 or batch_size % parts:
         raise ConfigError(

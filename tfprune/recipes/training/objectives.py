@@ -1,4 +1,9 @@
-"""What a training method gives the loop."""
+"""Losses to minimize, with their metrics.
+
+An `Objective` says what the model receives of a batch and which loss follows from its logits; `Loop` trains any of
+them. `CrossEntropy` is the usual one. `Consistency` adds the divergence between predictions for several views of an
+image, as AugMix has it.
+"""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -6,34 +11,37 @@ from typing import Protocol, TypeAlias
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.recipes.data.dataset import Batch
 
-Batch: TypeAlias = dict[str, tf.Tensor]
 Metrics: TypeAlias = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
 
 class Objective(Protocol):
-    """Turns a batch into model inputs, and logits into a loss; called while the step is traced, so keep it pure."""
+    """A loss to minimize.
+
+    It is called while the training step is traced, so it must be a pure function of its arguments.
+    """
 
     def inputs(self, batch: Batch) -> tf.Tensor:
-        """What is fed to the model.
+        """Returns the inputs of the model.
 
         Args:
-            batch: The tensors that the data set yields; their first axis is the examples.
+            batch: Tensors of the data set; their first axis is the examples.
 
         Returns:
             `[examples, ...]`.
         """
 
     def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
-        """The loss to be differentiated.
+        """Computes the loss to differentiate.
 
         Args:
-            logits: What the model returned, `[examples, classes]`, float32.
+            logits: Outputs of the model, `[examples, classes]`, float32.
             batch: As in `inputs`.
 
         Returns:
             The loss *summed* over the examples (the loop divides it by the global batch size), and metrics as name ->
-            (sum, count), of which the loop shows the means; one that is no finite number stops the training.
+            (sum, count). The loop shows their means, and stops the training if one is not finite.
         """
 
 
@@ -42,10 +50,10 @@ class CrossEntropy:
     """Cross-entropy of `batch["labels"]` for `batch["images"]`, with the metrics `loss` and `accuracy`.
 
     Args:
-        label_smoothing: Share of each label that is spread evenly over all classes, 0 to below 1.
+        label_smoothing: Fraction of each label that is spread evenly over all classes, 0 to below 1.
 
     Raises:
-        ConfigError: The share is none.
+        ConfigError: `label_smoothing` is out of range.
 
     Example:
         >>> loss, metrics = CrossEntropy()(tf.constant([[0.0, 0.0]]), {"labels": tf.constant([1])})
@@ -57,14 +65,14 @@ class CrossEntropy:
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"label_smoothing: expected 0 to below 1, received {self.label_smoothing}; mend it")
+            raise ConfigError(f"label_smoothing: expected 0 to below 1, received {self.label_smoothing}; correct it")
 
     def inputs(self, batch: Batch) -> tf.Tensor:
-        """The images, `[batch, height, width, channels]`."""
+        """Returns the images, `[batch, height, width, channels]`."""
         return batch["images"]
 
     def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
-        """Summed cross-entropy of `[batch, classes]` logits."""
+        """Computes the summed cross-entropy of `[batch, classes]` logits."""
         labels = batch["labels"]
         loss = tf.reduce_sum(smoothed_cross_entropy(logits, labels, self.label_smoothing))
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, -1, output_type=labels.dtype) == labels, tf.float32))
@@ -73,12 +81,12 @@ class CrossEntropy:
 
 
 def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Cross-entropy of each example, where a share of the label is spread evenly over the classes.
+    """Computes the cross-entropy of each example with smoothed labels.
 
     Args:
         logits: `[batch, classes]`.
         labels: `[batch]`, integers.
-        smoothing: The share.
+        smoothing: Fraction of each label that is spread evenly over the classes.
 
     Returns:
         `[batch]`.
@@ -94,18 +102,18 @@ def smoothed_cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: floa
 
 @dataclass(frozen=True)
 class Consistency(CrossEntropy):
-    """Cross-entropy of clean images, plus the Jensen-Shannon divergence of what the model says of them and their views.
+    """Cross-entropy of clean images plus the Jensen-Shannon divergence between the predictions for all their views.
 
     `batch["images"]` is `[batch, views, height, width, channels]` with the clean image as first view. All views go
-    through the model together, so batch norm takes its statistics over all. Metrics are those of the clean images, but
-    `loss` is the whole loss and `divergence` its second part.
+    through the model together, so batch norm computes its statistics over all. `accuracy` is that of the clean images,
+    `loss` the whole loss, and `divergence` its second part.
 
     Args:
         label_smoothing: As for `CrossEntropy`.
-        weight: Of the divergence.
+        weight: Factor of the divergence.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Reference:
         Hendrycks et al., AugMix (ICLR 2020), the consistency loss.
@@ -116,10 +124,14 @@ class Consistency(CrossEntropy):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.weight >= 0:
-            raise ConfigError(f"weight: expected 0 or more, received {self.weight}; mend it")
+            raise ConfigError(f"weight: expected 0 or more, received {self.weight}; correct it")
 
     def inputs(self, batch: Batch) -> tf.Tensor:
-        """All clean images, then all second views and so on, `[views * batch, height, width, channels]`."""
+        """Returns all clean images, then all second views and so on, `[views * batch, height, width, channels]`.
+
+        Raises:
+            ConfigError: The images do not have several views.
+        """
         images = batch["images"]
         if len(images.shape) != 5:
             raise ConfigError(
@@ -129,7 +141,7 @@ class Consistency(CrossEntropy):
         return tf.concat(tf.unstack(images, axis=1), 0)
 
     def __call__(self, logits: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, Metrics]:
-        """Summed loss of `[views * batch, classes]` logits."""
+        """Computes the summed loss of `[views * batch, classes]` logits."""
         labels = batch["labels"]
         views = tf.split(logits, batch["images"].shape[1])
         chances = [tf.nn.softmax(view) for view in views]

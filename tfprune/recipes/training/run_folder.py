@@ -1,4 +1,8 @@
-"""The folder that holds everything a run makes."""
+"""The folder with everything that a run writes.
+
+`RunFolder` creates or reopens it and never touches files of others: `run.json` lists the names that the run created.
+Its tables are `MetricsLog`s. Of several workers only the chief writes there; the others have a `WorkerFolder`.
+"""
 
 import csv
 import io
@@ -23,25 +27,28 @@ from tfprune.files import write_text, writing
 
 _MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
-# What a training writes into the folders that people also look into; anything else in there stays.
+# Files that a training writes into folders where users may put files of their own, which are not removed.
 _CONTENTS = {
     "metrics": ("*.csv", "*.jsonl"),
     "events": ("*/events.out.tfevents.*",),
     "checkpoints": ("*/checkpoint", "*/ckpt-*"),
 }
-_OF_ONE_PROCESS = ("metrics", "events", "checkpoints")
+_PRIVATE = ("metrics", "events", "checkpoints")  # a worker does not see those of the chief
 Row: TypeAlias = dict[str, float | str]
 
 
 class MetricsLog:
-    """A growing table in `<stem>.csv` and `<stem>.jsonl`; its rows carry a `step`, by which they are cut on resuming.
+    """A growing table in `<stem>.csv` and `<stem>.jsonl`; every row has a `step`.
 
     Args:
         stem: Path of the two files without their suffix.
-        last_step: Rows of a later step are dropped: they were written after the checkpoint that is continued.
+        last_step: Rows of later steps are removed: they were written after the checkpoint to continue from.
 
     Attributes:
-        rows: The rows that stand in the files.
+        rows: The rows in the files.
+
+    Raises:
+        RunFolderError: The table is damaged or cannot be written.
     """
 
     def __init__(self, stem: Path, *, last_step: int) -> None:
@@ -52,14 +59,17 @@ class MetricsLog:
         write_text(self._csv, self._as_csv(self.rows, header=True) if self.rows else "")
 
     def append(self, row: Mapping[str, float | str]) -> None:
-        """Writes a row; it survives the process being killed right after.
+        """Writes a row; it remains if the process is killed after that.
+
+        Args:
+            row: A value per column.
 
         Raises:
-            RunFolderError: If its columns are not those of the rows before, or it cannot be written.
+            RunFolderError: Its columns are not those of the rows before, or it cannot be written.
         """
         if self.rows and list(row) != list(self.rows[0]):
             raise RunFolderError(f"{self._csv}: expected the columns {list(self.rows[0])}, received {list(row)}")
-        # The first of the two counts; the other is made of it when the table is opened again.
+        # The JSON lines are what a resumed run reads; it rewrites the CSV file from them.
         with writing(self._jsonl), self._jsonl.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
         with writing(self._csv), self._csv.open("a", encoding="utf-8", newline="") as file:
@@ -67,6 +77,7 @@ class MetricsLog:
         self.rows.append(dict(row))
 
     def _read(self) -> list[Row]:
+        """Returns the complete rows of the file."""
         if not self._jsonl.exists():
             return []
         rows = []
@@ -76,7 +87,9 @@ class MetricsLog:
             try:
                 rows.append(json.loads(line))
             except ValueError as error:
-                raise RunFolderError(f"{self._jsonl} is damaged: line {len(rows) + 1} is no row; remove it") from error
+                raise RunFolderError(
+                    f"{self._jsonl} is damaged: line {len(rows) + 1} is not a row; remove it"
+                ) from error
         return rows
 
     @staticmethod
@@ -92,12 +105,12 @@ class MetricsLog:
 class RunFolder:
     """Settings, environment, metrics, events, checkpoints, results and models of one run.
 
-    Every top-level name that a run makes stands in `run.json`; starting anew removes those and nothing else. Make one
-    with `RunFolder.create`.
+    `run.json` lists the top-level names that the run created; overwriting the run removes these and nothing else. Use
+    `RunFolder.create` to make one.
 
     Attributes:
         path: The folder.
-        resumed: Whether it already held the run.
+        resumed: Whether it already contained the run.
     """
 
     def __init__(self, path: Path, *, resumed: bool, entries: list[str]) -> None:
@@ -115,18 +128,21 @@ class RunFolder:
         overwrite: bool = False,
         seed: int | None = None,
     ) -> "RunFolder":
-        """Makes the folder, or opens the run in it.
+        """Creates the folder, or opens the run in it.
 
         Args:
-            path: The folder; its parents are made too.
-            settings: What decides the result, as plain values (numbers, strings, lists).
-            resume: Continue the run that is there, if any.
-            overwrite: Remove the run that is there, if any: its own files only.
-            seed: Recorded in `environment.json`.
+            path: The folder; missing parents are created, too.
+            settings: The settings that decide the result, as plain values (numbers, strings, lists).
+            resume: Whether to continue a run that is there.
+            overwrite: Whether to remove a run that is there: only the files that it created.
+            seed: Seed of the run, for `environment.json`.
+
+        Returns:
+            The folder.
 
         Raises:
-            RunFolderError: If the folder cannot be written, holds a run and neither flag is given, holds a run with
-                other settings (`resume`), or holds foreign files under names that a run needs.
+            RunFolderError: The folder cannot be written, contains a run and neither flag is given, contains a run with
+                other settings (`resume`), or other files under names that a run needs.
         """
         path = Path(path)
         settings = yaml.safe_load(yaml.safe_dump(dict(settings)))
@@ -136,11 +152,11 @@ class RunFolder:
             if entries is not None and overwrite:
                 _remove(path, entries)
                 entries = None
-            # A run that was killed before its settings were written has done nothing yet.
+            # If the settings are missing, the run was killed before it did anything.
             if entries is not None and (path / _SETTINGS).exists():
                 if not resume:
                     raise RunFolderError(
-                        f"{path} already holds a run: add --resume to continue it, --overwrite to start anew, "
+                        f"{path} already holds a run: add --resume to continue it, --overwrite to replace it, "
                         "or another --train_path"
                     )
                 _check_same(path, settings)
@@ -152,10 +168,13 @@ class RunFolder:
         return run
 
     def file(self, name: str) -> Path:
-        """Path of a top-level file or folder that the run is about to make, known from now on as the run's own.
+        """Returns the path of a top-level file or folder that the run is going to create, and lists it in `run.json`.
+
+        Args:
+            name: A name without folders.
 
         Raises:
-            RunFolderError: If it exists and no run made it, or the name is not a plain one.
+            RunFolderError: It exists and was not made by a run, or the name contains folders.
         """
         if Path(name).name != name or name == _MANIFEST:
             raise RunFolderError(f"expected a plain file name, received {name!r}")
@@ -169,18 +188,33 @@ class RunFolder:
         return self.path / name
 
     def folder(self, name: str) -> Path:
-        """As `file`, for a folder, which is made."""
+        """Creates a top-level folder; arguments and errors as for `file`."""
         path = self.file(name)
         with writing(path):
             path.mkdir(exist_ok=True)
         return path
 
     def metrics(self, name: str, *, last_step: int = -1) -> MetricsLog:
-        """The table `metrics/<name>.csv` (and `.jsonl`) with its rows up to a step; by default empty."""
+        """Opens the table `metrics/<name>.csv` (and `.jsonl`).
+
+        Args:
+            name: Name of the table.
+            last_step: Step up to which rows are kept. Default: none are kept.
+
+        Raises:
+            RunFolderError: The table is damaged or cannot be written.
+        """
         return MetricsLog(self.folder("metrics") / name, last_step=last_step)
 
     def events(self, name: str) -> tf.summary.SummaryWriter:
-        """A TensorBoard writer in `events/<name>`; what was written there before is removed."""
+        """Returns a TensorBoard writer in `events/<name>`; older events there are removed.
+
+        Args:
+            name: Name of the folder.
+
+        Raises:
+            RunFolderError: It cannot be written.
+        """
         folder = self.folder("events") / name
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
@@ -188,26 +222,42 @@ class RunFolder:
             return tf.summary.create_file_writer(str(folder))
 
     def checkpoints(self, name: str) -> Path:
-        """The folder `checkpoints/<name>`."""
+        """Creates the folder `checkpoints/<name>`, if it is missing, and returns its path.
+
+        Args:
+            name: Name of the folder.
+
+        Raises:
+            RunFolderError: It cannot be created.
+        """
         folder = self.folder("checkpoints") / name
         with writing(folder):
             folder.mkdir(exist_ok=True)
         return folder
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Writes the run's result to `results.csv` (one row under a header) and `results.json`."""
+        """Writes the result of the run to `results.csv` (a header and one row) and `results.json`.
+
+        Args:
+            result: A value per column.
+
+        Raises:
+            RunFolderError: The files cannot be written.
+        """
         table = ",".join(map(_csv_field, result)) + "\n" + ",".join(map(_csv_field, result.values())) + "\n"
         write_text(self.file("results.csv"), table)
         write_text(self.file("results.json"), json.dumps(dict(result), indent=1) + "\n")
 
     def _write_start(self, settings: Mapping[str, Any], seed: int | None) -> None:
-        environment = {**describe_environment(), "seed": seed}
+        """Writes environment and settings of a new run."""
+        environment = {**_environment(), "seed": seed}
         write_text(self.file("environment.json"), json.dumps(environment, indent=1) + "\n")
-        # Last, because it is what makes the folder a run.
+        # Last, because a folder with settings is a run.
         write_text(self.file(_SETTINGS), yaml.safe_dump(settings, sort_keys=False))
 
 
 def _read_manifest(path: Path) -> list[str] | None:
+    """Returns the names in `run.json`; None if the folder contains no run."""
     manifest = path / _MANIFEST
     if not manifest.exists():
         return None
@@ -221,6 +271,7 @@ def _read_manifest(path: Path) -> list[str] | None:
 
 
 def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raises RunFolderError if the run has other settings."""
     old = yaml.safe_load((path / _SETTINGS).read_text(encoding="utf-8")) or {}
     changed = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
     if changed:
@@ -232,7 +283,7 @@ def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _remove(path: Path, entries: list[str]) -> None:
-    """Removes what the manifest names, and the manifest last, so that a killed removal can be repeated."""
+    """Removes the files of a run, `run.json` last, so that a removal that was killed can be repeated."""
     for name in entries:
         entry = path / name
         if entry.is_symlink() or not entry.is_dir():
@@ -253,17 +304,19 @@ def _remove_if_empty(*folders: Path) -> None:
 
 
 def _csv_field(value: Any) -> str:
+    """Returns a value as text for a CSV file, quoted if it must be."""
     text = "" if value is None else str(value)
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 class WorkerFolder(RunFolder):
-    """Shows what the chief has finished; takes what this worker writes, which is removed when the process ends.
+    """A temporary folder of a worker that is not the chief, in which the finished files of the chief are visible.
 
-    So all workers run the same stages, find those done that the chief has done, and leave nothing behind.
+    All workers run the same stages and skip those that the chief has finished. What this worker writes is removed when
+    its process ends.
 
     Args:
-        chief: The chief's folder, on a file system that the workers share.
+        chief: The folder of the chief, on a file system that the workers share.
     """
 
     def __init__(self, chief: Path) -> None:
@@ -273,20 +326,24 @@ class WorkerFolder(RunFolder):
         self._chief = chief.resolve()
 
     def file(self, name: str) -> Path:
-        """Path of a top-level file or folder: a link to the chief's, if there is one and none of this worker.
+        """Returns the path of a top-level file or folder.
 
-        Whoever writes a file replaces it, and so the link.
+        If only the chief has it, the path is a link to it. Files are written by replacing them, which replaces the
+        link, not the file of the chief.
+
+        Raises:
+            RunFolderError: The name contains folders.
         """
         if Path(name).name != name:
             raise RunFolderError(f"expected a plain file name, received {name!r}")
         path = self.path / name
-        if name not in _OF_ONE_PROCESS and not path.exists() and (self._chief / name).exists():
+        if name not in _PRIVATE and not path.exists() and (self._chief / name).exists():
             path.symlink_to(self._chief / name)
         return path
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions, devices and command line, as plain values for `environment.json`."""
+def _environment() -> dict[str, Any]:
+    """Returns versions, devices and command line, as plain values for `environment.json`."""
     return {
         "tfprune": tfprune.__version__,
         "python": platform.python_version(),

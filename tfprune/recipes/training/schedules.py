@@ -1,4 +1,8 @@
-"""A learning rate that drops at given epochs."""
+"""Schedules of learning rates and densities over the epochs of a training.
+
+`StepDecay`, `PeriodicDecay` and `EpochRates` are Keras learning rate schedules that are constant within an epoch, one
+for each of the original codes. `DensityRamp` lowers the density of sub-network layers epoch by epoch.
+"""
 
 import math
 from collections.abc import Sequence
@@ -27,8 +31,8 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         base: Learning rate of the first epoch.
-        points: Where the rate drops: below 1 a fraction of `epochs` (rounded down), otherwise an epoch. The first epoch
-            is 0; the new rate holds from the start of the epoch that a point names.
+        points: Epochs from whose start on the rate is lower, counted from 0. A number below 1 is a fraction of
+            `epochs`, rounded down.
         rate: Factor of each drop.
         epochs: Epochs of the whole training.
         steps_per_epoch: Optimizer steps of an epoch.
@@ -48,18 +52,18 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.rate = rate
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
-        # Python ints and floats only: tensors made here would be tied to the graph that was open at the time.
+        # Python numbers only: a tensor created here would belong to the graph that is open now.
         self._epochs_of_drop = sorted(int(point * epochs) if point < 1 else int(point) for point in self.points)
         self._rates = [base * rate**passed for passed in range(len(self.points) + 1)]
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The learning rate at an optimizer step (counted from 0), a float32 scalar."""
+        """Returns the learning rate at an optimizer step (counted from 0), a float32 scalar."""
         epoch = tf.cast(step, tf.int64) // self.steps_per_epoch
         passed = tf.reduce_sum(tf.cast(epoch >= tf.constant(self._epochs_of_drop, tf.int64), tf.int32))
         return tf.gather(tf.constant(self._rates, tf.float32), passed)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal schedule."""
+        """Returns the arguments of an equal schedule."""
         return {
             "base": self.base,
             "points": list(self.points),
@@ -73,18 +77,18 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
     """`initial * ratio ** ((epoch + offset) // every_epochs)`, constant within an epoch.
 
-    It serves as adaptivity rate of `Bop` and as learning rate. Values are float64: what is derived from a rate, such as
-    `1 - rate`, is rounded to the type of the weights only once.
+    It is the adaptivity rate of `Bop` or a learning rate. Values are float64, so that a number computed from the rate,
+    such as `1 - rate`, is rounded to the type of the weights only once.
 
     Args:
-        initial: The rate before the first decay, above 0.
+        initial: Rate before the first decay, above 0.
         ratio: Factor of each decay, above 0.
         every_epochs: Epochs from one decay to the next.
         steps_per_epoch: Optimizer steps of an epoch.
-        offset: Epochs by which all decays come sooner.
+        offset: Epochs by which all decays are earlier.
 
     Raises:
-        ConfigError: If a number is out of its range.
+        ConfigError: A number is out of range.
 
     Example:
         >>> decay = PeriodicDecay(1e-3, ratio=0.1, every_epochs=2, steps_per_epoch=10)
@@ -93,7 +97,7 @@ class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Reference:
         Peek-a-Boo, `--ar-decay-freq` and `--ar-decay-ratio`: main_cifar.py decays after every `every_epochs` epochs,
-        main_imagenet_train.py one epoch sooner, which is `offset=1`.
+        main_imagenet_train.py one epoch earlier, which is `offset=1`.
     """
 
     def __init__(self, initial: float, ratio: float, every_epochs: int, steps_per_epoch: int, offset: int = 0) -> None:
@@ -114,13 +118,13 @@ class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.offset = int(offset)
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The rate at an optimizer step (counted from 0), a float64 scalar."""
+        """Returns the rate at an optimizer step (counted from 0), a float64 scalar."""
         epoch = tf.cast(step, tf.int64) // self.steps_per_epoch
         decays = tf.cast((epoch + self.offset) // self.every_epochs, tf.float64)
         return tf.constant(self.initial, tf.float64) * tf.pow(tf.constant(self.ratio, tf.float64), decays)
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal schedule."""
+        """Returns the arguments of an equal schedule."""
         return {
             "initial": self.initial,
             "ratio": self.ratio,
@@ -139,16 +143,16 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
     multiply by fixed factors from fixed epochs on; `cos_multi` has a cosine on top from epoch 55.
 
     Args:
-        base: The rate to start from.
+        base: Rate that all policies multiply.
         policy: One of `POLICIES`.
         epochs: Epochs of the whole training.
         steps_per_epoch: Optimizer steps of an epoch.
         warmup: Epochs of warm-up.
         every: Epochs between two drops of `multistep`.
-        gamma: Factor of each.
+        gamma: Factor of each drop of `multistep`.
 
     Raises:
-        ConfigError: There is no such policy, or a number is out of its range.
+        ConfigError: There is no such policy, or a number is out of range.
 
     Reference:
         Diffenderfer & Kailkhura (ICLR 2021), the authors' `utils/schedulers.py`.
@@ -168,9 +172,9 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
             raise ConfigError(f"policy: expected one of {', '.join(POLICIES)}; received {policy!r}; use one")
         for name, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1), ("every", every, 1)):
             if value < least:
-                raise ConfigError(f"{name}: expected {least} or more, received {value}; mend it")
+                raise ConfigError(f"{name}: expected {least} or more, received {value}; raise it")
         if not 0 <= warmup <= max(epochs - 1, 0):
-            raise ConfigError(f"warmup: expected 0 to fewer epochs than all {epochs}, received {warmup}; mend it")
+            raise ConfigError(f"warmup: expected 0 to fewer epochs than all {epochs}, received {warmup}; correct it")
         self._settings: dict[str, Any] = {
             "base": base,
             "policy": policy,
@@ -181,7 +185,11 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         self._rates = [self.rate(epoch) for epoch in range(max(epochs, 1))]
 
     def rate(self, epoch: int) -> float:
-        """The rate of an epoch, counted from 0."""
+        """Returns the rate of an epoch.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+        """
         base, policy, epochs, warmup, every, gamma = (
             self._settings[name] for name in ("base", "policy", "epochs", "warmup", "every", "gamma")
         )
@@ -198,29 +206,29 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         return base * factor * (cosine if policy == "cos_multi" and epoch >= 55 else 1.0)
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
-        """The rate at an optimizer step, counted from 0; the last epoch's beyond the end."""
+        """Returns the rate at an optimizer step, counted from 0; after the end that of the last epoch."""
         epoch = tf.cast(step, tf.int64) // self._settings["steps_per_epoch"]
         return tf.gather(tf.constant(self._rates, tf.float32), tf.minimum(epoch, len(self._rates) - 1))
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make an equal schedule."""
+        """Returns the arguments of an equal schedule."""
         return dict(self._settings)
 
 
 @dataclass(frozen=True)
 class DensityRamp:
-    """From a half of the weights down to the wanted share over some epochs, fast at first; constant after.
+    """Density that falls from a half to its final value over some epochs, fast at first, and then is constant.
 
-    A share above a half is kept throughout. The value of an epoch depends on its number alone, so a resumed run goes on
-    where it was.
+    A final density above `start` is used from the first epoch on. The density of an epoch depends only on its number,
+    so a resumed run continues with the same values.
 
     Args:
-        final: The share to end with, in (0, 1].
-        epochs: Epochs until then; 0 for the final share at once.
-        start: The share to begin with.
+        final: Final density, in (0, 1].
+        epochs: Epochs until then; 0 for the final density from the first epoch on.
+        start: Density of the first epoch.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of range.
 
     Example:
         >>> ramp = DensityRamp(0.2, epochs=10)
@@ -238,12 +246,12 @@ class DensityRamp:
     def __post_init__(self) -> None:
         for name, value in (("final", self.final), ("start", self.start)):
             if not 0 < value <= 1:
-                raise ConfigError(f"{name}: expected a share of weights in (0, 1], received {value}; mend it")
+                raise ConfigError(f"{name}: expected a share of weights in (0, 1], received {value}; correct it")
         if self.epochs < 0:
-            raise ConfigError(f"epochs: expected 0 or more, received {self.epochs}; mend it")
+            raise ConfigError(f"epochs: expected 0 or more, received {self.epochs}; raise it")
 
     def __call__(self, epoch: int) -> float:
-        """The share in an epoch, counted from 0."""
+        """Returns the density of an epoch, counted from 0."""
         if epoch >= self.epochs or self.final > self.start:
             return float(self.final)
         return self.final + (self.start - self.final) * (1 - epoch / self.epochs) ** 3

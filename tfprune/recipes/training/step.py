@@ -1,4 +1,9 @@
-"""One optimizer step on one batch, on any number of replicas."""
+"""One optimizer step on one batch, on any number of replicas.
+
+`GradientFunction` is the pure part of a step, which XLA can compile. `TrainingStep` updates after each batch;
+`AccumulatedStep` sums the gradients of chunks first. `GradientProbe` returns the gradients of a step without training.
+A replica is a device of the strategy.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -7,33 +12,34 @@ import keras
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.training.objectives import Batch, Metrics, Objective
+from tfprune.recipes.data.dataset import Batch
+from tfprune.recipes.training.objectives import Metrics, Objective
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
 
 
 class Gradients(NamedTuple):
-    """What one evaluation of the objective gives."""
+    """Gradients and metrics of one evaluation of the objective."""
 
     gradients: list[tf.Tensor]
     metrics: Metrics
     new_values: list[tf.Tensor]
-    """New values of the variables that `GradientFunction.updated` names."""
+    """New values of the variables in `GradientFunction.updated`."""
 
 
 class GradientFunction:
-    """Loss gradient of a model as a function that reads and writes no variable.
+    """Gradients of the loss of a model, as a function that reads and writes no variable.
 
-    That is what XLA can compile anywhere: with several replicas, a compiled function must neither touch a variable
-    (it may live on another device) nor call a collective. The caller reads variables before and assigns them after.
+    XLA can compile such a function for several replicas, where a compiled function must neither use a variable (which
+    may be on another device) nor a collective operation. The caller reads variables before and assigns them after it.
 
     Args:
         model: A built model.
         objective: The loss.
-        global_batch_size: What the summed loss is divided by.
-        parts: Into how many parts (replicas times chunks) a batch is cut: the model's own regularisation losses are
-            divided by it, as every part contributes them.
-        jit: Whether XLA compiles the function. Collectives (synchronized batch norm) are then impossible.
+        global_batch_size: Divisor of the summed loss.
+        parts: Parts of a batch (replicas times chunks). Regularization losses of the model are divided by it, because
+            every part adds them.
+        jit: Whether XLA compiles the function. Collective operations (synchronized batch norm) are then impossible.
     """
 
     def __init__(
@@ -43,16 +49,19 @@ class GradientFunction:
         self._objective = objective
         self._global_batch_size = global_batch_size
         self._parts = parts
-        # Without XLA the function stays inline: a nested graph would only forbid collectives.
+        # Without XLA the function is not a graph of its own, in which collective operations would be impossible.
         self._compute = tf.function(self._gradients, jit_compile=True) if jit else self._gradients
         self._updated: list[int] = []
 
     def __call__(self, batch: Batch, loss_scale: tf.Tensor) -> Gradients:
-        """Gradients at the model's present weights.
+        """Computes gradients at the current weights of the model.
 
         Args:
-            batch: This replica's part of the batch.
-            loss_scale: Factor of the loss (mixed float16); 1 otherwise. It is in the gradients, not in the metrics.
+            batch: The part of the batch of this replica.
+            loss_scale: Factor of the loss (mixed float16), otherwise 1. It scales the gradients, not the metrics.
+
+        Returns:
+            Gradients, metrics, and new values of the variables in `updated`.
         """
         trainable = [tf.convert_to_tensor(variable.value) for variable in self._model.trainable_variables]
         frozen = [tf.convert_to_tensor(variable.value) for variable in self._model.non_trainable_variables]
@@ -60,9 +69,9 @@ class GradientFunction:
 
     @property
     def updated(self) -> list[keras.Variable]:
-        """The non-trainable variables that a training step changes (known once the function was traced).
+        """Non-trainable variables that a training step changes; known after the function was traced.
 
-        Masks, gates and the statistics of frozen layers are not among them: they need neither copies nor reductions.
+        Masks, gates and the statistics of frozen layers are not among them, so they are neither copied nor reduced.
         """
         variables = self._model.non_trainable_variables
         return [variables[index] for index in self._updated]
@@ -86,13 +95,13 @@ class GradientFunction:
 
 
 class TrainingStep:
-    """Gradients of a whole batch, then one update.
+    """Computes the gradients of a whole batch, then updates the weights.
 
     Args:
-        model: Built in the strategy's scope.
-        optimizer: Built in the strategy's scope.
-        gradients: The pure half of the step.
-        strategy: Whose replicas each take a part of the batch.
+        model: The model, built in the scope of the strategy.
+        optimizer: Its optimizer, built there, too.
+        gradients: The pure part of the step.
+        strategy: The devices; each one takes a part of the batch.
     """
 
     def __init__(
@@ -112,10 +121,10 @@ class TrainingStep:
         """Trains on a batch.
 
         Args:
-            chunks: The batch as the only element (per-replica values under several replicas).
+            chunks: The batch as the only element (per-replica values if there are several replicas).
 
         Returns:
-            The objective's metrics, summed over the replicas.
+            The metrics of the objective, summed over the replicas.
         """
         (batch,) = chunks
         return self._step(batch)
@@ -133,16 +142,16 @@ class TrainingStep:
 
 
 def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
-    """The factor by which the optimizer wants the loss multiplied (mixed float16), else 1."""
+    """Returns the factor by which the optimizer scales the loss (mixed float16), otherwise 1."""
     return tf.convert_to_tensor(optimizer.scale_loss(tf.ones([])))
 
 
 def same_overflow(optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Gradients that overflow on every replica if they do on one, called on each replica.
+    """Makes the gradients of all replicas non-finite if those of one are; called on each replica.
 
-    Whether to take a step with a scaled loss, Keras decides by the gradients of one replica of a worker, before their
-    sum. Workers that decide differently would wait for each other for ever, and replicas would take in what is not
-    finite.
+    Keras skips a step with a scaled loss if the gradients of one replica of a worker, before they are summed, are not
+    finite. Workers that decide differently would wait for each other without end, and replicas would add non-finite
+    gradients.
     """
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1 or not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -154,9 +163,9 @@ def same_overflow(optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tens
 
 
 def assign_replica_means(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
-    """Assigns new values; floating ones (batch statistics) as their mean over the replicas, called on each replica.
+    """Assigns new values, floating ones (batch statistics) as their mean over the replicas; called on each replica.
 
-    Without it each replica would keep statistics of its own, and a checkpoint would hold those of the first.
+    Otherwise each replica would have its own statistics, and a checkpoint would contain those of the first.
     """
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync > 1:
@@ -170,21 +179,21 @@ def assign_replica_means(variables: list[keras.Variable], values: list[tf.Tensor
 
 
 def sum_over_replicas(strategy: tf.distribute.Strategy, metrics: Metrics) -> Metrics:
-    """Adds up (sum, count) pairs of all replicas."""
+    """Adds the (sum, count) pairs of all replicas."""
     return tf.nest.map_structure(lambda value: strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None), metrics)
 
 
 class AccumulatedStep:
-    """Gradients of a batch chunk by chunk, then one update.
+    """Sums the gradients of a batch chunk by chunk, then updates the weights.
 
-    The summed gradient is that of the whole batch up to rounding, with one exception that all accumulation shares:
-    batch norm sees one chunk at a time, so its statistics are those of chunks, and moving averages move once a chunk.
+    The sum is the gradient of the whole batch up to rounding, except for batch norm, as in any gradient accumulation:
+    its statistics are those of one chunk, and its moving averages are updated once per chunk.
 
     Args:
-        model: Built in the strategy's scope.
-        optimizer: Built in the strategy's scope.
-        gradients: The pure half of the step.
-        strategy: Whose replicas each take a part of every chunk.
+        model: The model, built in the scope of the strategy.
+        optimizer: Its optimizer, built there, too.
+        gradients: The pure part of the step.
+        strategy: The devices; each one takes a part of every chunk.
     """
 
     def __init__(
@@ -199,7 +208,7 @@ class AccumulatedStep:
         self._gradients = gradients
         self._strategy = strategy
         with strategy.scope():
-            # Each replica adds to its own sum; they meet once a step, in the optimizer.
+            # Each replica adds to its own sum; the optimizer adds these once per step.
             self._sums = [
                 tf.Variable(
                     tf.zeros(variable.shape, variable.dtype),
@@ -209,15 +218,18 @@ class AccumulatedStep:
                 )
                 for variable in model.trainable_variables
             ]
-        # Chunks differ by a row where the batch does not divide: one trace serves both sizes.
+        # Chunks may differ by one row: one trace serves both sizes.
         self._add = tf.function(self._run_add, reduce_retracing=True)
         self._apply = tf.function(self._run_apply)
 
     def __call__(self, chunks: Sequence[Any]) -> Metrics:
-        """Trains on a batch given as its chunks.
+        """Trains on a batch.
+
+        Args:
+            chunks: The chunks of the batch (per-replica values if there are several replicas).
 
         Returns:
-            The objective's metrics, summed over chunks and replicas.
+            The metrics of the objective, summed over chunks and replicas.
         """
         parts = [self._add(chunk) for chunk in chunks]
         self._apply()
@@ -244,13 +256,13 @@ class AccumulatedStep:
 
 
 class GradientProbe:
-    """Gradients as a training step has them before its optimizer sees them; nothing is trained.
+    """Computes the gradients of a training step, as its optimizer receives them, without training.
 
     Args:
-        network: What is trained.
-        optimizer: What trains it: in float16 it knows by what the loss has to be multiplied.
-        objective: What is minimised.
-        batch: The batch; it goes through one device at once.
+        model: The model.
+        optimizer: Its optimizer, which knows the loss scale of mixed float16.
+        objective: The loss.
+        batch: The batch; it must fit on one device.
 
     Example:
         >>> from tfprune.recipes.training import CrossEntropy
@@ -261,16 +273,16 @@ class GradientProbe:
     """
 
     def __init__(
-        self, network: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective, batch: Batch
+        self, model: keras.Model, optimizer: keras.optimizers.Optimizer, objective: Objective, batch: Batch
     ) -> None:
         examples = len(batch["labels"])
-        self._gradients = GradientFunction(network, objective, global_batch_size=examples, parts=1, jit=False)
+        self._gradients = GradientFunction(model, objective, global_batch_size=examples, parts=1, jit=False)
         self._optimizer = optimizer
         self._batch = batch
         self._compute = tf.function(self._unscaled)
 
     def __call__(self) -> list[tf.Tensor]:
-        """Gradients in the order of the network's trainable variables; in float16 they may overflow."""
+        """Returns the gradients in the order of the trainable variables of the model; in float16 they may overflow."""
         return self._compute(self._batch, loss_scale(self._optimizer))
 
     def _unscaled(self, batch: Batch, scale: tf.Tensor) -> list[tf.Tensor]:
@@ -278,16 +290,16 @@ class GradientProbe:
 
 
 def uses_xla(setting: Compile, devices: tuple[str, ...]) -> bool:
-    """Whether a function for these devices is to be compiled by XLA.
+    """Returns whether to compile a function for these devices by XLA.
 
-    On CPUs XLA makes the training of convolutions two to four times slower, on GPUs it is the point.
+    On CPUs XLA makes the training of convolutions two to four times slower; on GPUs it is faster.
 
     Args:
-        setting: `"on"`, `"off"`, or `"auto"`: on where all devices are GPUs.
+        setting: `"on"`, `"off"`, or `"auto"`: on if all devices are GPUs.
         devices: TensorFlow device names.
 
     Raises:
-        ConfigError: If the setting is none of the three.
+        ConfigError: There is no such setting.
     """
     if setting not in ("auto", "on", "off"):
         raise ConfigError(f"compile: expected auto, on or off, received {setting!r}")
@@ -297,20 +309,20 @@ def uses_xla(setting: Compile, devices: tuple[str, ...]) -> bool:
 
 
 def default_devices() -> tuple[str, ...]:
-    """The device that TensorFlow picks when nobody asks for one."""
+    """Returns the device that TensorFlow uses by default."""
     return ("GPU:0",) if tf.config.list_logical_devices("GPU") else ("CPU:0",)
 
 
 def loss_scaled(optimizer: keras.optimizers.Optimizer, precision: str) -> keras.optimizers.Optimizer:
-    """What trains a network of a number format: in float16 small gradients vanish unless the loss is scaled up.
+    """Wraps an optimizer for mixed float16, where small gradients vanish unless the loss is scaled.
 
     Args:
-        optimizer: What trains it otherwise.
-        precision: Keras' data type policy of the layers.
+        optimizer: The optimizer.
+        precision: Data type policy of the layers, as in Keras.
 
     Returns:
-        The optimizer; for `mixed_float16` inside Keras' `LossScaleOptimizer`, which finds the scale, and leaves out
-        steps whose gradients overflow.
+        The optimizer; for `mixed_float16` in Keras' `LossScaleOptimizer`, which adapts the scale and skips steps whose
+        gradients overflow.
 
     Example:
         >>> loss_scaled(keras.optimizers.SGD(), "mixed_float16").name

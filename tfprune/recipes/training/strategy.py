@@ -1,4 +1,8 @@
-"""From settings to a distribution strategy."""
+"""The devices of a training, from settings to a distribution strategy of TensorFlow.
+
+`make_strategy` checks which GPUs exist, waits until all workers of `TF_CONFIG` have connected, and returns the
+strategy.
+"""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ import tensorflow as tf
 
 from tfprune.cluster import Cluster
 from tfprune.errors import ConfigError
-from tfprune.recipes.training.workers import meet
+from tfprune.recipes.training.workers import wait_for_all
 
 StrategyName: TypeAlias = Literal["auto", "multi_worker"]
 _START_MINUTES = 10.0
@@ -17,29 +21,29 @@ _START_MINUTES = 10.0
 def make_strategy(
     gpu_ids: Sequence[int] = (0,), name: StrategyName = "auto", *, start_minutes: float = _START_MINUTES
 ) -> tf.distribute.Strategy:
-    """The strategy that trains on these GPUs, of this process alone or of all workers.
+    """Returns the strategy that trains on these GPUs, in this process or in all workers.
 
     Args:
-        gpu_ids: Indices into the visible GPUs; any subset. On a machine without a GPU the default, `(0,)`, means the
-            CPU, which is said in one printed line.
-        name: `"auto"`: this process; `"multi_worker"`: the processes that `TF_CONFIG` names, on each of which these
-            GPUs are used. It must then be called before TensorFlow does anything else, and waits for the others.
-        start_minutes: How long it waits.
+        gpu_ids: Indices of visible GPUs. On a machine without a GPU the default, `(0,)`, means the CPU, and a line
+            about it is printed.
+        name: `"auto"`: this process; `"multi_worker"`: the processes in `TF_CONFIG`, each with its GPUs of these
+            indices. The function must then be called before TensorFlow does anything else; it waits for the others.
+        start_minutes: How long to wait.
 
     Returns:
         TensorFlow's default strategy for one device, `MirroredStrategy` for several, `MultiWorkerMirroredStrategy` for
         several workers.
 
     Raises:
-        ConfigError: If the list is empty or repeats itself, names a GPU that is not there, or `TF_CONFIG` is wrong.
-        WorkerError: If the workers do not find each other.
+        ConfigError: The list is empty, contains an index twice or a GPU that does not exist, or `TF_CONFIG` is wrong.
+        WorkerError: Not all workers connected in time.
     """
     if not gpu_ids or len(set(gpu_ids)) != len(gpu_ids):
         raise ConfigError(f"gpu_id: expected different indices, at least one, received {list(gpu_ids)}")
     if name not in ("auto", "multi_worker"):
         raise ConfigError(f"strategy: expected auto or multi_worker, received {name!r}")
     if not os.environ.get("TF_CONFIG", "{}").strip():
-        del os.environ["TF_CONFIG"]  # TensorFlow would take it for broken JSON
+        del os.environ["TF_CONFIG"]  # TensorFlow would report broken JSON
     if name == "multi_worker":
         return _multi_worker(gpu_ids, start_minutes)
     _grow_memory()
@@ -52,10 +56,11 @@ def make_strategy(
 
 
 def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute.Strategy:
-    cluster = Cluster.of_environment()
+    """Waits for the workers of `TF_CONFIG` and returns their strategy."""
+    cluster = Cluster.from_environment()
     if cluster is None:
         raise ConfigError(
-            "strategy: expected TF_CONFIG in the environment to name the workers, received none; set it, or take auto"
+            "strategy: expected TF_CONFIG in the environment to name the workers, received none; set it, or use auto"
         )
     gpus = tf.config.list_physical_devices("GPU")
     chosen = [gpus[index] for index in gpu_ids] if _has_all(gpu_ids, len(gpus)) else []
@@ -63,12 +68,12 @@ def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute
     _grow_memory()
     if len(cluster.addresses) > 1:
         print(f"{cluster.title}: waiting for the others, {start_minutes:g} minutes at most", flush=True)
-        meet(cluster, start_minutes)
+        wait_for_all(cluster, start_minutes)
     return tf.distribute.MultiWorkerMirroredStrategy(_resolver(cluster, len(chosen)))
 
 
 def _resolver(cluster: Cluster, gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
-    """For TensorFlow the chief is the first worker, whatever `TF_CONFIG` calls it."""
+    """Describes the cluster to TensorFlow, with the chief as the first worker."""
     return tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(cluster.addresses)}),
         task_type="worker",
@@ -79,10 +84,10 @@ def _resolver(cluster: Cluster, gpus: int) -> tf.distribute.cluster_resolver.Clu
 
 
 def _has_all(gpu_ids: Sequence[int], count: int) -> bool:
-    """Whether these GPUs are there; False if the CPU is meant.
+    """Returns True if these GPUs exist, False if the CPU is meant.
 
     Raises:
-        ConfigError: If one of them is not.
+        ConfigError: One of them does not exist.
     """
     if not count and tuple(gpu_ids) == (0,):
         print("no GPU found: running on the CPU")
@@ -95,7 +100,7 @@ def _has_all(gpu_ids: Sequence[int], count: int) -> bool:
 
 
 def _grow_memory() -> None:
-    """Lets other processes use the GPUs too; possible only before TensorFlow has initialised them."""
+    """Leaves GPU memory to other processes; possible only before TensorFlow has initialized the GPUs."""
     try:
         for device in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(device, True)

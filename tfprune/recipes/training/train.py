@@ -1,15 +1,19 @@
-"""Training of a network on a data set, with a test after each epoch."""
+"""Training of a model on a data set, with a test after each epoch.
+
+`train_model` joins what the other modules provide: batches of an `ImageDataset`, a `Loop`, an evaluation and a run
+folder. `fast_copy` makes the copy of a model that is trained; `SubnetCallback` serves those who train sub-network
+layers by Keras' own `fit` instead.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import tensorflow as tf
 
 from tfprune.graph import convert
 from tfprune.layers import refresh_masks, set_density
-from tfprune.recipes.data import BatchRequest, ImageDataset, View
-from tfprune.recipes.data.knowledge import Knowledge
+from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.training.evaluation import evaluate
 from tfprune.recipes.training.loop import Loop
 from tfprune.recipes.training.objectives import CrossEntropy, Objective
@@ -18,27 +22,24 @@ from tfprune.recipes.training.step import Compile
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What every training of a network on a data set needs to be told.
+class TrainingConfig:
+    """How a model is trained.
 
     Attributes:
-        epochs: Epochs of the schedule.
-        batch_size: Batch size of training, over all devices.
-        seed: Seed of data order and augmentation.
-        views: Views of each image, see `BatchRequest`.
-        view: What changes the augmented images, if anything.
+        batches: The batches of the whole schedule: their size over all devices, epochs, seed, augmentation.
+            `train_model` adds the step to start at and the rows of this worker.
         val_batch_size: Batch size of evaluation.
         compile: XLA: on, off or auto.
-        accumulate: Chunks that a batch is cut into.
+        accumulate: Chunks that each batch is cut into, see `Loop`.
         log_every: Steps between two log lines; 0 for none.
-        test_each_epoch: Evaluate after each epoch.
+        test_each_epoch: Whether to evaluate after each epoch.
+
+    Example:
+        >>> TrainingConfig(BatchRequest(batch_size=64, epochs=3, seed=0), log_every=0).batches.epochs
+        3
     """
 
-    epochs: int
-    batch_size: int
-    seed: int = 0
-    views: int = 1
-    view: View | None = None
+    batches: BatchRequest
     val_batch_size: int = 256
     compile: Compile = "auto"
     accumulate: int = 1
@@ -46,10 +47,10 @@ class Recipe:
     test_each_epoch: bool = True
 
 
-def train_network(
-    network: keras.Model,
+def train_model(
+    model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    recipe: Recipe,
+    config: TrainingConfig,
     *,
     data: ImageDataset,
     strategy: tf.distribute.Strategy,
@@ -62,107 +63,99 @@ def train_network(
     before_epoch: Callable[[int], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
     test: Callable[[], dict[str, float]] | None = None,
-    color_jitter: bool = False,
-    knowledge: Knowledge | None = None,
     description: str = "training",
     postfix: Callable[[], str] | None = None,
 ) -> list[Row]:
-    """Trains a network in place, see `Loop.fit`.
+    """Trains a model in place, see `Loop.fit`.
 
     Args:
-        network: What gives logits, made in `strategy.scope()`.
-        optimizer: What trains it, made there, too; its learning rate counts steps from those of `first_epoch` on.
-        recipe: How.
+        model: A model that returns logits, built in `strategy.scope()`.
+        optimizer: Its optimizer, built there, too. Its learning rate counts steps from `first_epoch` on.
+        config: How to train.
         data: The data set.
         strategy: The devices.
-        run: Where metrics and checkpoints go.
-        name: Name of this training in the run's folder.
-        resume: Go on from the checkpoints in it, if any.
-        first_epoch: Epoch of the schedule, and of the data, to begin with: the network has been trained so far.
-        last_epoch: Epoch of the schedule to stop before. Default: after all.
-        objective: What to minimise. Default: the cross-entropy.
+        run: The folder for metrics and checkpoints. Default: none are written.
+        name: Name of this training in the run folder.
+        resume: Whether to continue from the latest checkpoint, if there is one.
+        first_epoch: Epoch of the schedule, and of the data, to start with; the model was trained up to there.
+        last_epoch: Epoch of the schedule to stop before. Default: the end of the schedule.
+        objective: The loss. Default: the cross-entropy.
         before_epoch: Called with the number of each epoch, from 0, before its first step, see `Loop.fit`.
         after_epoch: Called after each evaluation with the accuracy on the test images.
-        test: Called after each epoch instead of that evaluation; what it returns goes into the epoch's row.
-        color_jitter: Also change the colors of the images, see `BatchRequest`.
-        knowledge: Logits of teachers that go into the batches with their images.
-        description: Shown at the progress bar.
-        postfix: Returns text to show behind the bar.
+        test: Called after each epoch instead of that evaluation; returns numbers for the epoch's row.
+        description: Text before the progress bar.
+        postfix: Returns text to show after the progress bar.
 
     Returns:
         One row of metrics per epoch.
+
+    Raises:
+        ConfigError: The batches do not fit the data set or the devices.
+        TfpruneError: See `Loop.fit`.
     """
-    steps = data.steps_per_epoch(recipe.batch_size)
+    batches = config.batches
+    steps = data.steps_per_epoch(batches.batch_size)
     loop = Loop(
-        network,
+        model,
         optimizer,
         objective or CrossEntropy(),
-        global_batch_size=recipe.batch_size,
+        global_batch_size=batches.batch_size,
         strategy=strategy,
-        compile=recipe.compile,
-        accumulate=recipe.accumulate,
+        compile=config.compile,
+        accumulate=config.accumulate,
     )
 
-    def tested() -> dict[str, float]:
-        result = evaluate(network, data.test_batches(recipe.val_batch_size), compile=recipe.compile)
+    def evaluate_epoch() -> dict[str, float]:
+        result = evaluate(model, data.test_batches(config.val_batch_size), compile=config.compile)
         if after_epoch is not None:
             after_epoch(result.top1)
         return {"test_loss": result.loss, "test_accuracy": result.top1}
 
-    def from_step(start: int) -> tf.data.Dataset:
-        return data.training_batches(
-            BatchRequest(
-                recipe.batch_size,
-                recipe.epochs,
-                recipe.seed,
-                start_step=start + first_epoch * steps,
-                views=recipe.views,
-                view=recipe.view,
-                color_jitter=color_jitter,
-                knowledge=knowledge,
-                rows=loop.rows,
-            )
-        )
+    def batches_from(step: int) -> tf.data.Dataset:
+        return data.training_batches(replace(batches, start_step=first_epoch * steps + step, rows=loop.rows))
 
     return loop.fit(
-        from_step,
+        batches_from,
         steps_per_epoch=steps,
-        epochs=(recipe.epochs if last_epoch is None else last_epoch) - first_epoch,
+        epochs=(batches.epochs if last_epoch is None else last_epoch) - first_epoch,
         name=name,
         run=run,
-        evaluate=(test or tested) if recipe.test_each_epoch else None,
+        evaluate=(test or evaluate_epoch) if config.test_each_epoch else None,
         before_epoch=before_epoch,
         resume=resume,
         description=description,
         postfix=postfix,
-        log_every=recipe.log_every,
+        log_every=config.log_every,
     )
 
 
-def fast_network(
+def fast_copy(
     model: keras.Model, strategy: tf.distribute.Strategy, *, precision: str, synchronized: bool
 ) -> keras.Model:
-    """Returns a copy with fast batch norm that keeps PyTorch's running variance.
+    """Returns a copy for training, with fused batch norm that keeps PyTorch's running variance.
 
     Args:
-        model: A plain model.
-        strategy: The devices; call it in their scope.
-        precision: Keras' data type policy of the layers.
-        synchronized: Compute batch statistics over all devices, if there are several.
+        model: A plain model. It is not changed.
+        strategy: The devices; to be called in its scope.
+        precision: Data type policy of the layers, as in Keras.
+        synchronized: Whether to compute batch statistics over all devices, if there are several.
+
+    Returns:
+        The copy.
     """
     options = {"synchronized": synchronized and strategy.num_replicas_in_sync > 1, "unbiased_variance": True}
     return convert(model, "fused", dtype=precision, options=options)
 
 
 class SubnetCallback(keras.callbacks.Callback):
-    """Sets the density of a model's sub-network layers before each epoch of `fit`, and keeps their masks up to date.
+    """Sets the density of a model's sub-network layers before each epoch of `fit`, and refreshes their masks.
 
-    Without it everything works, too, at a constant density; evaluation and files then have the masks of the last
-    training step rather than those of the scores it led to.
+    Without this callback, layers keep their density, and evaluation and saved files use the masks of the last training
+    step instead of those of the scores after it.
 
     Args:
-        density: From an epoch, counted from 0, to the share of weights to keep, such as a `DensityRamp`. Default: as
-            the layers have it.
+        density: Returns the density of an epoch, counted from 0, such as a `DensityRamp`. Default: the density of the
+            layers does not change.
 
     Example:
         >>> from tfprune.recipes.training import DensityRamp
@@ -179,9 +172,9 @@ class SubnetCallback(keras.callbacks.Callback):
             set_density(self.model, self._density(epoch))
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        """Makes the masks follow the scores."""
+        """Recomputes the masks from the scores."""
         refresh_masks(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Makes the masks follow the scores."""
+        """Recomputes the masks from the scores."""
         refresh_masks(self.model)

@@ -1,4 +1,9 @@
-"""What several processes that train together say to each other."""
+"""Communication of several processes that train together.
+
+`Workers` gives them common values: sums, and variables and text of the first worker, the chief. `wait_for_all` lets
+them connect before TensorFlow does, which waits for a missing worker without end. If a worker stops, the others end
+with an error that says so.
+"""
 
 import json
 import socket
@@ -14,7 +19,7 @@ from tfprune.cluster import Cluster
 from tfprune.console import silence
 from tfprune.errors import ConfigError, WorkerError
 
-# What TensorFlow raises in one worker when another one is gone.
+# Errors that TensorFlow raises in a worker after another one stopped.
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -30,15 +35,14 @@ _RETRY_SECONDS = 0.5
 class Workers:
     """The processes of a strategy: one, unless it is a `MultiWorkerMirroredStrategy` on several.
 
-    All of them run the same program. What they compute together, and every method here, they must call in the same
-    order.
+    All workers run the same program. They must call collective operations, and every method here, in the same order.
 
     Args:
-        strategy: Theirs.
+        strategy: Their strategy.
 
     Attributes:
-        count: How many there are.
-        rank: Which of them this process is.
+        count: Number of workers.
+        rank: Index of this process.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy) -> None:
@@ -51,28 +55,28 @@ class Workers:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process is the one that writes and speaks."""
+        """Whether this process is the one that writes files and prints."""
         return self._cluster.is_chief
 
     @property
     def title(self) -> str:
-        """What to call this process in messages."""
+        """Name of this process in messages."""
         return self._cluster.title
 
     def wait(self) -> None:
-        """Returns when all workers have come here.
+        """Waits until all workers have called it.
 
         Raises:
-            WorkerError: One of them is gone.
+            WorkerError: Another worker stopped.
         """
         self.total(np.zeros(1, np.int32))
 
     @contextmanager
     def chief_first(self) -> Iterator[None]:
-        """The chief does what is inside while the others wait; then they do it, and find the files that it has left.
+        """Runs the block on the chief first and then on the other workers, which find the files of the chief.
 
         Raises:
-            WorkerError: Another worker is gone.
+            WorkerError: Another worker stopped.
         """
         if not self.is_chief:
             self.wait()
@@ -82,19 +86,22 @@ class Workers:
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """The strategy's scope. Variables that are made in it get the chief's values.
+        """Enters the scope of the strategy, in which variables get the values of the chief.
 
         Raises:
-            WorkerError: Another worker is gone.
+            WorkerError: Another worker stopped.
         """
-        with self.failures_named(), self._strategy.scope():
+        with self.lost_workers_reported(), self._strategy.scope():
             yield
 
     def share_variables(self, variables: Sequence[keras.Variable]) -> None:
-        """Gives all workers the chief's values, bit for bit.
+        """Assigns the values of the chief to the variables of all workers, bit for bit.
+
+        Args:
+            variables: The same ones on each worker.
 
         Raises:
-            WorkerError: Another worker is gone.
+            WorkerError: Another worker stopped.
         """
         if self.count == 1 or not variables:
             return
@@ -107,32 +114,38 @@ class Workers:
             place += value.nbytes
 
     def share_text(self, text: str) -> str:
-        """The chief's text.
+        """Returns the text of the chief.
+
+        Args:
+            text: Text of this worker.
 
         Raises:
-            WorkerError: Another worker is gone.
+            WorkerError: Another worker stopped.
         """
         content = text.encode()
         size = int(self.total(np.array([len(content) * self.is_chief], np.int32))[0])
         return self._from_chief(content if self.is_chief else bytes(size)).decode()
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """The sum of what all workers give, int32 `[n]`.
+        """Returns the sum over all workers.
+
+        Args:
+            values: `[n]`, int32.
 
         Raises:
-            WorkerError: Another worker is gone.
+            WorkerError: Another worker stopped.
         """
         if self.count == 1:
             return values
-        with self.failures_named():
+        with self.lost_workers_reported():
             return self._strategy.reduce(tf.distribute.ReduceOp.SUM, tf.constant(values, tf.int32), axis=None).numpy()
 
     @contextmanager
-    def failures_named(self) -> Iterator[None]:
-        """Says of an error that another worker is gone, and of any other one whose it is.
+    def lost_workers_reported(self) -> Iterator[None]:
+        """Turns the errors that TensorFlow raises after another worker stopped into one line for the user.
 
         Raises:
-            WorkerError: In place of what TensorFlow raises where another worker is gone.
+            WorkerError: Another worker stopped.
         """
         try:
             yield
@@ -140,15 +153,15 @@ class Workers:
             if self.count == 1:
                 raise
             raise WorkerError(
-                f"expected {self.count} workers, lost one of them ({_first_line(error)}); start all again with --resume"
+                f"expected {self.count} workers, lost one of them ({_reason(error)}); start all again with --resume"
             ) from error
 
-    def only_chief_speaks(self) -> AbstractContextManager:
-        """Inside, other workers print nothing."""
+    def only_chief_prints(self) -> AbstractContextManager:
+        """Drops the output of all workers but the chief while the context lasts."""
         return nullcontext() if self.is_chief else silence()
 
     def _from_chief(self, content: bytes) -> bytes:
-        """The chief's bytes, of as many from all: theirs count as zeros of a sum."""
+        """Returns the bytes of the chief, as a sum in which those of other workers, equally many, are zeros."""
         words = np.frombuffer(content + bytes(-len(content) % 4), np.int32)
         return self.total(words * np.int32(self.is_chief)).tobytes()[: len(content)]
 
@@ -157,35 +170,38 @@ def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def _first_line(error: tf.errors.OpError) -> str:
-    """What happened, without the place in the program at which it was noticed."""
+def _reason(error: tf.errors.OpError) -> str:
+    """Returns the reason of an error, without where in the program it was raised."""
     lines = [line for line in error.message.splitlines() if line.strip()]
-    told = next((line for line in lines if "Collective ops is aborted by" in line), lines[0] if lines else "no reason")
-    return told.replace("Collective ops is aborted by: ", "").strip().rstrip(":")
+    reason = next(
+        (line for line in lines if "Collective ops is aborted by" in line), lines[0] if lines else "no reason"
+    )
+    return reason.replace("Collective ops is aborted by: ", "").strip().rstrip(":")
 
 
-def meet(cluster: Cluster, minutes: float) -> None:
-    """Returns when all workers of a cluster have called it, which frees their ports again.
+def wait_for_all(cluster: Cluster, minutes: float) -> None:
+    """Waits until all workers of a cluster have called it, then frees their ports again.
 
-    TensorFlow waits for workers, too, but where one never comes it does so for ever, deaf even to Ctrl-C.
+    TensorFlow waits for workers, too, but without end if one never starts, and without a reaction to Ctrl-C.
 
     Args:
-        cluster: Those who meet, at the chief's address.
+        cluster: The workers; they connect to the address of the chief.
         minutes: How long to wait.
 
     Raises:
-        ConfigError: This worker's port is taken, or workers have different cluster lists.
-        WorkerError: Not all came.
+        ConfigError: The port of this worker is in use, or workers have different lists of addresses.
+        WorkerError: Not all workers connected in time.
     """
     deadline = time.monotonic() + 60 * minutes
     with _listener(cluster) as listener:
         if cluster.is_chief:
-            _receive(cluster, listener, deadline, minutes)
+            _receive_all(cluster, listener, deadline, minutes)
             return
-    _report(cluster, deadline, minutes)
+    _connect(cluster, deadline, minutes)
 
 
 def _listener(cluster: Cluster) -> socket.socket:
+    """Returns a socket that listens on the port of this worker."""
     host, _, port = cluster.addresses[cluster.rank].rpartition(":")
     listener = socket.socket(socket.AF_INET6 if host.startswith("[") else socket.AF_INET)
     try:
@@ -198,29 +214,29 @@ def _listener(cluster: Cluster) -> socket.socket:
     return listener
 
 
-def _receive(cluster: Cluster, listener: socket.socket, deadline: float, minutes: float) -> None:
-    """The chief's part: takes in the others, and sends them on when all are there."""
-    came: dict[int, socket.socket] = {}
-    with ExitStack() as visitors:
-        while missing := set(range(1, len(cluster.addresses))) - set(came):
+def _receive_all(cluster: Cluster, listener: socket.socket, deadline: float, minutes: float) -> None:
+    """Accepts connections on the chief until all other workers are connected, then answers them."""
+    connected: dict[int, socket.socket] = {}
+    with ExitStack() as connections:
+        while missing := set(range(1, len(cluster.addresses))) - set(connected):
             listener.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
-                visitor = visitors.enter_context(listener.accept()[0])
-                visitor.settimeout(5)
-                rank, addresses = json.loads(_line(visitor.recv))
-            except (OSError, ValueError, TypeError):  # nobody came, or somebody else
+                worker = connections.enter_context(listener.accept()[0])
+                worker.settimeout(5)
+                rank, addresses = json.loads(_line(worker.recv))
+            except (OSError, ValueError, TypeError):  # no connection, or not from a worker
                 _check_time(cluster, deadline, minutes, missing=missing)
                 continue
             if addresses != list(cluster.addresses):
-                visitor.sendall(b"other addresses\n")
+                worker.sendall(b"other addresses\n")
                 raise _different(cluster.addresses, addresses)
-            came = {rank: each for rank, each in {**came, rank: visitor}.items() if _is_there(each)}
-        for visitor in came.values():
-            visitor.sendall(_GO)
+            connected = {rank: each for rank, each in {**connected, rank: worker}.items() if _is_waiting(each)}
+        for worker in connected.values():
+            worker.sendall(_GO)
 
 
-def _report(cluster: Cluster, deadline: float, minutes: float) -> None:
-    """The part of the others: go to the chief until it says that all are there."""
+def _connect(cluster: Cluster, deadline: float, minutes: float) -> None:
+    """Connects to the chief, again and again, until it answers that all workers are connected."""
     host, _, port = cluster.addresses[0].rpartition(":")
     message = json.dumps([cluster.rank, cluster.addresses]).encode() + b"\n"
     while True:
@@ -240,32 +256,35 @@ def _report(cluster: Cluster, deadline: float, minutes: float) -> None:
 
 
 def _line(receive: Callable[[int], bytes]) -> bytes:
-    """All up to the end of a line, or of what is sent."""
+    """Returns what is received up to the end of a line or of the connection."""
     content = b""
     while not content.endswith(b"\n") and (part := receive(4096)):
         content += part
     return content
 
 
-def _is_there(visitor: socket.socket) -> bool:
-    """Whether a worker that has come is still waiting."""
-    visitor.setblocking(False)
+def _is_waiting(worker: socket.socket) -> bool:
+    """Returns whether a worker is still connected."""
+    worker.setblocking(False)
     try:
-        return visitor.recv(1, socket.MSG_PEEK) != b""
+        return worker.recv(1, socket.MSG_PEEK) != b""
     except BlockingIOError:
         return True
     except OSError:
         return False
     finally:
-        visitor.settimeout(5)
+        worker.settimeout(5)
 
 
 def _check_time(cluster: Cluster, deadline: float, minutes: float, *, missing: set[int]) -> None:
+    """Raises WorkerError after the deadline."""
     if time.monotonic() < deadline:
         return
     names = ", ".join(f"worker {rank} ({cluster.addresses[rank]})" for rank in sorted(missing))
-    raise WorkerError(f"expected to meet {names} within {minutes:g} minutes, received no word of it; start all workers")
+    raise WorkerError(f"expected to meet {names} within {minutes:g} minutes, received no connection; start all workers")
 
 
 def _different(ours: object, theirs: object) -> ConfigError:
-    return ConfigError(f"TF_CONFIG: expected the same cluster for all workers, received {ours} and {theirs}; mend it")
+    return ConfigError(
+        f"TF_CONFIG: expected the same cluster for all workers, received {ours} and {theirs}; correct it"
+    )

@@ -1,0 +1,77 @@
+import keras
+import pytest
+
+from tfprune.cli.inspect import run
+from tfprune.cli.model_configs import InspectConfig
+from tfprune.errors import CheckpointError, ConfigError, UnsupportedLayerError
+from tfprune.graph import complexity
+
+
+def test_groups_and_layers(folder, screen):
+    numbers = run(InspectConfig(str(folder / "net.keras"), latency=False), screen)
+    model = keras.saving.load_model(folder / "net.keras")
+    assert numbers.model.flops == complexity(model).flops
+    lines = screen.lines
+    assert lines[:4] == [
+        "net: 14 prunable channels in 2 groups",
+        "group channels made by",
+        "conv 8 conv",
+        "conv2 6 conv2",
+    ]
+    assert lines[4] == "net"
+    assert any(line.startswith("whole model") for line in lines)
+    assert not any("left alone" in line or "latency" in line for line in lines)
+
+
+def test_latency_and_a_smaller_model(folder, screen):
+    numbers = run(InspectConfig(str(folder / "net.keras"), str(folder / "net.keras"), batch_size=2), screen)
+    assert numbers.small.latency.batch_size == 2
+    assert "net -> net" in screen.lines
+
+
+def test_several_makers_and_ignored_layers(folder, screen):
+    run(InspectConfig(str(folder / "two.keras"), latency=False), screen)
+    assert any(line == "left 6 left, right" for line in screen.lines)
+    run(InspectConfig(str(folder / "two.keras"), latency=False, ignore=("le*",)), screen)
+    assert any(line.endswith("0 prunable channels in 0 groups") for line in screen.lines)
+    assert screen.lines.count("group channels made by") == 1
+    with pytest.raises(UnsupportedLayerError, match=r"'none\*', which it lacks"):
+        run(InspectConfig(str(folder / "two.keras"), latency=False, ignore=("none*",)), screen)
+
+
+def test_grouped_channels_and_what_is_left_alone(screen, tmp_path):
+    inputs = keras.Input((4, 4, 8))
+    x = keras.layers.Conv2D(8, 3, name="grouped", groups=4)(inputs)
+    x = keras.layers.Conv2D(6, 1, name="before")(x)
+    x = keras.layers.UnitNormalization(axis=1, name="odd")(x)
+    x = keras.layers.Conv2D(2, 1)(x)
+    keras.Model(inputs, x, name="net").save(tmp_path / "net.keras")
+    run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
+    assert "grouped 2 x 4 grouped" in screen.lines
+
+
+def test_layers_without_a_rule_are_named(screen, tmp_path):
+    inputs = keras.Input((5, 3))
+    x = keras.layers.Dense(4, name="dense")(inputs)
+    x = keras.layers.Attention(name="strange")([x, x])
+    keras.Model(inputs, keras.layers.Dense(2)(x), name="net").save(tmp_path / "net.keras")
+    run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
+    place = screen.lines.index("left alone, with the channels that they touch:")
+    assert any(line.startswith("strange (Attention): ") for line in screen.lines[place:])
+
+
+def test_open_sizes(folder, screen):
+    path = str(folder / "open.keras")
+    with pytest.raises(ConfigError, match=r"takes inputs of any size: give --input_shape, .* or --no_latency"):
+        run(InspectConfig(path), screen)
+    assert run(InspectConfig(path, latency=False), screen).model.flops is None
+    numbers = run(InspectConfig(path, latency=False, input_shape=(8, 8, 1)), screen)
+    assert numbers.model.flops == complexity(keras.saving.load_model(folder / "net.keras")).flops
+
+
+def test_mistakes(folder):
+    with pytest.raises(ConfigError, match="--batch_size: expected a value of at least 1, received 0"):
+        InspectConfig("a.keras", batch_size=0)
+    InspectConfig(str(folder / "net.keras")).check_files()
+    with pytest.raises(CheckpointError, match=r"nowhere.keras does not exist"):
+        InspectConfig(str(folder / "net.keras"), "nowhere.keras").check_files()

@@ -1,0 +1,214 @@
+from typing import get_args, get_type_hints
+
+import keras
+import numpy as np
+import pytest
+
+from tfprune import criteria
+from tfprune.cli.prune import run
+from tfprune.cli.prune_config import PruneConfig
+from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
+from tfprune.graph import complexity
+from tfprune.pruning import SCHEDULES, PruningPlan, plan_channels
+
+
+@pytest.fixture
+def prune(folder, tmp_path, screen):
+    """Prunes net.keras with the given settings; returns the model read from the file it wrote."""
+
+    def pruned(model="net.keras", **settings):
+        out = tmp_path / "small.keras"
+        run(PruneConfig(**({"model": str(folder / model), "out": str(out)} | settings)), screen)
+        return keras.saving.load_model(out)
+
+    return pruned
+
+
+def test_it_does_what_the_plan_says(prune, folder, tmp_path, screen):
+    small = prune(flops=0.5, criterion="l1")
+    plan = plan_channels(keras.saving.load_model(folder / "net.keras"), "l1", flops=0.5)
+    images = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    np.testing.assert_allclose(small(images), plan.apply()(images), rtol=1e-6)
+    assert complexity(small).flops == plan.after.flops <= 0.5 * plan.before.flops
+    assert screen.lines[:-1] == [" ".join(line.split()) for line in plan.explain().splitlines() if line]
+    out = tmp_path / "small.keras"
+    assert screen.lines[-1].startswith(f"wrote {out}: ")
+    assert screen.lines[-1].endswith(
+        f"kB, {folder / 'net.keras'} has {(folder / 'net.keras').stat().st_size / 1e3:.1f} kB"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"params": 0.6},
+        {"density": 0.5, "scope": "local"},
+        {"density": 0.6, "round_to": 4},
+        {"density": 0.8, "min_channels": 5},
+        {"density": 0.7, "max_sparsity": 0.5},
+        {"density": 0.7, "ignore": ("fc",)},
+        {"density": 0.5, "criterion": "random"},
+    ],
+)
+def test_settings_arrive(prune, folder, settings):
+    small = prune(**settings)
+    model = keras.saving.load_model(folder / "net.keras")
+    plan = plan_channels(model, **({"criterion": "l2"} | settings))
+    widths = [small.get_layer(name).filters for name in ("conv", "conv2")]
+    assert widths == [group.after for group in plan.groups]
+    assert sum(widths) < 14
+
+
+@pytest.mark.parametrize("data", ["digits", "examples.npz"])
+@pytest.mark.parametrize("criterion", ["taylor", "ekg"])
+def test_criteria_that_look_at_data(prune, folder, data, criterion):
+    data = str(folder / data) if data.endswith(".npz") else data
+    small = prune(density=0.5, criterion=criterion, data=data, examples=40)
+    assert small.get_layer("conv").filters + small.get_layer("conv2").filters == 7
+
+
+def test_data_that_the_criterion_may_look_at(prune, folder):
+    model = keras.saving.load_model(folder / "net.keras")
+    examples = np.load(folder / "examples.npz")["x"]
+    asked = {"density": 0.5, "criterion": "dpp_node"}
+    with_data = prune(**asked, data=str(folder / "unlabelled.npz"))
+    plan = plan_channels(model, criteria.DPPNode(), density=0.5, data=(examples, None))
+    np.testing.assert_array_equal(
+        with_data.get_layer("conv").kernel, np.asarray(model.get_layer("conv").kernel)[..., plan.keep["conv"]]
+    )
+    blind = plan_channels(model, criteria.DPPNode(), density=0.5)
+    assert plan.keep != blind.keep
+    settings = {"data": str(folder / "unlabelled.npz"), "recalibrate": True, "overwrite": True}
+    assert prune(density=0.5, **settings).count_params() < model.count_params()  # by a criterion without data
+
+
+def test_recalibration(prune, folder):
+    plain = prune(density=0.5)
+    settings = {"density": 0.5, "data": str(folder / "examples.npz"), "recalibrate": True, "overwrite": True}
+    fresh = prune(**settings)
+    with np.load(folder / "examples.npz") as arrays:
+        images = arrays["x"]
+    expected = np.asarray(fresh.get_layer("conv")(images)).mean((0, 1, 2))
+    np.testing.assert_allclose(fresh.get_layer("bn").moving_mean, expected, atol=1e-3)
+    assert np.abs(np.asarray(plain.get_layer("bn").moving_mean) - expected).max() > 1e-2
+    np.testing.assert_array_equal(plain.get_layer("conv").kernel, fresh.get_layer("conv").kernel)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_reweighting(prune, folder, steps):
+    settings = {"density": 0.5, "steps": steps}
+    plain = prune(**settings)
+    better = prune(**settings, data=str(folder / "examples.npz"), reweight=True, overwrite=True)
+    with np.load(folder / "examples.npz") as arrays:
+        images = arrays["x"]
+    whole = np.asarray(keras.saving.load_model(folder / "net.keras")(images))
+    errors = [np.square(np.asarray(each(images)) - whole).mean() for each in (plain, better)]
+    assert errors[1] < 0.5 * errors[0]
+    if steps == 1:  # else the second step judges other kernels
+        np.testing.assert_array_equal(plain.get_layer("conv").kernel, better.get_layer("conv").kernel)
+
+
+def test_layers_that_are_not_reweighted_are_named(tmp_path, folder, screen):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2DTranspose(2, 2, name="up")(keras.layers.Conv2D(4, 3)(inputs))
+    keras.Model(inputs, x).save(tmp_path / "up.keras")
+    data = str(folder / "examples.npz")
+    settings = {"density": 0.5, "data": data, "reweight": True}
+    run(PruneConfig(str(tmp_path / "up.keras"), str(tmp_path / "small.keras"), **settings), screen)
+    assert sum(line.startswith("not reweighted: up (no least squares") for line in screen.lines) == 1
+
+
+def test_steps(prune, screen):
+    small = prune(density=0.5, steps=3, schedule="exponential")
+    assert small.get_layer("conv").filters + small.get_layer("conv2").filters == 7
+    assert [line.partition(":")[0] for line in screen.lines[:-1]] == [f"step {step} of 3" for step in (1, 2, 3)]
+    assert "% of the FLOPs" in screen.lines[0]
+
+
+def test_a_plan_is_written_read_and_carried_out(prune, folder, tmp_path, screen):
+    plan = tmp_path / "plan.json"
+    model = str(folder / "net.keras")
+    assert run(PruneConfig(model, density=0.5, plan=str(plan), dry_run=True), screen) is None
+    assert screen.lines[-2:] == [f"wrote the plan {plan}", "dry run: nothing was pruned"]
+    assert list(tmp_path.iterdir()) == [plan]
+    small = prune(plan=str(plan))
+    assert [small.get_layer(group.name).filters for group in PruningPlan.load(plan).groups] == [
+        group.after for group in PruningPlan.load(plan).groups
+    ]
+    with pytest.raises(PruningError, match="does not fit"):
+        prune("two.keras", plan=str(plan), overwrite=True)
+    with pytest.raises(RunFolderError, match=r"plan.json exists"):
+        run(PruneConfig(model, density=0.5, plan=str(plan), dry_run=True), screen)
+
+
+def test_a_dry_run_needs_no_file_to_write(folder, screen):
+    run(PruneConfig(str(folder / "net.keras"), density=0.5, dry_run=True), screen)
+    assert screen.lines[-1] == "dry run: nothing was pruned"
+
+
+def test_nothing_is_written_where_the_target_is_out_of_reach(prune, tmp_path):
+    with pytest.raises(PruningError):
+        prune(flops=0.001)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_open_sizes(prune, folder, screen):
+    with pytest.raises(ConfigError, match=r"--flops: .* give --input_shape, such as 224 224 3, or --params instead"):
+        prune("open.keras", flops=0.5)
+    small = prune("open.keras", flops=0.5, input_shape=(8, 8, 1))
+    assert small.input_shape == (None, None, None, 1)
+    same = prune("net.keras", flops=0.5, overwrite=True)
+    assert small.get_layer("conv").filters == same.get_layer("conv").filters
+    assert not any("any size" in line for line in screen.lines)
+    prune("open.keras", params=0.5, overwrite=True)
+    assert any("The model takes inputs of any size" in line for line in screen.lines)
+    with pytest.raises(ConfigError, match="--steps: "):
+        prune("open.keras", flops=0.5, input_shape=(8, 8, 1), steps=2, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "expected one of --flops, --params and --density, such as --flops 0.5, received none"),
+        ({"flops": 0.5, "params": 0.5}, "received --flops and --params"),
+        ({"flops": 1.5}, "--flops: expected a value above 0 and at most 1, received 1.5; half is 0.5"),
+        ({"density": 0}, "--density: expected a value above 0 and at most 1, received 0"),
+        ({"flops": 0.5, "max_sparsity": 0}, "--max_sparsity: expected a value above 0"),
+        ({"flops": 0.5, "round_to": 0}, "--round_to: expected a value of at least 1, received 0"),
+        ({"flops": 0.5, "out": None}, "OUT is missing: .*; or add --dry_run"),
+        ({"flops": 0.5, "out": "small.tflite"}, "ends in .keras, received small.tflite; `tfprune export` writes"),
+        ({"flops": 0.5, "criterion": "taylor"}, "--criterion taylor: it uses examples; give --data"),
+        ({"flops": 0.5, "recalibrate": True}, "--recalibrate: .* give --data"),
+        ({"flops": 0.5, "reweight": True}, "--reweight: .* give --data"),
+        ({"flops": 0.5, "data": "digits"}, "--data: criterion l2 uses no .* out, or add --reweight or --recal"),
+        ({"plan": "p.json", "criterion": "taylor", "data": "digits"}, "--data: a plan that is read uses no"),
+        (
+            {"density": 0.5, "criterion": "hybrid", "out": "b.npz", "data": "digits"},
+            "criterion hybrid .* leave it out$",
+        ),
+        ({"flops": 0.5, "data_path": "folder"}, "--data_path: .* give --data"),
+        ({"flops": 0.5, "criterion": "l3"}, "--criterion: expected one of l1, .*, dpp_edge, received l3; use one of"),
+        ({"flops": 0.5, "plugin": ("no_such_module",)}, "cannot import the plugin no_such_module: ModuleNotFoundError"),
+        ({"flops": 0.5, "steps": 2, "dry_run": True}, "--steps: a plan is made in one step"),
+        ({"flops": 0.5, "steps": 2, "plan": "p.json"}, "--steps: a plan is made in one step"),
+    ],
+)
+def test_mistakes(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        PruneConfig(**({"model": "a.keras", "out": "b.keras"} | settings))
+
+
+def test_files_are_checked_first(folder, tmp_path):
+    model, old = str(folder / "net.keras"), tmp_path / "old.keras"
+    old.touch()
+    with pytest.raises(CheckpointError, match=r"nowhere.keras does not exist"):
+        PruneConfig("nowhere.keras", "b.keras", flops=0.5).check_files()
+    with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite"):
+        PruneConfig(model, str(old), flops=0.5).check_files()
+    PruneConfig(model, str(old), flops=0.5, overwrite=True).check_files()
+    PruneConfig(model, str(old), flops=0.5, dry_run=True).check_files()
+
+
+def test_the_schedules_are_those_of_the_package():
+    types = get_type_hints(PruneConfig)
+    assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)

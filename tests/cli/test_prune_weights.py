@@ -1,0 +1,120 @@
+import keras
+import numpy as np
+import pytest
+
+from tfprune import criteria
+from tfprune.cli.main import main
+from tfprune.cli.prune import run
+from tfprune.cli.prune_config import PruneConfig
+from tfprune.errors import ConfigError
+from tfprune.masks import Masks
+
+
+@pytest.fixture
+def prune(folder, tmp_path, screen):
+    """Prunes net.keras with the given settings; returns the masks read from the file it wrote."""
+
+    def pruned(model="net.keras", **settings):
+        out = tmp_path / "masks.npz"
+        found = run(PruneConfig(**({"model": str(folder / model), "out": str(out)} | settings)), screen)
+        assert Masks.load(out) == found
+        return found
+
+    return pruned
+
+
+@pytest.mark.parametrize(
+    ("settings", "criterion"),
+    [
+        ({"criterion": "synflow"}, criteria.SynFlow(iterations=100)),
+        (
+            {"criterion": "synflow", "iterations": 2, "schedule": "linear"},
+            criteria.SynFlow(iterations=2, schedule="linear"),
+        ),
+        ({"criterion": "magnitude", "scope": "local"}, criteria.Magnitude(scope="local")),
+        ({"criterion": "magnitude", "ignore": ("fc",)}, criteria.Magnitude(ignore="fc")),
+        ({"criterion": "random"}, criteria.RandomWeights()),
+        ({"criterion": "lottery"}, criteria.Lottery()),
+        ({"criterion": "smart_ratio"}, criteria.SmartRatio()),
+        ({"criterion": "hybrid"}, criteria.Hybrid()),
+        ({"criterion": "random", "iterations": 3}, criteria.RandomWeights(iterations=3)),
+    ],
+)
+def test_it_does_as_in_python(prune, folder, settings, criterion):
+    model = keras.saving.load_model(folder / "net.keras")
+    assert prune(density=0.25, **settings) == criterion(model, 0.25)
+
+
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "grad_norm", "fisher", "dpp_edge"])
+def test_criteria_that_look_at_data(prune, folder, criterion):
+    masks = prune(density=0.5, criterion=criterion, data=str(folder / "examples.npz"), examples=20)
+    model = keras.saving.load_model(folder / "net.keras")
+    with np.load(folder / "examples.npz") as arrays:
+        chosen = np.sort(np.random.default_rng(0).choice(60, 20, replace=False))
+        data = arrays["x"][chosen], arrays["y"][chosen]
+    assert masks == criteria.weight_criterion(criterion)(model, 0.5, data)
+
+
+def test_it_shows_a_table_and_what_it_wrote(prune, tmp_path, screen):
+    masks = prune(density=0.25, criterion="magnitude")
+    table = [" ".join(line.split()) for line in masks.table().splitlines()]
+    assert screen.lines[:-1] == table
+    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'masks.npz'}: ")
+
+
+def test_ties_and_collapse_are_told(folder, tmp_path, screen):
+    model = keras.saving.load_model(folder / "net.keras")
+    model.get_layer("conv2").kernel.assign(np.full((3, 3, 8, 6), 1e-3))
+    model.save(tmp_path / "constant.keras")
+    out = str(tmp_path / "masks.npz")
+    config = PruneConfig(str(tmp_path / "constant.keras"), out, density=0.5, criterion="magnitude", original_ties=True)
+    assert run(config, screen).collapsed == ("conv2/kernel",)
+    assert any("layer collapse: nothing is left of conv2/kernel" in line for line in screen.lines)
+
+
+def test_sizes_that_are_open(prune):
+    with pytest.raises(ConfigError, match="the model takes inputs of any size"):
+        prune("open.keras", density=0.5, criterion="synflow")
+    open_sizes = prune("open.keras", density=0.5, criterion="synflow", input_shape=(8, 8, 1))
+    assert open_sizes == prune("net.keras", density=0.5, criterion="synflow", overwrite=True)
+
+
+def test_a_dry_run_writes_nothing(folder, tmp_path, screen):
+    found = run(PruneConfig(str(folder / "net.keras"), density=0.5, criterion="magnitude", dry_run=True), screen)
+    assert found.density == pytest.approx(0.5, abs=1e-2)
+    assert screen.lines[-1] == "dry run: nothing was written"
+
+
+def test_the_command(folder, tmp_path, capsys):
+    out = tmp_path / "ticket.npz"
+    words = ["--model", str(folder / "net.keras"), "--criterion", "synflow", "--density", "0.1", "--out", str(out)]
+    assert main(["prune", *words]) == 0
+    model = keras.saving.load_model(folder / "net.keras")
+    assert Masks.load(out) == criteria.SynFlow()(model, 0.1)
+    assert main(["prune", *words]) == 2
+    assert "exists; add --overwrite" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"criterion": "l2"},
+            r"--criterion: expected one of magnitude, .* for masks of weights \(m.npz\), received l2",
+        ),
+        ({"criterion": "synflow", "out": "a.keras"}, r"expected one of l1, .*, received synflow; .* such as MASKS.npz"),
+        ({"criterion": "snip"}, "--criterion snip: it uses examples; give --data"),
+        ({"criterion": "synflow", "density": None, "flops": 0.5}, "--flops: it is for pruning channels"),
+        ({"criterion": "synflow", "density": None}, "--density is missing"),
+        ({"criterion": "synflow", "density": 1.5}, "--density: expected a value above 0 and at most 1, received 1.5"),
+        ({"criterion": "synflow", "steps": 3}, "--steps: it is for pruning channels"),
+        ({"criterion": "synflow", "round_to": 8}, "--round_to: it is for pruning channels"),
+        ({"criterion": "synflow", "iterations": 0}, "--iterations: expected a value of at least 1, received 0"),
+        ({"criterion": "synflow", "schedule": "cubic"}, "--schedule: expected linear or exponential"),
+        ({"criterion": "l2", "out": "a.keras", "iterations": 3}, "--iterations: it is for pruning single weights"),
+        ({"criterion": "l2", "out": "a.keras", "original_ties": True}, "--original_ties: it is for pruning single"),
+    ],
+)
+def test_mistakes(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        PruneConfig(**({"model": "a.keras", "out": "m.npz", "density": 0.5} | settings))

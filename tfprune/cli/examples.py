@@ -1,0 +1,90 @@
+"""Examples for criteria, batch norms and calibration, by the name of a data set or file."""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.recipes.data import data_names, load_data
+
+_SEED = 0
+
+
+class Examples(NamedTuple):
+    """Inputs and labels.
+
+    Attributes:
+        x: `[examples, ...]`, as the model takes them.
+        y: `[examples]` or `[examples, ...]`; None if the file has none.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+def load_examples(name: str, data_path: str | None, count: int, model: keras.Model) -> Examples:
+    """Draws examples to look at from a training set.
+
+    Args:
+        name: A data set of `data_names()`, whose images are normalized, or an `.npz` file with arrays `x` and, if there
+            are labels, `y`.
+        data_path: Where TensorFlow Datasets keeps its prepared data.
+        count: How many, at most; always the same ones.
+        model: The model that is to take them.
+
+    Returns:
+        The examples, in the order of the data.
+
+    Raises:
+        ConfigError: There is no such data set or file, or the model does not take its examples.
+        DataUnavailableError: The data cannot be read.
+    """
+    if name.casefold() in (known.casefold() for known in data_names()):
+        data = load_data(name, data_path)
+        chosen = _chosen(len(data.train_labels), count)
+        found = Examples(data.normalize(data.train_images[chosen]), data.train_labels[chosen])
+    elif Path(name).suffix == ".npz":
+        found = _from_file(name, count)
+    else:
+        names = ", ".join(data_names())
+        raise ConfigError(f"--data: expected {names}, or an .npz file with arrays x and y, received {name!r}")
+    _check(found, name, model)
+    return found
+
+
+def _from_file(path: str, count: int) -> Examples:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise DataUnavailableError(f"--data: cannot read {path}: {error}; name an .npz file of numbers") from error
+    if "x" not in arrays:
+        named = ", ".join(arrays) or "none"
+        raise ConfigError(f"--data: expected arrays x and y in {path}, received {named}; np.savez(path, x=..., y=...)")
+    x, y = arrays["x"], arrays.get("y")
+    if not x.ndim or (y is not None and y.shape[:1] != x.shape[:1]):
+        raise ConfigError(
+            f"--data: expected as many labels as examples in {path}, received arrays of shapes {x.shape} and "
+            f"{None if y is None else y.shape}"
+        )
+    chosen = _chosen(len(x), count)
+    return Examples(x[chosen], None if y is None else y[chosen])
+
+
+def _chosen(available: int, count: int) -> np.ndarray:
+    if count >= available:
+        return np.arange(available)
+    return np.sort(np.random.default_rng(_SEED).choice(available, count, replace=False))
+
+
+def _check(found: Examples, name: str, model: keras.Model) -> None:
+    if len(model.inputs) != 1:
+        raise ConfigError(f"--data: expected a model with one input, received one with {len(model.inputs)}; use Python")
+    taken, given = model.inputs[0].shape[1:], found.x.shape[1:]
+    if len(taken) != len(given) or any(a not in (None, b) for a, b in zip(taken, given, strict=True)):
+        raise ConfigError(f"--data: the model takes examples of shape {list(taken)}, those of {name} are {list(given)}")
+    if not len(found.x):
+        raise ConfigError(f"--data: expected examples in {name}, received none")

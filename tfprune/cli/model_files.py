@@ -1,0 +1,57 @@
+"""Model files: reading one safely, and the size of files in words."""
+
+import re
+import zipfile
+from pathlib import Path
+
+import keras
+
+import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
+from tfprune.errors import CheckpointError, first_line
+from tfprune.settings import check_model_file
+
+_UNITS = ("B", "kB", "MB", "GB")
+
+
+def load_model_file(path: str) -> keras.Model:
+    """Reads a model from a `.keras` file; the file gets to run no code.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, hostile, or holds no model.
+    """
+    check_model_file(path)
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path} is damaged or not a Keras file; download or save it again")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged or hostile file can make Keras raise anything
+        if unknown := re.search(r"Could not locate class '([^']+)'", str(error)):
+            raise CheckpointError(
+                f"{path} has layers of a class {unknown[1]} that Keras does not know; "
+                "call tfprune from Python, where you can register it"
+            ) from error
+        raise CheckpointError(
+            f"Keras does not load {path} in safe mode: {first_line(error)}; expected a model of Keras' and tfprune's "
+            "own layers"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")
+    return model
+
+
+def file_size(path: str | Path) -> str:
+    """Returns the size of a file, or of all files in a folder."""
+    path = Path(path)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size: float = sum(file.stat().st_size for file in files)
+    for unit in _UNITS:
+        if size < 1000 or unit == _UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

@@ -1,0 +1,194 @@
+"""`tfprune prune`: shows a plan and writes the smaller model, or writes masks of single weights."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.text import Text
+
+from tfprune import criteria
+from tfprune.cli.examples import Examples, load_examples
+from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.prune_config import PruneConfig
+from tfprune.console import working
+from tfprune.criteria import LayerCollapseWarning, weight_criterion
+from tfprune.criteria.data import input_batches
+from tfprune.errors import ConfigError
+from tfprune.exporting import save_model
+from tfprune.graph import complexity
+from tfprune.masks import Masks
+from tfprune.pruning import PruningPlan, ReweightingWarning, plan_channels, prune_channels
+from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.report import has_unknown_sizes, report_console, sized_model
+
+
+def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Masks | None:
+    """Prunes a model file: shows the plan, carries it out, writes the smaller model; or finds and writes masks.
+
+    Args:
+        config: The settings.
+        console: Where to print. Default: standard output.
+
+    Returns:
+        The smaller model, None after a dry run; the masks, where weights are pruned.
+
+    Raises:
+        TfpruneError: Something that the user can fix.
+    """
+    console = console or report_console()
+    config.check_files()
+    with working(f"reading {config.model}"):
+        model = load_model_file(config.model)
+        sized = None if config.prunes_weights else _sized(config, model)
+    examples = None
+    if config.data is not None:
+        with working(f"reading {config.data}"):
+            examples = load_examples(config.data, config.data_path, config.examples, model)
+    if sized is None:
+        return _prune_weights(config, model, examples, console)
+    if config.steps > 1:
+        small = _with_notes(lambda: _in_steps(config, sized, examples, console), console)
+    else:
+        plan = _plan(config, sized, examples, console)
+        if config.dry_run:
+            console.print("dry run: nothing was pruned")
+            return None
+        with working("pruning"):
+            small = _with_notes(lambda: plan.apply(model, reweight=_inputs(config.reweight, examples)), console)
+        _recalibrate(config, small, examples)
+    assert config.out is not None, "checked by the settings"
+    with working(f"writing {config.out}"):
+        save_model(small, config.out)
+    console.print(Text(f"wrote {config.out}: {file_size(config.out)}, {config.model} has {file_size(config.model)}"))
+    return small
+
+
+def _sized(config: PruneConfig, model: keras.Model) -> keras.Model:
+    """Returns the model at the size that its FLOPs are to be counted for."""
+    if config.input_shape is not None:
+        if config.steps > 1 and has_unknown_sizes(model):
+            raise ConfigError(
+                "--steps: the steps of a model that takes inputs of any size cannot be given --input_shape"
+            )
+        return sized_model(model, config.input_shape)
+    if config.flops is not None and has_unknown_sizes(model):
+        raise ConfigError(
+            f"--flops: they depend on the size of the inputs, and {config.model} takes any; "
+            "give --input_shape, such as 224 224 3, or --params instead"
+        )
+    return model
+
+
+def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
+    return {
+        **config.target,
+        "data": tuple(examples) if config.scores_on_data and examples is not None else None,
+        "scope": config.scope,
+        "round_to": config.round_to,
+        "min_channels": config.min_channels,
+        "max_sparsity": config.max_sparsity,
+        "ignore": config.ignore,
+    }
+
+
+def _criterion(config: PruneConfig) -> Any:
+    """Returns a criterion or its name; the k-DPPs of `dpp_node` need the number of channels to draw."""
+    if config.criterion == "dpp_node" and config.density is not None:
+        return criteria.DPPNode(density=config.density)
+    return config.criterion
+
+
+def _plan(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> PruningPlan:
+    """Reads or makes the plan, shows it, and writes it if asked to."""
+    if config.reads_plan:
+        assert config.plan is not None
+        plan = PruningPlan.load(config.plan)
+    else:
+        with working(f"ranking channels by {config.criterion}"):
+            plan = plan_channels(model, _criterion(config), **_settings(config, examples))
+    console.print(Text(plan.explain()))
+    if config.input_shape is None and has_unknown_sizes(model):
+        console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
+    console.print()
+    if not config.reads_plan and config.plan is not None:
+        plan.save(config.plan)
+        console.print(Text(f"wrote the plan {config.plan}"))
+    return plan
+
+
+def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> keras.Model:
+    whole = complexity(model)
+
+    def show(small: keras.Model, step: int) -> None:
+        cost = complexity(small)
+        flops, params = cost.flops / whole.flops if whole.flops else 1.0, cost.params / whole.params
+        console.print(f"step {step} of {config.steps}: {flops:.1%} of the FLOPs, {params:.1%} of the parameters")
+
+    with working(f"pruning in {config.steps} steps by {config.criterion}"):
+        small = prune_channels(
+            model,
+            config.criterion,
+            **_settings(config, examples),
+            steps=config.steps,
+            schedule=config.schedule or "linear",
+            between=show,
+            reweight=_inputs(config.reweight, examples),
+            recalibrate=_inputs(config.recalibrate, examples),
+        )
+    show(small, config.steps)
+    return small
+
+
+def _inputs(wanted: bool, examples: Examples | None) -> Any:
+    """Returns the inputs of the examples if they are wanted for an optional step."""
+    return examples.x if wanted and examples is not None else None
+
+
+def _with_notes(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
+    """Returns the result of a pruning; prints one line that names the layers it could not reweight."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ReweightingWarning)
+        small = prune()
+    for each in caught:
+        if not issubclass(each.category, ReweightingWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    for line in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, ReweightingWarning)):
+        console.print(Text(line))
+    return small
+
+
+def _recalibrate(config: PruneConfig, small: keras.Model, examples: Examples | None) -> None:
+    if config.recalibrate and examples is not None:
+        with working("measuring batch norms"):
+            recalibrate_batch_norm(small, input_batches(examples.x))
+
+
+def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> Masks:
+    """Finds the masks of a model's weights, shows them, and writes them unless it is a dry run."""
+    settings: dict[str, Any] = {
+        "schedule": config.schedule or "exponential",
+        "scope": config.scope,
+        "ignore": config.ignore,
+        "original_ties": config.original_ties,
+    }
+    if config.iterations is not None:
+        settings["iterations"] = config.iterations
+    if config.criterion == "synflow":
+        settings["input_shape"] = config.input_shape
+    criterion = weight_criterion(config.criterion, **settings)
+    with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
+        masks = criterion(model, config.density, None if examples is None else tuple(examples))
+    console.print(Text(masks.table()))
+    console.print()
+    if masks.collapsed:
+        console.print(Text(str(LayerCollapseWarning(masks.collapsed))))
+    if config.dry_run:
+        console.print("dry run: nothing was written")
+        return masks
+    assert config.out is not None, "checked by the settings"
+    masks.save(config.out)
+    console.print(Text(f"wrote {config.out}: {file_size(config.out)}"))
+    return masks

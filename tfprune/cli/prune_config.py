@@ -1,0 +1,264 @@
+"""The settings of `tfprune prune`: of channels, or of single weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tfprune.cli.command import quiet_tensorflow
+from tfprune.criteria.registry import (
+    DataUse,
+    Kind,
+    criterion_help,
+    find_criterion,
+    installed_criteria,
+    load_plugins,
+    registered_criteria,
+)
+from tfprune.errors import ConfigError
+from tfprune.settings import Settings, check_model_file, check_output, setting
+
+_CHANNELS_ONLY = (
+    "flops",
+    "params",
+    "round_to",
+    "min_channels",
+    "max_sparsity",
+    "steps",
+    "reweight",
+    "recalibrate",
+    "plan",
+)
+_WEIGHTS_ONLY = ("iterations", "original_ties")
+
+
+@dataclass(frozen=True)
+class PruneConfig(Settings):
+    """Prunes channels and writes the smaller model, or single weights and writes masks.
+
+    One of flops, params and density says how much is kept; for weights, density does.
+    """
+
+    model: str = setting(help="The .keras file to prune.", positional=True)
+    out: str | None = setting(
+        None,
+        "The .keras file to write, or, to prune single weights, the .npz file for their masks. Optional in a dry run.",
+        if_none="none",
+        positional=True,
+    )
+    flops: float | None = setting(
+        None,
+        "Fraction of the FLOPs (multiply-adds) to keep, such as 0.5.",
+        if_none="another target",
+        group="target",
+        above=0,
+        at_most=1,
+    )
+    params: float | None = setting(
+        None, "Fraction of the parameters to keep.", if_none="another target", group="target", above=0, at_most=1
+    )
+    density: float | None = setting(
+        None,
+        "Fraction of the channels, or weights, to keep.",
+        if_none="another target",
+        group="target",
+        above=0,
+        at_most=1,
+    )
+    criterion: str = setting("l2", criterion_help(), group="decision")
+    plugin: tuple[str, ...] = setting(
+        (), "Python modules, in the current folder or installed, that register criteria.", group="decision"
+    )
+    scope: Literal["global", "local"] = setting(
+        "global",
+        "Compare channels over the whole model (global), or keep the same fraction of every group (local). For "
+        "weights: over the model or in every kernel.",
+        group="decision",
+    )
+    round_to: int = setting(1, "Keep multiples of this many channels.", group="decision", at_least=1)
+    min_channels: int = setting(1, "Keep at least this many channels in every group.", group="decision", at_least=1)
+    max_sparsity: float = setting(
+        1.0, "The largest fraction of its channels that a group may lose.", group="decision", above=0, at_most=1
+    )
+    ignore: tuple[str, ...] = setting(
+        (), "Layers that keep all their channels, or weights: names, or patterns such as stage1_*.", group="decision"
+    )
+    input_shape: tuple[int, ...] | None = setting(
+        None,
+        "Shape of one example, such as 224 224 3, for models that take inputs of any size.",
+        if_none="the model's",
+        group="decision",
+        nonempty=True,
+        at_least=1,
+    )
+    original_ties: bool = setting(
+        False, "Keep none of the weights that tie at the threshold, as the authors of SynFlow do.", group="decision"
+    )
+    steps: int = setting(
+        1, "Prune channels in this many steps, and score the rest again after each.", group="procedure", at_least=1
+    )
+    iterations: int | None = setting(
+        None,
+        "Prune weights in this many steps, and score the rest again after each.",
+        if_none="100 for synflow, 1 for others",
+        group="procedure",
+        at_least=1,
+    )
+    schedule: Literal["linear", "exponential", "cubic"] | None = setting(
+        None,
+        "How fast the steps approach the target.",
+        if_none="linear for channels, exponential for weights",
+        group="procedure",
+    )
+    data: str | None = setting(
+        None,
+        "Examples for criteria that use some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz "
+        "file with arrays x and y.",
+        if_none="none",
+        group="data",
+    )
+    data_path: str | None = setting(
+        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
+    )
+    examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
+    reweight: bool = setting(
+        False,
+        "Fit the kernels that read pruned channels by least squares on the data, to compensate for these channels. "
+        "The outputs of the layers for all examples are held in memory.",
+        group="procedure",
+    )
+    recalibrate: bool = setting(
+        False, "Measure the moving averages of batch norms on the data after pruning.", group="procedure"
+    )
+    plan: str | None = setting(
+        None,
+        "JSON file of the plan. With a target it is written; without one it is read and applied.",
+        if_none="none",
+        group="output",
+    )
+    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output")
+    overwrite: bool = setting(False, "Replace existing files.", group="output")
+
+    @property
+    def target(self) -> dict[str, float]:
+        """The fraction to keep, by what is counted; empty if a plan is to be read."""
+        targets = {"flops": self.flops, "params": self.params, "density": self.density}
+        return {name: value for name, value in targets.items() if value is not None}
+
+    @property
+    def prunes_weights(self) -> bool:
+        """Whether single weights are pruned, not channels: masks go to `.npz` files, models to `.keras` files."""
+        return self.out.endswith(".npz") if self.out is not None else find_criterion(self.criterion, "channels") is None
+
+    @property
+    def reads_plan(self) -> bool:
+        """Whether an existing plan is applied."""
+        return self.plan is not None and not self.target
+
+    @property
+    def scores_on_data(self) -> bool:
+        """Whether the criterion uses examples if there are some."""
+        return self._data_use != "never" and not self.reads_plan
+
+    @property
+    def _data_use(self) -> DataUse:
+        info = find_criterion(self.criterion, "weights" if self.prunes_weights else "channels")
+        assert info is not None, "_check_criterion has found it"
+        return info.uses_data
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_out()
+        if self.plugin or self.criterion in installed_criteria():
+            quiet_tensorflow()  # they probably import it
+        load_plugins(self.plugin)
+        self._check_name()
+        if self.prunes_weights:
+            self._check_weights()
+        else:
+            self._check_channels()
+        self._check_target()
+        if self.steps > 1 and (self.plan is not None or self.dry_run):
+            raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
+        self._check_data()
+
+    def check_files(self) -> None:
+        """Checks that the model exists and the results can be written.
+
+        Raises:
+            CheckpointError: The model does not exist.
+            RunFolderError: A result exists and must not be overwritten, or its folder does not exist.
+        """
+        check_model_file(self.model)
+        check_output(None if self.dry_run else self.out, overwrite=self.overwrite)
+        check_output(None if self.reads_plan else self.plan, overwrite=self.overwrite)
+
+    def _check_out(self) -> None:
+        if self.out is None and not self.dry_run:
+            raise ConfigError(
+                "OUT is missing: the .keras file to write, or .npz for masks of weights; or add --dry_run"
+            )
+        if self.out is not None and not self.out.endswith((".keras", ".npz")):
+            raise ConfigError(
+                f"expected a file to write that ends in .keras, received {self.out}; `tfprune export` writes others, "
+                "and .npz is for masks of weights"
+            )
+
+    def _check_weights(self) -> None:
+        self._check_criterion("weights", f"masks of weights ({self.out})", "CHANNELS.keras")
+        self._refuse(_CHANNELS_ONLY, "channels, and OUT is a file of masks of single weights")
+        if self.density is None:
+            raise ConfigError("--density is missing: the fraction of the weights to keep, such as --density 0.1")
+        if self.schedule == "cubic":
+            raise ConfigError("--schedule: expected linear or exponential for weights, received cubic")
+
+    def _check_channels(self) -> None:
+        if self.criterion == "dpp_node" and self.density is None and self.plan is None:
+            raise ConfigError("--criterion dpp_node: the number of channels to sample must be known; give --density")
+        if self.criterion == "dpp_node" and self.steps > 1:
+            raise ConfigError("--steps: dpp_node samples the channels in one step; leave it out")
+        self._check_criterion("channels", f"a model with fewer channels ({self.out})", "MASKS.npz")
+        self._refuse(_WEIGHTS_ONLY, "single weights; name an OUT that ends in .npz to get their masks")
+
+    def _check_name(self) -> None:
+        if find_criterion(self.criterion) is None:
+            known = dict.fromkeys([*(info.name for info in registered_criteria()), *installed_criteria()])
+            raise ConfigError(
+                f"--criterion: expected one of {', '.join(known)}, received {self.criterion}; use one of these, or "
+                "name the module that registers it with --plugin"
+            )
+
+    def _check_criterion(self, kind: Kind, what: str, other: str) -> None:
+        if find_criterion(self.criterion, kind) is None:
+            fitting = ", ".join(info.name for info in registered_criteria(kind))
+            raise ConfigError(
+                f"--criterion: expected one of {fitting} for {what}, received {self.criterion}; change it, or name an "
+                f"OUT such as {other}"
+            )
+
+    def _check_target(self) -> None:
+        if len(self.target) > 1 or not (self.target or self.plan):
+            received = " and ".join(f"--{name}" for name in self.target) or "none"
+            raise ConfigError(
+                f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
+            )
+
+    def _check_data(self) -> None:
+        if self.data is not None:
+            if not (self.scores_on_data or self.reweight or self.recalibrate):
+                without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"
+                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
+                raise ConfigError(f"--data: {without} uses no examples; leave it out{others}")
+            return
+        if self.data_path is not None:
+            raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")
+        if self.recalibrate:
+            raise ConfigError("--recalibrate: the batch norms need examples; give --data")
+        if self.reweight:
+            raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
+        if self._data_use == "always" and not self.reads_plan:
+            raise ConfigError(f"--criterion {self.criterion}: it uses examples; give --data")
+
+    def _refuse(self, names: Sequence[str], what: str) -> None:
+        """Raises an error if one of the settings was changed although it is for the other kind of pruning."""
+        if changed := self.changed(names):
+            raise ConfigError(f"--{changed[0]}: it is for pruning {what}; leave it out")

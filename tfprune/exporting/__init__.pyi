@@ -1,0 +1,12 @@
+from .formats import FORMATS as FORMATS
+from .formats import Format as Format
+from .keras import plain_model as plain_model
+from .keras import save_model as save_model
+from .onnx import export_onnx as export_onnx
+from .output import export as export
+from .packed import PackedSize as PackedSize
+from .packed import export_packed as export_packed
+from .packed import load_packed as load_packed
+from .saved_model import export_saved_model as export_saved_model
+from .tflite import QUANTIZATIONS as QUANTIZATIONS
+from .tflite import export_tflite as export_tflite

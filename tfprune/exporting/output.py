@@ -1,0 +1,98 @@
+"""`export`, and the files that it writes, which are replaced in one step when they are complete.
+
+`output_file` is stricter than `tfprune.files.replaced_file`: a user names these paths, so what is replaced must be of
+the same kind, and missing folders are created.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfprune.errors import ConfigError
+from tfprune.exporting.formats import FORMATS, choose_format
+from tfprune.files import replaced_file, writing
+
+
+def export(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    quantize: str | None = None,
+    data: Any = None,
+    float_io: bool = True,
+) -> Path:
+    """Writes a model to a file (or folder) that runs without tfprune; a failure leaves an older file as it is.
+
+    Args:
+        model: A functional or sequential model without masks and gates, with any number of inputs and outputs. It is
+            not changed; the file is float32 whatever its policy.
+        path: `name.keras`, `name.tflite`, `name.onnx`, `name.mpt`, or a folder for a SavedModel. An older one of the
+            same format is replaced.
+        format: `keras`, `tflite`, `onnx`, `packed` (one bit per kept weight of a sub-network) or `saved_model`.
+            Default: the one that the suffix of `path` names.
+        quantize: For `tflite`: `float16` and `dynamic` make the weights smaller, `int8` also the arithmetic.
+        data: For `int8`: examples like those the model is trained on, as arrays (`images`, `(images, labels)`, a list
+            or dict for several inputs) or a `tf.data.Dataset` of batches of them; 1024 examples are used.
+        float_io: For `int8`: inputs and outputs are float32, not int8.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ConfigError: A setting is wrong, `data` do not fit the model, a package is missing (`pip install
+            'tfprune[onnx]'`), or there is something else at `path`.
+        UnsupportedLayerError: The model cannot be expressed in the format; the message names the layers or operations.
+
+    Example:
+        >>> import keras, tfprune
+        >>> inputs = keras.Input((8,))
+        >>> model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+        >>> tfprune.export(model, "dense.tflite", quantize="dynamic").name
+        'dense.tflite'
+    """
+    path = Path(path)
+    chosen = choose_format(path, format)
+    options = {"quantize": quantize, "data": data, "float_io": float_io}
+    changed = {"quantize": quantize is not None, "data": data is not None, "float_io": not float_io}
+    if ignored := [name for name in options if changed[name] and name not in chosen.options]:
+        takers = [each.name for each in FORMATS if set(ignored) <= set(each.options)]
+        raise ConfigError(
+            f"expected {', '.join(ignored)} for {' or '.join(takers)} only, received them for {chosen.name}; drop them"
+        )
+    chosen.write(model, path, **{name: options[name] for name in chosen.options})
+    return path
+
+
+def output_path(path: str | os.PathLike[str], suffix: str) -> Path:
+    """Returns the path of a file to write; raises `ConfigError` if it has another suffix."""
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ConfigError(f"expected a file name that ends in {suffix}, received {path}; rename it")
+    return path
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """Replaces a file in one step when the block is complete; a block that fails leaves the old one.
+
+    Args:
+        path: The file; a missing folder is created.
+
+    Yields:
+        The file to write instead, beside `path` and with its suffix.
+
+    Raises:
+        ConfigError: There is something other than a file at `path`; it is not changed.
+        WriteError: It cannot be written.
+    """
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"expected a file to replace or nothing at {path}, found something else; name another")
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced_file(path) as partial:
+        yield partial

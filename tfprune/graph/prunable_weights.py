@@ -1,0 +1,152 @@
+"""The weights of a model that can be pruned one by one: its kernels, by name and in order."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from tfprune.errors import ConfigError
+from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.keras_private import numpy_operations
+from tfprune.layers.kernels import prunable_kernels
+
+_ADDITIONS = (keras.layers.Add, numpy_operations.Add)
+
+
+def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
+    """Returns the kernels of a model: those of dense layers and of all kinds of convolutions.
+
+    Classes derived from Keras' layers count as these. Biases, normalizations, embeddings and recurrent layers have no
+    kernels here, nor have layers within other layers, such as those of attention.
+    `tfprune.layers.register_kernel_layer` adds further classes.
+
+    Args:
+        model: A functional or sequential model, built.
+        ignore: One or several of: paths of layers (`outer/inner` in nested models, `outer` for all layers in it) or of
+            weights (`fc/kernel`), patterns of these such as `stage1_*`, or layers.
+
+    Returns:
+        Variables by name, `<layer path>/<weight>`, in the order of the graph; a variable that several layers or calls
+        share appears once.
+
+    Raises:
+        UnsupportedLayerError: The model has no graph.
+        ConfigError: `ignore` matches nothing, or no kernel remains.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
+        >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
+        {'fc/kernel': (4, 3)}
+    """
+    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
+    every: list[Any] = [ignore] if single else list(ignore)
+    calls = model_calls(model)
+    out: set[str] = set()
+    for each in every:
+        out |= _meant(calls, each)
+    found: dict[str, keras.Variable] = {}
+    seen: set[int] = set()
+    for call in calls:
+        for attribute, variable in _kernels(call.layer).items():
+            name = f"{call.name}/{attribute}"
+            if id(variable) not in seen and name not in out and call.name not in out:
+                found[name] = variable
+            seen.add(id(variable))
+    if not found:
+        raise ConfigError(
+            f"expected kernels to prune in {model.name}, found none{' but those to ignore' if seen else ''}; "
+            "give a model with dense layers or convolutions"
+        )
+    return found
+
+
+def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
+    """Returns the names of the layers and weights that are meant."""
+    weights = (f"{call.name}/{attribute}" for call in calls for attribute in _kernels(call.layer))
+    found = matching_names(calls, ignored, weights)
+    if not found:
+        shown = ignored if isinstance(ignored, str) else getattr(ignored, "name", ignored)
+        raise ConfigError(f"ignore: expected layers of the model, received {shown!r}, which it lacks; check the name")
+    return found
+
+
+def _kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
+    """Returns the prunable variables of a layer, by the attribute that holds them."""
+    kernels = prunable_kernels(layer)
+    if kernels and getattr(layer, "lora_enabled", False):
+        raise ConfigError(
+            f"expected plain kernels, received {layer.name} with a LoRA update; merge it into the kernel before pruning"
+        )
+    return kernels
+
+
+def main_path_order(model: keras.Model, *, ignore: Ignored | tuple[Ignored, ...] = ()) -> dict[str, keras.Variable]:
+    """Returns the weights of `prunable_weights`, with the longest path first wherever paths join.
+
+    The order is depth first from the outputs, as in `prunable_weights`, but of the inputs of a layer, the one with the
+    most kernels before it comes first. So the projection of a shortcut follows the convolutions that it bridges, as the
+    modules do in PyTorch's residual models.
+
+    Args:
+        model: A functional or sequential model, built.
+        ignore: See `prunable_weights`.
+
+    Returns:
+        Variables by name.
+
+    Raises:
+        UnsupportedLayerError: The model has no graph.
+        ConfigError: `ignore` matches nothing, or no kernel remains.
+
+    Example:
+        >>> x = keras.Input((4,))
+        >>> short = keras.layers.Dense(3, name="short")(x)
+        >>> long = keras.layers.Dense(3, name="second")(keras.layers.Dense(3, name="first")(x))
+        >>> list(main_path_order(keras.Model(x, keras.layers.Add()([short, long]))))
+        ['first/kernel', 'second/kernel', 'short/kernel']
+    """
+    weights = prunable_weights(model, ignore=ignore)
+    places = {name: place for place, name in enumerate(_layer_names(model))}
+    return dict(sorted(weights.items(), key=lambda item: places[item[0].rpartition("/")[0]]))
+
+
+def _layer_names(model: keras.Model) -> list[str]:
+    """Returns the names of the layers in the order of `main_path_order`, each at its first call."""
+    graph = model_graph(model)
+    producer = {id(tensor): call for call in graph.calls for tensor in call.outputs}
+    kernels: dict[int, int] = {}
+    for call in graph.calls:
+        # Only kernels with the name `kernel` count, so not those of separable convolutions.
+        so_far = max((kernels.get(id(tensor), 0) for tensor in call.inputs), default=0)
+        kernels.update((id(tensor), so_far + hasattr(call.layer, "kernel")) for tensor in call.outputs)
+
+    def before(call: Call) -> list[Call]:
+        longest_first = sorted(call.inputs, key=lambda tensor: -kernels[id(tensor)])
+        return [producer[id(tensor)] for tensor in longest_first]
+
+    names: dict[str, None] = {}
+    done: set[int] = set()
+    pending = [(producer[id(tensor)], False) for tensor in reversed(graph.outputs)]
+    while pending:
+        call, inputs_done = pending.pop()
+        if id(call) in done:
+            continue
+        if inputs_done:
+            done.add(id(call))
+            names.setdefault(call.name)
+        else:
+            pending.append((call, True))
+            pending.extend((each, False) for each in reversed(before(call)))
+    return list(names)
+
+
+def adds_branches(model: keras.Model) -> bool:
+    """Returns whether a model adds tensors, as residual models do.
+
+    Args:
+        model: A functional or sequential model, built.
+
+    Raises:
+        UnsupportedLayerError: The model has no graph.
+    """
+    return any(isinstance(call.layer, _ADDITIONS) and len(call.inputs) > 1 for call in model_graph(model).calls)

@@ -1,0 +1,201 @@
+"""The rules by layer class, and helpers that several rules use."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.errors import UnsupportedLayerError
+from tfprune.graph.calls import Call
+from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.keras_private import EXPORT_MARKS, flat_layers
+from tfprune.layers import MaskedWeights
+from tfprune.layers.kernels import stock_class
+
+Rule = Callable[[Labels, Call], None]
+"""Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
+
+_RULES: dict[type, Rule] = {}
+_OF_ONE_TENSOR: set[Rule] = set()
+_HARMLESS = {
+    *("__init__", "get_config", "from_config", "compute_output_shape", "compute_output_spec", "compute_mask"),
+    *("__module__", "__doc__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__"),
+    *("__dict__", "__weakref__", *EXPORT_MARKS),
+}
+
+
+def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[Rule], Rule]:
+    """Registers the decorated function as the rule of some layer classes.
+
+    Args:
+        *kinds: The classes.
+        several: Whether the rule reads all tensors that a call takes. Otherwise it reads the first one, and calls with
+            several tensors block pruning.
+        masks: Whether the call may also take a mask of one value per position, whose axes are pinned.
+    """
+
+    def register(function: Rule) -> Rule:
+        _RULES.update(dict.fromkeys(kinds, function if several else _of_one_tensor(function, masks)))
+        return function
+
+    return register
+
+
+def _of_one_tensor(function: Rule, masks: bool) -> Rule:
+    def guarded(labels: Labels, call: Call) -> None:
+        masked = masks and len(call.inputs) == 2 and _is_mask(call, *call.inputs)
+        if len(call.inputs) != 1 and not masked:
+            labels.leave_alone(call, "no rule for calls on several tensors")
+            return
+        for tensor in call.inputs[1:]:
+            labels.pin(*labels.of(tensor))
+        function(labels, call)
+
+    _OF_ONE_TENSOR.add(guarded)
+    return guarded
+
+
+def takes_one_tensor(layer: keras.Operation) -> bool:
+    """Returns whether a layer has a rule, and the rule reads a single tensor."""
+    return rule_for(layer) in _OF_ONE_TENSOR
+
+
+def _is_mask(call: Call, tensor: keras.KerasTensor, other: keras.KerasTensor) -> bool:
+    _, named = call.arguments({id(each): each for each in call.inputs})
+    return len(other.shape) == len(tensor.shape) - 1 and named.get("mask") is other
+
+
+def rule_for(layer: keras.Operation) -> Rule:
+    """Finds the rule of a layer's class, or of the class it derives from if it computes the same.
+
+    Args:
+        layer: A layer or operation.
+
+    Returns:
+        The rule; for a class without one, a rule that pins all channels it touches. A class that overrides methods of
+        its base class may compute anything, so it needs a rule of its own.
+    """
+    parts = flat_layers(layer) if isinstance(layer, keras.Layer) else ()
+    if any(getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None) for part in parts):
+        return _other_weights
+    own = type(layer).__mro__
+    kind = next((kind for kind in own if _stock(kind) in _RULES), None)
+    if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
+        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+    return _RULES[_stock(kind)]
+
+
+def has_rule_of(layer: keras.Operation, kind: type) -> bool:
+    """Returns whether a layer treats channels like layers of a class."""
+    return rule_for(layer) is _RULES[kind]
+
+
+def _replaces(derived: type, kind: type) -> bool:
+    """Returns whether `derived` overrides a method of `kind` other than construction."""
+    return any(hasattr(kind, name) for name in set(vars(derived)) - _HARMLESS)
+
+
+def _stock(kind: type) -> type:
+    """Returns the class whose rule a class has: a channel-masked layer treats channels like the one it stands for."""
+    return kind if kind in _RULES else stock_class(kind, "channel_masked") or kind
+
+
+def _other_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, "its weights are quantized or have low-rank additions; prune first")
+
+
+def _masked_weights(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, 'its weights are masked one by one; convert the model to "plain" before cutting channels')
+
+
+_OF_ONE_TENSOR.add(_masked_weights)
+
+
+def _no_rule(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, f"no rule for {type(call.layer).__name__}; give one to tfprune.register_rule")
+
+
+def register_rule(kind: type, like: type | Rule) -> None:
+    """Registers how layers of a class treat channels.
+
+    Args:
+        kind: A layer class.
+        like: A class with a rule that treats channels in the same way; or a function of `(labels, call)` that reads
+            the labels of the call's inputs, sets those of its outputs, and notes which weight axes run over them.
+
+    Raises:
+        UnsupportedLayerError: `like` is a class without a rule.
+
+    Example:
+        >>> import keras
+        >>> class Scale(keras.layers.Layer):
+        ...     def build(self, shape):
+        ...         self.factor = self.add_weight(shape=shape[-1:], initializer="ones")
+        ...     def call(self, inputs):
+        ...         return inputs * self.factor
+        >>> def scale_rule(labels, call):
+        ...     axes = labels.of(call.inputs[0])
+        ...     labels.slot(call, "factor", -1, axes[-1], "pass")
+        ...     labels.put(call.outputs[0], axes)
+        >>> register_rule(Scale, scale_rule)
+    """
+    if not isinstance(like, type):
+        _RULES[kind] = like
+    elif like in _RULES:
+        _RULES[kind] = _RULES[like]
+    else:
+        known = ", ".join(sorted({each.__name__ for each in _RULES}))
+        raise UnsupportedLayerError(f"expected one of {known}, or a function, received {like.__name__}")
+
+
+def channel_axis(layer: Any, tensor: keras.KerasTensor) -> int:
+    """Returns the index of the channel axis among the axes after the batch axis."""
+    return 0 if getattr(layer, "data_format", None) == "channels_first" else len(tensor.shape) - 2
+
+
+def after_batch(axis: int, tensor: keras.KerasTensor) -> int:
+    """Returns the index after the batch axis of an axis that is counted with it; -1 for the batch axis itself."""
+    return axis % len(tensor.shape) - 1
+
+
+def positions(sizes: Iterable[int | None]) -> int:
+    """Returns the number of positions of some axes; unknown sizes count as 1."""
+    return int(np.prod([size or 1 for size in sizes], dtype=np.int64))
+
+
+def pin_all_but(labels: Labels, axes: Axes, kept: int) -> Vector:
+    """Pins the labels of all axes but one, and returns that one's."""
+    labels.pin(*(vector for index, vector in enumerate(axes) if index != kept))
+    return axes[kept]
+
+
+def only(axis: int, vector: Vector, tensor: keras.KerasTensor) -> Axes:
+    """Returns labels on one axis of a tensor, none on the others."""
+    return tuple(vector if index == axis else None for index in range(len(tensor.shape) - 1))
+
+
+def extent(vectors: Axes, sizes: Iterable[int | None]) -> int:
+    """Returns the number of positions along the axes that have no labels."""
+    return positions(size for vector, size in zip(vectors, sizes, strict=True) if vector is None)
+
+
+def activation_mixes(layer: Any) -> bool:
+    """Returns whether a layer's activation may mix channels, as softmax does and functions that are not Keras' may."""
+    return mixes(getattr(layer, "activation", None))
+
+
+def mixes(function: Any) -> bool:
+    """Returns whether an activation function may mix channels."""
+    if function is None:
+        return False
+    name = getattr(function, "__name__", "")
+    ours = getattr(keras.activations, name, None) is function
+    return not ours or name in ("softmax", "log_softmax", "sparsemax", "glu")
+
+
+def constants_of(call: Call) -> list[Any]:
+    """Returns the arguments of a call that are arrays of more than one value and not symbolic tensors."""
+    arguments, named = call.arguments({id(tensor): None for tensor in call.inputs})
+    leaves = keras.tree.flatten((arguments, named))
+    return [leaf for leaf in leaves if np.prod(getattr(leaf, "shape", ()), dtype=np.int64) > 1]

@@ -1,0 +1,194 @@
+"""The private names of Keras that tfprune uses, in one place.
+
+Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
+modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
+3.15.1; `HOLDS_FOR` is the range that setup.py requires, and `tests/test_keras_private.py` fails if an installed Keras
+has changed one. Private methods that tfprune overrides are listed in `OVERRIDDEN`.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras.src.applications.convnext import LayerScale, StochasticDepth
+from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+from keras.src.backend import compute_output_spec
+from keras.src.models.functional import Functional
+from keras.src.ops import core as core_operations
+from keras.src.ops import nn as nn_operations
+from keras.src.ops import numpy as numpy_operations
+from keras.src.saving.serialization_lib import SafeModeScope
+from keras.src.trainers.compile_utils import CompileLoss
+
+__all__ = [
+    "ATTENTION_PARTS",
+    "EXPORT_MARKS",
+    "HOLDS_FOR",
+    "OVERRIDDEN",
+    "CompileLoss",
+    "CustomScaleLayer",
+    "Functional",
+    "LayerScale",
+    "SafeModeScope",
+    "StochasticDepth",
+    "adam_moments",
+    "attention_sizes",
+    "causal_padding",
+    "child_layers",
+    "compile_settings",
+    "compiled_loss",
+    "compute_output_spec",
+    "core_operations",
+    "flat_layers",
+    "forget_calls",
+    "functional_part",
+    "has_gate",
+    "input_structure",
+    "lambda_output_shape",
+    "nn_operations",
+    "numpy_operations",
+    "output_structure",
+    "producer",
+    "run_through_graph",
+    "set_loss_precision",
+    "set_tensor_type",
+    "standardized_inputs",
+    "takes_training",
+    "uses_weight_decay",
+    "variable_index",
+]
+
+HOLDS_FOR = ">=3.15,<4"
+"""The versions of Keras that this module is for, as setup.py requires them."""
+
+OVERRIDDEN = {
+    "tfprune/optimizers/bop.py": {"_backend_update_step": keras.optimizers.Optimizer},
+    "tfprune/criteria/weights/scoring_model.py": {
+        "_moments": keras.layers.BatchNormalization,
+        "_reduction_axes": keras.layers.BatchNormalization,
+        "_apply_normalization": keras.layers.GroupNormalization,
+        "_create_broadcast_shape": keras.layers.GroupNormalization,
+    },
+}
+"""Private methods and attributes of Keras' classes that derived classes override or need, by file and name."""
+
+EXPORT_MARKS = ("_api_export_path", "_api_export_symbol_id")
+"""Attributes that Keras adds to the classes it exports."""
+
+ATTENTION_PARTS = {part: f"_{part}_dense" for part in ("query", "key", "value", "output")}
+"""Where multi-head and grouped-query attention keep their projections."""
+
+
+def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Returns a layer or model and all layers within it, each once."""
+    return list(layer._flatten_layers())
+
+
+def child_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """Returns the layers directly within a layer."""
+    return list(layer._layers)
+
+
+def functional_part(model: Any) -> Any:
+    """Returns the functional graph of a functional or sequential model; None if there is none."""
+    graph = getattr(model, "_functional", None) or model
+    return graph if isinstance(graph, Functional) else None
+
+
+def input_structure(graph: Any) -> Any:
+    """Returns the symbolic inputs of a functional graph in the structure that it is called with."""
+    return graph._inputs_struct
+
+
+def output_structure(graph: Any) -> Any:
+    """Returns the symbolic outputs of a functional graph in the structure that it returns."""
+    return graph._outputs_struct
+
+
+def standardized_inputs(graph: Any, x: Any) -> list[Any]:
+    """Returns the inputs of a batch as a flat list of tensors, of the types and ranks that a graph takes."""
+    return graph._standardize_inputs(x)
+
+
+def run_through_graph(graph: Any, inputs: Any, call: Callable[..., Any]) -> Any:
+    """Runs a functional graph on inputs, with `call(operation, *args, **kwargs)` for each of its operations."""
+    return graph._run_through_graph(inputs, operation_fn=lambda operation: operation, call_fn=call)
+
+
+def producer(tensor: keras.KerasTensor) -> Any:
+    """Returns Keras' record of the call that produced a symbolic tensor, with `operation` and `input_tensors`."""
+    operation, node_index, _ = tensor._keras_history
+    return operation._inbound_nodes[node_index]
+
+
+def forget_calls(operation: keras.Operation) -> None:
+    """Removes all calls from an operation, so that it belongs to no graph."""
+    operation._inbound_nodes = []
+    operation._outbound_nodes = []
+
+
+def takes_training(layer: Any) -> bool:
+    """Returns whether a layer's `call` has an argument `training`."""
+    return bool(getattr(layer, "_call_has_training_arg", False))
+
+
+def set_tensor_type(tensor: keras.KerasTensor, dtype: str) -> None:
+    """Changes the type of a symbolic input, to which Keras casts what the model is given."""
+    tensor._dtype = dtype
+
+
+def compile_settings(model: keras.Model) -> dict[str, Any]:
+    """Returns the arguments that a model was compiled with."""
+    return dict(model._compile_config.config)
+
+
+def compiled_loss(model: keras.Model) -> tuple[Any, Any] | None:
+    """Returns the loss that a model is compiled with, and the weights of losses; None if it is not compiled."""
+    loss = getattr(model, "_compile_loss", None)
+    return None if loss is None else (loss._user_loss, loss._user_loss_weights)
+
+
+def set_loss_precision(function: CompileLoss, dtype: str) -> None:
+    """Makes a built loss compute in a type, with copies of the losses that the user may hold."""
+    function._dtype_policy, function._dtype = keras.DTypePolicy(dtype), dtype
+    for index, part in enumerate(function._flat_losses):
+        single = copy.copy(part.loss)
+        if isinstance(single, keras.losses.Loss):
+            single._dtype_policy, single._dtype = keras.DTypePolicy(dtype), dtype
+        function._flat_losses[index] = part._replace(loss=single)
+
+
+def lambda_output_shape(layer: Any) -> Any:
+    """Returns the output shape that a layer was given as an argument (`Lambda`, attention); None if none."""
+    return getattr(layer, "_output_shape", None)
+
+
+def attention_sizes(layer: Any) -> tuple[int, int, int]:
+    """Returns the heads of multi-head attention, and the channels of a head in queries and keys, and in values."""
+    return layer._num_heads, layer._key_dim, layer._value_dim
+
+
+def has_gate(layer: Any) -> bool:
+    """Returns whether an attention layer multiplies its output by a gate."""
+    return bool(getattr(layer, "_use_gate", False) or getattr(layer, "use_gate", False))
+
+
+def causal_padding(layer: keras.layers.Conv1D) -> Sequence[Sequence[int]]:
+    """Returns the padding of a causal convolution, for each axis of its inputs."""
+    return layer._compute_causal_padding()
+
+
+def variable_index(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> int:
+    """Returns the position of a variable among those that an optimizer was built for."""
+    return optimizer._get_variable_index(variable)
+
+
+def adam_moments(optimizer: keras.optimizers.Adam, index: int) -> tuple[keras.Variable, keras.Variable]:
+    """Returns the first and second moments that Adam keeps of a variable."""
+    return optimizer._momentums[index], optimizer._velocities[index]
+
+
+def uses_weight_decay(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
+    """Returns whether a variable is subject to an optimizer's weight decay."""
+    return optimizer._use_weight_decay(variable)
