@@ -106,7 +106,8 @@ def counts(package: Path) -> dict[str, int]:
     }
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in modules.items()}
     lengths = [len(path.read_text(encoding="utf-8").splitlines()) for path in modules.values()]
-    importers = {name: {other for other in trees if name in _imports(trees[other])} for name in modules}
+    imports = {name: _imports(tree) for name, tree in trees.items()}
+    importers = {name: [other for other in modules if name in imports[other]] for name in modules}
     return {
         "modules (without __init__)": len(modules),
         "lines": sum(lengths),

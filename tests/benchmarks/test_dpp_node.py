@@ -1,17 +1,13 @@
 import json
 
 import dpp_node
-import keras
 import pytest
 
-layers = keras.layers
+from tests.models import conv_chain
 
 
 def network(images, labels, seed, epochs):
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input(images.shape[1:])
-    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(inputs)))
-    return keras.Model(inputs, layers.Dense(10)(layers.GlobalAveragePooling2D()(x)))
+    return conv_chain(images.shape[1:], (8,), 10, seed=seed, padding="valid")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import pytest
 
+from tests.models import dense_chain
 from tfprune.cli import make_parser
 from tfprune.cli.main import COMMANDS, main
 from tfprune.settings import settings_of
@@ -18,9 +19,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    inputs = keras.Input((6,))
-    x = keras.layers.Dense(8, activation="relu", name="first")(inputs)
-    keras.Model(inputs, keras.layers.Dense(2, name="last")(x), name="net").save(path)
+    dense_chain(6, (8, 2), activation="relu", names=("first", "last"), name="net").save(path)
     return path
 
 

@@ -33,6 +33,13 @@ class Config(Settings):
     compile: Literal["auto", "on", "off"] = setting("auto", "XLA.")
 
 
+@dataclass(frozen=True)
+class ConfigWithFile(Config):
+    """The same, and a setting that is given without a flag."""
+
+    file: str | None = setting(None, "A file.", if_none="none", positional=True)
+
+
 def read(line: str) -> dict:
     """What differs from the defaults."""
     received, default = parse(Config, line.split()), Config()
@@ -98,30 +105,39 @@ def test_flags_win_over_files_and_later_files_over_earlier_ones(tmp_path):
     assert read(f"--name flag --config {first} --setting {second}") == expected
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("--rate fast", "--rate: expected a number, received 'fast'"),
-        ("--rate", "--rate: expected a number, received nothing"),
-        ("--count 1.5", "--count: expected a whole number, received '1.5'"),
-        ("--count true", "--count: expected a whole number, received 'True'"),
-        ("--points .3 x", "--points: expected numbers, received 'x'"),
-        ("--points", "--points: expected numbers, received nothing"),
-        ("--ids .5", "--ids: expected whole numbers or None, received '.5'"),
-        ("--Loud maybe", "--Loud: expected true or false, received 'maybe'"),
-        ("--mode medium", "--mode: expected slow or fast, received 'medium'"),
-        ("--compile maybe", "--compile: expected auto, on or off, received 'maybe'"),
-        ("--rat 1", "unknown flag --rat; did you mean --rate?"),
-        ("--no-calm", "unknown flag --no-calm; did you mean --no_calm?"),
-        ("--zzz", "unknown flag --zzz; --help lists them all"),
-        ("extra", "expected a flag, received 'extra'"),
-        ("--config", "--config: expected a file, received nothing"),
-        ("--rate -1", "--rate: expected a value of at least 0, received -1.0"),
-    ],
-)
+WRONG_FLAGS = [
+    ("--rate fast", "--rate: expected a number, received 'fast'"),
+    ("--rate", "--rate: expected a number, received nothing"),
+    ("--count 1.5", "--count: expected a whole number, received '1.5'"),
+    ("--count true", "--count: expected a whole number, received 'True'"),
+    ("--points", "--points: expected numbers, received nothing"),
+    ("--ids .5", "--ids: expected whole numbers or None, received '.5'"),
+    ("--mode medium", "--mode: expected slow or fast, received 'medium'"),
+    ("--rat 1", "unknown flag --rat; did you mean --rate?"),
+    ("--no-calm", "unknown flag --no-calm; did you mean --no_calm?"),
+    ("--zzz", "unknown flag --zzz; --help lists them all"),
+    ("--config", "--config: expected a file, received nothing"),
+    ("--rate -1", "--rate: expected a value of at least 0, received -1.0"),
+]
+WRONG_WORDS = [
+    ("--points .3 x", "--points: expected numbers, received 'x'"),
+    ("--Loud maybe", "--Loud: expected true or false, received 'maybe'"),
+    ("--compile maybe", "--compile: expected auto, on or off, received 'maybe'"),
+    ("extra", "expected a flag, received 'extra'"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), WRONG_FLAGS + WRONG_WORDS)
 def test_wrong_flags(line, message):
     with pytest.raises(ConfigError) as caught:
         read(line)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("line", "message"), WRONG_FLAGS)
+def test_wrong_flags_behind_a_word_without_a_flag(line, message):
+    with pytest.raises(ConfigError) as caught:
+        parse(ConfigWithFile, ["a", *line.split()])
     assert str(caught.value) == message
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models import conv_chain
 from tfprune.errors import ConfigError
 from tfprune.layers import FusedBatchNormalization
 
@@ -65,11 +66,10 @@ def test_config_of_the_stock_layer_makes_ours():
 
 
 def small_model(layer_class, **settings):
-    inputs = keras.Input((6, 6, 3))
-    outputs = keras.layers.Conv2D(5, 3, use_bias=False, kernel_initializer=keras.initializers.GlorotUniform(1))(inputs)
-    outputs = keras.layers.ReLU()(layer_class(**settings)(outputs))
-    outputs = keras.layers.GlobalAveragePooling2D()(outputs)
-    return keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(2))(outputs))
+    def normalization(name):
+        return layer_class(**settings, name=name)
+
+    return conv_chain((6, 6, 3), (5,), 3, seed=1, padding="valid", normalization=normalization)
 
 
 def test_fit_gives_the_weights_of_keras():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.criteria.weights.golden_nets import peekaboo_model
 from tfprune.graph import convert
-from tfprune.layers import FusedBatchNormalization
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.training import PeriodicDecay
@@ -51,24 +51,10 @@ class TinyNet:
     """The original's small net in float64, with kernels masked by hand, or by PSG layers of the given settings."""
 
     def __init__(self, arrays, psg=None):
-        inputs = x = keras.Input((16, 16, 3), dtype="float64")
-        for place, (channels, stride) in enumerate(((8, 1), (12, 2), (16, 2)), 1):
-            x = keras.layers.ZeroPadding2D(dtype="float64")(x)
-            x = keras.layers.Conv2D(channels, 3, stride, use_bias=False, dtype="float64", name=f"conv{place}")(x)
-            x = FusedBatchNormalization(
-                momentum=0.9, epsilon=1e-5, unbiased_variance=True, dtype="float64", name=f"bn{place}"
-            )(x)
-            x = keras.layers.ReLU(dtype="float64")(x)
-        x = keras.layers.GlobalAveragePooling2D(dtype="float64")(x)
-        self.model = keras.Model(inputs, keras.layers.Dense(10, dtype="float64", name="linear")(x))
+        self.model = convert(peekaboo_model(arrays, "A1", "float64"), "fused", options={"unbiased_variance": True})
         masks = {f"conv{n}/kernel": conv_kernel(arrays[f"e/train/mask/conv{n}.weight"]) for n in (1, 2, 3)}
         for name in ("conv1", "conv2", "conv3"):
-            kernel = self.model.get_layer(name).kernel
-            kernel.assign(conv_kernel(arrays[f"a/w/{name}.weight"]))
-            kernel.masked = True
-        linear = self.model.get_layer("linear")
-        linear.kernel.assign(arrays["a/w/linear.weight"].T)
-        linear.bias.assign(arrays["a/w/linear.bias"])
+            self.model.get_layer(name).kernel.masked = True
         self.masks = {path: mask.astype("float64") for path, mask in masks.items()}
         if psg is not None:
             self.model, self.masks = convert(self.model, "psg", Masks(masks), options=psg), {}

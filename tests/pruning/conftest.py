@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models import dense_chain
+
 layers = keras.layers
 
 SCORES = (4.0, 1.0, 3.0, 2.0, 0.5, 5.0, 1.5)
@@ -39,10 +41,7 @@ class Kernels:
 
 def hand_made() -> keras.Model:
     """FLOPs = parameters = a + a b + 2 b with the widths a = 4 and b = 3: 22 in all."""
-    inputs = keras.Input((1,))
-    x = layers.Dense(4, use_bias=False, name="a")(inputs)
-    x = layers.Dense(3, use_bias=False, name="b")(x)
-    return keras.Model(inputs, layers.Dense(2, use_bias=False, name="out")(x), name="hand_made")
+    return dense_chain(1, (4, 3, 2), use_bias=False, names=("a", "b", "out"), name="hand_made")
 
 
 def residual(seed: int = 0) -> keras.Model:

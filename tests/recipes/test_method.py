@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.recipes.tiny_network import tiny_network
+from tests.models import tiny_architecture
 from tfprune.cli.programs import train_cifar
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import convert, prunable_weights
@@ -38,7 +38,7 @@ class Lot(Method[LotConfig]):
 
     def setup(self):
         shape = {"num_classes": self.data.num_classes, "input_shape": self.data.input_shape}
-        self.model = tiny_network(**shape, seed=self.config.seed)
+        self.model = tiny_architecture(**shape, seed=self.config.seed)
 
     def stages(self):
         self.save_initial(self.model)

@@ -4,17 +4,13 @@ import pytest
 import tensorflow as tf
 
 import tfprune
+from tests.models import concatenations, nested_blocks
 from tfprune.errors import ConfigError, SearchError, UnsupportedLayerError
 from tfprune.graph import PINNED, complexity, executable_groups, slim
 from tfprune.search.ekg import _logits
 from tfprune.search.greedy import Search
 
 layers = keras.layers
-
-
-def dense_block(x, name):
-    y = layers.ReLU()(layers.BatchNormalization()(x))
-    return layers.Concatenate()([x, layers.Conv2D(6, 3, padding="same", name=name)(y)])
 
 
 def squeeze_excite(x, name):
@@ -26,10 +22,7 @@ def squeeze_excite(x, name):
 
 
 def concatenating():
-    inputs = keras.Input((12, 12, 3))
-    x = layers.Conv2D(12, 3, padding="same", name="stem")(inputs)
-    x = dense_block(dense_block(x, "first"), "second")
-    return inputs, layers.ReLU()(layers.BatchNormalization()(x))
+    return concatenations(12, width=12, growth=6)
 
 
 def exciting():
@@ -54,12 +47,7 @@ def normalising_channels():
 
 
 def nesting():
-    inner_inputs = keras.Input((12, 12, 8))
-    y = layers.ReLU()(layers.BatchNormalization()(inner_inputs))
-    y = layers.Conv2D(8, 3, padding="same", name="conv")(y)
-    inner = keras.Model(inner_inputs, layers.Add()([inner_inputs, y]), name="inner")
-    inputs = keras.Input((12, 12, 3))
-    return inputs, inner(inner(layers.Conv2D(8, 1, name="stem")(inputs)))
+    return nested_blocks(12, width=8)
 
 
 BUILDERS = (concatenating, exciting, normalising_channels, nesting)

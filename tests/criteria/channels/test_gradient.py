@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models import concatenations, nested_blocks
 from tfprune.criteria import EKG, Taylor
 from tfprune.errors import ConfigError
 from tfprune.graph import channel_groups
@@ -222,21 +223,11 @@ def residual():
 
 
 def concatenating():
-    inputs = keras.Input((8, 8, 3))
-    x = layers.Conv2D(6, 3, padding="same")(inputs)
-    for _ in range(2):
-        y = layers.ReLU()(layers.BatchNormalization()(x))
-        x = layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(y)])
-    return inputs, layers.ReLU()(layers.BatchNormalization()(x))
+    return concatenations(8, width=6, growth=4)
 
 
 def nested():
-    inner_inputs = keras.Input((8, 8, 6))
-    y = layers.ReLU()(layers.BatchNormalization()(inner_inputs))
-    y = layers.Conv2D(6, 3, padding="same")(y)
-    inner = keras.Model(inner_inputs, layers.Add()([inner_inputs, y]))
-    inputs = keras.Input((8, 8, 3))
-    return inputs, inner(inner(layers.Conv2D(6, 1)(inputs)))
+    return nested_blocks(8, width=6)
 
 
 def classifier(build):

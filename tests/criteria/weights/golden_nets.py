@@ -1,5 +1,7 @@
 """The small nets of the reference numbers, built by hand, and what belongs to them."""
 
+from contextlib import contextmanager
+
 import keras
 import numpy as np
 
@@ -7,6 +9,17 @@ from tests.recipes.models.torch_names import to_keras
 from tfprune.graph import prunable_weights
 
 layers = keras.layers
+
+
+@contextmanager
+def dtype_policy(name):
+    """Layers that are made in the context compute in this precision."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def padded_conv(x, name, filters, stride, bias):
@@ -26,9 +39,10 @@ def peekaboo_net(variant):
     return keras.Model(inputs, layers.Dense(10, name="linear")(layers.GlobalAveragePooling2D()(x)))
 
 
-def peekaboo_model(golden, variant):
+def peekaboo_model(golden, variant, policy=None):
     """The same with its weights."""
-    model = peekaboo_net(variant)
+    with dtype_policy(policy or keras.config.dtype_policy()):
+        model = peekaboo_net(variant)
     for name in ("conv1", "conv2", "conv3", "linear"):
         layer = model.get_layer(name)
         layer.kernel.assign(to_keras(golden[f"a/w/{name}.weight"]))
@@ -54,30 +68,26 @@ def peekaboo_data(golden):
     return golden["a/x"].transpose(0, 2, 3, 1), golden["a/y"]
 
 
-def random_tickets_net():
+def random_tickets_net(classes=3):
     """The tiny net of golden/random_tickets.md, without its weights."""
     inputs = keras.Input((8, 8, 3))
     x = padded_conv(inputs, "conv1", 4, 1, False)
     x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="bn1")(x))
     x = padded_conv(x, "conv2", 6, 2, True)
     x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="bn2")(x))
-    return keras.Model(inputs, layers.Dense(3, name="fc")(layers.GlobalAveragePooling2D()(x)))
+    return keras.Model(inputs, layers.Dense(classes, name="fc")(layers.GlobalAveragePooling2D()(x)))
 
 
-def random_tickets_model(golden):
-    """The same with its weights, in double precision."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    try:
-        model = random_tickets_net()
-    finally:
-        keras.config.set_dtype_policy(policy)
+def random_tickets_model(golden, prefix="tiny/w", classes=3):
+    """The same with the weights of a prefix, in double precision."""
+    with dtype_policy("float64"):
+        model = random_tickets_net(classes)
     for name in ("conv1", "conv2", "fc"):
         layer = model.get_layer(name)
-        layer.kernel.assign(to_keras(golden[f"tiny/w/{name}.weight"]))
+        layer.kernel.assign(to_keras(golden[f"{prefix}/{name}.weight"]))
         if layer.use_bias:
-            layer.bias.assign(golden[f"tiny/w/{name}.bias"])
-    load_norms(model, golden, "tiny/w/")
+            layer.bias.assign(golden[f"{prefix}/{name}.bias"])
+    load_norms(model, golden, f"{prefix}/")
     return model
 
 

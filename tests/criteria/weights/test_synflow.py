@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models import dense_chain
 from tfprune.criteria import SynFlow
 from tfprune.errors import ConfigError
 
@@ -9,9 +10,7 @@ layers = keras.layers
 
 
 def dense_net(activation="linear", last="linear"):
-    inputs = keras.Input((4,))
-    x = layers.Dense(5, activation, name="first", bias_initializer="zeros")(inputs)
-    return keras.Model(inputs, layers.Dense(3, last, name="second")(x))
+    return dense_chain(4, (5, 3), activation=activation, last=last, names=("first", "second"))
 
 
 def paths(model):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models import shortcut_model
 from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.ekg import EKGConfig
 from tfprune.recipes.models import build_model, model_from_arrays
@@ -55,28 +56,10 @@ def validation(tfds_folder: Path, golden: Mapping[str, np.ndarray]) -> tuple[np.
     return data.normalize(data.train_images[index]), data.train_labels[index]
 
 
-def tiny_network(seed: int = 0) -> keras.Model:
-    """Four convolutions and a shortcut: three channel groups, quick to trace."""
-    layers = keras.layers
-    keras.utils.set_random_seed(seed)
-    inputs = keras.Input((8, 8, 1), name="images")
-
-    def convolution(x: keras.KerasTensor, width: int, number: int) -> keras.KerasTensor:
-        x = layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"conv{number}")(x)
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"bn{number}")(x)
-
-    x = layers.ReLU(name="relu0")(convolution(inputs, 16, 0))
-    y = layers.ReLU(name="relu1")(convolution(x, 16, 1))
-    x = layers.ReLU(name="relu2")(layers.Add(name="add")([x, convolution(y, 16, 2)]))
-    x = layers.ReLU(name="relu3")(convolution(x, 16, 3))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, layers.Dense(10, name="fc")(x), name="tiny")
-
-
 @pytest.fixture(scope="session")
 def tiny(few_digits: ImageData) -> keras.Model:
-    """A `tiny_network` that was trained a little."""
-    model = tiny_network()
+    """A `shortcut_model` that was trained a little."""
+    model = shortcut_model()
     model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     model.fit(few_digits.normalize(few_digits.train_images), few_digits.train_labels, 50, 8, verbose=0)
     return model

@@ -61,7 +61,7 @@ def network_of(golden, config):
     return model, layers
 
 
-QUICK = ("adam_binact_pr0.5_1step", "dense_sgd")
+QUICK = ("sgd_layerwise_pr0.5", "sgd_global_pr0.2", "adam_binact_pr0.5_1step", "dense_sgd")
 
 
 @pytest.mark.parametrize("tag", [pytest.param(t, marks=() if t in QUICK else pytest.mark.slow) for t in RUNS])
@@ -74,17 +74,36 @@ def test_steps(golden, tag):
     x = images(golden["train/x"][:examples]) * np.float32(FACTORS.get(tag, 1))
     batch = {"images": x, "labels": golden["train/y"][:examples]}
     expected = golden[f"train/{tag}/loss_per_step"][: 3 if tag == "adam_layerwise_pr0.5" else None]
-    losses = [loop.train_step(batch)["loss"] for _ in expected]
+    losses, thresholds = [], []
+    for _ in expected:
+        scores = [np.abs(np.asarray(layer.scores)) for layer in kernels(model) if not config.dense]
+        losses.append(loop.train_step(batch)["loss"])
+        if config.scope == "global":  # the masks that the step computed with, from the scores before it
+            masks = [np.asarray(layer.mask) for layer in kernels(model)]
+            thresholds.append(max(each[~mask].max() for each, mask in zip(scores, masks, strict=True)))
     tolerance = TOLERANCES.get(tag, 1e-6)
     np.testing.assert_allclose(losses, expected, rtol=0, atol=tolerance)
+    if config.scope == "global":
+        np.testing.assert_allclose(thresholds, golden[f"train/{tag}/threshold_per_step"], rtol=1e-6)
     if len(expected) < len(golden[f"train/{tag}/loss_per_step"]):
         return
-    name = "linear.6" if config.binary_activations else "linear.4"
     if config.dense:
         sums = [np.abs(np.asarray(layer.kernel), dtype=np.float64).sum() for layer in layers.values()]
         np.testing.assert_allclose(sums, golden[f"train/{tag}/weight_sum_abs_per_layer"], rtol=1e-5)
+    elif tag.startswith("sgd"):
+        check_scores(golden, tag, model, layers, ("convs.0", "linear.4"), min(tolerance, 5e-6))
+        sums = [np.abs(np.asarray(layer.scores), dtype=np.float64).sum() for layer in layers.values()]
+        np.testing.assert_allclose(sums, golden[f"train/{tag}/scores_sum_abs_per_layer"], rtol=1e-5)
+        unchanged = [np.abs(np.asarray(layer.kernel), dtype=np.float64).sum() for layer in layers.values()]
+        np.testing.assert_allclose(unchanged, golden[f"train/{tag}/weight_sum_abs_per_layer"], rtol=1e-6)
     else:
-        close(layers[name].scores, keras_array(model, layers[name], golden[f"train/{tag}/scores_after/{name}"]), 5e-6)
+        check_scores(golden, tag, model, layers, ("linear.6" if config.binary_activations else "linear.4",), 5e-6)
+
+
+def check_scores(golden, tag, model, layers, names, tolerance):
+    for name in names:
+        expected = keras_array(model, layers[name], golden[f"train/{tag}/scores_after/{name}"])
+        close(layers[name].scores, expected, tolerance)
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.recipes.tiny_network import tiny_network
+from tests.models import tiny_architecture
 from tfprune.recipes.peekaboo import PeekabooConfig, pruning
 from tfprune.recipes.peekaboo import run as run_peekaboo
 
@@ -10,7 +10,7 @@ from tfprune.recipes.peekaboo import run as run_peekaboo
 @pytest.fixture
 def tiny_world(few_digits, monkeypatch, tmp_path):
     """Runs the method on the tiny network; gives `run(**settings)`, every run in a folder `train_path` of its own."""
-    monkeypatch.setattr(pruning, "build_model", tiny_network)
+    monkeypatch.setattr(pruning, "build_model", tiny_architecture)
 
     def run(train_path="run", **changes):
         settings = {"batch_size": 50, "epochs": 3, "milestones": (2,), "prune_iters": 3, "export": False, "do_log": 2}

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from tests.recipes.tiny_network import tiny_network
+from tests.models import tiny_architecture
 from tfprune.recipes import method
 from tfprune.recipes.tickets import DenseConfig, TicketConfig
 from tfprune.recipes.tickets import run as run_tickets
@@ -12,7 +12,7 @@ from tfprune.recipes.tickets import run as run_tickets
 @pytest.fixture
 def tiny_world(few_digits, monkeypatch, tmp_path):
     """Runs the method on the tiny network; gives `run(**settings)`, every run in a folder `train_path` of its own."""
-    monkeypatch.setattr(method, "build_model", tiny_network)
+    monkeypatch.setattr(method, "build_model", tiny_architecture)
     monkeypatch.setattr(method, "load_checkpoint", lambda path, **_: keras.saving.load_model(path))
 
     def run(train_path="run", kind=TicketConfig, **changes):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.criteria.weights.golden_nets import load_norms, padded_conv
+from tests.criteria.weights.golden_nets import random_tickets_model
 from tests.recipes.models.test_golden_random_tickets import build, recipe
 from tests.recipes.models.torch_names import kernel_names, load_torch_state, to_keras
 from tests.recipes.plain_step import plain_step
@@ -37,21 +37,7 @@ def losses(model, batches):
 
 
 def tiny(arrays, prefix):
-    inputs = keras.Input((8, 8, 3))
-    x = layers.ReLU()(
-        layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="bn1")(padded_conv(inputs, "conv1", 4, 1, False))
-    )
-    x = layers.ReLU()(
-        layers.BatchNormalization(epsilon=1e-5, momentum=0.9, name="bn2")(padded_conv(x, "conv2", 6, 2, True))
-    )
-    model = keras.Model(inputs, layers.Dense(5, name="fc")(layers.GlobalAveragePooling2D()(x)))
-    for name in ("conv1", "conv2", "fc"):
-        layer = model.get_layer(name)
-        layer.kernel.assign(to_keras(arrays[f"{prefix}/{name}.weight"]))
-        if layer.use_bias:
-            layer.bias.assign(arrays[f"{prefix}/{name}.bias"])
-    load_norms(model, arrays, f"{prefix}/")
-    return model
+    return random_tickets_model(arrays, prefix, classes=5)
 
 
 def test_five_steps_of_the_tiny_net(arrays, float64):

@@ -5,6 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.models import conv_chain
 from tfprune.errors import ConfigError
 from tfprune.layers import FusedBatchNormalization
 from tfprune.optimizers import SGD
@@ -18,12 +19,11 @@ counts = st.integers(1, 4)
 
 
 def small_model(*, batch_norm=True, dropout=0.0, regularizer=None, dtype=None):
-    keras.utils.set_random_seed(3)
-    layers = [keras.Input((6, 6, 3)), keras.layers.Conv2D(5, 3, kernel_regularizer=regularizer, dtype=dtype)]
-    layers += [FusedBatchNormalization(momentum=0.9, dtype=dtype)] if batch_norm else []
-    layers += [keras.layers.ReLU(dtype=dtype), keras.layers.Dropout(dropout, dtype=dtype)]
-    layers += [keras.layers.GlobalAveragePooling2D(dtype=dtype), keras.layers.Dense(4, dtype=dtype)]
-    return keras.Sequential(layers)
+    def normalization(name):
+        return FusedBatchNormalization(momentum=0.9, dtype=dtype, name=name)
+
+    settings = {"normalization": normalization if batch_norm else None, "dropout": dropout, "dtype": dtype}
+    return conv_chain((6, 6, 3), (5,), 4, seed=3, padding="valid", regularizer=regularizer, **settings)
 
 
 def batches(size, count):
@@ -82,7 +82,7 @@ def test_accumulation_moves_batch_statistics_once_a_chunk():
     train(model, steps=1, accumulate=2)
     for chunk in (IMAGES[:5], IMAGES[5:10]):
         twin(chunk, training=True)
-    norm, expected = model.layers[1], twin.layers[1]
+    norm, expected = model.get_layer("bn0"), twin.get_layer("bn0")
     assert np.abs(norm.moving_mean).max() > 1e-3
     np.testing.assert_allclose(norm.moving_mean, expected.moving_mean, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(norm.moving_variance, expected.moving_variance, rtol=1e-5)
@@ -97,10 +97,13 @@ def test_regularizers_of_the_model_count_once(chunks):
             return 0.0 * tf.reduce_sum(logits), super().__call__(logits, batch)[1]
 
     model = small_model(batch_norm=False, regularizer=keras.regularizers.L2(0.5))
-    before = model.layers[0].kernel.numpy()
+    kernel = model.get_layer("conv0").kernel
+    before = kernel.numpy()
     loop = Loop(model, SGD(0.1), Nothing(), global_batch_size=10, accumulate=chunks)
     loop.train_step(batches(10, 1)[0])
-    np.testing.assert_allclose(model.layers[0].kernel.numpy(), before * (1 - 0.1 * 2 * 0.5), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(
+        model.get_layer("conv0").kernel.numpy(), before * (1 - 0.1 * 2 * 0.5), rtol=1e-5, atol=1e-7
+    )
 
 
 def test_the_loss_is_divided_by_the_global_batch_size_not_by_the_rows():
@@ -136,12 +139,12 @@ def test_mixed_precision(dtype):
 
 def test_only_variables_that_change_are_written():
     model = small_model()
-    model.layers[1].trainable = False
-    before = model.layers[1].get_weights()
+    model.get_layer("bn0").trainable = False
+    before = model.get_layer("bn0").get_weights()
     loop = Loop(model, SGD(0.1), CrossEntropy(), global_batch_size=10)
     loop.train_step(batches(10, 1)[0])
     assert loop._step._gradients.updated == []
-    assert all(np.array_equal(a, b) for a, b in zip(before, model.layers[1].get_weights(), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_layer("bn0").get_weights(), strict=True))
 
 
 def test_chunks_of_different_sizes():
