@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfprune.exporting.plain import folded_model
+from tfprune.exporting.keras import folded_model
 
 from tfprune.criteria.weights import Magnitude, weight_criterion
 from tfprune.errors import ConfigError
