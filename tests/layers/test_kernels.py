@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tfprune.exporting.keras import folded_model
 
-from tfprune.criteria.weights import Magnitude, weight_criterion
+from tfprune.criteria import weight_criterion
+from tfprune.criteria.weights.magnitude import Magnitude
 from tfprune.errors import ConfigError
+from tfprune.exporting.keras import folded_model
 from tfprune.graph import (
     Forward,
     KernelReads,
