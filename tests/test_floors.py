@@ -1,6 +1,7 @@
 """The floors of the house: which packages may import which, read from the code."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,13 @@ HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name != "__init__.py")
 
 
+@cache
 def imported(path):
     """Modules of this package that a file imports, inside functions, too."""
+    return tuple(_imported(path))
+
+
+def _imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
             yield node.module

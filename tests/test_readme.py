@@ -89,6 +89,7 @@ def test_python_code_of_ekg_runs(tmp_path, monkeypatch, capsys):
     assert Path("small.tflite").stat().st_size > Path("small_int8.tflite").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_recipes_for_contributors_run(tmp_path):
     """In a process of its own, as what they register stays registered."""
     script = tmp_path / "recipes.py"
