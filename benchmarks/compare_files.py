@@ -143,7 +143,10 @@ def contents(path: Path) -> Iterator[tuple[str, Any]]:
     elif kind == "jsonl":
         yield from _flat([json.loads(line) for line in path.read_text().splitlines()])
     elif kind == "json":
-        yield from _flat(json.loads(path.read_text()))
+        content = json.loads(path.read_text())
+        if path.name == "run.json":  # the files that the run made, in the order in which it made them
+            content = content | {"made": sorted(content["made"])}
+        yield from _flat(content)
     elif kind == "yaml":
         yield from _flat(yaml.safe_load(path.read_text()))
     else:
