@@ -93,7 +93,7 @@ def summary(
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, padding="same")])
-        >>> numbers = summary(model, latency=False)  # prints the table
+        >>> numbers = summary(model, latency=False, console=Console(quiet=True))  # prints the table without `console`
         >>> numbers.model.flops
         6912
     """
