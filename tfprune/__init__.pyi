@@ -16,6 +16,8 @@ from .graph import masks_of as masks_of
 from .graph import prunable_weights as prunable_weights
 from .graph import register_rule as register_rule
 from .graph import slim as slim
+from .layers import KernelLayer as KernelLayer
+from .layers import register_kernel_layer as register_kernel_layer
 from .masks import Masks as Masks
 from .pruning import PruningPlan as PruningPlan
 from .pruning import plan_channels as plan_channels

@@ -226,7 +226,7 @@ def mixed_model():
     x = keras.layers.Reshape((64, 5))(x)
     x = keras.layers.MultiHeadAttention(2, 3, name="attention")(x, x)
     x = keras.layers.EinsumDense("abc,cd->abd", (64, 7), name="einsum")(x)
-    x = keras.layers.TimeDistributed(keras.layers.Dense(3, name="each"))(x)
+    x = keras.layers.TimeDistributed(keras.layers.Dense(3, name="each"), name="time_distributed")(x)
     return keras.Model(inputs, keras.layers.Dense(2, name="fc")(keras.layers.Flatten()(x)))
 
 
