@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import ConfigError, DataUnavailableError
-from tfprune.recipes.data import data_names, load_data, search_subsets
+from tfprune.recipes.data import data_fraction, data_names, load_data, loading, register_data, search_subsets
 from tfprune.recipes.data import tfds as prepared_images
 
 
@@ -19,6 +19,15 @@ def test_unknown_name_lists_the_known(name):
     with pytest.raises(ConfigError, match="CIFAR10, CIFAR100, digits") as raised:
         load_data(name)
     assert repr(name) in str(raised.value)
+
+
+def test_own_data_sets(monkeypatch):
+    monkeypatch.setattr(loading, "_SOURCES", dict(loading._SOURCES))
+    register_data("Halves", lambda data_path: data_fraction(load_data("digits"), 0.5) if data_path == "here" else None)
+    assert data_names()[-1] == "Halves"
+    assert load_data("halves", "here").train_examples == 721
+    with pytest.raises(ConfigError, match="'HALVES': expected a new name"):
+        register_data("HALVES", load_data)
 
 
 @pytest.fixture(scope="module")

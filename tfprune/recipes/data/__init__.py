@@ -8,7 +8,7 @@ from tfprune.recipes.data.augmix import AugMix
 from tfprune.recipes.data.dataset import BatchRequest, ImageDataset
 from tfprune.recipes.data.in_memory import ImageData, data_fraction, fixed_batches, random_labels, shuffled_pixels
 from tfprune.recipes.data.knowledge import ShardedRows
-from tfprune.recipes.data.loading import data_names, load_data, open_data
+from tfprune.recipes.data.loading import data_names, load_data, open_data, register_data
 from tfprune.recipes.data.streamed import StreamedData
 from tfprune.recipes.data.subsets import Subsets, search_subsets
 from tfprune.recipes.data.views import GaussianNoise, View
@@ -29,6 +29,7 @@ __all__ = [
     "load_data",
     "open_data",
     "random_labels",
+    "register_data",
     "search_subsets",
     "shuffled_pixels",
 ]

@@ -1,7 +1,7 @@
 """Data sets by name.
 
 `load_data` loads a small data set into memory: CIFAR-10, CIFAR-100, MNIST, digits or Tiny-ImageNet. `open_data` opens
-ImageNet, or a data set like it, on disk. A new data set in memory is one function and one line in `_SOURCES`.
+ImageNet, or a data set like it, on disk. `register_data` adds a data set of your own, which `--dataset` can name then.
 """
 
 import os
@@ -158,6 +158,21 @@ _SOURCES: dict[str, Callable[[_Path], ImageData]] = {
     "tiny-imagenet": load_tiny_imagenet,
     "MNIST": load_mnist,
 }
+
+
+def register_data(name: str, load: Callable[[_Path], ImageData]) -> None:
+    """Adds a data set to those that `load_data` and `--dataset` know; a program imports its module by `--plugin`.
+
+    Args:
+        name: The name; case does not matter.
+        load: Loads it, given the folder that `--data_path` names, or None.
+
+    Raises:
+        ConfigError: There is a data set of this name.
+    """
+    if name.casefold() in map(str.casefold, _SOURCES):
+        raise ConfigError(f"data set {name!r}: expected a new name, there is one of this name; choose another")
+    _SOURCES[name] = load
 
 
 def data_names() -> tuple[str, ...]:
