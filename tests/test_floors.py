@@ -1,10 +1,13 @@
 """The floors of the house: which packages may import which, read from the code."""
 
 import ast
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+import tfprune
 
 PACKAGE = Path(__file__).parents[1] / "tfprune"
 
@@ -31,18 +34,45 @@ HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.name != "__init__.py")
 
 
+def public_names():
+    """Where the names of `tfprune` come from, by `tfprune/__init__.pyi`."""
+    tree = ast.parse((PACKAGE / "__init__.pyi").read_text(encoding="utf-8"))
+    lines = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    short = {name: f"{PACKAGE.name}.recipes.{name}" for name in tfprune._SHORT_NAMES}
+    return {
+        each.name: short.get(each.name) or f"{PACKAGE.name}.{node.module or each.name}"
+        for node in lines
+        for each in node.names
+    }
+
+
+PUBLIC = public_names()
+
+
 @cache
 def imported(path):
-    """Modules of this package that a file imports, inside functions, too."""
-    return tuple(_imported(path))
+    """Modules of this package that a file imports or uses as attributes of `tfprune`, inside functions, too."""
+    return tuple(module for module in _imported(path) if module != PACKAGE.name)
 
 
 def _imported(path):
+    package = name_of(path) if path.name == "__init__.py" else name_of(path).rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE.name:
-            yield node.module
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            if module.split(".")[0] != PACKAGE.name:
+                continue
+            yield module
+            for each in node.names:
+                if module == PACKAGE.name:
+                    yield PUBLIC.get(each.name, f"{module}.{each.name}")
+                elif (PACKAGE.parent / module.replace(".", "/") / each.name).is_dir():
+                    yield f"{module}.{each.name}"
         elif isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name.split(".")[0] == PACKAGE.name)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == PACKAGE.name:
+            yield PUBLIC.get(node.attr, PACKAGE.name)
 
 
 def room(module):
@@ -68,6 +98,29 @@ def test_the_library_does_not_import_recipes():
     importers = {room(name_of(path)) for path in FILES for module in imported(path) if ".recipes" in module}
     assert importers
     assert not importers & library
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from tfprune.pruning import plan_channels",
+        "from tfprune import recipes",
+        "from tfprune import ekg",
+        "from tfprune import plan_channels",
+        "from .. import pruning",
+        "from ..recipes.data import load_data",
+        "import tfprune; tfprune.plan_channels",
+        "import tfprune.search.ekg",
+    ],
+)
+def test_each_way_to_import_is_seen(line, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path / "tfprune")
+    path = tmp_path / "tfprune" / "graph" / "cost.py"
+    for folder in (path.parent, tmp_path / "tfprune" / "pruning", tmp_path / "tfprune" / "recipes"):
+        folder.mkdir(parents=True)
+    path.write_text(f"def f():\n    {line}\n")
+    rooms = {room(module) for module in _imported(path)} - {""}
+    assert rooms & {"pruning", "search", "recipes.ekg", "recipes.data"} or "tfprune.recipes" in _imported(path)
 
 
 def test_every_package_has_a_floor():

@@ -122,7 +122,9 @@ def test_tests_left_out_are_counted():
 @pytest.mark.slow
 def test_a_run_without_data_says_what_was_left_out(tmp_path):
     environment = {**os.environ, "TFPRUNE_SHARED": str(tmp_path), "TFDS_DATA_DIR": str(tmp_path)}
-    names = ["data/test_image_data.py", "models/test_checkpoint.py::test_golden_logits_moving_averages"]
+    tests = ("test_golden_normalization", "test_normalization_by_hand", "test_shape_and_frozen")
+    names = [f"recipes/data/test_in_memory.py::{name}" for name in tests]
+    names.append("recipes/models/test_checkpoint.py::test_golden_logits_moving_averages")
     command = [sys.executable, "-m", "pytest", "-q", *(f"tests/{name}" for name in names)]
     run = subprocess.run(command, cwd=FOLDER.parents[1], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

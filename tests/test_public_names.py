@@ -1,4 +1,5 @@
 import importlib
+import importlib.util
 import subprocess
 import sys
 from typing import Literal, get_origin
@@ -36,6 +37,18 @@ def test_a_module_of_a_recipe_is_the_same_under_both_names():
     assert short is importlib.import_module("tfprune.recipes.ekg.config")
     with pytest.raises(ModuleNotFoundError, match="nothing"):
         importlib.import_module("tfprune.ekg.nothing")
+
+
+def test_short_names_are_found_as_other_modules_are():
+    assert importlib.util.find_spec("tfprune.ekg.nothing") is None
+    with pytest.raises(ModuleNotFoundError) as raised:
+        importlib.import_module("tfprune.ekg.nothing")
+    assert raised.value.name == "tfprune.ekg.nothing"
+    spec = importlib.util.find_spec("tfprune.ekg.config")
+    assert spec.origin == importlib.import_module("tfprune.recipes.ekg.config").__file__
+    command = [sys.executable, "-m", "tfprune.tickets.nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "No module named tfprune.tickets.nothing" in done.stderr
 
 
 def test_importing_the_package_imports_no_tensorflow():

@@ -8,9 +8,10 @@ be named without `recipes`: `tfprune.ekg` is `tfprune.recipes.ekg`.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.util import find_spec
+from types import CodeType, ModuleType
 
 import lazy_loader
 
@@ -29,12 +30,14 @@ class _ShortNames(MetaPathFinder, Loader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         package, *rest = fullname.split(".")
-        if package == __name__ and rest and rest[0] in _SHORT_NAMES:
-            return ModuleSpec(fullname, self)
-        return None
+        if package != __name__ or not rest or rest[0] not in _SHORT_NAMES or (real := _real_spec(fullname)) is None:
+            return None
+        spec = ModuleSpec(fullname, self, origin=real.origin, is_package=real.submodule_search_locations is not None)
+        spec.submodule_search_locations = real.submodule_search_locations
+        return spec
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(f"{__name__}.recipes.{spec.name.partition('.')[2]}")
+        module = import_module(_long_name(spec.name))
         spec.loader_state = module.__spec__
         return module
 
@@ -42,6 +45,22 @@ class _ShortNames(MetaPathFinder, Loader):
         """Gives the module, which has been run under its own name, its own specification back."""
         assert module.__spec__ is not None
         module.__spec__ = module.__spec__.loader_state
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        """Returns the code of a module, for `python -m`."""
+        real = _real_spec(fullname)
+        return real.loader.get_code(real.name) if real and isinstance(real.loader, InspectLoader) else None
+
+
+def _long_name(fullname: str) -> str:
+    return f"{__name__}.recipes.{fullname.partition('.')[2]}"
+
+
+def _real_spec(fullname: str) -> ModuleSpec | None:
+    try:
+        return find_spec(_long_name(fullname))
+    except ModuleNotFoundError:  # the package above is no package, or does not exist
+        return None
 
 
 if not any(type(finder).__name__ == _ShortNames.__name__ for finder in sys.meta_path):

@@ -1,5 +1,6 @@
 """Criteria of `tfprune prune`: those of the registry, those of plugins and those of installed packages."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tfprune import criteria
 from tfprune.cli.main import main
+from tfprune.cli.programs import train_cifar
 from tfprune.criteria import registry
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
@@ -138,3 +140,26 @@ def test_own_criteria_work_in_python_as_well(plugin, folder):
     for name, weight in prunable_weights(model).items():
         size = np.abs(np.asarray(weight))
         assert size[masks[name]].max() <= size[~masks[name]].min()
+
+
+@pytest.mark.parametrize("value", ["3", "null", "{a: b}", "[3]"])
+def test_plugins_of_a_file_that_are_no_names_are_one_line(tmp_path, value, capsys):
+    (tmp_path / "f.yaml").write_text(f"plugin: {value}\n")
+    assert train_cifar(["--config", str(tmp_path / "f.yaml"), "--method", "dense"]) == 2
+    assert re.fullmatch(r"train_cifar.py: error: .*plugin: expected texts, received .*\n", capsys.readouterr().err)
+
+
+def test_a_plugin_that_ends_the_program_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ending_plugin.py").write_text("import sys\nsys.exit(0)\n")
+    assert train_cifar(["--method", "dense", "--plugin", "ending_plugin"]) == 2
+    assert "cannot import the plugin ending_plugin: SystemExit: 0" in capsys.readouterr().err
+
+
+def test_help_after_plugins(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quiet_plugin.py").touch()
+    with pytest.raises(SystemExit) as ended:
+        train_cifar(["--method", "dense", "--plugin", "quiet_plugin", "-h"])
+    assert ended.value.code == 0
+    assert "--plugin" in capsys.readouterr().out

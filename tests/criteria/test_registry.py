@@ -68,6 +68,24 @@ def test_names_stay_with_their_class():
 def test_classes_without_scores_are_refused():
     with pytest.raises(ConfigError, match="method scores"):
         criteria.register("nothing")(dict)
+    with pytest.raises(ConfigError, match="method scores"):
+        criteria.register_criterion("abstract")(type("Abstract", (criteria.WeightCriterion,), {}))
+    with pytest.raises(ConfigError, match="method scores"):
+        criteria.register_criterion("instance")(L2())
+
+
+@pytest.mark.usefixtures("scratch")
+def test_what_a_program_could_not_use_is_refused():
+    sometimes = type("Sometimes", (L2,), {"uses_data": "sometimes"})
+    with pytest.raises(ConfigError, match="uses_data of never, optional, always, received 'sometimes'"):
+        criteria.register_criterion("sometimes")(sometimes)
+    for name in ("", 3):
+        with pytest.raises(ConfigError, match="expected a name"):
+            criteria.register_criterion(name)(type("Named", (L2,), {}))
+    with pytest.raises(ConfigError, match="L2 is criterion 'l2' already"):
+        criteria.register_criterion("second")(L2)
+    with pytest.raises(ConfigError, match="kind: expected channels or weights, received 'layers'"):
+        criteria.criterion("l2", kind="layers")
 
 
 BUILT_IN = """

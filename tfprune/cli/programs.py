@@ -123,15 +123,18 @@ def _run_stage(name: str, config: Any) -> None:
 
 
 def _plugins(words: Sequence[str]) -> list[str]:
-    """Returns the modules that `--plugin`, or the key `plugin` of a settings file, names: they may add methods."""
-    plugins: list[str] = []
+    """Returns the modules that `--plugin`, or else the key `plugin` of a settings file, names: they may add methods."""
+    plugins: Any = []
     for path in _values(words, "--config", "--setting"):
-        named = read_settings(path).get("plugin", [])
-        plugins += [named] if isinstance(named, str) else named
+        plugins = read_settings(path).get("plugin", plugins)
     for index, word in enumerate(words):
         if word == "--plugin":
-            plugins += takewhile(lambda each: not each.startswith("--"), words[index + 1 :])
-    return plugins + [word.partition("=")[2] for word in words if word.startswith("--plugin=")]
+            plugins = list(takewhile(lambda each: not each.startswith("-"), words[index + 1 :]))
+        elif word.startswith("--plugin="):
+            plugins = word.partition("=")[2]
+    plugins = [plugins] if isinstance(plugins, str) else plugins
+    valid = isinstance(plugins, list) and all(isinstance(each, str) for each in plugins)
+    return plugins if valid else []  # the parser reports what is not valid
 
 
 def _values(arguments: Sequence[str], *flags: str) -> list[str]:

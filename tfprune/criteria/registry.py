@@ -17,7 +17,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from tfprune.errors import ConfigError
 
@@ -143,8 +143,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
     """
 
     def add(cls: _AnyClass) -> _AnyClass:
-        if not callable(getattr(cls, "scores", None)):
-            raise ConfigError(f"criterion {name!r}: expected a class with a method scores, received {cls!r}")
+        _check(name, cls)
         kind: Kind = "weights" if getattr(cls, "kind", None) == "weights" else "channels"
         origin = f"{cls.__module__}:{cls.__qualname__}"
         known = _INFOS.get((kind, name))
@@ -152,6 +151,11 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
         if known is not None and known.origin != origin:
             owner = known.origin.partition(":")[2]
             raise ConfigError(f"criterion {name!r} is {owner} already; register yours under another name")
+        other = next((each for (_, each), taken in _CLASSES.items() if taken is cls and each != name), None)
+        if other is not None:
+            raise ConfigError(
+                f"criterion {name!r}: {cls.__name__} is criterion {other!r} already; derive from it"
+            )
         if kind == "weights" or not hasattr(cls, "name"):
             cls.name = name  # type: ignore[attr-defined]
         if not hasattr(cls, "uses_data"):
@@ -161,6 +165,19 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
         return cls
 
     return add
+
+
+def _check(name: object, cls: object) -> None:
+    """Raises ConfigError unless a name and a class can be registered."""
+    if not (isinstance(name, str) and name):
+        raise ConfigError(f"criterion {name!r}: expected a name, such as 'mine'")
+    method = getattr(cls, "scores", None)
+    if not (isinstance(cls, type) and callable(method)) or getattr(method, "__isabstractmethod__", False):
+        raise ConfigError(f"criterion {name!r}: expected a class with a method scores, received {cls!r}")
+    uses = getattr(cls, "uses_data", "optional")
+    if uses not in get_args(DataUse):
+        choices = ", ".join(get_args(DataUse))
+        raise ConfigError(f"criterion {name!r}: expected uses_data of {choices}, received {uses!r}")
 
 
 def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
@@ -181,6 +198,8 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
         >>> criterion("magnitude", scope="local")
         Magnitude(iterations=1, schedule='exponential', scope='local', ignore=(), original_ties=False, revive=False)
     """
+    if kind is not None and kind not in get_args(Kind):
+        raise ConfigError(f"kind: expected {' or '.join(get_args(Kind))}, received {kind!r}")
     info = find_criterion(name, kind)
     if info is None:
         what = "a criterion" if kind is None else f"a criterion for {kind}"
@@ -274,7 +293,7 @@ def load_plugins(modules: Iterable[str]) -> None:
             import_module(module)
         except ConfigError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConfigError(
                 f"cannot import the plugin {module}: {type(error).__name__}: {error}; expected the name of a module "
                 "of the current folder or of an installed package, such as my_module"

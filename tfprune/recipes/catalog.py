@@ -61,7 +61,10 @@ def register_method(
         TypeError: `imagenet` names a setting that does not exist, or there is neither `run` nor a package.
     """
     name = settings_of(config)["method"].default
-    if not name or name in _METHODS:
+    known = _METHODS.get(name)
+    # A class that is defined again, as in a notebook, replaces itself; it must not replace another one.
+    again = known is not None and _origin(known.config) == _origin(config)
+    if not name or (known is not None and not again):
         raise ConfigError(f"expected a new name as default of the setting `method`, received {name!r}; choose another")
     package = config.__module__.rpartition(".")[0]
     kind = config.__name__.removesuffix("Config")
@@ -75,6 +78,10 @@ def register_method(
     )
     _METHODS[name] = made
     return made
+
+
+def _origin(config: type) -> str:
+    return f"{config.__module__}:{config.__qualname__}"
 
 
 def get_method(name: str) -> RegisteredMethod:

@@ -57,7 +57,7 @@ class ScoringModel:
         return input_structure(self._graph)
 
     def values(self, masks: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Values of the kernels, 0 where a mask is False."""
+        """Returns values of the kernels, 0 where a mask is False."""
         return {
             name: tf.where(masks[name], variable.value, tf.zeros([], variable.dtype))
             for name, variable in self.kernels.items()

@@ -1,0 +1,2 @@
+from tfprune.recipes.ekg import *
+from tfprune.search import *

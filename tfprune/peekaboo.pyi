@@ -1,0 +1,1 @@
+from tfprune.recipes.peekaboo import *
