@@ -153,9 +153,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
             raise ConfigError(f"criterion {name!r} is {owner} already; register yours under another name")
         other = next((each for (_, each), taken in _CLASSES.items() if taken is cls and each != name), None)
         if other is not None:
-            raise ConfigError(
-                f"criterion {name!r}: {cls.__name__} is criterion {other!r} already; derive from it"
-            )
+            raise ConfigError(f"criterion {name!r}: {cls.__name__} is criterion {other!r} already; derive from it")
         if kind == "weights" or not hasattr(cls, "name"):
             cls.name = name  # type: ignore[attr-defined]
         if not hasattr(cls, "uses_data"):
