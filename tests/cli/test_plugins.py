@@ -11,7 +11,7 @@ import pytest
 
 from tfprune import criteria
 from tfprune.cli.main import main
-from tfprune.cli.programs import train_cifar
+from tfprune.cli.programs import train_cifar, train_imagenet
 from tfprune.criteria import registry
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
@@ -163,3 +163,10 @@ def test_help_after_plugins(tmp_path, monkeypatch, capsys):
         train_cifar(["--method", "dense", "--plugin", "quiet_plugin", "-h"])
     assert ended.value.code == 0
     assert "--plugin" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", [["prune", "images", "--out", "pruned.npz"], ["train", "images"]])
+def test_stages_import_plugins(stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert train_imagenet([*stage, "--plugin", "nowhere"]) == 2
+    assert "cannot import the plugin nowhere" in capsys.readouterr().err

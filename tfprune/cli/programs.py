@@ -116,6 +116,7 @@ def _run_method(arguments: Sequence[str] | None, *, prog: str, imagenet: bool = 
 
 
 def _run_stage(name: str, config: Any) -> None:
+    load_plugins(config.plugin)
     if name == "prune":
         import_module("tfprune.recipes.peekaboo.pruning").run(config)
     else:

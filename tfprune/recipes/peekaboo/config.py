@@ -245,6 +245,7 @@ class PruneImageNetConfig(Settings):
     data_path: str = same_setting(TrainImageNetConfig, "data_path")
     out: str = setting(help="File to write, `.npz`.", group="result")
     overwrite: bool = setting(False, "Replace an existing file.", group="result")
+    plugin: tuple[str, ...] = same_setting(TrainImageNetConfig, "plugin")
     seed: int = setting(0, "Seed of initial weights and of the images used for pruning.", group="data and model")
     dataset: str = same_setting(TrainImageNetConfig, "dataset")
     image_size: int = same_setting(TrainImageNetConfig, "image_size")
