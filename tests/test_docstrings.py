@@ -6,12 +6,27 @@ from pathlib import Path
 
 import pytest
 
+from tfprune.criteria import registry
+from tfprune.layers import kernels
+
 PACKAGE = Path(__file__).parents[1] / "tfprune"
 WITH_EXAMPLES = [
     ".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts))
     for path in sorted(PACKAGE.rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
+
+
+@pytest.fixture(autouse=True)
+def registrations():
+    """What an example registers is forgotten again."""
+    rows, known = dict(kernels._ROWS), set(registry._INFOS)
+    yield
+    for key in set(registry._INFOS) - known:
+        del registry._INFOS[key]
+        registry._CLASSES.pop(key, None)
+    kernels._ROWS.clear()
+    kernels._ROWS.update(rows)
 
 
 def test_there_are_examples():
