@@ -325,8 +325,8 @@ def loss_scaled(optimizer: keras.optimizers.Optimizer, precision: str) -> keras.
         gradients overflow.
 
     Example:
-        >>> loss_scaled(keras.optimizers.SGD(), "mixed_float16").name
-        'loss_scale_optimizer'
+        >>> type(loss_scaled(keras.optimizers.SGD(), "mixed_float16")).__name__
+        'LossScaleOptimizer'
 
     Reference:
         Micikevicius et al., "Mixed Precision Training" (ICLR 2018), section 3.2.
