@@ -210,7 +210,7 @@ def model():
 
 
 class Train:
-    """Notes what it is called with; training draws the weights anew."""
+    """Notes what it is called with; training draws new weights."""
 
     def __init__(self):
         self.calls = []
