@@ -107,7 +107,8 @@ def randomize(model: keras.Model, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         shape, name = variable.shape, variable.name
-        if "int" in variable.dtype or name.startswith("moving_") or not shape:
+        statistics = name.startswith("moving_") or name in ("mean", "variance", "count")
+        if "int" in variable.dtype or statistics or not shape:
             continue
         if len(shape) > 1:
             inputs = np.prod(shape[:-2] if "depthwise" in variable.path else shape[:-1])
