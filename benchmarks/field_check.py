@@ -111,7 +111,8 @@ def randomize(model: keras.Model, seed: int) -> None:
         if "int" in variable.dtype or statistics or not shape:
             continue
         if len(shape) > 1:
-            inputs = np.prod(shape[:-2] if "depthwise" in variable.path else shape[:-1])
+            depthwise = "depthwise" in variable.path or (len(shape) > 2 and shape[-1] == 1)
+            inputs = np.prod(shape[:-2] if depthwise else shape[:-1])
             size = 0.1 if "embedding" in variable.path else np.sqrt(2 / inputs)
             variable.assign(rng.standard_normal(shape, np.float32) * np.float32(size))
         else:
