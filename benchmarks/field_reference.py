@@ -37,9 +37,9 @@ def kept_indices(model: keras.Model, apply: Callable[[], keras.Model], small: ke
     Raises:
         ValueError: The variables of the two models do not correspond to each other.
     """
-    names = [[variable.name for variable in each.variables] for each in (model, small)]
-    if names[0] != names[1]:
-        raise ValueError(f"expected the same variables, received {len(names[0])} and {len(names[1])}")
+    ranks = [[len(variable.shape) for variable in each.variables] for each in (model, small)]
+    if ranks[0] != ranks[1]:
+        raise ValueError(f"expected the same variables, received {len(ranks[0])} and {len(ranks[1])}")
     shapes = [(tuple(old.shape), tuple(new.shape)) for old, new in zip(model.variables, small.variables, strict=True)]
     found: list[Kept | None] = [None if old == new else [np.arange(size) for size in old] for old, new in shapes]
     values = model.get_weights() if model.weights == model.variables else [np.asarray(v) for v in model.variables]
