@@ -1,4 +1,4 @@
-"""The private names of Keras that tfprune uses, in one place.
+"""The private names of Keras that tfprune uses, and one of TensorFlow's, in one place.
 
 Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
 modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
@@ -42,6 +42,7 @@ __all__ = [
     "core_operations",
     "flat_layers",
     "forget_calls",
+    "function_graph",
     "functional_part",
     "has_gate",
     "input_structure",
@@ -126,6 +127,14 @@ def forget_calls(operation: keras.Operation) -> None:
     """Removes all calls from an operation, so that it belongs to no graph."""
     operation._inbound_nodes = []
     operation._outbound_nodes = []
+
+
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that is called in a TensorFlow graph.
+
+    `as_graph_def` is public, and has the functions as messages without tensors, whose shapes are needed.
+    """
+    return graph._get_function(name).graph
 
 
 def takes_training(layer: Any) -> bool:

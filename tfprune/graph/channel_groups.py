@@ -242,4 +242,4 @@ def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
     )
     costs = tuple(replace(cost, axes=tuple(map(numbers, cost.axes))) for cost in record.costs)
     scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)
-    return LayerChannels(record.layer, slots, edits, costs, scales)
+    return LayerChannels(record.layer, slots, edits, costs, scales, tuple(record.untold))

@@ -97,6 +97,7 @@ class LayerChannels:
         edits: Its settings that depend on how many channels are kept.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, channels)`.
+        untold: Its calls that rules left alone, so that their cost is not in `costs`.
     """
 
     layer: keras.Operation
@@ -104,6 +105,7 @@ class LayerChannels:
     edits: tuple[Edit, ...] = ()
     costs: tuple[Cost, ...] = ()
     scales: tuple[tuple[str, np.ndarray], ...] = ()
+    untold: tuple[Call, ...] = ()
 
 
 def kept_positions(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -136,6 +138,7 @@ class LayerRecord:
         edits: Settings that depend on how many channels are kept, by key.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, labels)`.
+        untold: Its calls that were left alone, which note no costs.
     """
 
     layer: keras.Operation
@@ -143,6 +146,7 @@ class LayerRecord:
     edits: dict[str, Edit] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    untold: list[Call] = field(default_factory=list)
 
 
 class Labels:
@@ -341,7 +345,7 @@ class Labels:
             self.pin(*self.of(tensor))
         for tensor in call.outputs:
             self.put(tensor, (None,) * (len(tensor.shape) - 1))
-        self.record(call)
+        self.record(call).untold.append(call)
         self.unknown.setdefault(self.title(call.name), reason)
 
     def title(self, name: str) -> str:
