@@ -121,7 +121,9 @@ EYE = np.eye(3, dtype=np.float32)
 
 
 def either(values):
-    doubled = lambda: ops.matmul(ops.matmul(values, EYE), EYE)
+    def doubled():
+        return ops.matmul(ops.matmul(values, EYE), EYE)
+
     return ops.cond(ops.sum(values) > 0, doubled, lambda: ops.matmul(values, EYE))
 
 

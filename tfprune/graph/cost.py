@@ -1,7 +1,7 @@
 """Parameters and FLOPs (multiply-adds) of a model, whole or with some channels masked.
 
-They are in closed form, by the costs that the rules note. A call that is left alone has a constant cost, which is counted
-in the TensorFlow graph that it makes.
+They are in closed form, by the costs that the rules note. A call that is left alone has a constant cost, which is
+counted in the TensorFlow graph that it makes.
 """
 
 from collections.abc import Sequence

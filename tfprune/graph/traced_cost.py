@@ -1,8 +1,8 @@
 """Multiply-adds of calls that no rule describes, counted in the TensorFlow graph that a call makes.
 
-A layer without a rule is called once on symbolic inputs of one example. Of the graph, only what the outputs depend on is
-counted. Products (matrix products, convolutions, einsum) count by their static shapes, a loop as often as it runs, of
-several branches the most expensive one. All other operations cost nothing, as in closed form. A dilated convolution
+A layer without a rule is called once on symbolic inputs of one example. Of the graph, only what the outputs depend on
+is counted. Products (matrix products, convolutions, einsum) count by their static shapes, a loop as often as it runs,
+of several branches the most expensive one. All other operations cost nothing, as in closed form. A dilated convolution
 counts with the rows and columns that TensorFlow pads it with.
 """
 
@@ -26,7 +26,7 @@ _COUNTED: WeakKeyDictionary[Any, dict[Any, int | None]] = WeakKeyDictionary()
 """What was counted before, by layer and call."""
 
 
-class _Uncountable(Exception):
+class _UncountableError(Exception):
     """Part of a graph whose multiply-adds cannot be counted."""
 
 
@@ -83,7 +83,8 @@ def _trace(call: Call) -> Any:
     layer: Any = call.layer
 
     def run(*tensors: tf.Tensor) -> list[tf.Tensor]:
-        positional, others = tensors, {}
+        positional: tuple[Any, ...] = tensors
+        others: dict[str, Any] = {}
         if call.node is not None:
             values = {id(symbol): tensor for symbol, tensor in zip(call.inputs, tensors, strict=True)}
             positional, others = call.arguments(values)
@@ -100,10 +101,9 @@ def _trace(call: Call) -> Any:
 
 @contextmanager
 def _portable(layer: Any) -> Iterator[None]:
-    """Lets recurrent layers run step by step, as they do on CPUs, where cuDNN's one operation would hide the products."""
-    parts = (
-        [each for each in flat_layers(layer) if hasattr(each, "use_cudnn")] if isinstance(layer, keras.Layer) else []
-    )
+    """Lets recurrent layers run step by step, as on CPUs: cuDNN's one operation would hide the products."""
+    within = flat_layers(layer) if isinstance(layer, keras.Layer) else []
+    parts: list[Any] = [each for each in within if hasattr(each, "use_cudnn")]
     before = [part.use_cudnn for part in parts]
     try:
         for part in parts:
@@ -133,7 +133,7 @@ def _operation_flops(graph: Any, operation: tf.Operation) -> int:
     if kind in _PRODUCTS:
         return _PRODUCTS[kind](operation)
     if any(name in kind for name in _OPAQUE):
-        raise _Uncountable(kind)
+        raise _UncountableError(kind)
     called = [_function_flops(graph, name) for name in _functions(operation)]
     if not any(called):
         return 0
@@ -162,17 +162,17 @@ def _steps(graph: Any, operation: tf.Operation) -> int:
         ancestors.add(each.type)
         pending += [tensor.op for tensor in each.inputs]
     if "Placeholder" in ancestors or any("Variable" in kind or "Random" in kind for kind in ancestors):
-        raise _Uncountable(operation.name)
+        raise _UncountableError(operation.name)
     with tf.compat.v1.Session(graph=graph) as session:
         steps = int(np.asarray(session.run(limit)))
     if steps < 0:
-        raise _Uncountable(operation.name)
+        raise _UncountableError(operation.name)
     return steps
 
 
 def _sizes(tensor: tf.Tensor) -> list[int]:
     if None in (sizes := tensor.shape.as_list()):
-        raise _Uncountable(tensor.name)
+        raise _UncountableError(tensor.name)
     return sizes
 
 
