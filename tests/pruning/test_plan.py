@@ -76,7 +76,7 @@ def test_a_plan_that_does_not_fit_is_refused(plan, make, mixed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(format="2"), "expected a file of the format 'tfprune pruning plan 1'"),
+        (lambda content: content.update(format="1"), "expected a file of the format 'tfprune pruning plan 2'"),
         (lambda content: content["groups"][0].update(keep=[]), "expected for a at least one of the channels 0 to 3"),
         (lambda content: content["groups"][0].update(keep=[0, 4]), r"received \[0, 4\]"),
         (lambda content: content["groups"][0].update(keep=[2, 1]), "ascending"),

@@ -54,6 +54,8 @@ class ChannelGroups(Sequence[ChannelGroup]):
         calls: The model's calls, with nested models opened; `axes` takes their tensors.
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
         pinned: Layers whose channels are not pruned: name, class and reason.
+        produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have; with
+            the number of positions of an activation that each of them stands for.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -61,6 +63,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
     by_layer: Mapping[str, LayerChannels]
     pinned: tuple[str, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
+    produced: Mapping[str, tuple[np.ndarray, int]] = field(repr=False, default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -105,6 +108,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
             A vector for each axis; None for an axis along which nothing can be removed.
         """
         return self._tensors[id(tensor)]
+
+    def named_axes(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the channel numbers along each axis of what the calls return, with the layer's name."""
+        for call in self.calls:
+            for tensor in call.outputs:
+                for channels in self._tensors[id(tensor)]:
+                    if channels is not None:
+                        yield call.name, channels
 
     def tensor_channels(self, tensor: keras.KerasTensor) -> np.ndarray:
         """Returns the channel numbers along the last axis of a symbolic tensor, `PINNED` where not prunable."""
@@ -223,7 +234,8 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
     unknown = tuple(f"{name}: {reason}" for name, reason in labels.unknown.items())
-    return ChannelGroups(tuple(groups), tuple(calls), by_layer, unknown, tensors)
+    made = {name: (number[root_of[vector]], labels.widths[name]) for name, vector in labels.produced.items()}
+    return ChannelGroups(tuple(groups), tuple(calls), by_layer, unknown, tensors, made)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

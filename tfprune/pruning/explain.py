@@ -7,26 +7,36 @@ from collections.abc import Iterable, Sequence
 
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
-from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
+from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 
 _LAYERS_WIDTH = 44
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
-def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals) -> str:
+def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int) -> str:
+    """Returns a phrase on the FLOPs that are not known; empty if all are."""
+    if not uncounted:
+        return ""
+    share = 100 * unknown / (flops + unknown)
+    return f"without those of {', '.join(uncounted)}, which are not known: about {share:.2g} % of the model's"
+
+
+def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:
     """Returns one line on what happens to a model."""
     smaller = sum(group.after < group.before for group in groups)
     return (
         f"PruningPlan({model}: {smaller} of {len(groups)} groups get smaller, "
         f"channels {before.channels:,} -> {after.channels:,}, parameters {_short(before.params)} -> "
-        f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)})"
+        f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)}"
+        f"{uncounted and ', ' + uncounted})"
     )
 
 
-def headline(model: str, budget: Budget, criterion: str, scope: str) -> list[str]:
+def headline(model: str, budget: Budget, criterion: str, scope: str, uncounted: str = "") -> list[str]:
     """Returns lines that say what was asked for."""
     return [
         f"Plan for {model}: keep at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}",
+        *([f"  FLOPs are counted {uncounted}"] if uncounted else []),
         f"  channels ranked by {criterion}, {_SCOPES[scope]}",
     ]
 
@@ -70,16 +80,17 @@ def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints)
         extra = [hold.channels for group in groups for hold in group.bound if hold.reason == name]
         if extra:
             kept = f"{_count(sum(extra), 'channel')} more than by score, in {_count(len(extra), 'group')}"
-            rows.append((f"{name}={getattr(constraints, name):g}", kept))
+            rows.append((constraints.text(name), kept))
     return ["Limits that bound:", *_aligned(rows, "<<")] if rows else []
 
 
 def left_alone(
-    groups: Sequence[GroupPlan], criterion: str, ignore: Sequence[str], pinned: Sequence[str], uncounted: Sequence[str]
+    groups: Sequence[GroupPlan], criterion: str, ignore: Sequence[str], keep_width: Sequence[str], pinned: Sequence[str]
 ) -> list[str]:
     """Returns lines on what is not pruned, and why; none if everything can be pruned."""
     reasons = {
         IGNORED: f"ignored as asked ({', '.join(ignore)})",
+        WIDTH_KEPT: f"keeps its width as asked ({', '.join(keep_width)})",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "or a layer would run empty",
     }
@@ -89,7 +100,6 @@ def left_alone(
             amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
             rows.append((group.name, f"{amount} {_count(group.before, 'channel')}", reasons[hold.reason]))
     rows += [(*name.partition(": ")[::2], "") for name in pinned]
-    rows += [(name, "its FLOPs are not known, they count as 0", "") for name in uncounted]
     return ["Left alone:", *_aligned(rows, "<<<")] if rows else []
 
 

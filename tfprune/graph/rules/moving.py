@@ -168,8 +168,6 @@ def _split(labels: Labels, call: Call) -> None:
     for tensor in call.outputs:
         size = tensor.shape[1 + axis]
         part = None if cut is None else cut[start : start + size]
-        if part is not None and not equal:
-            labels.pin(part[:1])  # so that no part becomes empty
         labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
         start += size
     if not equal:
@@ -196,7 +194,6 @@ def _get_item(labels: Labels, call: Call) -> None:
         elif vector is None or part == _WHOLE:
             left.append(vector)
         else:
-            labels.pin(vector[part][:1])  # so that the range does not become empty
             left.append(vector[part])
     labels.put(call.outputs[0], left)
     labels.edit(call, "key", *axes, change=lambda old, kept: _new_key(taken, kept), argument=True)
