@@ -18,7 +18,7 @@ def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int) -> str:
     if not uncounted:
         return ""
     share = 100 * unknown / (flops + unknown)
-    return f"without those of {', '.join(uncounted)}, which are not known: about {share:.2g} % of the model's"
+    return f"without those of {', '.join(uncounted)}, which are not known: about {share:.{1 if share < 10 else 0}f} % of the model's"
 
 
 def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:

@@ -163,7 +163,8 @@ class Planner:
         """
         budget = budget or self.budget
         if not self.groups.channels and budget.fraction < 1:
-            raise PruningError(f"{budget} cannot be met: the model has no prunable channels{_because(self.groups.pinned)}")
+            reasons = [str(each) for each in self.groups.left_alone]
+            raise PruningError(f"{budget} cannot be met: the model has no prunable channels{_because(reasons)}")
         alive = np.ones(len(scores), bool) if alive is None else alive
         ranks = ranking(scores, self.groups, self.scope, alive, in_turn=self.constraints.round_to > 1)
         protected = protections(self._asked, scores, ranks, self.groups, self.constraints.min_channels)
@@ -197,9 +198,10 @@ class Planner:
         """Raises an error if the budget is for FLOPs that are not known, or for what there is none of."""
         name, flops, unknown = self.model.name, self.whole.flops, sum(self._cost.uncounted.values())
         layers = [f"{layer} ({type(self.groups.layers[layer]).__name__})" for layer in self._cost.uncounted]
-        if self.budget.measure == "flops" and unknown > MOST_UNKNOWN * (flops + unknown) and not allow_unknown:
+        share = 100 * unknown / (flops + unknown) if unknown else 0.0
+        if self.budget.measure == "flops" and share > 100 * MOST_UNKNOWN and not allow_unknown:
             raise PruningError(
-                f"{self.budget}: about {100 * unknown / (flops + unknown):.2g} % of the FLOPs of {name} are not known, "
+                f"{self.budget}: about {share:.{1 if share < 10 else 0}f} % of the FLOPs of {name} are not known, "
                 f"those of {_named(layers)}; "
                 "give a fraction of the parameters to keep, params=, or count these as 0, allow_unknown=True"
             )

@@ -17,7 +17,6 @@ layers = keras.layers
 _WHOLE = slice(None)
 _Part = int | slice
 Sizes = Sequence[int | None]
-NOT_EMPTY = "a range that it takes must not become empty"
 
 
 @rule(layers.Flatten)
