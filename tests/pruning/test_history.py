@@ -65,17 +65,19 @@ def test_what_cannot_be_replayed_is_refused(hand, make, tmp_path):
     used = PruningHistory([plan_channels(hand, make.fixed(), flops=0.5)])
     with pytest.raises(ConfigError, match="history: expected an empty one, received one of 1 steps"):
         prune_channels(hand, make.fixed(), flops=0.5, history=used)
-    with pytest.raises(PruningError, match=r"cannot read the history .*missing.json"):
+    with pytest.raises(PruningError, match=r"cannot read the plan .*missing.json"):
         PruningHistory.load(tmp_path / "missing.json")
     path = tmp_path / "other.json"
     for text, message in (
-        ("[1]", "expected a file of the format 'tfprune pruning history 1', received None"),
-        (used.plans[0].to_json(), "received 'tfprune pruning plan 2'"),
-        ("{", "cannot read the history"),
+        ("[1]", "no pruning plan"),
+        ("{", "no pruning plan, it is damaged"),
         (json.dumps({"format": "tfprune pruning history 1", "plans": [{}]}), "no pruning plan"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": []}), "no pruning plan"),
     ):
         path.write_text(text)
-        with pytest.raises(PruningError, match=message):
+        with pytest.raises(PruningError, match=f"other.json: {message}"):
             PruningHistory.load(path)
+    used.plans[0].save(path)
+    assert PruningHistory.load(path).plans == used.plans  # a plan is a history of one step
     with pytest.raises(PruningError, match="cannot write the history"):
         used.save(tmp_path / "no" / "folder.json")

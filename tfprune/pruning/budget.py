@@ -1,8 +1,8 @@
 """How much of a model a plan keeps: budgets, the totals they refer to, and limits of the width of each layer."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -33,7 +33,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         number = self.fraction
-        if isinstance(number, bool | str) or not math.isfinite(number) or not 0 < number <= 1:
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number <= 1:
             raise ConfigError(
                 f"{self.measure}: expected the fraction to keep, above 0 and at most 1, received {number!r}; "
                 "to keep half, write 0.5"
@@ -134,7 +134,7 @@ class WidthConstraints:
 
 def _share(value: Any, whose: str = "") -> float:
     """Returns the largest fraction to remove as a float; raises `ConfigError` if it is none."""
-    if isinstance(value, bool | str) or not 0 <= value <= 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
         raise ConfigError(
             f"max_sparsity: expected the largest fraction of a layer's width to remove{whose}, between 0 and 1, "
             f"received {value!r}"

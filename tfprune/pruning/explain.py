@@ -13,12 +13,17 @@ _LAYERS_WIDTH = 44
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
+def share_text(unknown: int, flops: int) -> str:
+    """Returns which part of a model's FLOPs is estimated to be unknown, in percent."""
+    share = 100 * unknown / (flops + unknown)
+    return f"about {share:.{1 if share < 10 else 0}f} %"
+
+
 def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int) -> str:
     """Returns a phrase on the FLOPs that are not known; empty if all are."""
     if not uncounted:
         return ""
-    share = 100 * unknown / (flops + unknown)
-    return f"without those of {', '.join(uncounted)}, which are not known: about {share:.{1 if share < 10 else 0}f} % of the model's"
+    return f"without those of {', '.join(uncounted)}, which are not known: {share_text(unknown, flops)} of the model's"
 
 
 def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:

@@ -103,22 +103,29 @@ class PruningHistory:
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningHistory":
-        """Reads the plans from a JSON file.
+        """Reads the plans from a JSON file; a single plan is a history of one step.
 
         Args:
             path: The file.
 
         Raises:
-            PruningError: The file is missing or holds no history.
+            PruningError: The file is missing or holds no plans.
         """
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise PruningError(f"cannot read the history {path}: {error}") from error
-        found = content.get("format") if isinstance(content, dict) else None
-        if found != _FORMAT or not isinstance(content.get("plans"), list):
-            raise PruningError(f"{path}: expected a file of the format {_FORMAT!r}, received {found!r}")
-        return cls(PruningPlan.from_json(json.dumps(plan)) for plan in content["plans"])
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PruningError(f"cannot read the plan {path}: {error}") from error
+        try:
+            content = json.loads(text)
+        except ValueError:
+            content = None
+        steps = content.get("plans") if isinstance(content, dict) and content.get("format") == _FORMAT else None
+        try:
+            if isinstance(steps, list) and steps:
+                return cls(PruningPlan.from_json(json.dumps(step)) for step in steps)
+            return cls([PruningPlan.from_json(text)])
+        except PruningError as error:
+            raise PruningError(f"{path}: {error}") from error
 
 
 def carried_out(

@@ -127,7 +127,7 @@ class PruningPlan:
     def explain(self) -> str:
         """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone."""
         sections = [
-            headline(self.model, self.budget, self.criterion, self.scope, self._uncounted()),
+            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text()),
             groups_table(self.groups),
             totals_table(self.before, self.after),
             effective_limits(self.groups, self.constraints),
@@ -136,9 +136,10 @@ class PruningPlan:
         return "\n\n".join("\n".join(section) for section in sections if section)
 
     def __str__(self) -> str:
-        return summary_line(self.model, self.groups, self.before, self.after, self._uncounted())
+        return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
 
-    def _uncounted(self) -> str:
+    def uncounted_text(self) -> str:
+        """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
         return uncounted_text(self.uncounted, self.unknown, self.before.flops)
 
     def to_json(self) -> str:

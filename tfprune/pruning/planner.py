@@ -12,6 +12,7 @@ from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
+from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.protection import (
@@ -198,10 +199,10 @@ class Planner:
         """Raises an error if the budget is for FLOPs that are not known, or for what there is none of."""
         name, flops, unknown = self.model.name, self.whole.flops, sum(self._cost.uncounted.values())
         layers = [f"{layer} ({type(self.groups.layers[layer]).__name__})" for layer in self._cost.uncounted]
-        share = 100 * unknown / (flops + unknown) if unknown else 0.0
-        if self.budget.measure == "flops" and share > 100 * MOST_UNKNOWN and not allow_unknown:
+        too_many = unknown > MOST_UNKNOWN * (flops + unknown)
+        if self.budget.measure == "flops" and too_many and not allow_unknown:
             raise PruningError(
-                f"{self.budget}: about {share:.{1 if share < 10 else 0}f} % of the FLOPs of {name} are not known, "
+                f"{self.budget}: {share_text(unknown, flops)} of the FLOPs of {name} are not known, "
                 f"those of {_named(layers)}; "
                 "give a fraction of the parameters to keep, params=, or count these as 0, allow_unknown=True"
             )
