@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.keras import plain_model
+from tfprune.exporting.onnx_operations import HANDLERS
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function
 from tfprune.graph.calls import functional_graph
-from tfprune.keras_private import input_structure, output_structure
+from tfprune.keras_private import output_structure
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -28,37 +32,57 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
         WriteError: The file cannot be written.
     """
     path = output_path(path, ".onnx")
-    onnx = _import_onnx()
+    onnx, tf2onnx = _import_packages()
     plain = plain_model(model)
-    with output_file(path) as partial:
-        with quiet():
-            plain.export(partial, format="onnx", verbose=False, input_signature=[_signature(plain)])
-        proto = onnx.load(partial)
+    try:
+        proto = _converted(tf2onnx, plain)
         _check_operations(onnx, proto)
         _name_outputs(proto.graph, plain)
         _name_batch_axis(proto.graph)
         onnx.checker.check_model(proto, full_check=True)
+    except (UnsupportedLayerError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the two packages raise anything
+        raise conversion_error("ONNX", error) from error
+    with output_file(path) as partial:
         onnx.save(proto, partial)
 
 
-def _import_onnx() -> Any:
-    """Returns the package onnx; raises `ConfigError` if it or tf2onnx is missing."""
+def _converted(tf2onnx: Any, plain: keras.Model) -> Any:
+    """Returns the model as tf2onnx translates it."""
+    signature = keras.tree.map_structure(
+        lambda spec: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name), input_signature(plain)
+    )
+    with quiet():
+        function = tf.function(serving_function(plain))
+        with _inlined_functions():
+            function.get_concrete_function(*signature)  # is kept, and found by from_function
+        handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
+        proto, _ = tf2onnx.convert.from_function(function, signature, custom_op_handlers=handlers)
+    return proto
+
+
+@contextmanager
+def _inlined_functions() -> Iterator[None]:
+    """Makes functions that are traced meanwhile part of their callers, as compiled ones (grouped convolutions) are not."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _import_packages() -> tuple[Any, Any]:
+    """Returns the packages onnx and tf2onnx; raises `ConfigError` if one is missing."""
     try:
         with quiet():
-            import_module("tf2onnx")
-            return import_module("onnx")
+            tf2onnx = import_module("tf2onnx")
+            return import_module("onnx"), tf2onnx
     except ImportError as error:
         raise ConfigError(
             f"expected the packages onnx and tf2onnx, received {error}; run: pip install 'tfprune[onnx]'"
         ) from error
-
-
-def _signature(plain: keras.Model) -> Any:
-    """Returns the signature of the inputs, which Keras' ONNX writer only knows for models that have been called."""
-    return keras.tree.map_structure(
-        lambda tensor: keras.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
-        input_structure(functional_graph(plain)),
-    )
 
 
 def _check_operations(onnx: Any, proto: Any) -> None:

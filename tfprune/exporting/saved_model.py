@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfprune.console import quiet
 from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
+from tfprune.exporting.serving import input_signature, serving_function
 from tfprune.files import writing
 
 _CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
@@ -32,7 +33,10 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
     with output_folder(Path(path), _CONTENT) as partial:
         plain = plain_model(model)
         with quiet():
-            plain.export(partial, format="tf_saved_model", verbose=False)
+            archive = keras.export.ExportArchive()
+            archive.track(plain)
+            archive.add_endpoint("serve", serving_function(plain), input_signature(plain))
+            archive.write_out(partial, verbose=False)
 
 
 @contextmanager
