@@ -14,7 +14,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.onnx_operations import HANDLERS
 from tfprune.exporting.output import output_file, output_path
-from tfprune.exporting.serving import conversion_error, input_signature, serving_function
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function, stateful_layers
 from tfprune.graph.calls import functional_graph
 from tfprune.keras_private import output_structure
 
@@ -35,7 +35,8 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
     onnx, tf2onnx = _import_packages()
     plain = plain_model(model)
     try:
-        proto = _converted(tf2onnx, plain)
+        _check_states(plain)
+        proto = _converted(onnx, tf2onnx, plain)
         _check_operations(onnx, proto)
         _name_outputs(proto.graph, plain)
         _name_batch_axis(proto.graph)
@@ -48,18 +49,38 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
         onnx.save(proto, partial)
 
 
-def _converted(tf2onnx: Any, plain: keras.Model) -> Any:
+def _check_states(plain: keras.Model) -> None:
+    """Raises `UnsupportedLayerError` for layers that keep a state between calls, which would be lost."""
+    if names := [layer.name for layer in stateful_layers(plain)]:
+        raise UnsupportedLayerError(
+            f"expected layers without a state, as ONNX has none, received {', '.join(names)}; export to another format"
+        )
+
+
+def _converted(onnx: Any, tf2onnx: Any, plain: keras.Model) -> Any:
     """Returns the model as tf2onnx translates it."""
     signature = keras.tree.map_structure(
         lambda spec: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name), input_signature(plain)
     )
+    handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
+    function = tf.function(serving_function(plain), autograph=False)
     with quiet():
-        function = tf.function(serving_function(plain))
         with _inlined_functions():
-            function.get_concrete_function(*signature)  # is kept, and found by from_function
-        handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
+            concrete = function.get_concrete_function(*signature)  # from_function gets the same one
         proto, _ = tf2onnx.convert.from_function(function, signature, custom_op_handlers=handlers)
+    _fill_in_constants(onnx, proto.graph, concrete)
     return proto
+
+
+def _fill_in_constants(onnx: Any, graph: Any, concrete: Any) -> None:
+    """Turns inputs that stand for constants of the layers, such as the means of a normalization, into these."""
+    outside = concrete.captured_inputs
+    values = {inner.name: outer for inner, outer in zip(concrete.inputs[-len(outside) :], outside, strict=False)}
+    used = {name for node in _nodes(graph) for name in node.input}
+    for value in [each for each in graph.input if each.name in values]:
+        graph.input.remove(value)
+        if value.name in used:
+            graph.initializer.append(onnx.numpy_helper.from_array(values[value.name].numpy(), value.name))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import keras
 
 from tfprune.errors import UnsupportedLayerError, first_line
 from tfprune.graph.calls import functional_graph
-from tfprune.keras_private import input_structure
+from tfprune.keras_private import flat_layers, input_structure
 
 _COLOR = re.compile(r"\x1b\[\d*m")
 _WHERE = re.compile(r"Exception encountered when calling [^\n]*\n")
@@ -31,13 +31,23 @@ def input_signature(plain: keras.Model, batch_size: int | None = None) -> list[A
 
     Args:
         plain: A functional or sequential model.
-        batch_size: Examples per call. Default: any number.
+        batch_size: Examples per call. Default: any number, unless states are kept for each example.
     """
+    by_state = bool(stateful_layers(plain))
 
     def spec(tensor: keras.KerasTensor) -> keras.InputSpec:
-        return keras.InputSpec(shape=(batch_size, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
+        return keras.InputSpec(
+            shape=(batch_size or (tensor.shape[0] if by_state else None), *tensor.shape[1:]),
+            dtype=tensor.dtype,
+            name=tensor.name,
+        )
 
     return [keras.tree.map_structure(spec, input_structure(functional_graph(plain)))]
+
+
+def stateful_layers(plain: keras.Model) -> list[keras.Layer]:
+    """Returns the layers that keep a state for each example between calls."""
+    return [layer for layer in flat_layers(plain) if getattr(layer, "stateful", False)]
 
 
 def conversion_error(format_name: str, error: Exception) -> UnsupportedLayerError:
@@ -48,7 +58,7 @@ def conversion_error(format_name: str, error: Exception) -> UnsupportedLayerErro
         error: What was raised.
     """
     text = _WHERE.sub("", _COLOR.sub("", str(error))).strip()
-    reason = first_line(ValueError(text)) if text else type(error).__name__
+    reason = first_line(ValueError(text)).split(". ")[0] if text else type(error).__name__
     return UnsupportedLayerError(
         f"expected a model that {format_name} can express, the conversion failed: {reason}; "
         "give the inputs fixed sizes, or export to another format"

@@ -17,7 +17,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.calibration import Batch, batches_of_size, calibration_batches
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.output import output_file, output_path
-from tfprune.exporting.serving import conversion_error, input_signature
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function
 from tfprune.keras_private import flat_layers
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
@@ -67,7 +67,11 @@ def export_tflite(
         raise ConfigError(f"expected a batch_size of at least 1, received {batch_size!r}")
     plain = plain_model(model)
     batches = calibration_batches(plain, data) if quantize == "int8" else None
-    options = _float_options(quantize) if batches is None else _int8_options(float_io)
+    if batches is None:
+        options = _float_options(quantize)
+    else:
+        _unroll(plain)
+        options = _int8_options(float_io)
     fixed = batch_size or plain.inputs[0].shape[0]
     with output_file(path) as partial:
         error = _convert(plain, partial, options, batches, fixed)
@@ -78,6 +82,30 @@ def export_tflite(
             raise _unsupported(error, plain, int8=batches is not None) from error
     if fixed is not None and batch_size is None:
         warnings.warn(f"{path.name} takes batches of {fixed}, as LiteRT cannot leave the size open here", stacklevel=3)
+
+
+def _unroll(plain: keras.Model) -> None:
+    """Makes recurrent layers repeat their step as often as there are steps; changes the model.
+
+    TensorFlow's calibrator ends the process with a segmentation fault when it measures the ranges within a loop.
+
+    Raises:
+        UnsupportedLayerError: There is another loop.
+    """
+    for layer in flat_layers(plain):
+        if hasattr(layer, "unroll"):
+            layer.unroll = True
+    signature = keras.tree.map_structure(lambda spec: tf.TensorSpec(spec.shape, spec.dtype), input_signature(plain))
+    try:
+        graph = tf.function(serving_function(plain), autograph=False).get_concrete_function(*signature).graph
+    except Exception as error:  # layers raise anything
+        raise conversion_error("LiteRT in int8", error) from error
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    if any(node.op in ("While", "StatelessWhile") for node in nodes):
+        raise UnsupportedLayerError(
+            "expected a model without loops other than recurrent layers for int8, received one; export it without int8"
+        )
 
 
 def _float_options(quantize: str | None) -> dict[str, Any]:
@@ -125,9 +153,11 @@ def _unsupported(error: Exception, plain: keras.Model, *, int8: bool) -> Unsuppo
     if not missing:
         reason = _AFTER_PLACE.search(text)
         return conversion_error("LiteRT", error if reason is None else RuntimeError(reason[1]))
+    sizes = ", of open sizes" if any(None in tensor.shape[1:] for tensor in plain.inputs) else ""
     return UnsupportedLayerError(
-        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {', '.join(sorted(missing))}; "
-        f"export to another format{', or without int8' if int8 else ''}"
+        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {', '.join(sorted(missing))}{sizes}; "
+        f"{'give the inputs fixed sizes, or ' if sizes else ''}export to another format"
+        f"{', or without int8' if int8 else ''}"
     )
 
 
