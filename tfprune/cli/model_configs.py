@@ -116,7 +116,7 @@ class ExportConfig(Settings):
     examples: int = setting(512, "How many examples to use.", group="quantization", at_least=1)
     float_io: bool = setting(
         True,
-        "Inputs and outputs of an int8 file are float32; --no_float_io makes them int8, as some accelerators need them.",
+        "Inputs and outputs of an int8 file are float32; --no_float_io makes them int8, as some processors need.",
         group="quantization",
     )
     batch_size: int | None = setting(

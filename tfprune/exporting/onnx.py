@@ -62,7 +62,7 @@ def _converted(onnx: Any, tf2onnx: Any, plain: keras.Model) -> Any:
     signature = keras.tree.map_structure(
         lambda spec: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name), input_signature(plain)
     )
-    handlers = {name: (handler, []) for name, handler in HANDLERS.items()}
+    handlers: dict[str, tuple[Any, list[Any]]] = {name: (handler, []) for name, handler in HANDLERS.items()}
     function = tf.function(serving_function(plain), autograph=False)
     with quiet():
         with _inlined_functions():
@@ -85,7 +85,7 @@ def _fill_in_constants(onnx: Any, graph: Any, concrete: Any) -> None:
 
 @contextmanager
 def _inlined_functions() -> Iterator[None]:
-    """Makes functions that are traced meanwhile part of their callers, as compiled ones (grouped convolutions) are not."""
+    """Makes functions that are traced meanwhile part of their callers, compiled ones (grouped convolutions) included."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

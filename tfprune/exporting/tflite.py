@@ -48,8 +48,8 @@ def export_tflite(
             1024 values in float32.
         data: For `int8`: examples like those the model is trained on, see `calibration_batches`.
         float_io: For `int8`: inputs and outputs are float32, not int8 with the scale recorded in the file.
-        batch_size: Examples per call of the file. Default: any number; the one that the inputs of the model are made
-            for, if they are; or 1 if LiteRT needs to know it, as for recurrent layers and many U-Nets. A warning says so.
+        batch_size: Examples per call of the file. Default: any number; or, with a warning, the one that the model's
+            inputs are made for, or 1 if LiteRT needs to know it, as for recurrent layers and many U-Nets.
 
     Raises:
         ConfigError: A setting is wrong, or `data` do not fit the model.
@@ -154,8 +154,9 @@ def _unsupported(error: Exception, plain: keras.Model, *, int8: bool) -> Unsuppo
         reason = _AFTER_PLACE.search(text)
         return conversion_error("LiteRT", error if reason is None else RuntimeError(reason[1]))
     sizes = ", of open sizes" if any(None in tensor.shape[1:] for tensor in plain.inputs) else ""
+    received = f"{', '.join(sorted(missing))}{sizes}"
     return UnsupportedLayerError(
-        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {', '.join(sorted(missing))}{sizes}; "
+        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {received}; "
         f"{'give the inputs fixed sizes, or ' if sizes else ''}export to another format"
         f"{', or without int8' if int8 else ''}"
     )
