@@ -123,6 +123,27 @@ def functional_graph(model: Any) -> Any:
     return functional_part(model)
 
 
+def check_not_quantized(model: keras.Model) -> None:
+    """Checks that weights are numbers in floating point, and not integers with scales beside them.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        UnsupportedLayerError: Keras has quantized layers of the model (`model.quantize("int8")`).
+    """
+    quantized = [
+        layer.name
+        for layer in flat_layers(model)
+        if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy)
+    ]
+    if quantized:
+        raise UnsupportedLayerError(
+            f"expected a model in floating point, received layers that Keras has quantized: {', '.join(quantized)}; "
+            "prune, convert and export the model first, and quantize the result"
+        )
+
+
 def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[str] = ()) -> set[str]:
     """Finds the layers that a path, a pattern, a layer or a nested model stands for.
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call, check_not_quantized, model_calls
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
@@ -100,7 +100,8 @@ def convert(
 
     Raises:
         ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant, or Keras has
+            quantized the model.
 
     Example:
         >>> import numpy as np
@@ -109,6 +110,7 @@ def convert(
         >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
         3
     """
+    check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.graph.calls import Call, Ignored, check_not_quantized, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.kernels import prunable_kernels
 
@@ -30,7 +30,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         share appears once.
 
     Raises:
-        UnsupportedLayerError: The model has no graph.
+        UnsupportedLayerError: The model has no graph, or Keras has quantized it.
         ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
@@ -40,6 +40,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
     """
     single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
     every: list[Any] = [ignore] if single else list(ignore)
+    check_not_quantized(model)
     calls = model_calls(model)
     out: set[str] = set()
     for each in every:
