@@ -1,16 +1,13 @@
 """What `tfprune inspect` does."""
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from tfprune.cli.model_configs import InspectConfig
 from tfprune.cli.model_files import load_model_file
 from tfprune.console import working
 from tfprune.errors import ConfigError
-from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.graph import channel_groups
 from tfprune.report import Summary, has_unknown_sizes, report_console, summarize
 
 
@@ -36,7 +33,7 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary:
         raise ConfigError(
             f"{config.model} takes inputs of any size: give --input_shape, such as 224 224 3, or --no_latency"
         )
-    _print_groups(groups, model.name, console)
+    console.print(Text(f"{model.name}: {groups.table(width=console.width)}\n"))
     numbers = summarize(
         model,
         small,
@@ -47,30 +44,3 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary:
     )
     console.print(numbers)
     return numbers
-
-
-def _print_groups(groups: ChannelGroups, name: str, console: Console) -> None:
-    title = f"{name}: {_count(groups.channels, 'prunable channel')} in {_count(len(groups), 'group')}"
-    console.print(Text(title, style="bold"))
-    if groups:
-        console.print(_group_table(groups))
-    if groups.pinned:
-        console.print(Text("left alone, with the channels that they touch:"))
-        for each in groups.pinned:
-            console.print(Padding(Text(each), (0, 0, 0, 2)))
-    console.print()
-
-
-def _group_table(groups: ChannelGroups) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("group", overflow="fold")
-    table.add_column("channels", justify="right", no_wrap=True)
-    table.add_column("made by", overflow="fold")
-    for group in groups:
-        width = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
-        table.add_row(group.name, width, ", ".join(group.layers))
-    return table
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

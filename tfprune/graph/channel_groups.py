@@ -18,6 +18,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
+from tfprune.tables import WIDTH, Cell, Column, count, make_table
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,16 @@ class ChannelGroup:
     def channels(self) -> slice:
         """The positions of the group in a vector over all prunable channels."""
         return slice(self.start, self.start + self.size)
+
+
+def other_makers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the layers of a group that its name does not tell: all but the one that it is named after.
+
+    Args:
+        name: Name of the group: a layer, or `layer.part`.
+        layers: All layers that produce its channels.
+    """
+    return tuple(layer for layer in layers if not f"{name}.".startswith(f"{layer}."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,11 +130,32 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def __repr__(self) -> str:
+        alone = f", {len(self.pinned)} left alone" if self.pinned else ""
+        return f"ChannelGroups({count(len(self), 'group')}, {count(self.channels, 'channel')}{alone})"
+
     def __str__(self) -> str:
-        lines = [f"{len(self)} channel groups, {self.channels} channels"]
-        lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone: {name}" for name in self.pinned]
-        return "\n".join(lines)
+        return self.table()
+
+    def table(self, *, width: int = WIDTH) -> str:
+        """Returns a table of the groups, and what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
+        title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
+        rows: list[Sequence[Cell]] = []
+        for group in self:
+            size = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
+            rows.append((group.name, size, other_makers(group.name, group.layers)))
+        makers = "also made by" if any(row[2] for row in rows) else ""
+        columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
+        parts = [title, *([make_table(columns, rows, width=width)] if rows else [])]
+        if self.pinned:
+            reasons = [each.partition(": ")[::2] for each in self.pinned]
+            parts += ["left alone, with the channels that they touch:"]
+            parts += [make_table([Column("", "name"), Column("", "text")], reasons, width=width)]
+        return "\n".join(parts)
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:

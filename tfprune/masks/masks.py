@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.files import replaced_file
+from tfprune.tables import WIDTH, Column, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
@@ -181,26 +182,29 @@ class Masks(Mapping[str, np.ndarray]):
             raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
         return cls(masks)
 
-    def table(self) -> str:
+    def table(self, *, width: int = WIDTH) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
+
+        Args:
+            width: Characters per line.
 
         Example:
             >>> masks = Masks({"conv/kernel": np.arange(40) < 30, "fc/kernel": np.zeros(20)})
             >>> print(masks.table())
-            weight            kept   of  density
-            conv/kernel         30   40  0.7500  ###############
-            fc/kernel            0   20  0.0000  nothing is left
-            all                 30   60  0.5000  ##########
+            weight       kept  of  density
+            conv/kernel    30  40   0.7500  ###############
+            fc/kernel       0  20   0.0000  nothing is left
+            -----------------------------------------------
+            all            30  60   0.5000  ##########
         """
-        counts = self.counts
-        first = max(16, *(len(name) for name in counts))
-        second, third = (max(4, len(f"{count:,}")) for count in (self.kept, self.total))
-        lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
-        for name, (kept, size) in {**counts, "all": (self.kept, self.total)}.items():
-            density = kept / size
-            bar = "#" * max(1, round(_BAR * density)) if kept else "nothing is left"
-            lines.append(f"{name:<{first}} {kept:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
-        return "\n".join(lines)
+
+        def row(name: str, kept: int, size: int) -> tuple[str, ...]:
+            bar = "#" * max(1, round(_BAR * kept / size)) if kept else "nothing is left"
+            return name, f"{kept:,}", f"{size:,}", f"{kept / size:.4f}", bar
+
+        rows = [*(row(name, *counts) for name, counts in self.counts.items()), None, row("all", self.kept, self.total)]
+        columns = [Column("weight", "name"), Column("kept"), Column("of"), Column("density"), Column("", "text")]
+        return make_table(columns, rows, width=width, indent=0)
 
     def plot(self, path: str | Path) -> None:
         """Draws the densities as bars, one for each weight, with a line at the density of all.

@@ -23,6 +23,7 @@ from tfprune.pruning.explain import (
     totals_table,
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
+from tfprune.tables import WIDTH
 
 _FORMAT = "tfprune pruning plan 1"
 
@@ -109,19 +110,25 @@ class PruningPlan:
         self._check(model, groups)
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
 
-    def explain(self) -> str:
-        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone."""
+    def explain(self, *, width: int = WIDTH) -> str:
+        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
         sections = [
-            headline(self.model, self.budget, self.criterion, self.scope),
-            groups_table(self.groups),
+            "\n".join(headline(self.model, self.budget, self.criterion, self.scope)),
+            groups_table(self.groups, width),
             totals_table(self.before, self.after),
-            effective_limits(self.groups, self.constraints),
-            left_alone(self.groups, self.criterion, self.ignore, self.pinned, self.uncounted),
+            effective_limits(self.groups, self.constraints, width),
+            left_alone(self.groups, self.criterion, self.ignore, self.pinned, self.uncounted, width),
         ]
-        return "\n\n".join("\n".join(section) for section in sections if section)
+        return "\n\n".join(section for section in sections if section)
 
     def __str__(self) -> str:
         return summary_line(self.model, self.groups, self.before, self.after)
+
+    __repr__ = __str__
 
     def to_json(self) -> str:
         """Returns the plan as JSON, without the model."""
