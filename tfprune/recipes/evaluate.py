@@ -165,7 +165,7 @@ def _print(config: EvaluateConfig, numbers: Numbers) -> None:
         rows.append(("latency, 1 image", latency))
     images = count(numbers["examples"], "test image")
     console = report_console()
-    console.print(Text(f"{Path(config.trained_param).name}: {images}, {statistics}", style="bold"))
+    console.print(Text(f"{Path(config.trained_param).name}, {images}, {statistics}", style="bold"))
     console.print(Text(make_table([Column("", "name"), Column("", "text")], rows, width=console.width)))
 
 
