@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 
 # From the ground up; what is in one line does not import its neighbors. Recipes stand on the library.
 LIBRARY = (
-    ("errors", "tables"),
+    ("reprs", "tables"),
+    ("errors",),
     ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),

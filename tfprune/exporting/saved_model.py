@@ -12,7 +12,7 @@ import tensorflow as tf
 from tfprune.console import quiet
 from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
-from tfprune.files import writing
+from tfprune.files import as_path, writing
 
 _CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
 
@@ -29,7 +29,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
         ConfigError: There is something other than a SavedModel at `path`; it is not changed.
         WriteError: The folder cannot be written.
     """
-    with output_folder(Path(path), _CONTENT) as partial:
+    with output_folder(as_path(path), _CONTENT) as partial:
         plain = plain_model(model)
         with quiet():
             plain.export(partial, format="tf_saved_model", verbose=False)

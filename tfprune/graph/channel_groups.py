@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
+from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table
@@ -190,6 +190,11 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
     for call in graph.calls:
         labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
+        if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
+            raise ConfigError(
+                f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
+                f"{unset[0]}; it must call labels.put(tensor, axes) for each tensor of call.outputs"
+            )
         if call.name in ignored:
             for tensor in (*call.inputs, *call.outputs):
                 labels.pin(*labels.of(tensor))
@@ -215,7 +220,7 @@ def _pin_shared_weights(labels: Labels) -> None:
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in ignore:
+    for each in listed(ignore):
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name

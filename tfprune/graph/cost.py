@@ -11,6 +11,7 @@ import numpy as np
 from tfprune.graph.calls import model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels
+from tfprune.reprs import short_repr
 
 _FREE = (
     keras.layers.LayerNormalization,
@@ -58,6 +59,8 @@ class Complexity:
     macs: int
     layers: tuple[LayerComplexity, ...]
     uncounted: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
 
 class CostModel:

@@ -1,12 +1,11 @@
 """The weights of a model that can be pruned one by one: its kernels, by name and in order."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.kernels import prunable_kernels
 
@@ -38,11 +37,9 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
         {'fc/kernel': (4, 3)}
     """
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every: list[Any] = [ignore] if single else list(ignore)
     calls = model_calls(model)
     out: set[str] = set()
-    for each in every:
+    for each in listed(ignore):
         out |= _meant(calls, each)
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, cast
 
 import numpy as np
@@ -32,7 +33,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         number = self.fraction
-        if isinstance(number, bool | str) or not math.isfinite(number) or not 0 < number <= 1:
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number <= 1:
             raise ConfigError(
                 f"{self.measure}: expected the fraction to keep, above 0 and at most 1, received {number!r}; "
                 "to keep half, write 0.5"
@@ -104,10 +105,10 @@ class WidthConstraints:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ConfigError(f"{name}: expected a whole number of at least 1, received {value!r}")
             object.__setattr__(self, name, int(value))
-        if isinstance(self.max_sparsity, bool | str) or not 0 <= self.max_sparsity <= 1:
+        limit = self.max_sparsity
+        if isinstance(limit, bool) or not isinstance(limit, Real) or not 0 <= limit <= 1:
             raise ConfigError(
-                "max_sparsity: expected the largest fraction of a group to remove, between 0 and 1, "
-                f"received {self.max_sparsity!r}"
+                f"max_sparsity: expected the largest fraction of a group to remove, between 0 and 1, received {limit!r}"
             )
         object.__setattr__(self, "max_sparsity", float(self.max_sparsity))
 

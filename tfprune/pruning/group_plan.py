@@ -9,6 +9,7 @@ from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroup
 from tfprune.pruning.budget import WidthConstraints
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
+from tfprune.reprs import short_repr
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class GroupPlan:
     keep: tuple[int, ...]
     protected: tuple[Hold, ...] = ()
     bound: tuple[Hold, ...] = ()
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if not self.keep or list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= self.size:

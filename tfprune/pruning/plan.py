@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import PruningError, TfpruneError
-from tfprune.files import write_text
+from tfprune.files import as_path, write_text
 from tfprune.graph import ChannelGroups, channel_groups
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
@@ -168,7 +168,7 @@ class PruningPlan:
             PruningError: The file cannot be written.
         """
         try:
-            write_text(Path(path), self.to_json())
+            write_text(as_path(path), self.to_json())
         except OSError as error:
             raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
 
@@ -183,7 +183,7 @@ class PruningPlan:
             PruningError: The file is missing or holds no plan.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = as_path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PruningError(f"cannot read the plan {path}: {error}") from error
         try:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored
+from tfprune.graph.calls import Ignored, listed
 
 IGNORED = "ignored"
 """The user wants the layers that produce or read them left alone."""
@@ -23,8 +23,7 @@ def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Ite
     """Converts layers to ignore to texts: layers to their paths, nested models to their names; texts stay."""
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every = [ignore] if single else list(ignore)  # type: ignore[arg-type]
+    every = listed(ignore)
     unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
     if unknown:
         channel_groups(model, unknown)  # raises the error that says what is wrong with it

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfprune.graph import ChannelGroups
 from tfprune.pruning.budget import WidthConstraints
+from tfprune.reprs import short_repr
 
 Scope = Literal["global", "local"]
 """Whether channels compete over the whole model, or every group loses the same fraction."""
@@ -73,6 +74,8 @@ class Removal:
     ranks: np.ndarray
     removed_at: np.ndarray
     first: int
+
+    __repr__ = short_repr
 
     @classmethod
     def from_ranking(

@@ -19,6 +19,7 @@ from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import functional_graph, model_calls
 from tfprune.report.latency import Latency
+from tfprune.reprs import short_repr
 from tfprune.tables import Column, make_table
 
 _BYTES = 4  # float32
@@ -93,6 +94,8 @@ class ModelReport:
     layers: tuple[LayerReport, ...]
     uncounted: tuple[str, ...] = ()
     latency: Latency | None = None
+
+    __repr__ = short_repr
 
     @property
     def by_layer(self) -> Mapping[str, LayerReport]:
