@@ -100,16 +100,19 @@ def shortened(name: str, width: int) -> str:
     return _shortened({name}, width)[name]
 
 
-def paragraph(text: str, *, width: int = WIDTH, indent: int = 0) -> str:
+def paragraph(text: str, *, width: int = WIDTH, indent: int = 0, hanging: int = 0) -> str:
     """Returns a text in lines of at most so many characters.
 
     Args:
         text: The text.
         width: Characters per line.
         indent: Blanks before each line.
+        hanging: Further blanks before all lines but the first.
     """
-    blanks = " " * indent
-    return textwrap.fill(text, width, initial_indent=blanks, subsequent_indent=blanks, break_on_hyphens=False)
+    first, later = " " * indent, " " * (indent + hanging)
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False, break_long_words=False
+    )
 
 
 def count(number: int, noun: str) -> str:

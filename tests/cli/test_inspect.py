@@ -18,9 +18,10 @@ def test_groups_and_layers(folder, screen):
         "conv 8",
         "conv2 6",
     ]
-    assert lines[4] == "net"
+    assert lines[6] == "net"
     assert any(line.startswith("whole model") for line in lines)
-    assert not any("left alone" in line or "latency" in line for line in lines)
+    assert lines[4:6] == ["left alone:", "fc (Dense): 10 channels stay: they are outputs of the model"]
+    assert not any("latency" in line for line in lines)
 
 
 def test_latency_and_a_smaller_model(folder, screen):
@@ -56,8 +57,8 @@ def test_layers_without_a_rule_are_named(screen, tmp_path):
     x = keras.layers.Attention(name="strange")([x, x])
     keras.Model(inputs, keras.layers.Dense(2)(x), name="net").save(tmp_path / "net.keras")
     run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
-    place = screen.lines.index("left alone, with the channels that they touch:")
-    assert any(line.startswith("strange (Attention) ") for line in screen.lines[place:])
+    place = screen.lines.index("left alone:")
+    assert any(line.startswith("strange (Attention): ") for line in screen.lines[place:])
 
 
 def test_open_sizes(folder, screen):

@@ -9,7 +9,7 @@ from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
-from tfprune.tables import Cell, Column, count, make_table
+from tfprune.tables import Cell, Column, count, make_table, paragraph
 
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
@@ -75,7 +75,8 @@ def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints,
         if extra:
             kept = f"{count(sum(extra), 'channel')} more than by score, in {count(len(extra), 'group')}"
             rows.append((f"{name}={getattr(constraints, name):g}", kept))
-    return f"Limits that kept more channels than the scores:\n{_listed(rows, width)}" if rows else ""
+    table = make_table([Column("", "name"), Column("", "text")], rows, width=width)
+    return f"Limits that kept more channels than the scores:\n{table}" if rows else ""
 
 
 def left_alone(
@@ -86,24 +87,20 @@ def left_alone(
     uncounted: Sequence[str],
     width: int,
 ) -> str:
-    """Returns a table of what is not pruned, and why; empty if everything can be pruned."""
+    """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
         IGNORED: f"ignored as asked ({', '.join(ignore)})",
         UNSCORED: f"{criterion} gives no score",
-        NEEDED: "or a layer would run empty",
+        NEEDED: "otherwise a layer would run empty",
     }
-    rows: list[Sequence[str]] = []
+    lines = []
     for group in groups:
         for hold in group.protected:
             amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
-            rows.append((group.name, f"{amount} {count(group.before, 'channel')}: {reasons[hold.reason]}"))
-    rows += [name.partition(": ")[::2] for name in pinned]
-    rows += [(name, "its FLOPs are not known, they count as 0") for name in uncounted]
-    return f"Left alone:\n{_listed(rows, width)}" if rows else ""
-
-
-def _listed(rows: Sequence[Sequence[str]], width: int) -> str:
-    return make_table([Column("", "name"), Column("", "text")], rows, width=width)
+            lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}")
+    lines += [*pinned, *(f"{name}: its FLOPs are not known, they count as 0" for name in uncounted)]
+    shown = (paragraph(line, width=width, indent=2, hanging=2) for line in lines)
+    return "\n".join(["Left alone:", *shown]) if lines else ""
 
 
 def _short(number: int) -> str:
