@@ -113,9 +113,8 @@ def _layer_names(model: keras.Model) -> list[str]:
     producer = {id(tensor): call for call in graph.calls for tensor in call.outputs}
     kernels: dict[int, int] = {}
     for call in graph.calls:
-        # Only kernels with the name `kernel` count, so not those of separable convolutions.
         so_far = max((kernels.get(id(tensor), 0) for tensor in call.inputs), default=0)
-        kernels.update((id(tensor), so_far + hasattr(call.layer, "kernel")) for tensor in call.outputs)
+        kernels.update((id(tensor), so_far + len(prunable_kernels(call.layer))) for tensor in call.outputs)
 
     def before(call: Call) -> list[Call]:
         longest_first = sorted(call.inputs, key=lambda tensor: -kernels[id(tensor)])

@@ -16,7 +16,7 @@ from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data,
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
-from tfprune.recipes.models.checkpoint import model_file, read_notes, stored_shape
+from tfprune.recipes.models.checkpoint import check_weights_file, model_file, read_notes, recorded_origin, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
 from tfprune.report import measure_latency, report_console
 from tfprune.tables import Column, count, make_table
@@ -58,16 +58,18 @@ def run(config: EvaluateConfig) -> Numbers:
 def _from_file(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
     """Returns the model in a file, the data set, and its test batches."""
     file = model_file(config.trained_param)
-    notes = read_notes(file)
+    check_weights_file(file)
+    origin = recorded_origin(file)
     height, *_ = stored_shape(file) or (_IMAGE_SIZE,)
     data = _evaluation_data(
-        config.dataset or str(notes.get("dataset", _DATASET)),
+        config.dataset or str(origin.get("dataset", _DATASET)),
         config.data_path,
         image_size=config.image_size or height,
         resize_size=config.resize_size,
     )
     # A file with notes was written by a run and can hold any architecture; so can a file for images on disk.
-    arch = config.arch if config.arch or notes or not isinstance(data, ImageData) else _ARCH
+    free = bool(read_notes(file)) or not isinstance(data, ImageData)
+    arch = config.arch or (None if free else str(origin.get("arch", _ARCH)))
     model = load_checkpoint(config.trained_param, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape)
     return model, data, data.test_batches(config.val_batch_size)
 
