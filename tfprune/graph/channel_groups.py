@@ -14,11 +14,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
+from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.rules import rule_for
+from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ class ChannelGroup:
     def channels(self) -> slice:
         """The positions of the group in a vector over all prunable channels."""
         return slice(self.start, self.start + self.size)
+
+
+def other_makers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the layers of a group that its name does not tell: all but the one that it is named after.
+
+    Args:
+        name: Name of the group: a layer, or `layer.part`.
+        layers: All layers that produce its channels.
+    """
+    return tuple(layer for layer in layers if not f"{name}.".startswith(f"{layer}."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +147,29 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def __repr__(self) -> str:
+        alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
+        return f"ChannelGroups({count(len(self), 'group')}, {count(self.channels, 'channel')}{alone})"
+
     def __str__(self) -> str:
-        lines = [f"{len(self)} channel groups, {self.channels} channels"]
-        lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone: {name}" for name in self.left_alone]
-        return "\n".join(lines)
+        return self.table()
+
+    def table(self, *, width: int = WIDTH) -> str:
+        """Returns a table of the groups, and what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
+        title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
+        rows: list[Sequence[Cell]] = []
+        for group in self:
+            size = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
+            rows.append((group.name, size, other_makers(group.name, group.layers)))
+        makers = "also made by" if any(row[2] for row in rows) else ""
+        columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
+        table = [make_table(columns, rows, width=width)] if rows else []
+        alone = [paragraph(str(each), width=width, indent=2, hanging=2) for each in self.left_alone]
+        return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
@@ -186,6 +215,11 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
+        if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
+            raise ConfigError(
+                f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
+                f"{unset[0]}; it must call labels.put(tensor, axes) for each tensor of call.outputs"
+            )
         if call.name in reasons:
             for tensor in (*call.inputs, *call.outputs):
                 labels.pin(*labels.of(tensor), reason=reasons[call.name])
@@ -211,7 +245,7 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in ignore:
+    for each in listed(ignore):
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name
