@@ -101,7 +101,7 @@ def test_a_block_at_two_sizes_computes_what_zeros_compute():
     zeroed = keras.models.clone_model(model)
     zeroed.set_weights(model.get_weights())
     for weight in zeroed.get_layer("block").get_layer("wide").weights:
-        array = np.array(weight)
+        array = weight.numpy().copy()
         array[..., removed] = 0
         weight.assign(array)
     assert not np.allclose(zeroed(images), model(images), atol=1e-2)
