@@ -17,6 +17,7 @@ import numpy as np
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
+from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
 
 
@@ -164,6 +165,7 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
     for tensor in graph.outputs:
         labels.pin(*labels.of(tensor))
     _pin_shared_weights(labels)
+    _pin_what_cannot_be_remade(labels, graph.calls)
     return _collect(graph.calls, labels)
 
 
@@ -179,6 +181,21 @@ def _pin_shared_weights(labels: Labels) -> None:
             if others:
                 labels.pin(vector)
                 labels.unknown.setdefault(labels.title(name), f"it shares weights with {', '.join(others)}")
+
+
+def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
+    """Pins the channels of layers that would have to be made again at other sizes, which Keras cannot do."""
+    for call in calls:
+        record = labels.records[call.name]
+        touched: list[Vector] = [vector for tensor in (*call.inputs, *call.outputs) for vector in labels.of(tensor)]
+        touched += [vector for vector, _ in record.slots.values()]
+        free = any(not labels.is_pinned(label) for each in touched if each is not None for label in each.tolist())
+        reason = why_not_remade(record.layer) if free and isinstance(record.layer, keras.Layer) else None
+        if reason is not None:
+            labels.pin(*touched)
+            labels.unknown.setdefault(
+                labels.title(call.name), f"Keras cannot make it again from its configuration ({reason})"
+            )
 
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
