@@ -5,6 +5,7 @@ import keras
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.lookup import (
+    MIXES,
     activation_mixes,
     after_batch,
     channel_axis,
@@ -47,7 +48,7 @@ def _dropout(labels: Labels, call: Call) -> None:
 def _activation(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
     if activation_mixes(call.layer):
-        labels.pin(*axes)
+        labels.pin(*axes, reason=MIXES)
     labels.put(call.outputs[0], axes)
 
 
@@ -56,7 +57,8 @@ def _softmax(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
     axis = getattr(call.layer, "axis", None)
     mixed = [axis] if isinstance(axis, int) else range(len(axes) + 1) if axis is None else axis
-    labels.pin(*(axes[index] for each in mixed if (index := after_batch(each, call.inputs[0])) >= 0))
+    shared = (axes[index] for each in mixed if (index := after_batch(each, call.inputs[0])) >= 0)
+    labels.pin(*shared, reason="it divides by a sum over them")
     labels.put(call.outputs[0], axes)
 
 
@@ -97,7 +99,7 @@ def _reduction(labels: Labels, call: Call) -> None:
     if -1 in reduced:
         labels.leave_alone(call, "it reduces the batch axis")
         return
-    labels.pin(*(axes[index] for index in reduced))
+    labels.pin(*(axes[index] for index in reduced), reason="it reduces over them")
     kept = call.layer.keepdims
     left = (None if index in reduced else vector for index, vector in enumerate(axes) if kept or index not in reduced)
     labels.put(call.outputs[0], tuple(left))
@@ -119,17 +121,17 @@ def _merge(labels: Labels, call: Call) -> None:
         return
     merged = [_merged(labels, call.inputs, axis, output.shape[axis]) for axis in range(1 - rank, 0)]
     if constants_of(call):
-        labels.pin(*merged)  # a constant cannot shrink
+        labels.pin(*merged, reason="it takes a constant with a value for each of them")
     labels.put(output, merged)
 
 
 def _merged(labels: Labels, tensors: tuple[keras.KerasTensor, ...], axis: int, size: int | None) -> Vector:
     full = [labels.of(tensor)[axis] for tensor in tensors if tensor.shape[axis] == size]
     stretched = [labels.of(tensor)[axis] for tensor in tensors if tensor.shape[axis] != size]
-    labels.pin(*stretched)
+    labels.pin(*stretched, reason="it repeats them along the axis of another input")
     known = [vector for vector in full if vector is not None]
     if len(known) < len(full):
-        labels.pin(*known)
+        labels.pin(*known, reason="another of its inputs has fixed channels")
         return None
     for vector in known[1:]:
         labels.unite(known[0], vector)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import after_batch, constants_of, rule
+from tfprune.graph.rules.lookup import POSITIONS, after_batch, constants_of, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -17,6 +17,7 @@ layers = keras.layers
 _WHOLE = slice(None)
 _Part = int | slice
 Sizes = Sequence[int | None]
+NOT_EMPTY = "a range that it takes must not become empty"
 
 
 @rule(layers.Flatten)
@@ -129,7 +130,7 @@ def _concatenate(labels: Labels, call: Call) -> None:
 
 def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> Vector:
     if None in sizes:
-        labels.pin(*vectors)
+        labels.pin(*vectors, reason="it joins axes of unknown size")
     if None in sizes or all(vector is None for vector in vectors):
         return None
     return np.concatenate([_known(labels, vector, size) for vector, size in zip(vectors, sizes, strict=True)])
@@ -139,13 +140,13 @@ def _known(labels: Labels, vector: Vector, size: int | None) -> np.ndarray:
     """Returns the labels of an axis; pinned ones if it has none."""
     if vector is None:
         vector = labels.fresh(size or 0)
-        labels.pin(vector)
+        labels.pin(vector, reason="they are not the channels of any layer")
     return vector
 
 
 def _same(labels: Labels, vectors: list[Vector]) -> Vector:
     if any(vector is None for vector in vectors):
-        labels.pin(*vectors)
+        labels.pin(*vectors, reason="another of its inputs has fixed positions there")
         return None
     known = [vector for vector in vectors if vector is not None]
     for vector in known[1:]:
@@ -169,7 +170,7 @@ def _split(labels: Labels, call: Call) -> None:
         size = tensor.shape[1 + axis]
         part = None if cut is None else cut[start : start + size]
         if part is not None and not equal:
-            labels.pin(part[:1])  # so that no part becomes empty
+            labels.pin(part[:1], reason=NOT_EMPTY)
         labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
         start += size
     if not equal:
@@ -192,11 +193,11 @@ def _get_item(labels: Labels, call: Call) -> None:
     axes, left = labels.of(tensor), []
     for vector, part in zip(axes, taken, strict=True):
         if isinstance(part, int):
-            labels.pin(vector)
+            labels.pin(vector, reason="it takes a single one of them")
         elif vector is None or part == _WHOLE:
             left.append(vector)
         else:
-            labels.pin(vector[part][:1])  # so that the range does not become empty
+            labels.pin(vector[part][:1], reason=NOT_EMPTY)
             left.append(vector[part])
     labels.put(call.outputs[0], left)
     labels.edit(call, "key", *axes, change=lambda old, kept: _new_key(taken, kept), argument=True)
@@ -240,7 +241,7 @@ def _depth_space(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "no rule for channels_first")
         return
     *spatial, channels = labels.of(call.inputs[0])
-    labels.pin(*spatial)
+    labels.pin(*spatial, reason=POSITIONS)
     square = operation.block_size**2
     if channels is not None:
         deeper = isinstance(operation, nn.SpaceToDepth)
@@ -271,7 +272,7 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
     """
     result: list[Vector] = []
     if not same_positions(old, new):
-        labels.pin(*axes)
+        labels.pin(*axes, reason="it reshapes them to an unknown size")
         return (None,) * len(new)
     for before, after in _blocks(old, new):
         vectors = axes[before]
@@ -279,7 +280,7 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
             result.extend(vectors)
             continue
         if None in old[before] or None in new[after]:
-            labels.pin(*vectors)
+            labels.pin(*vectors, reason="it reshapes them together with an axis of unknown size")
             result.extend([None] * (after.stop - after.start))
             continue
         sizes = [size or 1 for size in old[before]]
@@ -327,7 +328,7 @@ def _merged(labels: Labels, vectors: Sequence[Vector], sizes: list[int]) -> Vect
     known = [(index, vector) for index, vector in enumerate(vectors) if vector is not None]
     if not known:
         return None
-    labels.pin(*(vector for _, vector in known[:-1]))
+    labels.pin(*(vector for _, vector in known[:-1]), reason="it joins them with channels of another axis")
     last, vector = known[-1]
     shape = [size if index == last else 1 for index, size in enumerate(sizes)]
     return np.broadcast_to(vector.reshape(shape), sizes).reshape(-1)
