@@ -153,6 +153,7 @@ class Labels:
         widths: Number of positions of an activation that each of these labels stands for.
         records: What was noted about each layer, by its name.
         unknown: Layers whose channels are not pruned, with the reason.
+        uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
     """
 
     def __init__(self) -> None:
@@ -160,6 +161,7 @@ class Labels:
         self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
+        self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
         self._pinned: set[int] = set()
         self._axes: dict[int, Axes] = {}
