@@ -17,6 +17,7 @@ import numpy as np
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
+from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.rules import rule_for
 
 
@@ -53,19 +54,24 @@ class ChannelGroups(Sequence[ChannelGroup]):
         groups: The groups.
         calls: The model's calls, with nested models opened; `axes` takes their tensors.
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
-        pinned: Layers whose channels are not pruned: name, class and reason.
+        left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
     """
 
     groups: tuple[ChannelGroup, ...]
     calls: tuple[Call, ...] = field(repr=False)
     by_layer: Mapping[str, LayerChannels]
-    pinned: tuple[str, ...]
+    left_alone: tuple[LeftAlone, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
 
     @property
     def channels(self) -> int:
         """Number of prunable channels, over all groups."""
         return sum(group.size for group in self.groups)
+
+    @property
+    def pinned(self) -> tuple[str, ...]:
+        """What is not pruned, except outputs of the model: one line of text for each entry of `left_alone`."""
+        return tuple(str(each) for each in self.left_alone if not each.is_output)
 
     @property
     def owner(self) -> np.ndarray:
@@ -122,7 +128,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
     def __str__(self) -> str:
         lines = [f"{len(self)} channel groups, {self.channels} channels"]
         lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone: {name}" for name in self.pinned]
+        lines += [f"  left alone: {name}" for name in self.left_alone]
         return "\n".join(lines)
 
 
@@ -152,33 +158,44 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
+    ignored = _ignored(model_graph(model).calls, ignore)
+    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
+
+
+def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
+    """Finds the channel groups of a model; some layers are left alone.
+
+    Args:
+        model: A functional or sequential model, built. It is not changed.
+        reasons: Why a layer's channels are not pruned, by its name.
+    """
     graph = model_graph(model)
-    ignored = _ignored(graph.calls, ignore)
     labels = Labels()
-    for call in graph.calls:
+    for labels.current in graph.calls:
+        call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
-        if call.name in ignored:
+        if call.name in reasons:
             for tensor in (*call.inputs, *call.outputs):
-                labels.pin(*labels.of(tensor))
+                labels.pin(*labels.of(tensor), reason=reasons[call.name])
+    _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
-        labels.pin(*labels.of(tensor))
-    _pin_shared_weights(labels)
+        labels.pin_outputs(*labels.of(tensor))
     return _collect(graph.calls, labels)
 
 
-def _pin_shared_weights(labels: Labels) -> None:
+def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
     """Pins channels of weights that several layers hold, such as a wrapped layer that is also called directly."""
     holders: dict[int, list[str]] = {}
     for name, record in labels.records.items():
         for variable in {id(weight) for weight in getattr(record.layer, "weights", ())}:
             holders.setdefault(variable, []).append(name)
-    for name, record in labels.records.items():
+    for labels.current in calls:
+        record = labels.records[labels.current.name]
         for (weight, _), (vector, _) in record.slots.items():
-            others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != name]
+            others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != labels.current.name]
             if others:
-                labels.pin(vector)
-                labels.unknown.setdefault(labels.title(name), f"it shares weights with {', '.join(others)}")
+                labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
 
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
@@ -222,8 +239,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
     tensors = {
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
-    unknown = tuple(f"{name}: {reason}" for name, reason in labels.unknown.items())
-    return ChannelGroups(tuple(groups), tuple(calls), by_layer, unknown, tensors)
+    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,11 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 
+NO_RULE = "it has no rule for removing them"
+"""The reason of a pin that gives none."""
+
+_CALLS_DIFFER = "its calls would need different settings"
+
 PINNED = -1
 """Channel number of positions that cannot be pruned: model inputs and outputs, and what unknown layers touch."""
 
@@ -24,6 +29,9 @@ Vector = np.ndarray | None
 
 Axes = tuple[Vector, ...]
 """One vector for each axis of a tensor after the batch axis."""
+
+Cause = tuple[str, str]
+"""The name of the layer or operation that pins channels, empty for the model's outputs, and the reason."""
 
 Change = Callable[[Any, list[np.ndarray]], Any]
 """Maps the old value of a setting, and bool arrays of the positions kept along some axes, to the new value."""
@@ -150,20 +158,24 @@ class Labels:
 
     Attributes:
         produced: The labels that each layer produces, by the layer's name.
+        makers: The layer that produces them: `layer` for `layer.part`.
         widths: Number of positions of an activation that each of these labels stands for.
         records: What was noted about each layer, by its name.
-        unknown: Layers whose channels are not pruned, with the reason.
+        unknown: Layers of which nothing is pruned, by name, with the reason.
+        current: The call that is being read; it is the cause of what is pinned meanwhile.
         uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
     """
 
     def __init__(self) -> None:
         self.produced: dict[str, np.ndarray] = {}
+        self.makers: dict[str, str] = {}
         self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
+        self.current: Call | None = None
         self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
-        self._pinned: set[int] = set()
+        self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}
 
     @property
@@ -198,7 +210,7 @@ class Labels:
                 continue
             self._parent[high] = low
             if high in self._pinned:
-                self._pinned.add(low)
+                self._pinned.setdefault(low, self._pinned[high])
 
     def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
         """Unites the equal parts of a vector with one another, and returns the first part."""
@@ -207,15 +219,32 @@ class Labels:
             self.unite(rows[0], row)
         return rows[0]
 
-    def pin(self, *vectors: Vector) -> None:
-        """Marks labels as not prunable."""
-        for vector in vectors:
-            if vector is not None:
-                self._pinned.update(self.roots(vector).ravel().tolist())
+    def pin(self, *vectors: Vector, reason: str = NO_RULE) -> None:
+        """Marks labels as not prunable; those that already are keep their reason.
+
+        Args:
+            *vectors: The labels; None is skipped.
+            reason: Why they stay, for the user: completes "its channels stay: ...", where "it" is the layer that is
+                being read, and "they" are the channels.
+        """
+        cause = ("" if self.current is None else self.current.name, reason)
+        for root in self._roots_in(vectors):
+            self._pinned.setdefault(root, cause)
+
+    def pin_outputs(self, *vectors: Vector) -> None:
+        """Marks labels of the model's outputs: they stay, whatever else would hold them."""
+        self._pinned.update(dict.fromkeys(self._roots_in(vectors), ("", "they are outputs of the model")))
+
+    def _roots_in(self, vectors: Sequence[Vector]) -> list[int]:
+        return [root for vector in vectors if vector is not None for root in self.roots(vector).ravel().tolist()]
+
+    def cause(self, label: int) -> Cause | None:
+        """Returns what pins a label; None if it is prunable."""
+        return self._pinned.get(self.find(label))
 
     def is_pinned(self, label: int) -> bool:
         """Returns whether a label is marked as not prunable."""
-        return self.find(label) in self._pinned
+        return self.cause(label) is not None
 
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""
@@ -259,7 +288,7 @@ class Labels:
             return
         if labels is None:
             labels = self.fresh(variable.shape[axis])
-            self.pin(labels)
+            self.pin(labels, reason="another call of the layer takes fixed channels")
         slots = self.record(call).slots
         if (weight, axis) in slots:
             self.unite(slots[weight, axis][0], labels)
@@ -278,6 +307,7 @@ class Labels:
         name = f"{call.name}.{part}" if part else call.name
         if name not in self.produced:
             self.produced[name] = self.fresh(count)
+            self.makers[name] = call.name
             self.widths[name] = width
         return self.produced[name]
 
@@ -303,11 +333,11 @@ class Labels:
     def _keep_alike(self, first: Sequence[Vector], second: Sequence[Vector]) -> None:
         """Makes two calls of one layer keep the same positions, as there is one setting for both."""
         if len(first) != len(second):
-            self.pin(*first, *second)
+            self.pin(*first, *second, reason=_CALLS_DIFFER)
             return
         for one, other in zip(first, second, strict=True):
             if one is None or other is None or len(one) != len(other):
-                self.pin(one, other)
+                self.pin(one, other, reason=_CALLS_DIFFER)
             else:
                 self.unite(one, other)
 
@@ -339,16 +369,16 @@ class Labels:
             call: The call.
             reason: Why its channels cannot be pruned, for the user.
         """
+        self.record(call)
+        self.unknown.setdefault(call.name, reason)
         for tensor in call.inputs:
-            self.pin(*self.of(tensor))
+            self.pin(*self.of(tensor), reason=self.unknown[call.name])
         for tensor in call.outputs:
             self.put(tensor, (None,) * (len(tensor.shape) - 1))
-        self.record(call)
-        self.unknown.setdefault(self.title(call.name), reason)
 
-    def title(self, name: str) -> str:
-        """Returns name and class of a layer."""
-        return f"{name} ({type(self.records[name].layer).__name__})"
+    def title(self, name: str, shown: str | None = None) -> str:
+        """Returns the name (or another text to show for it) and the class of a layer."""
+        return f"{shown or name} ({type(self.records[name].layer).__name__})"
 
 
 def _holder(call: Call) -> keras.Operation:

@@ -19,8 +19,8 @@ from tfprune.graph.slim import checked_mask
 def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
     """Copies a model at full width, in which nothing reads the masked channels.
 
-    Every kernel has zeros where it would read a masked channel, operations that sum over channels are given zeros there,
-    and normalizations over channels use the statistics of the other channels.
+    Every kernel has zeros where it would read a masked channel, operations that sum over channels are given zeros
+    there, and normalizations over channels use the statistics of the other channels.
 
     Args:
         model: A functional or sequential model. It is not changed.

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import activation_mixes, constants_of, named_arguments, rule
+from tfprune.graph.rules.lookup import MIXES, activation_mixes, constants_of, named_arguments, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, fill_uniform, put_blocks
 from tfprune.keras_private import CustomScaleLayer, StochasticDepth
 from tfprune.keras_private import core_operations as core
@@ -87,7 +87,7 @@ def _dropout(labels: Labels, call: Call) -> None:
 def _activation(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
     if activation_mixes(call.layer):
-        labels.pin(*axes)
+        labels.pin(*axes, reason=MIXES)
     labels.put(call.outputs[0], axes)
 
 
@@ -115,7 +115,7 @@ def _merge(labels: Labels, call: Call) -> None:
         vector = _united(labels, call.inputs, axis, output.shape[axis])
         fixed = any(len(shape) >= -axis and shape[axis] > 1 for shape in constants)
         if fixed:
-            labels.pin(vector, reason="it is merged with an array of a fixed size")
+            labels.pin(vector, reason="it takes a constant with a value for each of them")
         present = [tensor for tensor in call.inputs if len(tensor.shape) > -axis and tensor.shape[axis] != 1]
         equal = [blocks_of(labels, tensor)[axis] for tensor in present]
         blocks.append(None if fixed else common_blocks(equal, output.shape[axis]))
@@ -146,7 +146,7 @@ def _united(labels: Labels, tensors: Sequence[keras.KerasTensor], axis: int, siz
             continue
         vector = along(labels, tensor, axis)
         if tensor.shape[axis] == 1 and size != 1:
-            labels.pin(vector, reason="it is broadcast along them")
+            labels.pin(vector, reason="it repeats them along the axis of another input")
         else:
             full.append(vector)
     return united(labels, full)
@@ -161,7 +161,7 @@ def united(labels: Labels, vectors: Axes | list[Vector]) -> Vector:
     """Unites vectors of one size; if one has no labels, the others are pinned."""
     known = [vector for vector in vectors if vector is not None]
     if len(known) < len(vectors):
-        labels.pin(*known, reason="what it joins them with has positions that cannot be removed")
+        labels.pin(*known, reason="another of its inputs has fixed channels")
         return None
     for vector in known[1:]:
         labels.unite(known[0], vector)

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import after_batch, keep_order, named_arguments, rule
+from tfprune.graph.rules.lookup import NOT_EMPTY, after_batch, keep_order, named_arguments, rule
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -24,14 +24,16 @@ def _get_item(labels: Labels, call: Call) -> None:
     if parts is None:
         labels.leave_alone(call, "no rule for slices by arrays, or of the batch axis")
         return
-    axes, left, taken = iter(zip(labels.of(tensor), tensor.shape[1:], strict=True)), [], []
+    axes = iter(labels.of(tensor))
+    left: list[Vector] = []
+    taken: list[int | slice] = []
     for part in parts:
         if part is None:
             left.append(None)
             continue
-        vector, size = next(axes)
+        vector = next(axes)
         if isinstance(part, int):
-            labels.pin(vector, reason="one of them is selected by its number")
+            labels.pin(vector, reason="it takes a single one of them")
         elif vector is not None and part != _WHOLE:
             vector, part = _sliced(labels, vector, part)
         if not isinstance(part, int):
@@ -45,7 +47,9 @@ def _get_item(labels: Labels, call: Call) -> None:
 def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
     """Returns what is taken of each axis after the batch axis; None if the key is of another kind."""
     parts = list(key) if isinstance(key, (tuple, list)) else [key]
-    if any(part is not Ellipsis and part is not None and not isinstance(part, (int, np.integer, slice)) for part in parts):
+    if any(
+        part is not Ellipsis and part is not None and not isinstance(part, (int, np.integer, slice)) for part in parts
+    ):
         return None
     if any(isinstance(part, bool) for part in parts):
         return None
@@ -68,7 +72,7 @@ def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray
     start, stop, step = part.indices(len(vector))
     if abs(step) == 1 or len(taken) <= 1:
         if len(taken) < len(vector):
-            labels.pin(taken[:1], reason="a slice needs one of them")
+            labels.pin(taken[:1], reason=NOT_EMPTY)
     elif step > 0 and start < step and len(vector) % step == 0 and len(taken) == len(vector) // step:
         for row in vector.reshape(-1, step).T[1:]:
             labels.unite(vector[::step], row)
@@ -80,19 +84,21 @@ def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray
 class _Key:
     """Makes the key of a slice of a smaller tensor."""
 
-    def __init__(self, parts: list[_Part], taken: list[Any]) -> None:
+    def __init__(self, parts: list[_Part], taken: list[int | slice]) -> None:
         self._parts, self._taken = parts, taken
 
-    def __call__(self, old: Any, kept: list[np.ndarray | None]) -> tuple[_Part, ...]:
+    def __call__(self, old: Any, kept: list[Any]) -> tuple[_Part, ...]:
         key: list[_Part] = [_WHOLE]
         axes = iter(zip(self._taken, kept, strict=True))
         for part in self._parts:
             if part is None:
                 key.append(None)
                 continue
-            range_, mask = next(axes)
-            narrow = mask is not None and isinstance(range_, slice) and range_ != _WHOLE and abs(range_.step) == 1
-            key.append(_narrowed(range_, mask) if narrow else part)
+            chosen, mask = next(axes)
+            if mask is not None and isinstance(chosen, slice) and chosen.step in (1, -1):
+                key.append(_narrowed(chosen, mask))
+            else:
+                key.append(part)
         return tuple(key)
 
 
@@ -120,7 +126,7 @@ def _slice(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], axes)
 
 
-def _resized(old: Any, kept: list[np.ndarray | None]) -> Any:
+def _resized(old: Any, kept: list[Any]) -> Any:
     return [size if mask is None else int(mask.sum()) for size, mask in zip(old, kept, strict=True)]
 
 
@@ -141,7 +147,7 @@ def _take(labels: Labels, call: Call) -> None:
     made: tuple[Vector, ...] = (None,) * chosen.ndim
     if vector is not None and chosen.ndim == 1 and chosen.size:
         made = (vector[chosen],)
-        labels.pin(made[0][:1], reason="take needs one of them")
+        labels.pin(vector[chosen[:1]], reason=NOT_EMPTY)
         labels.edit(call, "indices", vector, change=_renumbered, argument=True)
     else:
         labels.pin(vector, reason="some of them are selected by their numbers")

@@ -9,7 +9,7 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.elementwise import united
-from tfprune.graph.rules.lookup import after_batch, keep_order, named_arguments, rule
+from tfprune.graph.rules.lookup import NOT_EMPTY, after_batch, keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, put_blocks
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
@@ -23,7 +23,7 @@ _SPLIT_AXIS = {numpy.Hsplit: 1, numpy.Dsplit: 2, numpy.Vsplit: 0}
 def _concatenate(labels: Labels, call: Call) -> None:
     """Joins labels along one axis; along the others, the parts are united. Constants keep their sizes."""
     operands = _parts_of(call)
-    axis = _JOINED_AXIS[type(call.layer)] if type(call.layer) in _JOINED_AXIS else call.layer.axis
+    axis = _JOINED_AXIS.get(type(call.layer), getattr(call.layer, "axis", None))
     output = call.outputs[0]
     joined = -1 if axis is None else after_batch(axis, output)
     if joined < 0 or any(len(np.shape(each)) != len(output.shape) for each in operands):
@@ -53,7 +53,7 @@ def _parts_of(call: Call) -> list[Any]:
 
 def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> Vector:
     if None in sizes:
-        labels.pin(*vectors, reason="it joins parts of unknown size")
+        labels.pin(*vectors, reason="it joins axes of unknown size")
     if None in sizes or all(vector is None for vector in vectors):
         return None
     return np.concatenate([_known(labels, vector, size) for vector, size in zip(vectors, sizes, strict=True)])
@@ -75,7 +75,7 @@ def _known(labels: Labels, vector: Vector, size: int | None) -> np.ndarray:
 def _fixed(labels: Labels, count: int) -> np.ndarray:
     """Returns labels of positions that always stay."""
     new = labels.fresh(count)
-    labels.pin(new, reason="they are constants or positions")
+    labels.pin(new, reason="they are not the channels of any layer")
     return new
 
 
@@ -127,7 +127,7 @@ def _split(labels: Labels, call: Call) -> None:
     for tensor, size in zip(call.outputs, sizes, strict=True):
         part = None if cut is None else cut[start : start + (size or 0)]
         if part is not None and not by_number:
-            labels.pin(part[:1], reason="a part of a split needs one of them")
+            labels.pin(part[:1], reason=NOT_EMPTY)
         labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
         start += size or 0
     if not by_number:
@@ -205,7 +205,7 @@ def _broadcast_to(labels: Labels, call: Call) -> None:
             axes.append(vector)
             blocks.append(equal)
         else:
-            labels.pin(vector, reason="it is broadcast along them")
+            labels.pin(vector, reason="it repeats them along an axis")
             axes.append(None)
             blocks.append(None)
     labels.put(output, axes)
@@ -213,5 +213,5 @@ def _broadcast_to(labels: Labels, call: Call) -> None:
     labels.edit(call, "shape", None, *axes, change=_new_shape)
 
 
-def _new_shape(old: Any, kept: list[np.ndarray | None]) -> Any:
+def _new_shape(old: Any, kept: list[Any]) -> Any:
     return [size if mask is None else int(mask.sum()) for size, mask in zip(old, kept, strict=True)]

@@ -17,6 +17,15 @@ from tfprune.layers.kernels import stock_class
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
 
+MIXES = "its activation mixes them"
+"""Reason of layers whose activation reads several channels at once."""
+
+POSITIONS = "they are positions there, not channels"
+"""Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
+
+NOT_EMPTY = "a range that it takes must not become empty"
+"""Reason of the first position of a range."""
+
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
 _HARMLESS = {
@@ -50,7 +59,7 @@ def _of_one_tensor(function: Rule, masks: bool) -> Rule:
             labels.leave_alone(call, "no rule for calls on several tensors")
             return
         for tensor in call.inputs[1:]:
-            labels.pin(*labels.of(tensor))
+            labels.pin(*labels.of(tensor), reason="its mask has one value for each of them")
         function(labels, call)
 
     _OF_ONE_TENSOR.add(guarded)
@@ -167,8 +176,9 @@ def positions(sizes: Iterable[int | None]) -> int:
 
 
 def pin_all_but(labels: Labels, axes: Axes, kept: int) -> Vector:
-    """Pins the labels of all axes but one, and returns that one's."""
-    labels.pin(*(vector for index, vector in enumerate(axes) if index != kept))
+    """Pins the labels of all axes but one, which a layer treats as positions, and returns that one's."""
+    positional = (vector for index, vector in enumerate(axes) if index != kept)
+    labels.pin(*positional, reason=POSITIONS)
     return axes[kept]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import rule
+from tfprune.graph.rules.lookup import POSITIONS, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -118,7 +118,7 @@ def _depth_space(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "it has no rule for channels before positions")
         return
     *spatial, channels = labels.of(call.inputs[0])
-    labels.pin(*spatial, reason="they are positions")
+    labels.pin(*spatial, reason=POSITIONS)
     square = operation.block_size**2
     if channels is not None:
         deeper = isinstance(operation, nn.SpaceToDepth)

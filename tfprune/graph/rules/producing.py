@@ -7,9 +7,21 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import (
+    MIXES,
+    activation_mixes,
+    channel_axis,
+    extent,
+    only,
+    pin_all_but,
+    positions,
+    rule,
+)
 
 layers = keras.layers
+_MISTAKEN_BIAS = (
+    "Keras adds its bias along the wrong axis where that has as many channels as the last axis has positions"
+)
 
 
 @rule(layers.InputLayer, several=True)
@@ -163,14 +175,10 @@ def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     They are pinned if the activation mixes positions, or if Keras may add the bias along the wrong axis: its `add`
     (3.15, TensorFlow) adds any vector as long as the last axis along that axis.
     """
-    mistaken = _bias_may_be_mistaken(call.layer, call.outputs[0])
-    if mistaken:
-        reason = (
-            "Keras adds its bias along the wrong axis where that has as many channels as the last axis has positions"
-        )
-        labels.unknown.setdefault(labels.title(call.name), reason)
-    if mistaken or activation_mixes(call.layer):
-        labels.pin(*axes)
+    if _bias_may_be_mistaken(call.layer, call.outputs[0]):
+        labels.pin(*axes, reason=_MISTAKEN_BIAS)
+    if activation_mixes(call.layer):
+        labels.pin(*axes, reason=MIXES)
     labels.put(call.outputs[0], axes)
 
 

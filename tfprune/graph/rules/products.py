@@ -14,7 +14,16 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.elementwise import united
-from tfprune.graph.rules.lookup import channel_axis, extent, keep_order, named_arguments, only, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import (
+    channel_axis,
+    extent,
+    keep_order,
+    named_arguments,
+    only,
+    pin_all_but,
+    positions,
+    rule,
+)
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -96,9 +105,7 @@ def _equation(subscripts: str, ranks: list[int]) -> tuple[Terms, str]:
     free = [letter for letter in ascii_letters if letter not in read + written]
     spared = [rank - len(term) + 3 if "..." in term else 0 for rank, term in zip(ranks, terms, strict=True)]
     dots = "".join(free[: max(spared)])
-    terms = [
-        term.replace("...", dots[len(dots) - number :]) for term, number in zip(terms, spared, strict=True)
-    ]
+    terms = [term.replace("...", dots[len(dots) - number :]) for term, number in zip(terms, spared, strict=True)]
     if not arrow:
         named = read.replace(",", "").replace(".", "")
         written = "..." + "".join(sorted(letter for letter in set(named) if named.count(letter) == 1))
@@ -151,14 +158,14 @@ def _along_letter(
         place = term.index(letter)
         vector = labels.of(operand)[place - 1] if isinstance(operand, keras.KerasTensor) else None
         if np.shape(operand)[place] == 1 and size != 1:
-            labels.pin(vector, reason="it is broadcast along them")
+            labels.pin(vector, reason="it repeats them along the axis of another input")
             continue
         holders += 1
         if isinstance(operand, keras.KerasTensor):
             full.append(vector)
     vector = united(labels, full)
     if summed and holders == 1:
-        labels.pin(vector, reason=f"{type(call.layer).__name__} sums over them")
+        labels.pin(vector, reason="it sums over them")
     return vector
 
 

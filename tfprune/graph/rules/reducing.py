@@ -43,7 +43,7 @@ def _reduction(labels: Labels, call: Call) -> None:
         if isinstance(layer, _OF_EQUAL_VALUES) and blocks[index] is not None:
             _keep_one_of_each(labels, call, axes[index], blocks[index])
         else:
-            labels.pin(axes[index], reason=f"{type(layer).__name__} over them depends on all")
+            labels.pin(axes[index], reason="it reduces over them")
     if constants_of(call):
         labels.pin(*axes, reason="its weights are an array of a fixed size")
     left = [index for index in range(len(axes)) if kept or index not in reduced]
@@ -61,7 +61,7 @@ def _keep_one_of_each(labels: Labels, call: Call, vector: Vector, blocks: Vector
         part = vector[blocks == block]
         present = set(labels.roots(part).tolist())
         if not any(each <= present for each in whole):
-            labels.pin(part[:1], reason=f"{type(call.layer).__name__} needs one of them")
+            labels.pin(part[:1], reason="it needs one of them")
 
 
 def _listed(given: Any, every: Iterable[int]) -> list[int]:
@@ -82,9 +82,9 @@ def _along(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "it flattens the batch axis")
         return
     mixed = [after_batch(axis, tensor) for axis in _listed(getattr(call.layer, "axis", -1), range(len(tensor.shape)))]
-    labels.pin(
-        *(axes[index] for index in mixed if index >= 0), reason=f"{type(call.layer).__name__} along them depends on all"
-    )
+    shares = isinstance(call.layer, (layers.Softmax, nn.Softmax, nn.LogSoftmax, nn.Sparsemax))
+    reason = "it divides by a sum over them" if shares else "it computes along them"
+    labels.pin(*(axes[index] for index in mixed if index >= 0), reason=reason)
     for output in call.outputs:
         same = [vector if tensor.shape[1 + i] == output.shape[1 + i] else None for i, vector in enumerate(axes)]
         labels.put(output, same)

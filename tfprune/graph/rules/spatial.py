@@ -28,19 +28,20 @@ layers = keras.layers
 def _spatial(labels: Labels, call: Call) -> None:
     """Mixes positions, not channels."""
     axis = channel_axis(call.layer, call.inputs[0])
+    if call.inputs[0].shape[1 + axis] != call.outputs[0].shape[1 + axis]:
+        labels.leave_alone(call, "Keras gives its output another shape than it has")
+        return
     channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     labels.put(call.outputs[0], only(axis, channels, call.outputs[0]))
 
 
 @rule(
-    *(image.Resize, image.PadImages, image.CropImages, image.GaussianBlur, image.SobelEdges),
+    *(image.Resize, image.PadImages, image.CropImages, image.GaussianBlur),
     *(image.AffineTransform, image.PerspectiveTransform, image.ElasticTransform),
 )
 def _images(labels: Labels, call: Call) -> None:
     if len(call.inputs[0].shape) != 4:
         labels.leave_alone(call, "it takes single images, without a batch axis")
-    elif isinstance(call.layer, image.SobelEdges) and call.layer.data_format == "channels_first":
-        labels.leave_alone(call, "it has no rule for channels before positions")
     else:
         _spatial(labels, call)
 
@@ -55,6 +56,15 @@ def _global_pooling(labels: Labels, call: Call) -> None:
     channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
     (output,) = call.outputs
     labels.put(output, only(axis, channels, output) if call.layer.keepdims else (channels,))
+
+
+@rule(image.SobelEdges)
+def _edges(labels: Labels, call: Call) -> None:
+    """Adds an axis for the two directions."""
+    if len(call.inputs[0].shape) != 4 or call.layer.data_format == "channels_first":
+        labels.leave_alone(call, "it has no rule for channels before positions, or for single images")
+        return
+    labels.put(call.outputs[0], (None, None, pin_all_but(labels, labels.of(call.inputs[0]), 2), None))
 
 
 @rule(image.ExtractPatches)
