@@ -46,10 +46,8 @@ def test_outputs_come_last_and_are_not_among_the_pinned():
 
 def test_outputs_are_called_so_whatever_else_holds_them():
     inputs = keras.Input((4,))
-    groups = channel_groups(keras.Model(inputs, layers.Dense(3, "softmax", name="out")(inputs)))
-    assert [str(entry) for entry in groups.left_alone] == [
-        "out (Dense): 3 channels stay: they are outputs of the model"
-    ]
+    (entry,) = channel_groups(keras.Model(inputs, layers.Dense(3, "softmax", name="out")(inputs))).left_alone
+    assert str(entry) == "out (Dense): 3 channels stay: they are outputs of the model"
 
 
 def test_a_united_channel_stays_for_the_reason_of_either_side():

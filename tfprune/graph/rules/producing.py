@@ -79,7 +79,11 @@ def _conv(labels: Labels, call: Call) -> None:
 def _depthwise_as_groups(labels: Labels, call: Call, read: Vector) -> Vector:
     """Treats a convolution with as many groups as channels like a depthwise one."""
     layer: Any = call.layer
-    produced = None if read is None else np.repeat(read, layer.filters // layer.groups)
+    if read is None:
+        produced = labels.make(call, layer.filters)
+        labels.pin(produced, reason="each is made of a channel that stays")
+    else:
+        produced = np.repeat(read, layer.filters // layer.groups)
     labels.slot(call, "kernel", -1, produced, "pass")
     labels.edit(call, "groups", read)
     kernel = layer.kernel.shape
