@@ -5,11 +5,10 @@ import keras
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.lookup import (
-    MIXES,
-    activation_mixes,
     after_batch,
     channel_axis,
     constants_of,
+    mixing_activation,
     only,
     pin_all_but,
     rule,
@@ -47,8 +46,8 @@ def _dropout(labels: Labels, call: Call) -> None:
 @rule(layers.Activation)
 def _activation(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
-    if activation_mixes(call.layer):
-        labels.pin(*axes, reason=MIXES)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 
