@@ -163,6 +163,7 @@ class Labels:
         records: What was noted about each layer, by its name.
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
+        uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
         splits: Labels of axes that calls split into several ones, of which only one can lose channels, with the number
             of axes to choose from, by the name of the call.
 
@@ -179,6 +180,7 @@ class Labels:
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
         self.current: Call | None = None
+        self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
         self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}

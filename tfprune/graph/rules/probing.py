@@ -117,7 +117,8 @@ def separate(call: Call) -> Separate | None:
 
 def channel_axis(layer: Any, tensor: keras.KerasTensor) -> int:
     """Returns the index of the channel axis among the axes after the batch axis."""
-    return 0 if getattr(layer, "data_format", None) == "channels_first" else len(tensor.shape) - 2
+    given = getattr(layer, "data_format", "channels_last") or keras.config.image_data_format()
+    return 0 if given == "channels_first" else len(tensor.shape) - 2
 
 
 def _separate(layer: Any, call: Call) -> Separate | None:
