@@ -18,6 +18,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, ModelGraph, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
+from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
 
 
@@ -204,6 +205,7 @@ def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, i
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
+    _pin_what_cannot_be_remade(labels, graph.calls)
     return labels
 
 
@@ -219,6 +221,22 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
             others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != labels.current.name]
             if others:
                 labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
+
+
+def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
+    """Pins the channels of layers that would have to be made again at other sizes, which Keras cannot do."""
+    for labels.current in calls:
+        name, record = labels.current.name, labels.records[labels.current.name]
+        tensors = (*labels.current.inputs, *labels.current.outputs)
+        touched = [
+            *(vector for tensor in tensors for vector in labels.of(tensor)),
+            *(ids for ids, _ in record.slots.values()),
+        ]
+        free = any(not labels.is_pinned(label) for each in touched if each is not None for label in each.tolist())
+        cause = why_not_remade(record.layer) if free and isinstance(record.layer, keras.Layer) else None
+        if cause is not None:
+            reason = labels.unknown.setdefault(name, f"Keras cannot make it again from its configuration ({cause})")
+            labels.pin(*touched, reason=reason)
 
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:

@@ -34,7 +34,8 @@ def made(name):
     kind = getattr(layers, name)
     if name in SETTINGS:
         return kind(**SETTINGS[name])
-    return kind(0.1) if "factor" in inspect.signature(kind).parameters else kind()
+    first = next(iter(inspect.signature(kind).parameters.values()))
+    return kind() if first.default is not first.empty or first.kind is first.VAR_KEYWORD else kind(0.1)
 
 
 def test_every_augmentation_layer_of_keras_is_known():
@@ -42,7 +43,7 @@ def test_every_augmentation_layer_of_keras_is_known():
     for name, kind in vars(layers).items():
         if inspect.isclass(kind) and issubclass(kind, BASE) and kind is not BASE and not has_rule(made(name)):
             others.add(name)
-    assert others <= {"CLAHE"}
+    assert others == {"ContrastLimitedAdaptiveHistogramEqualization"}  # it changes images when serving, too
 
 
 @pytest.mark.parametrize("name", [name for name in INERT if name != "RandomCrop"])

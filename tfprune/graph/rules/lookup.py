@@ -157,7 +157,7 @@ def _separate(labels: Labels, call: Call, found: probing.Separate) -> None:
         labels.slot(call, weight, weight_axis, channels, "pass")
     if found.setting is not None:
         labels.edit(call, found.setting, channels)
-    if found.free:
+    if found.free and call.layer.weights:
         labels.cost(call, 0)
     labels.put(call.outputs[0], only(channel_axis(call.layer, call.outputs[0]), channels, call.outputs[0]))
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.rebuild import configuration, copied_layer
+from tfprune.graph.rebuild import configuration, remade_layer
 from tfprune.keras_private import takes_training
 
 _SHAPES = ((5, 32), (3, 7), (3, 5, 7), (2, 5, 4, 7), (2, 3, 4, 5, 6))
@@ -128,8 +128,11 @@ def _separate(layer: Any, call: Call) -> Separate | None:
         return None
     width = tensor.shape[axis]
     large = any(np.prod(weight.shape, dtype=np.int64) > _MOST_VALUES * (width or 1) for weight in layer.weights)
-    if width is None or width < 2 or output.shape[made] != width or large:
+    if width is None or output.shape[made] != width or large:
         return None
+    free = all(np.prod(weight.shape, dtype=np.int64) <= width for weight in layer.weights)
+    if width == 1:
+        return Separate(free=free)  # the only channel is never removed
     trial = _Trial(layer, call, axis, made, width)
     settings = [key for key, value in configuration(layer).items() if type(value) is int and value == width]
     for setting in (None, *settings) if len(settings) == 1 else (None,):
@@ -137,7 +140,6 @@ def _separate(layer: Any, call: Call) -> Separate | None:
         if axes is not None:
             paths = _paths(layer)
             weights = [(paths[id(layer.variables[index])], axis) for index, axis in axes.items()]
-            free = all(np.prod(weight.shape, dtype=np.int64) <= width for weight in layer.weights)
             return Separate(tuple(weights), setting, free)
     return None
 
@@ -170,7 +172,7 @@ class _Trial:
         return found[0] if all(each == found[0] for each in found) else None
 
     def _built(self, count: int, setting: str | None = None) -> Any:
-        new = copied_layer(self._layer, {} if setting is None else {setting: lambda old: count})
+        new = remade_layer(self._layer, {} if setting is None else {setting: lambda old: count})
         self._run(new, np.take(np.zeros(self._shape, np.float32), np.arange(count), self._axis))
         return new
 
