@@ -127,6 +127,18 @@ def test_what_cannot_be_rounded_stays_and_is_named():
     assert "round_to (+" in plan.explain()
 
 
+def test_large_multiples_of_many_remainders():
+    """Four layers with remainders of 64 have more combinations than can be tried; like channels still go together."""
+    inputs = keras.Input((4,))
+    parts = [layers.Dense(128, name=name)(inputs) for name in "abc"]
+    x = layers.Add()([layers.Concatenate()(parts), layers.Dense(384, name="all")(inputs)])
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    small = plan_channels(model, "l2", density=0.7, round_to=64).apply()
+    widths = [width_of(small.get_layer(name)) for name in ("a", "b", "c", "all")]
+    assert (sum(widths[:3]), widths[3]) == (256, 256)
+    assert set(widths[:3]) <= {64, 128}
+
+
 def random_model(data):
     """A chain of dense layers whose channels are split, sliced, shared, added and returned."""
     inputs = x = keras.Input((5,))
