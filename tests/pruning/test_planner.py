@@ -119,7 +119,7 @@ def test_layers_can_be_ignored_by_name_pattern_object_and_folder(mixed, make):
 def test_groups_without_a_score_are_left_alone_and_named(hand, make):
     plan = plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.5)
     assert plan.keep == {"a": WHOLE_A, "b": (1,)}
-    assert "Left alone:\n  a  all 4 channels  fixed gives no score" in plan.explain()
+    assert "Left alone:\n  a: all 4 channels stay: fixed gives no score" in plan.explain()
     with pytest.raises(PruningError, match=r"at least 10 of 22 FLOPs .*groups without a score"):
         plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.4)
 
@@ -140,7 +140,7 @@ def test_a_layer_whose_channels_are_a_part_of_a_group_never_runs_empty():
     plan = plan_channels(model, RightFirst(), density=0.4)
     assert plan.keep == {"wide": (0, 4)}
     assert plan.apply().get_layer("right").units == 1
-    assert "2 of 6 channels  or a layer would run empty" in plan.explain()
+    assert "2 of 6 channels stay: otherwise a layer would run empty" in plan.explain()
     assert plan_channels(model, RightFirst(), density=0.7, min_channels=2).keep == {"wide": (0, 1, 4, 5)}
 
 

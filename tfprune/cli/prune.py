@@ -111,7 +111,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
     if len(plans.plans) > 1:
         console.print(f"the last of {len(plans.plans)} steps:")
     for plan in plans.plans[-1:]:
-        console.print(Text(plan.explain()))
+        console.print(Text(plan.explain(width=console.width)))
     if config.input_shape is None and has_unknown_sizes(model):
         console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
     console.print()
@@ -125,19 +125,24 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
     whole = complexity(model)
     history = PruningHistory()
 
+    def show_between(small: keras.Model, step: int) -> None:
+        indicator.stop()  # it has the line
+        show(small, step)
+        indicator.start()
+
     def show(small: keras.Model, step: int) -> None:
         cost = complexity(small)
         flops, params = cost.flops / whole.flops if whole.flops else 1.0, cost.params / whole.params
         console.print(f"step {step} of {config.steps}: {flops:.1%} of the FLOPs, {params:.1%} of the parameters")
 
-    with working(f"pruning in {config.steps} steps by {config.criterion}"):
+    with working(f"pruning in {config.steps} steps by {config.criterion}") as indicator:
         small = prune_channels(
             model,
             config.criterion,
             **_settings(config, examples),
             steps=config.steps,
             schedule=config.schedule or "linear",
-            between=show,
+            between=show_between,
             reweight=_inputs(config.reweight, examples),
             recalibrate=_inputs(config.recalibrate, examples),
             history=history,
@@ -185,7 +190,7 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
         masks = criterion(model, config.density, None if examples is None else tuple(examples))
-    console.print(Text(masks.table()))
+    console.print(Text(masks.table(width=console.width)))
     console.print()
     if masks.collapsed:
         console.print(Text(str(LayerCollapseWarning(masks.collapsed))))

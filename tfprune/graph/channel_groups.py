@@ -14,11 +14,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
+from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
+from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
+from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class ChannelGroup:
     def channels(self) -> slice:
         """The positions of the group in a vector over all prunable channels."""
         return slice(self.start, self.start + self.size)
+
+
+def other_makers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the layers of a group that its name does not tell: all but the one that it is named after.
+
+    Args:
+        name: Name of the group: a layer, or `layer.part`.
+        layers: All layers that produce its channels.
+    """
+    return tuple(layer for layer in layers if not f"{name}.".startswith(f"{layer}."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +148,29 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def __repr__(self) -> str:
+        alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
+        return f"ChannelGroups({count(len(self), 'group')}, {count(self.channels, 'channel')}{alone})"
+
     def __str__(self) -> str:
-        lines = [f"{len(self)} channel groups, {self.channels} channels"]
-        lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone: {name}" for name in self.left_alone]
-        return "\n".join(lines)
+        return self.table()
+
+    def table(self, *, width: int = WIDTH) -> str:
+        """Returns a table of the groups, and what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
+        title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
+        rows: list[Sequence[Cell]] = []
+        for group in self:
+            size = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
+            rows.append((group.name, size, other_makers(group.name, group.layers)))
+        makers = "also made by" if any(row[2] for row in rows) else ""
+        columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
+        table = [make_table(columns, rows, width=width)] if rows else []
+        alone = [paragraph(str(each), width=width, indent=2, hanging=2) for each in self.left_alone]
+        return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
@@ -169,30 +199,59 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore)
+    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
 def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
+    Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
+    the others are tried.
+
     Args:
         model: A functional or sequential model, built. It is not changed.
         reasons: Why a layer's channels are not pruned, by its name.
     """
     graph = model_graph(model)
-    labels = Labels()
+    labels = _read(graph, reasons, {})
+    choices: dict[str, int] = {}
+    for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
+        held = [name for name, (_, axes) in labels.splits.items() if choice < axes and _is_held(labels, name)]
+        other = _read(graph, reasons, choices | dict.fromkeys(held, choice)) if held else labels
+        helped = choices | {name: choice for name in held if name in other.splits and not _is_held(other, name)}
+        if helped != choices:
+            other = _read(graph, reasons, helped)
+            if other.free_count() > labels.free_count():
+                labels, choices = other, helped
+    return _collect(graph.calls, labels)
+
+
+def _is_held(labels: Labels, name: str) -> bool:
+    """Returns whether nothing along an axis that a call splits can be removed."""
+    return all(map(labels.is_pinned, labels.splits[name][0].ravel().tolist()))
+
+
+def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
+    """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
+    labels = Labels(choices)
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
+        if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
+            raise ConfigError(
+                f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
+                f"{unset[0]}; it must call labels.put(tensor, axes) for each tensor of call.outputs"
+            )
         if call.name in reasons:
             for tensor in (*call.inputs, *call.outputs):
                 labels.pin(*labels.of(tensor), reason=reasons[call.name])
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
-    return _collect(graph.calls, labels)
+    _pin_what_cannot_be_remade(labels, graph.calls)
+    return labels
 
 
 def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
@@ -209,9 +268,25 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
                 labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
 
 
+def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
+    """Pins the channels of layers that would have to be made again at other sizes, which Keras cannot do."""
+    for labels.current in calls:
+        name, record = labels.current.name, labels.records[labels.current.name]
+        tensors = (*labels.current.inputs, *labels.current.outputs)
+        touched = [
+            *(vector for tensor in tensors for vector in labels.of(tensor)),
+            *(ids for ids, _ in record.slots.values()),
+        ]
+        free = any(not labels.is_pinned(label) for each in touched if each is not None for label in each.tolist())
+        cause = why_not_remade(record.layer) if free and isinstance(record.layer, keras.Layer) else None
+        if cause is not None:
+            reason = labels.unknown.setdefault(name, f"Keras cannot make it again from its configuration ({cause})")
+            labels.pin(*touched, reason=reason)
+
+
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in ignore:
+    for each in listed(ignore):
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name

@@ -16,6 +16,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels
 from tfprune.graph.traced_cost import estimated_flops, traced_flops
+from tfprune.reprs import short_repr
 
 _FREE = (
     keras.layers.LayerNormalization,
@@ -70,6 +71,8 @@ class Complexity:
     def unknown_share(self) -> float:
         """The fraction of the estimated FLOPs that is not counted."""
         return self.unknown / (self.flops + self.unknown) if self.unknown else 0.0
+
+    __repr__ = short_repr
 
 
 class CostModel:

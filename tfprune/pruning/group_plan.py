@@ -10,6 +10,7 @@ from tfprune.graph import ChannelGroup
 from tfprune.pruning.budget import WidthConstraints
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.pruning.widths import Widths
+from tfprune.reprs import short_repr
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class GroupPlan:
     after: int
     protected: tuple[Hold, ...] = ()
     bound: tuple[Hold, ...] = ()
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if not self.keep or list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= self.size:

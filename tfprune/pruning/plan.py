@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import PruningError, TfpruneError, check_choice
-from tfprune.files import write_text
+from tfprune.files import as_path, write_text
 from tfprune.graph import ChannelGroups, channel_groups, complexity
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
@@ -24,6 +24,7 @@ from tfprune.pruning.explain import (
     uncounted_text,
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
+from tfprune.tables import WIDTH
 
 Match = Literal["name", "position"]
 """How a plan finds its layers in another model: by their names, or by their order."""
@@ -124,16 +125,20 @@ class PruningPlan:
         self.check(model, groups, match)
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
 
-    def explain(self) -> str:
-        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone."""
+    def explain(self, *, width: int = WIDTH) -> str:
+        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
         sections = [
-            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text()),
-            groups_table(self.groups),
+            "\n".join(headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text())),
+            groups_table(self.groups, width),
             totals_table(self.before, self.after),
-            effective_limits(self.groups, self.constraints),
-            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, self.pinned),
+            effective_limits(self.groups, self.constraints, width),
+            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, self.pinned, width),
         ]
-        return "\n\n".join("\n".join(section) for section in sections if section)
+        return "\n\n".join(section for section in sections if section)
 
     def __str__(self) -> str:
         return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
@@ -141,6 +146,8 @@ class PruningPlan:
     def uncounted_text(self) -> str:
         """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
         return uncounted_text(self.uncounted, self.unknown, self.before.flops)
+
+    __repr__ = __str__
 
     def to_json(self) -> str:
         """Returns the plan as JSON, without the model."""
@@ -180,7 +187,7 @@ class PruningPlan:
             PruningError: The file cannot be written.
         """
         try:
-            write_text(Path(path), self.to_json())
+            write_text(as_path(path), self.to_json())
         except OSError as error:
             raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
 
@@ -195,7 +202,7 @@ class PruningPlan:
             PruningError: The file is missing or holds no plan.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = as_path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PruningError(f"cannot read the plan {path}: {error}") from error
         try:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored, matching_names
+from tfprune.graph.calls import Ignored, listed, matching_names
 
 IGNORED = "ignored"
 """The user wants the layers that produce or read them left alone."""
@@ -27,8 +27,7 @@ def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Ite
     """Converts layers that a user names to texts: layers to their paths, nested models to their names; texts stay."""
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every = [ignore] if single else list(ignore)  # type: ignore[arg-type]
+    every = listed(ignore)
     unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
     if unknown:
         channel_groups(model, unknown)  # raises the error that says what is wrong with it

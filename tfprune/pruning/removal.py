@@ -9,6 +9,7 @@ from tfprune.graph import ChannelGroups
 from tfprune.pruning.budget import WidthConstraints
 from tfprune.pruning.width_steps import WidthSteps
 from tfprune.pruning.widths import Widths
+from tfprune.reprs import short_repr
 
 Scope = Literal["global", "local"]
 """Whether channels compete over the whole model, or every group loses the same fraction."""
@@ -75,6 +76,8 @@ class Removal:
     ranks: np.ndarray
     removed_at: np.ndarray
     first: int
+
+    __repr__ = short_repr
 
     @classmethod
     def from_ranking(
