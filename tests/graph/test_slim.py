@@ -207,5 +207,5 @@ def test_a_mask_that_empties_a_range_is_refused():
     model = keras.Model(inputs, layers.Concatenate()(parts))
     groups = channel_groups(model)
     assert slim(model, np.array([True, False, False, True, False, False]), groups).get_layer("wide").units == 2
-    with pytest.raises(UnsupportedLayerError, match="the mask leaves no channel in .*get_item"):
+    with pytest.raises(UnsupportedLayerError, match=r"the mask leaves no channel in .*get_item"):
         slim(model, np.array([False, False, True, True, True, True]), groups)
