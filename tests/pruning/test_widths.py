@@ -51,6 +51,7 @@ def test_shared_parts_are_rounded_with_the_others(criterion, fraction):
 
 
 def test_half_of_the_channels_are_half_of_the_layers():
+    assert "48 of width 64" in str(channel_groups(unevenly_split()))
     for scope in ("global", "local"):
         plan = plan_channels(unevenly_split(), "l2", density=0.5, scope=scope)
         assert width_of(plan.apply().get_layer("a")) == plan.after.channels == 32
