@@ -44,7 +44,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
     except (UnsupportedLayerError, OSError, MemoryError):
         raise
     except Exception as error:  # the two packages raise anything
-        raise conversion_error("ONNX", error) from error
+        raise conversion_error("ONNX", plain, error) from error
     with output_file(path) as partial:
         onnx.save(proto, partial)
 
@@ -85,7 +85,7 @@ def _fill_in_constants(onnx: Any, graph: Any, concrete: Any) -> None:
 
 @contextmanager
 def _inlined_functions() -> Iterator[None]:
-    """Makes functions that are traced meanwhile part of their callers, compiled ones (grouped convolutions) included."""
+    """Makes functions part of their callers when these are traced, compiled ones (grouped convolutions) included."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

@@ -154,7 +154,8 @@ def swap_layer(
             new.dtype_policy = dtype
         return new
     kind, config = type(layer), layer.get_config()
-    if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
+    floating = not isinstance(layer, keras.layers.InputLayer) and keras.backend.is_float_dtype(layer.compute_dtype)
+    if dtype is not None and floating:
         config["dtype"] = dtype
     swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
     if kind in swaps:
