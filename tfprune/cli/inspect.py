@@ -3,10 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from tfprune.cli.model_configs import InspectConfig
@@ -14,8 +11,9 @@ from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.console import working
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile
-from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.graph import channel_groups
 from tfprune.report import Summary, compare_latency, has_unknown_sizes, report_console, summarize
+from tfprune.tables import Column, count, make_table
 
 
 def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLiteFile:
@@ -45,7 +43,7 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
         raise ConfigError(
             f"{config.model} takes inputs of any size: give --input_shape, such as 224 224 3, or --no_latency"
         )
-    _print_groups(groups, model.name, console)
+    console.print(Text(f"{model.name}: {groups.table(width=console.width)}\n"))
     numbers = summarize(
         model,
         small,
@@ -63,19 +61,15 @@ def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
     with working(f"reading {config.model}"):
         file = TFLiteFile(config.model)
     console.print(Text(config.model, style="bold"))
-    console.print(
-        Text(f"{file_size(config.model)}, {_count(file.weights, 'weight')}, {_count(file.tensors, 'tensor')}")
-    )
+    counts = f"{count(file.weights, 'weight')}, {count(file.tensors, 'tensor')}"
+    console.print(Text(f"{file_size(config.model)}, {counts}"))
     for kind, infos in (("input", file.inputs), ("output", file.outputs)):
         for each in infos:
             shape = ", ".join("any" if size is None else str(size) for size in each.shape)
             console.print(Text(f"{kind} {each.name}: {each.dtype} [{shape}]"))
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("operation", overflow="fold")
-    table.add_column("times", justify="right", no_wrap=True)
-    for name, times in file.operations.items():
-        table.add_row(name, f"{times:,}")
-    console.print(table)
+    columns = [Column("operation", "name"), Column("times")]
+    rows = [(name, f"{times:,}") for name, times in file.operations.items()]
+    console.print(Text(make_table(columns, rows, width=console.width, indent=0)))
     if config.latency:
         calls = partial(file.caller, input_shape=config.input_shape)
         size = file.inputs[0].shape[0] or config.batch_size
@@ -87,30 +81,3 @@ def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
             )
         )
     return file
-
-
-def _print_groups(groups: ChannelGroups, name: str, console: Console) -> None:
-    title = f"{name}: {_count(groups.channels, 'prunable channel')} in {_count(len(groups), 'group')}"
-    console.print(Text(title, style="bold"))
-    if groups:
-        console.print(_group_table(groups))
-    if groups.pinned:
-        console.print(Text("left alone, with the channels that they touch:"))
-        for each in groups.pinned:
-            console.print(Padding(Text(each), (0, 0, 0, 2)))
-    console.print()
-
-
-def _group_table(groups: ChannelGroups) -> Table:
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("group", overflow="fold")
-    table.add_column("channels", justify="right", no_wrap=True)
-    table.add_column("made by", overflow="fold")
-    for group in groups:
-        width = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
-        table.add_row(group.name, width, ", ".join(group.layers))
-    return table
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

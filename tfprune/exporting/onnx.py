@@ -85,7 +85,7 @@ def _fill_in_constants(onnx: Any, graph: Any, concrete: Any) -> None:
 
 @contextmanager
 def _inlined_functions() -> Iterator[None]:
-    """Makes functions part of their callers when these are traced, compiled ones (grouped convolutions) included."""
+    """Traces functions, compiled ones (grouped convolutions) included, as part of their callers."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:

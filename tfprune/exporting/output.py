@@ -14,7 +14,7 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
-from tfprune.files import replaced_file, writing
+from tfprune.files import as_path, replaced_file, writing
 
 
 def export(
@@ -58,7 +58,7 @@ def export(
         >>> tfprune.export(model, "dense.tflite", quantize="dynamic").name
         'dense.tflite'
     """
-    path = Path(path)
+    path = as_path(path)
     chosen = choose_format(path, format)
     options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size}
     defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None}
@@ -73,7 +73,7 @@ def export(
 
 def output_path(path: str | os.PathLike[str], suffix: str) -> Path:
     """Returns the path of a file to write; raises `ConfigError` if it has another suffix."""
-    path = Path(path)
+    path = as_path(path)
     if path.suffix != suffix:
         raise ConfigError(f"expected a file name that ends in {suffix}, received {path}; rename it")
     return path

@@ -13,7 +13,7 @@ from tfprune.console import quiet
 from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.serving import conversion_error, input_signature, serving_function
-from tfprune.files import writing
+from tfprune.files import as_path, writing
 
 _CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
 
@@ -30,7 +30,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
         ConfigError: There is something other than a SavedModel at `path`; it is not changed.
         WriteError: The folder cannot be written.
     """
-    with output_folder(Path(path), _CONTENT) as partial:
+    with output_folder(as_path(path), _CONTENT) as partial:
         plain = plain_model(model)
         archive = keras.export.ExportArchive()
         archive.track(plain)
