@@ -87,7 +87,7 @@ class TFLiteFile:
             shape = (batch_size, *sizes)
             if info.shape[:1] not in ((None,), (batch_size,)):
                 raise ConfigError(
-                    f"{self.path} takes {info.shape[0]} examples per call, not {batch_size}; give --batch_size "
+                    f"{self.path} takes batches of {info.shape[0]}, not of {batch_size}; give --batch_size "
                     f"{info.shape[0]}, or export it with that --batch_size"
                 )
             if not _takes(info.shape, shape):
