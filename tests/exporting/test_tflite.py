@@ -190,7 +190,8 @@ def examples_of(model, count, length=7):
             rng.integers(9, size=shape).astype("int32") if whole else rng.normal(size=shape).astype("float32")
         )
     for array in found.values():
-        array[:, 5:] = 0  # masked, where there is a mask
+        for row in range(count):
+            array[row, 4 + row % 4 :] = 0  # masked, where there is a mask
     return found
 
 
@@ -236,7 +237,7 @@ def test_int8_of_models_with_loops(tmp_path, name, read_tflite, outputs_of):
     rows = [{key: array[row : row + 1] for key, array in examples.items()} for row in range(16)]
     received = np.concatenate([call(inputs)["output_0"] for inputs in rows])
     expected = np.concatenate([outputs_of(model, inputs)["output_0"] for inputs in rows])
-    assert 0 < np.sqrt(np.mean((received - expected) ** 2)) < 0.15 * expected.std()
+    assert 0 < np.sqrt(np.mean((received - expected) ** 2)) < 0.25 * expected.std()  # measured: 0.02 to 0.2
 
 
 def test_loops_that_cannot_be_unrolled_have_no_int8(tmp_path):
