@@ -67,15 +67,13 @@ def export_tflite(
         raise ConfigError(f"expected a batch_size of at least 1, received {batch_size!r}")
     plain = plain_model(model)
     batches = calibration_batches(plain, data) if quantize == "int8" else None
-    if batches is None:
-        options = _float_options(quantize)
-    else:
-        _unroll(plain)
-        options = _int8_options(float_io)
-    fixed, falls_back = batch_size or plain.inputs[0].shape[0], False
+    options = _float_options(quantize) if batches is None else _int8_options(float_io)
+    fixed = batch_size or plain.inputs[0].shape[0]
+    # LiteRT's default delegate refuses to run unrolled layers with masks on an open batch.
+    falls_back = batches is not None and _unroll(plain) and fixed is None
     with output_file(path) as partial:
-        error = _convert(plain, partial, options, batches, fixed)
-        if error is not None and fixed is None:
+        error = _convert(plain, partial, options, batches, 1 if falls_back else fixed)
+        if error is not None and fixed is None and not falls_back:
             falls_back = True
             error = _convert(plain, partial, options, batches, 1)
         if error is not None:
@@ -84,17 +82,20 @@ def export_tflite(
         warnings.warn(f"{path.name} takes batches of 1, as LiteRT cannot leave their size open here", stacklevel=3)
 
 
-def _unroll(plain: keras.Model) -> None:
+def _unroll(plain: keras.Model) -> bool:
     """Makes recurrent layers repeat their step as often as there are steps; changes the model.
 
     TensorFlow's calibrator ends the process with a segmentation fault when it measures the ranges within a loop.
 
+    Returns:
+        Whether there are such layers.
+
     Raises:
         UnsupportedLayerError: There is another loop.
     """
-    for layer in flat_layers(plain):
-        if hasattr(layer, "unroll"):
-            layer.unroll = True
+    recurrent = [layer for layer in flat_layers(plain) if hasattr(layer, "unroll")]
+    for layer in recurrent:
+        layer.unroll = True
     signature = keras.tree.map_structure(lambda spec: tf.TensorSpec(spec.shape, spec.dtype), input_signature(plain))
     try:
         graph = tf.function(serving_function(plain), autograph=False).get_concrete_function(*signature).graph
@@ -106,6 +107,7 @@ def _unroll(plain: keras.Model) -> None:
         raise UnsupportedLayerError(
             "expected a model without loops other than recurrent layers for int8, received one; export it without int8"
         )
+    return bool(recurrent)
 
 
 def _float_options(quantize: str | None) -> dict[str, Any]:
