@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.graph.agreement import agrees, assert_close, example_inputs, outputs, random_mask, sizes
+from tests.graph.agreement import agrees, assert_close, example_inputs, outputs, random_mask, randomize, sizes
 from tfprune import keras_private
-from tfprune.graph import channel_groups, slim
+from tfprune.graph import SlimWeights, channel_groups, executable_groups, execute, model_calls, slim
 from tfprune.graph.rules.lookup import registered_kinds
 
 layers, ops = keras.layers, keras.ops
@@ -210,6 +210,43 @@ def test_operations_that_are_followed(name):
     inputs, mask = example_inputs(model, examples=8), random_mask(groups, 1)
     (found,) = outputs(slim(model, mask, groups), inputs)
     assert_close([found], [unread(model, mask, groups, inputs)], 1e-4)
+
+
+PADDED = ("tile_channels", "pad_channels", "join_channels", "glu", "halves", "extract_patches", "exp")
+NOT_PADDED = {
+    "flip_channels",
+    "reversed_channels",
+    "repeat_channels",
+    "unfold",
+    "every_second",
+    "first_two",
+    "shuffled",
+}
+NOT_PADDED |= {"stack_last", "rsqrt", "log", "divide", "reciprocal", "constant vector", "blur", "sections"}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_a_search_pads_channels_where_that_changes_nothing(name):
+    model = model_of(FOLLOWED[name][0])
+    randomize(model)
+    groups = executable_groups(model)
+    assert sizes(groups)["first"] == FOLLOWED[name][1]
+    mask = random_mask(groups, 1)
+    inputs = example_inputs(model)
+    weights = SlimWeights(model, groups)
+    tensors = {id(model.inputs[0]): inputs}
+    execute(
+        model_calls(model)[1:],
+        tensors,
+        lambda call: dict(zip(weights.names(call), weights.tensors(call, mask), strict=True)),
+    )
+    expected = slim(model, mask, groups, rescale_kernels=True)(inputs)
+    np.testing.assert_allclose(tensors[id(model.outputs[0])], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_PADDED))
+def test_a_search_leaves_channels_alone_where_padding_would_change_something(name):
+    assert len(executable_groups(model_of(FOLLOWED[name][0]))) == 0
 
 
 ALONE = {
