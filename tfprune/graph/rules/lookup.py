@@ -7,12 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.reprs import described
 
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
@@ -23,7 +24,6 @@ MIXES = "its activation mixes them"
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
-NOT_EMPTY = "a range that it takes must not become empty"
 """Reason of the first position of a range."""
 
 _RULES: dict[type, Rule] = {}
@@ -136,6 +136,7 @@ def register_rule(kind: type, like: type | Rule) -> None:
 
     Raises:
         UnsupportedLayerError: `like` is a class without a rule.
+        ConfigError: `kind` is no class, or `like` neither a class nor a function.
 
     Example:
         >>> import keras
@@ -150,7 +151,11 @@ def register_rule(kind: type, like: type | Rule) -> None:
         ...     labels.put(call.outputs[0], axes)
         >>> register_rule(Scale, scale_rule)
     """
+    if not isinstance(kind, type):
+        raise ConfigError(f"register_rule: expected a class of layers, received {described(kind)}")
     if not isinstance(like, type):
+        if not callable(like):
+            raise ConfigError(f"register_rule: expected a class with a rule, or a function, received {described(like)}")
         _RULES[kind] = like
     elif like in _RULES:
         _RULES[kind] = _RULES[like]
