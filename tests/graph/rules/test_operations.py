@@ -152,12 +152,12 @@ TIED = {  # the number of channels that can go alone
     "glu": (lambda x: ops.glu(x, axis=-1), 3),
     "every_second": (lambda x: x[..., ::2] * ops.tanh(x[..., 1::2]), 3),
     "halves": (lambda x: ops.multiply(*ops.split(x, 2, axis=-1)), 3),
-    "first_two": (lambda x: x[..., :2], 5),
-    "reversed_part": (lambda x: x[..., 4:1:-1], 5),
-    "all_but_two": (lambda x: x[..., :-2], 5),
-    "shuffled": (lambda x: ops.take(x, [3, 1, 5, 0], axis=-1), 5),
-    "by_keyword": (lambda x: ops.take(x, indices=np.array([4, 4, 2, 0, 1]), axis=3), 5),
-    "sections": (lambda x: ops.concatenate(ops.split(x, [1, 4], axis=-1)[::-1], axis=-1), 3),
+    "first_two": (lambda x: x[..., :2], 6),
+    "reversed_part": (lambda x: x[..., 4:1:-1], 6),
+    "all_but_two": (lambda x: x[..., :-2], 6),
+    "shuffled": (lambda x: ops.take(x, [3, 1, 5, 0], axis=-1), 6),
+    "by_keyword": (lambda x: ops.take(x, indices=np.array([4, 4, 2, 0, 1]), axis=3), 6),
+    "sections": (lambda x: ops.concatenate(ops.split(x, [1, 4], axis=-1)[::-1], axis=-1), 6),
 }
 FOLLOWED = {
     **{name: (build, 6) for group in (ELEMENTWISE, POSITIONS, MOVES) for name, build in group.items()},

@@ -24,8 +24,6 @@ MIXES = "its activation mixes them"
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
-"""Reason of the first position of a range."""
-
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
 _HARMLESS = {

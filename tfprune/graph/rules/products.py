@@ -233,17 +233,6 @@ def _alike(*tensors: keras.KerasTensor) -> bool:
     return len({tensor.shape[2:] for tensor in tensors}) == 1
 
 
-@rule(nn.Conv, nn.ConvTranspose, nn.SeparableConv, several=True)
-def _fixed_kernels(labels: Labels, call: Call) -> None:
-    given = named_arguments(call)
-    labels.leave_alone(call, "its kernel is not the weight of a layer")
-    kernels = [np.shape(value) for name, value in given.items() if "kernel" in name]
-    where = call.inputs[0] if isinstance(call.layer, nn.ConvTranspose) else call.outputs[0]
-    axis = channel_axis(call.layer, where)
-    places = positions(size for index, size in enumerate(where.shape[1:]) if index != axis)
-    labels.cost(call, places * sum(positions(kernel) for kernel in kernels))
-
-
 @rule(nn.DepthwiseConv)
 def _fixed_depthwise(labels: Labels, call: Call) -> None:
     """Slices a constant kernel `[..., channels, multiplier]`, such as that of a blur."""

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels, Vector
+from tfprune.graph.labels import Labels
 from tfprune.graph.rules.lookup import after_batch, constants_of, keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, put_blocks
 from tfprune.keras_private import linear_operations as linear
@@ -40,9 +39,7 @@ def _reduction(labels: Labels, call: Call) -> None:
         return
     blocks = blocks_of(labels, tensor)
     for index in reduced:
-        if isinstance(layer, _OF_EQUAL_VALUES) and blocks[index] is not None:
-            _keep_one_of_each(labels, call, axes[index], blocks[index])
-        else:
+        if blocks[index] is None or not isinstance(layer, _OF_EQUAL_VALUES):
             labels.pin(axes[index], reason="it reduces over them")
     if constants_of(call):
         labels.pin(*axes, reason="its weights are an array of a fixed size")
@@ -50,18 +47,6 @@ def _reduction(labels: Labels, call: Call) -> None:
     for output in call.outputs:
         labels.put(output, [None if index in reduced else axes[index] for index in left])
         put_blocks(labels, output, [None if index in reduced else blocks[index] for index in left])
-
-
-def _keep_one_of_each(labels: Labels, call: Call, vector: Vector, blocks: Vector) -> None:
-    """Makes sure that one position of each block is left; of the channels of a layer, one always is."""
-    if vector is None or blocks is None:
-        return
-    whole = [set(labels.roots(produced).tolist()) for produced in labels.produced.values()]
-    for block in np.unique(blocks):
-        part = vector[blocks == block]
-        present = set(labels.roots(part).tolist())
-        if not any(each <= present for each in whole):
-            labels.pin(part[:1], reason="it needs one of them")
 
 
 def _listed(given: Any, every: Iterable[int]) -> list[int]:
