@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_graph
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.rebuild import why_not_remade
@@ -199,19 +199,42 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore)
+    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
 def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
+    Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
+    the others are tried.
+
     Args:
         model: A functional or sequential model, built. It is not changed.
         reasons: Why a layer's channels are not pruned, by its name.
     """
     graph = model_graph(model)
-    labels = Labels()
+    labels = _read(graph, reasons, {})
+    choices: dict[str, int] = {}
+    for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
+        held = [name for name, (_, axes) in labels.splits.items() if choice < axes and _is_held(labels, name)]
+        other = _read(graph, reasons, choices | dict.fromkeys(held, choice)) if held else labels
+        helped = choices | {name: choice for name in held if name in other.splits and not _is_held(other, name)}
+        if helped != choices:
+            other = _read(graph, reasons, helped)
+            if other.free_count() > labels.free_count():
+                labels, choices = other, helped
+    return _collect(graph.calls, labels)
+
+
+def _is_held(labels: Labels, name: str) -> bool:
+    """Returns whether nothing along an axis that a call splits can be removed."""
+    return all(map(labels.is_pinned, labels.splits[name][0].ravel().tolist()))
+
+
+def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
+    """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
+    labels = Labels(choices)
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
@@ -228,7 +251,7 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
     _pin_what_cannot_be_remade(labels, graph.calls)
-    return _collect(graph.calls, labels)
+    return labels
 
 
 def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:

@@ -6,7 +6,7 @@ which settings depend on them, and what the layer costs. At the end, labels are 
 record becomes a `LayerChannels`, which slimming, costs and plans read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -180,9 +180,16 @@ class Labels:
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
         uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
+        splits: Labels of axes that calls split into several ones, of which only one can lose channels, with the number
+            of axes to choose from, by the name of the call.
+
+    Args:
+        choices: Which of these axes that is, counted from the last one, by the name of the call. Default: the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Mapping[str, int] | None = None) -> None:
+        self.splits: dict[str, tuple[np.ndarray, int]] = {}
+        self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}
         self.makers: dict[str, str] = {}
         self.widths: dict[str, int] = {}
@@ -228,6 +235,12 @@ class Labels:
             if high in self._pinned:
                 self._pinned.setdefault(low, self._pinned[high])
 
+    def choose(self, labels: np.ndarray, axes: Sequence[int]) -> int:
+        """Returns which of the axes into which an axis is split can lose channels."""
+        name = "" if self.current is None else self.current.name
+        self.splits.setdefault(name, (labels, len(axes)))
+        return axes[-1 - self._choices.get(name, 0) % len(axes)]
+
     def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
         """Unites the equal parts of a vector with one another, and returns the first part."""
         rows = labels.reshape(parts, -1)
@@ -261,6 +274,11 @@ class Labels:
     def is_pinned(self, label: int) -> bool:
         """Returns whether a label is marked as not prunable."""
         return self.cause(label) is not None
+
+    def free_count(self) -> int:
+        """Returns the number of prunable channels that layers produce."""
+        produced = {self.find(label) for labels in self.produced.values() for label in labels.tolist()}
+        return len(produced - self._pinned.keys())
 
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import MIXES, activation_mixes, constants_of, keep_order, named_arguments, rule
+from tfprune.graph.rules.lookup import constants_of, keep_order, mixing_activation, named_arguments, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, fill_uniform, put_blocks
 from tfprune.keras_private import CustomScaleLayer, StochasticDepth
 from tfprune.keras_private import core_operations as core
@@ -91,8 +91,8 @@ def _dropout(labels: Labels, call: Call) -> None:
 @rule(layers.Activation)
 def _activation(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
-    if activation_mixes(call.layer):
-        labels.pin(*axes, reason=MIXES)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 
