@@ -1,4 +1,4 @@
-"""The private names of Keras that tfprune uses, in one place.
+"""The private names of Keras that tfprune uses, and one of TensorFlow's, in one place.
 
 Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
 modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
@@ -52,6 +52,7 @@ __all__ = [
     "einops_operations",
     "flat_layers",
     "forget_calls",
+    "function_graph",
     "functional_part",
     "has_gate",
     "image_operations",
@@ -148,13 +149,12 @@ def forget_calls(operation: keras.Operation) -> None:
     operation._outbound_nodes = []
 
 
-def operation_settings(operation: keras.Operation) -> dict[str, Any]:
-    """Returns what an operation was made with, by name; `get_config` refuses where one of the values is an array."""
-    known = getattr(operation, "_auto_config", None)
-    if known is not None:
-        return operation.get_config()
-    names = [name for name in signature(type(operation).__init__).parameters if name != "self"]
-    return {name: getattr(operation, name) for name in names}
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that is called in a TensorFlow graph.
+
+    `as_graph_def` is public, and has the functions as messages without tensors, whose shapes are needed.
+    """
+    return graph._get_function(name).graph
 
 
 def own_state(value: Any, *, calls: bool = True) -> dict[str, Any]:
@@ -179,6 +179,15 @@ def renew_tracker(value: Any) -> None:
     tracker = getattr(value, "_tracker", None)
     if tracker is not None:
         tracker.stored_ids = {name: {id(each) for each in parts} for name, (_, parts) in tracker.config.items()}
+
+
+def operation_settings(operation: keras.Operation) -> dict[str, Any]:
+    """Returns what an operation was made with, by name; `get_config` refuses where one of the values is an array."""
+    known = getattr(operation, "_auto_config", None)
+    if known is not None:
+        return operation.get_config()
+    names = [name for name in signature(type(operation).__init__).parameters if name != "self"]
+    return {name: getattr(operation, name) for name in names}
 
 
 def takes_training(layer: Any) -> bool:

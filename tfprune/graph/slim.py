@@ -76,6 +76,7 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
         for name, each in groups.by_layer.items()
         if any(not kept_positions(slot.channels, mask).any() for slot in each.slots)
     ]
+    empty += [name for name, channels in groups.named_axes() if not kept_positions(channels, mask).any()]
     if empty:
         names = ", ".join(dict.fromkeys(empty))
         raise UnsupportedLayerError(f"the mask leaves no channel in {names}; keep at least one of each")

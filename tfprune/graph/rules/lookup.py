@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules import probing
@@ -15,6 +15,7 @@ from tfprune.graph.rules.probing import channel_axis
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.reprs import described
 
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
@@ -22,7 +23,6 @@ Rule = Callable[[Labels, Call], None]
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
-NOT_EMPTY = "a range that it takes must not become empty"
 """Reason of the first position of a range."""
 
 _RULES: dict[type, Rule] = {}
@@ -175,6 +175,7 @@ def register_rule(kind: Any, like: type | Rule) -> None:
 
     Raises:
         UnsupportedLayerError: `like` is a class without a rule, or does not fit a function.
+        ConfigError: `kind` is neither a class nor a function, or `like` neither a class nor a function.
 
     Example:
         >>> import keras
@@ -190,12 +191,17 @@ def register_rule(kind: Any, like: type | Rule) -> None:
         >>> register_rule(Scale, scale_rule)
     """
     if not isinstance(kind, type):
+        if not callable(kind):
+            raise ConfigError(f"register_rule: expected a class of layers, received {described(kind)}")
         if like is not keras.layers.ReLU:
             raise UnsupportedLayerError(
-                f"expected a layer class, or a function with like=keras.layers.ReLU, received {kind!r} with {like!r}"
+                f"expected a class of layers, or a function with like=keras.layers.ReLU, received {described(kind)} "
+                f"with like={described(like)}"
             )
         _DECLARED.append(kind)
     elif not isinstance(like, type):
+        if not callable(like):
+            raise ConfigError(f"register_rule: expected a class with a rule, or a function, received {described(like)}")
         _RULES[kind] = like
     elif like in _RULES:
         _RULES[kind] = _RULES[like]
