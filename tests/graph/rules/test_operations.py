@@ -72,6 +72,9 @@ ELEMENTWISE = {
     "constant vector": lambda x: x * RNG.normal(size=6).astype(np.float32) + ops.convert_to_tensor(np.arange(6.0)),
     "constant box": lambda x: ops.where(np.arange(30).reshape(5, 6) % 4 == 0, x, -x),
     "constant image": lambda x: x - RNG.normal(size=(1, 5, 1, 1)).astype(np.float32),
+    "batch norm": lambda x: ops.batch_normalization(
+        x, np.arange(6, dtype=np.float32), np.ones(6, np.float32), -1, scale=np.arange(6, dtype=np.float32)
+    ),
     "excite": lambda x: (
         x * layers.Dense(6, activation="sigmoid", name="gate")(layers.GlobalAveragePooling2D()(x))[:, None, None, :]
     ),
@@ -212,6 +215,20 @@ def test_operations_that_are_followed(name):
     assert_close([found], [unread(model, mask, groups, inputs)], 1e-4)
 
 
+SAVED = ("shuffled", "constant vector", "blur", "all_but_two", "reversed_part", "sections", "new_axes", "tile_channels")
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_adapted_arguments_are_saved_with_the_model(name, tmp_path):
+    model = model_of(FOLLOWED[name][0])
+    groups = channel_groups(model)
+    small = slim(model, random_mask(groups, 1), groups)
+    small.save(tmp_path / "small.keras")
+    inputs = example_inputs(model)
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(loaded(inputs), small(inputs), rtol=1e-6, atol=1e-6)
+
+
 PADDED = ("tile_channels", "pad_channels", "join_channels", "glu", "halves", "extract_patches", "exp")
 NOT_PADDED = {
     "flip_channels",
@@ -275,10 +292,7 @@ ALONE = {
     "matrices": (lambda x: ops.tril(x), "whole matrices"),
     "map": (lambda x: ops.vectorized_map(lambda y: y * 2, x), "calls functions"),
     "uneven": (lambda x: ops.array_split(x, 4, axis=-1)[0], "nearly equal size"),
-    "batch norm": (
-        lambda x: ops.batch_normalization(x, np.zeros(6), np.ones(6), axis=-1),
-        "normalizes by given tensors",
-    ),
+    "layer norm": (lambda x: ops.layer_normalization(x, np.ones(6), np.zeros(6)), "normalizes by all of them"),
 }
 
 
@@ -288,6 +302,21 @@ def test_operations_over_all_channels_are_left_alone_with_the_reason(name):
     groups = channel_groups(model_of(build))
     assert len(groups) == 0
     assert any(reason in text for text in groups.pinned), groups.pinned
+
+
+@pytest.mark.parametrize("channels", [6, 3])
+def test_a_masked_softmax_over_positions(channels):
+    inputs, allowed = keras.Input((5, 4)), keras.Input((5, 1), dtype="bool")
+    x = layers.Softmax(axis=1)(layers.Dense(channels, name="first")(inputs), mask=allowed)
+    groups = agrees(keras.Model([inputs, allowed], layers.Dense(2)(x)))
+    assert sizes(groups) == {"first": channels}
+
+
+def test_a_mask_of_channels_holds_them():
+    inputs, allowed = keras.Input((5, 4)), keras.Input((5, 6), dtype="bool")
+    x = layers.Softmax(axis=1)(layers.Dense(6)(inputs), mask=allowed)
+    (text,) = channel_groups(keras.Model([inputs, allowed], layers.Dense(2)(x))).pinned
+    assert "its mask has one value for each of them" in text
 
 
 def test_every_operation_of_keras_has_a_rule():

@@ -171,6 +171,19 @@ def sliced(constant: Any, axis: int, mask: np.ndarray) -> Any:
     return keras.ops.convert_to_tensor(small) if keras.ops.is_tensor(constant) else small
 
 
+@rule(nn.BatchNorm)
+def _batch_norm_operation(labels: Labels, call: Call) -> None:
+    """Slices constant statistics, scales and offsets."""
+    tensor = call.inputs[0]
+    axes = labels.of(tensor)
+    vector = axes[call.layer.axis % len(tensor.shape) - 1]
+    if vector is not None:
+        for name in ("mean", "variance", "offset", "scale"):
+            if named_arguments(call).get(name) is not None:
+                labels.edit(call, name, vector, change=partial(_cut, [0]), argument=True)
+    labels.put(call.outputs[0], axes)
+
+
 def _finite_at_zero(second: Any) -> bool:
     """Returns whether dividing zeros by a value, or raising them to its power, gives a number."""
     return not _symbolic(second) and np.ndim(second) == 0 and second > 0

@@ -54,14 +54,27 @@ def _listed(given: Any, every: Iterable[int]) -> list[int]:
     return list(every) if given is None else [given] if isinstance(given, int) else list(given)
 
 
+@rule(layers.Softmax, several=True)
+def _softmax_layer(labels: Labels, call: Call) -> None:
+    """Follows a softmax that may have a mask, whose positions stay."""
+    tensor, *masks = call.inputs
+    axes = labels.of(tensor)
+    for mask in masks:
+        labels.pin(*labels.of(mask), reason="they are positions of a mask")
+        for axis in range(1 - min(len(mask.shape), len(tensor.shape)), 0):
+            if mask.shape[axis] != 1:
+                labels.pin(axes[axis], reason="its mask has one value for each of them")
+    _along(labels, call)
+
+
 @rule(
-    *(layers.Softmax, nn.Softmax, nn.LogSoftmax, nn.Sparsemax),
+    *(nn.Softmax, nn.LogSoftmax, nn.Sparsemax),
     *(numpy.Cumsum, numpy.Cumprod, numpy.Nancumsum, numpy.Nancumprod, numpy.Diff, numpy.Roll),
     *(numpy.Sort, numpy.Argsort, numpy.Argpartition, math.TopK),
 )
 def _along(labels: Labels, call: Call) -> None:
     """Mixes positions along some axes, whose labels are pinned; the others are followed."""
-    (tensor,) = call.inputs
+    tensor = call.inputs[0]
     axes = labels.of(tensor)
     if any(len(output.shape) != len(tensor.shape) for output in call.outputs):
         labels.leave_alone(call, "it flattens the batch axis")
