@@ -285,7 +285,7 @@ ALONE = {
     "edge": (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)), mode="edge"), "pads them by copies"),
     "einsum_sum": (lambda x: ops.einsum("bhwc->bhw", x), "it sums over them"),
     "clip_arrays": (lambda x: ops.clip(x, np.full(6, -1.0), np.ones(6)), "limits are arrays"),
-    "conv": (lambda x: ops.conv(x, np.ones((3, 3, 6, 4), np.float32)), "kernel is not the weight of a layer"),
+    "conv": (lambda x: ops.conv_transpose(x, np.ones((3, 3, 4, 6), np.float32)), "kernel is not the weight of a layer"),
     "sparsemax": (lambda x: ops.sparsemax(x), "divides by a sum over them"),
     "repeats": (lambda x: ops.repeat(x, [1, 2, 1, 1, 1, 1], axis=-1), "different numbers of times"),
     "batch": (lambda x: ops.flip(ops.roll(x, 1, axis=-1), axis=0), "it computes along them"),

@@ -45,7 +45,7 @@ _REASONS: dict[str, tuple[type, ...]] = {
         *(numpy.Ndim, numpy.Size, numpy.Ravel),
     ),
     "it normalizes by all of them; the layer of that kind is followed": (nn.LayerNorm, nn.RMSNorm),
-    "its kernel is not the weight of a layer": (nn.Conv, nn.ConvTranspose, nn.SeparableConv),
+    "its kernel is not the weight of a layer": (nn.ConvTranspose, nn.SeparableConv),
     "it has no rule for adding overlapping windows": (nn.Fold,),
     "it has no rule for patterns of axes; write reshape and transpose": (einops.Rearrange,),
 }
