@@ -22,8 +22,6 @@ Rule = Callable[[Labels, Call], None]
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
-"""Reason of the first position of a range."""
-
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
 _DECLARED: list[Any] = []
@@ -191,7 +189,9 @@ def register_rule(kind: Any, like: type | Rule) -> None:
     """
     if not isinstance(kind, type):
         if not callable(kind):
-            raise ConfigError(f"register_rule: expected a class of layers, received {described(kind)}")
+            raise ConfigError(
+                f"register_rule: expected a class of layers or an activation function, received {described(kind)}"
+            )
         if like is not keras.layers.ReLU:
             raise UnsupportedLayerError(
                 f"expected a class of layers, or a function with like=keras.layers.ReLU, received {described(kind)} "
