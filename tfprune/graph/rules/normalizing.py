@@ -1,6 +1,7 @@
 """Rules for normalizations and other layers with one weight per channel."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -98,9 +99,7 @@ def _rescaling(labels: Labels, call: Call) -> None:
         if np.size(value) <= 1:
             continue
         if np.ndim(value) == 1 and keras.config.image_data_format() == "channels_last":
-            labels.edit(
-                call, setting, axes[-1], change=lambda old, kept, value=value: np.array(value)[kept[0]].tolist()
-            )
+            labels.edit(call, setting, axes[-1], change=partial(_kept_values, value))
         else:
             labels.pin(*axes, reason="it has a constant for each of them")
     labels.put(call.outputs[0], axes)
