@@ -79,6 +79,7 @@ BLOCKS = {
     "norm": lambda x: x / ops.sqrt(ops.sum(ops.square(x), -1, keepdims=True) + 1e-3),
     "vector": lambda x: x * np.linspace(0.5, 1.5, x.shape[-1], dtype="float32"),
     "vector on the left": lambda x: ops.subtract(np.linspace(-1, 1, x.shape[-1], dtype="float32"), x),
+    "vectors of a layer": lambda x: layers.Rescaling([0.5 + i for i in range(x.shape[-1])], offset=0.5)(x),
     "weights": lambda x: Weighted()(x),
     "lambda": lambda x: layers.Lambda(lambda y: ops.clip(y, -1, 1))(x),
     "augmented": lambda x: layers.RandomFlip()(layers.GaussianNoise(0.1)(x)),

@@ -190,6 +190,7 @@ class Planner:
             before=self.whole,
             after=self._totals(mask),
             pinned=self.groups.pinned,
+            outputs=tuple(str(each) for each in self.groups.left_alone if each.is_output),
             uncounted=tuple(self._cost.uncounted),
             unknown=sum(self._cost.uncounted.values()),
             source=self.model,

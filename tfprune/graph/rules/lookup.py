@@ -189,7 +189,9 @@ def register_rule(kind: Any, like: type | Rule) -> None:
     """
     if not isinstance(kind, type):
         if not callable(kind):
-            raise ConfigError(f"register_rule: expected a class of layers, received {described(kind)}")
+            raise ConfigError(
+                f"register_rule: expected a class of layers or an activation function, received {described(kind)}"
+            )
         if like is not keras.layers.ReLU:
             raise UnsupportedLayerError(
                 f"expected a class of layers, or a function with like=keras.layers.ReLU, received {described(kind)} "
