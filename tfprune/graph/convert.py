@@ -123,7 +123,7 @@ def convert(
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
+    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None, keep_class=True))
 
 
 def swap_layer(
@@ -220,7 +220,7 @@ def _masked_model(
             new.dtype_policy = precision
         return new
 
-    new = rebuild(model, make)
+    new = rebuild(model, make, keep_class=True)
     if given is not None:
         masked = _masked_layers(new)
         for name, mask in given.items():
