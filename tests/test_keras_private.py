@@ -233,7 +233,9 @@ def test_the_state_of_layers_and_variables():
     assert "_value" not in keras_private.own_state(layer.kernel)
     layer.names = ["a", {"b": 1}, {2}]
     assert isinstance(layer.names, keras_private.TRACKED)
-    layer.part = keras.layers.Dense(1)
-    keras_private.renew_tracker(layer)
-    layer.part = layer.part
-    assert len(keras_private.child_layers(layer)) == 1
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.part = keras.layers.Dense(1)
+    keras_private.renew_tracker(model)
+    children = keras_private.child_layers(model)
+    model.part = model.part
+    assert keras_private.child_layers(model) == children

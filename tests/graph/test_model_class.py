@@ -92,7 +92,7 @@ def distiller() -> Distiller:
 COPIES = {
     "pruned": lambda model: tfprune.prune_channels(model, density=0.5),
     "in steps": lambda model: tfprune.prune_channels(
-        model, density=0.5, steps=2, train=lambda m: m.fit(VALUES, LABELS)
+        model, density=0.5, steps=2, between=lambda model, _: model.fit(VALUES, LABELS, verbose=0) and None
     ),
     "carried": lambda model: tfprune.plan_channels(model, "l2", density=0.5).apply(keep_optimizer=True),
     "plain": lambda model: convert(model, "plain"),
