@@ -1,4 +1,4 @@
-"""The private names of Keras that tfprune uses, in one place.
+"""The private names of Keras that tfprune uses, and one of TensorFlow's, in one place.
 
 Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
 modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
@@ -8,6 +8,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import keras
@@ -16,6 +17,10 @@ from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
+from keras.src.ops import einops as einops_operations
+from keras.src.ops import image as image_operations
+from keras.src.ops import linalg as linear_operations
+from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.saving.serialization_lib import SafeModeScope
@@ -45,15 +50,21 @@ __all__ = [
     "compiled_loss",
     "compute_output_spec",
     "core_operations",
+    "einops_operations",
     "flat_layers",
     "forget_calls",
+    "function_graph",
     "functional_like",
     "functional_part",
     "has_gate",
+    "image_operations",
     "input_structure",
     "lambda_output_shape",
+    "linear_operations",
+    "math_operations",
     "nn_operations",
     "numpy_operations",
+    "operation_settings",
     "output_structure",
     "own_state",
     "producer",
@@ -172,6 +183,14 @@ def forget_calls(operation: keras.Operation) -> None:
     operation._outbound_nodes = []
 
 
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that is called in a TensorFlow graph.
+
+    `as_graph_def` is public, and has the functions as messages without tensors, whose shapes are needed.
+    """
+    return graph._get_function(name).graph
+
+
 def own_state(value: Any, *, calls: bool = True) -> dict[str, Any]:
     """Returns the attributes of a layer, metric or variable, to be given to a bare new one of its class.
 
@@ -194,6 +213,15 @@ def renew_tracker(value: Any) -> None:
     tracker = getattr(value, "_tracker", None)
     if tracker is not None:
         tracker.stored_ids = {name: {id(each) for each in parts} for name, (_, parts) in tracker.config.items()}
+
+
+def operation_settings(operation: keras.Operation) -> dict[str, Any]:
+    """Returns what an operation was made with, by name; `get_config` refuses where one of the values is an array."""
+    known = getattr(operation, "_auto_config", None)
+    if known is not None:
+        return operation.get_config()
+    names = [name for name in signature(type(operation).__init__).parameters if name != "self"]
+    return {name: getattr(operation, name) for name in names}
 
 
 def takes_training(layer: Any) -> bool:

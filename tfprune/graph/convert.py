@@ -1,13 +1,13 @@
 """Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, cast
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
@@ -107,7 +107,8 @@ def convert(
 
     Raises:
         ConfigError: The family or `match` is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant, or Keras has
+            quantized the model.
 
     Example:
         >>> import numpy as np
@@ -116,6 +117,10 @@ def convert(
         >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
         3
     """
+    if not isinstance(model, keras.Model):
+        raise no_graph(model)
+    _check_family(family)
+    check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
         check_choice("match", match, Match)
@@ -136,6 +141,11 @@ def convert(
     return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None, keep_class=True))
 
 
+def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
+    if not isinstance(family, str) or family not in known:
+        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
+
+
 def swap_layer(
     layer: keras.Layer, family: str, *, dtype: str | None = None, options: Mapping[str, Any] | None = None
 ) -> keras.Layer:
@@ -154,8 +164,7 @@ def swap_layer(
     Raises:
         ConfigError: The family is unknown.
     """
-    if family not in _BATCH_NORMS:
-        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
+    _check_family(family, _BATCH_NORMS)
     if family == "plain" and isinstance(layer, MaskedWeights):
         new = _stock_layer(layer)
         if dtype is not None:

@@ -2,7 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import isfunction
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
@@ -21,6 +23,7 @@ from tfprune.keras_private import (
     forget_calls,
     input_structure,
     lambda_output_shape,
+    operation_settings,
     producer,
     run_through_graph,
 )
@@ -114,8 +117,18 @@ def _rebound(value: Any, old: Any, new: Any) -> Any:
     return MethodType(value.__func__, new) if isinstance(value, MethodType) and value.__self__ is old else value
 
 
-def copy_operation(operation: keras.Operation) -> keras.Operation:
-    """Copies an operation (`keras.ops`); the copy belongs to no graph."""
+def copy_operation(
+    operation: keras.Operation, changes: Mapping[str, Callable[[Any], Any]] | None = None
+) -> keras.Operation:
+    """Copies an operation (`keras.ops`); the copy belongs to no graph.
+
+    Args:
+        operation: The operation. It is not changed.
+        changes: Maps the old value of a setting to the new one, by the setting's name.
+    """
+    if changes:
+        config = operation_settings(operation)
+        return type(operation)(**config | {key: change(config[key]) for key, change in changes.items()})
     new = copy.copy(operation)
     forget_calls(new)
     return new
@@ -416,12 +429,30 @@ def configuration(layer: Any) -> dict[str, Any]:
         own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
         return {key: getattr(layer, key) for key in keys} | own
     replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
-    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_keras(value)}
-    with warnings.catch_warnings():
+    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
+    with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
         config = _unbuilt(layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
+
+
+@contextmanager
+def _stock_activations(layer: Any) -> Iterator[None]:
+    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
+    found = [
+        (vars(part), key, value)
+        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
+        for key, value in vars(part).items()
+        if key.endswith("activation") and callable(value) and not _is_own(value)
+    ]
+    for state, key, _ in found:
+        state[key] = keras.activations.linear
+    try:
+        yield
+    finally:
+        for state, key, value in found:
+            state[key] = value
 
 
 def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
@@ -436,6 +467,12 @@ def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
 def _is_keras(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     return module.split(".")[0] == "keras"
+
+
+def _is_own(value: Any) -> bool:
+    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
+    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
+    return _is_keras(value) and written
 
 
 def _fits_one_shape(initializer: Any, changed: bool) -> bool:
