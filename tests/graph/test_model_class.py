@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tfprune.graph import convert
-from tfprune.graph.model_class import ModelClassWarning
+from tfprune.graph import ModelClassWarning, convert
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -234,3 +233,23 @@ def test_models_of_keras_classes_are_what_they_were(make):
     model = make(stack) if make is keras.Sequential else make(inputs, stack[2](stack[1](inputs)))
     new = tfprune.prune_channels(model, density=0.5)
     assert type(new) is type(model)
+
+
+class Token(layers.Layer):
+    """Keras cannot make it again: its constructor takes no name."""
+
+    def __init__(self):
+        super().__init__()
+
+    def call(self, x):
+        return x + 1
+
+
+def test_what_a_file_of_a_graph_cannot_hold_is_named():
+    class Tokens(keras.Model):
+        def __init__(self, width):
+            inputs = keras.Input((width,))
+            super().__init__(inputs, layers.Dense(2)(Token()(inputs)))
+
+    with pytest.warns(ModelClassWarning, match="saved as a plain model.*but Keras cannot load token"):
+        convert(Tokens(6), "masked")

@@ -201,10 +201,16 @@ class _Copies:
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
             if type(new) is not type(old):
-                lost.append((old, "its copy is saved as a plain model, as the class makes its layers itself"))
+                lost.append((old, self._loss_in_files()))
             if attributes := carry_attributes(old, new, known):
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
         return lost
+
+    def _loss_in_files(self) -> str:
+        """Returns what is lost where a copy is saved by its graph, which its class made itself."""
+        text = "its copy is saved as a plain model, as the class makes its layers itself"
+        strange = [old.name for old, _ in self.layers if why_not_remade(old)]
+        return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
 
     def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
         """Copies the models among a model's attributes that consist of layers of the graph, such as its backbone."""
