@@ -326,13 +326,13 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
 
 
 def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
-    """Does the same as `copied_layer`, but with another dtype policy, except for input layers.
+    """Does the same as `copied_layer`, but with another dtype policy, except for inputs and layers of whole numbers.
 
     Args:
         layer: The layer. It is not changed.
         dtype: The policy, such as `mixed_bfloat16`.
     """
-    if isinstance(layer, keras.layers.InputLayer):
+    if isinstance(layer, keras.layers.InputLayer) or not keras.backend.is_float_dtype(layer.compute_dtype):
         return copied_layer(layer)
     try:
         return remade_layer(layer, {"dtype": lambda _: dtype})
