@@ -3,6 +3,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -150,7 +151,8 @@ def test_layers_without_a_count_are_named():
             self.weight = self.add_weight(shape=shape[-1:])
 
         def call(self, values):
-            return values * self.weight
+            hidden = tf.numpy_function(lambda each: each, [self.weight], tf.float32)
+            return values * tf.ensure_shape(hidden, self.weight.shape)
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(2)(Own(name="own")(inputs)), name="net")

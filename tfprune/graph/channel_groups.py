@@ -15,9 +15,10 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_graph
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
+from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
@@ -66,6 +67,8 @@ class ChannelGroups(Sequence[ChannelGroup]):
         calls: The model's calls, with nested models opened; `axes` takes their tensors.
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
         left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
+        produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have; with
+            the number of positions of an activation that each of them stands for.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -73,6 +76,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
     by_layer: Mapping[str, LayerChannels]
     left_alone: tuple[LeftAlone, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
+    produced: Mapping[str, tuple[np.ndarray, int]] = field(repr=False, default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -122,6 +126,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
             A vector for each axis; None for an axis along which nothing can be removed.
         """
         return self._tensors[id(tensor)]
+
+    def named_axes(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the channel numbers along each axis of what the calls return, with the layer's name."""
+        for call in self.calls:
+            for tensor in call.outputs:
+                for channels in self._tensors[id(tensor)]:
+                    if channels is not None:
+                        yield call.name, channels
 
     def tensor_channels(self, tensor: keras.KerasTensor) -> np.ndarray:
         """Returns the channel numbers along the last axis of a symbolic tensor, `PINNED` where not prunable."""
@@ -187,19 +199,42 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore)
+    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
 def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
+    Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
+    the others are tried.
+
     Args:
         model: A functional or sequential model, built. It is not changed.
         reasons: Why a layer's channels are not pruned, by its name.
     """
     graph = model_graph(model)
-    labels = Labels()
+    labels = _read(graph, reasons, {})
+    choices: dict[str, int] = {}
+    for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
+        held = [name for name, (_, axes) in labels.splits.items() if choice < axes and _is_held(labels, name)]
+        other = _read(graph, reasons, choices | dict.fromkeys(held, choice)) if held else labels
+        helped = choices | {name: choice for name in held if name in other.splits and not _is_held(other, name)}
+        if helped != choices:
+            other = _read(graph, reasons, helped)
+            if other.free_count() > labels.free_count():
+                labels, choices = other, helped
+    return _collect(graph.calls, labels)
+
+
+def _is_held(labels: Labels, name: str) -> bool:
+    """Returns whether nothing along an axis that a call splits can be removed."""
+    return all(map(labels.is_pinned, labels.splits[name][0].ravel().tolist()))
+
+
+def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
+    """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
+    labels = Labels(choices)
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
@@ -215,7 +250,8 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
-    return _collect(graph.calls, labels)
+    _pin_what_cannot_be_remade(labels, graph.calls)
+    return labels
 
 
 def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
@@ -230,6 +266,22 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
             others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != labels.current.name]
             if others:
                 labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
+
+
+def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
+    """Pins the channels of layers that would have to be made again at other sizes, which Keras cannot do."""
+    for labels.current in calls:
+        name, record = labels.current.name, labels.records[labels.current.name]
+        tensors = (*labels.current.inputs, *labels.current.outputs)
+        touched = [
+            *(vector for tensor in tensors for vector in labels.of(tensor)),
+            *(ids for ids, _ in record.slots.values()),
+        ]
+        free = any(not labels.is_pinned(label) for each in touched if each is not None for label in each.tolist())
+        cause = why_not_remade(record.layer) if free and isinstance(record.layer, keras.Layer) else None
+        if cause is not None:
+            reason = labels.unknown.setdefault(name, f"Keras cannot make it again from its configuration ({cause})")
+            labels.pin(*touched, reason=reason)
 
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
@@ -273,7 +325,8 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
     tensors = {
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
-    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors)
+    made = {name: (number[root_of[vector]], labels.widths[name]) for name, vector in labels.produced.items()}
+    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors, made)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -292,4 +345,4 @@ def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
     )
     costs = tuple(replace(cost, axes=tuple(map(numbers, cost.axes))) for cost in record.costs)
     scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)
-    return LayerChannels(record.layer, slots, edits, costs, scales)
+    return LayerChannels(record.layer, slots, edits, costs, scales, tuple(record.untold))

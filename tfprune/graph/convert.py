@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, model_calls, no_graph
+from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
@@ -100,7 +100,8 @@ def convert(
 
     Raises:
         ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant, or Keras has
+            quantized the model.
 
     Example:
         >>> import numpy as np
@@ -112,6 +113,7 @@ def convert(
     if not isinstance(model, keras.Model):
         raise no_graph(model)
     _check_family(family)
+    check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
@@ -158,14 +160,12 @@ def swap_layer(
         if dtype is not None:
             new.dtype_policy = dtype
         return new
-    kind, config = type(layer), layer.get_config()
-    if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
-        config["dtype"] = dtype
     swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
-    if kind in swaps:
-        kind = swaps[kind]
-        config = _accepted(config, layer, kind) | dict(options or {})
-    return kind.from_config(config)
+    if type(layer) not in swaps:
+        return copied_layer(layer) if dtype is None else recast_layer(layer, dtype)
+    kind: Any = swaps[type(layer)]
+    config = _accepted(layer.get_config(), layer, kind) | dict(options or {})
+    return kind.from_config(config if dtype is None else config | {"dtype": dtype})
 
 
 def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
@@ -220,13 +220,13 @@ def _masked_model(
 
     def make(layer: Any) -> keras.Layer:
         name = next((swapped[id(variable)] for variable in layer.variables if id(variable) in swapped), None)
+        precision = "float32" if dtype and layer.name in outputs else dtype
         if name is None:
-            new = copied_layer(layer)
-        else:
-            signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
-            new = _masked_layer(layer, name, family, {**signed, **(options or {})})
-        if dtype is not None and not isinstance(layer, layers.InputLayer):
-            new.dtype_policy = "float32" if layer.name in outputs else dtype
+            return recast_layer(layer, precision) if precision else copied_layer(layer)
+        signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
+        new = _masked_layer(layer, name, family, {**signed, **(options or {})})
+        if precision:
+            new.dtype_policy = precision
         return new
 
     new = rebuild(model, make)

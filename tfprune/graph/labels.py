@@ -6,7 +6,7 @@ which settings depend on them, and what the layer costs. At the end, labels are 
 record becomes a `LayerChannels`, which slimming, costs and plans read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -113,6 +113,7 @@ class LayerChannels:
         edits: Its settings that depend on how many channels are kept.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, channels)`.
+        untold: Its calls that rules left alone, so that their cost is not in `costs`.
     """
 
     layer: keras.Operation
@@ -120,6 +121,7 @@ class LayerChannels:
     edits: tuple[Edit, ...] = ()
     costs: tuple[Cost, ...] = ()
     scales: tuple[tuple[str, np.ndarray], ...] = ()
+    untold: tuple[Call, ...] = ()
 
     __repr__ = short_repr
 
@@ -154,6 +156,7 @@ class LayerRecord:
         edits: Settings that depend on how many channels are kept, by key.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, labels)`.
+        untold: Its calls that were left alone, which note no costs.
     """
 
     layer: keras.Operation
@@ -161,6 +164,7 @@ class LayerRecord:
     edits: dict[str, Edit] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    untold: list[Call] = field(default_factory=list)
 
     __repr__ = short_repr
 
@@ -175,15 +179,24 @@ class Labels:
         records: What was noted about each layer, by its name.
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
+        uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
+        splits: Labels of axes that calls split into several ones, of which only one can lose channels, with the number
+            of axes to choose from, by the name of the call.
+
+    Args:
+        choices: Which of these axes that is, counted from the last one, by the name of the call. Default: the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Mapping[str, int] | None = None) -> None:
+        self.splits: dict[str, tuple[np.ndarray, int]] = {}
+        self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}
         self.makers: dict[str, str] = {}
         self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
         self.current: Call | None = None
+        self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
         self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}
@@ -222,6 +235,12 @@ class Labels:
             if high in self._pinned:
                 self._pinned.setdefault(low, self._pinned[high])
 
+    def choose(self, labels: np.ndarray, axes: Sequence[int]) -> int:
+        """Returns which of the axes into which an axis is split can lose channels."""
+        name = "" if self.current is None else self.current.name
+        self.splits.setdefault(name, (labels, len(axes)))
+        return axes[-1 - self._choices.get(name, 0) % len(axes)]
+
     def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
         """Unites the equal parts of a vector with one another, and returns the first part."""
         rows = labels.reshape(parts, -1)
@@ -255,6 +274,11 @@ class Labels:
     def is_pinned(self, label: int) -> bool:
         """Returns whether a label is marked as not prunable."""
         return self.cause(label) is not None
+
+    def free_count(self) -> int:
+        """Returns the number of prunable channels that layers produce."""
+        produced = {self.find(label) for labels in self.produced.values() for label in labels.tolist()}
+        return len(produced - self._pinned.keys())
 
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""
@@ -389,7 +413,7 @@ class Labels:
             call: The call.
             reason: Why its channels cannot be pruned, for the user.
         """
-        self.record(call)
+        self.record(call).untold.append(call)
         self.unknown.setdefault(call.name, reason)
         for tensor in call.inputs:
             self.pin(*self.of(tensor), reason=self.unknown[call.name])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, listed, matching_names, model_calls, model_graph
+from tfprune.graph.calls import Call, Ignored, check_not_quantized, listed, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.kernels import prunable_kernels
 
@@ -29,7 +29,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         share appears once.
 
     Raises:
-        UnsupportedLayerError: The model has no graph.
+        UnsupportedLayerError: The model has no graph, or Keras has quantized it.
         ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
@@ -37,6 +37,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
         {'fc/kernel': (4, 3)}
     """
+    check_not_quantized(model)
     calls = model_calls(model)
     out: set[str] = set()
     for each in listed(ignore):

@@ -8,26 +8,41 @@ from collections.abc import Sequence
 from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
-from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED
+from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.tables import Cell, Column, count, make_table, paragraph
 
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
-def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals) -> str:
+def share_text(unknown: int, flops: int) -> str:
+    """Returns which part of a model's FLOPs is estimated to be unknown, in percent."""
+    share = 100 * unknown / (flops + unknown)
+    return f"about {share:.{1 if share < 10 else 0}f} %"
+
+
+def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int) -> str:
+    """Returns a phrase on the FLOPs that are not known; empty if all are."""
+    if not uncounted:
+        return ""
+    return f"without those of {', '.join(uncounted)}, which are not known: {share_text(unknown, flops)} of the model's"
+
+
+def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:
     """Returns one line on what happens to a model."""
     smaller = sum(group.after < group.before for group in groups)
     return (
         f"PruningPlan({model}: {smaller} of {len(groups)} groups get smaller, "
         f"channels {before.channels:,} -> {after.channels:,}, parameters {_short(before.params)} -> "
-        f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)})"
+        f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)}"
+        f"{uncounted and ', ' + uncounted})"
     )
 
 
-def headline(model: str, budget: Budget, criterion: str, scope: str) -> list[str]:
+def headline(model: str, budget: Budget, criterion: str, scope: str, uncounted: str = "") -> list[str]:
     """Returns lines that say what was asked for."""
     return [
         f"Plan for {model}: keep at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}",
+        *([f"  FLOPs are counted {uncounted}"] if uncounted else []),
         f"  channels ranked by {criterion}, {_SCOPES[scope]}",
     ]
 
@@ -74,7 +89,7 @@ def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints,
         extra = [hold.channels for group in groups for hold in group.bound if hold.reason == name]
         if extra:
             kept = f"{count(sum(extra), 'channel')} more than by score, in {count(len(extra), 'group')}"
-            rows.append((f"{name}={getattr(constraints, name):g}", kept))
+            rows.append((constraints.text(name), kept))
     table = make_table([Column("", "name"), Column("", "text")], rows, width=width)
     return f"Limits that kept more channels than the scores:\n{table}" if rows else ""
 
@@ -83,13 +98,14 @@ def left_alone(
     groups: Sequence[GroupPlan],
     criterion: str,
     ignore: Sequence[str],
+    keep_width: Sequence[str],
     pinned: Sequence[str],
-    uncounted: Sequence[str],
     width: int,
 ) -> str:
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
         IGNORED: f"ignored as asked ({', '.join(ignore)})",
+        WIDTH_KEPT: f"keeps its width as asked ({', '.join(keep_width)})",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }
@@ -98,9 +114,8 @@ def left_alone(
         for hold in group.protected:
             amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
             lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}")
-    lines += [*pinned, *(f"{name}: its FLOPs are not known, they count as 0" for name in uncounted)]
-    shown = (paragraph(line, width=width, indent=2, hanging=2) for line in lines)
-    return "\n".join(["Left alone:", *shown]) if lines else ""
+    shown = (paragraph(line, width=width, indent=2, hanging=2) for line in [*lines, *pinned])
+    return "\n".join(["Left alone:", *shown]) if lines or pinned else ""
 
 
 def _short(number: int) -> str:

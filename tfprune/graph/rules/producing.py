@@ -8,10 +8,9 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.lookup import (
-    MIXES,
-    activation_mixes,
     channel_axis,
     extent,
+    mixing_activation,
     only,
     pin_all_but,
     positions,
@@ -181,8 +180,8 @@ def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     """
     if _bias_may_be_mistaken(call.layer, call.outputs[0]):
         labels.pin(*axes, reason=_MISTAKEN_BIAS)
-    if activation_mixes(call.layer):
-        labels.pin(*axes, reason=MIXES)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 
