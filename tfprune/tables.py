@@ -92,6 +92,31 @@ def make_table(
     return "\n".join(" " * indent + line for line in lines)
 
 
+def make_grid(
+    titles: tuple[str, str, str], columns: Sequence[str], lines: Mapping[str, Mapping[str, str]], *, width: int = WIDTH
+) -> str:
+    """Returns a table of values by two names: a row and a column for each, or a row for both where room is short.
+
+    Args:
+        titles: What the names of rows and columns, and the values, are.
+        columns: Names of the columns.
+        lines: Values by names of row and column; `-` stands for those that are missing.
+        width: Characters per line.
+
+    Example:
+        >>> print(make_grid(("ticket", "check", "accuracy"), ["original", "inverse"], {"snip": {"original": "90.1"}}))
+        ticket  original  inverse
+        snip        90.1        -
+    """
+    first, second, value = titles
+    rows = [(name, *(cells.get(column, "-") for column in columns)) for name, cells in lines.items()]
+    table = make_table([Column(first, "name"), *map(Column, columns)], rows, width=width, indent=0)
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    pairs = [(name, column, cells[column]) for name, cells in lines.items() for column in columns if column in cells]
+    return make_table([Column(first, "name"), Column(second, "name"), Column(value)], pairs, width=width, indent=0)
+
+
 def shortened(name: str, width: int) -> str:
     """Returns a name with both of its ends and at most so many characters.
 
@@ -115,6 +140,17 @@ def paragraph(text: str, *, width: int = WIDTH, indent: int = 0, hanging: int = 
     return textwrap.fill(
         text, width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False, break_long_words=False
     )
+
+
+def listed(names: Sequence[str], shown: int | None = 3) -> str:
+    """Returns the first names of a list, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = len(names) - len(names[:shown])
+    return ", ".join(names[:shown]) + (f" and {more} more" if more else "")
 
 
 def count(number: int, noun: str) -> str:
