@@ -197,7 +197,7 @@ def test_heads_keep_their_width_while_their_inputs_are_cut(hand, make):
     """b0 a1 b2 a3 a2 a0 b1 go in this order; with `b` held, only those of `a` do."""
     plan = plan_channels(hand, make.fixed(), flops=0.7, keep_width="b")
     assert (plan.keep, plan.keep_width) == ({"a": (0, 2), "b": (0, 1, 2)}, ("b",))
-    assert "  b  all 3 channels  keeps its width as asked (b)" in plan.explain()
+    assert "  b: all 3 channels stay: keeps its width as asked (b)" in plan.explain()
     assert PruningPlan.from_json(plan.to_json()) == plan
     assert plan_channels(hand, make.fixed(), flops=0.7, keep_width=[hand.get_layer("b")]).keep == plan.keep
     assert prune_channels(hand, make.fixed(), flops=0.7, keep_width="b").get_layer("a").units == 2

@@ -199,7 +199,7 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
+    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := listed(ignore)) else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
@@ -286,7 +286,7 @@ def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in listed(ignore):
+    for each in ignore:
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name

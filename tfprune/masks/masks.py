@@ -126,8 +126,8 @@ class Masks(Mapping[str, np.ndarray]):
         for name, mask in self.items():
             if name not in weights:
                 raise ConfigError(
-                    f"masks: expected masks of {listed(list(weights))}, received one of {name}, which is no prunable weight "
-                    "of the model; are they another model's?"
+                    f"masks: expected masks of {listed(list(weights))}, received one of {name}, which is no prunable "
+                    "weight of the model; are they another model's?"
                 )
             shape = tuple(weights[name].shape)
             if mask.shape != shape:
