@@ -135,7 +135,7 @@ class PruningPlan:
             width: Characters per line.
         """
         sections = [
-            "\n".join(headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text())),
+            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
             effective_limits(self.groups, self.constraints, width),
@@ -146,9 +146,13 @@ class PruningPlan:
     def __str__(self) -> str:
         return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
 
-    def uncounted_text(self) -> str:
-        """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
-        return uncounted_text(self.uncounted, self.unknown, self.before.flops)
+    def uncounted_text(self, shown: int | None = 3) -> str:
+        """Returns a phrase on the layers whose FLOPs are not known; empty if all are.
+
+        Args:
+            shown: How many of them to name; None for all.
+        """
+        return uncounted_text(self.uncounted, self.unknown, self.before.flops, shown)
 
     __repr__ = __str__
 
