@@ -20,6 +20,7 @@ from tfprune.errors import TfpruneError
 Row = dict[str, Any]
 SEQUENCE = 6
 PREDICTED_DECREASE = 1e-3
+_PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
 SMALLER_TARGETS = ({"params": 0.5}, {"params": 0.75}, {"density": 0.75})
 """What is tried where the FLOPs cannot be halved."""
 
@@ -123,6 +124,7 @@ def randomize(model: keras.Model, seed: int) -> None:
 def example_inputs(model: keras.Model, examples: int = 2) -> Any:
     """Random inputs in the structure that the model takes; open sizes are `SEQUENCE`."""
     rng, values = np.random.default_rng(1), []
+    bytes_wanted = any(isinstance(each, _PREPROCESSING) for each in model._flatten_layers())
     for tensor in model.inputs:
         shape = (examples, *(size or SEQUENCE for size in tensor.shape[1:]))
         if "mask" in tensor.name or "segment" in tensor.name:
@@ -130,7 +132,7 @@ def example_inputs(model: keras.Model, examples: int = 2) -> Any:
         elif "int" in tensor.dtype:
             values.append(rng.integers(1, 50, shape).astype(tensor.dtype))
         else:
-            values.append(rng.uniform(0, 1, shape).astype(tensor.dtype))
+            values.append(rng.uniform(0, 255 if bytes_wanted else 1, shape).astype(tensor.dtype))
     return keras.tree.pack_sequence_as(model._inputs_struct, values)
 
 
