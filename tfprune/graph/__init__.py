@@ -2,7 +2,7 @@
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
-from tfprune.graph.convert import LAYER_TYPES, convert, masks_of, swap_layer
+from tfprune.graph.convert import LAYER_TYPES, Match, convert, masks_of, swap_layer
 from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.execute import Forward, averages_channels, executable_groups, execute
 from tfprune.graph.kernel_reads import KernelReads
@@ -35,6 +35,7 @@ __all__ = [
     "LayerChannels",
     "LayerComplexity",
     "LeftAlone",
+    "Match",
     "ModelClassWarning",
     "Segment",
     "SlimWeights",

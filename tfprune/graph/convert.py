@@ -39,7 +39,7 @@ Which class a kernel layer becomes is said by the table in `tfprune.layers.kerne
 """
 
 Match = Literal["name", "position"]
-"""How masks find their weights: by name, or by their order."""
+"""How masks find their weights, and plans their layers, in another model: by names, or by order."""
 
 _OF_MASKED_WEIGHTS = ("masked", "psg")
 _BATCH_NORMS: dict[str, dict[type, type]] = {

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.errors import PruningError, TfpruneError, check_choice
 from tfprune.files import as_path, write_text
-from tfprune.graph import ChannelGroups, channel_groups, complexity
+from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -25,9 +25,6 @@ from tfprune.pruning.explain import (
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
-
-Match = Literal["name", "position"]
-"""How a plan finds its layers in another model: by their names, or by their order."""
 
 _FORMAT = "tfprune pruning plan 2"
 
