@@ -25,11 +25,13 @@ SMALLER_TARGETS = ({"params": 0.5}, {"params": 0.75}, {"density": 0.75})
 """What is tried where the FLOPs cannot be halved."""
 
 _RELOAD = """
-import importlib, json, sys
+import importlib, importlib.util, sys
 sys.modules["tfprune"] = None  # importing it fails
 import keras, numpy as np
 package, folder = sys.argv[1:]
-importlib.import_module(package)
+for module in (package, f"{package}.models"):  # where the classes are registered
+    if importlib.util.find_spec(module):
+        importlib.import_module(module)
 model = keras.models.load_model(f"{folder}/small.keras")
 stored = np.load(f"{folder}/values.npz")
 inputs = [stored[f"input_{i}"] for i in range(len(model.inputs))]
