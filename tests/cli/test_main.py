@@ -52,11 +52,14 @@ def test_version(capsys):
     [
         (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
         (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, *PROGRAMS])),
-        (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
+        (
+            ["inspect"],
+            "tfprune inspect: error: MODEL is missing: A .keras file; or a .tflite file, whose operations are shown.",
+        ),
         (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
         (
             ["inspect", "no.keras"],
-            "tfprune inspect: error: expected a .keras file, no.keras does not exist; check the path",
+            "tfprune inspect: error: expected a .keras or .tflite file, no.keras does not exist; check the path",
         ),
     ],
 )
