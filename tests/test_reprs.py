@@ -47,6 +47,7 @@ SMALL |= {
     "AnyProduct",
     "Conv2DProduct",
     "DenseProduct",
+    "Separate",
 }
 
 
