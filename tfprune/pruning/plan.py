@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.errors import PruningError, TfpruneError, check_choice
 from tfprune.files import as_path, write_text
-from tfprune.graph import ChannelGroups, channel_groups, complexity
+from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -25,9 +25,6 @@ from tfprune.pruning.explain import (
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
-
-Match = Literal["name", "position"]
-"""How a plan finds its layers in another model: by their names, or by their order."""
 
 _FORMAT = "tfprune pruning plan 2"
 
@@ -135,7 +132,7 @@ class PruningPlan:
             width: Characters per line.
         """
         sections = [
-            "\n".join(headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text())),
+            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
             effective_limits(self.groups, self.constraints, width),
@@ -146,9 +143,13 @@ class PruningPlan:
     def __str__(self) -> str:
         return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
 
-    def uncounted_text(self) -> str:
-        """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
-        return uncounted_text(self.uncounted, self.unknown, self.before.flops)
+    def uncounted_text(self, shown: int | None = 3) -> str:
+        """Returns a phrase on the layers whose FLOPs are not known; empty if all are.
+
+        Args:
+            shown: How many of them to name; None for all.
+        """
+        return uncounted_text(self.uncounted, self.unknown, self.before.flops, shown)
 
     __repr__ = __str__
 

@@ -29,7 +29,7 @@ from tfprune.pruning.widths import Widths
 MOST_UNKNOWN = 0.05
 """The fraction of a model's FLOPs that may be unknown where FLOPs are the target."""
 
-_NAMED = 5
+_NAMED = 3
 """How many layers a message names at most."""
 
 

@@ -276,9 +276,10 @@ def named_arguments(call: Call) -> dict[str, Any]:
 
 
 def keep_order(labels: Labels, call: Call, *vectors: Vector) -> None:
-    """Notes that an operation depends on the number or order of channels, though none of its settings does.
+    """Notes that zero channels among others would change what an operation computes, or are not allowed.
 
-    A search pads channels with zeros, so it leaves such channels alone (`graph.executable_groups`).
+    A search pads channels with zeros at the end of each part, so it leaves such channels alone
+    (`graph.executable_groups`): where the order changes, channels are summed, or zero has no finite result.
     """
     if any(vector is not None for vector in vectors):
         first = next(iter(signature(call.layer.call).parameters))
