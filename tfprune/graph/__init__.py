@@ -9,6 +9,7 @@ from tfprune.graph.kernel_reads import KernelReads
 from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
 from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
+from tfprune.graph.model_class import ModelClassWarning
 from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights
 from tfprune.graph.rebuild import configuration, copied_layer, rebuild
 from tfprune.graph.rules import register_rule
@@ -34,6 +35,7 @@ __all__ = [
     "LayerChannels",
     "LayerComplexity",
     "LeftAlone",
+    "ModelClassWarning",
     "Segment",
     "SlimWeights",
     "Slot",

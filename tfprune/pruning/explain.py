@@ -109,7 +109,7 @@ def left_alone(
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
         IGNORED: f"ignored as asked ({', '.join(ignore)})",
-        WIDTH_KEPT: f"keeps its width as asked ({', '.join(keep_width)})",
+        WIDTH_KEPT: f"its width is kept as asked ({', '.join(keep_width)})",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }

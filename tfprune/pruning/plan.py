@@ -48,7 +48,9 @@ class PruningPlan:
         groups: What happens to each channel group.
         before: The model's totals.
         after: Those of the pruned model.
-        pinned: Layers without a rule, whose channels are all kept: name, class and reason.
+        pinned: Channels that cannot be removed, one text for each reason: the layers that make them, the one that needs
+            them, and why.
+        outputs: The outputs of the model, which always stay, as texts of the same kind.
         uncounted: Layers whose FLOPs are not known; they are not part of the totals.
         unknown: What these are estimated to cost, in multiply-adds.
         keep_width: Layers that were to keep the width of what they produce.
@@ -74,6 +76,7 @@ class PruningPlan:
     before: Totals
     after: Totals
     pinned: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
     unknown: int = 0
     keep_width: tuple[str, ...] = ()
@@ -136,7 +139,7 @@ class PruningPlan:
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
             effective_limits(self.groups, self.constraints, width),
-            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, self.pinned, width),
+            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width),
         ]
         return "\n\n".join(section for section in sections if section)
 
