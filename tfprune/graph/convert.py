@@ -15,10 +15,13 @@ from tfprune.layers import (
     PSG,
     FrozenBatchNormalization,
     FusedBatchNormalization,
+    Masked,
+    MaskedLayer,
     MaskedWeights,
     ScoredBatchNormalization,
+    unmasked,
 )
-from tfprune.layers.kernels import LayerVariant, stock_class, variants
+from tfprune.layers.kernels import LayerVariant, prunable_kernels, stock_class, variants
 from tfprune.masks import Masks
 
 layers = keras.layers
@@ -78,7 +81,9 @@ def convert(
 
     Layer names and weights stay the same; weights that only the new layers have get their initial values.
 
-    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. `subnet` freezes all
+    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. All that
+    `prunable_weights` names can be masked: layers that have no masked class of their own are put into a
+    `tfprune.layers.MaskedLayer`. Predicted gradients exist for dense layers and 2D convolutions. `subnet` freezes all
     weights and trains scores that pick among them: `convert(model, "subnet", density=0.2, scope="global",
     binary_activations=True)`; `graph.subnet.SubnetOptions` documents its settings. `plain` converts all of these back
     to Keras' layers, with the weights that they compute with: zeros where they were masked.
@@ -100,7 +105,8 @@ def convert(
 
     Raises:
         ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
+        UnsupportedLayerError: A weight that is to have predicted gradients belongs to a layer without them; or Keras
+            cannot make a layer again from its configuration.
 
     Example:
         >>> import numpy as np
@@ -146,7 +152,10 @@ def swap_layer(
     """
     if family not in _BATCH_NORMS:
         raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
-    if family == "plain" and isinstance(layer, MaskedWeights):
+    if isinstance(layer, MaskedLayer):
+        new = swap_layer(layer.layer, family, dtype=dtype, options=options)
+        return new if family == "plain" else MaskedLayer.around(new, layer.masks)
+    if family == "plain" and isinstance(layer, Masked):
         new = _stock_layer(layer)
         if dtype is not None:
             new.dtype_policy = dtype
@@ -188,12 +197,12 @@ def masks_of(model: keras.Model) -> Masks:
         >>> masks_of(convert(model, "masked", {"fc/kernel": np.eye(4, 3)})).counts
         {'fc/kernel': (3, 12)}
     """
-    masked = _masked_layers(model)
+    masked = _mask_variables(model)
     if not masked:
         raise ConfigError(
             f'expected masked layers in {model.name}, found none; make some with convert(model, "masked", masks)'
         )
-    return Masks({name: np.asarray(layer.mask) for name, layer in masked.items()})
+    return Masks({name: np.asarray(mask) for name, mask in masked.items()})
 
 
 def _masked_model(
@@ -207,30 +216,37 @@ def _masked_model(
     """Copies a model with masked layers; see `convert`."""
     weights = prunable_weights(model)
     given = None if masks is None else _fitting(masks, weights)
-    swapped = {id(variable): name for name, variable in weights.items() if given is None or name in given}
+    swapped = {id(variable) for name, variable in weights.items() if given is None or name in given}
     non_negative = _non_negative_inputs(model) if family == "psg" else set()
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: Any) -> keras.Layer:
-        name = next((swapped[id(variable)] for variable in layer.variables if id(variable) in swapped), None)
-        if name is None:
-            new = copied_layer(layer)
-        else:
-            signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
-            new = _masked_layer(layer, name, family, {**signed, **(options or {})})
-        if dtype is not None and not isinstance(layer, layers.InputLayer):
-            new.dtype_policy = "float32" if layer.name in outputs else dtype
+        policy = None if dtype is None or isinstance(layer, layers.InputLayer) else dtype
+        if policy is not None and layer.name in outputs:
+            policy = "float32"
+        kernels = {path: held for path, held in prunable_kernels(layer).items() if id(held.variable) in swapped}
+        if kernels and not _has_class(layer, family):
+            if family == "psg":
+                raise UnsupportedLayerError(_no_psg(layer, kernels))
+            stock = _of_type(unmasked(layer), policy)
+            return MaskedLayer.around(stock, {path: held.variable for path, held in kernels.items()})
+        if not kernels:
+            return _of_type(layer, policy)
+        signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
+        new = _masked_layer(layer, family, {**signed, **(options or {})})
+        if policy is not None:
+            new.dtype_policy = policy
         return new
 
     new = rebuild(model, make)
     if given is not None:
-        masked = _masked_layers(new)
+        masked = _mask_variables(new)
         for name, mask in given.items():
-            masked[name].mask.assign(mask)
+            masked[name].assign(mask)
     return new
 
 
-def _stock_layer(layer: MaskedWeights) -> keras.Layer:
+def _stock_layer(layer: Any) -> keras.Layer:
     """Makes Keras' layer from a masked one. The new layer is not built."""
     stock: Any = stock_class(type(layer), "masked", "psg")
     if stock is None:
@@ -243,8 +259,10 @@ def _stock_layer(layer: MaskedWeights) -> keras.Layer:
 
 def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
     """Returns the value of a variable in a copy without masks: kernels are 0 where they were masked."""
-    if isinstance(layer, MaskedWeights) and variable is layer.kernel:
-        return np.where(np.asarray(layer.mask), np.asarray(variable), np.zeros([], variable.dtype))
+    if isinstance(layer, Masked):
+        for path, kernel in layer.masked_kernels.items():
+            if kernel is variable:
+                return np.where(np.asarray(layer.masks[path]), np.asarray(variable), np.zeros([], variable.dtype))
     return variable
 
 
@@ -255,27 +273,45 @@ def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) ->
     return masks
 
 
-def _masked_layer(layer: Any, name: str, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
-    swaps = variants(family)
-    kind: Any = swaps.get(stock_class(type(layer), "masked", "psg") or type(layer))
-    if kind is None:
-        known = ", ".join(each.__name__ for each in swaps)
-        raise UnsupportedLayerError(
-            f"{name}: expected one of {known} (Keras' own, not derived) for the family {family!r}, received "
-            f"{type(layer).__name__}; leave its weights out of the masks"
-        )
+def _has_class(layer: Any, family: LayerVariant) -> bool:
+    """Returns whether the table has a class of a family that can take a layer's place."""
+    return (stock_class(type(layer), "masked", "psg") or type(layer)) in variants(family)
+
+
+def _no_psg(layer: Any, kernels: Mapping[str, Any]) -> str:
+    known = ", ".join(each.__name__ for each in variants("psg"))
+    return (
+        f"{layer.name}/{next(iter(kernels))}: expected one of {known} (Keras' own, not derived) for the family 'psg', "
+        f"received {type(unmasked(layer)).__name__}; leave its weights out of the masks"
+    )
+
+
+def _of_type(layer: Any, dtype: str | None) -> keras.Layer:
+    """Copies a layer, with another type of numbers if one is given."""
+    if dtype is None:
+        return copied_layer(layer)
+    if "dtype" in unmasked(layer).get_config():
+        return copied_layer(layer, {"dtype": lambda _: dtype})
+    new = copied_layer(layer)
+    new.dtype_policy = dtype
+    return new
+
+
+def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
+    kind: Any = variants(family)[stock_class(type(layer), "masked", "psg") or type(layer)]
     config = layer.stock_config() if isinstance(layer, MaskedWeights) else layer.get_config()
     if isinstance(layer, PSG) and issubclass(kind, PSG):
         config = layer.get_config()
     return kind.from_config(config | dict(options))
 
 
-def _masked_layers(model: keras.Model) -> dict[str, MaskedWeights]:
-    found: dict[str, MaskedWeights] = {}
+def _mask_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the masks of a model by the name of the weight that they mask."""
+    found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
     for call in model_calls(model):
-        if isinstance(call.layer, MaskedWeights) and id(call.layer) not in seen:
-            found[f"{call.name}/kernel"] = call.layer
+        if isinstance(call.layer, Masked) and id(call.layer) not in seen:
+            found |= {f"{call.name}/{path}": mask for path, mask in call.layer.masks.items()}
             seen.add(id(call.layer))
     return found
 

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ FORMAT = "tfprune masks 1"
 # Parts of the file of a `Ticket`, which `Masks.load` skips: every ticket file is also a file of masks.
 ORIGIN = "origin"
 WEIGHTS = "weights/"
+PARAMETERS = "parameters"
 _NO_AXIS = -1
 _PARTS = ("format", "names", "shapes", "bits")
 
@@ -28,6 +30,7 @@ class Masks(Mapping[str, np.ndarray]):
 
     Args:
         arrays: Masks by name, in the order of the model: bool, or numbers that are all 0 or 1.
+        parameters: Number of parameters of the whole model, biases and all else included; None if it is not known.
 
     Raises:
         ConfigError: There is no mask, or an array has other values than 0 and 1.
@@ -42,7 +45,8 @@ class Masks(Mapping[str, np.ndarray]):
         ('fc/kernel',)
     """
 
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Mapping[str, Any], *, parameters: int | None = None) -> None:
+        self._parameters = parameters
         self._arrays = MappingProxyType({_name(name): _mask(name, array) for name, array in arrays.items()})
         if not self._arrays:
             raise ConfigError("expected masks of at least one weight, received none; give a model with kernels")
@@ -77,6 +81,11 @@ class Masks(Mapping[str, np.ndarray]):
     def __and__(self, other: "Masks") -> "Masks":
         """Keeps the weights that both keep."""
         return self._combined(other, np.logical_and)
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters of the whole model; None if it is not known."""
+        return self._parameters
 
     @property
     def kept(self) -> int:
@@ -137,7 +146,8 @@ class Masks(Mapping[str, np.ndarray]):
         """Writes an `.npz` file in one step: one bit per weight, nothing pickled.
 
         The file contains `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (padded with -1) and `bits`,
-        those of all masks in row-major order, eight per byte, the first one highest. It may contain other arrays.
+        those of all masks in row-major order, eight per byte, the first one highest; and `parameters`, those of the
+        whole model, if that is known. It may contain other arrays.
 
         Args:
             path: The file; it must end in `.npz`.
@@ -152,9 +162,15 @@ class Masks(Mapping[str, np.ndarray]):
         for row, mask in zip(shapes, self.values(), strict=True):
             row[: mask.ndim] = mask.shape
         flat = np.concatenate([mask.ravel() for mask in self.values()])
-        with replaced_file(Path(path)) as partial:
+        with replaced_file(Path(path)) as unfinished:
+            known: dict[str, Any] = {} if self.parameters is None else {PARAMETERS: np.array(self.parameters)}
             np.savez_compressed(
-                partial, format=np.array(FORMAT), names=np.array(list(self)), shapes=shapes, bits=np.packbits(flat)
+                unfinished,
+                format=np.array(FORMAT),
+                names=np.array(list(self)),
+                shapes=shapes,
+                bits=np.packbits(flat),
+                **known,
             )
 
     @classmethod
@@ -179,10 +195,14 @@ class Masks(Mapping[str, np.ndarray]):
             masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
-        return cls(masks)
+        count = arrays.get(PARAMETERS)
+        known = isinstance(count, np.ndarray) and count.ndim == 0 and count.dtype.kind in "iu"
+        return cls(masks, parameters=int(arrays[PARAMETERS]) if known else None)
 
     def table(self) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
+
+        Where the number of the model's parameters is known, a last line says how many of them have masks.
 
         Example:
             >>> masks = Masks({"conv/kernel": np.arange(40) < 30, "fc/kernel": np.zeros(20)})
@@ -200,6 +220,9 @@ class Masks(Mapping[str, np.ndarray]):
             density = kept / size
             bar = "#" * max(1, round(_BAR * density)) if kept else "nothing is left"
             lines.append(f"{name:<{first}} {kept:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
+        if self.parameters:
+            share = f"{self.total / self.parameters:.2%}".replace("%", " %")
+            lines.append(f"{self.total:,} of the model's {self.parameters:,} parameters have masks: {share}")
         return "\n".join(lines)
 
     def plot(self, path: str | Path) -> None:
@@ -233,14 +256,19 @@ class Masks(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         return f"Masks({len(self)} weights, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
 
+    def __str__(self) -> str:
+        covered = "" if self.parameters is None else f"; {self.total:,} of the model's {self.parameters:,} parameters"
+        return f"{repr(self)[:-1]}{covered})"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Masks, (dict(self),)
+        return partial(Masks, parameters=self.parameters), (dict(self),)
 
     def _combined(self, other: "Masks", operation: Callable[..., np.ndarray]) -> "Masks":
         if not isinstance(other, Masks):
             return NotImplemented
         other.check(self)
-        return Masks({name: operation(mask, other[name]) for name, mask in self.items()})
+        masks = {name: operation(mask, other[name]) for name, mask in self.items()}
+        return Masks(masks, parameters=self.parameters)
 
 
 def _name(name: Any) -> str:

@@ -1,6 +1,7 @@
 """A copy of a model to score weights on: in double precision, with weights of one's choice."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -10,7 +11,7 @@ from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
 from tfprune.graph.rebuild import copied_layer
 from tfprune.keras_private import input_structure, set_tensor_type
-from tfprune.layers import FusedBatchNormalization
+from tfprune.layers import FusedBatchNormalization, unmasked
 
 ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
 
@@ -42,7 +43,8 @@ class ScoringModel:
             return new
 
         self.dtype = dtype
-        self.model = rebuild(model, make)
+        with _default_type(dtype):  # of layers that layers make
+            self.model = rebuild(model, make)
         every = prunable_weights(self.model)
         self.kernels = {name: every[name] for name in names}
         self._graph: Any = functional_graph(self.model)
@@ -78,10 +80,38 @@ class ScoringModel:
         return self._forward[batch_statistics](x, weights=given)
 
 
+@contextmanager
+def _default_type(dtype: str) -> Iterator[None]:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
-    if isinstance(layer, keras.layers.InputLayer) or "dtype" not in layer.get_config():
+    config = unmasked(layer).get_config()
+    if isinstance(layer, keras.layers.InputLayer) or "dtype" not in config:
         return copied_layer(layer)
-    return copied_layer(layer, {"dtype": lambda _: dtype})
+    inner = {key: lambda old: _with_type(old, dtype) for key, value in config.items() if _is_layer(value)}
+    return copied_layer(layer, {"dtype": lambda _: dtype, **inner})
+
+
+def _is_layer(value: Any) -> bool:
+    """Returns whether a setting is one layer, or several, in serialized form."""
+    if isinstance(value, list | tuple):
+        return any(_is_layer(each) for each in value)
+    return isinstance(value, dict) and isinstance(value.get("config"), dict) and "dtype" in value["config"]
+
+
+def _with_type(value: Any, dtype: str) -> Any:
+    """Returns a serialized setting in which layers have another type of numbers."""
+    if isinstance(value, list | tuple):
+        return [_with_type(each, dtype) for each in value]
+    if isinstance(value, dict):
+        return {key: dtype if key == "dtype" else _with_type(each, dtype) for key, each in value.items()}
+    return value
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:

@@ -10,8 +10,8 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
-from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.layers.masked import Masked
 
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
@@ -82,7 +82,7 @@ def rule_for(layer: keras.Operation) -> Rule:
     own = type(layer).__mro__
     kind = next((kind for kind in own if _stock(kind) in _RULES), None)
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
-        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+        return _masked_weights if isinstance(layer, Masked) else _no_rule
     return _RULES[_stock(kind)]
 
 
