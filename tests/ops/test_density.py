@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfprune.ops.density import kept_count, original_kept_count
+from tfprune.ops.density import at_most, kept_count, original_kept_count
 
 TRACED = tf.function(kept_count, reduce_retracing=True)
 SIZES = (1, 7, 10, 50, 100, 200, 999, 1000, 10_000, 50_000, 270_896, 11_164_352, 2_000_000_000)
@@ -33,6 +33,13 @@ def test_up_to_six_digits_and_their_complements_are_exact(size, number):
     assert kept_count(size, number / 10**6) == expected
     assert kept_count(size, 1 - (10**6 - number) / 10**6) == expected
     assert int(kept_count(size, tf.constant(number / 10**6, tf.float64))) == expected
+
+
+@given(whole=st.integers(1, 10**9), number=st.integers(0, 10**6))
+def test_budgets_are_exact(whole, number):
+    expected = int(Fraction(number, 10**6) * whole)
+    assert at_most(whole, number / 10**6) == expected
+    assert at_most(whole, 1 - (10**6 - number) / 10**6) == expected
 
 
 def test_in_traced_functions():

@@ -276,3 +276,9 @@ def test_applying_a_plan_is_slimming_by_its_mask(mixed, seed, fraction):
         np.testing.assert_array_equal(mine, other)
     np.testing.assert_array_equal(small(images), same(images))
     assert small.count_params() == plan.after.params
+
+
+@pytest.mark.parametrize("density", [0.9, 1 - 0.1, 0.1, 1 - 0.9, 0.3, 1 - 0.7])
+def test_fractions_of_channels_count_as_they_are_written(density):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(100), keras.layers.Dense(2)])
+    assert plan_channels(model, "l2", density=density).after.channels == round(100 * density)

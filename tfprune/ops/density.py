@@ -1,4 +1,8 @@
-"""What a density means: the one rule that turns a fraction of weights or channels into a whole number of them."""
+"""What a fraction means: the one place that turns a density or a budget into a whole number.
+
+A density says how many weights are kept (`kept_count`), a budget how much may be kept (`at_most`). They agree wherever
+the fraction of the whole is a whole number.
+"""
 
 import math
 from typing import overload
@@ -14,13 +18,13 @@ def kept_count(size: int, density: float) -> int: ...
 @overload
 def kept_count(size: int, density: tf.Tensor) -> tf.Tensor: ...
 def kept_count(size, density):  # type: ignore[no-untyped-def]
-    """Returns how many of some weights or channels a density keeps.
+    """Returns how many of some weights a density keeps.
 
     The fraction that is removed is rounded down: `size - floor((1 - density) * size)`, which is `density * size`
     rounded up, at least one. The density counts as the decimal number that it was written as: 0.9 of 100 are 90,
     although 1 - 0.9 in floating point is a little less than 0.1; so are 1 - 0.1 of 100.
 
-    Criteria, sub-network layers and plans all count by this rule. The settings `original_...` and the recipes that
+    Criteria for weights and sub-network layers all count by this rule. The settings `original_...` and the recipes that
     reproduce a paper's numbers count as the authors' code does instead, and say so.
 
     Args:
@@ -37,6 +41,23 @@ def kept_count(size, density):  # type: ignore[no-untyped-def]
     if isinstance(density, tf.Tensor):
         return tf.maximum(tf.cast(tf.math.ceil((density - _NOISE) * tf.cast(size, tf.float64)), tf.int32), 1)
     return max(math.ceil((float(density) - _NOISE) * size), 1)
+
+
+def at_most(whole: int, fraction: float) -> int:
+    """Returns how much of a number a budget allows: the fraction of it, rounded down.
+
+    The fraction counts as the decimal number that it was written as, as in `kept_count`: 0.29 of 100 are 29, although
+    0.29 * 100 in floating point is a little less.
+
+    Args:
+        whole: The number, such as the channels, parameters or FLOPs of a model.
+        fraction: The fraction, from 0 to 1.
+
+    Example:
+        >>> at_most(100, 0.29), at_most(100, 1 - 0.9), at_most(10, 0.25)
+        (29, 10, 2)
+    """
+    return math.floor((float(fraction) + _NOISE) * whole)
 
 
 def original_kept_count(size: int, density: float) -> int:

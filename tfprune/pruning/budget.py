@@ -7,7 +7,7 @@ from typing import Literal, cast
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.ops.density import kept_count
+from tfprune.ops.density import at_most
 
 Measure = Literal["flops", "params", "density"]
 """What is counted: FLOPs (multiply-adds), parameters, or channels."""
@@ -22,8 +22,7 @@ class Budget:
 
     Attributes:
         measure: What is counted.
-        fraction: How much of it is kept, above 0 and at most 1; `tfprune.ops.density.kept_count` says how many channels
-            that are.
+        fraction: How much of it is kept, above 0 and at most 1.
 
     Raises:
         ConfigError: The fraction is out of range.
@@ -56,11 +55,8 @@ class Budget:
         return cls(cast(Measure, name), value)
 
     def met(self, cost: int, whole: int) -> bool:
-        """Returns whether `cost` is at most the fraction of `whole`; of channels, what `kept_count` says."""
-        if self.measure == "density":
-            return cost <= (kept_count(whole, self.fraction) if whole else 0)
-        # A quotient rounds as the fraction did: 29 of 100 is at most 0.29, though 0.29 * 100 < 29.
-        return not whole or cost / whole <= self.fraction
+        """Returns whether `cost` is at most the fraction of `whole`."""
+        return not whole or cost <= at_most(whole, self.fraction)
 
     def __str__(self) -> str:
         return f"{self.measure}={self.fraction:g}"
