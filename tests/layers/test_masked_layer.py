@@ -252,6 +252,20 @@ def test_masks_of_time_steps_and_states():
     np.testing.assert_allclose(masked(x), zeroed(model, masks)(x), rtol=1e-5, atol=1e-6)
 
 
+def test_embeddings_by_choice():
+    tokens = keras.Input((6,), dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4, name="tokens")(tokens))
+    model = keras.Model(tokens, layers.Dense(2, name="fc")(x))
+    assert list(prunable_weights(model)) == ["fc/kernel"]
+    mask = np.random.default_rng(0).random((9, 4)) < 0.5
+    masked = convert(model, "masked", {"tokens/embeddings": mask})
+    assert list(masks_of(masked)) == ["tokens/embeddings"]
+    table = model.get_layer("tokens").embeddings
+    table.assign(np.where(mask, table, 0))
+    x = np.arange(12).reshape(2, 6) % 9
+    np.testing.assert_allclose(masked(x), model(x), rtol=1e-6)
+
+
 def test_single_kernels_other_families_and_again():
     model, _ = model_of("LSTM")
     one = {"it/cell.kernel": np.zeros((8, 16))}

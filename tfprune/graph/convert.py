@@ -92,7 +92,7 @@ def convert(
         model: A functional or sequential model. It is not changed.
         family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
-            `prunable_weights(model)`. Only layers with a mask are swapped. Default: all layers with prunable weights
+            `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with prunable weights
             are; masks of layers that are already masked are carried over, others keep everything.
         dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
             float32. Default: as in `model`.
@@ -214,7 +214,7 @@ def _masked_model(
     options: Mapping[str, Any] | None,
 ) -> keras.Model:
     """Copies a model with masked layers; see `convert`."""
-    weights = prunable_weights(model)
+    weights = prunable_weights(model, embeddings=masks is not None)
     given = None if masks is None else _fitting(masks, weights)
     swapped = {id(variable) for name, variable in weights.items() if given is None or name in given}
     non_negative = _non_negative_inputs(model) if family == "psg" else set()
@@ -224,7 +224,11 @@ def _masked_model(
         policy = None if dtype is None or isinstance(layer, layers.InputLayer) else dtype
         if policy is not None and layer.name in outputs:
             policy = "float32"
-        kernels = {path: held for path, held in prunable_kernels(layer).items() if id(held.variable) in swapped}
+        kernels = {
+            path: held
+            for path, held in prunable_kernels(layer, embeddings=True).items()
+            if id(held.variable) in swapped
+        }
         if kernels and not _has_class(layer, family):
             if family == "psg":
                 raise UnsupportedLayerError(_no_psg(layer, kernels))

@@ -14,7 +14,9 @@ from tfprune.layers.kernels import prunable_kernels, uncovered_weights
 _ADDITIONS = (keras.layers.Add, numpy_operations.Add)
 
 
-def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
+def prunable_weights(
+    model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = (), embeddings: bool = False
+) -> dict[str, keras.Variable]:
     """Returns the kernels of a model, those of layers within other layers included.
 
     These are the kernels of dense layers, of all kinds of convolutions, of recurrent layers and their wrappers, of
@@ -26,6 +28,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         model: A functional or sequential model, built.
         ignore: One or several of: paths of layers (`outer/inner` in nested models, `outer` for all layers in it) or of
             weights (`fc/kernel`), patterns of these such as `stage1_*`, or layers.
+        embeddings: Whether tables of embeddings count, too. No criterion scores them; `convert` takes masks of them.
 
     Returns:
         Variables by name, `<layer path>/<weight>`, in the order of the graph; a variable that several layers or calls
@@ -46,7 +49,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
     for call in calls:
-        for path, held in _kernels(call.layer).items():
+        for path, held in _kernels(call.layer, embeddings).items():
             name = f"{call.name}/{path}"
             if id(held.variable) not in seen and name not in out and call.name not in out:
                 found[name] = held.variable
@@ -99,9 +102,9 @@ def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     return found
 
 
-def _kernels(layer: keras.Operation) -> dict[str, HeldWeight]:
+def _kernels(layer: keras.Operation, embeddings: bool = False) -> dict[str, HeldWeight]:
     """Returns the prunable weights of a layer, by the attributes that lead to them."""
-    kernels = prunable_kernels(layer)
+    kernels = prunable_kernels(layer, embeddings=embeddings)
     for each in kernels.values():
         if getattr(each.layer, "lora_enabled", False):
             raise ConfigError(

@@ -151,7 +151,7 @@ def is_variant(layer: Any, variant: LayerVariant) -> bool:
     return isinstance(layer, tuple(variants(variant).values()))
 
 
-def prunable_kernels(layer: Any) -> dict[str, HeldWeight]:
+def prunable_kernels(layer: Any, *, embeddings: bool = False) -> dict[str, HeldWeight]:
     """Returns the kernels of a layer, and of layers in it, whose weights can be pruned one by one.
 
     Kernels are what the rows of the table say. Layers without a row, such as the cells of recurrent layers and layers
@@ -159,11 +159,12 @@ def prunable_kernels(layer: Any) -> dict[str, HeldWeight]:
 
     Args:
         layer: A layer or operation, built.
+        embeddings: Whether tables of embeddings count, too.
 
     Returns:
         Kernels by path, such as `kernel`, `cell.recurrent_kernel`, `query_dense.kernel`.
     """
-    return {each.path: each for each in _held(layer) if _is_kernel(each)}
+    return {each.path: each for each in _held(layer) if _is_kernel(each) or (embeddings and _is_embedding(each))}
 
 
 def uncovered_weights(layer: Any) -> list[keras.Variable]:
@@ -193,6 +194,10 @@ def _is_kernel(held: HeldWeight) -> bool:
     if row is not None:
         return any(each.prunable and _same(held, each.attribute) for each in row.kernels)
     return "kernel" in held.attribute and len(held.variable.shape) > 1 and _is_float(held.variable)
+
+
+def _is_embedding(held: HeldWeight) -> bool:
+    return isinstance(held.layer, keras.layers.Embedding) and _same(held, "embeddings")
 
 
 def _is_no_kernel(held: HeldWeight) -> bool:
