@@ -92,8 +92,9 @@ def convert(
         model: A functional or sequential model. It is not changed.
         family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
-            `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with prunable weights
-            are; masks of layers that are already masked are carried over, others keep everything.
+            `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with
+            prunable weights but embeddings are; masks of layers that are already masked are carried over, others keep
+            everything.
         dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
             float32. Default: as in `model`.
         options: Constructor arguments of the new layers that the old ones do not have. For `psg`, `input_signed` is

@@ -8,7 +8,7 @@ import keras
 
 from tfprune.keras_private import child_layers
 
-_OWN = frozenset(vars(keras.layers.Layer()))
+_OWN = frozenset(vars(keras.layers.Layer(name="any")))
 _OF_TENSORFLOW = "_self_"  # what TensorFlow's tracking adds to objects
 
 
