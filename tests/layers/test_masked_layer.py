@@ -303,6 +303,8 @@ def test_weights_that_a_criterion_cannot_see_are_named():
         masks = Magnitude()(model, density=0.5)
     assert (masks.kept, masks.total, masks.parameters) == (16, 32, 44)
     assert "72.73 %" in masks.table().splitlines()[-1]
+    masked = convert(model, "masked", masks)
+    assert Magnitude()(masked, density=0.5).parameters == 44
     assert str(masks).endswith("32 of the model's 44 parameters)")
     with pytest.raises(ConfigError, match="found none but those to ignore"):
         Magnitude(ignore="it")(model, density=0.5)

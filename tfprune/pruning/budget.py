@@ -118,10 +118,9 @@ class WidthConstraints:
             size: Prunable channels of the group.
             multiplicity: How many channels of the layers each of them stands for.
         """
-        removable = int(np.searchsorted(np.arange(size + 1) / size, self.max_sparsity, side="right")) - 1
         return {
             "min_channels": min(size, math.ceil(self.min_channels / multiplicity)),
-            "max_sparsity": size - removable,
+            "max_sparsity": size - at_most(size, self.max_sparsity),
         }
 
     def rounded_up(self, kept: np.ndarray, size: int, multiplicity: int) -> np.ndarray:

@@ -21,8 +21,7 @@ from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
-from tfprune.graph import prunable_weights
-from tfprune.graph.prunable_weights import unpruned_weights
+from tfprune.graph import prunable_weights, unpruned_weights
 from tfprune.masks import Masks
 
 Precision = Literal["float64", "float32"]
@@ -162,7 +161,7 @@ class WeightCriterion(ABC):
         start = Masks({name: start[name] for name in weights})
         counts = run._counts(model, start, density, kept)
         chosen = run._choose(model, start, counts, run._checked_data(data))
-        found = Masks(chosen, parameters=model.count_params())
+        found = Masks(chosen, parameters=_parameters(model))
         if unseen := unpruned_weights(model, ignore=self.ignore):
             warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=2)
         if found.collapsed:
@@ -308,6 +307,11 @@ class WeightCriterion(ABC):
                 )
 
 
+def _parameters(model: keras.Model) -> int:
+    """Returns the number of parameters of a model, without the masks of masked layers."""
+    return sum(int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool")
+
+
 def register_weight_criterion(name: str) -> Callable[[_AnyWeightCriterion], _AnyWeightCriterion]:
     """Registers a subclass of `WeightCriterion` under a name, see `register_criterion`.
 
@@ -375,7 +379,7 @@ class UnprunedWeightsWarning(UserWarning):
     """A model has trained matrices that no criterion for weights sees.
 
     Args:
-        weights: The weights by name, see `tfprune.graph.prunable_weights.unpruned_weights`.
+        weights: The weights by name, see `tfprune.graph.unpruned_weights`.
     """
 
     def __init__(self, weights: Mapping[str, keras.Variable]) -> None:
