@@ -1,4 +1,4 @@
-"""The private names of Keras that tfprune uses, in one place.
+"""The private names of Keras that tfprune uses, and one of TensorFlow's, in one place.
 
 Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
 modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
@@ -9,6 +9,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any
 
 import keras
@@ -18,18 +19,26 @@ from keras.src.backend import compute_output_spec, get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
+from keras.src.ops import einops as einops_operations
+from keras.src.ops import image as image_operations
+from keras.src.ops import linalg as linear_operations
+from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.utils.backend_utils import DynamicBackend
+from keras.src.utils.tracking import TrackedDict, TrackedList, TrackedOrderedDict, TrackedSet
 
 __all__ = [
     "ATTENTION_PARTS",
     "EXPORT_MARKS",
     "HOLDS_FOR",
     "OVERRIDDEN",
+    "TRACKED",
     "CompileLoss",
     "CustomScaleLayer",
+    "DynamicBackend",
     "Functional",
     "LayerScale",
     "SafeModeScope",
@@ -42,16 +51,24 @@ __all__ = [
     "compiled_loss",
     "compute_output_spec",
     "core_operations",
+    "einops_operations",
     "flat_layers",
     "forget_calls",
+    "function_graph",
     "functional_part",
     "has_gate",
+    "image_operations",
     "input_structure",
     "lambda_output_shape",
+    "linear_operations",
+    "math_operations",
     "nn_operations",
     "numpy_operations",
+    "operation_settings",
     "output_structure",
+    "own_state",
     "producer",
+    "renew_tracker",
     "run_through_graph",
     "set_loss_precision",
     "set_tensor_type",
@@ -82,6 +99,10 @@ EXPORT_MARKS = ("_api_export_path", "_api_export_symbol_id")
 
 ATTENTION_PARTS = {part: f"_{part}_dense" for part in ("query", "key", "value", "output")}
 """Where multi-head and grouped-query attention keep their projections."""
+
+
+TRACKED = (TrackedList, TrackedDict, TrackedOrderedDict, TrackedSet)
+"""What Keras makes of a list, dict or set that becomes an attribute of a layer."""
 
 
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
@@ -130,6 +151,47 @@ def forget_calls(operation: keras.Operation) -> None:
     """Removes all calls from an operation, so that it belongs to no graph."""
     operation._inbound_nodes = []
     operation._outbound_nodes = []
+
+
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that is called in a TensorFlow graph.
+
+    `as_graph_def` is public, and has the functions as messages without tensors, whose shapes are needed.
+    """
+    return graph._get_function(name).graph
+
+
+def own_state(value: Any, *, calls: bool = True) -> dict[str, Any]:
+    """Returns the attributes of a layer, metric or variable, to be given to a bare new one of its class.
+
+    `keras.layers.Layer.from_config` is the public way to copy, but not all layers can be made from a configuration.
+
+    Args:
+        value: The object.
+        calls: Whether a layer remembers the graphs that it belongs to.
+    """
+    # Layers have methods bound to them as attributes; a variable makes its own tensor.
+    own = ("_value",) if isinstance(value, keras.Variable) else ("build", "quantize")
+    state = {name: each for name, each in vars(value).items() if name not in own}
+    if not calls:
+        state |= {"_inbound_nodes": [], "_outbound_nodes": []}
+    return state
+
+
+def renew_tracker(value: Any) -> None:
+    """Makes a copied layer or metric recognize the parts that it holds, which it knows by `id`."""
+    tracker = getattr(value, "_tracker", None)
+    if tracker is not None:
+        tracker.stored_ids = {name: {id(each) for each in parts} for name, (_, parts) in tracker.config.items()}
+
+
+def operation_settings(operation: keras.Operation) -> dict[str, Any]:
+    """Returns what an operation was made with, by name; `get_config` refuses where one of the values is an array."""
+    known = getattr(operation, "_auto_config", None)
+    if known is not None:
+        return operation.get_config()
+    names = [name for name in signature(type(operation).__init__).parameters if name != "self"]
+    return {name: getattr(operation, name) for name in names}
 
 
 def takes_training(layer: Any) -> bool:

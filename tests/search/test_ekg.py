@@ -173,7 +173,7 @@ def test_what_cannot_run_at_other_widths_is_left_alone_and_named():
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(7, 3, name="c")(x))
     groups = executable_groups(keras.Model(inputs, layers.Dense(2)(x)))
     assert [group.name for group in groups] == ["b", "c"]
-    assert groups.pinned == ("up (Conv2DTranspose): no search at other widths",)
+    assert groups.pinned == ("a, up: 14 channels stay because of up (Conv2DTranspose): no search at other widths",)
 
 
 def test_a_class_that_computes_its_own_way_is_left_alone():

@@ -7,6 +7,7 @@ from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexit
 from tfprune.graph.execute import Forward, averages_channels, executable_groups, execute
 from tfprune.graph.kernel_reads import KernelReads
 from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
+from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
 from tfprune.graph.prunable_weights import (
     adds_branches,
@@ -32,10 +33,12 @@ __all__ = [
     "Edit",
     "Forward",
     "GateSite",
+    "Held",
     "KernelReads",
     "Labels",
     "LayerChannels",
     "LayerComplexity",
+    "LeftAlone",
     "Segment",
     "SlimWeights",
     "Slot",

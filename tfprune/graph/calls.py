@@ -7,9 +7,10 @@ from typing import Any
 
 import keras
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
 from tfprune.layers import GlobalSubnet
+from tfprune.reprs import described, short_repr
 
 Ignored = str | Any
 """Path or pattern of layers (or weights), or a layer, or a nested model."""
@@ -51,6 +52,8 @@ class Call:
     node: Any
     wrapper: Wrapper | None = None
 
+    __repr__ = short_repr
+
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
 
@@ -78,6 +81,8 @@ class ModelGraph:
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
 
+    __repr__ = short_repr
+
 
 def model_calls(model: keras.Model) -> tuple[Call, ...]:
     """Returns the calls of a model; arguments, order and errors are those of `model_graph`."""
@@ -103,13 +108,20 @@ def model_graph(model: keras.Model) -> ModelGraph:
     """
     graph = functional_graph(model)
     if graph is None:
-        raise UnsupportedLayerError(
-            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
-            "graph of layers; rebuild it as keras.Model(inputs, outputs)"
-        )
+        raise no_graph(model)
     opened = _Opened()
     outputs = opened.open(graph, "", {})
     return ModelGraph(tuple(opened.calls), tuple(outputs))
+
+
+def no_graph(model: Any) -> UnsupportedLayerError:
+    """Returns the error for what should be a functional or sequential model, and is not."""
+    if not isinstance(model, keras.Operation):
+        return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}")
+    return UnsupportedLayerError(
+        f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
+        "graph of layers; rebuild it as keras.Model(inputs, outputs)"
+    )
 
 
 def functional_graph(model: Any) -> Any:
@@ -121,6 +133,43 @@ def functional_graph(model: Any) -> Any:
     if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
         return None  # such a class may compute anything
     return functional_part(model)
+
+
+def check_not_quantized(model: keras.Model) -> None:
+    """Checks that weights are numbers in floating point, and not integers with scales beside them.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        UnsupportedLayerError: Keras has quantized layers of the model (`model.quantize("int8")`).
+    """
+    quantized = [
+        layer.name
+        for layer in flat_layers(model)
+        if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy)
+    ]
+    if quantized:
+        raise UnsupportedLayerError(
+            f"expected a model in floating point, received layers that Keras has quantized: {', '.join(quantized)}; "
+            "prune, convert and export the model first, and quantize the result"
+        )
+
+
+def listed(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
+    """Returns what a user gives as `ignore`, one or several names, patterns or layers, as a list.
+
+    Raises:
+        ConfigError: Something in it is neither a text nor a layer.
+    """
+    several = isinstance(ignored, Iterable) and not isinstance(ignored, str | keras.Operation)
+    found = list(ignored) if several else [ignored]
+    for each in found:
+        if not isinstance(each, str | keras.Operation):
+            raise ConfigError(
+                f"ignore: expected names, patterns such as stage1_*, or layers, received {described(each)}"
+            )
+    return found
 
 
 def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[str] = ()) -> set[str]:
@@ -168,10 +217,24 @@ class _Opened:
                 outputs = self.open(inner, f"{name}/", within)
             else:
                 name = self._names.setdefault(id(node.operation), name)
-                outputs = [self._fresh(tensor) for tensor in node.output_tensors]
+                outputs = self._outputs(node, inputs)
                 self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """Returns what a node outputs; if the nested model is called at other sizes than its own, of those sizes."""
+        pairs = list(zip(node.input_tensors, inputs, strict=True))
+        if all(raw.shape[1:] == tensor.shape[1:] for raw, tensor in pairs):
+            return [self._fresh(tensor) for tensor in node.output_tensors]
+        # A nested model casts what it is given.
+        given = {id(raw): keras.KerasTensor(tensor.shape, raw.dtype, raw.sparse) for raw, tensor in pairs}
+        arguments, options = node.arguments.fill_in(given)
+        made = keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
+        return [
+            keras.KerasTensor(new.shape, old.dtype, old.sparse, name=old.name)
+            for new, old in zip(made, node.output_tensors, strict=True)
+        ]
 
     def _fresh(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
         """Returns the tensor, or a copy if it was used before: in a graph that is opened twice, it has two values."""
@@ -182,10 +245,12 @@ class _Opened:
 
 
 def _opened_graph(node: Any) -> Any:
-    """Returns the graph of a nested model, if it is called with its inputs in their own order."""
+    """Returns the graph of a nested model, if it is called with its inputs in their own order and of their own rank."""
     graph = functional_graph(node.operation)
-    in_order = graph is not None and takes_in_order(graph, node.arguments.args)
-    return graph if in_order and len(node.input_tensors) == len(graph.inputs) else None
+    if graph is None or not takes_in_order(graph, node.arguments.args):
+        return None
+    ranks = [[len(tensor.shape) for tensor in tensors] for tensors in (node.input_tensors, graph.inputs)]
+    return graph if ranks[0] == ranks[1] else None
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:

@@ -1,15 +1,15 @@
 """Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
@@ -106,8 +106,8 @@ def convert(
 
     Raises:
         ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight that is to have predicted gradients belongs to a layer without them; or Keras
-            cannot make a layer again from its configuration.
+        UnsupportedLayerError: A weight that is to have predicted gradients belongs to a layer without them, or Keras
+            has quantized the model.
 
     Example:
         >>> import numpy as np
@@ -116,6 +116,10 @@ def convert(
         >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
         3
     """
+    if not isinstance(model, keras.Model):
+        raise no_graph(model)
+    _check_family(family)
+    check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
@@ -131,6 +135,11 @@ def convert(
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
     return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
+
+
+def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
+    if not isinstance(family, str) or family not in known:
+        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
 
 
 def swap_layer(
@@ -151,8 +160,7 @@ def swap_layer(
     Raises:
         ConfigError: The family is unknown.
     """
-    if family not in _BATCH_NORMS:
-        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
+    _check_family(family, _BATCH_NORMS)
     if isinstance(layer, MaskedLayer):
         new = swap_layer(layer.layer, family, dtype=dtype, options=options)
         return new if family == "plain" else MaskedLayer.around(new, layer.masks)
@@ -161,14 +169,12 @@ def swap_layer(
         if dtype is not None:
             new.dtype_policy = dtype
         return new
-    kind, config = type(layer), layer.get_config()
-    if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
-        config["dtype"] = dtype
     swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
-    if kind in swaps:
-        kind = swaps[kind]
-        config = _accepted(config, layer, kind) | dict(options or {})
-    return kind.from_config(config)
+    if type(layer) not in swaps:
+        return copied_layer(layer) if dtype is None else recast_layer(layer, dtype)
+    kind: Any = swaps[type(layer)]
+    config = _accepted(layer.get_config(), layer, kind) | dict(options or {})
+    return kind.from_config(config if dtype is None else config | {"dtype": dtype})
 
 
 def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
@@ -222,25 +228,21 @@ def _masked_model(
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: Any) -> keras.Layer:
-        policy = None if dtype is None or isinstance(layer, layers.InputLayer) else dtype
-        if policy is not None and layer.name in outputs:
-            policy = "float32"
-        kernels = {
-            path: held
-            for path, held in prunable_kernels(layer, embeddings=True).items()
-            if id(held.variable) in swapped
-        }
-        if kernels and not _has_class(layer, family):
+        precision = "float32" if dtype and layer.name in outputs else dtype
+        every = prunable_kernels(layer, embeddings=True)
+        kernels = {path: held for path, held in every.items() if id(held.variable) in swapped}
+        if not kernels:
+            return recast_layer(layer, precision) if precision else copied_layer(layer)
+        if not _has_class(layer, family):
             if family == "psg":
                 raise UnsupportedLayerError(_no_psg(layer, kernels))
-            stock = _of_type(unmasked(layer), policy)
+            stock = unmasked(layer)
+            stock = recast_layer(stock, precision) if precision else copied_layer(stock)
             return MaskedLayer.around(stock, {path: held.variable for path, held in kernels.items()})
-        if not kernels:
-            return _of_type(layer, policy)
         signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
         new = _masked_layer(layer, family, {**signed, **(options or {})})
-        if policy is not None:
-            new.dtype_policy = policy
+        if precision:
+            new.dtype_policy = precision
         return new
 
     new = rebuild(model, make)
@@ -289,17 +291,6 @@ def _no_psg(layer: Any, kernels: Mapping[str, Any]) -> str:
         f"{layer.name}/{next(iter(kernels))}: expected one of {known} (Keras' own, not derived) for the family 'psg', "
         f"received {type(unmasked(layer)).__name__}; leave its weights out of the masks"
     )
-
-
-def _of_type(layer: Any, dtype: str | None) -> keras.Layer:
-    """Copies a layer, with another type of numbers if one is given."""
-    if dtype is None:
-        return copied_layer(layer)
-    if "dtype" in unmasked(layer).get_config():
-        return copied_layer(layer, {"dtype": lambda _: dtype})
-    new = copied_layer(layer)
-    new.dtype_policy = dtype
-    return new
 
 
 def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:

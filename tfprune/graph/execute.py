@@ -8,7 +8,6 @@ number formats, and with batch norm that neither reads nor updates moving averag
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -17,8 +16,9 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, functional_graph, model_graph
-from tfprune.graph.channel_groups import ChannelGroups, channel_groups
+from tfprune.graph.channel_groups import ChannelGroups, channel_groups, groups_except
 from tfprune.graph.labels import PINNED, LayerChannels
+from tfprune.graph.rules.lookup import has_rule
 from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
 from tfprune.layers.kernels import Weights, kernel_layer
 
@@ -272,9 +272,7 @@ def executable_groups(model: keras.Model) -> ChannelGroups:
     rigid = [call for call in groups.calls if not _executable(call, groups.by_layer[call.name])]
     if not rigid:
         return groups
-    names = dict.fromkeys(f"{call.name} ({type(call.layer).__name__}): no search at other widths" for call in rigid)
-    fewer = channel_groups(model, ignore=dict.fromkeys(call.name for call in rigid))
-    return replace(fewer, pinned=(*fewer.pinned, *names))
+    return groups_except(model, {call.name: "no search at other widths" for call in rigid})
 
 
 def _executable(call: Call, channels: LayerChannels) -> bool:
@@ -285,7 +283,7 @@ def _executable(call: Call, channels: LayerChannels) -> bool:
         return True
     if isinstance(layer, keras.layers.Reshape):
         return _wide_axes(layer) == 1
-    return takes_weights(layer) and getattr(layer, "depth_multiplier", 1) == 1
+    return has_rule(layer) and takes_weights(layer) and getattr(layer, "depth_multiplier", 1) == 1
 
 
 def takes_weights(layer: Any) -> bool:

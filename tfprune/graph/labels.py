@@ -6,7 +6,7 @@ which settings depend on them, and what the layer costs. At the end, labels are 
 record becomes a `LayerChannels`, which slimming, costs and plans read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
@@ -14,7 +14,14 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call
+from tfprune.reprs import short_repr
+
+NO_RULE = "it has no rule for removing them"
+"""The reason of a pin that gives none."""
+
+_CALLS_DIFFER = "its calls would need different settings"
 
 PINNED = -1
 """Channel number of positions that cannot be pruned: model inputs and outputs, and what unknown layers touch."""
@@ -24,6 +31,9 @@ Vector = np.ndarray | None
 
 Axes = tuple[Vector, ...]
 """One vector for each axis of a tensor after the batch axis."""
+
+Cause = tuple[str, str]
+"""The name of the layer or operation that pins channels, empty for the model's outputs, and the reason."""
 
 Change = Callable[[Any, list[np.ndarray]], Any]
 """Maps the old value of a setting, and bool arrays of the positions kept along some axes, to the new value."""
@@ -46,6 +56,8 @@ class Slot:
     channels: np.ndarray
     role: str
 
+    __repr__ = short_repr
+
     def kept(self, mask: np.ndarray) -> np.ndarray:
         """Returns the positions of the axis whose channels `mask` (bool `[channels of the model]`) keeps."""
         return np.flatnonzero(kept_positions(self.channels, mask))
@@ -67,6 +79,8 @@ class Edit:
     change: Change
     argument: bool = False
 
+    __repr__ = short_repr
+
     def value(self, old: Any, mask: np.ndarray) -> Any:
         """Returns the setting where `mask` keeps its channels."""
         return self.change(old, [None if axis is None else kept_positions(axis, mask) for axis in self.axes])  # type: ignore[misc]
@@ -86,6 +100,8 @@ class Cost:
     axes: tuple[np.ndarray, ...]
     normalization: bool = False
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class LayerChannels:
@@ -97,6 +113,7 @@ class LayerChannels:
         edits: Its settings that depend on how many channels are kept.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, channels)`.
+        untold: Its calls that rules left alone, so that their cost is not in `costs`.
     """
 
     layer: keras.Operation
@@ -104,6 +121,9 @@ class LayerChannels:
     edits: tuple[Edit, ...] = ()
     costs: tuple[Cost, ...] = ()
     scales: tuple[tuple[str, np.ndarray], ...] = ()
+    untold: tuple[Call, ...] = ()
+
+    __repr__ = short_repr
 
 
 def kept_positions(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -136,6 +156,7 @@ class LayerRecord:
         edits: Settings that depend on how many channels are kept, by key.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, labels)`.
+        untold: Its calls that were left alone, which note no costs.
     """
 
     layer: keras.Operation
@@ -143,6 +164,9 @@ class LayerRecord:
     edits: dict[str, Edit] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    untold: list[Call] = field(default_factory=list)
+
+    __repr__ = short_repr
 
 
 class Labels:
@@ -150,18 +174,31 @@ class Labels:
 
     Attributes:
         produced: The labels that each layer produces, by the layer's name.
+        makers: The layer that produces them: `layer` for `layer.part`.
         widths: Number of positions of an activation that each of these labels stands for.
         records: What was noted about each layer, by its name.
-        unknown: Layers whose channels are not pruned, with the reason.
+        unknown: Layers of which nothing is pruned, by name, with the reason.
+        current: The call that is being read; it is the cause of what is pinned meanwhile.
+        uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
+        splits: Labels of axes that calls split into several ones, of which only one can lose channels, with the number
+            of axes to choose from, by the name of the call.
+
+    Args:
+        choices: Which of these axes that is, counted from the last one, by the name of the call. Default: the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Mapping[str, int] | None = None) -> None:
+        self.splits: dict[str, tuple[np.ndarray, int]] = {}
+        self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}
+        self.makers: dict[str, str] = {}
         self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
+        self.current: Call | None = None
+        self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
-        self._pinned: set[int] = set()
+        self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}
 
     @property
@@ -196,7 +233,13 @@ class Labels:
                 continue
             self._parent[high] = low
             if high in self._pinned:
-                self._pinned.add(low)
+                self._pinned.setdefault(low, self._pinned[high])
+
+    def choose(self, labels: np.ndarray, axes: Sequence[int]) -> int:
+        """Returns which of the axes into which an axis is split can lose channels."""
+        name = "" if self.current is None else self.current.name
+        self.splits.setdefault(name, (labels, len(axes)))
+        return axes[-1 - self._choices.get(name, 0) % len(axes)]
 
     def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
         """Unites the equal parts of a vector with one another, and returns the first part."""
@@ -205,19 +248,45 @@ class Labels:
             self.unite(rows[0], row)
         return rows[0]
 
-    def pin(self, *vectors: Vector) -> None:
-        """Marks labels as not prunable."""
-        for vector in vectors:
-            if vector is not None:
-                self._pinned.update(self.roots(vector).ravel().tolist())
+    def pin(self, *vectors: Vector, reason: str = NO_RULE) -> None:
+        """Marks labels as not prunable; those that already are keep their reason.
+
+        Args:
+            *vectors: The labels; None is skipped.
+            reason: Why they stay, for the user: completes "its channels stay: ...", where "it" is the layer that is
+                being read, and "they" are the channels.
+        """
+        cause = ("" if self.current is None else self.current.name, reason)
+        for root in self._roots_in(vectors):
+            self._pinned.setdefault(root, cause)
+
+    def pin_outputs(self, *vectors: Vector) -> None:
+        """Marks labels of the model's outputs: they stay, whatever else would hold them."""
+        self._pinned.update(dict.fromkeys(self._roots_in(vectors), ("", "they are outputs of the model")))
+
+    def _roots_in(self, vectors: Sequence[Vector]) -> list[int]:
+        return [root for vector in vectors if vector is not None for root in self.roots(vector).ravel().tolist()]
+
+    def cause(self, label: int) -> Cause | None:
+        """Returns what pins a label; None if it is prunable."""
+        return self._pinned.get(self.find(label))
 
     def is_pinned(self, label: int) -> bool:
         """Returns whether a label is marked as not prunable."""
-        return self.find(label) in self._pinned
+        return self.cause(label) is not None
+
+    def free_count(self) -> int:
+        """Returns the number of prunable channels that layers produce."""
+        produced = {self.find(label) for labels in self.produced.values() for label in labels.tolist()}
+        return len(produced - self._pinned.keys())
 
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""
         return self._axes[id(tensor)]
+
+    def knows(self, tensor: keras.KerasTensor) -> bool:
+        """Returns whether the labels of a tensor were set."""
+        return id(tensor) in self._axes
 
     def put(self, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> None:
         """Sets the labels of a tensor.
@@ -225,6 +294,9 @@ class Labels:
         Args:
             tensor: A symbolic tensor of rank `n + 1`.
             axes: `n` vectors, of the sizes of the axes after the batch axis.
+
+        Raises:
+            ConfigError: Their number or a size differs: an error in a rule.
         """
         sizes = tensor.shape[1:]
         wrong = len(axes) != len(sizes) or any(
@@ -232,7 +304,10 @@ class Labels:
         )
         if wrong:
             found = tuple(None if vector is None else len(vector) for vector in axes)
-            raise AssertionError(f"labels {found} do not fit a tensor of shape {tensor.shape}")
+            raise ConfigError(
+                f"expected one vector of labels, or None, for each axis of a tensor of shape {tensor.shape} but the "
+                f"first, received vectors of sizes {found}; correct the rule of the layer"
+            )
         self._axes[id(tensor)] = tuple(axes)
 
     def record(self, call: Call) -> LayerRecord:
@@ -257,7 +332,7 @@ class Labels:
             return
         if labels is None:
             labels = self.fresh(variable.shape[axis])
-            self.pin(labels)
+            self.pin(labels, reason="another call of the layer takes fixed channels")
         slots = self.record(call).slots
         if (weight, axis) in slots:
             self.unite(slots[weight, axis][0], labels)
@@ -276,6 +351,7 @@ class Labels:
         name = f"{call.name}.{part}" if part else call.name
         if name not in self.produced:
             self.produced[name] = self.fresh(count)
+            self.makers[name] = call.name
             self.widths[name] = width
         return self.produced[name]
 
@@ -301,11 +377,11 @@ class Labels:
     def _keep_alike(self, first: Sequence[Vector], second: Sequence[Vector]) -> None:
         """Makes two calls of one layer keep the same positions, as there is one setting for both."""
         if len(first) != len(second):
-            self.pin(*first, *second)
+            self.pin(*first, *second, reason=_CALLS_DIFFER)
             return
         for one, other in zip(first, second, strict=True):
             if one is None or other is None or len(one) != len(other):
-                self.pin(one, other)
+                self.pin(one, other, reason=_CALLS_DIFFER)
             else:
                 self.unite(one, other)
 
@@ -337,16 +413,16 @@ class Labels:
             call: The call.
             reason: Why its channels cannot be pruned, for the user.
         """
+        self.record(call).untold.append(call)
+        self.unknown.setdefault(call.name, reason)
         for tensor in call.inputs:
-            self.pin(*self.of(tensor))
+            self.pin(*self.of(tensor), reason=self.unknown[call.name])
         for tensor in call.outputs:
             self.put(tensor, (None,) * (len(tensor.shape) - 1))
-        self.record(call)
-        self.unknown.setdefault(self.title(call.name), reason)
 
-    def title(self, name: str) -> str:
-        """Returns name and class of a layer."""
-        return f"{name} ({type(self.records[name].layer).__name__})"
+    def title(self, name: str, shown: str | None = None) -> str:
+        """Returns the name (or another text to show for it) and the class of a layer."""
+        return f"{shown or name} ({type(self.records[name].layer).__name__})"
 
 
 def _holder(call: Call) -> keras.Operation:

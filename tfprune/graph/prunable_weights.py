@@ -1,12 +1,11 @@
 """The weights of a model that can be pruned one by one: its kernels, by name and in order."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.graph.calls import Call, Ignored, check_not_quantized, listed, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.held_weights import HeldWeight
 from tfprune.layers.kernels import prunable_kernels, uncovered_weights
@@ -36,7 +35,7 @@ def prunable_weights(
         to it, such as `lstm/cell.recurrent_kernel`, `mha/query_dense.kernel` or `block/layers.0.kernel`.
 
     Raises:
-        UnsupportedLayerError: The model has no graph.
+        UnsupportedLayerError: The model has no graph, or Keras has quantized it.
         ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
@@ -44,6 +43,7 @@ def prunable_weights(
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
         {'fc/kernel': (4, 3)}
     """
+    check_not_quantized(model)
     calls = model_calls(model)
     out = _left_out(calls, ignore)
     found: dict[str, keras.Variable] = {}
@@ -87,9 +87,7 @@ def unpruned_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
 
 def _left_out(calls: tuple[Call, ...], ignore: Ignored | Iterable[Ignored]) -> set[str]:
     """Returns the names of all layers and weights that are to be ignored."""
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every: list[Any] = [ignore] if single else list(ignore)
-    return {name for each in every for name in _meant(calls, each)}
+    return {name for each in listed(ignore) for name in _meant(calls, each)}
 
 
 def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
@@ -150,9 +148,8 @@ def _layer_names(model: keras.Model) -> list[str]:
     producer = {id(tensor): call for call in graph.calls for tensor in call.outputs}
     kernels: dict[int, int] = {}
     for call in graph.calls:
-        # Only kernels with the name `kernel` count, so not those of separable convolutions.
         so_far = max((kernels.get(id(tensor), 0) for tensor in call.inputs), default=0)
-        kernels.update((id(tensor), so_far + hasattr(call.layer, "kernel")) for tensor in call.outputs)
+        kernels.update((id(tensor), so_far + len(prunable_kernels(call.layer))) for tensor in call.outputs)
 
     def before(call: Call) -> list[Call]:
         longest_first = sorted(call.inputs, key=lambda tensor: -kernels[id(tensor)])

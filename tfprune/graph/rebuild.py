@@ -2,15 +2,18 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import isfunction
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import UnsupportedLayerError, first_line
 from tfprune.graph.calls import functional_graph, takes_in_order
+from tfprune.graph.duplicate import duplicated
 from tfprune.keras_private import (
     SafeModeScope,
     compile_settings,
@@ -18,6 +21,7 @@ from tfprune.keras_private import (
     forget_calls,
     input_structure,
     lambda_output_shape,
+    operation_settings,
     producer,
     run_through_graph,
 )
@@ -99,8 +103,18 @@ def _fresh(value: Any) -> Any:
     return type(value).from_config(value.get_config()) if has_state else value
 
 
-def copy_operation(operation: keras.Operation) -> keras.Operation:
-    """Copies an operation (`keras.ops`); the copy belongs to no graph."""
+def copy_operation(
+    operation: keras.Operation, changes: Mapping[str, Callable[[Any], Any]] | None = None
+) -> keras.Operation:
+    """Copies an operation (`keras.ops`); the copy belongs to no graph.
+
+    Args:
+        operation: The operation. It is not changed.
+        changes: Maps the old value of a setting to the new one, by the setting's name.
+    """
+    if changes:
+        config = operation_settings(operation)
+        return type(operation)(**config | {key: change(config[key]) for key, change in changes.items()})
     new = copy.copy(operation)
     forget_calls(new)
     return new
@@ -125,7 +139,9 @@ class _Copies:
         if isinstance(model, keras.Sequential) and self._call_layer is None:
             new = keras.Sequential(inputs, name=model.name)
             for layer in model.layers:
-                new.add(self._copy(layer, [new.outputs[0].shape if new.layers else shapes[0]]))
+                nested = functional_graph(layer)
+                given = (new.outputs[0] if new.layers else inputs[0],)
+                new.add(self._copy(layer, [] if nested is None else _nested_shapes(nested, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             new = keras.Model(structured, self._run(graph, structured), name=model.name)
@@ -135,10 +151,8 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             nested = functional_graph(operation)
-            tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
-            if nested is not None and not takes_in_order(nested, args):
-                tensors = nested.inputs  # the inputs keep their shapes
-            new = self._copy(operation, [tensor.shape for tensor in tensors])
+            shapes = [] if nested is None else _nested_shapes(nested, args, kwargs)
+            new = self._copy(operation, shapes)
             if self._call_layer is None or nested is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
@@ -158,6 +172,27 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _nested_shapes(graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Returns the shapes of a nested model's inputs in the copy: its own, but for the sizes that its caller changed.
+
+    Args:
+        graph: The graph of the nested model.
+        args: What its first call in the copy is given.
+        kwargs: Named arguments of this call.
+    """
+    own = [tensor.shape for tensor in graph.inputs]
+    given = [each.shape for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+    if not takes_in_order(graph, args) or [len(shape) for shape in given] != [len(shape) for shape in own]:
+        return own  # what is called like this is not opened, so nothing was cut
+    return [_resized(*pair) for pair in zip(own, given, strict=True)]
+
+
+def _resized(own: Sequence[int | None], given: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Returns a shape with the known sizes of another, except on the batch axis and where its own is open."""
+    later = (old if old is None or new is None else new for old, new in zip(own[1:], given[1:], strict=True))
+    return (own[0], *later)
 
 
 def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
@@ -191,7 +226,79 @@ def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
 
 
 def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class and configuration. The new layer is not built.
+    """Makes a layer of the same class and configuration.
+
+    The new layer is not built, with one exception: if Keras cannot create a layer from its configuration, and there are
+    no changes, what the layer holds is copied, and the copy is built if the layer is.
+
+    Args:
+        layer: The layer. It is not changed.
+        changes: As for `remade_layer`.
+
+    Returns:
+        The new layer, of the same name.
+
+    Raises:
+        UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
+    """
+    if isinstance(layer, MaskedLayer):
+        return MaskedLayer.around(copied_layer(layer.layer, changes), layer.masks)
+    try:
+        return remade_layer(layer, changes)
+    except UnsupportedLayerError as error:
+        if changes:
+            raise
+        try:
+            return duplicated(layer)
+        except Exception as reason:
+            raise UnsupportedLayerError(f"{error}, or what stops a copy of it: {first_line(reason)}") from reason
+
+
+def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
+    """Does the same as `copied_layer`, but with another dtype policy, except for input layers.
+
+    Args:
+        layer: The layer. It is not changed.
+        dtype: The policy, such as `mixed_bfloat16`.
+    """
+    if isinstance(layer, keras.layers.InputLayer):
+        return copied_layer(layer)
+    try:
+        return remade_layer(layer, {"dtype": lambda _: dtype})
+    except UnsupportedLayerError:  # its configuration has no dtype, or cannot be read back
+        new = copied_layer(layer)
+        new.dtype_policy = dtype
+        return new
+
+
+def why_not_remade(layer: keras.Layer) -> str | None:
+    """Returns why a layer of other sizes cannot be made from a layer's configuration; None if it can.
+
+    Args:
+        layer: Any layer.
+    """
+    if not any(_is_foreign(part) for part in flat_layers(layer)):
+        return None
+    try:
+        remade_layer(layer)
+    except UnsupportedLayerError as error:
+        return _cause(error.__cause__ or error)
+    return None
+
+
+def _cause(error: BaseException) -> str:
+    """Returns in one line what an error of Keras' deserialization says of its cause."""
+    return first_line(ValueError(str(error).rpartition("Exception encountered: ")[2]))
+
+
+def _is_foreign(layer: keras.Layer) -> bool:
+    """Returns whether a layer or one of its settings is not Keras' own."""
+    settings = (value for key, value in vars(layer).items() if key.endswith(_REPLACEABLE))
+    return not _is_keras(type(layer)) or any(callable(value) and not _is_keras(value) for value in settings)
+
+
+def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
+    """Makes a layer of the same class from a layer's configuration. The new layer is not built.
 
     User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
     by name. Initializers that fit only the old shapes are replaced by zeros.
@@ -209,11 +316,11 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
 
     Example:
         >>> import keras
-        >>> copied_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
+        >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
         3
     """
     if isinstance(layer, MaskedLayer):
-        return MaskedLayer.around(copied_layer(layer.layer, changes), layer.masks)
+        return MaskedLayer.around(remade_layer(layer.layer, changes), layer.masks)
     try:
         config = configuration(layer)
         for key, change in (changes or {}).items():
@@ -230,7 +337,7 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
     except Exception as error:
         raise UnsupportedLayerError(
             f"expected layers that Keras can create from their configuration, received {layer.name} "
-            f"({type(layer).__name__}), where this fails: {str(error).splitlines()[0]}; correct its get_config"
+            f"({type(layer).__name__}), where this fails: {_cause(error)}; correct its get_config"
         ) from error
 
 
@@ -259,12 +366,30 @@ def configuration(layer: Any) -> dict[str, Any]:
         own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
         return {key: getattr(layer, key) for key in keys} | own
     replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
-    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_keras(value)}
-    with warnings.catch_warnings():
+    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
+    with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
         config = _unbuilt(layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
+
+
+@contextmanager
+def _stock_activations(layer: Any) -> Iterator[None]:
+    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
+    found = [
+        (vars(part), key, value)
+        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
+        for key, value in vars(part).items()
+        if key.endswith("activation") and callable(value) and not _is_own(value)
+    ]
+    for state, key, _ in found:
+        state[key] = keras.activations.linear
+    try:
+        yield
+    finally:
+        for state, key, value in found:
+            state[key] = value
 
 
 def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
@@ -279,6 +404,12 @@ def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
 def _is_keras(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     return module.split(".")[0] == "keras"
+
+
+def _is_own(value: Any) -> bool:
+    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
+    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
+    return _is_keras(value) and written
 
 
 def _fits_one_shape(initializer: Any, changed: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from inspect import signature
 from operator import attrgetter
 from typing import Any
 
@@ -14,7 +15,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
 from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions
-from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild
+from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild, remade_layer
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
 """Channels are padded with zeros to a multiple of this: oneDNN's batch norm is several times slower on other counts."""
@@ -75,6 +76,7 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
         for name, each in groups.by_layer.items()
         if any(not kept_positions(slot.channels, mask).any() for slot in each.slots)
     ]
+    empty += [name for name, channels in groups.named_axes() if not kept_positions(channels, mask).any()]
     if empty:
         names = ", ".join(dict.fromkeys(empty))
         raise UnsupportedLayerError(f"the mask leaves no channel in {names}; keep at least one of each")
@@ -92,27 +94,27 @@ class _Cutter:
         self.edits_arguments = any(edit.argument for each in groups.by_layer.values() for edit in each.edits)
 
     def layer(self, layer: keras.Layer) -> keras.Layer:
-        return copied_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in self._of(layer).edits})
+        record = self._of(layer)
+        if record.edits or any(np.any(slot.channels != PINNED) for slot in record.slots):
+            return remade_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in record.edits})
+        return copied_layer(layer)
 
     def operation(self, operation: keras.Operation) -> keras.Operation:
         edits = self._of(operation).edits
-        settings = [edit for edit in edits if not edit.argument]
-        if settings:
-            config = operation.get_config()
-            for edit in settings:
-                config[edit.key] = edit.value(config[edit.key], self._mask)
-            return type(operation).from_config(config)
-        new = copy_operation(operation)
-        if edits:
-            self._arguments[id(new)] = list(edits)
+        settings = {edit.key: partial(edit.value, mask=self._mask) for edit in edits if not edit.argument}
+        new = copy_operation(operation, settings)
+        self._arguments[id(new)] = [edit for edit in edits if edit.argument]
         return new
 
     def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """Applies a new layer or operation; arguments that select channels are adapted."""
-        for edit in self._arguments.get(id(operation), ()):
-            tensor, old = args
-            args = (tensor, edit.value(old, self._mask))
-        return operation(*args, **kwargs)
+        """Applies a new layer or operation; arguments that depend on channels are adapted."""
+        edits = self._arguments.get(id(operation), ())
+        if not edits:
+            return operation(*args, **kwargs)
+        given = signature(operation.call).bind(*args, **kwargs)
+        for edit in edits:
+            given.arguments[edit.key] = edit.value(given.arguments.get(edit.key), self._mask)
+        return operation(*given.args, **given.kwargs)
 
     def weight(self, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         array = np.asarray(variable)

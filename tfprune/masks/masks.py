@@ -1,5 +1,6 @@
 """Masks: which weights of a model are kept, as a value that can be combined, checked, shown, saved and loaded."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -10,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.files import replaced_file
+from tfprune.files import as_path, replaced_file
+from tfprune.reprs import described
+from tfprune.tables import WIDTH, Column, count, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
@@ -46,6 +49,8 @@ class Masks(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, arrays: Mapping[str, Any], *, parameters: int | None = None) -> None:
+        if not isinstance(arrays, Mapping):
+            raise ConfigError(f"masks: expected arrays by the name of the weight, received {described(arrays)}")
         self._parameters = parameters
         self._arrays = MappingProxyType({_name(name): _mask(name, array) for name, array in arrays.items()})
         if not self._arrays:
@@ -142,7 +147,7 @@ class Masks(Mapping[str, np.ndarray]):
         if missing is not None:
             raise ConfigError(f"masks: expected one for {missing}, received none; are they another model's?")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an `.npz` file in one step: one bit per weight, nothing pickled.
 
         The file contains `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (padded with -1) and `bits`,
@@ -156,13 +161,14 @@ class Masks(Mapping[str, np.ndarray]):
             ConfigError: It does not.
             WriteError: The file cannot be written.
         """
-        if Path(path).suffix != ".npz":
+        path = as_path(path)
+        if path.suffix != ".npz":
             raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
         shapes = np.full((len(self), max(mask.ndim for mask in self.values())), _NO_AXIS, np.int64)
         for row, mask in zip(shapes, self.values(), strict=True):
             row[: mask.ndim] = mask.shape
         flat = np.concatenate([mask.ravel() for mask in self.values()])
-        with replaced_file(Path(path)) as unfinished:
+        with replaced_file(path) as unfinished:
             known: dict[str, Any] = {} if self.parameters is None else {PARAMETERS: np.array(self.parameters)}
             np.savez_compressed(
                 unfinished,
@@ -174,7 +180,7 @@ class Masks(Mapping[str, np.ndarray]):
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Masks":
+    def load(cls, path: str | os.PathLike[str]) -> "Masks":
         """Reads what `save` wrote.
 
         Args:
@@ -186,7 +192,7 @@ class Masks(Mapping[str, np.ndarray]):
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
         """
-        arrays = _arrays(path)
+        arrays = _arrays(as_path(path))
         if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
             raise CheckpointError(
                 f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file"
@@ -195,35 +201,39 @@ class Masks(Mapping[str, np.ndarray]):
             masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
-        count = arrays.get(PARAMETERS)
-        known = isinstance(count, np.ndarray) and count.ndim == 0 and count.dtype.kind in "iu"
+        number = arrays.get(PARAMETERS)
+        known = isinstance(number, np.ndarray) and number.ndim == 0 and number.dtype.kind in "iu"
         return cls(masks, parameters=int(arrays[PARAMETERS]) if known else None)
 
-    def table(self) -> str:
+    def table(self, *, width: int = WIDTH) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
 
         Where the number of the model's parameters is known, a last line says how many of them have masks.
 
+        Args:
+            width: Characters per line.
+
         Example:
             >>> masks = Masks({"conv/kernel": np.arange(40) < 30, "fc/kernel": np.zeros(20)})
             >>> print(masks.table())
-            weight            kept   of  density
-            conv/kernel         30   40  0.7500  ###############
-            fc/kernel            0   20  0.0000  nothing is left
-            all                 30   60  0.5000  ##########
+            weight       kept  of  density
+            conv/kernel    30  40   0.7500  ###############
+            fc/kernel       0  20   0.0000  nothing is left
+            -----------------------------------------------
+            all            30  60   0.5000  ##########
         """
-        counts = self.counts
-        first = max(16, *(len(name) for name in counts))
-        second, third = (max(4, len(f"{count:,}")) for count in (self.kept, self.total))
-        lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
-        for name, (kept, size) in {**counts, "all": (self.kept, self.total)}.items():
-            density = kept / size
-            bar = "#" * max(1, round(_BAR * density)) if kept else "nothing is left"
-            lines.append(f"{name:<{first}} {kept:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
-        if self.parameters:
-            share = f"{self.total / self.parameters:.2%}".replace("%", " %")
-            lines.append(f"{self.total:,} of the model's {self.parameters:,} parameters have masks: {share}")
-        return "\n".join(lines)
+
+        def row(name: str, kept: int, size: int) -> tuple[str, ...]:
+            bar = "#" * max(1, round(_BAR * kept / size)) if kept else "nothing is left"
+            return name, f"{kept:,}", f"{size:,}", f"{kept / size:.4f}", bar
+
+        rows = [*(row(name, *counts) for name, counts in self.counts.items()), None, row("all", self.kept, self.total)]
+        columns = [Column("weight", "name"), Column("kept"), Column("of"), Column("density"), Column("", "text")]
+        table = make_table(columns, rows, width=width, indent=0)
+        if not self.parameters:
+            return table
+        share = f"{self.total / self.parameters:.2%}".replace("%", " %")
+        return f"{table}\n{self.total:,} of the model's {self.parameters:,} parameters have masks: {share}"
 
     def plot(self, path: str | Path) -> None:
         """Draws the densities as bars, one for each weight, with a line at the density of all.
@@ -254,7 +264,7 @@ class Masks(Mapping[str, np.ndarray]):
         figure.savefig(path)
 
     def __repr__(self) -> str:
-        return f"Masks({len(self)} weights, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
+        return f"Masks({count(len(self), 'weight')}, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
 
     def __str__(self) -> str:
         covered = "" if self.parameters is None else f"; {self.total:,} of the model's {self.parameters:,} parameters"

@@ -17,6 +17,7 @@ import numpy as np
 from tfprune.criteria.registry import DataUse, criterion, criterion_names, register_criterion
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, ChannelGroups
+from tfprune.reprs import short_repr
 
 Reduce = Literal["sum", "mean", "max"]
 """How a channel's values at all its positions become one."""
@@ -163,6 +164,8 @@ class KernelAxis:
     variable: keras.Variable
     axis: int
     channels: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def distinct(self) -> np.ndarray:

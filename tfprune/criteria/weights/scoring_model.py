@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.rebuild import copied_layer
+from tfprune.graph.rebuild import recast_layer
 from tfprune.keras_private import input_structure, set_tensor_type
-from tfprune.layers import FusedBatchNormalization, unmasked
+from tfprune.layers import FusedBatchNormalization
 
 ChangeLayer = Callable[[keras.Layer, keras.Layer], None]
 
@@ -37,7 +37,7 @@ class ScoringModel:
         self, model: keras.Model, names: Sequence[str], dtype: str, *, change_layer: ChangeLayer | None = None
     ) -> None:
         def make(layer: keras.Layer) -> keras.Layer:
-            new = differentiable_norm(layer, dtype) or _in_precision(layer, dtype)
+            new = differentiable_norm(layer, dtype) or recast_layer(layer, dtype)
             if change_layer is not None:
                 change_layer(new, layer)
             return new
@@ -88,30 +88,6 @@ def _default_type(dtype: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
-    config = unmasked(layer).get_config()
-    if isinstance(layer, keras.layers.InputLayer) or "dtype" not in config:
-        return copied_layer(layer)
-    inner = {key: lambda old: _with_type(old, dtype) for key, value in config.items() if _is_layer(value)}
-    return copied_layer(layer, {"dtype": lambda _: dtype, **inner})
-
-
-def _is_layer(value: Any) -> bool:
-    """Returns whether a setting is one layer, or several, in serialized form."""
-    if isinstance(value, list | tuple):
-        return any(_is_layer(each) for each in value)
-    return isinstance(value, dict) and isinstance(value.get("config"), dict) and "dtype" in value["config"]
-
-
-def _with_type(value: Any, dtype: str) -> Any:
-    """Returns a serialized setting in which layers have another type of numbers."""
-    if isinstance(value, list | tuple):
-        return [_with_type(each, dtype) for each in value]
-    if isinstance(value, dict):
-        return {key: dtype if key == "dtype" else _with_type(each, dtype) for key, each in value.items()}
-    return value
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:

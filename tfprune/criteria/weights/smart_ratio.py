@@ -19,6 +19,7 @@ from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import adds_branches, main_path_order
 from tfprune.masks import Masks, layer_generator
 from tfprune.ops.density import kept_count
+from tfprune.reprs import short_repr
 
 Treatment = Literal["auto", "chain", "residual"]
 Rule = Literal["quadratic", "linear_decay", "ascend", "cubic", "uniform"]
@@ -50,6 +51,8 @@ class SmartRatios:
     goal: int
     clipped: tuple[int, ...]
     missing: int
+
+    __repr__ = short_repr
 
 
 @register_weight_criterion("smart_ratio")

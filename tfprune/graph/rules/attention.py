@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.lookup import positions, rule
+from tfprune.graph.rules.lookup import POSITIONS, positions, rule
 from tfprune.keras_private import ATTENTION_PARTS, attention_sizes, has_gate, lambda_output_shape
 
 _REASON = "no rule for gates, given masks, returned scores, or attention over several axes"
@@ -23,7 +23,7 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     if not plain:
         labels.leave_alone(call, _REASON)
         return
-    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))  # positions attend to each other
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)), reason=POSITIONS)
     count, key_dim, value_dim = attention_sizes(layer)
     heads = labels.make(call, count, "heads", key_dim)
     keys = labels.make(call, key_dim, "keys", count)
@@ -56,7 +56,7 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     if not plain:
         labels.leave_alone(call, _REASON)
         return
-    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)))
+    labels.pin(*(labels.of(tensor)[0] for tensor in (query, value, key)), reason=POSITIONS)
     heads = labels.make(call, layer.num_key_value_heads, "heads", layer.num_repeats * layer.head_dim)
     asking = np.repeat(heads, layer.num_repeats)
     inner = labels.make(call, layer.head_dim, "keys", layer.num_query_heads)
@@ -65,7 +65,7 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     _projected(labels, call, "value", value, heads, inner)
     made, valued = labels.of(query)[-1], labels.of(value)[-1]
     if made is None or valued is None:
-        labels.pin(made, valued)
+        labels.pin(made, valued, reason="queries and values must stay as wide, and one of them has fixed channels")
     else:
         labels.unite(made, valued)
     labels.slot(call, f"{_OUTPUT}.kernel", -3, asking, "in")

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.lookup import after_batch, extent, rule
+from tfprune.graph.rules.lookup import after_batch, extent, pin_all_but, rule
 from tfprune.keras_private import LayerScale
 from tfprune.layers import FusedBatchNormalization, ScoredBatchNormalization
 
@@ -20,7 +20,7 @@ def _batch_norm(labels: Labels, call: Call) -> None:
     tensor = call.inputs[0]
     axes = labels.of(tensor)
     axis = after_batch(call.layer.axis, tensor)
-    labels.pin(*(vector for index, vector in enumerate(axes) if index != axis))
+    pin_all_but(labels, axes, axis)
     for weight in ("gamma", "beta", "moving_mean", "moving_variance"):
         labels.slot(call, weight, -1, axes[axis], "pass")
     whole = extent(axes, tensor.shape[1:])
@@ -47,7 +47,7 @@ def _group_norm(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
     axes = labels.of(tensor)
     axis = after_batch(call.layer.axis, tensor)
-    labels.pin(*(vector for index, vector in enumerate(axes) if index != axis))
+    pin_all_but(labels, axes, axis)
     channels = axes[axis]
     if channels is not None and call.layer.groups == len(channels):
         labels.edit(call, "groups", channels)
@@ -85,7 +85,7 @@ def _layer_scale(labels: Labels, call: Call) -> None:
 def _normalization(labels: Labels, call: Call) -> None:
     """Pins its channels: its statistics are both settings and weights, and it is used at inputs."""
     axes = labels.of(call.inputs[0])
-    labels.pin(*axes)
+    labels.pin(*axes, reason="its statistics are settings of it")
     labels.put(call.outputs[0], axes)
 
 
@@ -94,5 +94,5 @@ def _rescaling(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     axes = labels.of(call.inputs[0])
     if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
-        labels.pin(*axes)
+        labels.pin(*axes, reason="it has a constant for each of them")
     labels.put(call.outputs[0], axes)

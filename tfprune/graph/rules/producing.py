@@ -7,9 +7,20 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import activation_mixes, channel_axis, extent, only, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import (
+    channel_axis,
+    extent,
+    mixing_activation,
+    only,
+    pin_all_but,
+    positions,
+    rule,
+)
 
 layers = keras.layers
+_MISTAKEN_BIAS = (
+    "Keras adds its bias along the wrong axis where that has as many channels as the last axis has positions"
+)
 
 
 @rule(layers.InputLayer, several=True)
@@ -67,7 +78,11 @@ def _conv(labels: Labels, call: Call) -> None:
 def _depthwise_as_groups(labels: Labels, call: Call, read: Vector) -> Vector:
     """Treats a convolution with as many groups as channels like a depthwise one."""
     layer: Any = call.layer
-    produced = None if read is None else np.repeat(read, layer.filters // layer.groups)
+    if read is None:
+        produced = labels.make(call, layer.filters)
+        labels.pin(produced, reason="each is made of a channel that stays")
+    else:
+        produced = np.repeat(read, layer.filters // layer.groups)
     labels.slot(call, "kernel", -1, produced, "pass")
     labels.edit(call, "groups", read)
     kernel = layer.kernel.shape
@@ -163,14 +178,10 @@ def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     They are pinned if the activation mixes positions, or if Keras may add the bias along the wrong axis: its `add`
     (3.15, TensorFlow) adds any vector as long as the last axis along that axis.
     """
-    mistaken = _bias_may_be_mistaken(call.layer, call.outputs[0])
-    if mistaken:
-        reason = (
-            "Keras adds its bias along the wrong axis where that has as many channels as the last axis has positions"
-        )
-        labels.unknown.setdefault(labels.title(call.name), reason)
-    if mistaken or activation_mixes(call.layer):
-        labels.pin(*axes)
+    if _bias_may_be_mistaken(call.layer, call.outputs[0]):
+        labels.pin(*axes, reason=_MISTAKEN_BIAS)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call, Wrapper
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
+from tfprune.graph.rules.lookup import POSITIONS, has_rule_of, mixes, positions, rule, rule_for, takes_one_tensor
 
 layers = keras.layers
 _REASON = "no rule for states that are kept, or activations over all channels"
@@ -25,7 +25,7 @@ def _recurrent(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, _REASON)
         return
     time, read = labels.of(call.inputs[0])
-    labels.pin(time)
+    labels.pin(time, reason=POSITIONS)
     channels = labels.make(call, call.layer.units)
     _cell(labels, call, "cell", read, channels)
     labels.edit(call, "units", channels)
@@ -44,7 +44,7 @@ def _bidirectional(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, _REASON if known else "no rule for such layers in two directions")
         return
     time, read = labels.of(call.inputs[0])
-    labels.pin(time)
+    labels.pin(time, reason=POSITIONS)
     channels = labels.make(call, layer.forward_layer.units)
     for name, key in (("forward_layer", "layer"), ("backward_layer", "backward_layer")):
         _cell(labels, call, f"{name}.cell", read, channels)
@@ -63,7 +63,7 @@ def _conv_lstm(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, f"{_REASON}, or channels before positions")
         return
     *others, read = labels.of(call.inputs[0])
-    labels.pin(*others)
+    labels.pin(*others, reason=POSITIONS)
     made = labels.make(call, layer.cell.filters)
     _cell(labels, call, "cell", read, made, places=positions(call.outputs[0].shape[-len(others) : -1]))
     labels.edit(call, "filters", made)
@@ -102,7 +102,7 @@ def _time_distributed(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, f"no rule for {type(inner).__name__} at each point in time")
         return
     time, *axes = labels.of(call.inputs[0])
-    labels.pin(time)
+    labels.pin(time, reason=POSITIONS)
     source, target = _at_one_time(call.inputs[0]), _at_one_time(call.outputs[0])
     labels.put(source, axes)
     around = Wrapper(call.layer, "layer", call.inputs[0].shape[1] or 1)
