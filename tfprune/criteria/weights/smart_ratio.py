@@ -178,7 +178,7 @@ def smart_ratios(
 
     Example:
         >>> smart_ratios([100, 200, 200, 50], 0.2).counts.tolist()
-        [69, 20, 4, 15]
+        [69, 21, 5, 15]
 
     Reference:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 4 and the authors' `SmartRatio`.
