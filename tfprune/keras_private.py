@@ -7,7 +7,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import Any
@@ -17,7 +17,7 @@ from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec, get_stateless_scope
 from keras.src.backend.common.variables import AutocastScope
-from keras.src.models.functional import Functional
+from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
 from keras.src.ops import einops as einops_operations
 from keras.src.ops import image as image_operations
@@ -36,6 +36,7 @@ __all__ = [
     "HOLDS_FOR",
     "OVERRIDDEN",
     "TRACKED",
+    "TRAINING_STATE",
     "CompileLoss",
     "CustomScaleLayer",
     "DynamicBackend",
@@ -55,6 +56,7 @@ __all__ = [
     "flat_layers",
     "forget_calls",
     "function_graph",
+    "functional_like",
     "functional_part",
     "has_gate",
     "image_operations",
@@ -69,6 +71,7 @@ __all__ = [
     "own_state",
     "producer",
     "renew_tracker",
+    "reorder_parts",
     "run_through_graph",
     "set_loss_precision",
     "set_tensor_type",
@@ -105,6 +108,13 @@ TRACKED = (TrackedList, TrackedDict, TrackedOrderedDict, TrackedSet)
 """What Keras makes of a list, dict or set that becomes an attribute of a layer."""
 
 
+TRAINING_STATE = (
+    *("_compile_config", "_compiled_trainable_state", "optimizer", "history"),
+    *("stop_training", "stop_evaluating", "stop_predicting"),
+)
+"""Attributes that Keras adds to a model when it is compiled, trained or run."""
+
+
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     """Returns a layer or model and all layers within it, each once."""
     return list(layer._flatten_layers())
@@ -119,6 +129,30 @@ def functional_part(model: Any) -> Any:
     """Returns the functional graph of a functional or sequential model; None if there is none."""
     graph = getattr(model, "_functional", None) or model
     return graph if isinstance(graph, Functional) else None
+
+
+def functional_like(kind: type) -> bool:
+    """Returns whether Keras makes models of a class from inputs and outputs, and saves their graphs.
+
+    There is no public way to ask; `keras.models.clone_model` decides by it whether a copy is of the same class.
+    """
+    return functional_like_constructor(kind)
+
+
+def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any]) -> None:
+    """Sorts the parts of a model like those of another one, so that the orders of their variables agree.
+
+    Args:
+        model: The model. It is changed.
+        like: The other model.
+        counterparts: The model's part for each part of the other one's graph, by `id`; further parts of both are in the
+            same order.
+    """
+    graph = {id(part) for part in counterparts.values()}
+    further = iter([part for part in model._layers if id(part) not in graph])
+    ordered = [counterparts.get(id(part)) or next(further, None) for part in like._layers]
+    if {id(part) for part in ordered} == {id(part) for part in model._layers}:
+        model._layers[:] = ordered
 
 
 def input_structure(graph: Any) -> Any:

@@ -23,7 +23,7 @@ REASONS = {
     "mean": (lambda x: x - ops.mean(x, axis=-1, keepdims=True), "because of mean", "it reduces over them"),
     "norm": (lambda x: x / ops.sqrt(ops.sum(ops.square(x), -1, keepdims=True)), "because of sum", "reduces over"),
     "softmax": (lambda x: ops.softmax(x, axis=-1), "because of softmax", "it divides by a sum over them"),
-    "position": (lambda x: x[..., 3:4], "because of get_item", "a range that it takes must not become empty"),
+    "position": (lambda x: x[..., 3], "because of get_item", "it takes a single one of them"),
 }
 
 

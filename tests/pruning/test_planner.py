@@ -345,7 +345,8 @@ def test_flops_that_are_not_known_are_refused_by_name():
     assert (plan.uncounted, plan.unknown) == (("own",), 8 * 238)
     told = "without those of own, which are not known: about 87 % of the model's"
     assert str(plan).endswith(f", {told})")
-    assert plan.explain().splitlines()[1] == f"  FLOPs are counted {told}"
+    assert plan.explain(width=120).splitlines()[1] == f"  FLOPs are counted {told}"
+    assert max(map(len, plan.explain().splitlines())) <= 80
     assert PruningPlan.from_json(plan.to_json()) == plan
 
 

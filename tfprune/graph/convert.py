@@ -1,12 +1,12 @@
 """Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
 
-from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice
 from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
@@ -41,6 +41,9 @@ LAYER_TYPES = ("plain", "fused", "channel_masked", "gated", "masked", "psg", "su
 Which class a kernel layer becomes is said by the table in `tfprune.layers.kernels`.
 """
 
+Match = Literal["name", "position"]
+"""How masks find their weights, and plans their layers, in another model: by names, or by order."""
+
 _OF_MASKED_WEIGHTS = ("masked", "psg")
 _BATCH_NORMS: dict[str, dict[type, type]] = {
     "plain": {FusedBatchNormalization: _STOCK_BATCH_NORM, FrozenBatchNormalization: _STOCK_BATCH_NORM},
@@ -73,6 +76,7 @@ def convert(
     family: str,
     masks: Mapping[str, Any] | None = None,
     *,
+    match: Match = "name",
     dtype: str | None = None,
     options: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -95,6 +99,9 @@ def convert(
             `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with
             prunable weights but embeddings are; masks of layers that are already masked are carried over, others keep
             everything.
+        match: `name`: masks have the names of the model's weights. `position`: there is one mask for each weight of
+            `prunable_weights(model)`, in its order, under any name, such as those of a model of the same architecture
+            that was built again and has other automatic names.
         dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
             float32. Default: as in `model`.
         options: Constructor arguments of the new layers that the old ones do not have. For `psg`, `input_signed` is
@@ -105,7 +112,7 @@ def convert(
         A new model.
 
     Raises:
-        ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
+        ConfigError: The family or `match` is unknown, the masks are not the model's, or the family takes no masks.
         UnsupportedLayerError: A weight that is to have predicted gradients belongs to a layer without them, or Keras
             has quantized the model.
 
@@ -122,6 +129,9 @@ def convert(
     check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
+        check_choice("match", match, Match)
+        if masks is not None:
+            masks = _fitting(masks, model, match)
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
@@ -134,7 +144,7 @@ def convert(
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
+    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None, keep_class=True))
 
 
 def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
@@ -215,14 +225,13 @@ def masks_of(model: keras.Model) -> Masks:
 def _masked_model(
     model: keras.Model,
     family: LayerVariant,
-    masks: Mapping[str, Any] | None,
+    given: Masks | None,
     *,
     dtype: str | None,
     options: Mapping[str, Any] | None,
 ) -> keras.Model:
     """Copies a model with masked layers; see `convert`."""
-    weights = prunable_weights(model, embeddings=masks is not None)
-    given = None if masks is None else _fitting(masks, weights)
+    weights = prunable_weights(model, embeddings=given is not None)
     swapped = {id(variable) for name, variable in weights.items() if given is None or name in given}
     non_negative = _non_negative_inputs(model) if family == "psg" else set()
     outputs = set(getattr(model, "output_names", ()))
@@ -245,7 +254,7 @@ def _masked_model(
             new.dtype_policy = precision
         return new
 
-    new = rebuild(model, make)
+    new = rebuild(model, make, keep_class=True)
     if given is not None:
         masked = _mask_variables(new)
         for name, mask in given.items():
@@ -273,10 +282,27 @@ def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
     return variable
 
 
-def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) -> Masks:
+def _fitting(masks: Mapping[str, Any], model: keras.Model, match: Match) -> Masks:
+    """Returns masks by the names of the model's weights.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
     masks = masks if isinstance(masks, Masks) else Masks(masks)
+    weights = prunable_weights(model, embeddings=True)
+    if match == "position" or any(name not in weights for name in masks):
+        weights = prunable_weights(model)
+    if match == "position":
+        return _matched_by_position(masks, weights)
     absent = next((name for name in masks if name not in weights), None)
-    masks.check(weights if absent else {name: weights[name] for name in masks})
+    try:
+        masks.check(weights if absent else {name: weights[name] for name in masks})
+    except ConfigError as error:
+        if not _alike(masks, weights):
+            raise
+        raise ConfigError(
+            f'{error} Their shapes are those of the model in this order: match="position" takes them so'
+        ) from None
     return masks
 
 
@@ -291,6 +317,22 @@ def _no_psg(layer: Any, kernels: Mapping[str, Any]) -> str:
         f"{layer.name}/{next(iter(kernels))}: expected one of {known} (Keras' own, not derived) for the family 'psg', "
         f"received {type(unmasked(layer)).__name__}; leave its weights out of the masks"
     )
+
+
+def _matched_by_position(masks: Masks, weights: Mapping[str, keras.Variable]) -> Masks:
+    """Gives masks the names of the model's weights, in order."""
+    if len(masks) != len(weights):
+        raise ConfigError(
+            f"masks: expected one for each of the {len(weights)} prunable weights of the model, received {len(masks)}; "
+            "match them by name, or give masks of the same architecture"
+        )
+    renamed = Masks(dict(zip(weights, masks.values(), strict=True)))
+    renamed.check(weights)
+    return renamed
+
+
+def _alike(masks: Masks, weights: Mapping[str, keras.Variable]) -> bool:
+    return [mask.shape for mask in masks.values()] == [tuple(weight.shape) for weight in weights.values()]
 
 
 def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:

@@ -396,7 +396,9 @@ class Labels:
         """
         labelled = tuple(vector for vector in vectors if vector is not None)
         times = 1 if call.wrapper is None else call.wrapper.times
-        self.record(call).costs.append(Cost(int(constant) * times, labelled, normalization))
+        record = self.record(call)
+        record.untold = [each for each in record.untold if each is not call]
+        record.costs.append(Cost(int(constant) * times, labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is multiplied by the root of the fraction that is kept along an axis."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import isfunction
 from tempfile import TemporaryDirectory
+from types import MethodType
 from typing import Any
 
 import keras
@@ -14,6 +15,7 @@ import numpy as np
 from tfprune.errors import UnsupportedLayerError, first_line
 from tfprune.graph.calls import functional_graph, takes_in_order
 from tfprune.graph.duplicate import duplicated
+from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
 from tfprune.keras_private import (
     SafeModeScope,
     compile_settings,
@@ -41,6 +43,7 @@ def rebuild(
     *,
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
+    keep_class: bool = False,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -52,6 +55,8 @@ def rebuild(
         weights: Maps an old layer and one of its variables to the array for the new variable. Default: its value.
         make_operation: Maps an old operation (`keras.ops`) to the new one. Default: a copy.
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
+        keep_class: Whether the copy of a model of a class of its own is one, too, with its attributes; see
+            `model_class`. A `ModelClassWarning` says what is lost.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -64,7 +69,7 @@ def rebuild(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
             "rebuild it as keras.Model(inputs, outputs)"
         )
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer)
+    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class)
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
     for old_layer, new_layer in copies.layers:
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
@@ -76,23 +81,28 @@ def rebuild(
     for old_layer, new_layer in copies.layers:
         for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
+    optimizer = _fresh(model.optimizer) if model.compiled else None
+    if keep_class:
+        warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
-        _compile_alike(model, new)
+        _compile_alike(model, new, optimizer)
     return new
 
 
-def _compile_alike(model: keras.Model, new: keras.Model) -> None:
-    """Compiles a copy with the same losses, and with a new optimizer and new metrics.
+def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+    """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
     """
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
-    optimizer = _fresh(model.optimizer)
+    if isinstance(new, type(model)):
+        settings = keras.tree.map_structure(lambda value: _rebound(value, model, new), settings)
     if hasattr(optimizer, "fitting"):
         optimizer = optimizer.fitting(new.trainable_variables)
-    new.compile(**{**settings, "optimizer": optimizer})
+    # A class may take other arguments; what it makes of them are attributes, and arguments of Keras' own method.
+    keras.Model.compile(new, **{**settings, "optimizer": optimizer})
     if new.optimizer is not None:
         new.optimizer.build(new.trainable_variables)
 
@@ -101,6 +111,11 @@ def _fresh(value: Any) -> Any:
     """Returns a new metric or optimizer with the same settings; other values have no state and are returned."""
     has_state = isinstance(value, (keras.Metric, keras.Optimizer))
     return type(value).from_config(value.get_config()) if has_state else value
+
+
+def _rebound(value: Any, old: Any, new: Any) -> Any:
+    """Returns a method of the new object for one of the old; other values are returned."""
+    return MethodType(value.__func__, new) if isinstance(value, MethodType) and value.__self__ is old else value
 
 
 def copy_operation(
@@ -127,8 +142,16 @@ class _Copies:
         layers: Pairs of old and new layers.
     """
 
-    def __init__(self, make_layer: MakeLayer, make_operation: MakeOperation, call_layer: CallLayer | None) -> None:
+    def __init__(
+        self,
+        make_layer: MakeLayer,
+        make_operation: MakeOperation,
+        call_layer: CallLayer | None,
+        keep_class: bool,
+    ) -> None:
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
+        self._models: list[tuple[keras.Model, keras.Model]] = []
+        self._keep_class = keep_class
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
@@ -136,17 +159,68 @@ class _Copies:
         """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
         inputs = [_input(tensor, shape) for tensor, shape in zip(graph.inputs, shapes, strict=True)]
+        for old, first in zip(graph.inputs, inputs, strict=True):
+            self._made.setdefault(id(producer(old).operation), producer(first).operation)
         if isinstance(model, keras.Sequential) and self._call_layer is None:
-            new = keras.Sequential(inputs, name=model.name)
+            make = sequential_like if self._keep_class else _plain_sequential
+            new: keras.Model = make(model, inputs)
             for layer in model.layers:
                 nested = functional_graph(layer)
                 given = (new.outputs[0] if new.layers else inputs[0],)
                 new.add(self._copy(layer, [] if nested is None else _nested_shapes(nested, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
-            new = keras.Model(structured, self._run(graph, structured), name=model.name)
+            outputs = self._run(graph, structured)
+            new = (
+                model_like(model, structured, outputs)
+                if self._keep_class
+                else keras.Model(structured, outputs, name=model.name)
+            )
         new.trainable = model.trainable
+        self._models.append((model, new))
         return new
+
+    def carry_attributes(self, counterparts: dict[int, Any]) -> list[tuple[keras.Model, str]]:
+        """Gives the new models the attributes of the old ones; returns which models lose what.
+
+        Args:
+            counterparts: New objects by the `id` of old ones, besides those of the graph.
+        """
+        for old, _ in self._models:
+            self._copy_models_of_the_same_layers(old)
+        known = {**self._made, **counterparts, **{id(old): new for old, new in self._models}}
+        for old, new in self.layers:
+            parts = [flat_layers(each) for each in (old, new)]
+            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
+                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+                known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
+        lost = []
+        for old, new in self._models:
+            if not has_own_class(old):
+                continue
+            if not isinstance(new, type(old)):
+                lost.append((old, "its copy is a functional model without the class's methods and attributes"))
+                continue
+            if type(new) is not type(old):
+                lost.append((old, self._loss_in_files()))
+            if attributes := carry_attributes(old, new, known):
+                lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
+        return lost
+
+    def _loss_in_files(self) -> str:
+        """Returns what is lost where a copy is saved by its graph, which its class made itself."""
+        text = "its copy is saved as a plain model, as the class makes its layers itself"
+        strange = [old.name for old, _ in self.layers if why_not_remade(old)]
+        return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
+
+    def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
+        """Copies the models among a model's attributes that consist of layers of the graph, such as its backbone."""
+        for value in flat_layers(model) if has_own_class(model) else ():
+            graph = functional_graph(value)
+            if graph is None or id(value) in self._made or any(value is old for old, _ in self._models):
+                continue
+            if all(id(operation) in self._made for operation in graph.operations):
+                self._made[id(value)] = self.model(value, [tensor.shape for tensor in graph.inputs])
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -172,6 +246,10 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _plain_sequential(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
+    return keras.Sequential(layers, name=model.name)
 
 
 def _nested_shapes(graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -255,13 +333,13 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
 
 
 def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
-    """Does the same as `copied_layer`, but with another dtype policy, except for input layers.
+    """Does the same as `copied_layer`, but with another dtype policy, except for inputs and layers of whole numbers.
 
     Args:
         layer: The layer. It is not changed.
         dtype: The policy, such as `mixed_bfloat16`.
     """
-    if isinstance(layer, keras.layers.InputLayer):
+    if isinstance(layer, keras.layers.InputLayer) or not keras.backend.is_float_dtype(layer.compute_dtype):
         return copied_layer(layer)
     try:
         return remade_layer(layer, {"dtype": lambda _: dtype})

@@ -56,6 +56,7 @@ def slim(
         cutter.call if cutter.edits_arguments else None,
         cutter.weight,
         make_operation=cutter.operation,
+        keep_class=True,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.model_class import has_own_class, warn_of_losses
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
@@ -114,7 +115,7 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new
 
-    new = keep_selection(rebuild(model, make))
+    new = keep_selection(rebuild(model, make, keep_class=True))
     if not subnet_layers(new):
         raise ConfigError(
             f"expected convolutions (2D, depthwise) or dense layers of Keras' own in {model.name}, found none to swap"
@@ -134,6 +135,8 @@ def keep_selection(model: keras.Model) -> keras.Model:
         name=model.name,
     )
     selecting.trainable = model.trainable
+    if has_own_class(model):
+        warn_of_losses([(model, "sub-networks of the scope global need a model of the class GlobalSubnet")])
     if model.compiled:
         selecting.compile(**{**compile_settings(model), "optimizer": model.optimizer})
     return selecting
@@ -171,7 +174,7 @@ def bake_subnets(model: keras.Model) -> keras.Model:
         outputs = layer(*args, **kwargs)
         return keras.ops.sign(outputs) if id(layer) in signed else outputs
 
-    return rebuild(model, make, call if signs else None, _effective)
+    return rebuild(model, make, call if signs else None, _effective, keep_class=True)
 
 
 def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> keras.Layer:

@@ -13,7 +13,7 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.files import as_path, replaced_file
 from tfprune.reprs import described
-from tfprune.tables import WIDTH, Column, count, make_table
+from tfprune.tables import WIDTH, Column, count, listed, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
@@ -135,8 +135,8 @@ class Masks(Mapping[str, np.ndarray]):
         for name, mask in self.items():
             if name not in weights:
                 raise ConfigError(
-                    f"masks: expected masks of {_listed(weights)}, received one of {name}, which is no prunable weight "
-                    "of the model; are they another model's?"
+                    f"masks: expected masks of {listed(list(weights))}, received one of {name}, which is no prunable "
+                    "weight of the model; are they another model's?"
                 )
             shape = tuple(weights[name].shape)
             if mask.shape != shape:
@@ -296,11 +296,6 @@ def _mask(name: str, array: Any) -> np.ndarray:
     mask = np.array(values, bool)  # a copy of our own
     mask.setflags(write=False)
     return mask
-
-
-def _listed(weights: Mapping[str, Any]) -> str:
-    names = list(weights)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _arrays(path: str | Path) -> dict[str, Any]:
