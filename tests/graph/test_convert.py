@@ -157,7 +157,8 @@ def test_errors(weight_masks_model):
         masks_of(weight_masks_model)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2DTranspose(4, 3, name="up")])
     with pytest.raises(UnsupportedLayerError, match=r"up/kernel: expected one of .* received Conv2DTranspose"):
-        convert(odd, "masked")
+        convert(odd, "psg")
+    assert masks_of(convert(odd, "masked")).density == 1
     assert isinstance(convert(weight_masks_model, "masked", dtype="mixed_bfloat16").get_layer("stem"), MaskedConv2D)
 
 

@@ -10,7 +10,7 @@ from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
 from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
 from tfprune.graph.model_class import ModelClassWarning
-from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights
+from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights, unpruned_weights
 from tfprune.graph.rebuild import configuration, copied_layer, rebuild
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
@@ -61,4 +61,5 @@ __all__ = [
     "sites_by_group",
     "slim",
     "swap_layer",
+    "unpruned_weights",
 ]

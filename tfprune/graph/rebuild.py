@@ -27,6 +27,7 @@ from tfprune.keras_private import (
     producer,
     run_through_graph,
 )
+from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
@@ -78,7 +79,7 @@ def rebuild(
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
-        for old_part, new_part in zip(flat_layers(old_layer), flat_layers(new_layer), strict=False):
+        for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
     optimizer = _fresh(model.optimizer) if model.compiled else None
     if keep_class:
@@ -282,6 +283,10 @@ def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
 
 def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs the variables of two layers: by order in layers of one class, otherwise by path within the layer."""
+    if isinstance(old, MaskedLayer) or isinstance(new, MaskedLayer):
+        masks = [(each.masks if isinstance(each, MaskedLayer) else {}) for each in (old, new)]
+        both = [(mask, masks[1][path]) for path, mask in masks[0].items() if path in masks[1]]
+        return both + _matched(unmasked(old), unmasked(new), may_add_weights)
     if type(old) is type(new) and not (may_add_weights and len(new.variables) > len(old.variables)):
         if len(old.variables) != len(new.variables):
             raise UnsupportedLayerError(
@@ -314,6 +319,8 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
     Raises:
         UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
     """
+    if isinstance(layer, MaskedLayer):
+        return MaskedLayer.around(copied_layer(layer.layer, changes), layer.masks)
     try:
         return remade_layer(layer, changes)
     except UnsupportedLayerError as error:
@@ -390,6 +397,8 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
         >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
         3
     """
+    if isinstance(layer, MaskedLayer):
+        return MaskedLayer.around(remade_layer(layer.layer, changes), layer.masks)
     try:
         config = configuration(layer)
         for key, change in (changes or {}).items():

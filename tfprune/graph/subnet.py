@@ -108,7 +108,9 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
-        new = _subnet_layer(layer, options, swap=any(id(each) in kernels for each in prunable_kernels(layer).values()))
+        new = _subnet_layer(
+            layer, options, swap=any(id(each.variable) in kernels for each in prunable_kernels(layer).values())
+        )
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new
