@@ -53,6 +53,7 @@ __all__ = [
     "compute_output_spec",
     "core_operations",
     "einops_operations",
+    "first_call",
     "flat_layers",
     "forget_calls",
     "function_graph",
@@ -179,6 +180,12 @@ def producer(tensor: keras.KerasTensor) -> Any:
     """Returns Keras' record of the call that produced a symbolic tensor, with `operation` and `input_tensors`."""
     operation, node_index, _ = tensor._keras_history
     return operation._inbound_nodes[node_index]
+
+
+def first_call(operation: keras.Operation) -> Any:
+    """Returns Keras' record of an operation's first call on symbolic tensors, see `producer`; None if there is none."""
+    calls = [node for node in operation._inbound_nodes if not node.is_input]
+    return calls[0] if calls else None
 
 
 def forget_calls(operation: keras.Operation) -> None:

@@ -16,7 +16,7 @@ from tfprune.console import quiet
 from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
 from tfprune.graph import convert, model_calls, rebuild
-from tfprune.graph.rebuild import copied_layer
+from tfprune.graph.layer_copies import copied_layer
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import kernel_layer, named_kernels
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice
 from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
+from tfprune.graph.layer_copies import copied_layer, recast_layer
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
+from tfprune.graph.rebuild import rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,

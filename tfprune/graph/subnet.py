@@ -10,9 +10,10 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.layer_copies import copied_layer
 from tfprune.graph.model_class import has_own_class, warn_of_losses
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import rebuild
 from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (
     BinaryActivation,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.rebuild import recast_layer
+from tfprune.graph.layer_copies import recast_layer
 from tfprune.keras_private import input_structure, set_tensor_type
 from tfprune.layers import FusedBatchNormalization
 
