@@ -56,14 +56,17 @@ def test_version(capsys):
     [
         (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
         (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, *PROGRAMS])),
+        (
+            ["inspect"],
+            "tfprune inspect: error: MODEL is missing: A .keras file; or a .tflite file, whose operations are shown.",
+        ),
         (["prune", "m", "--quiet"], "tfprune prune: error: unknown flag --quiet; --help lists them all"),
         (["prune", "m", "--prune-ratio", "1"], f"tfprune prune: error: unknown flag --prune-ratio; {DENSITY}"),
         (["prune", "m", "--prune_rate", "1"], f"tfprune prune: error: unknown flag --prune_rate; {DENSITY}"),
-        (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
         (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
         (
             ["inspect", "no.keras"],
-            "tfprune inspect: error: expected a .keras file, no.keras does not exist; check the path",
+            "tfprune inspect: error: expected a .keras or .tflite file, no.keras does not exist; check the path",
         ),
     ],
 )

@@ -59,7 +59,9 @@ def assert_named(groups):
     for name, slots in groups.slots.items():
         made = [slot.channels for slot in slots if slot.role == "out"]
         if made and any(np.any(channels == PINNED) for channels in made):
-            assert name in held or any(entry.cause.startswith(f"{name} (") for entry in groups.left_alone), name
+            assert name in held or any(
+                cause.startswith(f"{name} (") for entry in groups.left_alone for cause in entry.causes
+            ), name
 
 
 def agrees(model, *, pinned=(), traced=False, seeds=3, tolerance=1e-5, power=0.02) -> ChannelGroups:

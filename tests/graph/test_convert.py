@@ -157,8 +157,19 @@ def test_errors(weight_masks_model):
         masks_of(weight_masks_model)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2DTranspose(4, 3, name="up")])
     with pytest.raises(UnsupportedLayerError, match=r"up/kernel: expected one of .* received Conv2DTranspose"):
-        convert(odd, "masked")
+        convert(odd, "psg")
+    assert masks_of(convert(odd, "masked")).density == 1
     assert isinstance(convert(weight_masks_model, "masked", dtype="mixed_bfloat16").get_layer("stem"), MaskedConv2D)
+
+
+@pytest.mark.parametrize(
+    "use", [lambda model: convert(model, "masked"), lambda model: convert(model, "plain"), prunable_weights]
+)
+def test_models_that_keras_has_quantized_are_named(use):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="first"), keras.layers.Dense(2, name="fc")])
+    model.get_layer("fc").quantize("int8")
+    with pytest.raises(UnsupportedLayerError, match="received layers that Keras has quantized: fc; prune, convert and"):
+        use(model)
 
 
 def twice(width=8) -> tuple[keras.Model, keras.Model]:

@@ -282,6 +282,12 @@ def test_applying_a_plan_is_slimming_by_its_mask(mixed, seed, fraction):
     assert small.count_params() == plan.after.params
 
 
+@pytest.mark.parametrize("density", [0.9, 1 - 0.1, 0.1, 1 - 0.9, 0.3, 1 - 0.7])
+def test_fractions_of_channels_count_as_they_are_written(density):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(100), keras.layers.Dense(2)])
+    assert plan_channels(model, "l2", density=density).after.channels == round(100 * density)
+
+
 class Block(keras.layers.Layer):
     """A dense layer within a layer that has no rule."""
 

@@ -17,8 +17,8 @@ import numpy as np
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
+from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
-from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 

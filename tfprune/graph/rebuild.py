@@ -1,37 +1,31 @@
 """Copies of functional models and of single layers, with changes on the way."""
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from inspect import isfunction
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
 
 import keras
-import numpy as np
 
-from tfprune.errors import UnsupportedLayerError, first_line
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order
-from tfprune.graph.duplicate import duplicated
+from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
 from tfprune.keras_private import (
-    SafeModeScope,
     compile_settings,
     flat_layers,
     forget_calls,
     input_structure,
-    lambda_output_shape,
     operation_settings,
     producer,
     run_through_graph,
 )
+from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
 CallLayer = Callable[..., Any]
-_REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
 
 
 def rebuild(
@@ -78,7 +72,7 @@ def rebuild(
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
-        for old_part, new_part in zip(flat_layers(old_layer), flat_layers(new_layer), strict=False):
+        for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
     optimizer = _fresh(model.optimizer) if model.compiled else None
     if keep_class:
@@ -282,6 +276,10 @@ def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
 
 def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs the variables of two layers: by order in layers of one class, otherwise by path within the layer."""
+    if isinstance(old, MaskedLayer) or isinstance(new, MaskedLayer):
+        masks = [(each.masks if isinstance(each, MaskedLayer) else {}) for each in (old, new)]
+        both = [(mask, masks[1][path]) for path, mask in masks[0].items() if path in masks[1]]
+        return both + _matched(unmasked(old), unmasked(new), may_add_weights)
     if type(old) is type(new) and not (may_add_weights and len(new.variables) > len(old.variables)):
         if len(old.variables) != len(new.variables):
             raise UnsupportedLayerError(
@@ -296,196 +294,3 @@ def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[
 
 def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
     return variable.path.rpartition(f"{layer.name}/")[2]
-
-
-def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class and configuration.
-
-    The new layer is not built, with one exception: if Keras cannot create a layer from its configuration, and there are
-    no changes, what the layer holds is copied, and the copy is built if the layer is.
-
-    Args:
-        layer: The layer. It is not changed.
-        changes: As for `remade_layer`.
-
-    Returns:
-        The new layer, of the same name.
-
-    Raises:
-        UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
-    """
-    try:
-        return remade_layer(layer, changes)
-    except UnsupportedLayerError as error:
-        if changes:
-            raise
-        try:
-            return duplicated(layer)
-        except Exception as reason:
-            raise UnsupportedLayerError(f"{error}, or what stops a copy of it: {first_line(reason)}") from reason
-
-
-def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
-    """Does the same as `copied_layer`, but with another dtype policy, except for inputs and layers of whole numbers.
-
-    Args:
-        layer: The layer. It is not changed.
-        dtype: The policy, such as `mixed_bfloat16`.
-    """
-    if isinstance(layer, keras.layers.InputLayer) or not keras.backend.is_float_dtype(layer.compute_dtype):
-        return copied_layer(layer)
-    try:
-        return remade_layer(layer, {"dtype": lambda _: dtype})
-    except UnsupportedLayerError:  # its configuration has no dtype, or cannot be read back
-        new = copied_layer(layer)
-        new.dtype_policy = dtype
-        return new
-
-
-def why_not_remade(layer: keras.Layer) -> str | None:
-    """Returns why a layer of other sizes cannot be made from a layer's configuration; None if it can.
-
-    Args:
-        layer: Any layer.
-    """
-    if not any(_is_foreign(part) for part in flat_layers(layer)):
-        return None
-    try:
-        remade_layer(layer)
-    except UnsupportedLayerError as error:
-        return _cause(error.__cause__ or error)
-    return None
-
-
-def _cause(error: BaseException) -> str:
-    """Returns in one line what an error of Keras' deserialization says of its cause."""
-    return first_line(ValueError(str(error).rpartition("Exception encountered: ")[2]))
-
-
-def _is_foreign(layer: keras.Layer) -> bool:
-    """Returns whether a layer or one of its settings is not Keras' own."""
-    settings = (value for key, value in vars(layer).items() if key.endswith(_REPLACEABLE))
-    return not _is_keras(type(layer)) or any(callable(value) and not _is_keras(value) for value in settings)
-
-
-def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class from a layer's configuration. The new layer is not built.
-
-    User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
-    by name. Initializers that fit only the old shapes are replaced by zeros.
-
-    Args:
-        layer: The layer. It is not changed.
-        changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
-            setting `units` of a wrapped layer.
-
-    Returns:
-        The new layer, of the same name.
-
-    Raises:
-        UnsupportedLayerError: The layer cannot be created from its configuration.
-
-    Example:
-        >>> import keras
-        >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
-        3
-    """
-    try:
-        config = configuration(layer)
-        for key, change in (changes or {}).items():
-            settings, name = _settings(config, key)
-            settings[name] = change(settings[name])
-        for key in [key for key in config if key.endswith("_initializer")]:
-            if _fits_one_shape(getattr(layer, key, None), bool(changes)):
-                config[key] = "zeros"
-        if isinstance(layer, keras.layers.Lambda):
-            return type(layer)(**config)
-        # The code comes from a layer in memory, not from a file.
-        with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
-            return type(layer).from_config(config)
-    except Exception as error:
-        raise UnsupportedLayerError(
-            f"expected layers that Keras can create from their configuration, received {layer.name} "
-            f"({type(layer).__name__}), where this fails: {_cause(error)}; correct its get_config"
-        ) from error
-
-
-def _own_kinds(layer: keras.Layer) -> dict[str, type]:
-    """Returns the classes of a layer and its wrapped layers that are not Keras' own, by name."""
-    parts = [part for part in flat_layers(layer) if not _is_keras(type(part))]
-    return {type(part).__name__: type(part) for part in parts}
-
-
-def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
-    *wrapped, name = key.split(".")
-    for each in wrapped:
-        config = config[each]["config"]
-    return config, name
-
-
-def configuration(layer: Any) -> dict[str, Any]:
-    """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
-
-    Args:
-        layer: Any layer.
-    """
-    if isinstance(layer, keras.layers.Lambda):
-        keys = ("function", "arguments", "name", "trainable")
-        own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
-        return {key: getattr(layer, key) for key in keys} | own
-    replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
-    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
-    with _stock_activations(layer), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.get_config())
-    config.update((key, value) for key, value in foreign.items() if key in config)
-    return config
-
-
-@contextmanager
-def _stock_activations(layer: Any) -> Iterator[None]:
-    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
-    found = [
-        (vars(part), key, value)
-        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
-        for key, value in vars(part).items()
-        if key.endswith("activation") and callable(value) and not _is_own(value)
-    ]
-    for state, key, _ in found:
-        state[key] = keras.activations.linear
-    try:
-        yield
-    finally:
-        for state, key, value in found:
-            state[key] = value
-
-
-def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
-    """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
-    return {
-        key: _unbuilt(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key != "build_config"
-    }
-
-
-def _is_keras(value: Any) -> bool:
-    module = getattr(value, "__module__", None) or ""
-    return module.split(".")[0] == "keras"
-
-
-def _is_own(value: Any) -> bool:
-    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
-    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
-    return _is_keras(value) and written
-
-
-def _fits_one_shape(initializer: Any, changed: bool) -> bool:
-    """Returns whether an initializer may give arrays of one shape only, which is not the new one."""
-    if initializer is None or not callable(initializer):
-        return False
-    if isinstance(initializer, keras.initializers.Constant):
-        return changed and np.ndim(initializer.value) > 0
-    known = _is_keras(initializer) and isinstance(initializer, keras.initializers.Initializer)
-    return not known and (changed or _is_keras(initializer))

@@ -10,9 +10,10 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.layer_copies import copied_layer
 from tfprune.graph.model_class import has_own_class, warn_of_losses
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import rebuild
 from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (
     BinaryActivation,
@@ -108,7 +109,9 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
-        new = _subnet_layer(layer, options, swap=any(id(each) in kernels for each in prunable_kernels(layer).values()))
+        new = _subnet_layer(
+            layer, options, swap=any(id(each.variable) in kernels for each in prunable_kernels(layer).values())
+        )
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new

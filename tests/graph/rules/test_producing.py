@@ -218,7 +218,7 @@ def test_layers_with_other_weights_are_left_alone():
     adapted.enable_lora(2)
     quantized.quantize("int8")
     other = "quantized or have low-rank additions"
-    groups = agrees(model, pinned=[("adapted (Dense)", other), ("quantized (Dense)", other)])
+    groups = agrees(model, pinned=[("adapted, quantized (Dense)", other)])
     assert sizes(groups) == {"free": 4}
 
 

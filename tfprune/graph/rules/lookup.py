@@ -12,8 +12,8 @@ from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.probing import Separate, channel_axis, mixing, separate
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
-from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.layers.masked import Masked
 from tfprune.reprs import described
 
 Rule = Callable[[Labels, Call], None]
@@ -90,7 +90,7 @@ def rule_for(layer: keras.Operation) -> Rule:
     own = type(layer).__mro__
     kind = next((kind for kind in own if _stock(kind) in _RULES), None)
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
-        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+        return _masked_weights if isinstance(layer, Masked) else _no_rule
     return _RULES[_stock(kind)]
 
 
