@@ -83,7 +83,7 @@ def chosen(prefixes: Sequence[str] | None) -> list[str]:
 
 def run_apart(python: Path, name: str, options: argparse.Namespace) -> Row:
     """Returns the row of one model, which a new process measures."""
-    command = [str(python), str(ROOT / "benchmarks" / "field_check.py"), name, str(options.flops)]
+    command = [str(python), __file__, "--measure", name, "--flops", str(options.flops)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
     try:
         done = subprocess.run(
@@ -114,6 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=int, default=900, help="longest time for one model")
     parser.add_argument("--environment", type=Path, default=ENVIRONMENT, help="folder for the packages")
     parser.add_argument("--here", action="store_true", help="use the packages of this Python, install nothing")
+    parser.add_argument("--measure", metavar="NAME", help="measure one model in this process and print its row")
     parser.add_argument("--table", type=Path, nargs="?", const=TABLE, help="only write the table from the rows")
     return parser
 
@@ -123,6 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     if options.table:
         write_table(read_rows(options.rows), options.table)
+        return 0
+    if options.measure:
+        from field_check import check  # imports TensorFlow
+
+        print(json.dumps(check(options.measure, options.flops, seed=0)))
         return 0
     failed = run_all(options)
     print(counted(read_rows(options.rows)))

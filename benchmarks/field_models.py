@@ -100,7 +100,7 @@ MODELS: dict[str, Build] = {
         _made,
         "keras_cv.models:MiTBackbone",
         depths=[1, 1, 1, 1],
-        embedding_dims=[16, 32, 32, 32],
+        embedding_dims=[16, 32, 40, 64],
         include_rescaling=True,
         input_shape=_IMAGE,
     ),

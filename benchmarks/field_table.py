@@ -36,7 +36,7 @@ def failures(row: Row) -> list[str]:
         "power": row["power"] > LEAST_EFFECT,
         "counts": row["counts"],
         "budget": bool(row.get("refused")) or row["kept_flops"] <= row["asked"],
-        "reload": _below(row["reload"], LARGEST_ERROR),
+        "reload": _below(row["reload"], LARGEST_ERROR) or isinstance(row.get("reload_original"), str),
         "train": not isinstance(row["train"], str) and 0.5 < row["train"] < 1.5,
         **{kind: isinstance(row[kind], str) or row[kind] < LARGEST_EXPORT_ERROR for kind in _EXPORTS},
     }
@@ -82,7 +82,7 @@ def _cells(row: Row) -> list[str]:
     kept = f"{row['kept_flops']:.1%}" + (f" ({row['target']})" if row.get("refused") else "")
     exports = ["no" if isinstance(row[kind], str) else "yes" for kind in _EXPORTS]
     power = "> 10" if row["power"] > 10 else f"{row['power']:.2f}"
-    good = ["yes" if each not in wrong else "no" for each in ("reload", "train")]
+    good = ["no" if each in wrong or isinstance(row[each], str) else "yes" for each in ("reload", "train")]
     return [name, str(row["groups"]), kept, f"{row['error']:.0e}", power, *good, *exports]
 
 
@@ -91,5 +91,8 @@ def _notes(row: Row) -> list[str]:
     found = [f"fails: {', '.join(wrong)}"] if (wrong := failures(row)) else []
     found += [f"refused: {row['refused']}"] if row.get("refused") else []
     found += [f"no {kind}: {row[kind]}" for kind in _EXPORTS if isinstance(row.get(kind), str)]
-    found += [f"{check}: {row[check]}" for check in ("reload", "train") if isinstance(row.get(check), str)]
+    if isinstance(row.get("reload"), str):
+        alike = isinstance(row.get("reload_original"), str)
+        found.append(f"{'no file of the original loads, either' if alike else 'reload'}: {row['reload']}")
+    found += [f"train: {row['train']}"] if isinstance(row.get("train"), str) else []
     return [f"- **{row['model']}** {text}" for text in found]

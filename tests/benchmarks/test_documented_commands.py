@@ -73,6 +73,12 @@ SMALLEST = {
         "ours bfloat16: ",
         slow=True,
     ),
+    "field.py": Small(
+        "--here --only keras.Tiny --rows rows.jsonl",
+        "1 models: 1 pass",
+        {"--table": "page.md", "--only": ""},
+        slow=True,
+    ),
     "graph.py": Small("--models Tiny --rounds 1", "same shapes"),
     "input_pipeline.py": Small(
         "--images 4 --rounds 1 --batches 1 --batch_size 4 --size 32 --results rows.jsonl", "images/s"
@@ -220,9 +226,22 @@ def tiny_graph(words, monkeypatch, tiny):
     monkeypatch.setattr(keras.applications, "Tiny", without_rescaling)
 
 
+def tiny_field(words, monkeypatch, tiny):
+    """Prunes in this process; a command that asks for rows has those of the page."""
+    import field
+    from field_check import check
+    from field_models import MODELS
+
+    monkeypatch.setitem(MODELS, "keras.Tiny", lambda: tiny(None, None, (16, 16, 3)))
+    monkeypatch.setattr(field, "run_apart", lambda python, name, options: check(name, options.flops, seed=0))
+    if "--table" in words:
+        Path("rows.jsonl").write_text(field.ROWS.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 PREPARE = {
     "applications.py": tiny_applications,
     "compare_checkouts.py": checkouts,
+    "field.py": tiny_field,
     "graph.py": tiny_graph,
     "latency.py": tiny_latency,
     "model_table.py": page_without_table,
