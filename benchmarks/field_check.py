@@ -24,13 +24,12 @@ SMALLER_TARGETS = ({"params": 0.5}, {"params": 0.75}, {"density": 0.75})
 """What is tried where the FLOPs cannot be halved."""
 
 _RELOAD = """
-import importlib, importlib.util, sys
+import importlib, sys
 sys.modules["tfprune"] = None  # importing it fails
 import keras, numpy as np
-package, folder = sys.argv[1:]
-for module in (package, f"{package}.models"):  # where the classes are registered
-    if importlib.util.find_spec(module):
-        importlib.import_module(module)
+folder, *modules = sys.argv[1:]
+for module in modules:  # where the classes are registered
+    importlib.import_module(module)
 model = keras.models.load_model(f"{folder}/small.keras")
 stored = np.load(f"{folder}/values.npz")
 inputs = [stored[f"input_{i}"] for i in range(len(model.inputs))]
@@ -52,7 +51,7 @@ def check(name: str, flops: float, seed: int) -> Row:
     try:
         plan = _plan(row, model, flops, seed)
         if plan is not None:
-            row |= _checked(model, plan, name)
+            row |= _checked(model, plan)
     except TfpruneError as error:
         row["refused"] = f"apply: {error}"
     return row
@@ -74,7 +73,7 @@ def _plan(row: Row, model: keras.Model, flops: float, seed: int) -> Any:
     return None
 
 
-def _checked(model: keras.Model, plan: Any, name: str) -> Row:
+def _checked(model: keras.Model, plan: Any) -> Row:
     row: Row = {}
     kept = kept_indices(model, lambda: plan.apply(model), plan.apply(model))
     inputs = example_inputs(model)
@@ -88,9 +87,9 @@ def _checked(model: keras.Model, plan: Any, name: str) -> Row:
         reference = outputs(model, inputs)
     row |= {"error": difference(reference, found), "power": difference(whole, reference)}
     with tempfile.TemporaryDirectory() as folder:
-        row["reload"] = _outcome(lambda: _reload(small, inputs, found, Path(folder), name))
+        row["reload"] = _outcome(lambda: _reload(small, inputs, found, Path(folder)))
         if isinstance(row["reload"], str):  # perhaps nobody can load files of this class
-            row["reload_original"] = _outcome(lambda: _reload(model, inputs, reference, Path(folder), name))
+            row["reload_original"] = _outcome(lambda: _reload(model, inputs, reference, Path(folder)))
         for kind, run in (("saved_model", _saved_model), ("tflite", _tflite), ("onnx", _onnx)):
             row[kind] = _outcome(lambda run=run: difference(found, run(small, inputs, Path(folder))))  # type: ignore[misc]
     row["train"] = _outcome(lambda: _train(small, inputs))
@@ -140,9 +139,12 @@ def example_inputs(model: keras.Model, examples: int = 2) -> Any:
 
 
 def outputs(model: keras.Model, inputs: Any, training: bool = False) -> list[np.ndarray]:
-    """The outputs of a traced model, flat."""
-    run = tf.function(lambda: model(inputs, training=training))
-    return [np.asarray(each, np.float32) for each in keras.tree.flatten(run())]
+    """The outputs of a model, flat; traced, as Keras would otherwise keep all tensors in memory."""
+    try:
+        found = tf.function(lambda: model(inputs, training=training))()
+    except TypeError:  # a layer that only runs eagerly
+        found = model(inputs, training=training)
+    return [np.asarray(each, np.float32) for each in keras.tree.flatten(found)]
 
 
 def difference(expected: list[np.ndarray], found: list[np.ndarray]) -> float:
@@ -171,12 +173,13 @@ def _settle(model: keras.Model, kept: list[Any], inputs: Any) -> None:
             variable.assign(value)
 
 
-def _reload(small: keras.Model, inputs: Any, found: list[np.ndarray], folder: Path, name: str) -> float:
+def _reload(model: keras.Model, inputs: Any, found: list[np.ndarray], folder: Path) -> float:
     """Loads a model's file in a process that cannot import tfprune, and returns the largest difference."""
-    small.save(folder / "small.keras")
+    model.save(folder / "small.keras")
     arrays = {f"input_{i}": np.asarray(each) for i, each in enumerate(keras.tree.flatten(inputs))}
     np.savez(folder / "values.npz", **arrays, **{f"output_{i}": each for i, each in enumerate(found)})
-    command = [sys.executable, "-c", _RELOAD, name.partition(".")[0], str(folder)]
+    modules = {type(each).__module__ for each in model._flatten_layers()}
+    command = [sys.executable, "-c", _RELOAD, str(folder), *sorted(modules)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
