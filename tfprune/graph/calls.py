@@ -168,10 +168,24 @@ class _Opened:
                 outputs = self.open(inner, f"{name}/", within)
             else:
                 name = self._names.setdefault(id(node.operation), name)
-                outputs = [self._fresh(tensor) for tensor in node.output_tensors]
+                outputs = self._outputs(node, inputs)
                 self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+        """Returns what a node outputs; if the nested model is called at other sizes than its own, of those sizes."""
+        pairs = list(zip(node.input_tensors, inputs, strict=True))
+        if all(raw.shape[1:] == tensor.shape[1:] for raw, tensor in pairs):
+            return [self._fresh(tensor) for tensor in node.output_tensors]
+        # A nested model casts what it is given.
+        given = {id(raw): keras.KerasTensor(tensor.shape, raw.dtype, raw.sparse) for raw, tensor in pairs}
+        arguments, options = node.arguments.fill_in(given)
+        made = keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
+        return [
+            keras.KerasTensor(new.shape, old.dtype, old.sparse, name=old.name)
+            for new, old in zip(made, node.output_tensors, strict=True)
+        ]
 
     def _fresh(self, tensor: keras.KerasTensor) -> keras.KerasTensor:
         """Returns the tensor, or a copy if it was used before: in a graph that is opened twice, it has two values."""
@@ -182,10 +196,12 @@ class _Opened:
 
 
 def _opened_graph(node: Any) -> Any:
-    """Returns the graph of a nested model, if it is called with its inputs in their own order."""
+    """Returns the graph of a nested model, if it is called with its inputs in their own order and of their own rank."""
     graph = functional_graph(node.operation)
-    in_order = graph is not None and takes_in_order(graph, node.arguments.args)
-    return graph if in_order and len(node.input_tensors) == len(graph.inputs) else None
+    if graph is None or not takes_in_order(graph, node.arguments.args):
+        return None
+    ranks = [[len(tensor.shape) for tensor in tensors] for tensors in (node.input_tensors, graph.inputs)]
+    return graph if ranks[0] == ranks[1] else None
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -124,7 +124,9 @@ class _Copies:
         if isinstance(model, keras.Sequential) and self._call_layer is None:
             new = keras.Sequential(inputs, name=model.name)
             for layer in model.layers:
-                new.add(self._copy(layer, [new.outputs[0].shape if new.layers else shapes[0]]))
+                nested = functional_graph(layer)
+                given = (new.outputs[0] if new.layers else inputs[0],)
+                new.add(self._copy(layer, [] if nested is None else _nested_shapes(nested, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             new = keras.Model(structured, self._run(graph, structured), name=model.name)
@@ -134,10 +136,8 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             nested = functional_graph(operation)
-            tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
-            if nested is not None and not takes_in_order(nested, args):
-                tensors = nested.inputs  # the inputs keep their shapes
-            new = self._copy(operation, [tensor.shape for tensor in tensors])
+            shapes = [] if nested is None else _nested_shapes(nested, args, kwargs)
+            new = self._copy(operation, shapes)
             if self._call_layer is None or nested is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
@@ -157,6 +157,27 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _nested_shapes(graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Returns the shapes of a nested model's inputs in the copy: its own, but for the sizes that its caller changed.
+
+    Args:
+        graph: The graph of the nested model.
+        args: What its first call in the copy is given.
+        kwargs: Named arguments of this call.
+    """
+    own = [tensor.shape for tensor in graph.inputs]
+    given = [each.shape for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+    if not takes_in_order(graph, args) or [len(shape) for shape in given] != [len(shape) for shape in own]:
+        return own  # what is called like this is not opened, so nothing was cut
+    return [_resized(*pair) for pair in zip(own, given, strict=True)]
+
+
+def _resized(own: Sequence[int | None], given: Sequence[int | None]) -> tuple[int | None, ...]:
+    """Returns a shape with the known sizes of another, except on the batch axis and where its own is open."""
+    later = (old if old is None or new is None else new for old, new in zip(own[1:], given[1:], strict=True))
+    return (own[0], *later)
 
 
 def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:

@@ -1,0 +1,127 @@
+"""Copies of models: nested models at several sizes, layers that Keras cannot make again, classes of one's own."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfprune
+from tests.graph.agreement import agrees, sizes
+from tfprune.graph import channel_groups, complexity, convert, masks_of, slim
+
+layers = keras.layers
+RNG = np.random.default_rng(0)
+
+
+def block_at_two_sizes() -> keras.Model:
+    """A block of open height and width, at 8 x 8 and at 4 x 4, and whole pictures behind it."""
+    keras.utils.set_random_seed(0)
+    inner = keras.Input((None, None, 8))
+    x = layers.Conv2D(12, 3, padding="same", activation="relu", name="wide")(inner)
+    block = keras.Model(inner, layers.Conv2D(8, 3, padding="same", activation="relu", name="narrow")(x), name="block")
+    inputs = keras.Input((8, 8, 3))
+    large = block(layers.Conv2D(8, 3, padding="same", name="stem")(inputs))
+    small = block(layers.MaxPooling2D()(large))
+    flat = layers.Concatenate()([layers.Flatten()(large), layers.Flatten()(small)])
+    return keras.Model(inputs, layers.Dense(5, name="fc")(flat))
+
+
+def blocks_within_a_block() -> keras.Model:
+    deepest = keras.Input((None, 8))
+    deep = keras.Model(deepest, layers.Add()([deepest, layers.Conv1D(8, 3, padding="same")(deepest)]), name="deep")
+    middle = keras.Input((None, 8))
+    x = layers.Conv1D(8, 1, name="last")(deep(layers.MaxPooling1D()(deep(middle))))
+    block = keras.Model(middle, x, name="block")
+    inputs = keras.Input((16, 3))
+    return keras.Model(inputs, layers.Dense(5)(layers.Flatten()(block(block(layers.Conv1D(8, 1)(inputs))))))
+
+
+def block_of_open_height() -> keras.Model:
+    inner = keras.Input((None, 4, 8))
+    x = layers.Conv2D(12, 3, padding="same", activation="relu")(inner)
+    block = keras.Model(inner, layers.Conv2D(8, 3, padding="same")(x), name="block")
+    inputs = keras.Input((8, 4, 3))
+    x = block(layers.MaxPooling2D((2, 1))(block(layers.Conv2D(8, 1)(inputs))))
+    return keras.Model(inputs, layers.Dense(5)(layers.Flatten()(x)))
+
+
+def block_of_two_inputs() -> keras.Model:
+    inner = [keras.Input((None, 8)), keras.Input((None, 6))]
+    joined = layers.Concatenate()([layers.Dense(5, activation="relu")(inner[0]), layers.Dense(4)(inner[1])])
+    block = keras.Model(inner, joined, name="block")
+    first, second = layers.Dense(8), layers.Dense(6)
+    inputs = [keras.Input((4, 3)), keras.Input((2, 3))]
+    outputs = [layers.Dense(2)(layers.Flatten()(block([first(each), second(each)]))) for each in inputs]
+    return keras.Model(inputs, outputs)
+
+
+def block_for_a_fixed_and_an_open_batch() -> keras.Model:
+    inner = keras.Input((8,))
+    block = keras.Model(inner, layers.Dense(8)(layers.Dense(12, activation="relu")(inner)), name="block")
+    inputs = [keras.Input(batch_shape=(3, 6)), keras.Input((6,))]
+    return keras.Model(inputs, [layers.Dense(2)(block(layers.Dense(8)(each))) for each in inputs])
+
+
+def layers_at_two_sizes() -> keras.Model:
+    shared, last = layers.Conv2D(8, 3, padding="same", activation="relu"), layers.Dense(6)
+    inputs = keras.Input((8, 8, 3))
+    x = shared(layers.MaxPooling2D()(shared(layers.Conv2D(8, 1)(inputs))))
+    heads = [layers.Flatten()(last(x)), last(layers.GlobalAveragePooling2D()(x))]
+    return keras.Model(inputs, [layers.Dense(2)(each) for each in heads])
+
+
+@pytest.mark.parametrize(
+    ("build", "found"),
+    [
+        (block_at_two_sizes, [8, 12]),
+        (blocks_within_a_block, [8]),
+        (block_of_open_height, [8, 12]),
+        (block_of_two_inputs, [4, 5, 6, 8]),
+        (block_for_a_fixed_and_an_open_batch, [8, 8, 12]),
+        (layers_at_two_sizes, [6, 8]),
+    ],
+)
+def test_parts_called_at_two_sizes_are_cut_and_converted(build, found, tmp_path):
+    model = build()
+    groups = agrees(model)
+    assert sorted(sizes(groups).values()) == found
+    for small in (tfprune.prune_channels(model, "l2", params=0.6), convert(model, "masked")):
+        small.save(tmp_path / "model.keras")
+        assert keras.models.load_model(tmp_path / "model.keras").count_params() == small.count_params()
+
+
+def test_a_block_at_two_sizes_computes_what_zeros_compute():
+    model = block_at_two_sizes()
+    images = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    groups = channel_groups(model)
+    removed = np.array([0, 3, 4, 10, 11])
+    mask = np.ones(groups.channels, bool)
+    mask[next(group for group in groups if group.name == "block/wide").start + removed] = False
+    small = slim(model, mask, groups)
+    assert small.get_layer("block").get_layer("wide").filters == 7
+    zeroed = keras.models.clone_model(model)
+    zeroed.set_weights(model.get_weights())
+    for weight in zeroed.get_layer("block").get_layer("wide").weights:
+        array = np.array(weight)
+        array[..., removed] = 0
+        weight.assign(array)
+    assert not np.allclose(zeroed(images), model(images), atol=1e-2)
+    np.testing.assert_allclose(small(images), zeroed(images), rtol=1e-5, atol=1e-5)
+
+
+def test_the_copy_of_a_block_has_the_block_s_own_open_sizes():
+    model = block_at_two_sizes()
+    assert convert(model, "plain").get_layer("block").input_shape == (None, None, None, 8)
+    small = tfprune.prune_channels(model, "l2", density=0.5, scope="local")
+    assert small.get_layer("block").input_shape == (None, None, None, 4)
+
+
+def test_a_block_costs_what_it_computes_at_every_size():
+    block = 3 * 3 * 8 * 12 + 3 * 3 * 12 * 8
+    expected = 64 * 3 * 3 * 3 * 8 + (64 + 16) * block + (64 + 16) * 8 * 5
+    assert complexity(block_at_two_sizes()).flops == expected
+
+
+def test_masks_of_a_block_at_two_sizes():
+    model = block_at_two_sizes()
+    masks = tfprune.criteria.Magnitude()(model, density=0.5)
+    assert masks_of(convert(model, "masked", masks)) == masks
