@@ -1,6 +1,5 @@
 """A model at full width in which masked channels have no effect: the reference for slimmed models."""
 
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -8,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from tfprune.graph.channel_groups import ChannelGroups
-from tfprune.graph.labels import Slot, kept_positions
+from tfprune.graph.labels import Slot, kept_positions, weight_at
 from tfprune.graph.rebuild import copied_layer, rebuild
 from tfprune.graph.slim import checked_mask
 
@@ -37,7 +36,7 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     for each in groups.by_layer.values():
         for slot in each.slots:
             if slot.role == "in":
-                reading.setdefault(id(attrgetter(slot.weight)(each.layer)), []).append(slot)
+                reading.setdefault(id(weight_at(each.layer, slot.weight)), []).append(slot)
     for call in groups.calls:
         if type(call.layer) in _KEPT_STATISTICS:
             statistics[id(call.layer)] = _box(groups, call.inputs[0], mask)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import functional_graph, takes_in_order
+from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
 from tfprune.keras_private import (
     SafeModeScope,
     compile_settings,
@@ -124,9 +124,8 @@ class _Copies:
         if isinstance(model, keras.Sequential) and self._call_layer is None:
             new = keras.Sequential(inputs, name=model.name)
             for layer in model.layers:
-                nested = functional_graph(layer)
                 given = (new.outputs[0] if new.layers else inputs[0],)
-                new.add(self._copy(layer, [] if nested is None else _nested_shapes(nested, given, {})))
+                new.add(self._copy(layer, _nested_shapes(layer, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             new = keras.Model(structured, self._run(graph, structured), name=model.name)
@@ -135,10 +134,8 @@ class _Copies:
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            nested = functional_graph(operation)
-            shapes = [] if nested is None else _nested_shapes(nested, args, kwargs)
-            new = self._copy(operation, shapes)
-            if self._call_layer is None or nested is not None:
+            new = self._copy(operation, _nested_shapes(operation, args, kwargs))
+            if self._call_layer is None or functional_graph(operation) is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 
@@ -154,21 +151,30 @@ class _Copies:
             return self.model(operation, shapes)
         if not isinstance(operation, keras.Layer):
             return self._make_operation(operation)
+        if timed_graph(operation) is not None:
+            own = {"name": operation.name, "dtype": operation.dtype_policy, "trainable": operation.trainable}
+            return keras.layers.TimeDistributed(self._copy(operation.layer, shapes), **own)
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
 
 
-def _nested_shapes(graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def _nested_shapes(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Returns the shapes of a nested model's inputs in the copy: its own, but for the sizes that its caller changed.
 
     Args:
-        graph: The graph of the nested model.
+        operation: A nested model, or one at each point in time; another operation has no such shapes.
         args: What its first call in the copy is given.
         kwargs: Named arguments of this call.
     """
+    timed = timed_graph(operation)
+    graph = functional_graph(operation) if timed is None else timed
+    if graph is None:
+        return []
     own = [tensor.shape for tensor in graph.inputs]
     given = [each.shape for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+    if timed is not None:
+        given = [(shape[0], *shape[2:]) for shape in given[:1]]
     if not takes_in_order(graph, args) or [len(shape) for shape in given] != [len(shape) for shape in own]:
         return own  # what is called like this is not opened, so nothing was cut
     return [_resized(*pair) for pair in zip(own, given, strict=True)]
@@ -215,7 +221,7 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
     Args:
         layer: The layer. It is not changed.
         changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
-            setting `units` of a wrapped layer.
+            setting `units` of a wrapped layer, `cell.cells.0.units` that of the first of several cells.
 
     Returns:
         The new layer, of the same name.
@@ -257,9 +263,11 @@ def _own_kinds(layer: keras.Layer) -> dict[str, type]:
 def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
     *wrapped, name = key.split(".")
+    held: Any = config
     for each in wrapped:
-        config = config[each]["config"]
-    return config, name
+        held = held[int(each)] if each.isdigit() else held[each]
+        held = held if isinstance(held, list) else held["config"]
+    return held, name
 
 
 def configuration(layer: Any) -> dict[str, Any]:
@@ -281,13 +289,11 @@ def configuration(layer: Any) -> dict[str, Any]:
     return config
 
 
-def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
+def _unbuilt(config: Any) -> Any:
     """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
-    return {
-        key: _unbuilt(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key != "build_config"
-    }
+    if isinstance(config, dict):
+        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [_unbuilt(each) for each in config] if isinstance(config, list) else config
 
 
 def _is_keras(value: Any) -> bool:

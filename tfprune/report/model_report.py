@@ -16,7 +16,7 @@ from rich.table import Table
 
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
-from tfprune.graph.calls import functional_graph, model_calls
+from tfprune.graph.calls import FoldTime, UnfoldTime, functional_graph, model_calls
 from tfprune.report.latency import Latency
 
 _BYTES = 4  # float32
@@ -33,6 +33,8 @@ _PASS_ON = (
     keras.layers.GaussianDropout,
     keras.layers.AlphaDropout,
     keras.layers.ActivityRegularization,
+    FoldTime,
+    UnfoldTime,
 )
 _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", lambda value: f"{value:.2%}"),
@@ -196,7 +198,7 @@ def _moved(call: Call) -> int | None:
     weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
     if isinstance(call.layer, keras.layers.Embedding):
         weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
-    return _BYTES * (weights + sum(map(prod, shapes)))
+    return call.times * _BYTES * (weights + sum(map(prod, shapes)))
 
 
 def moves_nothing(layer: keras.Operation) -> bool:

@@ -4,7 +4,7 @@ A rule reads the labels of a call's inputs, sets those of its outputs, and notes
 settings depend on them, and what the layer costs (`graph.labels.Labels`).
 """
 
-from tfprune.graph.rules import attention, elementwise, moving, normalizing, producing, recurrent
+from tfprune.graph.rules import attention, elementwise, moving, normalizing, producing, recurrent, wrapping
 from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "recurrent",
     "register_rule",
     "rule_for",
+    "wrapping",
 ]
