@@ -45,6 +45,7 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
     labels.cost(call, length, heads, values, made)
     for setting, vector in (("num_heads", heads), ("key_dim", keys), ("value_dim", values), ("output_shape", made)):
         labels.edit(call, setting, vector)
+    _pin_masked_heads(labels, call, heads)
     _put_outputs(labels, call, made, heads)
 
 
@@ -77,6 +78,7 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     labels.cost(call, length * (1 if made is not None else query.shape[-1]), asking, inner, made)
     for setting, vector in (("num_query_heads", asking), ("num_key_value_heads", heads), ("head_dim", inner)):
         labels.edit(call, setting, vector)
+    _pin_masked_heads(labels, call, asking)
     _put_outputs(labels, call, made, asking)
 
 
@@ -102,6 +104,12 @@ def _pin_masks(labels: Labels, masks: Iterable[Any]) -> None:
     for mask in masks:
         if isinstance(mask, keras.KerasTensor):
             labels.pin(*labels.of(mask), reason="its mask has one value for each of them")
+
+
+def _pin_masked_heads(labels: Labels, call: Call, heads: np.ndarray) -> None:
+    shape = np.shape(_given(call).get("attention_mask"))
+    if len(shape) == 4 and shape[1] != 1:
+        labels.pin(heads, reason="its mask differs between heads")
 
 
 def _put_outputs(labels: Labels, call: Call, made: Vector, heads: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Rules for normalizations and other layers with one weight per channel."""
+"""Rules for normalizations, other layers with one weight per channel, and layers that prepare inputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -96,3 +96,29 @@ def _rescaling(labels: Labels, call: Call) -> None:
     if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
         labels.pin(*axes, reason="it has a constant for each of them")
     labels.put(call.outputs[0], axes)
+
+
+@rule(layers.Masking)
+def _masking(labels: Labels, call: Call) -> None:
+    """Pins its channels: without some of them, other positions might have only values that mean "masked"."""
+    axes = labels.of(call.inputs[0])
+    labels.pin(axes[-1], reason="it masks positions where all of them equal a value")
+    labels.put(call.outputs[0], axes)
+
+
+@rule(
+    *(layers.CategoryEncoding, layers.Discretization, layers.HashedCrossing, layers.Hashing),
+    *(layers.IntegerLookup, layers.StringLookup, layers.TextVectorization),
+    several=True,
+)
+def _encoding(labels: Labels, call: Call) -> None:
+    """Has no channels: features become numbers of categories."""
+    for tensor in call.inputs:
+        labels.pin(*labels.of(tensor), reason="it encodes features")
+    for tensor in call.outputs:
+        labels.put(tensor, (None,) * (len(tensor.shape) - 1))
+
+
+@rule(layers.MelSpectrogram, layers.STFTSpectrogram)
+def _spectrogram(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, "it transforms signals in time, which have no channels")

@@ -5,17 +5,11 @@ from typing import Any
 
 import keras
 
-from tfprune.graph.calls import Call, FoldTime, UnfoldTime, Wrapper
+from tfprune.graph.calls import Call, FoldTime, UnfoldTime, Wrapper, timed_graph
 from tfprune.graph.labels import Labels
 from tfprune.graph.rules.lookup import POSITIONS, has_rule_of, rule, rule_for, takes_one_tensor
 
 layers = keras.layers
-_OVER_CHANNELS = (
-    layers.LayerNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
-    layers.GroupNormalization,
-)
 _RECURRENT = (layers.RNN, layers.Bidirectional)
 
 
@@ -24,8 +18,8 @@ def _time_distributed(labels: Labels, call: Call) -> None:
     """Applies the rule of the wrapped layer at every point in time; a model there is opened before (`FoldTime`)."""
     inner: Any = call.layer.layer
     known = takes_one_tensor(inner) or any(has_rule_of(inner, kind) for kind in _RECURRENT)
-    if isinstance(inner, _OVER_CHANNELS) or not known:
-        labels.leave_alone(call, f"no rule for {type(inner).__name__} at each point in time")
+    if not known:
+        labels.leave_alone(call, f"no rule for {_described(call)} at each point in time")
         return
     time, *axes = labels.of(call.inputs[0])
     labels.pin(time, reason=POSITIONS)
@@ -34,6 +28,14 @@ def _time_distributed(labels: Labels, call: Call) -> None:
     times = call.times * (call.inputs[0].shape[1] or 1)
     rule_for(inner)(labels, Call(inner, call.name, (source,), (target,), None, _around(call), times))
     labels.put(call.outputs[0], (None, *labels.of(target)))
+
+
+def _described(call: Call) -> str:
+    """Returns what a layer applies that its rule does not know."""
+    layer: Any = call.layer
+    if timed_graph(layer) is None:
+        return type(layer.layer).__name__
+    return "models with masks" if len(call.inputs) > 1 else "models with states, or several inputs or outputs,"
 
 
 def _around(call: Call) -> Wrapper:
