@@ -8,6 +8,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 
 import copy
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import keras
@@ -16,6 +17,10 @@ from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec
 from keras.src.models.functional import Functional
 from keras.src.ops import core as core_operations
+from keras.src.ops import einops as einops_operations
+from keras.src.ops import image as image_operations
+from keras.src.ops import linalg as linear_operations
+from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.saving.serialization_lib import SafeModeScope
@@ -40,14 +45,19 @@ __all__ = [
     "compiled_loss",
     "compute_output_spec",
     "core_operations",
+    "einops_operations",
     "flat_layers",
     "forget_calls",
     "functional_part",
     "has_gate",
+    "image_operations",
     "input_structure",
     "lambda_output_shape",
+    "linear_operations",
+    "math_operations",
     "nn_operations",
     "numpy_operations",
+    "operation_settings",
     "output_structure",
     "producer",
     "run_through_graph",
@@ -126,6 +136,15 @@ def forget_calls(operation: keras.Operation) -> None:
     """Removes all calls from an operation, so that it belongs to no graph."""
     operation._inbound_nodes = []
     operation._outbound_nodes = []
+
+
+def operation_settings(operation: keras.Operation) -> dict[str, Any]:
+    """Returns what an operation was made with, by name; `get_config` refuses where one of the values is an array."""
+    known = getattr(operation, "_auto_config", None)
+    if known is not None:
+        return operation.get_config()
+    names = [name for name in signature(type(operation).__init__).parameters if name != "self"]
+    return {name: getattr(operation, name) for name in names}
 
 
 def takes_training(layer: Any) -> bool:

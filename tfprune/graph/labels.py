@@ -114,7 +114,7 @@ class LayerChannels:
 
 
 def weight_at(layer: Any, path: str) -> Any:
-    """Returns a weight of a layer by its path: attributes and, in lists of layers, positions (`cell.cells.0.kernel`)."""
+    """Returns a weight of a layer by its path of attributes, and of positions in lists: `cell.cells.0.kernel`."""
     for name in path.split("."):
         layer = layer[int(name)] if name.isdigit() else getattr(layer, name)
     return layer
@@ -169,6 +169,7 @@ class Labels:
         records: What was noted about each layer, by its name.
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
+        uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
     """
 
     def __init__(self) -> None:
@@ -178,6 +179,7 @@ class Labels:
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
         self.current: Call | None = None
+        self.uniform: dict[int, Axes] = {}
         self._parent: list[int] = []
         self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}

@@ -1,22 +1,25 @@
 """A model at full width in which masked channels have no effect: the reference for slimmed models."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups
-from tfprune.graph.labels import Slot, kept_positions, weight_at
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.labels import Axes, Slot, kept_positions, weight_at
+from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild
+from tfprune.graph.rules.products import SUMMING
 from tfprune.graph.slim import checked_mask
 
 
 def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
     """Copies a model at full width, in which nothing reads the masked channels.
 
-    Every kernel has zeros where it would read a masked channel. Normalizations over channels use the statistics of the
-    other channels, and products that sum over channels sum over these.
+    Every kernel has zeros where it would read a masked channel. Layers and operations that sum over channels are given
+    zeros there, and normalizations over channels use the statistics of the other channels.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -33,13 +36,17 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     mask = checked_mask(mask, groups)
     reading: dict[int, list[Slot]] = {}
     kept: dict[int, list[np.ndarray]] = {}
+    operands: dict[int, list[np.ndarray]] = {}
     for each in groups.by_layer.values():
         for slot in each.slots:
             if slot.role == "in":
                 reading.setdefault(id(weight_at(each.layer, slot.weight)), []).append(slot)
     for call in groups.calls:
         if type(_applied(call.layer)) in _KEPT:
-            kept[id(call.layer)] = [_box(groups, tensor, mask) for tensor in call.inputs]
+            kept[id(call.layer)] = [_box(groups.axes(tensor), mask) for tensor in call.inputs]
+        elif isinstance(call.layer, SUMMING):
+            operands[id(call.layer)] = [_box(_summed(groups, call, tensor), mask) for tensor in call.inputs]
+    zeroed: dict[int, list[np.ndarray]] = {}
 
     def make(layer: keras.Layer) -> keras.Layer:
         if id(layer) not in kept:
@@ -50,13 +57,23 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         timed = _KEPT[type(inner)](boxes[0].reshape(1, *boxes[0].shape[2:]), config=inner.get_config())
         return keras.layers.TimeDistributed(timed, name=layer.name, dtype=layer.dtype_policy)
 
+    def make_operation(operation: keras.Operation) -> keras.Operation:
+        new = copy_operation(operation)
+        zeroed[id(new)] = operands.get(id(operation), [])
+        return new
+
+    def apply(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        boxes = iter(zeroed.get(id(layer), []))
+        given = keras.tree.map_structure(lambda value: _times(value, boxes), (args, kwargs))
+        return layer(*given[0], **given[1])
+
     def weight(layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         array = np.asarray(variable).copy()
         for slot in reading.get(id(variable), ()):
             np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
         return array
 
-    return rebuild(model, make, weights=weight)
+    return rebuild(model, make, apply if operands else None, weight, make_operation=make_operation)
 
 
 def _applied(layer: Any) -> Any:
@@ -64,12 +81,30 @@ def _applied(layer: Any) -> Any:
     return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
 
 
-def _box(groups: ChannelGroups, tensor: keras.KerasTensor, mask: np.ndarray) -> np.ndarray:
-    """Returns which positions of a tensor are kept, float32, of its rank."""
-    box = np.ones([1] * len(tensor.shape), np.float32)
-    for axis, channels in enumerate(groups.axes(tensor), start=1):
+def _summed(groups: ChannelGroups, call: Call, tensor: keras.KerasTensor) -> Axes:
+    """Returns the channels along the axes of an operand over which an operation sums."""
+    noted = [axis for edit in groups.by_layer[call.name].edits for axis in edit.axes if axis is not None]
+    return tuple(
+        axis if axis is not None and any(np.array_equal(axis, each) for each in noted) else None
+        for axis in groups.axes(tensor)
+    )
+
+
+def _times(value: Any, boxes: Iterator[np.ndarray]) -> Any:
+    """Returns a tensor with zeros at masked positions; anything else as it is."""
+    if not isinstance(value, keras.KerasTensor):
+        return value
+    box = next(boxes, None)
+    return value if box is None or (box == 1).all() else value * ops.cast(box, value.dtype)
+
+
+def _box(axes: Axes, mask: np.ndarray) -> np.ndarray:
+    """Returns which positions of a tensor with these channels along its axes are kept, float32, of its rank."""
+    rank = len(axes) + 1
+    box = np.ones([1] * rank, np.float32)
+    for axis, channels in enumerate(axes, start=1):
         if channels is not None:
-            shape = [1] * len(tensor.shape)
+            shape = [1] * rank
             shape[axis] = len(channels)
             box = box * kept_positions(channels, mask).reshape(shape)
     return box

@@ -18,6 +18,7 @@ from tfprune.keras_private import (
     forget_calls,
     input_structure,
     lambda_output_shape,
+    operation_settings,
     producer,
     run_through_graph,
 )
@@ -98,8 +99,18 @@ def _fresh(value: Any) -> Any:
     return type(value).from_config(value.get_config()) if has_state else value
 
 
-def copy_operation(operation: keras.Operation) -> keras.Operation:
-    """Copies an operation (`keras.ops`); the copy belongs to no graph."""
+def copy_operation(
+    operation: keras.Operation, changes: Mapping[str, Callable[[Any], Any]] | None = None
+) -> keras.Operation:
+    """Copies an operation (`keras.ops`); the copy belongs to no graph.
+
+    Args:
+        operation: The operation. It is not changed.
+        changes: Maps the old value of a setting to the new one, by the setting's name.
+    """
+    if changes:
+        config = operation_settings(operation)
+        return type(operation)(**config | {key: change(config[key]) for key, change in changes.items()})
     new = copy.copy(operation)
     forget_calls(new)
     return new

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import keras
@@ -95,23 +96,20 @@ class _Cutter:
 
     def operation(self, operation: keras.Operation) -> keras.Operation:
         edits = self._of(operation).edits
-        settings = [edit for edit in edits if not edit.argument]
-        if settings:
-            config = operation.get_config()
-            for edit in settings:
-                config[edit.key] = edit.value(config[edit.key], self._mask)
-            return type(operation).from_config(config)
-        new = copy_operation(operation)
-        if edits:
-            self._arguments[id(new)] = list(edits)
+        settings = {edit.key: partial(edit.value, mask=self._mask) for edit in edits if not edit.argument}
+        new = copy_operation(operation, settings)
+        self._arguments[id(new)] = [edit for edit in edits if edit.argument]
         return new
 
     def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """Applies a new layer or operation; arguments that select channels are adapted."""
-        for edit in self._arguments.get(id(operation), ()):
-            tensor, old = args
-            args = (tensor, edit.value(old, self._mask))
-        return operation(*args, **kwargs)
+        """Applies a new layer or operation; arguments that depend on channels are adapted."""
+        edits = self._arguments.get(id(operation), ())
+        if not edits:
+            return operation(*args, **kwargs)
+        given = signature(operation.call).bind(*args, **kwargs)
+        for edit in edits:
+            given.arguments[edit.key] = edit.value(given.arguments.get(edit.key), self._mask)
+        return operation(*given.args, **given.kwargs)
 
     def weight(self, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         array = np.asarray(variable)

@@ -4,18 +4,38 @@ A rule reads the labels of a call's inputs, sets those of its outputs, and notes
 settings depend on them, and what the layer costs (`graph.labels.Labels`).
 """
 
-from tfprune.graph.rules import attention, elementwise, moving, normalizing, producing, recurrent, wrapping
+from tfprune.graph.rules import (
+    attention,
+    elementwise,
+    indexing,
+    joining,
+    moving,
+    normalizing,
+    producing,
+    products,
+    recurrent,
+    reducing,
+    spatial,
+    unfollowed,
+    wrapping,
+)
 from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 
 __all__ = [
     "Rule",
     "attention",
     "elementwise",
+    "indexing",
+    "joining",
     "moving",
     "normalizing",
     "producing",
+    "products",
     "recurrent",
+    "reducing",
     "register_rule",
     "rule_for",
+    "spatial",
+    "unfollowed",
     "wrapping",
 ]

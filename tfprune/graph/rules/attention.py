@@ -1,7 +1,6 @@
 """Rules for attention: heads, the channels within a head, and the channels that queries and keys are compared by."""
 
 from collections.abc import Iterable, Sequence
-from inspect import signature
 from typing import Any
 
 import keras
@@ -9,7 +8,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import POSITIONS, extent, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import extent, named_arguments, pin_all_but, positions, rule
 from tfprune.keras_private import ATTENTION_PARTS, attention_sizes, has_gate, lambda_output_shape
 
 layers = keras.layers
@@ -84,20 +83,13 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
 
 def _operands(labels: Labels, call: Call) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
     """Returns query, value and key; their positions, and those of masks, are pinned."""
-    given = _given(call)
+    given = named_arguments(call)
     query, value = given["query"], given["value"]
     key = value if given.get("key") is None else given["key"]
     for tensor in (query, value, key):
         pin_all_but(labels, labels.of(tensor), len(tensor.shape) - 2)
     _pin_masks(labels, (given.get(name) for name in ("query_mask", "value_mask", "key_mask", "attention_mask")))
     return query, value, key
-
-
-def _given(call: Call) -> dict[str, Any]:
-    """Returns the arguments of a call by name."""
-    arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
-    layer: Any = call.layer
-    return dict(signature(layer.call).bind(*arguments, **named).arguments)
 
 
 def _pin_masks(labels: Labels, masks: Iterable[Any]) -> None:
@@ -107,7 +99,8 @@ def _pin_masks(labels: Labels, masks: Iterable[Any]) -> None:
 
 
 def _pin_masked_heads(labels: Labels, call: Call, heads: np.ndarray) -> None:
-    shape = np.shape(_given(call).get("attention_mask"))
+    given: Any = named_arguments(call).get("attention_mask")
+    shape = np.shape(given)
     if len(shape) == 4 and shape[1] != 1:
         labels.pin(heads, reason="its mask differs between heads")
 
@@ -143,7 +136,7 @@ def _projected(
 def _attention(labels: Labels, call: Call) -> None:
     """Compares queries and keys channel by channel and sums: without a channel, the sum lacks what it adds."""
     layer: Any = call.layer
-    given = _given(call)
+    given = named_arguments(call)
     query, value, *keys = given["inputs"]
     key = keys[0] if keys else value
     for tensor in (query, value, key):

@@ -1,21 +1,18 @@
 """Rules for layers and operations that treat every channel separately, and for merges, which unite channels."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import (
-    MIXES,
-    activation_mixes,
-    after_batch,
-    channel_axis,
-    constants_of,
-    only,
-    pin_all_but,
-    rule,
-)
+from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.graph.rules.lookup import MIXES, activation_mixes, constants_of, named_arguments, rule
+from tfprune.graph.rules.uniform import blocks_of, common_blocks, fill_uniform, put_blocks
 from tfprune.keras_private import CustomScaleLayer, StochasticDepth
 from tfprune.keras_private import core_operations as core
+from tfprune.keras_private import math_operations as math
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -26,14 +23,56 @@ layers = keras.layers
     *(layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Identity, layers.ActivityRegularization),
     *(layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D),
     *(layers.GaussianDropout, layers.GaussianNoise, StochasticDepth),
-    *(nn.Relu, nn.Relu6, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Silu, nn.LogSigmoid, nn.LeakyRelu),
-    *(nn.HardSigmoid, nn.HardSilu, nn.Elu, nn.Selu, nn.Gelu, nn.Celu, nn.HardTanh),
-    *(numpy.Absolute, numpy.Exp, numpy.Expm1, numpy.Log, numpy.Log1p, numpy.Negative, numpy.Reciprocal),
-    *(numpy.Sin, numpy.Cos, numpy.Sign, numpy.Sqrt, numpy.Square, numpy.Tanh),
-    *(core.Cast, core.StopGradient, numpy.LogicalNot),
+    *(nn.Relu, nn.Relu6, nn.Sigmoid, nn.SparseSigmoid, nn.Softplus, nn.Softsign, nn.SoftShrink, nn.SparsePlus),
+    *(nn.Silu, nn.Squareplus, nn.LogSigmoid, nn.LeakyRelu, nn.HardSigmoid, nn.HardSilu, nn.Elu, nn.Selu, nn.Gelu),
+    *(nn.Celu, nn.TanhShrink, nn.HardTanh, nn.HardShrink, nn.Threshold),
+    *(numpy.Absolute, numpy.Abs, numpy.Fabs, numpy.Angle, numpy.Arccos, numpy.Arccosh, numpy.Arcsin, numpy.Arcsinh),
+    *(numpy.Arctan, numpy.Arctanh, numpy.BitwiseInvert, numpy.BitwiseNot, numpy.Cbrt, numpy.Ceil, numpy.Conj),
+    *(numpy.Conjugate, numpy.Copy, numpy.Cos, numpy.Cosh, numpy.Deg2rad, numpy.Digitize, numpy.Exp, numpy.Exp2),
+    *(numpy.Expm1, numpy.Floor, numpy.I0, numpy.Imag, numpy.Isfinite, numpy.Isinf, numpy.Isnan, numpy.Isneginf),
+    *(numpy.Isposinf, numpy.Isreal, numpy.Log, numpy.Log10, numpy.Log1p, numpy.Log2, numpy.LogicalNot),
+    *(numpy.NanToNum, numpy.Negative, numpy.Rad2deg, numpy.Real, numpy.Reciprocal, numpy.Round, numpy.Sign),
+    *(numpy.Signbit, numpy.Sin, numpy.Sinc, numpy.Sinh, numpy.Sqrt, numpy.Square, numpy.Tan, numpy.Tanh, numpy.Trunc),
+    *(numpy.Array, numpy.View, numpy.EmptyLike),
+    *(math.Rsqrt, math.Erf, math.Erfc, math.Erfinv),
+    *(core.Cast, core.SaturateCast, core.StopGradient, core.ConvertToTensor),
 )
 def _each(labels: Labels, call: Call) -> None:
-    labels.put(call.outputs[0], labels.of(call.inputs[0]))
+    (tensor,), (output,) = call.inputs, call.outputs
+    if tensor.shape != output.shape:
+        labels.leave_alone(call, "its output has another shape than its input")
+        return
+    labels.put(output, labels.of(tensor))
+    put_blocks(labels, output, blocks_of(labels, tensor))
+
+
+@rule(numpy.ZerosLike, numpy.OnesLike, numpy.FullLike)
+def _filled(labels: Labels, call: Call) -> None:
+    axes = labels.of(call.inputs[0])
+    if constants_of(call):
+        labels.pin(*axes, reason="it fills a tensor with an array of a fixed size")
+    else:
+        fill_uniform(labels, call.outputs[0])
+    labels.put(call.outputs[0], axes)
+
+
+@rule(numpy.Clip)
+def _clip(labels: Labels, call: Call) -> None:
+    if np.size(call.layer.x_min) > 1 or np.size(call.layer.x_max) > 1:
+        labels.pin(*labels.of(call.inputs[0]), reason="its limits are arrays of a fixed size")
+    _each(labels, call)
+
+
+@rule(nn.OneHot)
+def _one_hot(labels: Labels, call: Call) -> None:
+    """Adds an axis of classes."""
+    axes = list(labels.of(call.inputs[0]))
+    place = call.layer.axis % len(call.outputs[0].shape) - 1
+    if place < 0:
+        labels.leave_alone(call, "it moves the batch axis")
+        return
+    axes.insert(place, None)
+    labels.put(call.outputs[0], axes)
 
 
 @rule(layers.Dropout, layers.AlphaDropout)
@@ -52,85 +91,76 @@ def _activation(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], axes)
 
 
-@rule(layers.Softmax, nn.Softmax, nn.LogSoftmax)
-def _softmax(labels: Labels, call: Call) -> None:
-    axes = labels.of(call.inputs[0])
-    axis = getattr(call.layer, "axis", None)
-    mixed = [axis] if isinstance(axis, int) else range(len(axes) + 1) if axis is None else axis
-    shared = (axes[index] for each in mixed if (index := after_batch(each, call.inputs[0])) >= 0)
-    labels.pin(*shared, reason="it divides by a sum over them")
-    labels.put(call.outputs[0], axes)
-
-
-@rule(
-    *(layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D),
-    *(layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D),
-    *(layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D, layers.AdaptiveAveragePooling3D),
-    *(layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D),
-    *(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D),
-    *(layers.Cropping1D, layers.Cropping2D, layers.Cropping3D),
-    *(layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D, layers.Resizing),
-)
-def _spatial(labels: Labels, call: Call) -> None:
-    """Mixes positions, not channels."""
-    axis = channel_axis(call.layer, call.inputs[0])
-    channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
-    labels.put(call.outputs[0], only(axis, channels, call.outputs[0]))
-
-
-@rule(
-    *(layers.GlobalAveragePooling1D, layers.GlobalAveragePooling2D, layers.GlobalAveragePooling3D),
-    *(layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling3D),
-    masks=True,
-)
-def _global_pooling(labels: Labels, call: Call) -> None:
-    axis = channel_axis(call.layer, call.inputs[0])
-    channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
-    (output,) = call.outputs
-    labels.put(output, only(axis, channels, output) if call.layer.keepdims else (channels,))
-
-
-@rule(numpy.Mean, numpy.Max, numpy.Min, numpy.Sum, numpy.Any, numpy.All)
-def _reduction(labels: Labels, call: Call) -> None:
-    (tensor,) = call.inputs
-    axes, given = labels.of(tensor), call.layer.axis
-    listed = range(len(tensor.shape)) if given is None else [given] if isinstance(given, int) else given
-    reduced = {after_batch(axis, tensor) for axis in listed}
-    if -1 in reduced:
-        labels.leave_alone(call, "it reduces the batch axis")
-        return
-    labels.pin(*(axes[index] for index in reduced), reason="it reduces over them")
-    kept = call.layer.keepdims
-    left = (None if index in reduced else vector for index, vector in enumerate(axes) if kept or index not in reduced)
-    labels.put(call.outputs[0], tuple(left))
-
-
 @rule(
     *(layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum, CustomScaleLayer),
-    *(numpy.Add, numpy.Subtract, numpy.Multiply, numpy.Divide, numpy.TrueDivide),
-    *(numpy.Maximum, numpy.Minimum, numpy.Power, numpy.LogicalAnd, numpy.LogicalOr, numpy.LogicalXor),
+    *(numpy.Add, numpy.Subtract, numpy.Multiply, numpy.Divide, numpy.TrueDivide, numpy.DivideNoNan),
+    *(numpy.FloorDivide, numpy.Mod, numpy.Fmod, numpy.Power, numpy.Arctan2, numpy.Hypot, numpy.Heaviside),
+    *(numpy.Maximum, numpy.Minimum, numpy.Fmax, numpy.Fmin, numpy.Logaddexp, numpy.Logaddexp2, numpy.Nextafter),
+    *(numpy.LogicalAnd, numpy.LogicalOr, numpy.LogicalXor, numpy.Isclose, numpy.Ldexp, numpy.Gcd, numpy.Lcm),
+    *(numpy.BitwiseAnd, numpy.BitwiseOr, numpy.BitwiseXor, numpy.BitwiseLeftShift, numpy.BitwiseRightShift),
+    *(numpy.LeftShift, numpy.RightShift, numpy.Where, numpy.Select, nn.Polar),
     *(numpy.Equal, numpy.NotEqual, numpy.Less, numpy.LessEqual, numpy.Greater, numpy.GreaterEqual),
     several=True,
 )
 def _merge(labels: Labels, call: Call) -> None:
-    """Unites the labels of its inputs axis by axis; where an input is broadcast or constant, nothing can be removed."""
+    """Unites the labels of its inputs axis by axis, counted from the last one, as they are broadcast."""
     (output,) = call.outputs
     rank = len(output.shape)
-    if any(len(tensor.shape) != rank for tensor in call.inputs):
-        labels.leave_alone(call, "no rule for merging tensors of different rank")
+    if all(len(tensor.shape) != rank for tensor in call.inputs):
+        labels.leave_alone(call, "it moves the batch axis")
         return
-    merged = [_merged(labels, call.inputs, axis, output.shape[axis]) for axis in range(1 - rank, 0)]
-    if constants_of(call):
-        labels.pin(*merged, reason="it takes a constant with a value for each of them")
+    constants = [np.shape(value) for value in _constants(call)]
+    merged, blocks = [], []
+    for axis in range(1 - rank, 0):
+        vector = _united(labels, call.inputs, axis, output.shape[axis])
+        fixed = any(len(shape) >= -axis and shape[axis] > 1 for shape in constants)
+        if fixed:
+            labels.pin(vector, reason="it takes a constant with a value for each of them")
+        present = [tensor for tensor in call.inputs if len(tensor.shape) > -axis and tensor.shape[axis] != 1]
+        equal = [blocks_of(labels, tensor)[axis] for tensor in present]
+        blocks.append(None if fixed else common_blocks(equal, output.shape[axis]))
+        merged.append(vector)
     labels.put(output, merged)
+    put_blocks(labels, output, blocks)
 
 
-def _merged(labels: Labels, tensors: tuple[keras.KerasTensor, ...], axis: int, size: int | None) -> Vector:
-    full = [labels.of(tensor)[axis] for tensor in tensors if tensor.shape[axis] == size]
-    stretched = [labels.of(tensor)[axis] for tensor in tensors if tensor.shape[axis] != size]
-    labels.pin(*stretched, reason="it repeats them along the axis of another input")
-    known = [vector for vector in full if vector is not None]
-    if len(known) < len(full):
+def _constants(call: Call) -> list[Any]:
+    """Returns the operands of a merge that are not symbolic tensors."""
+    given = named_arguments(call).values() if not isinstance(call.layer, keras.Layer) else constants_of(call)
+    operands: list[Any] = []
+    for value in given:
+        several = isinstance(value, (list, tuple)) and any(_symbolic(each) for each in value)
+        operands.extend(value if several else [value])
+    return [value for value in operands if value is not None and not _symbolic(value)]
+
+
+def _symbolic(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def _united(labels: Labels, tensors: Sequence[keras.KerasTensor], axis: int, size: int | None) -> Vector:
+    """Unites what the tensors have along an axis; one that is broadcast along it keeps its single position."""
+    full: list[Vector] = []
+    for tensor in tensors:
+        if len(tensor.shape) < -axis:
+            continue
+        vector = along(labels, tensor, axis)
+        if tensor.shape[axis] == 1 and size != 1:
+            labels.pin(vector, reason="it repeats them along the axis of another input")
+        else:
+            full.append(vector)
+    return united(labels, full)
+
+
+def along(labels: Labels, tensor: keras.KerasTensor, axis: int) -> Vector:
+    """Returns the labels along an axis that is counted from the last one; none along the batch axis."""
+    return None if -axis == len(tensor.shape) else labels.of(tensor)[axis]
+
+
+def united(labels: Labels, vectors: Axes | list[Vector]) -> Vector:
+    """Unites vectors of one size; if one has no labels, the others are pinned."""
+    known = [vector for vector in vectors if vector is not None]
+    if len(known) < len(vectors):
         labels.pin(*known, reason="another of its inputs has fixed channels")
         return None
     for vector in known[1:]:

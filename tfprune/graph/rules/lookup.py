@@ -1,6 +1,7 @@
 """The rules by layer class, and helpers that several rules use."""
 
 from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
 import keras
@@ -21,6 +22,9 @@ MIXES = "its activation mixes them"
 
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
+
+NOT_EMPTY = "a range that it takes must not become empty"
+"""Reason of the first position of a range."""
 
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
@@ -157,7 +161,8 @@ def register_rule(kind: type, like: type | Rule) -> None:
 
 def channel_axis(layer: Any, tensor: keras.KerasTensor) -> int:
     """Returns the index of the channel axis among the axes after the batch axis."""
-    return 0 if getattr(layer, "data_format", None) == "channels_first" else len(tensor.shape) - 2
+    given = getattr(layer, "data_format", "channels_last") or keras.config.image_data_format()
+    return 0 if given == "channels_first" else len(tensor.shape) - 2
 
 
 def after_batch(axis: int, tensor: keras.KerasTensor) -> int:
@@ -201,8 +206,29 @@ def mixes(function: Any) -> bool:
     return not ours or name in ("softmax", "log_softmax", "sparsemax", "glu")
 
 
+def named_arguments(call: Call) -> dict[str, Any]:
+    """Returns the arguments that an operation is called with, by name; tensors are those of the call."""
+    arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
+    return dict(signature(call.layer.call).bind(*arguments, **named).arguments)
+
+
+def keep_order(labels: Labels, call: Call, *vectors: Vector) -> None:
+    """Notes that an operation depends on the number or order of channels, though none of its settings does.
+
+    A search pads channels with zeros, so it leaves such channels alone (`graph.executable_groups`).
+    """
+    if any(vector is not None for vector in vectors):
+        first = next(iter(signature(call.layer.call).parameters))
+        labels.edit(call, first, *vectors, change=lambda old, kept: old, argument=True)
+
+
 def constants_of(call: Call) -> list[Any]:
     """Returns the arguments of a call that are arrays of more than one value and not symbolic tensors."""
     arguments, named = call.arguments({id(tensor): None for tensor in call.inputs})
     leaves = keras.tree.flatten((arguments, named))
     return [leaf for leaf in leaves if np.prod(getattr(leaf, "shape", ()), dtype=np.int64) > 1]
+
+
+def registered_kinds() -> set[type]:
+    """Returns the classes that have a rule."""
+    return set(_RULES)

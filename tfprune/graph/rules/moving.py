@@ -9,15 +9,12 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import POSITIONS, after_batch, constants_of, rule
+from tfprune.graph.rules.lookup import POSITIONS, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
 layers = keras.layers
-_WHOLE = slice(None)
-_Part = int | slice
 Sizes = Sequence[int | None]
-NOT_EMPTY = "a range that it takes must not become empty"
 
 
 @rule(layers.Flatten)
@@ -67,19 +64,26 @@ def _permute(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in call.layer.dims))
 
 
-@rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis)
+@rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis, numpy.Rot90)
 def _transpose(labels: Labels, call: Call) -> None:
     order = np.array(_order(call.layer, len(call.inputs[0].shape)))
     if order[0] != 0:
         labels.leave_alone(call, "it moves the batch axis")
         return
     axes = labels.of(call.inputs[0])
+    if isinstance(call.layer, numpy.Rot90):
+        labels.pin(*(axes[axis - 1] for axis in call.layer.axes if axis), reason="it turns them")
     labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in order[1:]))
 
 
 def _order(operation: Any, rank: int) -> list[int]:
     """Returns the input axis of each output axis."""
     axes = list(range(rank))
+    if isinstance(operation, numpy.Rot90):
+        turns, (first, second) = operation.k % 4, operation.axes
+        if turns % 2:
+            axes[first], axes[second] = axes[second], axes[first]
+        return axes
     if isinstance(operation, numpy.Transpose):
         return [axis % rank for axis in operation.axes] if operation.axes is not None else axes[::-1]
     if isinstance(operation, numpy.Swapaxes):
@@ -107,138 +111,11 @@ def _size_one_axes(labels: Labels, call: Call) -> None:
         labels.edit(call, "axis", *made, change=lambda old, kept: gone)
 
 
-@rule(layers.Concatenate, numpy.Concatenate, several=True)
-def _concatenate(labels: Labels, call: Call) -> None:
-    if constants_of(call):
-        labels.leave_alone(call, "it joins constants")
-        return
-    joined = after_batch(call.layer.axis, call.inputs[0])
-    if joined < 0:
-        labels.leave_alone(call, "it joins batches")
-        return
-    parts = [labels.of(tensor) for tensor in call.inputs]
-    result: list[Vector] = []
-    for axis in range(len(parts[0])):
-        vectors = [part[axis] for part in parts]
-        if axis == joined:
-            sizes = [tensor.shape[1 + axis] for tensor in call.inputs]
-            result.append(_joined(labels, vectors, sizes))
-        else:
-            result.append(_same(labels, vectors))
-    labels.put(call.outputs[0], result)
-
-
-def _joined(labels: Labels, vectors: list[Vector], sizes: list[int | None]) -> Vector:
-    if None in sizes:
-        labels.pin(*vectors, reason="it joins axes of unknown size")
-    if None in sizes or all(vector is None for vector in vectors):
-        return None
-    return np.concatenate([_known(labels, vector, size) for vector, size in zip(vectors, sizes, strict=True)])
-
-
-def _known(labels: Labels, vector: Vector, size: int | None) -> np.ndarray:
-    """Returns the labels of an axis; pinned ones if it has none."""
-    if vector is None:
-        vector = labels.fresh(size or 0)
-        labels.pin(vector, reason="they are not the channels of any layer")
-    return vector
-
-
-def _same(labels: Labels, vectors: list[Vector]) -> Vector:
-    if any(vector is None for vector in vectors):
-        labels.pin(*vectors, reason="another of its inputs has fixed positions there")
-        return None
-    known = [vector for vector in vectors if vector is not None]
-    for vector in known[1:]:
-        labels.unite(known[0], vector)
-    return known[0]
-
-
-@rule(numpy.Split)
-def _split(labels: Labels, call: Call) -> None:
-    axis = after_batch(call.layer.axis, call.inputs[0])
-    if axis < 0:
-        labels.leave_alone(call, "it splits batches")
-        return
-    axes = labels.of(call.inputs[0])
-    cut = axes[axis]
-    equal = isinstance(call.layer.indices_or_sections, int)
-    if cut is not None and equal:
-        labels.tie(cut, call.layer.indices_or_sections)  # equal parts stay equal
-    start = 0
-    for tensor in call.outputs:
-        size = tensor.shape[1 + axis]
-        part = None if cut is None else cut[start : start + size]
-        if part is not None and not equal:
-            labels.pin(part[:1], reason=NOT_EMPTY)
-        labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
-        start += size
-    if not equal:
-        labels.edit(call, "indices_or_sections", cut, change=_new_sections)
-
-
-def _new_sections(old: Any, kept: list[np.ndarray]) -> Any:
-    return [int(kept[0][:point].sum()) for point in old]
-
-
-@rule(numpy.GetItem)
-def _get_item(labels: Labels, call: Call) -> None:
-    """Follows ranges of step one and single positions; all other slices block pruning."""
-    (tensor,) = call.inputs
-    arguments, named = call.arguments({id(tensor): None})
-    taken = _parts(arguments[1] if len(arguments) > 1 else named["key"], tensor.shape)
-    if taken is None:
-        labels.leave_alone(call, "no rule for this kind of slice")
-        return
-    axes, left = labels.of(tensor), []
-    for vector, part in zip(axes, taken, strict=True):
-        if isinstance(part, int):
-            labels.pin(vector, reason="it takes a single one of them")
-        elif vector is None or part == _WHOLE:
-            left.append(vector)
-        else:
-            labels.pin(vector[part][:1], reason=NOT_EMPTY)
-            left.append(vector[part])
-    labels.put(call.outputs[0], left)
-    labels.edit(call, "key", *axes, change=lambda old, kept: _new_key(taken, kept), argument=True)
-
-
-def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
-    """Returns what is taken of each axis after the batch axis; None if the key is of another kind."""
-    parts = list(key) if isinstance(key, tuple) else [key]
-    dots = [index for index, part in enumerate(parts) if part is Ellipsis]
-    if dots:
-        parts[dots[0] : dots[0] + 1] = [_WHOLE] * (len(shape) - len(parts) + 1)
-    parts += [_WHOLE] * (len(shape) - len(parts))
-    known = all(type(part) is int or (isinstance(part, slice) and part.step in (None, 1)) for part in parts)
-    if not known or len(parts) != len(shape) or parts[0] != _WHOLE:
-        return None
-    taken: list[_Part] = []
-    for part, size in zip(parts[1:], shape[1:], strict=True):
-        if isinstance(part, int) or part == _WHOLE:
-            taken.append(part)
-        elif size is None:
-            return None
-        else:
-            taken.append(slice(*part.indices(size)))
-    return taken
-
-
-def _new_key(taken: list[_Part], kept: list[np.ndarray]) -> tuple[_Part, ...]:
-    key: list[_Part] = [_WHOLE]
-    for part, mask in zip(taken, kept, strict=True):
-        if mask is None or isinstance(part, int) or part == _WHOLE:
-            key.append(part)
-        else:
-            key.append(slice(int(mask[: part.start].sum()), int(mask[: part.stop].sum())))
-    return tuple(key)
-
-
 @rule(nn.DepthToSpace, nn.SpaceToDepth)
 def _depth_space(labels: Labels, call: Call) -> None:
     operation: Any = call.layer
     if operation.data_format == "channels_first":
-        labels.leave_alone(call, "no rule for channels_first")
+        labels.leave_alone(call, "it has no rule for channels before positions")
         return
     *spatial, channels = labels.of(call.inputs[0])
     labels.pin(*spatial, reason=POSITIONS)

@@ -12,6 +12,7 @@ from tfprune.graph.rules.lookup import (
     activation_mixes,
     channel_axis,
     extent,
+    named_arguments,
     only,
     pin_all_but,
     positions,
@@ -55,8 +56,7 @@ def _embedding(labels: Labels, call: Call) -> None:
 @rule(layers.ReversibleEmbedding)
 def _reversible_embedding(labels: Labels, call: Call) -> None:
     """Is an embedding; called in reverse, it multiplies by the same weights transposed, or by others of that shape."""
-    arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
-    if not (named.get("reverse") or arguments[1:2] == (True,)):
+    if not named_arguments(call).get("reverse"):
         _embedding(labels, call)
         return
     layer: Any = call.layer

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +16,7 @@ from tfprune.graph.rules.lookup import (
     channel_axis,
     has_rule_of,
     mixes,
+    named_arguments,
     only,
     pin_all_but,
     positions,
@@ -128,7 +128,9 @@ def _cells(layer: Any, path: str = "", key: str = "") -> list[_Cell] | None:
     """
     cell = layer.cell
     if type(cell) is layers.StackedRNNCells:
-        found = [_Cell(each, f"{path}cell.cells.{n}", f"{key}cell.cells.{n}.units") for n, each in enumerate(cell.cells)]
+        found = [
+            _Cell(each, f"{path}cell.cells.{n}", f"{key}cell.cells.{n}.units") for n, each in enumerate(cell.cells)
+        ]
     else:
         within = "cell." if type(layer) is layers.RNN else ""
         found = [_Cell(cell, f"{path}cell", f"{key}{within}units")]
@@ -142,9 +144,7 @@ def _part(cells: Sequence[_Cell], cell: _Cell) -> str:
 
 def _operands(labels: Labels, call: Call) -> tuple[keras.KerasTensor, list[Any]]:
     """Returns the sequences and the initial states that a layer is given; a mask's axes are pinned."""
-    arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})
-    layer: Any = call.layer
-    given = signature(layer.call).bind(*arguments, **named).arguments
+    given = named_arguments(call)
     mask = given.get("mask")
     if isinstance(mask, keras.KerasTensor):
         labels.pin(*labels.of(mask), reason="its mask has one value for each of them")

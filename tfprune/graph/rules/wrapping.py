@@ -40,7 +40,11 @@ def _described(call: Call) -> str:
 
 def _around(call: Call) -> Wrapper:
     """Returns the wrapper of the layer within a wrapping one."""
-    return Wrapper(call.layer, "layer") if call.wrapper is None else replace(call.wrapper, path=f"{call.wrapper.path}.layer")
+    return (
+        Wrapper(call.layer, "layer")
+        if call.wrapper is None
+        else replace(call.wrapper, path=f"{call.wrapper.path}.layer")
+    )
 
 
 def _at_one_time(tensor: keras.KerasTensor) -> keras.KerasTensor:
