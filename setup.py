@@ -36,6 +36,7 @@ setup(
         "tensorflow>=2.21,<2.23",
         "keras>=3.15,<4",
         "numpy>=2.0,<3",
+        "h5py>=3.11,<4",  # reads how much of a .keras file belongs to the optimizer
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6",  # used by tensorflow-datasets, which does not require it
         "tensorflow-probability>=0.25,<0.26",  # part of the environment that tfprune promises; not imported yet

@@ -31,7 +31,11 @@ class Peak:
 
 
 class Scale(keras.layers.Layer):
-    """Multiplies each channel by a factor that is trained."""
+    """Multiplies each channel by a factor that is trained, and all of them by a mean over the channels.
+
+    As every output depends on all inputs, tfprune cannot find out by itself that channels may be removed: the rule says
+    that a mean over fewer channels will do.
+    """
 
     def build(self, shape):
         """Creates the factors `[channels]`."""
@@ -39,7 +43,7 @@ class Scale(keras.layers.Layer):
 
     def call(self, inputs):
         """Scales `[batch, ..., channels]`."""
-        return inputs * self.factor
+        return inputs * self.factor * keras.ops.mean(inputs, axis=-1, keepdims=True)
 
 
 def scale_rule(labels, call):

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 
 # From the ground up; what is in one line does not import its neighbors. Recipes stand on the library.
 LIBRARY = (
+    ("reprs", "tables"),
     ("errors",),
     ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),

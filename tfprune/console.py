@@ -1,6 +1,7 @@
-"""What is shown on the console: a progress indicator, and two ways to suppress output.
+"""What is shown on the console: text, a progress indicator, warnings, and two ways to suppress output.
 
-`working` shows that something is going on. `silence` drops everything that Python prints, as all workers but the chief
+`report_console` is standard output, `working` shows that something is going on, `plain_warnings` shows warnings as one
+line each. `silence` drops everything that Python prints, as all workers but the chief
 do. `quiet` drops warnings, log lines and what compiled code writes to stderr, as conversions of models do.
 """
 
@@ -11,10 +12,17 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
 
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from tqdm import tqdm
 
+from tfprune.tables import WIDTH
+
+_WIDE = 240  # characters per line if the output is not a terminal
 _LOUD = ("absl", "tensorflow", "tf2onnx")
 
 
@@ -25,13 +33,54 @@ def silence() -> Iterator[None]:
         yield
 
 
-def working(text: str) -> AbstractContextManager[object]:
+class _Console(Console):
+    """A console that does not break lines, and leaves it to the program to end when nobody reads its output."""
+
+    def __init__(self, **options: Any) -> None:
+        if os.environ.get("NO_COLOR"):
+            options["color_system"] = None
+        super().__init__(highlight=False, soft_wrap=True, **options)
+
+    def on_broken_pipe(self) -> None:
+        """Raises the `BrokenPipeError` that is being handled."""
+        raise
+
+
+def report_console() -> Console:
+    """Returns standard output as a console of at least 80 characters per line; 240 if it is not a terminal.
+
+    With the environment variable `NO_COLOR` it has no colors and no bold or dim text.
+    """
+    console = _Console()
+    return _Console(width=max(WIDTH, console.width) if console.is_terminal else _WIDE)
+
+
+@contextmanager
+def working(text: str) -> Iterator[Live]:
     """Shows a progress indicator on stderr while the context lasts, if stderr is a terminal.
 
     Args:
         text: What is going on, such as `loading the model`.
+
+    Yields:
+        The indicator; `stop` and `start` let other text be printed between.
     """
-    return Console(stderr=True).status(f"{text} ...")
+    console = _Console(stderr=True)
+    # Standard output is left as it is: what is printed there meanwhile may be for a file.
+    with Live(Spinner("dots", f"{text} ..."), console=console, transient=True, redirect_stdout=False) as indicator:
+        yield indicator
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Shows each warning as one line, `warning: text`, without the place in the code, while the block runs."""
+
+    def show(message: Warning | str, *place: Any, **more: Any) -> None:
+        tqdm.write(f"warning: {' '.join(str(message).split())}", file=sys.stderr)  # not on the line of a progress bar
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

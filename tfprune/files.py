@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tfprune.errors import RunFolderError
+from tfprune.errors import ConfigError, RunFolderError
+from tfprune.reprs import described
 
 
 class WriteError(RunFolderError, OSError):
@@ -26,6 +27,13 @@ class WriteError(RunFolderError, OSError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.strerror = reason
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Returns a path that a user gives; raises `ConfigError` for anything else."""
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"expected the path of a file or folder, received {described(path)}")
+    return Path(path)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The private names of Keras that tfprune uses, in one place.
+"""The private names of Keras that tfprune uses, and one of TensorFlow's, in one place.
 
 Keras has no public way to read a model's graph of calls, to list nested layers, or to build a compiled loss. All other
 modules of tfprune use the functions below and no private name of Keras. The names were checked in Keras 3.15.0 and
@@ -25,14 +25,18 @@ from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.compile_utils import CompileLoss
+from keras.src.utils.backend_utils import DynamicBackend
+from keras.src.utils.tracking import TrackedDict, TrackedList, TrackedOrderedDict, TrackedSet
 
 __all__ = [
     "ATTENTION_PARTS",
     "EXPORT_MARKS",
     "HOLDS_FOR",
     "OVERRIDDEN",
+    "TRACKED",
     "CompileLoss",
     "CustomScaleLayer",
+    "DynamicBackend",
     "Functional",
     "LayerScale",
     "SafeModeScope",
@@ -48,6 +52,7 @@ __all__ = [
     "einops_operations",
     "flat_layers",
     "forget_calls",
+    "function_graph",
     "functional_part",
     "has_gate",
     "image_operations",
@@ -59,7 +64,9 @@ __all__ = [
     "numpy_operations",
     "operation_settings",
     "output_structure",
+    "own_state",
     "producer",
+    "renew_tracker",
     "run_through_graph",
     "set_loss_precision",
     "set_tensor_type",
@@ -88,6 +95,10 @@ EXPORT_MARKS = ("_api_export_path", "_api_export_symbol_id")
 
 ATTENTION_PARTS = {part: f"_{part}_dense" for part in ("query", "key", "value", "gate", "output")}
 """Where multi-head and grouped-query attention keep their projections."""
+
+
+TRACKED = (TrackedList, TrackedDict, TrackedOrderedDict, TrackedSet)
+"""What Keras makes of a list, dict or set that becomes an attribute of a layer."""
 
 
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
@@ -136,6 +147,38 @@ def forget_calls(operation: keras.Operation) -> None:
     """Removes all calls from an operation, so that it belongs to no graph."""
     operation._inbound_nodes = []
     operation._outbound_nodes = []
+
+
+def function_graph(graph: Any, name: str) -> Any:
+    """Returns the graph of a function that is called in a TensorFlow graph.
+
+    `as_graph_def` is public, and has the functions as messages without tensors, whose shapes are needed.
+    """
+    return graph._get_function(name).graph
+
+
+def own_state(value: Any, *, calls: bool = True) -> dict[str, Any]:
+    """Returns the attributes of a layer, metric or variable, to be given to a bare new one of its class.
+
+    `keras.layers.Layer.from_config` is the public way to copy, but not all layers can be made from a configuration.
+
+    Args:
+        value: The object.
+        calls: Whether a layer remembers the graphs that it belongs to.
+    """
+    # Layers have methods bound to them as attributes; a variable makes its own tensor.
+    own = ("_value",) if isinstance(value, keras.Variable) else ("build", "quantize")
+    state = {name: each for name, each in vars(value).items() if name not in own}
+    if not calls:
+        state |= {"_inbound_nodes": [], "_outbound_nodes": []}
+    return state
+
+
+def renew_tracker(value: Any) -> None:
+    """Makes a copied layer or metric recognize the parts that it holds, which it knows by `id`."""
+    tracker = getattr(value, "_tracker", None)
+    if tracker is not None:
+        tracker.stored_ids = {name: {id(each) for each in parts} for name, (_, parts) in tracker.config.items()}
 
 
 def operation_settings(operation: keras.Operation) -> dict[str, Any]:

@@ -305,23 +305,25 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def check_model_file(path: str | None) -> None:
+def check_model_file(path: str | None, *, suffixes: Sequence[str] = (".keras",)) -> None:
     """Checks, before TensorFlow is imported, that a model can be read.
 
     Args:
         path: The file; None if there is none to read.
+        suffixes: Suffixes that it may have, `.keras` first.
 
     Raises:
-        CheckpointError: There is no such file, or it is not a `.keras` file.
+        CheckpointError: There is no such file, or it is of another kind.
     """
     if path is None:
         return
+    kinds = " or ".join(suffixes)
     if Path(path).is_dir():
-        raise CheckpointError(f"expected a .keras file, {path} is a folder; name a file")
+        raise CheckpointError(f"expected a {kinds} file, {path} is a folder; name a file")
     if not Path(path).exists():
-        raise CheckpointError(f"expected a .keras file, {path} does not exist; check the path")
-    if Path(path).suffix != ".keras":
-        raise CheckpointError(f"expected a .keras file, received {path}; save the model with model.save('name.keras')")
+        raise CheckpointError(f"expected a {kinds} file, {path} does not exist; check the path")
+    if Path(path).suffix not in suffixes:
+        raise CheckpointError(f"expected a {kinds} file, received {path}; save the model with model.save('name.keras')")
 
 
 def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None) -> None:

@@ -36,17 +36,19 @@ def test_table_and_numbers(folder, screen, tmp_path, fake_clock):
     }
     first, second = (f"{model} {cost.params:,} {cost.flops:,}" for model, cost in zip(models, costs, strict=True))
     assert screen.lines == [
-        "model params FLOPs batch 1, ms examples/s speed batch 10, ms examples/s speed",
-        f"{first} 4.00 [2.00] 250 x 1.00 40.00 [2.00] 250 x 1.00",
-        f"{second} 2.00 [1.00] 500 x 2.00 20.00 [1.00] 500 x 2.00",
-        "median and [minimum] of 50 calls each, in turn, on device",
+        "model params FLOPs batch ms [minimum] examples/s speed",
+        f"{first} 1 4.00 [2.00] 250 x 1.00",
+        "10 40.00 [2.00] 250 x 1.00",
+        f"{second} 1 2.00 [1.00] 500 x 2.00",
+        "10 20.00 [1.00] 500 x 2.00",
+        "ms: median and [minimum] of 50 calls each, in turn, on device",
         f"wrote {file}",
     ]
 
 
 def test_one_model_is_compared_to_none(folder, screen, fake_clock):
     run(BenchmarkConfig((str(folder / "net.keras"),)), screen)
-    assert screen.lines[0] == "model params FLOPs batch 1, ms examples/s batch 32, ms examples/s"
+    assert screen.lines[0] == "model params FLOPs batch ms [minimum] examples/s"
 
 
 def test_real_times(folder, screen):

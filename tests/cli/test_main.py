@@ -10,7 +10,7 @@ import pytest
 
 from tests.models import dense_chain
 from tfprune.cli import make_parser
-from tfprune.cli.main import COMMANDS, main
+from tfprune.cli.main import COMMANDS, PROGRAMS, main
 from tfprune.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,14 @@ def test_help_names_the_commands(capsys, words):
     assert main(words) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: tfprune COMMAND [ARGUMENTS ...]\n")
-    for name in COMMANDS:
+    for name in (*COMMANDS, *PROGRAMS):
         assert f"\n  {name} " in shown
-    assert "prune      Prunes channels and writes the smaller model, or single weights and writes masks.\n" in shown
+    assert "prune Prunes channels and writes the smaller model, or single weights and writes masks. " in " ".join(
+        shown.split()
+    )
+    for name in ("EKG", "Peek-a-Boo", "multi-prize tickets", "random tickets", "DPP pruning"):
+        assert name in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_version(capsys):
@@ -46,7 +51,7 @@ def test_version(capsys):
     ("words", "message"),
     [
         (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
-        (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, "dpp"])),
+        (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, *PROGRAMS])),
         (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
         (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
         (

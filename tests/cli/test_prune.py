@@ -47,6 +47,7 @@ def test_it_does_what_the_plan_says(prune, folder, tmp_path, screen):
         {"density": 0.8, "min_channels": 5},
         {"density": 0.7, "max_sparsity": 0.5},
         {"density": 0.7, "ignore": ("fc",)},
+        {"density": 0.8, "keep_width": ("conv2",)},
         {"density": 0.5, "criterion": "random"},
     ],
 )
@@ -57,6 +58,30 @@ def test_settings_arrive(prune, folder, settings):
     widths = [small.get_layer(name).filters for name in ("conv", "conv2")]
     assert widths == [group.after for group in plan.groups]
     assert sum(widths) < 14
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [
+        ({"max_sparsity_of": ("conv2=0.1",)}, {"conv2": 0.1}),
+        ({"max_sparsity_of": ("conv2=0.1", "*=0.8")}, {"conv2": 0.1, "*": 0.8}),
+        ({"max_sparsity_of": ("conv2=0.1",), "max_sparsity": 0.75}, {"conv2": 0.1, "*": 0.75}),
+    ],
+)
+def test_limits_of_single_layers(prune, folder, given, limits):
+    small = prune(density=0.7, **given)
+    plan = plan_channels(keras.saving.load_model(folder / "net.keras"), "l2", density=0.7, max_sparsity=limits)
+    assert [small.get_layer(name).filters for name in ("conv", "conv2")] == [group.after for group in plan.groups]
+
+
+def test_steps_are_recorded_and_replayed(prune, tmp_path, screen):
+    path = str(tmp_path / "steps.json")
+    small = prune(density=0.5, steps=2, plan=path)
+    assert f"wrote the plans of the steps {path}" in screen.lines
+    again = prune(plan=path, overwrite=True)
+    assert "the last of 2 steps:" in screen.lines
+    for one, other in zip(small.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("data", ["digits", "examples.npz"])
@@ -190,7 +215,10 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "criterion": "l3"}, "--criterion: expected one of l1, .*, dpp_edge, received l3; use one of"),
         ({"flops": 0.5, "plugin": ("no_such_module",)}, "cannot import the plugin no_such_module: ModuleNotFoundError"),
         ({"flops": 0.5, "steps": 2, "dry_run": True}, "--steps: a plan is made in one step"),
-        ({"flops": 0.5, "steps": 2, "plan": "p.json"}, "--steps: a plan is made in one step"),
+        ({"steps": 2, "plan": "p.json"}, "--steps: a plan that is read has its steps"),
+        ({"flops": 0.5, "match": "position"}, "--match: it is for a plan that is read"),
+        ({"flops": 0.5, "max_sparsity_of": ("conv",)}, "--max_sparsity_of: .* such as .*, received 'conv'"),
+        ({"flops": 0.5, "max_sparsity_of": ("conv=2",)}, "--max_sparsity_of: .* received 'conv=2'"),
     ],
 )
 def test_mistakes(settings, message):

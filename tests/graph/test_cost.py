@@ -35,12 +35,22 @@ def test_by_hand():
     assert cost.uncounted == ()
 
 
-def test_unknown_layers_with_weights_are_named():
-    inputs = keras.Input((6, 6, 3))
-    x = layers.SpectralNormalization(layers.Conv2D(2, 3), name="spectral")(inputs)
-    cost = complexity(keras.Model(inputs, x))
-    assert cost.uncounted == ("spectral",)
-    assert cost.params == 9 * 3 * 2 + 2 + 2
+def test_layers_that_are_left_alone_cost_what_they_compute():
+    inputs = keras.Input((4, 12, 12, 3))
+    convolutions = keras.Sequential(
+        [keras.Input((12, 12, 3)), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D()], name="cnn"
+    )
+    x = layers.TimeDistributed(convolutions, name="each")(inputs)
+    model = keras.Model(inputs, layers.Dense(3, name="head")(layers.LSTM(16, name="lstm")(x)))
+    cost = complexity(model)
+    each, lstm, head = 4 * 100 * 27 * 8, 4 * 64 * (8 + 16), 16 * 3
+    assert {row.layer: row.macs for row in cost.layers} == {"each": each, "lstm": lstm, "head": head}
+    assert cost.params == (27 * 8 + 8) + 64 * (8 + 16 + 1) + (16 * 3 + 3)
+    assert (cost.uncounted, cost.unknown) == ((), 0)
+    groups = channel_groups(model)
+    half = np.arange(groups.channels) % 2 == 0
+    assert CostModel(model, groups).totals(half)[1] == each + 4 * 32 * (8 + 8) + 8 * 3
+    assert CostModel(model, groups).complexity(half) == complexity(slim(model, half))
 
 
 def test_recurrent_layers_cost_their_steps():

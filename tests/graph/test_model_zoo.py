@@ -25,9 +25,13 @@ def randomized(build, seed=0):
 
 
 def random_mask(groups, seed, density=0.5):
+    """Keeps each channel by chance, and at least one along each axis of a tensor, and of each group."""
     mask = np.random.default_rng(seed).random(groups.channels) < density
     for group in groups:
         mask[group.start] |= not mask[group.channels].any()
+    for _, channels in groups.named_axes():
+        if (channels >= 0).all() and not mask[channels].any():
+            mask[channels[0]] = True
     return mask
 
 

@@ -136,6 +136,19 @@ def test_residual_networks_in_the_order_of_pytorch(arch):
     assert adds_branches(model)
 
 
+def test_all_kernels_of_a_path_count():
+    """The branch of two separable convolutions has four kernels, the other one three."""
+    x = keras.Input((8, 8, 4))
+    short, long = x, x
+    for name in ("a", "b", "c"):
+        short = layers.Conv2D(4, 3, padding="same", name=name)(short)
+    for name in ("d", "e"):
+        long = layers.SeparableConv2D(4, 3, padding="same", name=name)(long)
+    order = list(main_path_order(keras.Model(x, layers.Add()([short, long]))))
+    both = ("depthwise_kernel", "pointwise_kernel")
+    assert order == [*(f"{name}/{kind}" for name in "de" for kind in both), "a/kernel", "b/kernel", "c/kernel"]
+
+
 def test_chains_as_they_are():
     model = build_model("VGG-11", num_classes=10, input_shape=(32, 32, 3), init="ones", classifier_init="ones")
     assert list(main_path_order(model)) == list(prunable_weights(model))

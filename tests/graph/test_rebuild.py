@@ -6,6 +6,7 @@ import pytest
 
 import tfprune
 from tests.graph.agreement import agrees, sizes
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import channel_groups, complexity, convert, masks_of, slim
 
 layers = keras.layers
@@ -101,7 +102,7 @@ def test_a_block_at_two_sizes_computes_what_zeros_compute():
     zeroed = keras.models.clone_model(model)
     zeroed.set_weights(model.get_weights())
     for weight in zeroed.get_layer("block").get_layer("wide").weights:
-        array = np.array(weight)
+        array = weight.numpy().copy()
         array[..., removed] = 0
         weight.assign(array)
     assert not np.allclose(zeroed(images), model(images), atol=1e-2)
@@ -125,3 +126,128 @@ def test_masks_of_a_block_at_two_sizes():
     model = block_at_two_sizes()
     masks = tfprune.criteria.Magnitude()(model, density=0.5)
     assert masks_of(convert(model, "masked", masks)) == masks
+
+
+class Token(layers.Layer):
+    """Adds a vector. Its constructor takes no `name`, so Keras cannot make it again."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+        self.part = layers.Dense(width, use_bias=False)
+
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, self.width), initializer="random_normal", name="token")
+        self.part.build(shape)
+
+    def call(self, x):
+        return self.part(x) + self.token
+
+
+class Strange(Token):
+    """Its configuration is one that Keras cannot read back."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(width)
+
+    def get_config(self):
+        return {**super().get_config(), "width": [self.width], "size": 3}
+
+
+class Unserializable(Token):
+    """Takes an object, so Keras does not know its configuration."""
+
+    def __init__(self, width, extra):
+        super().__init__(width)
+        self.extra = extra
+
+
+class Scaled(layers.Layer):
+    """Has one weight for each channel."""
+
+    def __init__(self):
+        super().__init__()
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
+
+    def call(self, x):
+        return x * self.scale
+
+
+def scaled_rule(labels, call):
+    axes = labels.of(call.inputs[0])
+    labels.slot(call, "scale", -1, axes[-1], "pass")
+    labels.put(call.outputs[0], axes)
+
+
+def with_token(token) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16,))
+    return keras.Model(inputs, layers.Dense(3)(layers.Dense(32, activation="relu", name="wide")(token(inputs))))
+
+
+@pytest.mark.parametrize("make", [lambda: Token(16), lambda: Strange(16), lambda: Unserializable(16, object())])
+def test_what_keras_cannot_make_again_and_nobody_cuts_is_copied(make):
+    token = make()
+    model = with_token(token)
+    values = RNG.normal(size=(4, 16)).astype(np.float32)
+    expected = model.predict(values, verbose=0)
+    groups = channel_groups(model)
+    assert sizes(groups) == {"wide": 32}
+    everything = slim(model, np.ones(groups.channels, bool))
+    np.testing.assert_allclose(everything(values), expected, rtol=1e-6)
+    for small in (
+        tfprune.prune_channels(model, "l2", params=0.7),
+        convert(model, "masked", {"wide/kernel": np.ones((16, 32))}),
+        convert(model, "plain", dtype="mixed_bfloat16"),
+        convert(model, "subnet", density=0.5),
+    ):
+        copy = small.layers[1]
+        assert type(copy) is type(token)
+        assert [weight.path for weight in copy.weights] == [weight.path for weight in token.weights]
+        assert not {id(weight) for weight in copy.weights} & {id(weight) for weight in token.weights}
+        for weight, old in zip(copy.weights, token.weights, strict=True):
+            np.testing.assert_array_equal(weight, old)
+    small = tfprune.prune_channels(model, "l2", params=0.7)
+    small.compile("sgd", "mse")
+    small.fit(values, np.ones((4, 3)), verbose=0)
+    assert not np.array_equal(small.layers[1].token, token.token)
+    np.testing.assert_array_equal(model.predict(values, verbose=0), expected)
+
+
+def test_copied_layers_are_saved_like_the_original(tmp_path):
+    model = with_token(Token(16))
+    small = tfprune.prune_channels(model, "l2", params=0.7)
+    values = RNG.normal(size=(4, 16)).astype(np.float32)
+    for each in (model, small):
+        each.save_weights(tmp_path / "it.weights.h5")
+        expected = np.asarray(each(values))
+        for weight in each.weights:
+            weight.assign(weight * 0)
+        each.load_weights(tmp_path / "it.weights.h5")
+        np.testing.assert_array_equal(each(values), expected)
+        each.save(tmp_path / "it.keras")
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            keras.models.load_model(tmp_path / "it.keras", custom_objects={"Token": Token})
+
+
+def test_what_keras_cannot_make_again_is_not_cut():
+    tfprune.register_rule(Scaled, scaled_rule)
+    inputs = keras.Input((8,))
+    x = Scaled()(layers.Dense(16, name="before")(inputs))
+    x = layers.Dense(12, activation="relu", name="after")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    groups = channel_groups(model)
+    assert sizes(groups) == {"after": 12}
+    (left,) = groups.pinned
+    assert left.startswith("scaled (Scaled): Keras cannot make it again from its configuration (Scaled.__init__() got")
+    agrees(model, pinned=[("scaled (Scaled)", "cannot make it again")])
+
+
+def test_what_cannot_be_copied_is_refused_in_one_line(tmp_path):
+    with (tmp_path / "open").open("w") as file:
+        model = with_token(Unserializable(16, file))
+        with pytest.raises(UnsupportedLayerError, match=r"\(Unserializable\).*cannot pickle") as caught:
+            convert(model, "plain")
+    assert "\n" not in str(caught.value)

@@ -185,11 +185,12 @@ def test_cut_files(tmp_path, masks):
 
 def test_table(masks):
     assert masks.table().splitlines() == [
-        "weight            kept   of  density",
-        "conv/kernel          3    4  0.7500  ###############",
-        "fc/kernel            0    3  0.0000  nothing is left",
-        "out/kernel           1    2  0.5000  ##########",
-        "all                  4    9  0.4444  #########",
+        "weight       kept  of  density",
+        "conv/kernel     3   4   0.7500  ###############",
+        "fc/kernel       0   3   0.0000  nothing is left",
+        "out/kernel      1   2   0.5000  ##########",
+        "-----------------------------------------------",
+        "all             4   9   0.4444  #########",
     ]
 
 

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.errors import PruningError
+from tfprune.errors import ConfigError, PruningError
 from tfprune.pruning import PruningPlan, plan_channels
 
 layers = keras.layers
@@ -76,7 +76,7 @@ def test_a_plan_that_does_not_fit_is_refused(plan, make, mixed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(format="2"), "expected a file of the format 'tfprune pruning plan 1'"),
+        (lambda content: content.update(format="1"), "expected a file of the format 'tfprune pruning plan 2'"),
         (lambda content: content["groups"][0].update(keep=[]), "expected for a at least one of the channels 0 to 3"),
         (lambda content: content["groups"][0].update(keep=[0, 4]), r"received \[0, 4\]"),
         (lambda content: content["groups"][0].update(keep=[2, 1]), "ascending"),
@@ -117,3 +117,30 @@ def test_sequential_models_stay_sequential(make):
     assert isinstance(small, keras.Sequential)
     assert small.layers[0].filters == 4
     assert small(np.zeros((1, 4, 4, 2), np.float32)).shape == (1, 3)
+
+
+def named_by_keras(widths=(4, 3, 2)):
+    """The hand-made model with Keras' automatic names, which differ from one model to the next."""
+    inputs = x = keras.Input((1,))
+    for width in widths:
+        x = layers.Dense(width, use_bias=False)(x)
+    return keras.Model(inputs, x)
+
+
+def test_a_plan_for_other_names_is_matched_by_position_on_request(plan, make):
+    other = named_by_keras()
+    for weight, source in zip(other.weights, plan.source.weights, strict=True):
+        weight.assign(source)
+    small = plan.apply(other, match="position")
+    for mine, expected in zip(small.weights, plan.apply().weights, strict=True):
+        np.testing.assert_array_equal(mine, expected)
+    assert [layer.name for layer in small.layers] == [layer.name for layer in other.layers]
+    assert plan.apply(match="position").get_layer("a").units == 3  # names may agree
+    with pytest.raises(PruningError, match=r'received no group a; .*, or, .* apply\(model, match="position"\)'):
+        plan.apply(other)
+    for widths in ((4, 3, 5), (4, 2, 2), (3, 4, 2), (4, 3, 3, 2)):  # the first differs in its parameters only
+        with pytest.raises(PruningError, match="does not fit") as error:
+            plan.apply(named_by_keras(widths), match="position")
+        assert "match=" not in str(error.value)
+    with pytest.raises(ConfigError, match="match: expected name or position, received 'order'"):
+        plan.apply(other, match="order")

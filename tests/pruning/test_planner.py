@@ -1,12 +1,16 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfprune import register_rule
 from tfprune.errors import ConfigError, PruningError, UnsupportedLayerError
 from tfprune.graph import CostModel, channel_groups, slim
-from tfprune.pruning import PruningPlan, Totals, plan_channels
+from tfprune.pruning import PruningPlan, Totals, plan_channels, prune_channels
 
 layers = keras.layers
 WHOLE_A, WHOLE_B = (0, 1, 2, 3), (0, 1, 2)
@@ -115,7 +119,7 @@ def test_layers_can_be_ignored_by_name_pattern_object_and_folder(mixed, make):
 def test_groups_without_a_score_are_left_alone_and_named(hand, make):
     plan = plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.5)
     assert plan.keep == {"a": WHOLE_A, "b": (1,)}
-    assert "Left alone:\n  a  all 4 channels  fixed gives no score" in plan.explain()
+    assert "Left alone:\n  a: all 4 channels stay: fixed gives no score" in plan.explain()
     with pytest.raises(PruningError, match=r"at least 10 of 22 FLOPs .*groups without a score"):
         plan_channels(hand, make.fixed(4, 1, np.nan, 2, 0.5, 5, 1.5), flops=0.4)
 
@@ -136,7 +140,7 @@ def test_a_layer_whose_channels_are_a_part_of_a_group_never_runs_empty():
     plan = plan_channels(model, RightFirst(), density=0.4)
     assert plan.keep == {"wide": (0, 4)}
     assert plan.apply().get_layer("right").units == 1
-    assert "2 of 6 channels  or a layer would run empty" in plan.explain()
+    assert "2 of 6 channels stay: otherwise a layer would run empty" in plan.explain()
     assert plan_channels(model, RightFirst(), density=0.7, min_channels=2).keep == {"wide": (0, 1, 4, 5)}
 
 
@@ -276,3 +280,105 @@ def test_applying_a_plan_is_slimming_by_its_mask(mixed, seed, fraction):
         np.testing.assert_array_equal(mine, other)
     np.testing.assert_array_equal(small(images), same(images))
     assert small.count_params() == plan.after.params
+
+
+class Block(keras.layers.Layer):
+    """A dense layer within a layer that has no rule."""
+
+    def __init__(self, units, hidden=False, **arguments):
+        super().__init__(**arguments)
+        self.dense, self.hidden = layers.Dense(units, use_bias=False), hidden
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.dense.units)
+
+    def call(self, values):
+        if self.hidden:  # from TensorFlow, and so from whoever counts
+            values = tf.ensure_shape(tf.numpy_function(lambda each: each, [values], tf.float32), values.shape)
+        return self.dense(values)
+
+
+def with_block(units, hidden=False):
+    """Costs 8 * 20 + 20 * 4 + 4 * 8 = 272 and, in the block, 8 * units; half of the first can go at most."""
+    inputs = keras.Input((8,))
+    x = layers.Dense(20, use_bias=False, name="a")(inputs)
+    x = layers.Dense(4, use_bias=False, name="b")(x)
+    x = layers.Dense(8, use_bias=False, name="c")(x)
+    return keras.Model(inputs, [layers.Dense(1, use_bias=False, name="d")(x), Block(units, hidden, name="own")(inputs)])
+
+
+def test_what_is_left_alone_counts_as_it_is():
+    """Seven eighths of the FLOPs are in a block without a rule, so that no plan keeps half of all."""
+    model = with_block(238)
+    whole = 8 * 20 + 20 * 4 + 4 * 8 + 8
+    plan = plan_channels(model, "l2", flops=0.95)
+    assert plan.before.flops == whole + 8 * 238
+    assert plan.uncounted == ()
+    small = plan.apply()
+    kept = [small.get_layer(name).units for name in "abc"]
+    assert plan.after.flops == sum(a * b for a, b in itertools.pairwise([8, *kept, 1])) + 8 * 238
+    with pytest.raises(PruningError, match=r"of 2,184 FLOPs .*Left alone: own \(Block\): no rule for Block"):
+        plan_channels(model, "l2", flops=0.5)
+
+
+def test_flops_that_are_not_known_are_refused_by_name():
+    model = with_block(238, hidden=True)
+    message = (
+        r"flops=0.5: about 87 % of the FLOPs of \w+ are not known, those of own \(Block\); .*params=.*allow_unknown=T"
+    )
+    for prune in (plan_channels, prune_channels):
+        with pytest.raises(PruningError, match=message):
+            prune(model, "l2", flops=0.5)
+    assert prune_channels(model, "l2", flops=0.5, allow_unknown=True).get_layer("a").units < 20
+    assert plan_channels(model, "l2", density=0.5).unknown == 8 * 238  # no promise about FLOPs
+    plan = plan_channels(model, "l2", flops=0.5, allow_unknown=True)
+    assert plan.after.flops <= 0.5 * 280
+    assert (plan.uncounted, plan.unknown) == (("own",), 8 * 238)
+    told = "without those of own, which are not known: about 87 % of the model's"
+    assert str(plan).endswith(f", {told})")
+    assert plan.explain().splitlines()[1] == f"  FLOPs are counted {told}"
+    assert PruningPlan.from_json(plan.to_json()) == plan
+
+
+def test_few_unknown_flops_are_no_obstacle_but_are_told():
+    plan = plan_channels(with_block(1, hidden=True), "l2", flops=0.5)
+    assert (plan.uncounted, plan.unknown) == (("own",), 8)
+    assert "about 2.8 % of the model's" in str(plan)
+
+
+@pytest.mark.parametrize("measure", ["flops", "params", "density"])
+def test_nothing_to_prune_is_an_error_for_every_target(measure):
+    inputs = keras.Input((10, 12))
+    outputs_only = keras.Model(inputs, layers.LSTM(16, return_sequences=True)(inputs))
+    blocked = keras.Model(inputs, Block(5, name="own")(layers.Dense(9)(inputs)))
+    for model, reason in ((outputs_only, "output"), (blocked, "no rule for Block")):
+        for prune in (plan_channels, prune_channels):
+            with pytest.raises(
+                PruningError, match=rf"{measure}=0.5 cannot be met: the model has no prunable.*{reason}"
+            ):
+                prune(model, "l1", **{measure: 0.5})
+        assert plan_channels(model, "l1", **{measure: 1.0}).mask.size == 0  # all of it is kept, as asked
+
+
+class Untold(Block):
+    """A block whose rule does not say what it costs."""
+
+
+def test_a_model_without_any_known_flops_has_no_fraction_of_them():
+    def rule(labels, call):
+        made = labels.make(call, call.layer.dense.units)
+        labels.slot(call, "dense.kernel", -1, made, "out")
+        labels.slot(call, "dense.kernel", -2, labels.of(call.inputs[0])[-1], "in")
+        labels.put(call.outputs[0], (made,))
+
+    register_rule(Untold, rule)
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Untold(2, name="last")(Untold(8, name="first")(inputs)))
+    with pytest.raises(PruningError, match=r"about 100 % of the FLOPs .*of first \(Untold\), last \(Untold\)"):
+        plan_channels(model, "random", flops=0.5)
+    with pytest.raises(PruningError, match=r"flops=0.5: \w+ has no FLOPs that are known; give params="):
+        plan_channels(model, "random", flops=0.5, allow_unknown=True)
+    assert plan_channels(model, "random", params=0.5).after.channels == 4

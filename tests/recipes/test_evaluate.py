@@ -93,6 +93,28 @@ def test_mistakes(measured, changes, error, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_missing_model_is_reported_before_the_data_are_read(monkeypatch):
+    monkeypatch.setattr(module, "load_data", lambda name, path: pytest.fail("the data were read"))
+    with pytest.raises(CheckpointError, match=r"nowhere\.keras does not exist"):
+        module.run(EvaluateConfig(trained_param="nowhere.keras"))
+
+
+def test_the_settings_beside_a_model_say_what_it_is(data, network, tmp_path, monkeypatch):
+    """Neither architecture nor data set must be given for a model in the folder of its run."""
+    save_model(network, tmp_path / "finetuned.keras")
+    (tmp_path / "settings.yaml").write_text("arch: ResNet-20\ndataset: digits\n")
+    names = []
+    monkeypatch.setattr(module, "load_data", lambda name, path: names.append(name) or data)
+    for path in (tmp_path, tmp_path / "finetuned.keras"):
+        assert module.run(EvaluateConfig(trained_param=str(path), latency=False))["examples"] == 50
+    assert names == ["digits", "digits"]
+    with pytest.raises(CheckpointError, match="the file is a ResNet-20, expected ResNet-32"):  # flags win
+        module.run(EvaluateConfig(trained_param=str(tmp_path), arch="ResNet-32", dataset="digits"))
+    (tmp_path / "settings.yaml").write_text("[no settings")
+    with pytest.raises(CheckpointError, match="expected ResNet-56"):
+        module.run(EvaluateConfig(trained_param=str(tmp_path), dataset="digits"))
+
+
 def test_a_json_file_that_cannot_be_written(measured, tmp_path):
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; give another --json"):

@@ -3,6 +3,7 @@ import io
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -42,7 +43,7 @@ def shown(numbers, width=200):
     screen = io.StringIO()
     Console(file=screen, width=width).print(numbers)
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
-    return [" ".join(line.split()) for line in lines if line.strip(" ─")]
+    return [" ".join(line.split()) for line in lines if line.strip(" -")]
 
 
 def test_numbers_of_the_layers(model):
@@ -92,7 +93,7 @@ def test_table_of_one_model(model):
 def test_table_of_two_models(model, small):
     numbers = summarize(model, small, latency=False)
     lines = shown(numbers)
-    assert lines[0] == "net -> net"
+    assert lines[0] == "net"
     assert lines[2].startswith("conv Conv2D 8 -> 4 216 -> 108 13,824 -> 6,912 ")
     assert lines[4].startswith("conv2 Conv2D 6 -> 6 432 -> 216 ")
     assert lines[-4].startswith(f"whole model {model.count_params()} -> {small.count_params()} ")
@@ -121,12 +122,12 @@ def test_latency(model, small):
     assert any("latency: median for 2 examples on " in line for line in lines)
 
 
-@pytest.mark.parametrize(("width", "left"), [(120, ()), (98, ("kind",)), (80, ("kind", "traffic"))])
+@pytest.mark.parametrize(("width", "left"), [(120, ()), (98, ("kind",)), (76, ("kind", "traffic"))])
 def test_narrow_windows_lose_columns_not_names(model, small, width, left):
     lines = shown(summarize(model, small, latency=False), width)
     assert [word for word in ("kind", "traffic", "params") if word not in lines[1]] == list(left)
     assert [line.split()[0] for line in lines[2:6]] == ["conv", "bn", "conv2", "fc"]
-    assert ("a wider window shows " + " and ".join(left) in " ".join(lines)) == bool(left)
+    assert (f"a wider window shows more: {', '.join(left)}" in lines) == bool(left)
     assert any(line.startswith("traffic:") for line in lines) == ("traffic" not in left)
 
 
@@ -150,7 +151,8 @@ def test_layers_without_a_count_are_named():
             self.weight = self.add_weight(shape=shape[-1:])
 
         def call(self, values):
-            return values * self.weight
+            hidden = tf.numpy_function(lambda each: each, [self.weight], tf.float32)
+            return values * tf.ensure_shape(hidden, self.weight.shape)
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(2)(Own(name="own")(inputs)), name="net")
@@ -173,7 +175,7 @@ def test_batch_size_is_checked(model):
 
 def test_summary_prints_what_it_returns(model, small, capsys):
     numbers = summary(model, small, latency=False)
-    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" ─")] == shown(
+    assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" -")] == shown(
         numbers
     )
     screen = io.StringIO()

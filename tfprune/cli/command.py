@@ -13,8 +13,9 @@ import tfprune
 from tfprune.cli.flags import suggestion
 from tfprune.cli.parser import first_paragraph, parse
 from tfprune.cluster import Cluster
-from tfprune.console import silence
+from tfprune.console import plain_warnings, silence
 from tfprune.errors import TfpruneError, WorkerError
+from tfprune.tables import Column, make_table, paragraph
 
 Config = TypeVar("Config")
 USER_ERROR = 2
@@ -43,29 +44,44 @@ def run_command(
         started again; 130 after Ctrl-C; 141 if the process that read the output has ended.
     """
     speaker = prog
-    try:
+
+    def run() -> None:
+        nonlocal speaker
         config = settings()
         worker = _worker(config)
         speaker = f"{prog}: {worker.title}" if worker else prog
         quiet_tensorflow()
         with nullcontext() if worker is None or worker.is_chief else silence():
             work(config)
-        sys.stdout.flush()
+
+    try:
+        with plain_warnings():
+            return _printed(run)
     except TfpruneError as error:
         print(f"{speaker}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return WORKER_LOST if isinstance(error, WorkerError) else USER_ERROR
     except KeyboardInterrupt:
         print(f"{speaker}: {interrupted}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
-        return READER_GONE
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             print(f"{speaker}: error: {_no_space(error)}", file=sys.stderr)
             return USER_ERROR
         error.add_note(f"in {speaker}")
         raise
+
+
+def _printed(action: Callable[[], object]) -> int:
+    """Returns 0 after an action that prints, and 141 if the process that reads the output has ended."""
+    try:
+        try:
+            action()
+        finally:
+            sys.stdout.flush()  # also before the exit after `--help`
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):  # or Python complains once more at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return READER_GONE
     return 0
 
 
@@ -95,14 +111,12 @@ def run_subcommand(
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in _HELP:
-        print(_help(commands, prog, description))
-        return 0
+        return _printed(lambda: print(_help(commands, prog, description)))
     if words[0] == "--version":
-        print(f"{prog} {tfprune.__version__}")
-        return 0
+        return _printed(lambda: print(f"{prog} {tfprune.__version__}"))
     name, *rest = words
     if name not in commands:
-        near = suggestion(name, commands, otherwise=f"there are {', '.join(commands)}")
+        near = suggestion(name, commands) or f"; there are {', '.join(commands)}"
         print(f"{prog}: error: unknown command {name!r}{near}", file=sys.stderr)
         return USER_ERROR
 
@@ -114,10 +128,10 @@ def run_subcommand(
     return run_command(f"{prog} {name}", settings, lambda config: work(name, config), interrupted=interrupted)
 
 
-def described(configs: Mapping[str, type]) -> list[str]:
-    """Returns a line of help for each config class: its name and the first paragraph of its docstring."""
-    width = max(map(len, configs))
-    return [f"  {name:<{width}}  {first_paragraph(config)}" for name, config in configs.items()]
+def described(configs: Mapping[str, type]) -> str:
+    """Returns the help for some config classes: their names and the first paragraphs of their docstrings."""
+    rows = [(name, first_paragraph(config)) for name, config in configs.items()]
+    return make_table([Column("", "name"), Column("", "text")], rows)
 
 
 def quiet_tensorflow() -> None:
@@ -157,9 +171,8 @@ def _standard_error_held_back() -> Iterator[None]:
 
 
 def _help(commands: Mapping[str, type], prog: str, description: str) -> str:
-    lines = [f"usage: {prog} COMMAND [ARGUMENTS ...]", "", description, "", "commands:", *described(commands), ""]
-    lines += [f"`{prog} COMMAND --help` lists the settings of a command; `{prog} --version` prints the version."]
-    return "\n".join(lines)
+    lines = [f"usage: {prog} COMMAND [ARGUMENTS ...]", "", paragraph(description), "", "commands:", described(commands)]
+    return "\n".join([*lines, "", f"`{prog} COMMAND --help` lists the settings of a command."])
 
 
 def _no_space(error: OSError) -> str:

@@ -1,5 +1,6 @@
 """What `tfprune export` does."""
 
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +35,18 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
     if config.data is not None:
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model).x
-    with working(f"writing {config.out}"):
-        path = export(model, config.out, format=config.format, quantize=config.quantization, data=examples)
+    with working(f"writing {config.out}"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        path = export(
+            model,
+            config.out,
+            format=config.format,
+            quantize=config.quantization,
+            data=examples,
+            float_io=config.float_io,
+            batch_size=config.batch_size,
+        )
     console.print(Text(f"wrote {path}: {file_size(path)}, {config.model} has {file_size(config.model)}"))
+    for each in caught:
+        console.print(Text(str(each.message)))
     return path

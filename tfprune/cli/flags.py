@@ -11,6 +11,9 @@ from tfprune.settings import Setting
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+# What other programs, the authors' among them, call the fraction that is kept, or its complement.
+_DENSITY = ("prune_ratio", "prune_rate", "pruning_ratio", "sparsity", "amount", "keep", "keep_ratio")
+_CLOSE = 0.7  # similarity from which a word is suggested for another
 _VALUES_OF_OTHERS = {"config": 1, "setting": 1, "help": 0, "version": 0}
 
 
@@ -79,19 +82,34 @@ def truth(value: object) -> bool:
     raise ValueError(f"expected true or false, received {value}")
 
 
-def suggestion(word: str, known: Iterable[str], *, otherwise: str) -> str:
-    """Returns the end of an error message for an unknown word.
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns the end of an error message for an unknown word: `; did you mean ...?`, or nothing if none is similar.
 
     Args:
         word: The word.
         known: The known words.
-        otherwise: What to say if none of them is similar.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=_CLOSE)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def suggested_setting(name: str, settings: Mapping[str, Setting], *, dashes: str = "") -> str:
+    """Returns the end of an error message for an unknown setting.
+
+    Args:
+        name: Its name.
+        settings: The settings by name.
+        dashes: What to put before a name that is suggested.
 
     Returns:
-        `; did you mean ...?`, or `; ` and `otherwise`.
+        `; did you mean ...?`, or how to list the settings.
     """
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else f"; {otherwise}"
+    word = name.replace("-", "_")
+    if word in _DENSITY and "density" in settings:
+        return f"; did you mean {dashes}density, the fraction that is kept?"
+    off = (f"no_{each.name}" for each in settings.values() if each.kind is bool and dashes)
+    near = suggestion(word, (*settings, *off))
+    return near.replace("mean ", f"mean {dashes}") or "; --help lists them all"
 
 
 def unknown_flag(name: str, settings: Mapping[str, Setting]) -> str:
@@ -104,11 +122,7 @@ def unknown_flag(name: str, settings: Mapping[str, Setting]) -> str:
     Returns:
         One line.
     """
-    known = [
-        f"--{each}" for each in (*settings, *(f"no_{each.name}" for each in settings.values() if each.kind is bool))
-    ]
-    near = suggestion(f"--{name.replace('-', '_')}", known, otherwise="--help lists them all")
-    return f"unknown flag --{name}{near}"
+    return f"unknown flag --{name}{suggested_setting(name, settings, dashes='--')}"
 
 
 def usage(setting: Setting) -> str:

@@ -9,15 +9,16 @@ from tfprune.exporting.formats import FORMATS, suffixes_in_words
 from tfprune.settings import Settings, check_model_file, check_output, require, setting
 
 _FORMATS = tuple(each.name for each in FORMATS)
+_READ = (".keras", ".tflite")
 
 
 @dataclass(frozen=True)
 class InspectConfig(Settings):
     """Shows what a model costs layer by layer, and which of its channels can be pruned together."""
 
-    model: str = setting(help="A .keras file.", positional=True)
+    model: str = setting(help="A .keras file; or a .tflite file, whose operations are shown.", positional=True)
     small: str | None = setting(
-        None, "The same model after pruning, to be shown beside it.", if_none="none", positional=True
+        None, "The same model after pruning, to be shown beside it, a .keras file.", if_none="none", positional=True
     )
     ignore: tuple[str, ...] = setting(
         (), "Layers that keep all their channels: names, or patterns such as stage1_*.", group="model"
@@ -34,16 +35,25 @@ class InspectConfig(Settings):
     batch_size: int = setting(1, "Examples per call when the latency is measured.", group="latency", at_least=1)
 
     def check_files(self) -> None:
-        """Checks that the models exist; raises `CheckpointError` if not."""
-        check_model_file(self.model)
+        """Checks that the models exist.
+
+        Raises:
+            CheckpointError: One does not.
+            ConfigError: A TFLite file is to be compared, or its layers are to be ignored.
+        """
+        check_model_file(self.model, suffixes=_READ)
         check_model_file(self.small)
+        if Path(self.model).suffix == ".tflite" and (self.small is not None or self.ignore):
+            raise ConfigError(f"{self.model} has no layers to compare or to ignore; give .keras files for that")
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig(Settings):
     """Compares the latencies of models, which take turns call by call."""
 
-    models: tuple[str, ...] = setting(help="The .keras files; the others are compared to the first.", positional=True)
+    models: tuple[str, ...] = setting(
+        help="The .keras and .tflite files; the others are compared to the first.", positional=True
+    )
     batch_size: tuple[int, ...] = setting(
         (1, 32), "Examples per call, one or several numbers.", group="measurement", nonempty=True, at_least=1
     )
@@ -73,7 +83,7 @@ class BenchmarkConfig(Settings):
             RunFolderError: The file exists and must not be overwritten, or its folder does not exist.
         """
         for path in self.models:
-            check_model_file(path)
+            check_model_file(path, suffixes=_READ)
         check_output(self.json, overwrite=self.overwrite)
 
 
@@ -104,6 +114,18 @@ class ExportConfig(Settings):
         None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="quantization"
     )
     examples: int = setting(512, "How many examples to use.", group="quantization", at_least=1)
+    float_io: bool = setting(
+        True,
+        "Inputs and outputs of an int8 file are float32; --no_float_io makes them int8, as some processors need.",
+        group="quantization",
+    )
+    batch_size: int | None = setting(
+        None,
+        "For TFLite: examples per call of the file.",
+        if_none="any number where LiteRT can, 1 for recurrent layers and many U-Nets",
+        group="output",
+        at_least=1,
+    )
     overwrite: bool = setting(False, "Replace the file if it exists.", group="output")
     format: str | None = setting(
         None,
@@ -129,6 +151,10 @@ class ExportConfig(Settings):
             raise ConfigError(f"--int8 and --quantize {self.quantize} contradict each other; give one of them")
         if self.quantization and Path(self.out).suffix != ".tflite":
             raise ConfigError(f"expected a .tflite file to quantize, received {self.out}; only TFLite is quantized")
+        if self.batch_size is not None and Path(self.out).suffix != ".tflite":
+            raise ConfigError(f"--batch_size: expected a .tflite file, received {self.out}; others take any number")
+        if not self.float_io and self.quantization != "int8":
+            raise ConfigError("--no_float_io: only an int8 file can have int8 inputs and outputs; add --int8")
         if self.quantization == "int8" and self.data is None:
             raise ConfigError("--int8: the ranges of the activations are measured on examples; give --data")
         if self.quantization != "int8" and self.data is not None:

@@ -4,12 +4,14 @@ import re
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, first_line
 from tfprune.settings import check_model_file
 
+_WEIGHTS = "model.weights.h5"
 _UNITS = ("B", "kB", "MB", "GB")
 
 
@@ -46,12 +48,30 @@ def load_model_file(path: str) -> keras.Model:
 
 
 def file_size(path: str | Path) -> str:
-    """Returns the size of a file, or of all files in a folder."""
+    """Returns the size of a file, or of all files in a folder, without the state of an optimizer in a `.keras` file."""
     path = Path(path)
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    size: float = sum(file.stat().st_size for file in files)
+    size: float = sum(file.stat().st_size for file in files) - _optimizer_bytes(path)
     for unit in _UNITS:
         if size < 1000 or unit == _UNITS[-1]:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def _optimizer_bytes(path: Path) -> int:
+    """Returns how many bytes of a `.keras` file are values that its optimizer keeps."""
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        return 0
+    sizes: list[int] = []
+
+    def add(_: str, entry: object) -> None:
+        if isinstance(entry, h5py.Dataset):
+            sizes.append(entry.id.get_storage_size())
+
+    with zipfile.ZipFile(path) as archive:
+        if _WEIGHTS in archive.namelist():
+            with archive.open(_WEIGHTS) as member, h5py.File(member, "r") as file:
+                if "optimizer" in file:
+                    file["optimizer"].visititems(add)
+    return sum(sizes)

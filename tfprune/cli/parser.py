@@ -13,7 +13,7 @@ import jsonargparse
 import yaml
 
 import tfprune
-from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggestion, unknown_flag, usage, with_flags
+from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting, unknown_flag, usage, with_flags
 from tfprune.cli.settings_file import load_yaml, read_settings
 from tfprune.errors import ConfigError
 from tfprune.settings import Setting, settings_of
@@ -131,8 +131,7 @@ def _from_file(path: str, parser: SettingsParser) -> dict[str, Any]:
     values = {}
     for name, value in read_settings(path).items():
         if name not in parser.settings:
-            near = suggestion(name.replace("-", "_"), parser.settings, otherwise="--help lists them all")
-            raise ConfigError(f"{path}: unknown setting {name!r}{near}")
+            raise ConfigError(f"{path}: unknown setting {name!r}{suggested_setting(name, parser.settings)}")
         values[name] = _file_value(value, path, parser, parser.settings[name])
     return values
 

@@ -1,4 +1,7 @@
-"""The programs `train_cifar.py`, `train_imagenet.py` and `test.py`, which run the methods and test their results."""
+"""The programs `train_cifar.py`, `train_imagenet.py` and `test.py`, which run the methods and test their results.
+
+After `pip install` they are `tfprune train_cifar`, `tfprune train_imagenet` and `tfprune test`.
+"""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,35 +18,37 @@ from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import configs, get_method
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.peekaboo.config import PruneImageNetConfig, TrainImageNetConfig
+from tfprune.tables import paragraph
 
 DEFAULT_METHOD = "ekg"
 IMAGENET_STAGES = {"prune": PruneImageNetConfig, "train": TrainImageNetConfig}
 _STOPPED = "stopped; finished work is kept, continue with --resume"
 
 
-def train_cifar(arguments: Sequence[str] | None = None) -> int:
+def train_cifar(arguments: Sequence[str] | None = None, *, prog: str = "train_cifar.py") -> int:
     """Runs a method on CIFAR-10, CIFAR-100, or the embedded digits.
 
     Args:
         arguments: The command line's words. Default: those the program was started with.
+        prog: Name of the program.
 
     Returns:
         The exit code, see `run_command`.
     """
-    return _run_method(arguments, prog="train_cifar.py")
+    return _run_method(arguments, prog=prog)
 
 
-def train_imagenet(arguments: Sequence[str] | None = None) -> int:
+def train_imagenet(arguments: Sequence[str] | None = None, *, prog: str = "train_imagenet.py") -> int:
     """Runs a method, or one of the two stages of Peek-a-Boo, on ImageNet or on images like it, read from the disk.
 
     Args:
         arguments: The command line's words; `prune` or `train` at the beginning names a stage. Default: those the
             program was started with.
+        prog: Name of the program.
 
     Returns:
         The exit code, see `run_command`.
     """
-    prog = "train_imagenet.py"
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] and words[0] in IMAGENET_STAGES:
         return run_subcommand(
@@ -54,20 +59,20 @@ def train_imagenet(arguments: Sequence[str] | None = None) -> int:
             description="Peek-a-Boo on ImageNet, or on images like it, in two stages.",
             interrupted=_STOPPED,
         )
-    note = f"`{prog} prune --help` and `{prog} train --help`: Peek-a-Boo in two stages"
+    note = f"`{prog} prune --help` and `{prog} train --help`: Peek-a-Boo in two stages."
     return _run_method(words, prog=prog, imagenet=True, note=note)
 
 
-def evaluate(arguments: Sequence[str] | None = None) -> int:
+def evaluate(arguments: Sequence[str] | None = None, *, prog: str = "test.py") -> int:
     """Measures how accurate, how large and how fast a model is: `test.py`.
 
     Args:
         arguments: The command line's words. Default: those the program was started with.
+        prog: Name of the program.
 
     Returns:
         The exit code, see `run_command`.
     """
-    prog = "test.py"
     return run_command(
         prog,
         lambda: parse(EvaluateConfig, arguments, prog=prog),
@@ -96,7 +101,7 @@ def pick_method(arguments: Sequence[str], methods: Mapping[str, type], *, defaul
             default = value
     name = named[-1] if named else default
     if name not in methods:
-        near = suggestion(name, methods, otherwise=f"there are {', '.join(methods)}")
+        near = suggestion(name, methods) or f"; there are {', '.join(methods)}"
         raise ConfigError(f"--method: unknown method {name!r}{near}")
     return methods[name]
 
@@ -104,12 +109,13 @@ def pick_method(arguments: Sequence[str], methods: Mapping[str, type], *, defaul
 def _run_method(arguments: Sequence[str] | None, *, prog: str, imagenet: bool = False, note: str = "") -> int:
     """Runs the method that a command line names; `note` is a line for the end of the help."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    title = f"methods: `{prog} --method METHOD --help` lists the settings of each; the default is {DEFAULT_METHOD}"
+    title = paragraph(f"methods; `{prog} --method METHOD --help` lists the settings of each:")
+    dpp = "The fifth paper's method, DPP pruning, has commands of its own: `tfprune dpp`."
 
     def settings() -> Any:
         load_plugins(_plugins(words))
         methods = configs(imagenet=imagenet)
-        epilog = "\n".join([title, *described(methods), *([note] if note else [])])
+        epilog = "\n".join([title, described(methods), dpp, *([paragraph(note)] if note else [])])
         return parse(pick_method(words, methods), words, prog=prog, epilog=epilog)
 
     return run_command(prog, settings, lambda config: get_method(config.method).run(config), interrupted=_STOPPED)
@@ -141,3 +147,7 @@ def _plugins(words: Sequence[str]) -> list[str]:
 def _values(arguments: Sequence[str], *flags: str) -> list[str]:
     values = [value for word, value in pairwise(arguments) if word in flags]
     return values + [word.partition("=")[2] for word in arguments if word.partition("=")[0] in flags and "=" in word]
+
+
+if __name__ == "__main__":
+    sys.exit("this module is no program; run `tfprune train_cifar`, `tfprune train_imagenet` or `tfprune test`")

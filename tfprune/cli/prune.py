@@ -14,13 +14,11 @@ from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
-from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
-from tfprune.pruning import PruningPlan, ReweightingWarning, plan_channels, prune_channels
-from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.pruning import PruningHistory, ReweightingWarning, plan_channels, prune_channels
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 
 
@@ -51,13 +49,13 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
     if config.steps > 1:
         small = _with_notes(lambda: _in_steps(config, sized, examples, console), console)
     else:
-        plan = _plan(config, sized, examples, console)
+        plans = _plans(config, sized, examples, console)
         if config.dry_run:
             console.print("dry run: nothing was pruned")
             return None
+        settings = {name: _inputs(getattr(config, name), examples) for name in ("reweight", "recalibrate")}
         with working("pruning"):
-            small = _with_notes(lambda: plan.apply(model, reweight=_inputs(config.reweight, examples)), console)
-        _recalibrate(config, small, examples)
+            small = _with_notes(lambda: plans.replay(model, match=config.match, **settings), console)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
         save_model(small, config.out)
@@ -88,8 +86,10 @@ def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
         "scope": config.scope,
         "round_to": config.round_to,
         "min_channels": config.min_channels,
-        "max_sparsity": config.max_sparsity,
+        "max_sparsity": config.sparsity_limits,
         "ignore": config.ignore,
+        "keep_width": config.keep_width,
+        "allow_unknown": config.allow_unknown,
     }
 
 
@@ -100,44 +100,59 @@ def _criterion(config: PruneConfig) -> Any:
     return config.criterion
 
 
-def _plan(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> PruningPlan:
-    """Reads or makes the plan, shows it, and writes it if asked to."""
+def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> PruningHistory:
+    """Reads the plans of one or several steps, or makes one; shows the last, and writes it if asked to."""
     if config.reads_plan:
         assert config.plan is not None
-        plan = PruningPlan.load(config.plan)
+        plans = PruningHistory.load(config.plan)
     else:
         with working(f"ranking channels by {config.criterion}"):
-            plan = plan_channels(model, _criterion(config), **_settings(config, examples))
-    console.print(Text(plan.explain()))
+            plans = PruningHistory([plan_channels(model, _criterion(config), **_settings(config, examples))])
+    if len(plans.plans) > 1:
+        console.print(f"the last of {len(plans.plans)} steps:")
+    for plan in plans.plans[-1:]:
+        console.print(Text(plan.explain(width=console.width)))
     if config.input_shape is None and has_unknown_sizes(model):
         console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
     console.print()
     if not config.reads_plan and config.plan is not None:
-        plan.save(config.plan)
+        plans.plans[0].save(config.plan)
         console.print(Text(f"wrote the plan {config.plan}"))
-    return plan
+    return plans
 
 
 def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> keras.Model:
     whole = complexity(model)
+    history = PruningHistory()
+
+    def show_between(small: keras.Model, step: int) -> None:
+        indicator.stop()  # it has the line
+        show(small, step)
+        indicator.start()
 
     def show(small: keras.Model, step: int) -> None:
         cost = complexity(small)
         flops, params = cost.flops / whole.flops if whole.flops else 1.0, cost.params / whole.params
         console.print(f"step {step} of {config.steps}: {flops:.1%} of the FLOPs, {params:.1%} of the parameters")
 
-    with working(f"pruning in {config.steps} steps by {config.criterion}"):
+    with working(f"pruning in {config.steps} steps by {config.criterion}") as indicator:
         small = prune_channels(
             model,
             config.criterion,
             **_settings(config, examples),
             steps=config.steps,
             schedule=config.schedule or "linear",
-            between=show,
+            between=show_between,
             reweight=_inputs(config.reweight, examples),
             recalibrate=_inputs(config.recalibrate, examples),
+            history=history,
         )
     show(small, config.steps)
+    if told := history.plans[-1].uncounted_text():
+        console.print(Text(f"FLOPs are counted {told}"))
+    if config.plan is not None:
+        history.save(config.plan)
+        console.print(Text(f"wrote the plans of the steps {config.plan}"))
     return small
 
 
@@ -159,12 +174,6 @@ def _with_notes(prune: Callable[[], keras.Model], console: Console) -> keras.Mod
     return small
 
 
-def _recalibrate(config: PruneConfig, small: keras.Model, examples: Examples | None) -> None:
-    if config.recalibrate and examples is not None:
-        with working("measuring batch norms"):
-            recalibrate_batch_norm(small, input_batches(examples.x))
-
-
 def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> Masks:
     """Finds the masks of a model's weights, shows them, and writes them unless it is a dry run."""
     settings: dict[str, Any] = {
@@ -181,7 +190,7 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
         masks = criterion(model, config.density, None if examples is None else tuple(examples))
-    console.print(Text(masks.table()))
+    console.print(Text(masks.table(width=console.width)))
     console.print()
     if masks.collapsed:
         console.print(Text(str(LayerCollapseWarning(masks.collapsed))))

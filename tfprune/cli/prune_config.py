@@ -23,6 +23,10 @@ _CHANNELS_ONLY = (
     "round_to",
     "min_channels",
     "max_sparsity",
+    "max_sparsity_of",
+    "keep_width",
+    "allow_unknown",
+    "match",
     "steps",
     "reweight",
     "recalibrate",
@@ -75,12 +79,26 @@ class PruneConfig(Settings):
         group="decision",
     )
     round_to: int = setting(1, "Keep multiples of this many channels.", group="decision", at_least=1)
-    min_channels: int = setting(1, "Keep at least this many channels in every group.", group="decision", at_least=1)
+    min_channels: int = setting(1, "Keep at least this many channels in every layer.", group="decision", at_least=1)
     max_sparsity: float = setting(
-        1.0, "The largest fraction of its channels that a group may lose.", group="decision", above=0, at_most=1
+        1.0, "The largest fraction of its channels that a layer may lose.", group="decision", above=0, at_most=1
+    )
+    max_sparsity_of: tuple[str, ...] = setting(
+        (),
+        "The same for some layers: names or patterns with a fraction, such as stage1_*=0.3. The first that matches a "
+        "layer counts.",
+        group="decision",
     )
     ignore: tuple[str, ...] = setting(
         (), "Layers that keep all their channels, or weights: names, or patterns such as stage1_*.", group="decision"
+    )
+    keep_width: tuple[str, ...] = setting(
+        (),
+        "Layers that keep all channels that they produce, while they may read fewer: names or patterns.",
+        group="decision",
+    )
+    allow_unknown: bool = setting(
+        False, "Take a target for the FLOPs although many of them are not known; these count as 0.", group="decision"
     )
     input_shape: tuple[int, ...] | None = setting(
         None,
@@ -131,9 +149,13 @@ class PruneConfig(Settings):
     )
     plan: str | None = setting(
         None,
-        "JSON file of the plan. With a target it is written; without one it is read and applied.",
+        "JSON file of the plan, or of those of all steps. With a target it is written; without one it is read and "
+        "applied.",
         if_none="none",
         group="output",
+    )
+    match: Literal["name", "position"] = setting(
+        "name", "Find the layers of a plan that is read by their names, or by their order.", group="output"
     )
     dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output")
     overwrite: bool = setting(False, "Replace existing files.", group="output")
@@ -143,6 +165,12 @@ class PruneConfig(Settings):
         """The fraction to keep, by what is counted; empty if a plan is to be read."""
         targets = {"flops": self.flops, "params": self.params, "density": self.density}
         return {name: value for name, value in targets.items() if value is not None}
+
+    @property
+    def sparsity_limits(self) -> float | dict[str, float]:
+        """The largest fractions that layers may lose: of all, or by pattern."""
+        limits = _limits(self.max_sparsity_of)
+        return limits | {"*": self.max_sparsity} if limits and "*" not in limits else limits or self.max_sparsity
 
     @property
     def prunes_weights(self) -> bool:
@@ -177,8 +205,12 @@ class PruneConfig(Settings):
         else:
             self._check_channels()
         self._check_target()
-        if self.steps > 1 and (self.plan is not None or self.dry_run):
-            raise ConfigError("--steps: a plan is made in one step; drop --plan and --dry_run, or --steps")
+        if self.steps > 1 and self.dry_run:
+            raise ConfigError("--steps: a plan is made in one step; drop --dry_run, or --steps")
+        if self.steps > 1 and self.reads_plan:
+            raise ConfigError("--steps: a plan that is read has its steps; leave it out")
+        if self.match != "name" and not self.reads_plan:
+            raise ConfigError("--match: it is for a plan that is read; give --plan without a target, or leave it out")
         self._check_data()
 
     def check_files(self) -> None:
@@ -216,6 +248,7 @@ class PruneConfig(Settings):
             raise ConfigError("--criterion dpp_node: the number of channels to sample must be known; give --density")
         if self.criterion == "dpp_node" and self.steps > 1:
             raise ConfigError("--steps: dpp_node samples the channels in one step; leave it out")
+        _limits(self.max_sparsity_of)
         self._check_criterion("channels", f"a model with fewer channels ({self.out})", "MASKS.npz")
         self._refuse(_WEIGHTS_ONLY, "single weights; name an OUT that ends in .npz to get their masks")
 
@@ -262,3 +295,21 @@ class PruneConfig(Settings):
         """Raises an error if one of the settings was changed although it is for the other kind of pruning."""
         if changed := self.changed(names):
             raise ConfigError(f"--{changed[0]}: it is for pruning {what}; leave it out")
+
+
+def _limits(texts: Sequence[str]) -> dict[str, float]:
+    """Returns the fraction of each pattern, from `PATTERN=FRACTION`; the first of a pattern counts."""
+    limits: dict[str, float] = {}
+    for text in texts:
+        pattern, _, number = text.rpartition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = -1.0
+        if not pattern or not 0 <= limit <= 1:
+            raise ConfigError(
+                "--max_sparsity_of: expected names or patterns with a fraction between 0 and 1, such as stage1_*=0.3, "
+                f"received {text!r}"
+            )
+        limits.setdefault(pattern, limit)
+    return limits

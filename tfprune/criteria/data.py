@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.reprs import short_repr
 
 _ROWS = 64  # examples of a batch that is cut from arrays
 _EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"
@@ -35,6 +36,8 @@ class CriterionData:
     """
 
     source: Any
+
+    __repr__ = short_repr
 
     @classmethod
     def required(cls, data: Any, criterion: str) -> "CriterionData":

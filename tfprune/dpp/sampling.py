@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.dpp.spectrum import traced_log_elementary_symmetric
+from tfprune.reprs import short_repr
 
 PROPOSALS = 12
 """Items proposed to every draw before the probabilities are updated."""
@@ -158,6 +159,8 @@ class IndependentProposals:
     log_weights: np.ndarray
     correlations: np.ndarray
     acceptance: np.ndarray
+
+    __repr__ = short_repr
 
     @classmethod
     def from_kernels(cls, kernels: np.ndarray, size: int) -> "IndependentProposals | None":

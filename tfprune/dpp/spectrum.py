@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.reprs import short_repr
 
 _NEGATIVE = 1e-8  # largest negative eigenvalue, relative to the largest one, that counts as rounding
 _ASYMMETRY = 1e-6  # largest difference to the transpose, relative to the largest entry
@@ -31,6 +32,8 @@ class Spectrum:
 
     values: np.ndarray
     vectors: np.ndarray
+
+    __repr__ = short_repr
 
     @classmethod
     def from_kernels(cls, kernels: Any) -> "Spectrum":

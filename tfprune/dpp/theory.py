@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import erf, expit
 
 from tfprune.errors import ConfigError
+from tfprune.reprs import short_repr
 
 Nonlinearity = Literal["erf", "sigmoid", "relu"]
 _NODES = 96  # of the Gauss-Hermite quadrature
@@ -37,6 +38,8 @@ class Committee:
     weights: np.ndarray
     outgoing: np.ndarray
     nonlinearity: str = "erf"
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         activation(self.nonlinearity)
@@ -93,6 +96,8 @@ class OrderParameters:
     q: np.ndarray
     r: np.ndarray
     t: np.ndarray
+
+    __repr__ = short_repr
 
     @classmethod
     def from_committees(cls, student: Committee, teacher: Committee) -> "OrderParameters":
@@ -234,6 +239,8 @@ class Alignment:
     order: np.ndarray
     teacher: np.ndarray
     strengths: np.ndarray
+
+    __repr__ = short_repr
 
     @classmethod
     def from_overlaps(cls, overlaps: np.ndarray) -> "Alignment":

@@ -10,3 +10,5 @@ from .packed import load_packed as load_packed
 from .saved_model import export_saved_model as export_saved_model
 from .tflite import QUANTIZATIONS as QUANTIZATIONS
 from .tflite import export_tflite as export_tflite
+from .tflite_file import TensorInfo as TensorInfo
+from .tflite_file import TFLiteFile as TFLiteFile

@@ -37,9 +37,13 @@ class Format:
         return getattr(import_module(module), function)
 
 
+_TFLITE_OPTIONS = ("quantize", "data", "float_io", "batch_size")
+
 FORMATS = (
     Format("keras", ".keras", "tfprune.exporting.keras:save_model"),
-    Format("tflite", ".tflite", "tfprune.exporting.tflite:export_tflite", ("quantize", "data", "float_io")),
+    Format(
+        "tflite", ".tflite", "tfprune.exporting.tflite:export_tflite", ("quantize", "data", "float_io", "batch_size")
+    ),
     Format("onnx", ".onnx", "tfprune.exporting.onnx:export_onnx"),
     Format("packed", ".mpt", "tfprune.exporting.packed:export_packed"),
     Format("saved_model", "", "tfprune.exporting.saved_model:export_saved_model"),

@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.keras import plain_model
+from tfprune.exporting.onnx_operations import HANDLERS
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function, stateful_layers
 from tfprune.graph.calls import functional_graph
-from tfprune.keras_private import input_structure, output_structure
+from tfprune.keras_private import output_structure
 
 
 def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
@@ -28,37 +32,78 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
         WriteError: The file cannot be written.
     """
     path = output_path(path, ".onnx")
-    onnx = _import_onnx()
+    onnx, tf2onnx = _import_packages()
     plain = plain_model(model)
-    with output_file(path) as partial:
-        with quiet():
-            plain.export(partial, format="onnx", verbose=False, input_signature=[_signature(plain)])
-        proto = onnx.load(partial)
+    try:
+        _check_states(plain)
+        proto = _converted(onnx, tf2onnx, plain)
         _check_operations(onnx, proto)
         _name_outputs(proto.graph, plain)
         _name_batch_axis(proto.graph)
         onnx.checker.check_model(proto, full_check=True)
+    except (UnsupportedLayerError, OSError, MemoryError):
+        raise
+    except Exception as error:  # the two packages raise anything
+        raise conversion_error("ONNX", error) from error
+    with output_file(path) as partial:
         onnx.save(proto, partial)
 
 
-def _import_onnx() -> Any:
-    """Returns the package onnx; raises `ConfigError` if it or tf2onnx is missing."""
+def _check_states(plain: keras.Model) -> None:
+    """Raises `UnsupportedLayerError` for layers that keep a state between calls, which would be lost."""
+    if names := [layer.name for layer in stateful_layers(plain)]:
+        raise UnsupportedLayerError(
+            f"expected layers without a state, as ONNX has none, received {', '.join(names)}; export to another format"
+        )
+
+
+def _converted(onnx: Any, tf2onnx: Any, plain: keras.Model) -> Any:
+    """Returns the model as tf2onnx translates it."""
+    signature = keras.tree.map_structure(
+        lambda spec: tf.TensorSpec(spec.shape, spec.dtype, name=spec.name), input_signature(plain)
+    )
+    handlers: dict[str, tuple[Any, list[Any]]] = {name: (handler, []) for name, handler in HANDLERS.items()}
+    function = tf.function(serving_function(plain), autograph=False)
+    with quiet():
+        with _inlined_functions():
+            concrete = function.get_concrete_function(*signature)  # from_function gets the same one
+        proto, _ = tf2onnx.convert.from_function(function, signature, custom_op_handlers=handlers)
+    _fill_in_constants(onnx, proto.graph, concrete)
+    return proto
+
+
+def _fill_in_constants(onnx: Any, graph: Any, concrete: Any) -> None:
+    """Turns inputs that stand for constants of the layers, such as the means of a normalization, into these."""
+    outside = concrete.captured_inputs
+    values = {inner.name: outer for inner, outer in zip(concrete.inputs[-len(outside) :], outside, strict=False)}
+    used = {name for node in _nodes(graph) for name in node.input}
+    for value in [each for each in graph.input if each.name in values]:
+        graph.input.remove(value)
+        if value.name in used:
+            graph.initializer.append(onnx.numpy_helper.from_array(values[value.name].numpy(), value.name))
+
+
+@contextmanager
+def _inlined_functions() -> Iterator[None]:
+    """Traces functions, compiled ones (grouped convolutions) included, as part of their callers."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def _import_packages() -> tuple[Any, Any]:
+    """Returns the packages onnx and tf2onnx; raises `ConfigError` if one is missing."""
     try:
         with quiet():
-            import_module("tf2onnx")
-            return import_module("onnx")
+            tf2onnx = import_module("tf2onnx")
+            return import_module("onnx"), tf2onnx
     except ImportError as error:
         raise ConfigError(
             f"expected the packages onnx and tf2onnx, received {error}; run: pip install 'tfprune[onnx]'"
         ) from error
-
-
-def _signature(plain: keras.Model) -> Any:
-    """Returns the signature of the inputs, which Keras' ONNX writer only knows for models that have been called."""
-    return keras.tree.map_structure(
-        lambda tensor: keras.InputSpec(shape=(None, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name),
-        input_structure(functional_graph(plain)),
-    )
 
 
 def _check_operations(onnx: Any, proto: Any) -> None:

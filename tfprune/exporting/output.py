@@ -14,7 +14,7 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
-from tfprune.files import replaced_file, writing
+from tfprune.files import as_path, replaced_file, writing
 
 
 def export(
@@ -25,6 +25,7 @@ def export(
     quantize: str | None = None,
     data: Any = None,
     float_io: bool = True,
+    batch_size: int | None = None,
 ) -> Path:
     """Writes a model to a file (or folder) that runs without tfprune; a failure leaves an older file as it is.
 
@@ -39,6 +40,8 @@ def export(
         data: For `int8`: examples like those the model is trained on, as arrays (`images`, `(images, labels)`, a list
             or dict for several inputs) or a `tf.data.Dataset` of batches of them; 1024 examples are used.
         float_io: For `int8`: inputs and outputs are float32, not int8.
+        batch_size: For `tflite`: examples per call of the file. Default: any number, where LiteRT can (not for
+            recurrent layers and many U-Nets, whose files take one example at a time; a warning says so).
 
     Returns:
         The path written.
@@ -55,11 +58,11 @@ def export(
         >>> tfprune.export(model, "dense.tflite", quantize="dynamic").name
         'dense.tflite'
     """
-    path = Path(path)
+    path = as_path(path)
     chosen = choose_format(path, format)
-    options = {"quantize": quantize, "data": data, "float_io": float_io}
-    changed = {"quantize": quantize is not None, "data": data is not None, "float_io": not float_io}
-    if ignored := [name for name in options if changed[name] and name not in chosen.options]:
+    options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size}
+    defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None}
+    if ignored := [name for name in options if options[name] is not defaults[name] and name not in chosen.options]:
         takers = [each.name for each in FORMATS if set(ignored) <= set(each.options)]
         raise ConfigError(
             f"expected {', '.join(ignored)} for {' or '.join(takers)} only, received them for {chosen.name}; drop them"
@@ -70,7 +73,7 @@ def export(
 
 def output_path(path: str | os.PathLike[str], suffix: str) -> Path:
     """Returns the path of a file to write; raises `ConfigError` if it has another suffix."""
-    path = Path(path)
+    path = as_path(path)
     if path.suffix != suffix:
         raise ConfigError(f"expected a file name that ends in {suffix}, received {path}; rename it")
     return path

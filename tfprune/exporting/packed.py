@@ -23,6 +23,7 @@ from tfprune.exporting.keras import folded_model, plain_model
 from tfprune.exporting.output import output_file, output_path
 from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers.kernels import named_kernels
+from tfprune.reprs import short_repr
 
 _MAGIC = b"tfprune packed 1\n"
 _LARGEST_HEADER = 1 << 26  # bytes, decompressed
@@ -187,6 +188,8 @@ class PackedKernel:
     mask: np.ndarray
     signs: np.ndarray
     sizes: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def kernel(self) -> np.ndarray:

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tfprune.console import quiet
 from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
-from tfprune.files import writing
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function
+from tfprune.files import as_path, writing
 
 _CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
 
@@ -25,14 +26,22 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
         path: The folder; an older SavedModel there is replaced when the new one is complete.
 
     Raises:
-        UnsupportedLayerError: See `plain_model`.
+        UnsupportedLayerError: See `plain_model`; or a layer does not run on inputs of open sizes.
         ConfigError: There is something other than a SavedModel at `path`; it is not changed.
         WriteError: The folder cannot be written.
     """
-    with output_folder(Path(path), _CONTENT) as partial:
+    with output_folder(as_path(path), _CONTENT) as partial:
         plain = plain_model(model)
+        archive = keras.export.ExportArchive()
+        archive.track(plain)
         with quiet():
-            plain.export(partial, format="tf_saved_model", verbose=False)
+            try:
+                archive.add_endpoint("serve", serving_function(plain), input_signature(plain))
+                archive.write_out(partial, verbose=False)
+            except (OSError, MemoryError, tf.errors.OpError):
+                raise
+            except Exception as error:  # layers raise anything
+                raise conversion_error("a SavedModel", error) from error
 
 
 @contextmanager

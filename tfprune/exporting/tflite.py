@@ -1,36 +1,31 @@
 """TFLite files, for LiteRT on phones and boards, in float32, with smaller weights, or with integer arithmetic.
 
-For int8, `calibration_batches` takes examples from arrays or a `tf.data.Dataset`, on which the converter measures the
-ranges of the activations.
+LiteRT's loops, among others, need to know how many examples a call has. A model that needs this gets a batch size of 1.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
-from itertools import islice
+import warnings
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.exporting.calibration import Batch, batches_of_size, calibration_batches
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.serving import conversion_error, input_signature, serving_function
+from tfprune.keras_private import flat_layers
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 """Weights in float16; weights in int8 and activations in float32; weights and activations in int8."""
 
-EXAMPLES = 1024
-"""Examples used for calibration: evenly spread over longer arrays, the first ones of a dataset."""
-
-Batch = dict[str, np.ndarray]
-"""Arrays by the names of the input tensors."""
-
-_BATCH = 32
-_NO_KERNEL = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op|not yet supported for op: '(\w+)'")
+_NO_FLOAT_KERNEL = re.compile(r"\[\"\w+:\", \"([^\"@]+)@.*'tf\.(\w+)' op is neither a custom op nor a flex op")
+_NO_INT8_KERNEL = re.compile(r"not yet supported for op: '(\w+)'")
+_AFTER_PLACE = re.compile(r"\"\]\)*: ([^\n]+)")
 
 
 def export_tflite(
@@ -40,6 +35,7 @@ def export_tflite(
     quantize: str | None = None,
     data: Any = None,
     float_io: bool = True,
+    batch_size: int | None = None,
 ) -> None:
     """Writes a model as a TFLite file, which LiteRT runs by its signature: inputs by name, outputs `output_0`, ...
 
@@ -52,6 +48,8 @@ def export_tflite(
             1024 values in float32.
         data: For `int8`: examples like those the model is trained on, see `calibration_batches`.
         float_io: For `int8`: inputs and outputs are float32, not int8 with the scale recorded in the file.
+        batch_size: Examples per call of the file. Default: any number; or, with a warning, the one that the model's
+            inputs are made for, or 1 if LiteRT needs to know it, as for recurrent layers and many U-Nets.
 
     Raises:
         ConfigError: A setting is wrong, or `data` do not fit the model.
@@ -65,10 +63,49 @@ def export_tflite(
         raise ConfigError(
             f"expected data and float_io=False only with quantize='int8', received {quantize=}; drop them"
         )
+    if batch_size is not None and not (isinstance(batch_size, int) and batch_size > 0):
+        raise ConfigError(f"expected a batch_size of at least 1, received {batch_size!r}")
     plain = plain_model(model)
-    options = _int8_options(plain, data, float_io) if quantize == "int8" else _float_options(quantize)
+    batches = calibration_batches(plain, data) if quantize == "int8" else None
+    if batches is None:
+        options = _float_options(quantize)
+    else:
+        _unroll(plain)
+        options = _int8_options(float_io)
+    fixed = batch_size or plain.inputs[0].shape[0]
     with output_file(path) as partial:
-        _convert(plain, partial, options)
+        error = _convert(plain, partial, options, batches, fixed)
+        if error is not None and fixed is None:
+            fixed = 1
+            error = _convert(plain, partial, options, batches, fixed)
+        if error is not None:
+            raise _unsupported(error, plain, int8=batches is not None) from error
+    if fixed is not None and batch_size is None:
+        warnings.warn(f"{path.name} takes batches of {fixed}, as LiteRT cannot leave the size open here", stacklevel=3)
+
+
+def _unroll(plain: keras.Model) -> None:
+    """Makes recurrent layers repeat their step as often as there are steps; changes the model.
+
+    TensorFlow's calibrator ends the process with a segmentation fault when it measures the ranges within a loop.
+
+    Raises:
+        UnsupportedLayerError: There is another loop.
+    """
+    for layer in flat_layers(plain):
+        if hasattr(layer, "unroll"):
+            layer.unroll = True
+    signature = keras.tree.map_structure(lambda spec: tf.TensorSpec(spec.shape, spec.dtype), input_signature(plain))
+    try:
+        graph = tf.function(serving_function(plain), autograph=False).get_concrete_function(*signature).graph
+    except Exception as error:  # layers raise anything
+        raise conversion_error("LiteRT in int8", error) from error
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
+    if any(node.op in ("While", "StatelessWhile") for node in nodes):
+        raise UnsupportedLayerError(
+            "expected a model without loops other than recurrent layers for int8, received one; export it without int8"
+        )
 
 
 def _float_options(quantize: str | None) -> dict[str, Any]:
@@ -79,125 +116,55 @@ def _float_options(quantize: str | None) -> dict[str, Any]:
     return {"target_spec": target, "optimizations": [tf.lite.Optimize.DEFAULT] if quantize else []}
 
 
-def _int8_options(plain: keras.Model, data: Any, float_io: bool) -> dict[str, Any]:
+def _int8_options(float_io: bool) -> dict[str, Any]:
     """Returns options of the converter for integer arithmetic."""
-    batches = calibration_batches(plain, data)
     outside = tf.float32 if float_io else tf.int8
     return {
         "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
         "optimizations": [tf.lite.Optimize.DEFAULT],
-        "representative_dataset": lambda: iter(batches),
         "inference_input_type": outside,
         "inference_output_type": outside,
     }
 
 
-def _convert(plain: keras.Model, path: Path, options: dict[str, Any]) -> None:
-    """Writes the file; raises `UnsupportedLayerError` for operations that LiteRT lacks."""
+def _convert(
+    plain: keras.Model, path: Path, options: dict[str, Any], batches: list[Batch] | None, batch_size: int | None
+) -> Exception | None:
+    """Writes the file for a batch size, or for any; returns what the converter raised."""
+    if batches is not None:
+        sized = batches if batch_size is None else list(batches_of_size(batches, batch_size))
+        options = options | {"representative_dataset": lambda: iter(sized)}
+    signature = input_signature(plain, batch_size)
     try:
         with quiet():
-            plain.export(path, format="litert", verbose=False, **options)
+            plain.export(path, format="litert", verbose=False, input_signature=signature, **options)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # ConverterError is not public, and quantization raises bare RuntimeErrors
-        missing = sorted({first or second for first, second in _NO_KERNEL.findall(str(error))})
-        if not missing:
-            raise
-        raise UnsupportedLayerError(
-            f"expected operations that LiteRT has{' in int8' if 'representative_dataset' in options else ''}, received "
-            f"{', '.join(missing)}; export to another format or without int8"
-        ) from error
+        return error
+    return None
 
 
-def calibration_batches(model: keras.Model, data: Any) -> list[Batch]:
-    """Returns inputs of a model from data, batch by batch, by the names of its input tensors.
-
-    Args:
-        model: A functional or sequential model.
-        data: Examples as `model.fit` takes them: an array `[examples, ...]`, a list or dict of arrays for several
-            inputs, a tuple `(inputs, labels)`, or a `tf.data.Dataset` of batches of one of these. Labels are not used.
-
-    Returns:
-        The batches, with at most `EXAMPLES` examples in total.
-
-    Raises:
-        ConfigError: There are no data, or they do not fit the inputs of the model.
-    """
-    if data is None:
-        raise ConfigError("expected examples to calibrate int8 with, received none; pass data=training images")
-    raw = _dataset_batches(model, data) if isinstance(data, tf.data.Dataset) else _array_batches(model, data)
-    batches = list(_limited(raw))
-    if not batches:
-        raise ConfigError("expected at least one example to calibrate int8 with, received none; pass more data")
-    return batches
-
-
-def _dataset_batches(model: keras.Model, data: tf.data.Dataset) -> Iterator[Batch]:
-    for element in islice(data.as_numpy_iterator(), EXAMPLES):
-        yield _by_name(model, element)
-
-
-def _array_batches(model: keras.Model, data: Any) -> Iterator[Batch]:
-    arrays = _by_name(model, data)
-    size = min(map(len, arrays.values()))
-    # Files are often sorted by class: take examples from everywhere.
-    chosen = np.linspace(0, size - 1, min(size, EXAMPLES)).round().astype(np.int64) if size else np.zeros(0, np.int64)
-    for start in range(0, len(chosen), _BATCH):
-        yield {name: array[chosen[start : start + _BATCH]] for name, array in arrays.items()}
-
-
-def _limited(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Cuts batches off after `EXAMPLES` examples."""
-    left = EXAMPLES
-    for batch in batches:
-        size = min(map(len, batch.values()))
-        if size:
-            yield {name: array[:left] for name, array in batch.items()}
-        left -= size
-        if left <= 0:
-            return
-
-
-def _by_name(model: keras.Model, data: Any) -> Batch:
-    """Returns the arrays for the inputs of a model, checked and by name."""
-    inputs = _inputs_of(model, data)
-    if len(inputs) != len(model.inputs):
-        raise ConfigError(
-            f"expected calibration data for {len(model.inputs)} inputs ({_names(model)}), received {len(inputs)}; "
-            "give (inputs, labels) as a tuple, several inputs as a list or a dict of their names"
-        )
-    return {tensor.name: _fitting(tensor, array) for tensor, array in zip(model.inputs, inputs, strict=True)}
-
-
-def _inputs_of(model: keras.Model, data: Any) -> list[Any]:
-    """Returns the flat list of inputs from data as Keras takes them."""
-    inputs = data[0] if isinstance(data, tuple) and data else data
-    if not isinstance(inputs, Mapping):
-        return keras.tree.flatten(inputs)
-    if set(inputs) == {"images", "labels"} and len(model.inputs) == 1:  # batches of tfprune.recipes.data
-        return [inputs["images"]]
-    missing = [tensor.name for tensor in model.inputs if tensor.name not in inputs]
-    if missing:
-        raise ConfigError(
-            f"expected calibration data for the inputs {_names(model)}, received {', '.join(map(str, inputs))}; "
-            f"add {', '.join(missing)}"
-        )
-    return [inputs[tensor.name] for tensor in model.inputs]
-
-
-def _fitting(tensor: keras.KerasTensor, array: Any) -> np.ndarray:
-    """Returns an array with the type of an input; raises `ConfigError` if the shape does not fit."""
-    array = np.asarray(array)
-    expected = tuple(tensor.shape)[1:]
-    fits = array.ndim == len(expected) + 1 and all(
-        size in (None, received) for size, received in zip(expected, array.shape[1:], strict=True)
+def _unsupported(error: Exception, plain: keras.Model, *, int8: bool) -> UnsupportedLayerError:
+    """Returns the error that says in one line what LiteRT lacks, and in which layers."""
+    text = str(error)
+    missing = {_operation(plain, place, kind) for place, kind in _NO_FLOAT_KERNEL.findall(text)}
+    missing |= set(_NO_INT8_KERNEL.findall(text))
+    if not missing:
+        reason = _AFTER_PLACE.search(text)
+        return conversion_error("LiteRT", error if reason is None else RuntimeError(reason[1]))
+    sizes = ", of open sizes" if any(None in tensor.shape[1:] for tensor in plain.inputs) else ""
+    received = f"{', '.join(sorted(missing))}{sizes}"
+    return UnsupportedLayerError(
+        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {received}; "
+        f"{'give the inputs fixed sizes, or ' if sizes else ''}export to another format"
+        f"{', or without int8' if int8 else ''}"
     )
-    if not fits:
-        shape = ", ".join("any" if size is None else str(size) for size in expected)
-        raise ConfigError(
-            f"expected calibration data of shape [examples, {shape}] for the input {tensor.name}, received "
-            f"{list(array.shape)}; give batches of examples as the model is trained on"
-        )
-    return array.astype(tensor.dtype)
 
 
-def _names(model: keras.Model) -> str:
-    return ", ".join(tensor.name for tensor in model.inputs)
+def _operation(plain: keras.Model, place: str, kind: str) -> str:
+    """Returns the name of a TensorFlow operation, with the layer that a place such as `model/layer_1/Sinh` is in."""
+    names = {layer.name for layer in flat_layers(plain)}
+    scopes = [each if each in names else re.sub(r"_\d+$", "", each) for each in place.split("/")[1:]]
+    layer = next((each for each in reversed(scopes) if each in names), None)
+    return kind if layer is None else f"{kind} (in {layer})"

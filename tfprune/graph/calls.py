@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
 from tfprune.layers import GlobalSubnet
+from tfprune.reprs import described, short_repr
 
 Ignored = str | Any
 """Path or pattern of layers (or weights), or a layer, or a nested model."""
@@ -52,6 +53,8 @@ class Call:
     node: Any
     wrapper: Wrapper | None = None
     times: int = 1
+
+    __repr__ = short_repr
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
@@ -106,6 +109,8 @@ class ModelGraph:
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
 
+    __repr__ = short_repr
+
 
 def model_calls(model: keras.Model) -> tuple[Call, ...]:
     """Returns the calls of a model; arguments, order and errors are those of `model_graph`."""
@@ -132,13 +137,20 @@ def model_graph(model: keras.Model) -> ModelGraph:
     """
     graph = functional_graph(model)
     if graph is None:
-        raise UnsupportedLayerError(
-            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
-            "graph of layers; rebuild it as keras.Model(inputs, outputs)"
-        )
+        raise no_graph(model)
     opened = _Opened()
     outputs = opened.open(graph, "", {})
     return ModelGraph(tuple(opened.calls), tuple(outputs))
+
+
+def no_graph(model: Any) -> UnsupportedLayerError:
+    """Returns the error for what should be a functional or sequential model, and is not."""
+    if not isinstance(model, keras.Operation):
+        return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}")
+    return UnsupportedLayerError(
+        f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
+        "graph of layers; rebuild it as keras.Model(inputs, outputs)"
+    )
 
 
 def functional_graph(model: Any) -> Any:
@@ -150,6 +162,43 @@ def functional_graph(model: Any) -> Any:
     if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
         return None  # such a class may compute anything
     return functional_part(model)
+
+
+def check_not_quantized(model: keras.Model) -> None:
+    """Checks that weights are numbers in floating point, and not integers with scales beside them.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        UnsupportedLayerError: Keras has quantized layers of the model (`model.quantize("int8")`).
+    """
+    quantized = [
+        layer.name
+        for layer in flat_layers(model)
+        if isinstance(layer.dtype_policy, keras.dtype_policies.QuantizedDTypePolicy)
+    ]
+    if quantized:
+        raise UnsupportedLayerError(
+            f"expected a model in floating point, received layers that Keras has quantized: {', '.join(quantized)}; "
+            "prune, convert and export the model first, and quantize the result"
+        )
+
+
+def listed(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
+    """Returns what a user gives as `ignore`, one or several names, patterns or layers, as a list.
+
+    Raises:
+        ConfigError: Something in it is neither a text nor a layer.
+    """
+    several = isinstance(ignored, Iterable) and not isinstance(ignored, str | keras.Operation)
+    found = list(ignored) if several else [ignored]
+    for each in found:
+        if not isinstance(each, str | keras.Operation):
+            raise ConfigError(
+                f"ignore: expected names, patterns such as stage1_*, or layers, received {described(each)}"
+            )
+    return found
 
 
 def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[str] = ()) -> set[str]:

@@ -13,11 +13,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_graph
+from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
+from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
+from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class ChannelGroup:
         return slice(self.start, self.start + self.size)
 
 
+def other_makers(name: str, layers: Sequence[str]) -> tuple[str, ...]:
+    """Returns the layers of a group that its name does not tell: all but the one that it is named after.
+
+    Args:
+        name: Name of the group: a layer, or `layer.part`.
+        layers: All layers that produce its channels.
+    """
+    return tuple(layer for layer in layers if not f"{name}.".startswith(f"{layer}."))
+
+
 @dataclass(frozen=True, eq=False)
 class ChannelGroups(Sequence[ChannelGroup]):
     """The channel groups of a model, in the order in which their first layers appear.
@@ -54,6 +66,8 @@ class ChannelGroups(Sequence[ChannelGroup]):
         calls: The model's calls, with nested models opened; `axes` takes their tensors.
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
         left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
+        produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have; with
+            the number of positions of an activation that each of them stands for.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -61,6 +75,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
     by_layer: Mapping[str, LayerChannels]
     left_alone: tuple[LeftAlone, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
+    produced: Mapping[str, tuple[np.ndarray, int]] = field(repr=False, default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -111,6 +126,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
         """
         return self._tensors[id(tensor)]
 
+    def named_axes(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the channel numbers along each axis of what the calls return, with the layer's name."""
+        for call in self.calls:
+            for tensor in call.outputs:
+                for channels in self._tensors[id(tensor)]:
+                    if channels is not None:
+                        yield call.name, channels
+
     def tensor_channels(self, tensor: keras.KerasTensor) -> np.ndarray:
         """Returns the channel numbers along the last axis of a symbolic tensor, `PINNED` where not prunable."""
         vector = self._tensors[id(tensor)][-1]
@@ -124,11 +147,29 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def __repr__(self) -> str:
+        alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
+        return f"ChannelGroups({count(len(self), 'group')}, {count(self.channels, 'channel')}{alone})"
+
     def __str__(self) -> str:
-        lines = [f"{len(self)} channel groups, {self.channels} channels"]
-        lines += [f"  {group.name:<24} {group.size:5d} channels  made by {', '.join(group.layers)}" for group in self]
-        lines += [f"  left alone: {name}" for name in self.left_alone]
-        return "\n".join(lines)
+        return self.table()
+
+    def table(self, *, width: int = WIDTH) -> str:
+        """Returns a table of the groups, and what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
+        title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
+        rows: list[Sequence[Cell]] = []
+        for group in self:
+            size = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
+            rows.append((group.name, size, other_makers(group.name, group.layers)))
+        makers = "also made by" if any(row[2] for row in rows) else ""
+        columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
+        table = [make_table(columns, rows, width=width)] if rows else []
+        alone = [paragraph(str(each), width=width, indent=2, hanging=2) for each in self.left_alone]
+        return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
@@ -157,30 +198,59 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore)
+    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
 def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
+    Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
+    the others are tried.
+
     Args:
         model: A functional or sequential model, built. It is not changed.
         reasons: Why a layer's channels are not pruned, by its name.
     """
     graph = model_graph(model)
-    labels = Labels()
+    labels = _read(graph, reasons, {})
+    choices: dict[str, int] = {}
+    for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
+        held = [name for name, (_, axes) in labels.splits.items() if choice < axes and _is_held(labels, name)]
+        other = _read(graph, reasons, choices | dict.fromkeys(held, choice)) if held else labels
+        helped = choices | {name: choice for name in held if name in other.splits and not _is_held(other, name)}
+        if helped != choices:
+            other = _read(graph, reasons, helped)
+            if other.free_count() > labels.free_count():
+                labels, choices = other, helped
+    return _collect(graph.calls, labels)
+
+
+def _is_held(labels: Labels, name: str) -> bool:
+    """Returns whether nothing along an axis that a call splits can be removed."""
+    return all(map(labels.is_pinned, labels.splits[name][0].ravel().tolist()))
+
+
+def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
+    """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
+    labels = Labels(choices)
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
         rule_for(call.layer)(labels, call)
+        if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
+            raise ConfigError(
+                f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
+                f"{unset[0]}; it must call labels.put(tensor, axes) for each tensor of call.outputs"
+            )
         if call.name in reasons:
             for tensor in (*call.inputs, *call.outputs):
                 labels.pin(*labels.of(tensor), reason=reasons[call.name])
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
-    return _collect(graph.calls, labels)
+    _pin_what_cannot_be_remade(labels, graph.calls)
+    return labels
 
 
 def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
@@ -197,9 +267,25 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
                 labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
 
 
+def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
+    """Pins the channels of layers that would have to be made again at other sizes, which Keras cannot do."""
+    for labels.current in calls:
+        name, record = labels.current.name, labels.records[labels.current.name]
+        tensors = (*labels.current.inputs, *labels.current.outputs)
+        touched = [
+            *(vector for tensor in tensors for vector in labels.of(tensor)),
+            *(ids for ids, _ in record.slots.values()),
+        ]
+        free = any(not labels.is_pinned(label) for each in touched if each is not None for label in each.tolist())
+        cause = why_not_remade(record.layer) if free and isinstance(record.layer, keras.Layer) else None
+        if cause is not None:
+            reason = labels.unknown.setdefault(name, f"Keras cannot make it again from its configuration ({cause})")
+            labels.pin(*touched, reason=reason)
+
+
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in ignore:
+    for each in listed(ignore):
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name
@@ -238,7 +324,8 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
     tensors = {
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
-    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors)
+    made = {name: (number[root_of[vector]], labels.widths[name]) for name, vector in labels.produced.items()}
+    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors, made)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -257,4 +344,4 @@ def _numbered(record: LayerRecord, numbers: Any) -> LayerChannels:
     )
     costs = tuple(replace(cost, axes=tuple(map(numbers, cost.axes))) for cost in record.costs)
     scales = tuple((weight, numbers(ids)) for weight, ids in record.scales)
-    return LayerChannels(record.layer, slots, edits, costs, scales)
+    return LayerChannels(record.layer, slots, edits, costs, scales, tuple(record.untold))

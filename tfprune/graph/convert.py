@@ -1,15 +1,15 @@
 """Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
@@ -100,7 +100,8 @@ def convert(
 
     Raises:
         ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant.
+        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant, or Keras has
+            quantized the model.
 
     Example:
         >>> import numpy as np
@@ -109,6 +110,10 @@ def convert(
         >>> int(np.count_nonzero(convert(sparse, "plain").get_layer("fc").kernel))
         3
     """
+    if not isinstance(model, keras.Model):
+        raise no_graph(model)
+    _check_family(family)
+    check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
@@ -124,6 +129,11 @@ def convert(
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
     return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
+
+
+def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
+    if not isinstance(family, str) or family not in known:
+        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
 
 
 def swap_layer(
@@ -144,21 +154,18 @@ def swap_layer(
     Raises:
         ConfigError: The family is unknown.
     """
-    if family not in _BATCH_NORMS:
-        raise ConfigError(f"expected a layer family out of {', '.join(LAYER_TYPES)}; received {family!r}")
+    _check_family(family, _BATCH_NORMS)
     if family == "plain" and isinstance(layer, MaskedWeights):
         new = _stock_layer(layer)
         if dtype is not None:
             new.dtype_policy = dtype
         return new
-    kind, config = type(layer), layer.get_config()
-    if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
-        config["dtype"] = dtype
     swaps = _BATCH_NORMS[family] | (variants("channel_masked") if family == "channel_masked" else {})
-    if kind in swaps:
-        kind = swaps[kind]
-        config = _accepted(config, layer, kind) | dict(options or {})
-    return kind.from_config(config)
+    if type(layer) not in swaps:
+        return copied_layer(layer) if dtype is None else recast_layer(layer, dtype)
+    kind: Any = swaps[type(layer)]
+    config = _accepted(layer.get_config(), layer, kind) | dict(options or {})
+    return kind.from_config(config if dtype is None else config | {"dtype": dtype})
 
 
 def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
@@ -213,13 +220,13 @@ def _masked_model(
 
     def make(layer: Any) -> keras.Layer:
         name = next((swapped[id(variable)] for variable in layer.variables if id(variable) in swapped), None)
+        precision = "float32" if dtype and layer.name in outputs else dtype
         if name is None:
-            new = copied_layer(layer)
-        else:
-            signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
-            new = _masked_layer(layer, name, family, {**signed, **(options or {})})
-        if dtype is not None and not isinstance(layer, layers.InputLayer):
-            new.dtype_policy = "float32" if layer.name in outputs else dtype
+            return recast_layer(layer, precision) if precision else copied_layer(layer)
+        signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
+        new = _masked_layer(layer, name, family, {**signed, **(options or {})})
+        if precision:
+            new.dtype_policy = precision
         return new
 
     new = rebuild(model, make)

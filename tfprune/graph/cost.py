@@ -1,4 +1,8 @@
-"""Parameters and FLOPs (multiply-adds) of a model, whole or with some channels masked, in closed form."""
+"""Parameters and FLOPs (multiply-adds) of a model, whole or with some channels masked.
+
+They are in closed form, by the costs that the rules note. A call that is left alone has a constant cost, which is
+counted in the TensorFlow graph that it makes.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,9 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.graph.calls import model_calls
+from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels, weight_at
+from tfprune.graph.traced_cost import estimated_flops, traced_flops
+from tfprune.reprs import short_repr
 
 _FREE = (
     keras.layers.LayerNormalization,
@@ -49,7 +55,8 @@ class Complexity:
         flops: Sum of the layers' FLOPs, as `LayerComplexity` counts them.
         macs: Sum of the layers' multiply-adds.
         layers: The layers that have parameters or FLOPs.
-        uncounted: Layers with weights whose FLOPs are unknown; they count as 0.
+        uncounted: Layers whose FLOPs are not known; they are not part of `flops`.
+        unknown: What these are estimated to cost, in multiply-adds: their kernels times the positions of their inputs.
     """
 
     params: int
@@ -57,6 +64,14 @@ class Complexity:
     macs: int
     layers: tuple[LayerComplexity, ...]
     uncounted: tuple[str, ...] = ()
+    unknown: int = 0
+
+    @property
+    def unknown_share(self) -> float:
+        """The fraction of the estimated FLOPs that is not counted."""
+        return self.unknown / (self.flops + self.unknown) if self.unknown else 0.0
+
+    __repr__ = short_repr
 
 
 class CostModel:
@@ -64,7 +79,8 @@ class CostModel:
 
     A convolution costs `positions * kernel height * kernel width * inputs kept * outputs kept` multiply-adds, a dense
     layer the same with one position, a batch norm two operations per value; activations, additions, pooling and other
-    normalizations cost nothing. Batch norm has four parameters per channel.
+    normalizations cost nothing. Batch norm has four parameters per channel. Calls that the rules leave alone cost what
+    `traced_flops` counts, whatever is kept elsewhere.
 
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `check_complexity`; sums are exact integers here.
@@ -72,15 +88,30 @@ class CostModel:
     Args:
         model: A functional model with fixed spatial sizes; unknown ones count as 1.
         groups: Its channel groups.
+
+    Attributes:
+        uncounted: The estimated FLOPs of the layers whose FLOPs are not known, by name; they are in no total.
     """
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
-        names = dict.fromkeys(call.name for call in model_calls(model))
-        held = [groups.by_layer[name] for name in names]
-        self._rows = [(name, each) for name, each in zip(names, held, strict=True) if _has_cost(each)]
+        calls: dict[str, list[Call]] = {}
+        for call in model_calls(model):
+            calls.setdefault(call.name, []).append(call)
+        self.uncounted: dict[str, int] = {}
+        self._rows: list[tuple[str, LayerChannels]] = []
+        constants: list[list[Cost]] = []
+        for name, own in calls.items():
+            each = groups.by_layer[name]
+            counted, unknown = _constant_cost(each, own)
+            if unknown is not None:
+                self.uncounted[name] = unknown
+            if _weights(each.layer) or each.costs or counted:
+                self._rows.append((name, each))
+                constants.append([Cost(counted, ())])
         layers = [each for _, each in self._rows]
         self._params = _Terms([_parameters(each) for each in layers], groups.channels)
-        self._macs = _Terms([[c for c in each.costs if not c.normalization] for each in layers], groups.channels)
+        macs = [[c for c in each.costs if not c.normalization] for each in layers]
+        self._macs = _Terms([more + own for own, more in zip(macs, constants, strict=True)], groups.channels)
         self._norms = _Terms([[c for c in each.costs if c.normalization] for each in layers], groups.channels)
 
     def totals(self, mask: np.ndarray) -> tuple[int, int]:
@@ -99,9 +130,8 @@ class CostModel:
             LayerComplexity(name, type(each.layer).__name__, int(p), int(m + n), int(m))
             for (name, each), p, m, n in zip(self._rows, params, macs, norms, strict=True)
         )
-        uncounted = tuple(name for name, each in self._rows if not each.costs and not _computes_nothing(each.layer))
-        flops = int(macs.sum() + norms.sum())
-        return Complexity(int(params.sum()), flops, int(macs.sum()), rows, uncounted)
+        flops, unknown = int(macs.sum() + norms.sum()), sum(self.uncounted.values())
+        return Complexity(int(params.sum()), flops, int(macs.sum()), rows, tuple(self.uncounted), unknown)
 
     def _per_layer(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         kept = np.asarray(mask, dtype=np.int64)
@@ -163,8 +193,19 @@ def _weights(layer: Any) -> list[keras.Variable]:
     return list(getattr(layer, "weights", ()))
 
 
-def _has_cost(channels: LayerChannels) -> bool:
-    return bool(_weights(channels.layer) or channels.costs)
+def _constant_cost(channels: LayerChannels, calls: Sequence[Call]) -> tuple[int, int | None]:
+    """Returns the multiply-adds of the calls without a noted cost, and an estimate of those that cannot be counted."""
+    layer = channels.layer
+    if channels.untold:
+        found = [(call, traced_flops(call)) for call in channels.untold]
+        unknown = [estimated_flops(call) for call, count in found if count is None]
+        return sum(count or 0 for _, count in found), sum(unknown) if unknown else None
+    if channels.costs or not _weights(layer) or _computes_nothing(layer):
+        return 0, None
+    # A rule without a cost: what depends on the kept channels is not known, unless it is nothing.
+    found = [(call, traced_flops(call)) for call in calls]
+    most = sum(estimated_flops(call) if count is None else count for call, count in found)
+    return 0, most or None
 
 
 def _computes_nothing(layer: Any) -> bool:

@@ -18,6 +18,7 @@ from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, functional_graph, model_graph
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups, groups_except
 from tfprune.graph.labels import PINNED, LayerChannels
+from tfprune.graph.rules.lookup import has_rule
 from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
 from tfprune.layers.kernels import Weights, kernel_layer
 
@@ -282,7 +283,7 @@ def _executable(call: Call, channels: LayerChannels) -> bool:
         return True
     if isinstance(layer, keras.layers.Reshape):
         return _wide_axes(layer) == 1
-    return takes_weights(layer) and getattr(layer, "depth_multiplier", 1) == 1
+    return has_rule(layer) and takes_weights(layer) and getattr(layer, "depth_multiplier", 1) == 1
 
 
 def takes_weights(layer: Any) -> bool:

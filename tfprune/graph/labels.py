@@ -6,14 +6,16 @@ which settings depend on them, and what the layer costs. At the end, labels are 
 record becomes a `LayerChannels`, which slimming, costs and plans read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call
+from tfprune.reprs import short_repr
 
 NO_RULE = "it has no rule for removing them"
 """The reason of a pin that gives none."""
@@ -53,6 +55,8 @@ class Slot:
     channels: np.ndarray
     role: str
 
+    __repr__ = short_repr
+
     def kept(self, mask: np.ndarray) -> np.ndarray:
         """Returns the positions of the axis whose channels `mask` (bool `[channels of the model]`) keeps."""
         return np.flatnonzero(kept_positions(self.channels, mask))
@@ -74,6 +78,8 @@ class Edit:
     change: Change
     argument: bool = False
 
+    __repr__ = short_repr
+
     def value(self, old: Any, mask: np.ndarray) -> Any:
         """Returns the setting where `mask` keeps its channels."""
         return self.change(old, [None if axis is None else kept_positions(axis, mask) for axis in self.axes])  # type: ignore[misc]
@@ -93,6 +99,8 @@ class Cost:
     axes: tuple[np.ndarray, ...]
     normalization: bool = False
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class LayerChannels:
@@ -104,6 +112,7 @@ class LayerChannels:
         edits: Its settings that depend on how many channels are kept.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, channels)`.
+        untold: Its calls that rules left alone, so that their cost is not in `costs`.
     """
 
     layer: keras.Operation
@@ -111,6 +120,9 @@ class LayerChannels:
     edits: tuple[Edit, ...] = ()
     costs: tuple[Cost, ...] = ()
     scales: tuple[tuple[str, np.ndarray], ...] = ()
+    untold: tuple[Call, ...] = ()
+
+    __repr__ = short_repr
 
 
 def weight_at(layer: Any, path: str) -> Any:
@@ -150,6 +162,7 @@ class LayerRecord:
         edits: Settings that depend on how many channels are kept, by key.
         costs: Its multiply-adds.
         scales: Weights to multiply by the root of the fraction that is kept along an axis, as `(weight, labels)`.
+        untold: Its calls that were left alone, which note no costs.
     """
 
     layer: keras.Operation
@@ -157,6 +170,9 @@ class LayerRecord:
     edits: dict[str, Edit] = field(default_factory=dict)
     costs: list[Cost] = field(default_factory=list)
     scales: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    untold: list[Call] = field(default_factory=list)
+
+    __repr__ = short_repr
 
 
 class Labels:
@@ -170,9 +186,16 @@ class Labels:
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
         uniform: For tensors with equal values along some axes, the blocks of these (`rules.uniform`), by `id`.
+        splits: Labels of axes that calls split into several ones, of which only one can lose channels, with the number
+            of axes to choose from, by the name of the call.
+
+    Args:
+        choices: Which of these axes that is, counted from the last one, by the name of the call. Default: the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, choices: Mapping[str, int] | None = None) -> None:
+        self.splits: dict[str, tuple[np.ndarray, int]] = {}
+        self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}
         self.makers: dict[str, str] = {}
         self.widths: dict[str, int] = {}
@@ -218,6 +241,12 @@ class Labels:
             if high in self._pinned:
                 self._pinned.setdefault(low, self._pinned[high])
 
+    def choose(self, labels: np.ndarray, axes: Sequence[int]) -> int:
+        """Returns which of the axes into which an axis is split can lose channels."""
+        name = "" if self.current is None else self.current.name
+        self.splits.setdefault(name, (labels, len(axes)))
+        return axes[-1 - self._choices.get(name, 0) % len(axes)]
+
     def tie(self, labels: np.ndarray, parts: int) -> np.ndarray:
         """Unites the equal parts of a vector with one another, and returns the first part."""
         rows = labels.reshape(parts, -1)
@@ -252,9 +281,18 @@ class Labels:
         """Returns whether a label is marked as not prunable."""
         return self.cause(label) is not None
 
+    def free_count(self) -> int:
+        """Returns the number of prunable channels that layers produce."""
+        produced = {self.find(label) for labels in self.produced.values() for label in labels.tolist()}
+        return len(produced - self._pinned.keys())
+
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""
         return self._axes[id(tensor)]
+
+    def knows(self, tensor: keras.KerasTensor) -> bool:
+        """Returns whether the labels of a tensor were set."""
+        return id(tensor) in self._axes
 
     def put(self, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> None:
         """Sets the labels of a tensor.
@@ -262,6 +300,9 @@ class Labels:
         Args:
             tensor: A symbolic tensor of rank `n + 1`.
             axes: `n` vectors, of the sizes of the axes after the batch axis.
+
+        Raises:
+            ConfigError: Their number or a size differs: an error in a rule.
         """
         sizes = tensor.shape[1:]
         wrong = len(axes) != len(sizes) or any(
@@ -269,7 +310,10 @@ class Labels:
         )
         if wrong:
             found = tuple(None if vector is None else len(vector) for vector in axes)
-            raise AssertionError(f"labels {found} do not fit a tensor of shape {tensor.shape}")
+            raise ConfigError(
+                f"expected one vector of labels, or None, for each axis of a tensor of shape {tensor.shape} but the "
+                f"first, received vectors of sizes {found}; correct the rule of the layer"
+            )
         self._axes[id(tensor)] = tuple(axes)
 
     def record(self, call: Call) -> LayerRecord:
@@ -374,7 +418,7 @@ class Labels:
             call: The call.
             reason: Why its channels cannot be pruned, for the user.
         """
-        self.record(call)
+        self.record(call).untold.append(call)
         self.unknown.setdefault(call.name, reason)
         for tensor in call.inputs:
             self.pin(*self.of(tensor), reason=self.unknown[call.name])

@@ -1,12 +1,11 @@
 """The weights of a model that can be pruned one by one: its kernels, by name and in order."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, matching_names, model_calls, model_graph
+from tfprune.graph.calls import Call, Ignored, check_not_quantized, listed, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.kernels import prunable_kernels
 
@@ -30,7 +29,7 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         share appears once.
 
     Raises:
-        UnsupportedLayerError: The model has no graph.
+        UnsupportedLayerError: The model has no graph, or Keras has quantized it.
         ConfigError: `ignore` matches nothing, or no kernel remains.
 
     Example:
@@ -38,11 +37,10 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
         >>> {name: tuple(weight.shape) for name, weight in prunable_weights(model).items()}
         {'fc/kernel': (4, 3)}
     """
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every: list[Any] = [ignore] if single else list(ignore)
+    check_not_quantized(model)
     calls = model_calls(model)
     out: set[str] = set()
-    for each in every:
+    for each in listed(ignore):
         out |= _meant(calls, each)
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
@@ -116,9 +114,8 @@ def _layer_names(model: keras.Model) -> list[str]:
     producer = {id(tensor): call for call in graph.calls for tensor in call.outputs}
     kernels: dict[int, int] = {}
     for call in graph.calls:
-        # Only kernels with the name `kernel` count, so not those of separable convolutions.
         so_far = max((kernels.get(id(tensor), 0) for tensor in call.inputs), default=0)
-        kernels.update((id(tensor), so_far + hasattr(call.layer, "kernel")) for tensor in call.outputs)
+        kernels.update((id(tensor), so_far + len(prunable_kernels(call.layer))) for tensor in call.outputs)
 
     def before(call: Call) -> list[Call]:
         longest_first = sorted(call.inputs, key=lambda tensor: -kernels[id(tensor)])

@@ -2,15 +2,18 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import isfunction
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import UnsupportedLayerError, first_line
 from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
+from tfprune.graph.duplicate import duplicated
 from tfprune.keras_private import (
     SafeModeScope,
     compile_settings,
@@ -224,7 +227,77 @@ def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
 
 
 def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class and configuration. The new layer is not built.
+    """Makes a layer of the same class and configuration.
+
+    The new layer is not built, with one exception: if Keras cannot create a layer from its configuration, and there are
+    no changes, what the layer holds is copied, and the copy is built if the layer is.
+
+    Args:
+        layer: The layer. It is not changed.
+        changes: As for `remade_layer`.
+
+    Returns:
+        The new layer, of the same name.
+
+    Raises:
+        UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
+    """
+    try:
+        return remade_layer(layer, changes)
+    except UnsupportedLayerError as error:
+        if changes:
+            raise
+        try:
+            return duplicated(layer)
+        except Exception as reason:
+            raise UnsupportedLayerError(f"{error}, or what stops a copy of it: {first_line(reason)}") from reason
+
+
+def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
+    """Does the same as `copied_layer`, but with another dtype policy, except for input layers.
+
+    Args:
+        layer: The layer. It is not changed.
+        dtype: The policy, such as `mixed_bfloat16`.
+    """
+    if isinstance(layer, keras.layers.InputLayer):
+        return copied_layer(layer)
+    try:
+        return remade_layer(layer, {"dtype": lambda _: dtype})
+    except UnsupportedLayerError:  # its configuration has no dtype, or cannot be read back
+        new = copied_layer(layer)
+        new.dtype_policy = dtype
+        return new
+
+
+def why_not_remade(layer: keras.Layer) -> str | None:
+    """Returns why a layer of other sizes cannot be made from a layer's configuration; None if it can.
+
+    Args:
+        layer: Any layer.
+    """
+    if not any(_is_foreign(part) for part in flat_layers(layer)):
+        return None
+    try:
+        remade_layer(layer)
+    except UnsupportedLayerError as error:
+        return _cause(error.__cause__ or error)
+    return None
+
+
+def _cause(error: BaseException) -> str:
+    """Returns in one line what an error of Keras' deserialization says of its cause."""
+    return first_line(ValueError(str(error).rpartition("Exception encountered: ")[2]))
+
+
+def _is_foreign(layer: keras.Layer) -> bool:
+    """Returns whether a layer or one of its settings is not Keras' own."""
+    settings = (value for key, value in vars(layer).items() if key.endswith(_REPLACEABLE))
+    return not _is_keras(type(layer)) or any(callable(value) and not _is_keras(value) for value in settings)
+
+
+def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
+    """Makes a layer of the same class from a layer's configuration. The new layer is not built.
 
     User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
     by name. Initializers that fit only the old shapes are replaced by zeros.
@@ -242,7 +315,7 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
 
     Example:
         >>> import keras
-        >>> copied_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
+        >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
         3
     """
     try:
@@ -261,7 +334,7 @@ def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
     except Exception as error:
         raise UnsupportedLayerError(
             f"expected layers that Keras can create from their configuration, received {layer.name} "
-            f"({type(layer).__name__}), where this fails: {str(error).splitlines()[0]}; correct its get_config"
+            f"({type(layer).__name__}), where this fails: {_cause(error)}; correct its get_config"
         ) from error
 
 
@@ -292,12 +365,30 @@ def configuration(layer: Any) -> dict[str, Any]:
         own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
         return {key: getattr(layer, key) for key in keys} | own
     replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
-    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_keras(value)}
-    with warnings.catch_warnings():
+    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
+    with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
         config = _unbuilt(layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
+
+
+@contextmanager
+def _stock_activations(layer: Any) -> Iterator[None]:
+    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
+    found = [
+        (vars(part), key, value)
+        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
+        for key, value in vars(part).items()
+        if key.endswith("activation") and callable(value) and not _is_own(value)
+    ]
+    for state, key, _ in found:
+        state[key] = keras.activations.linear
+    try:
+        yield
+    finally:
+        for state, key, value in found:
+            state[key] = value
 
 
 def _unbuilt(config: Any) -> Any:
@@ -310,6 +401,12 @@ def _unbuilt(config: Any) -> Any:
 def _is_keras(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     return module.split(".")[0] == "keras"
+
+
+def _is_own(value: Any) -> bool:
+    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
+    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
+    return _is_keras(value) and written
 
 
 def _fits_one_shape(initializer: Any, changed: bool) -> bool:

@@ -11,6 +11,7 @@ from tfprune.graph.calls import Call, UnfoldTime
 from tfprune.graph.channel_groups import ChannelGroups
 from tfprune.graph.labels import PINNED
 from tfprune.layers.kernels import named_kernels
+from tfprune.reprs import short_repr
 
 _PER_CHANNEL = (
     keras.layers.BatchNormalization,
@@ -36,6 +37,8 @@ class Segment:
     calls: tuple[Call, ...]
     input: keras.KerasTensor
     output: keras.KerasTensor
+
+    __repr__ = short_repr
 
 
 def segments(calls: Sequence[Call]) -> tuple[Segment, ...]:
@@ -104,6 +107,8 @@ class GateSite:
     group: int | None
     tensor: keras.KerasTensor
     layer: str
+
+    __repr__ = short_repr
 
 
 def gate_sites(groups: ChannelGroups) -> tuple[GateSite, ...]:

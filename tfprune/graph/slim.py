@@ -14,7 +14,7 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
 from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions, weight_at
-from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild
+from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild, remade_layer
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
 """Channels are padded with zeros to a multiple of this: oneDNN's batch norm is several times slower on other counts."""
@@ -75,6 +75,7 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
         for name, each in groups.by_layer.items()
         if any(not kept_positions(slot.channels, mask).any() for slot in each.slots)
     ]
+    empty += [name for name, channels in groups.named_axes() if not kept_positions(channels, mask).any()]
     if empty:
         names = ", ".join(dict.fromkeys(empty))
         raise UnsupportedLayerError(f"the mask leaves no channel in {names}; keep at least one of each")
@@ -92,7 +93,10 @@ class _Cutter:
         self.edits_arguments = any(edit.argument for each in groups.by_layer.values() for edit in each.edits)
 
     def layer(self, layer: keras.Layer) -> keras.Layer:
-        return copied_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in self._of(layer).edits})
+        record = self._of(layer)
+        if record.edits or any(np.any(slot.channels != PINNED) for slot in record.slots):
+            return remade_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in record.edits})
+        return copied_layer(layer)
 
     def operation(self, operation: keras.Operation) -> keras.Operation:
         edits = self._of(operation).edits

@@ -28,6 +28,7 @@ from tfprune.layers.masked import (
 )
 from tfprune.layers.psg import PSGConv2D, PSGDense, PSGDepthwiseConv2D
 from tfprune.layers.subnet import Subnet, SubnetConv2D, SubnetDense, SubnetDepthwiseConv2D
+from tfprune.reprs import described
 
 Weights = Mapping[str, tf.Tensor]
 ApplyKernels = Callable[[Any, tf.Tensor, Weights], tf.Tensor]
@@ -88,6 +89,12 @@ class KernelLayer:
     folds_norm: bool = False
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.layer, type) and issubclass(self.layer, keras.Layer)):
+            raise ConfigError(f"KernelLayer: expected a class of layers, received {described(self.layer)}")
+        if self.reads not in (None, "features", "window"):
+            raise ConfigError(
+                f"{self.layer.__name__}: expected reads to be features, window or None, received {self.reads!r}"
+            )
         for kernel in self.kernels:
             if "kernel" not in kernel.attribute and kernel.prunable:
                 raise ConfigError(
@@ -120,6 +127,8 @@ def register_kernel_layer(row: KernelLayer) -> None:
         >>> [kernel.attribute for kernel in kernel_layer(Scaled(3)).kernels]
         ['kernel']
     """
+    if not isinstance(row, KernelLayer):
+        raise ConfigError(f"expected a KernelLayer, received {described(row)}; wrap the class: KernelLayer(MyLayer)")
     _ROWS[row.layer] = row
 
 

@@ -1,5 +1,6 @@
 """Masks: which weights of a model are kept, as a value that can be combined, checked, shown, saved and loaded."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.files import replaced_file
+from tfprune.files import as_path, replaced_file
+from tfprune.reprs import described
+from tfprune.tables import WIDTH, Column, count, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
@@ -43,6 +46,8 @@ class Masks(Mapping[str, np.ndarray]):
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
+        if not isinstance(arrays, Mapping):
+            raise ConfigError(f"masks: expected arrays by the name of the weight, received {described(arrays)}")
         self._arrays = MappingProxyType({_name(name): _mask(name, array) for name, array in arrays.items()})
         if not self._arrays:
             raise ConfigError("expected masks of at least one weight, received none; give a model with kernels")
@@ -133,7 +138,7 @@ class Masks(Mapping[str, np.ndarray]):
         if missing is not None:
             raise ConfigError(f"masks: expected one for {missing}, received none; are they another model's?")
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Writes an `.npz` file in one step: one bit per weight, nothing pickled.
 
         The file contains `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (padded with -1) and `bits`,
@@ -146,19 +151,20 @@ class Masks(Mapping[str, np.ndarray]):
             ConfigError: It does not.
             WriteError: The file cannot be written.
         """
-        if Path(path).suffix != ".npz":
+        path = as_path(path)
+        if path.suffix != ".npz":
             raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
         shapes = np.full((len(self), max(mask.ndim for mask in self.values())), _NO_AXIS, np.int64)
         for row, mask in zip(shapes, self.values(), strict=True):
             row[: mask.ndim] = mask.shape
         flat = np.concatenate([mask.ravel() for mask in self.values()])
-        with replaced_file(Path(path)) as partial:
+        with replaced_file(path) as partial:
             np.savez_compressed(
                 partial, format=np.array(FORMAT), names=np.array(list(self)), shapes=shapes, bits=np.packbits(flat)
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Masks":
+    def load(cls, path: str | os.PathLike[str]) -> "Masks":
         """Reads what `save` wrote.
 
         Args:
@@ -170,7 +176,7 @@ class Masks(Mapping[str, np.ndarray]):
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
         """
-        arrays = _arrays(path)
+        arrays = _arrays(as_path(path))
         if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
             raise CheckpointError(
                 f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file"
@@ -181,26 +187,29 @@ class Masks(Mapping[str, np.ndarray]):
             raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
         return cls(masks)
 
-    def table(self) -> str:
+    def table(self, *, width: int = WIDTH) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
+
+        Args:
+            width: Characters per line.
 
         Example:
             >>> masks = Masks({"conv/kernel": np.arange(40) < 30, "fc/kernel": np.zeros(20)})
             >>> print(masks.table())
-            weight            kept   of  density
-            conv/kernel         30   40  0.7500  ###############
-            fc/kernel            0   20  0.0000  nothing is left
-            all                 30   60  0.5000  ##########
+            weight       kept  of  density
+            conv/kernel    30  40   0.7500  ###############
+            fc/kernel       0  20   0.0000  nothing is left
+            -----------------------------------------------
+            all            30  60   0.5000  ##########
         """
-        counts = self.counts
-        first = max(16, *(len(name) for name in counts))
-        second, third = (max(4, len(f"{count:,}")) for count in (self.kept, self.total))
-        lines = [f"{'weight':<{first}} {'kept':>{second + 1}} {'of':>{third}}  density"]
-        for name, (kept, size) in {**counts, "all": (self.kept, self.total)}.items():
-            density = kept / size
-            bar = "#" * max(1, round(_BAR * density)) if kept else "nothing is left"
-            lines.append(f"{name:<{first}} {kept:>{second + 1},} {size:>{third},}  {density:.4f}  {bar}")
-        return "\n".join(lines)
+
+        def row(name: str, kept: int, size: int) -> tuple[str, ...]:
+            bar = "#" * max(1, round(_BAR * kept / size)) if kept else "nothing is left"
+            return name, f"{kept:,}", f"{size:,}", f"{kept / size:.4f}", bar
+
+        rows = [*(row(name, *counts) for name, counts in self.counts.items()), None, row("all", self.kept, self.total)]
+        columns = [Column("weight", "name"), Column("kept"), Column("of"), Column("density"), Column("", "text")]
+        return make_table(columns, rows, width=width, indent=0)
 
     def plot(self, path: str | Path) -> None:
         """Draws the densities as bars, one for each weight, with a line at the density of all.
@@ -231,7 +240,7 @@ class Masks(Mapping[str, np.ndarray]):
         figure.savefig(path)
 
     def __repr__(self) -> str:
-        return f"Masks({len(self)} weights, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
+        return f"Masks({count(len(self), 'weight')}, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Masks, (dict(self),)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.files import replaced_file
+from tfprune.files import as_path, replaced_file
 from tfprune.masks.masks import ORIGIN, WEIGHTS, Masks
+from tfprune.reprs import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +34,8 @@ class Ticket:
     masks: Masks
     weights: Mapping[str, np.ndarray]
     origin: Mapping[str, Any]
+
+    __repr__ = short_repr
 
     @classmethod
     def from_model(cls, masks: Masks, model: Any, **origin: Any) -> "Ticket":
@@ -53,7 +56,7 @@ class Ticket:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
         """
         try:
-            with replaced_file(Path(path)) as partial:
+            with replaced_file(as_path(path)) as partial:
                 self.masks.save(partial)
                 with zipfile.ZipFile(partial, "a") as file:
                     _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))
@@ -69,7 +72,7 @@ class Ticket:
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
         """
-        masks = Masks.load(Path(path))
+        masks = Masks.load(path)
         try:
             with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 weights = {name.removeprefix(WEIGHTS): file[name] for name in file.files if name.startswith(WEIGHTS)}

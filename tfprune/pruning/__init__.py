@@ -2,6 +2,7 @@
 
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan, Hold
+from tfprune.pruning.history import PruningHistory
 from tfprune.pruning.iterative import SCHEDULES, iterative_tickets, prune_channels
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planner import plan_channels
@@ -13,6 +14,7 @@ __all__ = [
     "Budget",
     "GroupPlan",
     "Hold",
+    "PruningHistory",
     "PruningPlan",
     "ReweightingWarning",
     "Totals",

@@ -1,8 +1,9 @@
-"""How much of a model a plan keeps: budgets, the totals they refer to, and limits of the width of each group."""
+"""How much of a model a plan keeps: budgets, the totals they refer to, and limits of the width of each layer."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from numbers import Real
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -32,7 +33,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         number = self.fraction
-        if isinstance(number, bool | str) or not math.isfinite(number) or not 0 < number <= 1:
+        if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number <= 1:
             raise ConfigError(
                 f"{self.measure}: expected the fraction to keep, above 0 and at most 1, received {number!r}; "
                 "to keep half, write 0.5"
@@ -67,7 +68,7 @@ class Totals:
     """Size of a model.
 
     Attributes:
-        channels: Channels of its groups, those of one group counted once.
+        channels: Width of its groups' first layers, each layer counted once.
         params: Parameters.
         flops: FLOPs for one example, as `tfprune.complexity` counts.
     """
@@ -83,12 +84,13 @@ class Totals:
 
 @dataclass(frozen=True)
 class WidthConstraints:
-    """Limits of the number of channels that a group keeps.
+    """Limits of the width of each layer that produces prunable channels.
 
     Attributes:
-        round_to: A group keeps a multiple of this, or all channels; multiples of 8 run faster on most processors.
-        min_channels: A group keeps at least this many channels; a narrower group keeps all.
-        max_sparsity: The largest fraction of its channels that a group may lose.
+        round_to: A layer keeps a multiple of this, or its whole width; multiples of 8 run faster on most processors.
+        min_channels: A layer keeps at least this many channels; a narrower one keeps all.
+        max_sparsity: The largest fraction of its width that a layer may lose; or such fractions by the names of layers,
+            or patterns such as `stage1_*`. The first one that matches a layer counts, others have no limit.
 
     Raises:
         ConfigError: A limit is out of range.
@@ -96,7 +98,7 @@ class WidthConstraints:
 
     round_to: int = 1
     min_channels: int = 1
-    max_sparsity: float = 1.0
+    max_sparsity: float | Mapping[str, float] = 1.0
 
     def __post_init__(self) -> None:
         for name in ("round_to", "min_channels"):
@@ -104,27 +106,37 @@ class WidthConstraints:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ConfigError(f"{name}: expected a whole number of at least 1, received {value!r}")
             object.__setattr__(self, name, int(value))
-        if isinstance(self.max_sparsity, bool | str) or not 0 <= self.max_sparsity <= 1:
-            raise ConfigError(
-                "max_sparsity: expected the largest fraction of a group to remove, between 0 and 1, "
-                f"received {self.max_sparsity!r}"
-            )
-        object.__setattr__(self, "max_sparsity", float(self.max_sparsity))
+        limits: Any = self.max_sparsity
+        if isinstance(limits, Mapping):
+            limits = {name: _share(each, f" for {name}") for name, each in limits.items()}
+        else:
+            limits = _share(limits)
+        object.__setattr__(self, "max_sparsity", limits)
 
-    def floors(self, size: int, multiplicity: int) -> dict[str, int]:
-        """Returns how many prunable channels of a group are kept at least, by the name of the limit.
+    def removable(self, width: int, limit: float) -> tuple[int, str]:
+        """Returns how many positions of its width a layer may lose, and the name of the limit that says so.
 
         Args:
-            size: Prunable channels of the group.
-            multiplicity: How many channels of the layers each of them stands for.
+            width: The layer's whole width.
+            limit: The largest fraction of it that the layer may lose.
         """
-        removable = int(np.searchsorted(np.arange(size + 1) / size, self.max_sparsity, side="right")) - 1
-        return {
-            "min_channels": min(size, math.ceil(self.min_channels / multiplicity)),
-            "max_sparsity": size - removable,
-        }
+        by_width = max(0, width - self.min_channels)
+        by_share = int(np.searchsorted(np.arange(width + 1) / width, limit, side="right")) - 1
+        return (by_width, "min_channels") if by_width <= by_share else (by_share, "max_sparsity")
 
-    def rounded_up(self, kept: np.ndarray, size: int, multiplicity: int) -> np.ndarray:
-        """Returns the smallest allowed numbers of prunable channels that are not below `kept`."""
-        step = self.round_to // math.gcd(self.round_to, multiplicity)
-        return np.minimum(-(-np.asarray(kept) // step) * step, size)
+    def text(self, name: str) -> str:
+        """Returns a limit with its value."""
+        value = getattr(self, name)
+        if not isinstance(value, Mapping):
+            return f"{name}={value:g}"
+        return f"{name}={{{', '.join(f'{pattern}: {limit:g}' for pattern, limit in value.items())}}}"
+
+
+def _share(value: Any, whose: str = "") -> float:
+    """Returns the largest fraction to remove as a float; raises `ConfigError` if it is none."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise ConfigError(
+            f"max_sparsity: expected the largest fraction of a layer's width to remove{whose}, between 0 and 1, "
+            f"received {value!r}"
+        )
+    return float(value)

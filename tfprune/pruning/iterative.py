@@ -1,6 +1,6 @@
 """Pruning step by step: channels along a schedule, or weights in rounds of training, pruning and rewinding."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,18 +8,12 @@ import keras
 import numpy as np
 
 from tfprune.criteria import Magnitude, WeightCriterion
-from tfprune.criteria.data import input_batches
-from tfprune.errors import ConfigError, PruningError
-from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.errors import ConfigError
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
-from tfprune.pruning.cut import cut
+from tfprune.pruning.history import Between, PruningHistory, carried_out, remaining_groups
 from tfprune.pruning.planner import Planner, Scorer
-from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.pruning.removal import Scope
-
-Between = Callable[[keras.Model, int], keras.Model | None]
-"""What to do between two steps: it trains the model it is given, or returns another of the same layers."""
 
 Train = Callable[[int, keras.Model, Masks], keras.Model]
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
@@ -46,14 +40,17 @@ def prune_channels(
     scope: Scope = "global",
     round_to: int = 1,
     min_channels: int = 1,
-    max_sparsity: float = 1.0,
+    max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
+    keep_width: Any | Iterable[Any] = (),
+    allow_unknown: bool = False,
     steps: int = 1,
     schedule: str = "linear",
     between: Between | None = None,
     reweight: Any = None,
     recalibrate: Any = None,
     keep_optimizer: bool = False,
+    history: PruningHistory | None = None,
 ) -> keras.Model:
     """Prunes channels of a model.
 
@@ -63,16 +60,18 @@ def prune_channels(
 
     Args:
         model: A functional or sequential model. It is not changed.
-        criterion: See `plan_channels`, as for all others up to `ignore`.
+        criterion: See `plan_channels`, as for all others up to `allow_unknown`.
         flops: Fraction of the FLOPs (multiply-adds) to keep.
         params: Fraction of the parameters to keep.
         density: Fraction of the channels to keep.
         data: Data for criteria that use some.
         scope: `global` or `local`.
         round_to: Keep multiples of this.
-        min_channels: Keep at least this many per group.
-        max_sparsity: The largest fraction that a group may lose.
+        min_channels: Keep at least this many per layer.
+        max_sparsity: The largest fraction that a layer may lose; also by names or patterns.
         ignore: Layers to leave alone.
+        keep_width: Layers that keep all channels they produce.
+        allow_unknown: Whether FLOPs may be a target although many are not known.
         steps: Number of steps.
         schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
         between: Called as `between(model, step)` after every step but the last, with the steps counted from 1; may
@@ -82,14 +81,16 @@ def prune_channels(
         recalibrate: Data to measure the moving averages of batch norms on after each step: batches `(x, y)` or `x`, or
             arrays.
         keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
+        history: An empty history, to which the plan of each step is added; it can be saved, and replayed on another
+            model.
 
     Returns:
         A new, smaller model of the same layers; compiled like the old one if that was compiled.
 
     Raises:
         ConfigError: A setting is out of range, or there is data for a criterion that uses none.
-        PruningError: The target cannot be met, or `between` returned a model of other layers, or the optimizer's state
-            cannot be carried over.
+        PruningError: The target cannot be met, nothing can be pruned, or `between` returned a model of other layers, or
+            the optimizer's state cannot be carried over.
         UnsupportedLayerError: The model has no graph.
 
     Example:
@@ -102,39 +103,34 @@ def prune_channels(
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
     budget = Budget.from_fractions(flops, params, density)
     path = kept_fractions(budget.fraction, steps, schedule)
-    planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
+    if history is not None and history.plans:
+        raise ConfigError(f"history: expected an empty one, received one of {len(history.plans)} steps")
+    planner = Planner(
+        model,
+        budget,
+        scope=scope,
+        constraints=constraints,
+        ignore=ignore,
+        keep_width=keep_width,
+        allow_unknown=allow_unknown,
+    )
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
-        groups = _groups(model, planner.groups, kept)
+        groups = remaining_groups(model, planner.groups, kept)
         scores = np.full(len(kept), -np.inf)
         scores[kept] = scorer.scores(model, groups)
         if step == 1:
             planner.plan(scores, scorer.name)  # a target out of reach shows before the first training
-        mask = planner.plan(scores, scorer.name, alive=kept, budget=replace(budget, fraction=fraction)).mask
-        model = cut(model, mask[kept], groups, keep_optimizer=keep_optimizer, data=reweight)
-        kept = mask
-        if recalibrate is not None:
-            recalibrate_batch_norm(model, input_batches(recalibrate))
+        plan = planner.plan(scores, scorer.name, alive=kept, budget=replace(budget, fraction=fraction))
+        mask = plan.mask[kept]
+        model = carried_out(model, groups, mask, reweight, recalibrate, keep_optimizer=keep_optimizer)
+        kept = plan.mask
+        if history is not None:
+            history.plans.append(replace(plan, source=None))
         if between is not None and step < steps:
             other = between(model, step)
             model = model if other is None else other
     return model
-
-
-def _groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> ChannelGroups:
-    """Returns the groups of a partly pruned model, which must be what was kept of the whole model's."""
-    groups = channel_groups(model)
-    meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
-    found = [(group.name, group.size) for group in groups]
-    if meant != found:
-        expected, received = next(
-            ((a, b) for a, b in zip(meant, found, strict=False) if a != b), (f"{len(meant)} groups", len(found))
-        )
-        raise PruningError(
-            f"between: expected a model of the layers that it was given (group {expected}), received {received}; "
-            "train that model, or return a copy of it"
-        )
-    return groups
 
 
 def kept_fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:

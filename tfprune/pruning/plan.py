@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from tfprune.errors import PruningError, TfpruneError
-from tfprune.files import write_text
-from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.errors import PruningError, TfpruneError, check_choice
+from tfprune.files import as_path, write_text
+from tfprune.graph import ChannelGroups, channel_groups, complexity
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -21,10 +21,15 @@ from tfprune.pruning.explain import (
     left_alone,
     summary_line,
     totals_table,
+    uncounted_text,
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
+from tfprune.tables import WIDTH
 
-_FORMAT = "tfprune pruning plan 1"
+Match = Literal["name", "position"]
+"""How a plan finds its layers in another model: by their names, or by their order."""
+
+_FORMAT = "tfprune pruning plan 2"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,9 @@ class PruningPlan:
         before: The model's totals.
         after: Those of the pruned model.
         pinned: Layers without a rule, whose channels are all kept: name, class and reason.
-        uncounted: Layers whose FLOPs are not known.
+        uncounted: Layers whose FLOPs are not known; they are not part of the totals.
+        unknown: What these are estimated to cost, in multiply-adds.
+        keep_width: Layers that were to keep the width of what they produce.
         source: The model that the plan was made from; None in a plan that was loaded.
 
     Example:
@@ -68,6 +75,8 @@ class PruningPlan:
     after: Totals
     pinned: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
+    unknown: int = 0
+    keep_width: tuple[str, ...] = ()
     source: keras.Model | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -82,13 +91,20 @@ class PruningPlan:
         return np.concatenate(parts) if parts else np.zeros(0, bool)
 
     def apply(
-        self, model: keras.Model | None = None, *, keep_optimizer: bool = False, reweight: Any = None
+        self,
+        model: keras.Model | None = None,
+        *,
+        match: Match = "name",
+        keep_optimizer: bool = False,
+        reweight: Any = None,
     ) -> keras.Model:
         """Returns the smaller model.
 
         Args:
             model: A model of the same layers, perhaps with other weights. It is not changed. Default: the model that
                 the plan was made from.
+            match: `name`: its layers have the names that the plan has. `position`: they may have others, such as Keras'
+                automatic ones, and are matched in their order.
             keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
             reweight: Data, batches `(x, y)` or `x`, or arrays, on which the kernels that read cut channels compensate
                 for them by least squares, see `tfprune.pruning.reweight`. A `ReweightingWarning` names layers whose
@@ -98,7 +114,7 @@ class PruningPlan:
             A new model.
 
         Raises:
-            ConfigError: The data to reweight on cannot be used.
+            ConfigError: The data to reweight on cannot be used, or `match` is unknown.
             PruningError: The plan has no model and none is given, or it belongs to another model, or the optimizer's
                 state cannot be carried over.
         """
@@ -106,22 +122,32 @@ class PruningPlan:
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
         groups = channel_groups(model)
-        self._check(model, groups)
+        self.check(model, groups, match)
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
 
-    def explain(self) -> str:
-        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone."""
+    def explain(self, *, width: int = WIDTH) -> str:
+        """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.
+
+        Args:
+            width: Characters per line.
+        """
         sections = [
-            headline(self.model, self.budget, self.criterion, self.scope),
-            groups_table(self.groups),
+            "\n".join(headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text())),
+            groups_table(self.groups, width),
             totals_table(self.before, self.after),
-            effective_limits(self.groups, self.constraints),
-            left_alone(self.groups, self.criterion, self.ignore, self.pinned, self.uncounted),
+            effective_limits(self.groups, self.constraints, width),
+            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, self.pinned, width),
         ]
-        return "\n\n".join("\n".join(section) for section in sections if section)
+        return "\n\n".join(section for section in sections if section)
 
     def __str__(self) -> str:
-        return summary_line(self.model, self.groups, self.before, self.after)
+        return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
+
+    def uncounted_text(self) -> str:
+        """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
+        return uncounted_text(self.uncounted, self.unknown, self.before.flops)
+
+    __repr__ = __str__
 
     def to_json(self) -> str:
         """Returns the plan as JSON, without the model."""
@@ -161,7 +187,7 @@ class PruningPlan:
             PruningError: The file cannot be written.
         """
         try:
-            write_text(Path(path), self.to_json())
+            write_text(as_path(path), self.to_json())
         except OSError as error:
             raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
 
@@ -176,7 +202,7 @@ class PruningPlan:
             PruningError: The file is missing or holds no plan.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = as_path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise PruningError(f"cannot read the plan {path}: {error}") from error
         try:
@@ -184,15 +210,30 @@ class PruningPlan:
         except PruningError as error:
             raise PruningError(f"{path}: {error}") from error
 
-    def _check(self, model: keras.Model, groups: ChannelGroups) -> None:
+    def check(self, model: keras.Model, groups: ChannelGroups, match: Match = "name") -> None:
+        """Raises `PruningError` if the plan does not belong to a model.
+
+        Args:
+            model: The model.
+            groups: Its channel groups.
+            match: See `apply`.
+        """
+        check_choice("match", match, Match)
         found = {group.name: (group.size, group.layers) for group in groups}
         meant = {group.name: (group.size, group.layers) for group in self.groups}
-        if list(found) == list(meant) and found == meant:
+        if match == "name" and list(found) == list(meant) and found == meant:
+            return
+        alike = [(size, len(layers)) for size, layers in found.values()] == [
+            (size, len(layers)) for size, layers in meant.values()
+        ] and complexity(model).params == self.before.params
+        if match == "position" and alike:
             return
         name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
+        hint = 'or, as the groups agree in order and size, match them by position: apply(model, match="position")'
         raise PruningError(
             f"the plan was made for {self.model} and does not fit {model.name}: expected "
             f"{_described(name, meant)}, received {_described(name, found)}; make a plan for this model"
+            f"{', ' + hint if alike else ''}"
         )
 
 

@@ -1,6 +1,7 @@
 """Plans: the smallest removal of channels, in the order of their scores, that meets a budget."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -9,12 +10,27 @@ import numpy as np
 from tfprune import criteria
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
-from tfprune.graph import ChannelGroup, ChannelGroups, CostModel, channel_groups
+from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
+from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
-from tfprune.pruning.protection import ignored_channels, layer_paths, protections
+from tfprune.pruning.protection import (
+    IGNORED,
+    WIDTH_KEPT,
+    ignored_channels,
+    layer_paths,
+    produced_channels,
+    protections,
+)
 from tfprune.pruning.removal import Removal, Scope, ranking
+from tfprune.pruning.widths import Widths
+
+MOST_UNKNOWN = 0.05
+"""The fraction of a model's FLOPs that may be unknown where FLOPs are the target."""
+
+_NAMED = 5
+"""How many layers a message names at most."""
 
 
 def plan_channels(
@@ -28,8 +44,10 @@ def plan_channels(
     scope: Scope = "global",
     round_to: int = 1,
     min_channels: int = 1,
-    max_sparsity: float = 1.0,
+    max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
+    keep_width: Any | Iterable[Any] = (),
+    allow_unknown: bool = False,
 ) -> PruningPlan:
     """Decides which channels of a model to prune, and prunes nothing yet.
 
@@ -45,18 +63,22 @@ def plan_channels(
         data: Batches `(x, y)` or arrays, for criteria that use data.
         scope: `global`: channels are compared over the whole model. `local`: every group loses the same fraction; with
             `round_to`, as nearly as its multiples and the target allow.
-        round_to: Keep a multiple of this in every group, or all of it.
-        min_channels: Keep at least this many channels in every group.
-        max_sparsity: The largest fraction that a group may lose.
+        round_to: Keep a multiple of this in every layer, or its whole width.
+        min_channels: Keep at least this many channels in every layer.
+        max_sparsity: The largest fraction of its width that a layer may lose; or a dict of such fractions by names or
+            patterns, such as `{"stage1_*": 0.3, "*": 0.8}`, of which the first that matches counts.
         ignore: Layers that keep all channels they produce and read: names, patterns such as `stage1_*`, or layers.
+        keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier.
+        allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
+            these count as 0.
 
     Returns:
         The plan: `print(plan.explain())`, then `plan.apply()`.
 
     Raises:
         ConfigError: A setting is out of range, or there is data for a criterion that uses none.
-        PruningError: The target cannot be met.
-        UnsupportedLayerError: The model has no graph.
+        PruningError: The target cannot be met, nothing can be pruned, or too many of the FLOPs are not known.
+        UnsupportedLayerError: The model has no graph, or lacks a layer that is named.
 
     Example:
         >>> import keras
@@ -67,7 +89,15 @@ def plan_channels(
     scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
     budget = Budget.from_fractions(flops, params, density)
-    planner = Planner(model, budget, scope=scope, constraints=constraints, ignore=ignore)
+    planner = Planner(
+        model,
+        budget,
+        scope=scope,
+        constraints=constraints,
+        ignore=ignore,
+        keep_width=keep_width,
+        allow_unknown=allow_unknown,
+    )
     return planner.plan(scorer.scores(model, planner.groups), scorer.name)
 
 
@@ -80,10 +110,13 @@ class Planner:
         scope: `global` or `local`.
         constraints: Limits of the widths.
         ignore: Layers to leave alone, see `channel_groups`.
+        keep_width: Layers that keep all channels that they produce.
+        allow_unknown: See `plan_channels`.
 
     Raises:
         ConfigError: The scope is unknown.
-        UnsupportedLayerError: The model has no graph, or lacks a layer to ignore.
+        PruningError: Too many of the FLOPs are not known, or the budget is for what the model does not have.
+        UnsupportedLayerError: The model has no graph, or lacks a layer that is named.
     """
 
     def __init__(
@@ -94,16 +127,23 @@ class Planner:
         scope: Scope = "global",
         constraints: WidthConstraints | None = None,
         ignore: Any | Iterable[Any] = (),
+        keep_width: Any | Iterable[Any] = (),
+        allow_unknown: bool = False,
     ) -> None:
         check_choice("scope", scope, Scope)
         self.model, self.budget, self.scope = model, budget, scope
         self.constraints = constraints or WidthConstraints()
         self.groups: ChannelGroups = channel_groups(model)
         self.ignore = layer_paths(model, self.groups, ignore)
-        self._ignored = ignored_channels(model, self.groups, self.ignore)
+        self.keep_width = layer_paths(model, self.groups, keep_width)
+        self._asked = {
+            IGNORED: ignored_channels(model, self.groups, self.ignore),
+            WIDTH_KEPT: produced_channels(self.groups, self.keep_width),
+        }
         self._cost = CostModel(model, self.groups)
-        self._channels = np.repeat([group.multiplicity for group in self.groups], [group.size for group in self.groups])
+        self._widths = Widths(self.groups, self.constraints)
         self.whole = self._totals(np.ones(self.groups.channels, bool))
+        self._check(allow_unknown)
 
     def plan(
         self, scores: np.ndarray, criterion: str, *, alive: np.ndarray | None = None, budget: Budget | None = None
@@ -122,20 +162,58 @@ class Planner:
         Raises:
             PruningError: The budget cannot be met.
         """
-        alive = np.ones(len(scores), bool) if alive is None else alive
         budget = budget or self.budget
+        if not self.groups.channels and budget.fraction < 1:
+            reasons = [str(each) for each in self.groups.left_alone]
+            raise PruningError(f"{budget} cannot be met: the model has no prunable channels{_because(reasons)}")
+        alive = np.ones(len(scores), bool) if alive is None else alive
         ranks = ranking(scores, self.groups, self.scope, alive, in_turn=self.constraints.round_to > 1)
-        protected = protections(self._ignored, scores, ranks, self.groups, self.constraints.min_channels)
-        removal = Removal.from_ranking(
-            ranks, self.groups, self.constraints, np.any(list(protected.values()), axis=0), alive
+        protected = protections(self._asked, scores, ranks, self.groups, self.constraints.min_channels)
+        never = np.any(list(protected.values()), axis=0)
+        removal, limited = (
+            Removal.from_ranking(ranks, self._widths, constraints, never, alive)
+            for constraints in (self.constraints, replace(self.constraints, round_to=1))
         )
-        return self._plan_at(removal, self._least_cut(removal, budget, protected), budget, criterion, protected)
+        if not self._met(removal, removal.cuts[-1], budget):
+            raise PruningError(self._unreachable(removal, limited, budget, protected))
+        cut = self._least_cut(removal, budget)
+        mask = removal.kept(cut)
+        return PruningPlan(
+            model=self.model.name,
+            criterion=criterion,
+            budget=budget,
+            scope=self.scope,
+            constraints=self.constraints,
+            ignore=self.ignore,
+            keep_width=self.keep_width,
+            groups=self._group_plans(removal.asked(cut), protected, limited.kept(cut), mask),
+            before=self.whole,
+            after=self._totals(mask),
+            pinned=self.groups.pinned,
+            uncounted=tuple(self._cost.uncounted),
+            unknown=sum(self._cost.uncounted.values()),
+            source=self.model,
+        )
 
-    def _least_cut(self, removal: Removal, budget: Budget, protected: dict[str, np.ndarray]) -> int:
+    def _check(self, allow_unknown: bool) -> None:
+        """Raises an error if the budget is for FLOPs that are not known, or for what there is none of."""
+        name, flops, unknown = self.model.name, self.whole.flops, sum(self._cost.uncounted.values())
+        layers = [f"{layer} ({type(self.groups.layers[layer]).__name__})" for layer in self._cost.uncounted]
+        too_many = unknown > MOST_UNKNOWN * (flops + unknown)
+        if self.budget.measure == "flops" and too_many and not allow_unknown:
+            raise PruningError(
+                f"{self.budget}: {share_text(unknown, flops)} of the FLOPs of {name} are not known, "
+                f"those of {_named(layers)}; "
+                "give a fraction of the parameters to keep, params=, or count these as 0, allow_unknown=True"
+            )
+        if self.budget.fraction < 1 and not self.whole.of(self.budget.measure) and self.groups.channels:
+            raise PruningError(
+                f"{self.budget}: {name} has no {MEASURES[self.budget.measure]} that are known; give params="
+            )
+
+    def _least_cut(self, removal: Removal, budget: Budget) -> int:
         """Finds the first cut that meets the budget, by bisection, as later cuts keep less."""
         cuts = removal.cuts
-        if not self._met(removal, cuts[-1], budget):
-            raise PruningError(self._unreachable(removal, cuts[-1], budget, protected))
         low, high = 0, len(cuts) - 1
         while low < high:
             middle = (low + high) // 2
@@ -150,56 +228,66 @@ class Planner:
 
     def _totals(self, mask: np.ndarray) -> Totals:
         params, flops = self._cost.totals(mask)
-        return Totals(int(self._channels[mask].sum()), params, flops)
+        return Totals(self._widths.channels(mask), params, flops)
 
-    def _plan_at(
-        self, removal: Removal, cut: int, budget: Budget, criterion: str, protected: dict[str, np.ndarray]
-    ) -> PruningPlan:
-        mask = removal.kept(cut)
-        asked = removal.asked(cut)
-        return PruningPlan(
-            model=self.model.name,
-            criterion=criterion,
-            budget=budget,
-            scope=self.scope,
-            constraints=self.constraints,
-            ignore=self.ignore,
-            groups=tuple(self._group(group, mask, asked, protected) for group in self.groups),
-            before=self.whole,
-            after=self._totals(mask),
-            pinned=self.groups.pinned,
-            uncounted=self._cost.complexity(mask).uncounted,
-            source=self.model,
-        )
+    def _group_plans(
+        self, asked: np.ndarray, protected: dict[str, np.ndarray], limited: np.ndarray, mask: np.ndarray
+    ) -> tuple[GroupPlan, ...]:
+        """Returns what happens to each group, and why.
 
-    def _group(
-        self, group: ChannelGroup, mask: np.ndarray, asked: np.ndarray, protected: dict[str, np.ndarray]
-    ) -> GroupPlan:
-        part = group.channels
-        here = {reason: channels[part] for reason, channels in protected.items() if channels[part].any()}
-        return GroupPlan(
-            name=group.name,
-            layers=group.layers,
-            size=group.size,
-            multiplicity=group.multiplicity,
-            keep=tuple(np.flatnonzero(mask[part]).tolist()),
-            protected=tuple(Hold(reason, int(own.sum()) * group.multiplicity) for reason, own in here.items()),
-            bound=holds(group, asked[part], here, self.constraints),
-        )
+        Args:
+            asked: What the scores alone would keep, bool `[channels]`.
+            protected: What is kept whatever its score is, by the reason.
+            limited: What is kept where widths need not be multiples.
+            mask: What is kept.
+        """
+        plans = []
+        everything = np.ones(self.groups.channels, bool)
+        for index, group in enumerate(self.groups):
+            first, here = self._widths.layers[group.name], self._widths.of_layers(index)
+            limits = [(self.constraints.removable(each.whole, each.limit), each.whole) for each in here]
+            _, tightest = min((count / whole, name) for (count, name), whole in limits)
+            amounts = {reason: self._widths.of_group(group, own) for reason, own in protected.items()}
+            plan = GroupPlan(
+                name=group.name,
+                layers=group.layers,
+                size=group.size,
+                keep=tuple(np.flatnonzero(mask[group.channels]).tolist()),
+                before=first.of(everything),
+                after=first.of(mask),
+                protected=tuple(Hold(reason, amount) for reason, amount in amounts.items() if amount),
+                bound=holds(group, self._widths, {**protected, tightest: limited, "round_to": mask}, asked),
+            )
+            plans.append(plan)
+        return tuple(plans)
 
-    def _unreachable(self, removal: Removal, cut: int, budget: Budget, protected: dict[str, np.ndarray]) -> str:
+    def _unreachable(self, removal: Removal, limited: Removal, budget: Budget, protected: dict[str, np.ndarray]) -> str:
         """Returns the error message for a budget that even the largest removal does not meet."""
+        cut = removal.cuts[-1]
         whole, word = self.whole.of(budget.measure), MEASURES[budget.measure]
         least = self._totals(removal.kept(cut)).of(budget.measure)
         nothing = np.zeros(self.groups.channels, bool)
-        groups = [self._group(group, removal.kept(cut), nothing, protected) for group in self.groups]
-        held = dict.fromkeys(hold.reason for group in groups for hold in group.bound)
+        plans = self._group_plans(nothing, protected, limited.kept(limited.cuts[-1]), removal.kept(cut))
+        held = dict.fromkeys(hold.reason for plan in plans for hold in plan.bound)
         suggested = -(-least * 1000 // whole) / 1000
         return (
             f"{budget} cannot be met: at least {least:,} of {whole:,} {word} ({100 * least / whole:.1f} %) remain, "
             f"as no group may lose more ({describe_reasons(held, self.constraints)}). "
             f"Ask for {budget.measure}={suggested:g} or more, or loosen what holds the channels"
+            f"{_because(self.groups.pinned, '. Left alone: ')}"
         )
+
+
+def _because(pinned: Sequence[str], start: str = ": ") -> str:
+    """Returns the end of a sentence on what is left alone."""
+    more = len(pinned) - _NAMED
+    return (start + "; ".join(pinned[:_NAMED]) + (f"; and {more} more" if more > 0 else "")) if pinned else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    """Returns the first few of some names."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 class Scorer:

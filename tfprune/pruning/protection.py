@@ -1,16 +1,20 @@
 """Channels that are kept whatever their score is, and why."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored
+from tfprune.graph.calls import Ignored, listed, matching_names
 
 IGNORED = "ignored"
 """The user wants the layers that produce or read them left alone."""
+
+WIDTH_KEPT = "keep_width"
+"""The user wants the layers that produce them to keep their width."""
 
 UNSCORED = "no score"
 """The criterion cannot score their group."""
@@ -20,11 +24,10 @@ NEEDED = "needed"
 
 
 def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Iterable[Ignored]) -> tuple[str, ...]:
-    """Converts layers to ignore to texts: layers to their paths, nested models to their names; texts stay."""
+    """Converts layers that a user names to texts: layers to their paths, nested models to their names; texts stay."""
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
-    single = isinstance(ignore, str) or not isinstance(ignore, Iterable)
-    every = [ignore] if single else list(ignore)  # type: ignore[arg-type]
+    every = listed(ignore)
     unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
     if unknown:
         channel_groups(model, unknown)  # raises the error that says what is wrong with it
@@ -50,20 +53,41 @@ def ignored_channels(model: keras.Model, groups: ChannelGroups, ignore: tuple[st
     return result
 
 
+def produced_channels(groups: ChannelGroups, names: tuple[str, ...]) -> np.ndarray:
+    """Returns bool `[channels]`: the channels of what some layers return.
+
+    Args:
+        groups: The groups of a model.
+        names: Names and patterns of the layers.
+
+    Raises:
+        UnsupportedLayerError: A name matches no layer.
+    """
+    result = np.zeros(groups.channels, bool)
+    for name in names:
+        matched = matching_names(groups.calls, name)
+        if not matched:
+            raise UnsupportedLayerError(f"keep_width: expected layers of the model, received {name!r}, which it lacks")
+        for layer, channels in groups.named_axes():
+            if layer in matched:
+                result[channels[channels != PINNED]] = True
+    return result
+
+
 def protections(
-    ignored: np.ndarray, scores: np.ndarray, ranks: np.ndarray, groups: ChannelGroups, min_channels: int
+    asked: Mapping[str, np.ndarray], scores: np.ndarray, ranks: np.ndarray, groups: ChannelGroups, min_channels: int
 ) -> dict[str, np.ndarray]:
     """Returns the protected channels by the reason, bool `[channels]` each.
 
     Args:
-        ignored: Those that the user wants left alone.
+        asked: Those that the user wants to keep, by the reason.
         scores: Scores, NaN where there is none.
         ranks: Ranks in the order of removal.
         groups: The groups.
         min_channels: See `needed_channels`.
     """
     return {
-        IGNORED: ignored,
+        **asked,
         UNSCORED: unscored_channels(scores, groups),
         NEEDED: needed_channels(ranks, groups, min_channels),
     }
@@ -115,3 +139,5 @@ def _axes(groups: ChannelGroups, min_channels: int) -> Iterator[tuple[np.ndarray
             for channels in edit.axes:
                 if channels is not None:
                     yield channels, 1
+    for _, channels in groups.named_axes():
+        yield channels, 1

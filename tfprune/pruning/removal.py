@@ -7,6 +7,9 @@ import numpy as np
 
 from tfprune.graph import ChannelGroups
 from tfprune.pruning.budget import WidthConstraints
+from tfprune.pruning.width_steps import WidthSteps
+from tfprune.pruning.widths import Widths
+from tfprune.reprs import short_repr
 
 Scope = Literal["global", "local"]
 """Whether channels compete over the whole model, or every group loses the same fraction."""
@@ -74,37 +77,37 @@ class Removal:
     removed_at: np.ndarray
     first: int
 
+    __repr__ = short_repr
+
     @classmethod
     def from_ranking(
         cls,
         ranks: np.ndarray,
-        groups: ChannelGroups,
+        widths: Widths,
         constraints: WidthConstraints,
         protected: np.ndarray,
         alive: np.ndarray,
     ) -> "Removal":
         """Applies the constraints to a ranking.
 
-        A group's width decreases step by step, from one allowed width to the next. All channels of a step are removed
-        when the ranking reaches the last of them, so a cut keeps all that a later cut keeps.
+        Channels that meet in some layers are removed step by step, from allowed widths of these layers to the next. All
+        channels of a step are removed when the ranking reaches the last of them, so a cut keeps all that a later cut
+        keeps.
 
         Args:
             ranks: See `ranking`.
-            groups: The groups of the channels.
-            constraints: The allowed widths.
+            widths: The widths of the layers.
+            constraints: The allowed ones.
             protected: Channels that are kept in any case, bool `[channels]`.
             alive: Channels that were not removed before, bool `[channels]`.
         """
         removed_at = np.full(len(ranks), NEVER)
-        for group in groups:
-            free = group.start + np.flatnonzero(~protected[group.channels])
-            free = free[np.argsort(ranks[free], kind="stable")]
-            least = max(constraints.floors(group.size, group.multiplicity).values())
-            asked = np.maximum(group.size - np.arange(len(free) + 1), least)
-            gone = group.size - constraints.rounded_up(asked, group.size, group.multiplicity)
-            needed = np.searchsorted(gone, np.arange(len(free)), side="right")
-            removable = needed <= len(free)
-            removed_at[free[removable]] = ranks[free[needed[removable] - 1]]
+        for groups, layers in widths.connected():
+            steps = WidthSteps(groups, layers, constraints, ~alive)
+            here = np.concatenate([np.arange(group.start, group.start + group.size) for group in groups])
+            free = here[alive[here] & ~protected[here]]
+            for channel in free[np.argsort(ranks[free], kind="stable")].tolist():
+                removed_at[steps.offer(channel)] = ranks[channel]
         removed_at[~alive] = 0
         gone_before = ranks[~alive & (ranks < NEVER)]
         return cls(ranks, removed_at, int(gone_before.max(initial=0)))

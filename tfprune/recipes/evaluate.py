@@ -7,8 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.graph import complexity, convert
@@ -17,9 +16,10 @@ from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data,
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
-from tfprune.recipes.models.checkpoint import model_file, read_notes, stored_shape
+from tfprune.recipes.models.checkpoint import check_weights_file, model_file, read_notes, recorded_origin, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
-from tfprune.report import measure_latency
+from tfprune.report import measure_latency, report_console
+from tfprune.tables import Column, count, make_table
 
 Numbers = dict[str, Any]
 _ARCH, _DATASET, _IMAGE_SIZE = "ResNet-56", "CIFAR10", 224
@@ -58,16 +58,18 @@ def run(config: EvaluateConfig) -> Numbers:
 def _from_file(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
     """Returns the model in a file, the data set, and its test batches."""
     file = model_file(config.trained_param)
-    notes = read_notes(file)
+    check_weights_file(file)
+    origin = recorded_origin(file)
     height, *_ = stored_shape(file) or (_IMAGE_SIZE,)
     data = _evaluation_data(
-        config.dataset or str(notes.get("dataset", _DATASET)),
+        config.dataset or str(origin.get("dataset", _DATASET)),
         config.data_path,
         image_size=config.image_size or height,
         resize_size=config.resize_size,
     )
     # A file with notes was written by a run and can hold any architecture; so can a file for images on disk.
-    arch = config.arch if config.arch or notes or not isinstance(data, ImageData) else _ARCH
+    free = bool(read_notes(file)) or not isinstance(data, ImageData)
+    arch = config.arch or (None if free else str(origin.get("arch", _ARCH)))
     model = load_checkpoint(config.trained_param, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape)
     return model, data, data.test_batches(config.val_batch_size)
 
@@ -149,22 +151,24 @@ def _measured(config: EvaluateConfig, model: keras.Model, batches: Iterable[Batc
 def _print(config: EvaluateConfig, numbers: Numbers) -> None:
     """Prints the numbers as a table."""
     statistics = f"statistics of batches of {config.val_batch_size}" if config.batch_statistics else "moving averages"
-    table = Table(title=f"{Path(config.trained_param).name}, {numbers['examples']} test images, {statistics}")
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_row("top-1 accuracy", f"{numbers['top1']:.2%}")
-    table.add_row("top-5 accuracy", f"{numbers['top5']:.2%}")
-    table.add_row("loss", f"{numbers['loss']:.4f}")
-    table.add_row("parameters", f"{numbers['params']:,}")
+    rows = [
+        ("top-1 accuracy", f"{numbers['top1']:.2%}"),
+        ("top-5 accuracy", f"{numbers['top5']:.2%}"),
+        ("loss", f"{numbers['loss']:.4f}"),
+        ("parameters", f"{numbers['params']:,}"),
+    ]
     if "kept" in numbers:
-        table.add_row("weights kept", f"{numbers['kept']:,} ({numbers['density']:.2%})")
-    table.add_row("FLOPs (multiply-adds)", f"{numbers['flops']:,}")
+        rows.append(("weights kept", f"{numbers['kept']:,} ({numbers['density']:.2%})"))
+    rows.append(("FLOPs (multiply-adds)", f"{numbers['flops']:,}"))
     if numbers["uncounted"]:
-        table.add_row("layers without a FLOP count", ", ".join(numbers["uncounted"]))
+        rows.append(("without a FLOP count", ", ".join(numbers["uncounted"])))
     if "latency_ms" in numbers:
         latency = f"{numbers['latency_ms']:.2f} ms (minimum {numbers['latency_min_ms']:.2f}) on {numbers['device']}"
-        table.add_row("latency, 1 image", latency)
-    Console().print(table)
+        rows.append(("latency, 1 image", latency))
+    images = count(numbers["examples"], "test image")
+    console = report_console()
+    console.print(Text(f"{Path(config.trained_param).name}, {images}, {statistics}", style="bold"))
+    console.print(Text(make_table([Column("", "name"), Column("", "text")], rows, width=console.width)))
 
 
 def _write(path: Path, numbers: Numbers) -> None:

@@ -20,14 +20,15 @@ class EvaluateConfig(Settings):
     arch: str | None = setting(
         None,
         "Architecture that it must have. A pruned model keeps its name and has other widths.",
-        if_none="the one that a file of `--method multiprize` names; any on ImageNet; otherwise ResNet-56",
+        if_none="that of the run that wrote the file, if it is still in the run's folder; any on ImageNet; otherwise "
+        "ResNet-56",
         group="model",
     )
     dataset: str | None = setting(
         None,
         "Data set: CIFAR10, CIFAR100, digits (included, no download), imagenet, or another one that TFDS has prepared.",
-        if_none="the one that a file of `--method multiprize` names; imagenet for a model of `keras.applications`; "
-        "otherwise CIFAR10",
+        if_none="that of the run that wrote the file, if it is still in the run's folder; imagenet for a model of "
+        "`keras.applications`; otherwise CIFAR10",
         group="data",
     )
     data_path: str | None = setting(

@@ -33,6 +33,7 @@ from tfprune.recipes.training import (
     train_model,
 )
 from tfprune.recipes.training.run_folder import Row, WorkerFolder
+from tfprune.reprs import short_repr
 
 Config = TypeVar("Config", bound=RunConfig)
 T = TypeVar("T")
@@ -54,6 +55,8 @@ class Result:
     folder: Path | None
     numbers: dict[str, object]
     masks: Masks | None = None
+
+    __repr__ = short_repr
 
 
 class Method(Generic[Config]):

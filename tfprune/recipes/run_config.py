@@ -40,7 +40,6 @@ class RunConfig(Settings):
         (),
         "Python modules, in the current folder or installed, that register methods or criteria.",
         group="run",
-        recorded=False,
     )
     seed: int = setting(0, "Seed of initial weights, data order and augmentation.", group="run", at_least=0)
     gpu_id: tuple[int, ...] = setting(
@@ -89,7 +88,7 @@ class RunConfig(Settings):
     )
     batch_size: int = setting(128, "Batch size of training, over all devices.", group="training", above=0)
     val_batch_size: int = setting(256, "Batch size of evaluation.", group="training", above=0)
-    method: str = setting("", "Name of the method.", group="method")
+    method: str = setting("", "The method, whose settings follow; the end of this help lists all.", group="method")
 
     def __post_init__(self) -> None:
         super().__post_init__()

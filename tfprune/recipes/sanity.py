@@ -32,6 +32,7 @@ from tfprune.recipes.tickets import DenseConfig, TicketConfig
 from tfprune.recipes.tickets.method import run as train
 from tfprune.recipes.training import RunFolder
 from tfprune.report import report_console
+from tfprune.tables import count, paragraph
 
 _TICKET_SETTINGS = {
     "rearranged": "rearrange",
@@ -97,8 +98,8 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
                     accuracy = trainings.accuracy(method, check, seed)
                     accuracies.setdefault(method, {}).setdefault(check, []).append(accuracy)
     cells = sanity_cells(accuracies)
-    console.print(sanity_table(cells))
-    console.print(Text(_legend(config, data), style="dim"))
+    console.print(Text(sanity_table(cells, width=console.width) + "\n"))
+    console.print(Text(paragraph(_legend(config, data), width=console.width), style="dim"))
     _write(folder, accuracies, cells)
     plot_sanity(cells, folder.file("sanity.png"))
     console.print(Text(f"results in {folder.path}"))
@@ -199,9 +200,9 @@ def _legend(config: SanityConfig, data: ImageData) -> str:
         else "one seed: no test, add --seeds 3"
     )
     return (
-        f"accuracy on {data.test_examples} test images in %, mean ± standard deviation over {config.seeds} seed"
-        f"{'s' if config.seeds > 1 else ''}; {config.arch}, density {config.density:g}, {config.epochs} epochs of "
-        f"{data.train_examples} images; {tested}"
+        f"accuracy on {count(data.test_examples, 'test image')} in %, mean ± standard deviation over "
+        f"{count(config.seeds, 'seed')}; {config.arch}, density {config.density:g}, {count(config.epochs, 'epoch')} of "
+        f"{count(data.train_examples, 'image')}; {tested}"
     )
 
 

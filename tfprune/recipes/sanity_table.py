@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from tfprune.errors import ConfigError
+from tfprune.tables import WIDTH, Column, make_table
 
 ORIGINAL = "original"
 _LEVEL = 0.05
@@ -73,15 +72,25 @@ def sanity_cells(accuracies: Accuracies) -> dict[str, dict[str, SanityCell]]:
     }
 
 
-def sanity_table(cells: Mapping[str, Mapping[str, SanityCell]]) -> Table:
-    """Returns a table of accuracies in percent, one row per method, one column per check; a star marks differences."""
+def sanity_table(cells: Mapping[str, Mapping[str, SanityCell]], *, width: int = WIDTH) -> str:
+    """Returns a table of accuracies in percent, a row per method, a column per check; a star marks differences.
+
+    Args:
+        cells: See `sanity_cells`.
+        width: Characters per line. Where the columns need more, a row per method and check.
+    """
     columns = list(dict.fromkeys(check for checks in cells.values() for check in checks))
-    table = Table("ticket", box=SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right", no_wrap=True)
-    for method, checks in cells.items():
-        table.add_row(method, *(_shown(checks[column]) if column in checks else "-" for column in columns))
-    return table
+    titles = [Column("ticket", "name"), *(Column(column.replace("_", " ")) for column in columns)]
+    rows = [
+        (method, *(_shown(checks[column]) if column in checks else "-" for column in columns))
+        for method, checks in cells.items()
+    ]
+    table = make_table(titles, rows, width=width)
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    titles = [Column("ticket", "name"), Column("check", "name"), Column("accuracy")]
+    pairs = [(method, check, cell) for method, checks in cells.items() for check, cell in checks.items()]
+    return make_table(titles, [(method, check.replace("_", " "), _shown(cell)) for method, check, cell in pairs])
 
 
 def plot_sanity(cells: Mapping[str, Mapping[str, SanityCell]], path: str | Path) -> None:

@@ -4,6 +4,7 @@
 `model_report` returns the numbers without measuring or printing anything.
 """
 
+from tfprune.console import report_console
 from tfprune.report.latency import Latency, compare_latency, measure_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import (
@@ -15,7 +16,7 @@ from tfprune.report.model_report import (
     model_report,
     sized_model,
 )
-from tfprune.report.summary import Summary, report_console, summarize, summary
+from tfprune.report.summary import Summary, summarize, summary
 
 __all__ = [
     "Latency",

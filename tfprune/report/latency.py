@@ -59,8 +59,12 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, 
     return compare_latency({"model": model}, batch_size=batch_size, runs=runs, warm_up=warm_up)["model"]
 
 
+Calls = Callable[[int], Callable[[], object]]
+"""What is measured of a model that Keras does not run: a function from the batch size to one call."""
+
+
 def compare_latency(
-    models: Mapping[str, keras.Model],
+    models: Mapping[str, keras.Model | Calls],
     *,
     batch_size: int = 1,
     runs: int = 50,
@@ -70,7 +74,7 @@ def compare_latency(
     """Measures the latency of several models in turn, call by call, so that all are affected by changes of speed.
 
     Args:
-        models: Models by name, whose inputs have a fixed shape.
+        models: Models by name, whose inputs have a fixed shape; or functions that return a call for a batch size.
         batch_size: Examples per call.
         runs: Timed calls of each model.
         warm_up: Calls before them, tracing included.
@@ -82,7 +86,10 @@ def compare_latency(
     Raises:
         ConfigError: A model has an input of unknown size, or no graph.
     """
-    calls = {name: _call(model, batch_size) for name, model in models.items()}
+    calls: dict[str, Callable[[], object]] = {
+        name: _call(model, batch_size) if isinstance(model, keras.Model) else model(batch_size)
+        for name, model in models.items()
+    }
     times = alternating_times(calls, runs=runs, warm_up=warm_up, description=description)
     device = device_name()
     return {

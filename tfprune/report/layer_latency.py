@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, model_calls
+from tfprune.keras_private import takes_training
 from tfprune.report.latency import SIZES, alternating_times, example_tensor
 from tfprune.report.model_report import moves_nothing
 
@@ -83,6 +84,8 @@ def _function(call: Call, batch_size: int) -> Callable[[], object]:
 
     def compute(*inputs: tf.Tensor) -> list[tf.Tensor]:
         arguments, named = call.arguments({id(old): new for old, new in zip(call.inputs, inputs, strict=True)})
+        if takes_training(call.layer):  # layers that augment images do so by default
+            named = {**named, "training": False}
         return keras.tree.flatten(call.layer(*arguments, **named))
 
     return _traced(compute, call, batch_size)

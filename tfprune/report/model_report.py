@@ -12,12 +12,15 @@ from math import prod
 import keras
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import FoldTime, UnfoldTime, functional_graph, model_calls
 from tfprune.report.latency import Latency
+from tfprune.reprs import short_repr
+from tfprune.tables import Column, make_table
 
 _BYTES = 4  # float32
 _PASS_ON = (
@@ -93,6 +96,8 @@ class ModelReport:
     layers: tuple[LayerReport, ...]
     uncounted: tuple[str, ...] = ()
     latency: Latency | None = None
+
+    __repr__ = short_repr
 
     @property
     def by_layer(self) -> Mapping[str, LayerReport]:
@@ -271,14 +276,13 @@ def comparison_table(rows: Mapping[str, Mapping[str, float]], console: Console |
         rows: `before` and `after`, each with `accuracy` (a fraction), `flops`, `params`, `file_bytes`, `latency_ms`.
         console: Where to print. Default: standard output.
     """
-    table = Table(title=None)
-    table.add_column("")
-    for name in (*rows, "change"):
-        table.add_column(name, justify="right")
     before, after = rows.values()
-    for key, (title, show) in _COLUMNS.items():
-        table.add_row(title, show(before[key]), show(after[key]), _change(key, before[key], after[key]))
-    (console or Console()).print(table)
+    cells = [
+        (title, show(before[key]), show(after[key]), _change(key, before[key], after[key]))
+        for key, (title, show) in _COLUMNS.items()
+    ]
+    columns = [Column("", "name"), *(Column(name) for name in (*rows, "change"))]
+    (console or report_console()).print(Text(make_table(columns, cells)))
 
 
 def _change(key: str, before: float, after: float) -> str:

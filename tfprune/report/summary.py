@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
+from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
 from tfprune.report.latency import compare_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import LayerReport, ModelReport, model_report, sized_model
+from tfprune.tables import WIDTH, Column, make_table, paragraph
 
 ABSENT = "-"
 ARROW = " -> "
-_WIDE = 240  # characters per line if the output is not a terminal
+_NAME = 28  # characters of a layer's name that are shown before a column is left out
+_UNLIMITED = 10**6
 _DISPENSABLE = ("kind", "traffic", "params")  # columns to leave out if there is no room, in this order
 _FIELDS = ("channels", "params", "flops", "traffic", "latency_ms")
 _PREFIXES = ((1, ""), (10**3, "k"), (10**6, "M"), (10**9, "G"))
@@ -36,7 +36,7 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Summary:
-    """The numbers of a model, and of a smaller one if there is one; `rich` prints them as a table.
+    """The numbers of a model, and of a smaller one if there is one; printed, it is a table.
 
     Attributes:
         model: Numbers of the model.
@@ -51,18 +51,39 @@ class Summary:
         """The reports of the one or two models."""
         return (self.model,) if self.small is None else (self.model, self.small)
 
+    def __str__(self) -> str:
+        return "\n".join(self._parts(WIDTH))
+
+    def __repr__(self) -> str:
+        cost = " -> ".join(
+            f"{each.params:,} parameters, {'?' if each.flops is None else f'{each.flops:,}'} FLOPs"
+            for each in self.reports
+        )
+        return f"Summary({self._title}: {len(self.model.layers)} layers, {cost})"
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[object]:
+        title, table, *notes = self._parts(options.max_width)
+        yield Text(title, style="bold")
+        yield Text(table)
+        yield from (Text(note, style="dim") for note in notes)
+
+    @property
+    def _title(self) -> str:
+        return ARROW.join(dict.fromkeys(each.name for each in self.reports))
+
+    def _parts(self, width: int) -> list[str]:
+        """Returns the title, the table without the columns that have no room, and the lines below it."""
+        longest = max(len(layer.layer) for report in self.reports for layer in report.layers)
+        spare = max(0, longest - _NAME)
         for count in range(len(_DISPENSABLE) + 1):
             without = _DISPENSABLE[:count]
-            table = summary_table(self.reports, without=without)
-            if Measurement.get(console, options.update(width=_WIDE), table).maximum <= options.max_width:
+            whole = summary_table(self.reports, without=without, width=_UNLIMITED)
+            if max(map(len, whole.splitlines())) - spare <= width:
                 break
-        yield Text(ARROW.join(each.name for each in self.reports), style="bold")
-        yield table
-        if without:
-            yield Text(f"a wider window shows {' and '.join(without)}, too", style="dim")
-        for note in _notes(self, without):
-            yield Text(note, style="dim")
+        table = summary_table(self.reports, without=without, width=width)
+        notes = [f"a wider window shows more: {', '.join(without)}"] if without else []
+        notes += _notes(self, without)
+        return [self._title, f"{table}\n", *(paragraph(note, width=width) for note in notes)]
 
 
 def summary(
@@ -145,12 +166,6 @@ def summarize(
     return Summary(*reports)
 
 
-def report_console() -> Console:
-    """Returns standard output as a console, with long lines if it is not a terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDE)
-
-
 def _notes(numbers: Summary, without: Collection[str]) -> Iterator[str]:
     """Yields the lines below the table."""
     first = numbers.model
@@ -181,15 +196,15 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Column:
-    """A column of the table: a field of the reports and how it is shown."""
+class _Field:
+    """A field of the reports, and how its column is shown."""
 
     field: str
     title: str
     show: Callable[[Any], str]
 
 
-def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = ()) -> Table:
+def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = (), width: int = WIDTH) -> str:
     """Lays out the layers of one model, or of a model and a smaller one.
 
     Layers with weights have a row each, the others are summed by kind.
@@ -197,39 +212,36 @@ def summary_table(reports: Sequence[ModelReport], *, without: Collection[str] = 
     Args:
         reports: The reports of one or two models.
         without: Columns to leave out: `kind`, or fields of the reports.
+        width: Characters per line.
 
     Returns:
         The table.
     """
-    columns = [column for column in _columns(reports) if column.field not in without]
+    fields = [column for column in _columns(reports) if column.field not in without]
     rows = [*_rows(reports), _total(reports)]
-    table = Table(box=SIMPLE_HEAD)
-    table.add_column("layer", overflow="fold")
-    if "kind" not in without:
-        table.add_column("kind", overflow="fold")
-    for column in columns:
-        table.add_column(column.title, justify="right", no_wrap=True)
-    cells = zip(*(_aligned(column, rows) for column in columns), strict=True)
-    sections = [row.section for row in rows]
-    for row, numbers, following in zip(rows, cells, [*sections[1:], sections[-1]], strict=True):
-        kind = [] if "kind" in without else [row.kind]
-        table.add_row(row.name, *kind, *numbers, end_section=row.section != following)
+    kinds = [] if "kind" in without else [Column("kind", "name")]
+    numbers = list(zip(*(_aligned(field, rows) for field in fields), strict=True))
+    lines: list[Sequence[str] | None] = []
+    for row, cells, before in zip(rows, numbers, [rows[0], *rows], strict=False):
+        lines += [None] if row.section != before.section else []
+        lines.append([row.name, *(row.kind for _ in kinds), *cells])
     if len(reports) == 2:
-        kind = [] if "kind" in without else [""]
-        table.add_row("kept", *kind, *(_ratio(rows[-1].values[column.field]) for column in columns))
-    return table
+        lines.append(["kept", *("" for _ in kinds), *(_ratio(rows[-1].values[field.field]) for field in fields)])
+    return make_table(
+        [Column("layer", "name"), *kinds, *(Column(field.title) for field in fields)], lines, width=width, indent=0
+    )
 
 
-def _columns(reports: Sequence[ModelReport]) -> Iterator[_Column]:
+def _columns(reports: Sequence[ModelReport]) -> Iterator[_Field]:
     """Yields the columns with numbers."""
-    yield _Column("channels", "channels", lambda value: "" if value is None else f"{value:,}")
+    yield _Field("channels", "channels", lambda value: "" if value is None else f"{value:,}")
     for field, title, symbol in (("params", "params", ""), ("flops", "FLOPs", ""), ("traffic", "traffic", "B")):
         prefix = NumberPrefix.for_values(
             getattr(each, field) for report in reports for each in (report, *report.layers)
         )
-        yield _Column(field, f"{title} {prefix.symbol}{symbol}".rstrip(), prefix.show)
+        yield _Field(field, f"{title} {prefix.symbol}{symbol}".rstrip(), prefix.show)
     if reports[0].latency is not None:
-        yield _Column("latency_ms", "latency ms", "{:,.3f}".format)
+        yield _Field("latency_ms", "latency ms", "{:,.3f}".format)
 
 
 def _rows(reports: Sequence[ModelReport]) -> Iterator[_Row]:
@@ -279,17 +291,13 @@ def _total(reports: Sequence[ModelReport]) -> _Row:
     return _Row("whole model", "", values, 2)
 
 
-def _aligned(column: _Column, rows: Sequence[_Row]) -> list[Text]:
-    """Returns the cells of a column: `before -> after` with aligned arrows, dim where nothing changes."""
-    shown = [[ABSENT if value is ... else column.show(value) for value in row.values[column.field]] for row in rows]
+def _aligned(field: _Field, rows: Sequence[_Row]) -> list[str]:
+    """Returns the cells of a column, with aligned arrows in `before -> after`."""
+    shown = [[ABSENT if value is ... else field.show(value) for value in row.values[field.field]] for row in rows]
     if len(shown[0]) == 1:
-        return [Text(*cell) for cell in shown]
+        return [cell for (cell,) in shown]
     widths = [max(map(len, side)) for side in zip(*shown, strict=True)]
-    cells = []
-    for before, after in shown:
-        text = f"{before:>{widths[0]}}{ARROW}{after:>{widths[1]}}" if before or after else ""
-        cells.append(Text(text, style="dim" if before == after else ""))
-    return cells
+    return [f"{before:>{widths[0]}}{ARROW}{after:>{widths[1]}}" if before or after else "" for before, after in shown]
 
 
 def _ratio(values: Values) -> str:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError, SearchError
 from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups
+from tfprune.reprs import short_repr
 from tfprune.search.state import Candidate, Gates, SearchResult, SearchState, Step, SubNetwork
 from tfprune.search.subnetworks import Activations, SubNetworks, knowledge_losses, label_losses
 
@@ -59,6 +60,8 @@ class Search:
     original_quirks: bool = False
     groups: ChannelGroups = field(init=False)
     gates: Gates = field(init=False)
+
+    __repr__ = short_repr
 
     def __post_init__(self) -> None:
         if len(self.images) == 0 or len(self.images) != len(self.labels):

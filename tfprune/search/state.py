@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfprune.graph import ChannelGroups, slim
 from tfprune.ops import keep_limit, rank_scores
 from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.reprs import short_repr
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Step:
     candidates: tuple[Candidate, ...]
     chosen: Candidate
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class SubNetwork:
@@ -64,6 +67,8 @@ class SubNetwork:
     orders: np.ndarray
     rates: np.ndarray
     loss: float = field(default=float("nan"))
+
+    __repr__ = short_repr
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ class SearchState:
     params: int
     flops: int
     accuracy: float
+
+    __repr__ = short_repr
 
     @property
     def loss(self) -> float:
@@ -151,6 +158,8 @@ class SearchResult:
     params: int
     flops: int
     examples: np.ndarray | None = field(default=None, repr=False)
+
+    __repr__ = short_repr
 
     def slim(self) -> keras.Model:
         """Returns the final sub-network as a smaller plain Keras model.

@@ -18,6 +18,7 @@ from tfprune.graph import (
     gate_sites,
     segments,
 )
+from tfprune.reprs import short_repr
 
 Activations = list[tf.Tensor]
 """Inputs of all segments for one batch, and the logits last."""
@@ -36,6 +37,8 @@ class Scored:
 
     scores: np.ndarray
     activations: Activations
+
+    __repr__ = short_repr
 
 
 class SubNetworks:

@@ -69,6 +69,9 @@ ELEMENTWISE = {
     "saturate": lambda x: number(ops.saturate_cast(20 * x, "int8")),
     "broadcast": lambda x: x * ops.mean(x, axis=(1, 2), keepdims=True),
     "other rank": lambda x: ops.transpose(ops.transpose(x, (0, 3, 1, 2)), (0, 2, 3, 1)) + 1.0,
+    "constant vector": lambda x: x * RNG.normal(size=6).astype(np.float32) + ops.convert_to_tensor(np.arange(6.0)),
+    "constant box": lambda x: ops.where(np.arange(30).reshape(5, 6) % 4 == 0, x, -x),
+    "constant image": lambda x: x - RNG.normal(size=(1, 5, 1, 1)).astype(np.float32),
     "excite": lambda x: (
         x * layers.Dense(6, activation="sigmoid", name="gate")(layers.GlobalAveragePooling2D()(x))[:, None, None, :]
     ),

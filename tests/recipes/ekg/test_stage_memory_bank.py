@@ -6,6 +6,7 @@ import pytest
 from tfprune.errors import RunFolderError
 from tfprune.graph import slim
 from tfprune.recipes.ekg.memory_bank import choose_teachers
+from tfprune.recipes.ekg.method import EKGMethod
 from tfprune.recipes.ekg.stages import build_memory_bank, check_room
 from tfprune.search.greedy import Search
 
@@ -56,12 +57,15 @@ def test_number_format_and_shards_are_those_of_the_settings(found, few_digits, r
     assert len(list((run_folder.path / "digits_knowledge").glob("shard-*.npy"))) == 2
 
 
-def test_room_is_looked_for_before_the_search(few_digits, run_folder, monkeypatch):
+def test_room_is_looked_for_before_the_search(few_digits, run_folder, tmp_path, monkeypatch):
     usage = shutil.disk_usage(run_folder.path)._replace(free=39_999)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     needed = {"num_teacher": 5, "knowledge_dtype": "float32"}  # 200 x 10 x 5 x 4 bytes
     with pytest.raises(RunFolderError, match="no room for the memory bank"):
         check_room(tiny_config(**needed), few_digits, run_folder)
     check_room(tiny_config(**needed | {"knowledge_dtype": "float16"}), few_digits, run_folder)
+    with pytest.raises(RunFolderError, match="no room for the memory bank"):  # before anything is trained
+        EKGMethod(tiny_config(**needed, train_path=str(tmp_path / "whole")), few_digits).run()
+    assert not (tmp_path / "whole" / "metrics").exists()
     for off in ({"searching": False}, {"Knowledge": False}, {"train_epoch": 0}):
         check_room(tiny_config(**needed, **off), few_digits, run_folder)

@@ -143,7 +143,9 @@ def test_settings_make_the_same_config():
     config = MultiPrizeConfig(**GIVEN, augmix=True, jsd=True, scope="global", train_path="there", log_dir="x")
     settings = config.settings()
     assert "evaluate" not in settings
-    assert MultiPrizeConfig(**settings | {"gpu_id": (0,), "train_path": "there", "log_dir": "x"}) == config
+    assert (
+        MultiPrizeConfig(**settings | {"gpu_id": (0,), "plugin": (), "train_path": "there", "log_dir": "x"}) == config
+    )
 
 
 @pytest.mark.parametrize(

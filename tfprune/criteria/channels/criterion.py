@@ -17,6 +17,7 @@ from tfprune.criteria.registry import DataUse, criterion, criterion_names, regis
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, ChannelGroups
 from tfprune.graph.labels import weight_at
+from tfprune.reprs import short_repr
 
 Reduce = Literal["sum", "mean", "max"]
 """How a channel's values at all its positions become one."""
@@ -163,6 +164,8 @@ class KernelAxis:
     variable: keras.Variable
     axis: int
     channels: np.ndarray
+
+    __repr__ = short_repr
 
     @property
     def distinct(self) -> np.ndarray:

@@ -58,7 +58,7 @@ class WeightCriterion(ABC):
         ...         return {name: -abs(np.asarray(weight)) for name, weight in weights.items()}
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
         >>> Smallest(iterations=2)(model, density=0.5)
-        Masks(1 weights, 3 of 6 kept, density 0.5)
+        Masks(1 weight, 3 of 6 kept, density 0.5)
     """
 
     name: ClassVar[str]

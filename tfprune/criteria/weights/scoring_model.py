@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.rebuild import copied_layer
+from tfprune.graph.rebuild import recast_layer
 from tfprune.keras_private import input_structure, set_tensor_type
 from tfprune.layers import FusedBatchNormalization
 
@@ -36,7 +36,7 @@ class ScoringModel:
         self, model: keras.Model, names: Sequence[str], dtype: str, *, change_layer: ChangeLayer | None = None
     ) -> None:
         def make(layer: keras.Layer) -> keras.Layer:
-            new = differentiable_norm(layer, dtype) or _in_precision(layer, dtype)
+            new = differentiable_norm(layer, dtype) or recast_layer(layer, dtype)
             if change_layer is not None:
                 change_layer(new, layer)
             return new
@@ -76,12 +76,6 @@ class ScoringModel:
         """
         given = [(self.kernels[name], value) for name, value in kernels.items()]
         return self._forward[batch_statistics](x, weights=given)
-
-
-def _in_precision(layer: keras.Layer, dtype: str) -> keras.Layer:
-    if isinstance(layer, keras.layers.InputLayer) or "dtype" not in layer.get_config():
-        return copied_layer(layer)
-    return copied_layer(layer, {"dtype": lambda _: dtype})
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:

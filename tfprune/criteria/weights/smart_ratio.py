@@ -18,6 +18,7 @@ from tfprune.criteria.weights.magnitude import magnitudes
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import adds_branches, main_path_order
 from tfprune.masks import Masks, layer_generator
+from tfprune.reprs import short_repr
 
 Treatment = Literal["auto", "chain", "residual"]
 Rule = Literal["quadratic", "linear_decay", "ascend", "cubic", "uniform"]
@@ -49,6 +50,8 @@ class SmartRatios:
     goal: int
     clipped: tuple[int, ...]
     missing: int
+
+    __repr__ = short_repr
 
 
 @register_weight_criterion("smart_ratio")

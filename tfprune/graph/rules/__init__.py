@@ -6,6 +6,7 @@ settings depend on them, and what the layer costs (`graph.labels.Labels`).
 
 from tfprune.graph.rules import (
     attention,
+    augmenting,
     elementwise,
     indexing,
     joining,
@@ -24,6 +25,7 @@ from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 __all__ = [
     "Rule",
     "attention",
+    "augmenting",
     "elementwise",
     "indexing",
     "joining",

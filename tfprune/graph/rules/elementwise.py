@@ -1,6 +1,7 @@
 """Rules for layers and operations that treat every channel separately, and for merges, which unite channels."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -8,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import MIXES, activation_mixes, constants_of, named_arguments, rule
+from tfprune.graph.rules.lookup import constants_of, mixing_activation, named_arguments, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, fill_uniform, put_blocks
 from tfprune.keras_private import CustomScaleLayer, StochasticDepth
 from tfprune.keras_private import core_operations as core
@@ -86,8 +87,8 @@ def _dropout(labels: Labels, call: Call) -> None:
 @rule(layers.Activation)
 def _activation(labels: Labels, call: Call) -> None:
     axes = labels.of(call.inputs[0])
-    if activation_mixes(call.layer):
-        labels.pin(*axes, reason=MIXES)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 
@@ -109,29 +110,59 @@ def _merge(labels: Labels, call: Call) -> None:
     if all(len(tensor.shape) != rank for tensor in call.inputs):
         labels.leave_alone(call, "it moves the batch axis")
         return
-    constants = [np.shape(value) for value in _constants(call)]
     merged, blocks = [], []
     for axis in range(1 - rank, 0):
-        vector = _united(labels, call.inputs, axis, output.shape[axis])
-        fixed = any(len(shape) >= -axis and shape[axis] > 1 for shape in constants)
-        if fixed:
-            labels.pin(vector, reason="it takes a constant with a value for each of them")
+        merged.append(_united(labels, call.inputs, axis, output.shape[axis]))
         present = [tensor for tensor in call.inputs if len(tensor.shape) > -axis and tensor.shape[axis] != 1]
-        equal = [blocks_of(labels, tensor)[axis] for tensor in present]
-        blocks.append(None if fixed else common_blocks(equal, output.shape[axis]))
-        merged.append(vector)
+        blocks.append(common_blocks([blocks_of(labels, tensor)[axis] for tensor in present], output.shape[axis]))
+    for name, constant in _constants(call):
+        shape = np.shape(constant)
+        varying = [axis for axis in range(-min(len(shape), rank - 1), 0) if shape[axis] > 1]
+        _slice_constant(labels, call, name, varying, [merged[axis] for axis in varying])
+        blocks = [None if axis - rank + 1 in varying else each for axis, each in enumerate(blocks)]
     labels.put(output, merged)
     put_blocks(labels, output, blocks)
 
 
-def _constants(call: Call) -> list[Any]:
-    """Returns the operands of a merge that are not symbolic tensors."""
-    given = named_arguments(call).values() if not isinstance(call.layer, keras.Layer) else constants_of(call)
-    operands: list[Any] = []
-    for value in given:
-        several = isinstance(value, (list, tuple)) and any(_symbolic(each) for each in value)
-        operands.extend(value if several else [value])
-    return [value for value in operands if value is not None and not _symbolic(value)]
+def _constants(call: Call) -> list[tuple[str, Any]]:
+    """Returns the operands of a merge that are not symbolic tensors, each with its argument, if it is one."""
+    if isinstance(call.layer, keras.Layer):
+        return [("", value) for value in constants_of(call)]
+    found: list[tuple[str, Any]] = []
+    for name, value in named_arguments(call).items():
+        if isinstance(value, (list, tuple)) and any(_symbolic(each) for each in value):
+            found.extend(("", each) for each in value if not _symbolic(each))
+        elif value is not None and not _symbolic(value):
+            found.append((name, value))
+    return found
+
+
+def _slice_constant(labels: Labels, call: Call, name: str, axes: list[int], vectors: list[Vector]) -> None:
+    """Notes that a constant loses the positions that the channels it is merged with lose."""
+    known = [(axis, vector) for axis, vector in zip(axes, vectors, strict=True) if vector is not None]
+    if not known:
+        return
+    columns = call.outputs[0].shape[-1]
+    taken_for_bias = isinstance(call.layer, numpy.Add) and name == "x2" and len(axes) == 1 and axes[0] != -1
+    if not name:
+        labels.pin(*vectors, reason="it takes a constant with a value for each of them")
+    elif taken_for_bias and (columns is None or len(known[0][1]) >= columns):
+        labels.pin(*vectors, reason="Keras adds a constant along the last axis where that is as long")
+    else:
+        change = partial(_cut, [axis for axis, _ in known])
+        labels.edit(call, name, *(vector for _, vector in known), change=change, argument=True)
+
+
+def _cut(axes: list[int], old: Any, kept: list[np.ndarray]) -> Any:
+    for axis, mask in zip(axes, kept, strict=True):
+        old = sliced(old, axis, mask)
+    return old
+
+
+def sliced(constant: Any, axis: int, mask: np.ndarray) -> Any:
+    """Returns the positions of a constant along an axis that a mask keeps, as an array of the same library."""
+    small = np.compress(mask, keras.ops.convert_to_numpy(constant), axis=axis)
+    return keras.ops.convert_to_tensor(small) if keras.ops.is_tensor(constant) else small
 
 
 def _symbolic(value: Any) -> bool:

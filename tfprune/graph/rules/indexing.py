@@ -7,7 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import NOT_EMPTY, after_batch, keep_order, named_arguments, rule
+from tfprune.graph.rules.lookup import after_batch, keep_order, named_arguments, rule
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -64,16 +64,15 @@ def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
 
 
 def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray, slice]:
-    """Returns the labels of a range and the range without negative bounds; its first position stays.
+    """Returns the labels of a range and the range without negative bounds.
 
     The positions that a range of wider steps skips go together with those that it takes, where the steps fill the axis.
     """
     taken = vector[part]
     start, stop, step = part.indices(len(vector))
     if abs(step) == 1 or len(taken) <= 1:
-        if len(taken) < len(vector):
-            labels.pin(taken[:1], reason=NOT_EMPTY)
-    elif step > 0 and start < step and len(vector) % step == 0 and len(taken) == len(vector) // step:
+        return taken, slice(start, stop, step)
+    if step > 0 and start < step and len(vector) % step == 0 and len(taken) == len(vector) // step:
         for row in vector.reshape(-1, step).T[1:]:
             labels.unite(vector[::step], row)
     else:
@@ -147,7 +146,6 @@ def _take(labels: Labels, call: Call) -> None:
     made: tuple[Vector, ...] = (None,) * chosen.ndim
     if vector is not None and chosen.ndim == 1 and chosen.size:
         made = (vector[chosen],)
-        labels.pin(vector[chosen[:1]], reason=NOT_EMPTY)
         labels.edit(call, "indices", vector, change=_renumbered, argument=True)
     else:
         labels.pin(vector, reason="some of them are selected by their numbers")

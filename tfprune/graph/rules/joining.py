@@ -9,7 +9,7 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.elementwise import united
-from tfprune.graph.rules.lookup import NOT_EMPTY, after_batch, keep_order, rule
+from tfprune.graph.rules.lookup import after_batch, keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, put_blocks
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
@@ -126,8 +126,6 @@ def _split(labels: Labels, call: Call) -> None:
     start = 0
     for tensor, size in zip(call.outputs, sizes, strict=True):
         part = None if cut is None else cut[start : start + (size or 0)]
-        if part is not None and not by_number:
-            labels.pin(part[:1], reason=NOT_EMPTY)
         labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
         start += size or 0
     if not by_number:

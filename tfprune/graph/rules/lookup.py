@@ -7,27 +7,26 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.graph.rules import probing
+from tfprune.graph.rules.probing import channel_axis
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.reprs import described
 
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
 
-MIXES = "its activation mixes them"
-"""Reason of layers whose activation reads several channels at once."""
-
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
-NOT_EMPTY = "a range that it takes must not become empty"
-"""Reason of the first position of a range."""
-
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
+_DECLARED: list[Any] = []
+_MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 _HARMLESS = {
     *("__init__", "get_config", "from_config", "compute_output_shape", "compute_output_spec", "compute_mask"),
     *("__module__", "__doc__", "__qualname__", "__annotations__", "__firstlineno__", "__static_attributes__"),
@@ -96,6 +95,11 @@ def rule_for(layer: keras.Operation) -> Rule:
     return _RULES[_stock(kind)]
 
 
+def has_rule(layer: keras.Operation) -> bool:
+    """Returns whether a layer has a rule; others are tried, or left alone."""
+    return rule_for(layer) is not _no_rule
+
+
 def has_rule_of(layer: keras.Operation, kind: type) -> bool:
     """Returns whether a layer treats channels like layers of a class."""
     return rule_for(layer) is _RULES[kind]
@@ -123,19 +127,53 @@ _OF_ONE_TENSOR.add(_masked_weights)
 
 
 def _no_rule(labels: Labels, call: Call) -> None:
+    """Tries a layer without a rule; if it does not treat each channel separately, it is left alone.
+
+    Layers of Keras that work on inputs, such as lookups, are not reported: there is no channel that they could hold.
+    """
+    found = probing.separate(call)
+    if found is not None:
+        _separate(labels, call, found)
+        return
+    trained = getattr(call.layer, "trainable_weights", ())
+    if type(call.layer).__module__.startswith("keras.") and not trained and not _labelled(labels, call):
+        for tensor in call.outputs:
+            labels.put(tensor, (None,) * (len(tensor.shape) - 1))
+        return
     labels.leave_alone(call, f"no rule for {type(call.layer).__name__}; give one to tfprune.register_rule")
 
 
-def register_rule(kind: type, like: type | Rule) -> None:
-    """Registers how layers of a class treat channels.
+def _labelled(labels: Labels, call: Call) -> bool:
+    return any(vector is not None for tensor in call.inputs for vector in labels.of(tensor))
+
+
+def _separate(labels: Labels, call: Call, found: probing.Separate) -> None:
+    """Passes channels on, and notes what was found to depend on them."""
+    axis = channel_axis(call.layer, call.inputs[0])
+    channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    for weight, weight_axis in found.weights:
+        labels.slot(call, weight, weight_axis, channels, "pass")
+    if found.setting is not None:
+        labels.edit(call, found.setting, channels)
+    if found.free and call.layer.weights:
+        labels.cost(call, 0)
+    labels.put(call.outputs[0], only(channel_axis(call.layer, call.outputs[0]), channels, call.outputs[0]))
+
+
+def register_rule(kind: Any, like: type | Rule) -> None:
+    """Registers how layers of a class treat channels, or that a function computes each value separately.
+
+    A layer or function that is not registered is tried on random inputs: if each channel of its result depends on the
+    same channel of its input only, it needs no rule.
 
     Args:
-        kind: A layer class.
+        kind: A layer class; or an activation function, with `like=keras.layers.ReLU`.
         like: A class with a rule that treats channels in the same way; or a function of `(labels, call)` that reads
             the labels of the call's inputs, sets those of its outputs, and notes which weight axes run over them.
 
     Raises:
-        UnsupportedLayerError: `like` is a class without a rule.
+        UnsupportedLayerError: `like` is a class without a rule, or does not fit a function.
+        ConfigError: `kind` is neither a class nor a function, or `like` neither a class nor a function.
 
     Example:
         >>> import keras
@@ -150,19 +188,25 @@ def register_rule(kind: type, like: type | Rule) -> None:
         ...     labels.put(call.outputs[0], axes)
         >>> register_rule(Scale, scale_rule)
     """
-    if not isinstance(like, type):
+    if not isinstance(kind, type):
+        if not callable(kind):
+            raise ConfigError(
+                f"register_rule: expected a class of layers or an activation function, received {described(kind)}"
+            )
+        if like is not keras.layers.ReLU:
+            raise UnsupportedLayerError(
+                f"expected a layer class, or a function with like=keras.layers.ReLU, received {kind!r} with {like!r}"
+            )
+        _DECLARED.append(kind)
+    elif not isinstance(like, type):
+        if not callable(like):
+            raise ConfigError(f"register_rule: expected a class with a rule, or a function, received {described(like)}")
         _RULES[kind] = like
     elif like in _RULES:
         _RULES[kind] = _RULES[like]
     else:
         known = ", ".join(sorted({each.__name__ for each in _RULES}))
         raise UnsupportedLayerError(f"expected one of {known}, or a function, received {like.__name__}")
-
-
-def channel_axis(layer: Any, tensor: keras.KerasTensor) -> int:
-    """Returns the index of the channel axis among the axes after the batch axis."""
-    given = getattr(layer, "data_format", "channels_last") or keras.config.image_data_format()
-    return 0 if given == "channels_first" else len(tensor.shape) - 2
 
 
 def after_batch(axis: int, tensor: keras.KerasTensor) -> int:
@@ -192,18 +236,37 @@ def extent(vectors: Axes, sizes: Iterable[int | None]) -> int:
     return positions(size for vector, size in zip(vectors, sizes, strict=True) if vector is None)
 
 
+def mixing_activation(layer: Any) -> str:
+    """Returns why a layer's activation cannot lose channels, to complete a reason; empty if it can."""
+    return mixing_function(getattr(layer, "activation", None))
+
+
+def mixing_function(function: Any) -> str:
+    """Returns why a function cannot lose channels; empty if it computes each value separately.
+
+    Keras' own activations are known, others are tried on random values (`rules.probing`).
+
+    Args:
+        function: An activation function; None for none.
+    """
+    if function is None or any(function is each for each in _DECLARED):
+        return ""
+    name = getattr(function, "__name__", type(function).__name__)
+    if getattr(keras.activations, name, None) is function:
+        why = "mixes them" if name in _MIXING else ""
+    else:
+        why = probing.mixing(function)
+    return f"its activation {name} {why}" if why else ""
+
+
 def activation_mixes(layer: Any) -> bool:
-    """Returns whether a layer's activation may mix channels, as softmax does and functions that are not Keras' may."""
-    return mixes(getattr(layer, "activation", None))
+    """Returns whether a layer's activation may mix channels, see `mixing_function`."""
+    return bool(mixing_activation(layer))
 
 
 def mixes(function: Any) -> bool:
-    """Returns whether an activation function may mix channels."""
-    if function is None:
-        return False
-    name = getattr(function, "__name__", "")
-    ours = getattr(keras.activations, name, None) is function
-    return not ours or name in ("softmax", "log_softmax", "sparsemax", "glu")
+    """Returns whether an activation function may mix channels, see `mixing_function`."""
+    return bool(mixing_function(function))
 
 
 def named_arguments(call: Call) -> dict[str, Any]:

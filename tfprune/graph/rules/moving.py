@@ -137,6 +137,7 @@ def reshaped(labels: Labels, axes: Axes, old: Sizes, new: Sizes) -> Axes:
     Axes that are merged hand on the labels of one of them, repeated; if several have labels, only those of the last can
     go, the others are pinned. An axis that is split hands its labels to the last part, and the channels that share a
     position there are united; but if they are the same along it already, the part along which they differ has them.
+    `Labels.choose` may choose another part than the last.
 
     Args:
         labels: Where labels are united and pinned.
@@ -223,7 +224,7 @@ def _parted(labels: Labels, vector: Vector, sizes: list[int]) -> list[Vector]:
         if (along == along[:1]).all():
             result[index] = np.moveaxis(box, index, -1).reshape(-1, sizes[index])[0]
             return result
-    target = wide[-1] if wide else len(sizes) - 1
+    target = labels.choose(vector, wide) if wide else len(sizes) - 1
     rows = np.moveaxis(box, target, -1).reshape(-1, sizes[target])
     for row in rows[1:]:
         labels.unite(rows[0], row)

@@ -8,10 +8,9 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.lookup import (
-    MIXES,
-    activation_mixes,
     channel_axis,
     extent,
+    mixing_activation,
     named_arguments,
     only,
     pin_all_but,
@@ -196,8 +195,8 @@ def _resized(old: Any, kept: list[np.ndarray]) -> Any:
 def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
     """Sets the labels of the output of a layer with an activation, which are pinned if that mixes positions."""
     _guard_bias(labels, call, axes)
-    if activation_mixes(call.layer):
-        labels.pin(*axes, reason=MIXES)
+    if mixed := mixing_activation(call.layer):
+        labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.elementwise import united
+from tfprune.graph.rules.elementwise import sliced, united
 from tfprune.graph.rules.lookup import (
     channel_axis,
     extent,
@@ -196,29 +196,26 @@ def _cut(places: list[tuple[int, int, bool]], old: Any, kept: list[np.ndarray]) 
     return tuple(operands) if isinstance(old, tuple) else operands[0]
 
 
-def sliced(constant: Any, axis: int, mask: np.ndarray) -> Any:
-    """Returns the positions of a constant along an axis that a mask keeps, as an array of the same library."""
-    small = np.compress(mask, keras.ops.convert_to_numpy(constant), axis=axis)
-    return keras.ops.convert_to_tensor(small) if keras.ops.is_tensor(constant) else small
-
-
 @rule(nn.DotProductAttention, several=True)
 def _dot_product_attention(labels: Labels, call: Call) -> None:
     """Follows heads and the channels within them; positions attend to each other.
 
-    Without a given scale, Keras divides by the root of the number of channels of a head: the smaller model is given the
-    scale of the whole one.
+    Keras takes the width of the query for that of the output, so the channels of the values go with those of the
+    queries. Without a given scale, it divides by the root of the number of channels of a head: the smaller model is
+    given the scale of the whole one.
     """
     given = named_arguments(call)
     query, key, value = (given[name] for name in ("query", "key", "value"))
     others = [given[name] for name in ("bias", "mask") if given.get(name) is not None]
-    if not all(isinstance(each, keras.KerasTensor) for each in (query, key, value)) or query.shape[2] != key.shape[2]:
-        labels.leave_alone(call, "no rule for constants, or for fewer heads of keys than of queries")
+    if not all(isinstance(each, keras.KerasTensor) for each in (query, key, value)) or not _alike(query, key, value):
+        labels.leave_alone(
+            call, "no rule for constants, or for other heads or widths in keys or values than in queries"
+        )
         return
     parts = [labels.of(each) for each in (query, key, value)]
     labels.pin(*(part[0] for part in parts), reason="positions attend to each other")
     heads = united(labels, [part[1] for part in parts])
-    inner = united(labels, [parts[0][2], parts[1][2]])
+    inner = united(labels, [part[2] for part in parts])
     for other in others:
         if isinstance(other, keras.KerasTensor):
             labels.pin(*labels.of(other), reason="they are positions of a mask or bias")
@@ -228,9 +225,12 @@ def _dot_product_attention(labels: Labels, call: Call) -> None:
     scale = query.shape[3] ** -0.5
     labels.edit(call, "scale", inner, change=lambda old, kept: scale if old is None else old, argument=True)
     length, context = positions(query.shape[1:2]), positions(key.shape[1:2])
-    for part, tensor in ((inner, query), (parts[2][2], value)):
-        labels.cost(call, length * context * extent((heads, part), tensor.shape[2:]), heads, part)
-    labels.put(call.outputs[0], (None, heads, parts[2][2]))
+    labels.cost(call, 2 * length * context * extent((heads, inner), query.shape[2:]), heads, inner)
+    labels.put(call.outputs[0], (None, heads, inner))
+
+
+def _alike(*tensors: keras.KerasTensor) -> bool:
+    return len({tensor.shape[2:] for tensor in tensors}) == 1
 
 
 @rule(nn.Conv, nn.ConvTranspose, nn.SeparableConv, several=True)

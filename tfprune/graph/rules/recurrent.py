@@ -11,11 +11,10 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.lookup import (
-    MIXES,
     POSITIONS,
     channel_axis,
     has_rule_of,
-    mixes,
+    mixing_function,
     named_arguments,
     only,
     pin_all_but,
@@ -185,8 +184,9 @@ def _note_cell(
     labels: Labels, call: Call, path: str, cell: Any, read: Vector, channels: np.ndarray, places: int = 1
 ) -> None:
     """Notes the weights of a cell, `[window..., in, gates * channels]`, and the cost of its steps at each place."""
-    if any(map(mixes, (cell.activation, getattr(cell, "recurrent_activation", None)))):
-        labels.pin(channels, reason=MIXES)
+    for function in (cell.activation, getattr(cell, "recurrent_activation", None)):
+        if mixed := mixing_function(function):
+            labels.pin(channels, reason=mixed)
     steps = call.inputs[0].shape[1] or 1
     *window, width, gated_channels = cell.kernel.shape
     gated = np.tile(channels, gated_channels // len(channels))

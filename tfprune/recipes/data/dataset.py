@@ -17,6 +17,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
+from tfprune.tables import count
 
 Batch = dict[str, tf.Tensor]
 Reader = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Batch]]
@@ -76,7 +77,8 @@ class BatchRequest:
             raise ConfigError(f"expected epochs >= 0 and views >= 1, received {self.epochs} and {self.views}")
         if not 0 <= self.start_step <= steps:
             raise ConfigError(
-                f"expected a start step from 0 to the {steps} steps of {self.epochs} epochs, received {self.start_step}"
+                f"expected a start step from 0 to the {count(steps, 'step')} of {count(self.epochs, 'epoch')}, "
+                f"received {self.start_step}"
             )
         if self.knowledge is not None:
             self._check_knowledge(self.knowledge, data)

@@ -13,6 +13,7 @@ from tfprune.errors import ConfigError
 from tfprune.recipes.data.augmentation import jitter_colors, random_positions
 from tfprune.recipes.data.dataset import Batch, BatchRequest, ImageDataset, Reader
 from tfprune.recipes.data.views import shown_views, view_seeds
+from tfprune.reprs import short_repr
 
 _LABEL_SEED = 12345
 
@@ -44,6 +45,8 @@ class ImageData(ImageDataset):
     std: tuple[float, ...]
     flip: bool
     crop_padding: int
+
+    __repr__ = short_repr
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.dataset import ImageDataset
+from tfprune.reprs import short_repr
 
 _LOOKED_UP_AT_ONCE = 1024
 
@@ -27,6 +28,8 @@ class Subsets:
 
     validation: np.ndarray
     training: np.ndarray
+
+    __repr__ = short_repr
 
 
 def search_subsets(

@@ -23,6 +23,7 @@ from tfprune.recipes.dpp.config import PruneStudentConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays
 from tfprune.recipes.dpp.student import TrainedStudent
 from tfprune.recipes.dpp.teacher import TeacherTask
+from tfprune.reprs import short_repr
 
 _PLURAL = {"node": "nodes", "edge": "edges of a node"}
 _SETTINGS = ("choice", "k", "reweight", "seed", "sampler", "original_quirks", "teacher")
@@ -44,6 +45,8 @@ class PrunedStudents:
     masks: np.ndarray
     networks: list[Committee]
     settings: dict[str, str | int | bool]
+
+    __repr__ = short_repr
 
     def save(self, path: str) -> None:
         """Writes masks and students to an .npz file."""

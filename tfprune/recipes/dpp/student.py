@@ -21,6 +21,7 @@ from tfprune.recipes.dpp.config import StudentConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays
 from tfprune.recipes.dpp.teacher import TeacherTask
 from tfprune.recipes.training.fit import GracefulInterrupt
+from tfprune.reprs import short_repr
 
 SAVE_SECONDS = 20.0
 _PROGRESS = "half-trained student"
@@ -45,6 +46,8 @@ class TrainedStudent:
     teacher: str
     lr: float
     seed: int
+
+    __repr__ = short_repr
 
     def check_teacher(self, task: TeacherTask) -> None:
         """Raises `ConfigError` if the student was trained with another teacher."""

@@ -13,6 +13,7 @@ import numpy as np
 from tfprune.dpp import Committee
 from tfprune.recipes.dpp.config import TeacherConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays
+from tfprune.reprs import short_repr
 
 _BLOCK = 5000
 _WEIGHTS, _TRAINING, _TEST = range(3)  # streams of random numbers
@@ -35,6 +36,8 @@ class TeacherTask:
     num_data: int
     mode: str
     seed: int
+
+    __repr__ = short_repr
 
     @classmethod
     def draw(cls, config: TeacherConfig) -> "TeacherTask":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from tfprune.errors import RunFolderError
 from tfprune.files import replaced_file, write_text
@@ -82,7 +83,7 @@ class MemoryBank:
         size = BankSize(images, data.num_classes, len(masks), self.dtype)
         room = size.check(self.folder, there=size.bytes * (len(lengths) - len(missing)) // len(lengths))
         if missing:
-            print(room)
+            tqdm.write(room)  # not on the line of a progress bar
         todo = sum(-(-lengths[number] // batch_size) for number in missing)
         done = 0
         for number in missing:
@@ -147,7 +148,7 @@ class BankShards:
             if expected is None or not file.exists():
                 missing.append(number)
             elif _checksum(file) != expected:
-                print(f"{file} is damaged: it is computed again")
+                tqdm.write(f"{file} is damaged: it is computed again")
                 missing.append(number)
         return missing
 

@@ -16,7 +16,7 @@ from tfprune.recipes.data import ImageDataset, ShardedRows, Subsets, search_subs
 from tfprune.recipes.ekg.baseline import baseline_path, check_writable, load_baseline
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.knowledge_loss import KnowledgeObjective
-from tfprune.recipes.ekg.stages import build_memory_bank, run_search, warm_up
+from tfprune.recipes.ekg.stages import build_memory_bank, check_room, run_search, warm_up
 from tfprune.recipes.method import Method, Result, plain
 from tfprune.recipes.training import Evaluation, StepDecay
 from tfprune.report import compare_latency, comparison_table
@@ -77,6 +77,8 @@ class EKGMethod(Method[EKGConfig]):
     def stages(self) -> tuple[keras.Model, Masks | None]:
         """Trains the baseline if there is none, searches, slims and fine-tunes."""
         config = self.config
+        if self.workers.is_chief:
+            check_room(config, self.data, self.folder)
         if self.baseline is None:
             with self.times.stage("baseline"):
                 self.baseline = self.train_baseline()

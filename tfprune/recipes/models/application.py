@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import ConfigError, DataUnavailableError, first_line
+from tfprune.reprs import short_repr
 
 _WEIGHTS: str | None = "imagenet"
 _SECONDS_TO_ANSWER = 20.0
@@ -31,6 +32,8 @@ class Application:
 
     model: keras.Model
     prepare: Callable[[Any], Any]
+
+    __repr__ = short_repr
 
 
 def application_names() -> tuple[str, ...]:

@@ -15,9 +15,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import yaml
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, ConfigError, first_line
+from tfprune.files import as_path
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -58,8 +60,8 @@ def load_checkpoint(
     """
     if arch is not None:
         find_architecture(arch)
-    file = model_file(path)
-    _check_file(file)
+    file = model_file(as_path(path))
+    check_weights_file(file)
     try:
         if file.suffix == ".keras":
             return _load_keras(file, arch, num_classes, tuple(input_shape))
@@ -80,8 +82,15 @@ def model_file(path: str | os.PathLike[str]) -> Path:
     return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
 
 
-def _check_file(file: Path) -> None:
-    """Raises CheckpointError unless this is a readable file of a known kind."""
+def check_weights_file(file: Path) -> None:
+    """Checks that a file of weights can be read and is of a known kind.
+
+    Args:
+        file: A `.keras` or `.pkl` file.
+
+    Raises:
+        CheckpointError: It is not.
+    """
     try:
         if file.is_dir():
             raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
@@ -258,6 +267,24 @@ def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return {}
     return notes if isinstance(notes, dict) else {}
+
+
+def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns what is recorded about a model: by its notes, or else by the settings of the run whose folder it is in.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Values such as `arch` and `dataset` by name; empty if nothing is recorded.
+    """
+    if notes := read_notes(path):
+        return notes
+    try:
+        settings = yaml.safe_load((Path(path).parent / "settings.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # no folder of a run
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:

@@ -94,7 +94,7 @@ class DenseConfig(RunConfig):
 
 @dataclass(frozen=True)
 class TicketConfig(DenseConfig):
-    """Finds a ticket, the weights of a model that are kept, and trains it, or a sanity check of it."""
+    """Random tickets: draws or finds a ticket, the weights that are kept, and trains it, or a sanity check of it."""
 
     method: Literal["ticket"] = "ticket"  # type: ignore[assignment]
     train_path: str | None = setting(

@@ -23,6 +23,7 @@ from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.logs import Checkpoints, Journal
 from tfprune.recipes.training.objectives import Metrics
 from tfprune.recipes.training.run_folder import Row, RunFolder
+from tfprune.tables import count
 
 # Schedulers send SIGTERM some time before they kill a process.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -105,10 +106,10 @@ class LoopState(tf.train.experimental.PythonState):
     def _collect(self) -> None:
         """Adds pending (sum, count) pairs to the sums, in Python's double precision."""
         for metrics in self._pending:
-            for name, (total, count) in metrics.items():
+            for name, (total, number) in metrics.items():
                 pair = self._sums.setdefault(name, [0.0, 0.0])
                 pair[0] += float(total)
-                pair[1] += float(count)
+                pair[1] += float(number)
         self._pending.clear()
 
 
@@ -290,7 +291,7 @@ class Fit:
         except StopIteration:
             raise TfpruneError(
                 f"the training data ended after {self._state.step} steps; expected "
-                f"{self._epochs * self._steps_per_epoch} ({self._epochs} epochs of {self._steps_per_epoch})"
+                f"{self._epochs * self._steps_per_epoch} ({count(self._epochs, 'epoch')} of {self._steps_per_epoch})"
             ) from None
         except tf.errors.OpError as error:  # raised by operations of the data set
             raise TfpruneError(f"the training data cannot be read: {_reason(error)}") from error

@@ -24,6 +24,7 @@ from tfprune.recipes.training.step import (
     default_devices,
     uses_xla,
 )
+from tfprune.recipes.training.strategy import collective_errors
 from tfprune.recipes.training.workers import Workers
 
 
@@ -102,11 +103,16 @@ class Loop:
         return {name: float(total) / float(count) for name, (total, count) in self.run_step(batch).items()}
 
     def run_step(self, batch: Batch) -> Metrics:
-        """Does the same as `train_step`, but returns (sum, count) tensors without waiting for the device."""
+        """Does the same as `train_step`, but returns (sum, count) tensors without waiting for the device.
+
+        Raises:
+            ConfigError: Another `MirroredStrategy` has used these devices before, see `collective_errors`.
+        """
         devices = self._replicas // self.workers.count
         pieces = split_batch(self._share(batch), self.accumulate * devices)
         chunks = [self._distribute(pieces[i : i + devices]) for i in range(0, len(pieces), devices)]
-        return self._step(chunks)
+        with collective_errors():
+            return self._step(chunks)
 
     def fit(
         self,

@@ -4,8 +4,10 @@
 strategy.
 """
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
 import tensorflow as tf
@@ -32,7 +34,7 @@ def make_strategy(
 
     Returns:
         TensorFlow's default strategy for one device, `MirroredStrategy` for several, `MultiWorkerMirroredStrategy` for
-        several workers.
+        several workers. For the same GPUs it is the same `MirroredStrategy` each time, see `collective_errors`.
 
     Raises:
         ConfigError: The list is empty, contains an index twice or a GPU that does not exist, or `TF_CONFIG` is wrong.
@@ -51,8 +53,36 @@ def make_strategy(
     if not _has_all(gpu_ids, len(gpus)):
         return tf.distribute.get_strategy()
     if len(gpu_ids) > 1:
-        return tf.distribute.MirroredStrategy([gpus[index] for index in gpu_ids])
+        return _mirrored(tuple(gpus[index] for index in gpu_ids))
     return tf.distribute.get_strategy() if gpu_ids[0] == 0 else tf.distribute.OneDeviceStrategy(gpus[gpu_ids[0]])
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+@contextmanager
+def collective_errors() -> Iterator[None]:
+    """Explains an error of TensorFlow: two strategies of one process number their sums over devices alike.
+
+    Each `MirroredStrategy` counts its sums from the same number, and TensorFlow remembers the shape of each number for
+    the whole process. So a second strategy on the same devices fails as soon as it sums another shape, whatever the
+    optimizers are. One strategy for all trainings of a process works.
+
+    Raises:
+        ConfigError: This has happened.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if "Shape mismatch in the collective instance" not in str(error.message):
+            raise
+        raise ConfigError(
+            "strategy: expected one MirroredStrategy for these devices in this process, received a second one, whose "
+            "sums TensorFlow mixes up with those of the first; use the first one again, as make_strategy does, or "
+            "start a new process"
+        ) from error
 
 
 def _multi_worker(gpu_ids: Sequence[int], start_minutes: float) -> tf.distribute.Strategy:

@@ -1,0 +1,113 @@
+"""Random chains of blocks that hold, move or tie channels: slimmed equals masked, and all that stays is named."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.graph.agreement import agrees
+
+layers = keras.layers
+ops = keras.ops
+
+
+@keras.saving.register_keras_serializable(package="test")
+class Weighted(layers.Layer):
+    """One weight per channel, and no rule."""
+
+    def build(self, shape):
+        self.alpha = self.add_weight(shape=shape[-1:], initializer="ones", name="alpha")
+
+    def call(self, inputs):
+        return inputs * self.alpha
+
+
+def activated(function):
+    return lambda x: layers.Activation(function)(x)
+
+
+def convolution(function):
+    return lambda x: layers.Conv2D(8, 3, padding="same", activation=function)(x)
+
+
+def shuffled(order):
+    """Pixel shuffle with the blocks after (PyTorch) or before the channels."""
+
+    def block(x):
+        _, height, width, channels = x.shape
+        if order == "CRD":
+            x = ops.transpose(ops.reshape(x, (-1, height, width, channels // 4, 2, 2)), (0, 1, 4, 2, 5, 3))
+        else:
+            x = ops.transpose(ops.reshape(x, (-1, height, width, 2, 2, channels // 4)), (0, 1, 3, 2, 4, 5))
+        x = ops.reshape(x, (-1, 2 * height, 2 * width, channels // 4))
+        return layers.MaxPooling2D()(layers.Conv2D(8, 1)(x))
+
+    return block
+
+
+def largest_of_two(axis):
+    """Maxout."""
+
+    def block(x):
+        *shape, channels = x.shape[1:]
+        parts = (channels // 2, 2) if axis == -1 else (2, channels // 2)
+        return layers.Conv2D(8, 1)(ops.max(ops.reshape(x, (-1, *shape, *parts)), axis))
+
+    return block
+
+
+def attended(x):
+    """CBAM's spatial attention."""
+    return x * layers.Conv2D(1, 3, padding="same", activation="sigmoid")(ops.mean(x, -1, keepdims=True))
+
+
+def neighboring(x):
+    """ECA: a convolution over channels."""
+    channels = x.shape[-1]
+    y = layers.Reshape((channels, 1))(layers.GlobalAveragePooling2D()(x))
+    return x * layers.Reshape((1, 1, channels))(layers.Conv1D(1, 3, padding="same")(y))
+
+
+BLOCKS = {
+    "silu of ops": activated(ops.silu),
+    "relu of TensorFlow": convolution(tf.nn.relu),
+    "own function": convolution(lambda x: x * ops.sigmoid(1.7 * x)),
+    "softmax": activated("softmax"),
+    "centred": lambda x: x - ops.mean(x, axis=-1, keepdims=True),
+    "norm": lambda x: x / ops.sqrt(ops.sum(ops.square(x), -1, keepdims=True) + 1e-3),
+    "vector": lambda x: x * np.linspace(0.5, 1.5, x.shape[-1], dtype="float32"),
+    "vector on the left": lambda x: ops.subtract(np.linspace(-1, 1, x.shape[-1], dtype="float32"), x),
+    "weights": lambda x: Weighted()(x),
+    "lambda": lambda x: layers.Lambda(lambda y: ops.clip(y, -1, 1))(x),
+    "augmented": lambda x: layers.RandomFlip()(layers.GaussianNoise(0.1)(x)),
+    "residual": lambda x: x + layers.Conv2D(x.shape[-1], 3, padding="same")(x),
+    "CRD": shuffled("CRD"),
+    "DCR": shuffled("DCR"),
+    "maxout of neighbors": largest_of_two(-1),
+    "maxout of halves": largest_of_two(-2),
+    "CBAM": attended,
+    "ECA": neighboring,
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=4))
+def test_chains_of_blocks(names):
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Conv2D(8, 3, padding="same", name="first")(inputs)
+    for name in names:
+        x = BLOCKS[name](x)
+    x = layers.Conv2D(6, 3, padding="same", name="last")(x)
+    groups = agrees(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))), seeds=1, power=-1)
+    assert "last" in {group.name for group in groups}
+
+
+def test_each_block_alone():
+    for block in BLOCKS.values():
+        inputs = keras.Input((4, 4, 3))
+        x = block(layers.Conv2D(8, 3, padding="same", name="first")(inputs))
+        groups = agrees(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))), seeds=2, power=-1)
+        free = {group.name for group in groups}
+        held = {each.layer for entry in groups.left_alone for each in entry.held}
+        assert "first" in free or "first (Conv2D)" in held

@@ -1,0 +1,83 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from tests.models import conv_chain
+from tfprune.errors import ConfigError, PruningError
+from tfprune.pruning import PruningHistory, plan_channels, prune_channels
+
+layers = keras.layers
+X = np.random.default_rng(0).normal(size=(40, 6, 6, 2)).astype(np.float32)
+
+
+def equal(first, second):
+    for one, other in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def trained(model, step):
+    """Stands in for training: changes all kernels, differently at each step, without any chance."""
+    for index, variable in enumerate(model.trainable_variables):
+        variable.assign(np.asarray(variable) * (1 + 0.1 * ((index + step) % 3)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"between": trained}, {"reweight": X, "recalibrate": X}], ids=["plain", "trained", "fitted"]
+)
+def test_replayed_steps_are_the_same_bit_for_bit(tmp_path, settings):
+    model = conv_chain((6, 6, 2), (8, 12), 3, seed=0)
+    history = PruningHistory()
+    small = prune_channels(model, "l2", flops=0.4, steps=3, round_to=2, history=history, **settings)
+    assert len(history.plans) == 3
+    assert [plan.budget.fraction for plan in history.plans] == pytest.approx([0.8, 0.6, 0.4])
+    equal(history.replay(model, **settings), small)
+    history.save(tmp_path / "steps.json")
+    again = PruningHistory.load(tmp_path / "steps.json")
+    assert again.plans == history.plans
+    equal(again.replay(model, **settings), small)
+
+
+def test_on_other_weights_and_names_the_same_channels_go():
+    first, second = (
+        keras.Sequential([keras.Input((5,)), layers.Dense(9), layers.Dense(8), layers.Dense(2)]) for _ in "ab"
+    )
+    history = PruningHistory()
+    prune_channels(first, "l2", density=0.5, steps=2, history=history)
+    small = history.replay(second, match="position")
+    equal(small, history.plans[-1].apply(second, match="position"))
+    with pytest.raises(PruningError, match="does not fit"):
+        history.replay(second)
+
+
+def test_the_last_plan_is_that_of_the_pruned_model(hand, make):
+    history = PruningHistory()
+    small = prune_channels(hand, make.fixed(), flops=0.5, history=history)
+    (plan,) = history.plans
+    assert plan == plan_channels(hand, make.fixed(), flops=0.5)
+    equal(small, plan.apply(hand))
+
+
+def test_what_cannot_be_replayed_is_refused(hand, make, tmp_path):
+    with pytest.raises(PruningError, match="the history has no steps"):
+        PruningHistory().replay(hand)
+    used = PruningHistory([plan_channels(hand, make.fixed(), flops=0.5)])
+    with pytest.raises(ConfigError, match="history: expected an empty one, received one of 1 steps"):
+        prune_channels(hand, make.fixed(), flops=0.5, history=used)
+    with pytest.raises(PruningError, match=r"cannot read the plan .*missing.json"):
+        PruningHistory.load(tmp_path / "missing.json")
+    path = tmp_path / "other.json"
+    for text, message in (
+        ("[1]", "no pruning plan"),
+        ("{", "no pruning plan, it is damaged"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": [{}]}), "no pruning plan"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": []}), "no pruning plan"),
+    ):
+        path.write_text(text)
+        with pytest.raises(PruningError, match=f"other.json: {message}"):
+            PruningHistory.load(path)
+    used.plans[0].save(path)
+    assert PruningHistory.load(path).plans == used.plans  # a plan is a history of one step
+    with pytest.raises(PruningError, match="cannot write the history"):
+        used.save(tmp_path / "no" / "folder.json")

@@ -1,0 +1,181 @@
+"""The record of pruning in steps: one plan for each, which can be stored and carried out again."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfprune.criteria.data import input_batches
+from tfprune.errors import PruningError
+from tfprune.files import write_text
+from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.pruning.cut import cut
+from tfprune.pruning.plan import Match, PruningPlan
+from tfprune.pruning.recalibration import recalibrate_batch_norm
+
+Between = Callable[[keras.Model, int], keras.Model | None]
+"""What to do between two steps: it trains the model it is given, or returns another of the same layers."""
+
+_FORMAT = "tfprune pruning history 1"
+
+
+class PruningHistory:
+    """The plans of the steps of `prune_channels`, each in terms of the whole model.
+
+    Args:
+        plans: The plans; `prune_channels(history=...)` adds those of its steps.
+
+    Attributes:
+        plans: The plans.
+
+    Example:
+        >>> import keras, tfprune
+        >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
+        >>> model, history = keras.Sequential(layers), PruningHistory()
+        >>> small = tfprune.prune_channels(model, "l2", density=0.5, steps=2, history=history)
+        >>> [plan.after.channels for plan in history.plans]
+        [6, 4]
+        >>> history.replay(model).layers[0].filters
+        4
+    """
+
+    def __init__(self, plans: Iterable[PruningPlan] = ()) -> None:
+        self.plans = list(plans)
+
+    def replay(
+        self,
+        model: keras.Model,
+        *,
+        match: Match = "name",
+        between: Between | None = None,
+        reweight: Any = None,
+        recalibrate: Any = None,
+        keep_optimizer: bool = False,
+    ) -> keras.Model:
+        """Carries out the recorded steps again; with the same settings the result is the same, bit for bit.
+
+        Args:
+            model: A model of the same layers, perhaps with other weights. It is not changed.
+            match: How its layers are found, see `PruningPlan.apply`.
+            between: See `prune_channels`, as for all others.
+            reweight: Data on which kernels compensate for cut channels.
+            recalibrate: Data to measure the moving averages of batch norms on.
+            keep_optimizer: Carry the state of the optimizer over.
+
+        Returns:
+            A new model.
+
+        Raises:
+            PruningError: The history is empty or belongs to another model, or `between` returned one of other layers.
+        """
+        if not self.plans:
+            raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
+        whole = channel_groups(model)
+        for plan in self.plans:
+            plan.check(model, whole, match)
+        kept = np.ones(whole.channels, bool)
+        for step, plan in enumerate(self.plans, start=1):
+            groups = remaining_groups(model, whole, kept)
+            model = carried_out(model, groups, plan.mask[kept], reweight, recalibrate, keep_optimizer=keep_optimizer)
+            kept = plan.mask
+            if between is not None and step < len(self.plans):
+                other = between(model, step)
+                model = model if other is None else other
+        return model
+
+    def save(self, path: str | Path) -> None:
+        """Writes the plans to a JSON file, in one step.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PruningError: The file cannot be written.
+        """
+        plans = ",\n".join(plan.to_json().strip() for plan in self.plans)
+        try:
+            write_text(Path(path), f'{{"format": {json.dumps(_FORMAT)}, "plans": [\n{plans}\n]}}\n')
+        except OSError as error:
+            raise PruningError(f"cannot write the history {path}: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PruningHistory":
+        """Reads the plans from a JSON file; a single plan is a history of one step.
+
+        Args:
+            path: The file.
+
+        Raises:
+            PruningError: The file is missing or holds no plans.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PruningError(f"cannot read the plan {path}: {error}") from error
+        try:
+            content = json.loads(text)
+        except ValueError:
+            content = None
+        steps = content.get("plans") if isinstance(content, dict) and content.get("format") == _FORMAT else None
+        try:
+            if isinstance(steps, list) and steps:
+                return cls(PruningPlan.from_json(json.dumps(step)) for step in steps)
+            return cls([PruningPlan.from_json(text)])
+        except PruningError as error:
+            raise PruningError(f"{path}: {error}") from error
+
+
+def carried_out(
+    model: keras.Model,
+    groups: ChannelGroups,
+    mask: np.ndarray,
+    reweight: Any = None,
+    recalibrate: Any = None,
+    *,
+    keep_optimizer: bool = False,
+) -> keras.Model:
+    """Carries out one step.
+
+    Args:
+        model: The model before the step. It is not changed.
+        groups: Its channel groups.
+        mask: Bool `[channels of these]`, what is kept.
+        reweight: Data on which kernels compensate for cut channels; None to leave them.
+        recalibrate: Data to measure the moving averages of batch norms on; None to leave them.
+        keep_optimizer: Carry the state of the optimizer over.
+
+    Returns:
+        A new model.
+    """
+    small = cut(model, mask, groups, keep_optimizer=keep_optimizer, data=reweight)
+    if recalibrate is not None:
+        recalibrate_batch_norm(small, input_batches(recalibrate))
+    return small
+
+
+def remaining_groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray) -> ChannelGroups:
+    """Returns the groups of a partly pruned model, which must be what was kept of the whole model's.
+
+    Args:
+        model: The partly pruned model.
+        whole: The whole model's groups.
+        kept: Bool `[channels]`, what was kept.
+
+    Raises:
+        PruningError: The model has other layers.
+    """
+    groups = channel_groups(model)
+    meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
+    found = [(group.name, group.size) for group in groups]
+    if meant != found:
+        expected, received = next(
+            ((a, b) for a, b in zip(meant, found, strict=False) if a != b), (f"{len(meant)} groups", len(found))
+        )
+        raise PruningError(
+            f"between: expected a model of the layers that it was given (group {expected}), received {received}; "
+            "train that model, or return a copy of it"
+        )
+    return groups
