@@ -220,11 +220,12 @@ def _guard_bias(labels: Labels, call: Call, axes: Axes) -> None:
     if place == len(axes) - 1 or produced is None:
         return
     others = {0, len(axes) - 1} - {place}
-    sizes = [None if axes[index] is not None else output.shape[1 + index] for index in others]
-    mistaken = [size for size in sizes if size is None or 1 < size <= len(produced)]
-    if mistaken:
-        least = len(produced) if None in mistaken else 1 + max(size for size in mistaken if size is not None)
-        labels.pin(produced[:least], reason=_MISTAKEN_BIAS)
+    sizes = [output.shape[1 + index] for index in others]
+    if None in sizes or any(axes[index] is not None for index in others):
+        labels.pin(produced, *(axes[index] for index in others), reason=_MISTAKEN_BIAS)
+        return
+    mistaken = [size for size in sizes if 1 < size <= len(produced)]
+    labels.pin(produced[: max(mistaken, default=-1) + 1], reason=_MISTAKEN_BIAS)
 
 
 def _produced(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:
