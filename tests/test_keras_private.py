@@ -160,8 +160,10 @@ def test_attributes_of_layers():
     assert keras_private.lambda_output_shape(keras.layers.Lambda(abs, output_shape=(7,))) == (7,)
     assert keras_private.has_gate(keras.layers.MultiHeadAttention(2, 3, use_gate=True))
     assert not keras_private.has_gate(attention)
+    gated = keras.layers.MultiHeadAttention(2, 3, use_gate=True)
+    gated.build((None, 4, 5), (None, 4, 5))
     for attribute in keras_private.ATTENTION_PARTS.values():
-        assert getattr(attention, attribute).kernel is not None
+        assert getattr(gated, attribute).kernel is not None
     causal = keras.layers.Conv1D(2, 3, padding="causal", dilation_rate=2)
     assert np.asarray(keras_private.causal_padding(causal)).tolist() == [[0, 0], [4, 0], [0, 0]]
     for mark in keras_private.EXPORT_MARKS:

@@ -101,7 +101,7 @@ OVERRIDDEN = {
 EXPORT_MARKS = ("_api_export_path", "_api_export_symbol_id")
 """Attributes that Keras adds to the classes it exports."""
 
-ATTENTION_PARTS = {part: f"_{part}_dense" for part in ("query", "key", "value", "output")}
+ATTENTION_PARTS = {part: f"_{part}_dense" for part in ("query", "key", "value", "gate", "output")}
 """Where multi-head and grouped-query attention keep their projections."""
 
 

@@ -108,3 +108,18 @@ def agrees(model, *, pinned=(), traced=False, seeds=3, tolerance=1e-5, power=0.0
 def sizes(groups):
     """Group sizes by name."""
     return {group.name: group.size for group in groups}
+
+
+def is_ordinary(model, groups, folder):
+    """Asserts that a slimmed model trains a step, and is the same after saving and loading."""
+    small = slim(model, random_mask(groups, 0), groups)
+    inputs = example_inputs(small)
+    small.compile("sgd", "mse")
+    targets = [np.zeros(each.shape, np.float32) for each in outputs(small, inputs)]
+    before = [np.asarray(variable).copy() for variable in small.trainable_variables]
+    small.train_on_batch(inputs, targets[0] if len(targets) == 1 else targets)
+    moved = [np.abs(np.asarray(new) - old).max() for new, old in zip(small.trainable_variables, before, strict=True)]
+    assert max(moved) > 0
+    small.save(folder / "small.keras")
+    loaded = keras.saving.load_model(folder / "small.keras")
+    assert_close(outputs(loaded, inputs), outputs(small, inputs), 1e-6)

@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
+from keras import ops
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
@@ -23,12 +24,10 @@ class Wrapper:
     Attributes:
         layer: The outer layer.
         path: The attribute that holds the inner one, which is also a key of the configuration.
-        times: How often it applies the inner layer.
     """
 
     layer: keras.Operation
     path: str
-    times: int
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,10 @@ class Call:
             one, even if it is called both within a nested model and outside.
         inputs: Its symbolic input tensors.
         outputs: Its symbolic output tensors.
-        node: Keras' own record, which also has the other arguments of the call; None for a wrapped layer.
+        node: Keras' own record, which also has the other arguments of the call; None for a wrapped layer, and for
+            `FoldTime` and `UnfoldTime`.
         wrapper: The layer around it, whose name this call has.
+        times: How often it runs for each example: at each point in time within `TimeDistributed`, else once.
     """
 
     layer: keras.Operation
@@ -51,6 +52,7 @@ class Call:
     outputs: tuple[keras.KerasTensor, ...]
     node: Any
     wrapper: Wrapper | None = None
+    times: int = 1
 
     __repr__ = short_repr
 
@@ -63,10 +65,36 @@ class Call:
         Returns:
             The arguments, constants included.
         """
+        if self.node is None:
+            return tuple(values[id(tensor)] for tensor in self.inputs), {}
         written = {
             id(raw): values[id(tensor)] for raw, tensor in zip(self.node.input_tensors, self.inputs, strict=True)
         }
         return self.node.arguments.fill_in(written)
+
+
+class FoldTime(keras.Operation):
+    """Makes examples of all points in time: `[batch, time, ...]` becomes `[batch * time, ...]`."""
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the inputs in the new shape."""
+        return ops.reshape(inputs, (-1, *ops.shape(inputs)[2:]))
+
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a symbolic tensor of the new shape."""
+        return keras.KerasTensor((None, *inputs.shape[2:]), inputs.dtype)
+
+
+class UnfoldTime(keras.Operation):
+    """Undoes `FoldTime`: `[batch * time, ...]` becomes `[batch, time, ...]`."""
+
+    def call(self, inputs: Any, folded: Any) -> Any:
+        """Returns the inputs in the new shape, with batch and time of what was folded, `[batch, time, ...]`."""
+        return ops.reshape(inputs, (*ops.shape(folded)[:2], *ops.shape(inputs)[1:]))
+
+    def compute_output_spec(self, inputs: keras.KerasTensor, folded: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a symbolic tensor of the new shape."""
+        return keras.KerasTensor((*folded.shape[:2], *inputs.shape[1:]), inputs.dtype)
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,8 @@ def model_graph(model: keras.Model) -> ModelGraph:
     The order is depth first from the outputs, with inputs in the order in which the layer takes them. Unlike
     `model.layers`, which sorts by distance from the output, it follows the code of the model: in
     `Add()([shortcut, branch])`, the whole shortcut comes first. A nested model is replaced by its own calls, once for
-    each time it is called.
+    each time it is called; so is one within `TimeDistributed`, between `FoldTime` and `UnfoldTime`, as if all points in
+    time were examples.
 
     Args:
         model: A functional or sequential model, built.
@@ -200,13 +229,16 @@ class _Opened:
         self._names: dict[int, str] = {}
         self._used: set[int] = set()
 
-    def open(self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor]) -> list[keras.KerasTensor]:
+    def open(
+        self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor], times: int = 1
+    ) -> list[keras.KerasTensor]:
         """Adds a graph's calls and returns its outputs.
 
         Args:
             graph: A Keras functional graph.
             prefix: Prefix of the names of its layers.
             tensors: The tensor to use instead of one that Keras recorded, by `id`; it is filled.
+            times: How often the graph runs for each example.
         """
         for node in _ordered(graph):
             if node.is_input and prefix:
@@ -216,13 +248,26 @@ class _Opened:
             name = prefix + node.operation.name
             if inner is not None:
                 within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
-                outputs = self.open(inner, f"{name}/", within)
+                outputs = self.open(inner, f"{name}/", within, times)
+            elif timed_graph(node.operation) is not None and _opens(node):
+                outputs = [self._over_time(timed_graph(node.operation), name, inputs[0], times)]
             else:
                 name = self._names.setdefault(id(node.operation), name)
                 outputs = self._outputs(node, inputs)
-                self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node))
+                self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node, times=times))
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _over_time(self, graph: Any, name: str, tensor: keras.KerasTensor, times: int) -> keras.KerasTensor:
+        """Adds the calls of a graph that runs at each point in time, and returns its output over time."""
+        fold, unfold = FoldTime(), UnfoldTime()
+        source = fold.compute_output_spec(tensor)
+        self.calls.append(Call(fold, f"{name}.fold", (tensor,), (source,), None))
+        within = {id(graph.inputs[0]): source}
+        (made,) = self.open(graph, f"{name}/", within, times * (tensor.shape[1] or 1))
+        target = unfold.compute_output_spec(made, tensor)
+        self.calls.append(Call(unfold, f"{name}.unfold", (made, tensor), (target,), None))
+        return target
 
     def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Returns what a node outputs; if the nested model is called at other sizes than its own, of those sizes."""
@@ -253,6 +298,19 @@ def _opened_graph(node: Any) -> Any:
         return None
     ranks = [[len(tensor.shape) for tensor in tensors] for tensors in (node.input_tensors, graph.inputs)]
     return graph if ranks[0] == ranks[1] else None
+
+
+def timed_graph(operation: Any) -> Any:
+    """Returns the graph of the model that a layer of class `TimeDistributed` applies; None if there is none."""
+    return functional_graph(operation.layer) if type(operation) is keras.layers.TimeDistributed else None
+
+
+def _opens(node: Any) -> bool:
+    """Returns whether a model runs at each point in time as it would run on these as examples, without a mask."""
+    graph = timed_graph(node.operation)
+    single = len(node.input_tensors) == len(graph.inputs) == len(graph.outputs) == 1
+    stateful = any(getattr(each, "stateful", False) for each in flat_layers(node.operation))
+    return single and not stateful and len(graph.inputs[0].shape) == len(node.input_tensors[0].shape) - 1
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:

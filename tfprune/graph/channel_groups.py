@@ -8,7 +8,6 @@ channel; the prunable channels that one layer produces are a channel group.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -16,7 +15,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
-from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector
+from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.rules import rule_for
@@ -268,7 +267,7 @@ def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
     for labels.current in calls:
         record = labels.records[labels.current.name]
         for (weight, _), (vector, _) in record.slots.items():
-            others = [other for other in holders[id(attrgetter(weight)(record.layer))] if other != labels.current.name]
+            others = [other for other in holders[id(weight_at(record.layer, weight))] if other != labels.current.name]
             if others:
                 labels.pin(vector, reason=f"it shares weights with {', '.join(others)}")
 

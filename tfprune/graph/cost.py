@@ -6,7 +6,6 @@ counted in the TensorFlow graph that it makes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
-from tfprune.graph.labels import PINNED, Cost, LayerChannels
+from tfprune.graph.labels import PINNED, Cost, LayerChannels, weight_at
 from tfprune.graph.traced_cost import estimated_flops, traced_flops
 from tfprune.reprs import short_repr
 
@@ -180,7 +179,7 @@ def _parameters(channels: LayerChannels) -> list[Cost]:
     """Returns the number of parameters of a layer, as a sum over its weights."""
     axes: dict[int, dict[int, np.ndarray]] = {}
     for slot in channels.slots:
-        axes.setdefault(id(attrgetter(slot.weight)(channels.layer)), {})[slot.axis] = slot.channels
+        axes.setdefault(id(weight_at(channels.layer, slot.weight)), {})[slot.axis] = slot.channels
     costs = []
     for weight in _weights(channels.layer):
         labelled = axes.get(id(weight), {})

@@ -8,7 +8,6 @@ record becomes a `LayerChannels`, which slimming, costs and plans read.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -124,6 +123,13 @@ class LayerChannels:
     untold: tuple[Call, ...] = ()
 
     __repr__ = short_repr
+
+
+def weight_at(layer: Any, path: str) -> Any:
+    """Returns a weight of a layer by its path of attributes, and of positions in lists: `cell.cells.0.kernel`."""
+    for name in path.split("."):
+        layer = layer[int(name)] if name.isdigit() else getattr(layer, name)
+    return layer
 
 
 def kept_positions(channels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -327,7 +333,7 @@ class Labels:
                 entry per channel.
         """
         weight = _within(call, weight)
-        variable = attrgetter(weight)(_holder(call))
+        variable = weight_at(_holder(call), weight)
         if variable is None:
             return
         if labels is None:
@@ -395,17 +401,16 @@ class Labels:
             normalization: Whether they are a batch norm's.
         """
         labelled = tuple(vector for vector in vectors if vector is not None)
-        times = 1 if call.wrapper is None else call.wrapper.times
         record = self.record(call)
         record.untold = [each for each in record.untold if each is not call]
-        record.costs.append(Cost(int(constant) * times, labelled, normalization))
+        record.costs.append(Cost(int(constant) * call.times, labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is multiplied by the root of the fraction that is kept along an axis."""
         scales = self.record(call).scales
         weight = _within(call, weight)
         known = any(weight == other for other, _ in scales)
-        if labels is not None and not known and attrgetter(weight)(_holder(call)) is not None:
+        if labels is not None and not known and weight_at(_holder(call), weight) is not None:
             scales.append((weight, labels))
 
     def leave_alone(self, call: Call, reason: str) -> None:

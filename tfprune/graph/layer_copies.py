@@ -184,7 +184,7 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
     Args:
         layer: The layer. It is not changed.
         changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
-            setting `units` of a wrapped layer.
+            setting `units` of a wrapped layer, `cell.cells.0.units` that of the first of several cells.
 
     Returns:
         The new layer, of the same name.
@@ -225,9 +225,11 @@ def _own_kinds(layer: keras.Layer) -> dict[str, type]:
 def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
     *wrapped, name = key.split(".")
+    held: Any = config
     for each in wrapped:
-        config = config[each]["config"]
-    return config, name
+        held = held[int(each)] if each.isdigit() else held[each]
+        held = held if isinstance(held, list) else held["config"]
+    return held, name
 
 
 def configuration(layer: Any) -> dict[str, Any]:
@@ -267,13 +269,11 @@ def _stock_activations(layer: Any) -> Iterator[None]:
             state[key] = value
 
 
-def _unbuilt(config: dict[str, Any]) -> dict[str, Any]:
+def _unbuilt(config: Any) -> Any:
     """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
-    return {
-        key: _unbuilt(value) if isinstance(value, dict) else value
-        for key, value in config.items()
-        if key != "build_config"
-    }
+    if isinstance(config, dict):
+        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [_unbuilt(each) for each in config] if isinstance(config, list) else config
 
 
 def _is_keras(value: Any) -> bool:

@@ -1,7 +1,6 @@
 """A model at full width in which masked channels have no effect: the reference for slimmed models."""
 
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ from keras import ops
 
 from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups
-from tfprune.graph.labels import Axes, Slot, kept_positions
+from tfprune.graph.labels import Axes, Slot, kept_positions, weight_at
 from tfprune.graph.layer_copies import copied_layer
 from tfprune.graph.rebuild import copy_operation, rebuild
 from tfprune.graph.rules.products import SUMMING
@@ -20,8 +19,8 @@ from tfprune.graph.slim import checked_mask
 def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
     """Copies a model at full width, in which nothing reads the masked channels.
 
-    Every kernel has zeros where it would read a masked channel, operations that sum over channels are given zeros
-    there, and normalizations over channels use the statistics of the other channels.
+    Every kernel has zeros where it would read a masked channel. Layers and operations that sum over channels are given
+    zeros there, and normalizations over channels use the statistics of the other channels.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -37,23 +36,27 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     """
     mask = checked_mask(mask, groups)
     reading: dict[int, list[Slot]] = {}
-    statistics: dict[int, np.ndarray] = {}
+    kept: dict[int, list[np.ndarray]] = {}
     operands: dict[int, list[np.ndarray]] = {}
     for each in groups.by_layer.values():
         for slot in each.slots:
             if slot.role == "in":
-                reading.setdefault(id(attrgetter(slot.weight)(each.layer)), []).append(slot)
+                reading.setdefault(id(weight_at(each.layer, slot.weight)), []).append(slot)
     for call in groups.calls:
-        if type(call.layer) in _KEPT_STATISTICS:
-            statistics[id(call.layer)] = _box(groups.axes(call.inputs[0]), mask)
+        if type(_applied(call.layer)) in _KEPT:
+            kept[id(call.layer)] = [_box(groups.axes(tensor), mask) for tensor in call.inputs]
         elif isinstance(call.layer, SUMMING):
             operands[id(call.layer)] = [_box(_summed(groups, call, tensor), mask) for tensor in call.inputs]
     zeroed: dict[int, list[np.ndarray]] = {}
 
     def make(layer: keras.Layer) -> keras.Layer:
-        if id(layer) in statistics:
-            return _KEPT_STATISTICS[type(layer)](statistics[id(layer)], layer.get_config())
-        return copied_layer(layer)
+        if id(layer) not in kept:
+            return copied_layer(layer)
+        inner, boxes = _applied(layer), kept[id(layer)]
+        if inner is layer:
+            return _KEPT[type(layer)](*boxes, config=layer.get_config())
+        timed = _KEPT[type(inner)](boxes[0].reshape(1, *boxes[0].shape[2:]), config=inner.get_config())
+        return keras.layers.TimeDistributed(timed, name=layer.name, dtype=layer.dtype_policy)
 
     def make_operation(operation: keras.Operation) -> keras.Operation:
         new = copy_operation(operation)
@@ -72,6 +75,11 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         return array
 
     return rebuild(model, make, apply if operands else None, weight, make_operation=make_operation)
+
+
+def _applied(layer: Any) -> Any:
+    """Returns a layer, or the one that it applies at each point in time."""
+    return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
 
 
 def _summed(groups: ChannelGroups, call: Call, tensor: keras.KerasTensor) -> Axes:
@@ -169,9 +177,50 @@ def _at_least_one(count: Any) -> Any:
     return ops.maximum(count, 1)
 
 
-_KEPT_STATISTICS: dict[type, Any] = {
+class _Comparing:
+    """Attention that compares queries and keys by the kept channels only; Keras looks for the names of arguments."""
+
+    def __init__(self, *kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept[0].reshape(-1, kept[0].shape[-1])[0]  # all positions of a query are kept
+
+    def call(
+        self,
+        inputs: Any,
+        mask: Any = None,
+        training: bool = False,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        query, value, *keys = inputs
+        key = keys[0] if keys else value
+        operands = [query * self._kept, value, key * self._kept]
+        return super().call(operands, mask, training, return_attention_scores, use_causal_mask)  # type: ignore[misc]
+
+
+class _KeptAttention(_Comparing, keras.layers.Attention):
+    pass
+
+
+class _KeptAdditiveAttention(_Comparing, keras.layers.AdditiveAttention):
+    pass
+
+
+class _KeptDot(keras.layers.Dot):
+    def __init__(self, *kept: np.ndarray, config: dict[str, Any]) -> None:
+        super().__init__(**config)
+        self._kept = kept
+
+    def call(self, inputs: Any) -> Any:
+        return super().call([each * kept for each, kept in zip(inputs, self._kept, strict=True)])
+
+
+_KEPT: dict[type, Any] = {
     keras.layers.LayerNormalization: _KeptLayerNormalization,
     keras.layers.RMSNormalization: _KeptRMSNormalization,
     keras.layers.UnitNormalization: _KeptUnitNormalization,
     keras.layers.GroupNormalization: _KeptGroupNormalization,
+    keras.layers.Attention: _KeptAttention,
+    keras.layers.AdditiveAttention: _KeptAdditiveAttention,
+    keras.layers.Dot: _KeptDot,
 }

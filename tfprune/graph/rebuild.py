@@ -9,9 +9,16 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import functional_graph, takes_in_order
+from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
-from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
+from tfprune.graph.model_class import (
+    carry_attributes,
+    ensure_loadable,
+    has_own_class,
+    model_like,
+    sequential_like,
+    warn_of_losses,
+)
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -158,9 +165,8 @@ class _Copies:
             make = sequential_like if self._keep_class else _plain_sequential
             new: keras.Model = make(model, inputs)
             for layer in model.layers:
-                nested = functional_graph(layer)
                 given = (new.outputs[0] if new.layers else inputs[0],)
-                new.add(self._copy(layer, [] if nested is None else _nested_shapes(nested, given, {})))
+                new.add(self._copy(layer, _nested_shapes(layer, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
             outputs = self._run(graph, structured)
@@ -194,9 +200,12 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
+            attributes = carry_attributes(old, new, known)
+            if type(new) is type(old):
+                ensure_loadable(new)
             if type(new) is not type(old):
                 lost.append((old, self._loss_in_files()))
-            if attributes := carry_attributes(old, new, known):
+            if attributes:
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
         return lost
 
@@ -217,10 +226,8 @@ class _Copies:
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
-            nested = functional_graph(operation)
-            shapes = [] if nested is None else _nested_shapes(nested, args, kwargs)
-            new = self._copy(operation, shapes)
-            if self._call_layer is None or nested is not None:
+            new = self._copy(operation, _nested_shapes(operation, args, kwargs))
+            if self._call_layer is None or functional_graph(operation) is not None:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 
@@ -236,6 +243,9 @@ class _Copies:
             return self.model(operation, shapes)
         if not isinstance(operation, keras.Layer):
             return self._make_operation(operation)
+        if timed_graph(operation) is not None:
+            own = {"name": operation.name, "dtype": operation.dtype_policy, "trainable": operation.trainable}
+            return keras.layers.TimeDistributed(self._copy(operation.layer, shapes), **own)
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
@@ -245,16 +255,22 @@ def _plain_sequential(model: keras.Sequential, layers: list[Any]) -> keras.Seque
     return keras.Sequential(layers, name=model.name)
 
 
-def _nested_shapes(graph: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def _nested_shapes(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """Returns the shapes of a nested model's inputs in the copy: its own, but for the sizes that its caller changed.
 
     Args:
-        graph: The graph of the nested model.
+        operation: A nested model, or one at each point in time; another operation has no such shapes.
         args: What its first call in the copy is given.
         kwargs: Named arguments of this call.
     """
+    timed = timed_graph(operation)
+    graph = functional_graph(operation) if timed is None else timed
+    if graph is None:
+        return []
     own = [tensor.shape for tensor in graph.inputs]
     given = [each.shape for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+    if timed is not None:
+        given = [(shape[0], *shape[2:]) for shape in given[:1]]
     if not takes_in_order(graph, args) or [len(shape) for shape in given] != [len(shape) for shape in own]:
         return own  # what is called like this is not opened, so nothing was cut
     return [_resized(*pair) for pair in zip(own, given, strict=True)]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import Call
+from tfprune.graph.calls import Call, UnfoldTime
 from tfprune.graph.channel_groups import ChannelGroups
 from tfprune.graph.labels import PINNED
 from tfprune.layers.kernels import named_kernels
@@ -148,9 +148,10 @@ def _before(tensor: keras.KerasTensor, producers: dict[int, Call], groups: Chann
     """Returns the tensor at which the gate acts of the channels that are read at `tensor`."""
     call = producers[id(tensor)]
     produces = any(slot.role == "out" for slot in groups.slots_of(call.name))
-    if isinstance(call.layer, _PER_CHANNEL) or produces or len(call.inputs) != 1:
+    one = len(call.inputs) == 1 or isinstance(call.layer, UnfoldTime)
+    if isinstance(call.layer, _PER_CHANNEL) or produces or not one:
         return tensor
-    (before,) = call.inputs
+    before = call.inputs[0]
     return _before(before, producers, groups) if np.any(groups.tensor_channels(before) != PINNED) else tensor
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from functools import partial
 from inspect import signature
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
-from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions
+from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions, weight_at
 from tfprune.graph.layer_copies import copied_layer, remade_layer
 from tfprune.graph.rebuild import copy_operation, rebuild
 
@@ -123,7 +122,7 @@ class _Cutter:
         slots = self._slots[id(layer)].get(id(variable), []) if id(layer) in self._slots else []
         small = cut_weight(array, slots, self._mask, rescale=self._rescale and "kernel" in variable.name)
         for weight, channels in self._of(layer).scales:
-            if attrgetter(weight)(layer) is variable:
+            if weight_at(layer, weight) is variable:
                 small = small * np.sqrt(kept_positions(channels, self._mask).mean(), dtype=np.float32)
         return small
 
@@ -134,7 +133,7 @@ class _Cutter:
 def _by_variable(channels: LayerChannels) -> dict[int, list[Slot]]:
     found: dict[int, list[Slot]] = {}
     for slot in channels.slots:
-        found.setdefault(id(attrgetter(slot.weight)(channels.layer)), []).append(slot)
+        found.setdefault(id(weight_at(channels.layer, slot.weight)), []).append(slot)
     return found
 
 
@@ -246,7 +245,7 @@ class SlimWeights:
         if names:
             self._names[call.name] = names
         for name in names:
-            self._arrays[call.name, name] = np.asarray(attrgetter(name)(call.layer))
+            self._arrays[call.name, name] = np.asarray(weight_at(call.layer, name))
 
     def _cut(self, call: Call, name: str, layouts: dict[tuple[str, int], np.ndarray]) -> tf.Tensor:
         whole = self._arrays[call.name, name]

@@ -40,14 +40,13 @@ def traced_flops(call: Call) -> int | None:
         The number; None if it is not known: the call does not run on one symbolic example, or contains a loop whose
         number of steps is not known, or operations that are not TensorFlow's.
     """
-    times = 1 if call.wrapper is None else call.wrapper.times
     known = _COUNTED.setdefault(call.layer, {})
     shapes = tuple((tensor.shape, tensor.dtype) for tensor in call.inputs)
     key = shapes if call.node is None else (shapes, id(call.node))
     if key not in known:
         known[key] = _count(call)
     count = known[key]
-    return None if count is None else count * times
+    return None if count is None else count * call.times
 
 
 def estimated_flops(call: Call) -> int:
@@ -63,8 +62,7 @@ def estimated_flops(call: Call) -> int:
     sizes = [[size or 1 for size in tensor.shape[1:]] for tensor in (*call.inputs, *call.outputs)]
     places = max((prod(each[:-1]) for each in sizes), default=1)
     kernels = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()) if len(weight.shape) > 1)
-    times = 1 if call.wrapper is None else call.wrapper.times
-    return times * max(places * kernels, sum(map(prod, sizes[len(call.inputs) :])))
+    return call.times * max(places * kernels, sum(map(prod, sizes[len(call.inputs) :])))
 
 
 def _count(call: Call) -> int | None:

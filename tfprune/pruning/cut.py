@@ -1,7 +1,6 @@
 """Cutting channels out of a model, and out of the state of its optimizer."""
 
 import warnings
-from operator import attrgetter
 from typing import Any
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 from tfprune.criteria.data import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
+from tfprune.graph.labels import weight_at
 from tfprune.graph.slim import cut_weight
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
@@ -123,5 +123,5 @@ def _slots(groups: ChannelGroups) -> dict[int, list[Slot]]:
     found: dict[int, list[Slot]] = {}
     for name, slots in groups.slots.items():
         for slot in slots:
-            found.setdefault(id(attrgetter(slot.weight)(groups.layers[name])), []).append(slot)
+            found.setdefault(id(weight_at(groups.layers[name], slot.weight)), []).append(slot)
     return found

@@ -17,7 +17,7 @@ from rich.text import Text
 from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
-from tfprune.graph.calls import functional_graph, model_calls
+from tfprune.graph.calls import FoldTime, UnfoldTime, functional_graph, model_calls
 from tfprune.report.latency import Latency
 from tfprune.reprs import short_repr
 from tfprune.tables import Column, make_table
@@ -36,6 +36,8 @@ _PASS_ON = (
     keras.layers.GaussianDropout,
     keras.layers.AlphaDropout,
     keras.layers.ActivityRegularization,
+    FoldTime,
+    UnfoldTime,
 )
 _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "accuracy": ("accuracy", lambda value: f"{value:.2%}"),
@@ -201,7 +203,7 @@ def _moved(call: Call) -> int | None:
     weights = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()))
     if isinstance(call.layer, keras.layers.Embedding):
         weights = min(weights, prod(shapes[-1]))  # only the rows that are looked up
-    return _BYTES * (weights + sum(map(prod, shapes)))
+    return call.times * _BYTES * (weights + sum(map(prod, shapes)))
 
 
 def moves_nothing(layer: keras.Operation) -> bool:

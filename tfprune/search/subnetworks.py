@@ -243,7 +243,7 @@ def _settings(call: Call) -> str:
         for key, value in config.items()
         if not key.startswith("_") and key not in _INDIVIDUAL and "initializer" not in key
     }
-    constants = call.node.arguments.convert(lambda each: None if isinstance(each, keras.KerasTensor) else each)
+    constants = call.arguments(dict.fromkeys(map(id, call.inputs)))
     return repr((constants, sorted(kept.items(), key=lambda item: item[0])))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from tests.graph.agreement import agrees, sizes
-from tfprune.graph import channel_groups
+from tfprune.graph import channel_groups, complexity
 
 layers = keras.layers
 
@@ -94,16 +94,27 @@ def test_grouped_convolutions_tie_across_a_concatenation():
     assert groups[0].layers == ("a", "b")
 
 
-@pytest.mark.parametrize(("columns", "pinned"), [(8, True), (9, True), (10, True), (11, False)])
-def test_biases_that_keras_may_add_along_the_wrong_axis(columns, pinned):
-    """A convolution of eight channels whose output has `columns - 2` columns."""
+@pytest.mark.parametrize(("columns", "left"), [(1, 8), (2, 5), (6, 1), (7, 0), (8, 0), (9, 8), (None, 0)])
+@pytest.mark.parametrize("kind", [layers.Conv2D, layers.Conv2DTranspose, layers.SeparableConv2D])
+def test_widths_at_which_keras_adds_biases_along_the_wrong_axis_are_not_reached(kind, columns, left):
+    """With eight channels, the output has as many columns as the images."""
     inputs = keras.Input((2, 4, columns))
-    x = layers.Conv2D(8, 3, data_format="channels_first", name="a")(inputs)
+    x = kind(8, 3, data_format="channels_first", padding="same", name="a")(inputs)
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D(data_format="channels_first")(x)))
-    if pinned:
-        agrees(model, pinned=[("a (Conv2D)", "Keras adds its bias along the wrong axis")], power=None)
-    else:
-        assert sizes(agrees(model)) == {"a": 8}
+    pinned = [("a", "Keras adds its bias along the wrong axis")] if left < 8 else []
+    groups = agrees(model, pinned=pinned, power=-1 if left else None)
+    assert groups.channels == left
+
+
+@pytest.mark.parametrize(("columns", "left"), [(5, 5), (16, 0), (17, 8)])
+def test_biases_of_depthwise_convolutions_with_channels_first(columns, left):
+    inputs = keras.Input((2, 4, columns))
+    options = {"data_format": "channels_first", "padding": "same"}
+    x = layers.Conv2D(8, 3, **options, use_bias=False, name="a")(inputs)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, **options)(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D(data_format="channels_first")(x)))
+    groups = agrees(model, pinned=[("a", "wrong axis")] if left < 8 else [], power=-1 if left else None)
+    assert groups.channels == left
 
 
 def test_channels_first():
@@ -197,6 +208,26 @@ def test_einsum_biases_along_an_inner_axis_are_left_alone():
     inputs = keras.Input((5,))
     x = layers.EinsumDense("ab,bcd->acd", output_shape=(3, 4), bias_axes="c", name="e")(inputs)
     agrees(keras.Model(inputs, box_head(x)), pinned=[("e.c, e: 7 channels stay", "along the wrong axis")], power=None)
+
+
+@pytest.mark.parametrize(("columns", "left"), [(3, 6), (7, 4), (12, 0), (13, 6)])
+def test_einsum_biases_along_an_inner_axis_of_known_sizes(columns, left):
+    """Twelve channels between axes of 5 and `columns` positions: Keras takes the bias for one of either."""
+    inputs = keras.Input((5, columns, 4))
+    x = layers.EinsumDense("abcd,de->abec", output_shape=(5, 12, columns), bias_axes="e", name="e")(inputs)
+    groups = agrees(keras.Model(inputs, head(x)), pinned=[("e", "along the wrong axis")], power=-1 if left else None)
+    assert groups.channels == left
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_embeddings_in_reverse(tied):
+    tokens = keras.Input((5,), dtype="int32")
+    embedding = layers.ReversibleEmbedding(7, 8, tie_weights=tied, mask_zero=True, logit_soft_cap=2.0, name="e")
+    x = embedding(tokens)
+    x = layers.Add()([x, layers.Dense(8)(layers.Dense(6, "relu", name="wide")(x))])
+    model = keras.Model(tokens, embedding(x, reverse=True))
+    assert sizes(agrees(model)) == {"e": 8, "wide": 6}
+    assert complexity(model).macs == 5 * (8 * 6 + 6 * 8 + 8 * 7)
 
 
 @pytest.mark.parametrize("equation", ["abc,cdb->abd", "ab...,bc->ac..."])

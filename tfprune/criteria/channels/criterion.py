@@ -8,7 +8,6 @@ comparable.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import keras
@@ -17,6 +16,7 @@ import numpy as np
 from tfprune.criteria.registry import DataUse, criterion, criterion_names, register_criterion
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, ChannelGroups
+from tfprune.graph.labels import weight_at
 from tfprune.reprs import short_repr
 
 Reduce = Literal["sum", "mean", "max"]
@@ -201,7 +201,7 @@ def kernel_axes(groups: ChannelGroups, roles: Iterable[str]) -> list[KernelAxis]
     """
     wanted = set(roles)
     return [
-        KernelAxis(path, attrgetter(slot.weight)(groups.layers[path]), slot.axis, slot.channels)
+        KernelAxis(path, weight_at(groups.layers[path], slot.weight), slot.axis, slot.channels)
         for path, slots in groups.slots.items()
         for slot in slots
         if slot.role in wanted and slot.weight.rpartition(".")[2] not in _VECTORS and np.any(slot.channels != PINNED)

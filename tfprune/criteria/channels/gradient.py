@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
 from typing import Any, ClassVar
 
 import keras
@@ -23,6 +22,7 @@ from tfprune.criteria.loss import Loss, data_loss
 from tfprune.criteria.registry import DataUse, register_criterion
 from tfprune.errors import check_choice
 from tfprune.graph import PINNED, ChannelGroups, Forward, gate_sites
+from tfprune.graph.labels import weight_at
 
 
 @register_criterion("taylor")
@@ -253,7 +253,7 @@ def _inner_axes(groups: ChannelGroups, name: str, gated: np.ndarray) -> list[_In
     for slot in groups.slots[name]:
         inner = (slot.channels != PINNED) & ~np.isin(slot.channels, outside)
         if slot.role == "in" and inner.any():
-            variable = attrgetter(slot.weight)(groups.layers[name])
+            variable = weight_at(groups.layers[name], slot.weight)
             found.append(_InnerAxis(variable, slot.axis, np.where(inner, slot.channels, PINNED)))
     return found
 

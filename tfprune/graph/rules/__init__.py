@@ -18,6 +18,7 @@ from tfprune.graph.rules import (
     reducing,
     spatial,
     unfollowed,
+    wrapping,
 )
 from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
 
@@ -38,4 +39,5 @@ __all__ = [
     "rule_for",
     "spatial",
     "unfollowed",
+    "wrapping",
 ]

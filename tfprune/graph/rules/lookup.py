@@ -259,16 +259,6 @@ def mixing_function(function: Any) -> str:
     return f"its activation {name} {why}" if why else ""
 
 
-def activation_mixes(layer: Any) -> bool:
-    """Returns whether a layer's activation may mix channels, see `mixing_function`."""
-    return bool(mixing_activation(layer))
-
-
-def mixes(function: Any) -> bool:
-    """Returns whether an activation function may mix channels, see `mixing_function`."""
-    return bool(mixing_function(function))
-
-
 def named_arguments(call: Call) -> dict[str, Any]:
     """Returns the arguments that an operation is called with, by name; tensors are those of the call."""
     arguments, named = call.arguments({id(tensor): tensor for tensor in call.inputs})

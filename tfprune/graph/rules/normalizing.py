@@ -1,4 +1,4 @@
-"""Rules for normalizations and other layers with one weight per channel."""
+"""Rules for normalizations, other layers with one weight per channel, and layers that prepare inputs."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -108,3 +108,29 @@ def _rescaling(labels: Labels, call: Call) -> None:
 def _kept_values(value: Any, _: Any, kept: list[np.ndarray]) -> list[float]:
     """Returns a constant without what is cut; the setting itself may be an array that Keras has written as text."""
     return np.asarray(value)[kept[0]].tolist()
+
+
+@rule(layers.Masking)
+def _masking(labels: Labels, call: Call) -> None:
+    """Pins its channels: without some of them, other positions might have only values that mean "masked"."""
+    axes = labels.of(call.inputs[0])
+    labels.pin(axes[-1], reason="it masks positions where all of them equal a value")
+    labels.put(call.outputs[0], axes)
+
+
+@rule(
+    *(layers.CategoryEncoding, layers.Discretization, layers.HashedCrossing, layers.Hashing),
+    *(layers.IntegerLookup, layers.StringLookup, layers.TextVectorization),
+    several=True,
+)
+def _encoding(labels: Labels, call: Call) -> None:
+    """Has no channels: features become numbers of categories."""
+    for tensor in call.inputs:
+        labels.pin(*labels.of(tensor), reason="it encodes features")
+    for tensor in call.outputs:
+        labels.put(tensor, (None,) * (len(tensor.shape) - 1))
+
+
+@rule(layers.MelSpectrogram, layers.STFTSpectrogram)
+def _spectrogram(labels: Labels, call: Call) -> None:
+    labels.leave_alone(call, "it transforms signals in time, which have no channels")

@@ -11,6 +11,7 @@ from tfprune.graph.rules.lookup import (
     channel_axis,
     extent,
     mixing_activation,
+    named_arguments,
     only,
     pin_all_but,
     positions,
@@ -49,6 +50,25 @@ def _embedding(labels: Labels, call: Call) -> None:
     labels.slot(call, "embeddings", -1, produced, "out")
     labels.edit(call, "output_dim", produced)
     labels.put(call.outputs[0], (*labels.of(call.inputs[0]), produced))
+
+
+@rule(layers.ReversibleEmbedding)
+def _reversible_embedding(labels: Labels, call: Call) -> None:
+    """Is an embedding; called in reverse, it multiplies by the same weights transposed, or by others of that shape."""
+    if not named_arguments(call).get("reverse"):
+        _embedding(labels, call)
+        return
+    layer: Any = call.layer
+    *outer, read = labels.of(call.inputs[0])
+    weight, axis = ("embeddings", -1) if layer.tie_weights else ("reverse_embeddings", -2)
+    labels.slot(call, weight, axis, read, "in")
+    slots = labels.record(call).slots
+    slots[weight, axis] = (slots[weight, axis][0], "in")  # also where the first call made them
+    labels.edit(call, "output_dim", read)
+    sizes = call.inputs[0].shape[1:]
+    constant = extent((*outer, read), sizes) * layer.input_dim
+    labels.cost(call, constant, *outer, read)
+    labels.put(call.outputs[0], (*outer, None))
 
 
 @rule(layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -173,26 +193,39 @@ def _resized(old: Any, kept: list[np.ndarray]) -> Any:
 
 
 def finish_producer(labels: Labels, call: Call, axes: Axes) -> None:
-    """Sets the labels of the output of a layer with an activation.
-
-    They are pinned if the activation mixes positions, or if Keras may add the bias along the wrong axis: its `add`
-    (3.15, TensorFlow) adds any vector as long as the last axis along that axis.
-    """
-    if _bias_may_be_mistaken(call.layer, call.outputs[0]):
-        labels.pin(*axes, reason=_MISTAKEN_BIAS)
+    """Sets the labels of the output of a layer with an activation, which are pinned if that mixes positions."""
+    _guard_bias(labels, call, axes)
     if mixed := mixing_activation(call.layer):
         labels.pin(*axes, reason=mixed)
     labels.put(call.outputs[0], axes)
 
 
-def _bias_may_be_mistaken(layer: Any, output: keras.KerasTensor) -> bool:
+def _guard_bias(labels: Labels, call: Call, axes: Axes) -> None:
+    """Pins so many channels that none of the widths is reached where Keras adds the bias along the wrong axis.
+
+    Its `add` (3.15, TensorFlow) takes a vector for a bias of the last axis if it is as long as that, and otherwise for
+    one of the first axis after the batch axis if it is as long as that.
+    """
+    layer: Any = call.layer
+    output = call.outputs[0]
     bias = getattr(layer, "bias", None)
     if bias is None:
-        return False
+        return
     if getattr(layer, "data_format", None) == "channels_first":
-        columns = output.shape[-1]
-        return columns is None or bias.shape[0] >= columns
-    return len(bias.shape) > 1 and bias.shape[-1] == 1
+        place = 0
+    else:
+        wide = [index for index, size in enumerate(bias.shape) if size > 1]
+        place = len(axes) - len(bias.shape) + wide[0] if len(wide) == 1 else len(axes) - 1
+    produced = axes[place]
+    if place == len(axes) - 1 or produced is None:
+        return
+    others = {0, len(axes) - 1} - {place}
+    sizes = [output.shape[1 + index] for index in others]
+    if None in sizes or any(axes[index] is not None for index in others):
+        labels.pin(produced, *(axes[index] for index in others), reason=_MISTAKEN_BIAS)
+        return
+    mistaken = [size for size in sizes if 1 < size <= len(produced)]
+    labels.pin(produced[: max(mistaken, default=-1) + 1], reason=_MISTAKEN_BIAS)
 
 
 def _produced(labels: Labels, call: Call, weight: str, axis: int) -> np.ndarray:
