@@ -27,10 +27,11 @@ _RELOAD = """
 import importlib, sys
 sys.modules["tfprune"] = None  # importing it fails
 import keras, numpy as np
-folder, *modules = sys.argv[1:]
-for module in modules:  # where the classes are registered
-    importlib.import_module(module)
-model = keras.models.load_model(f"{folder}/small.keras")
+folder, *kinds = sys.argv[1:]
+known = {}  # as a user gives them for classes that a package does not register
+for module, _, name in (kind.partition(":") for kind in kinds):
+    known[name] = getattr(importlib.import_module(module), name, None)
+model = keras.models.load_model(f"{folder}/small.keras", custom_objects=known)
 stored = np.load(f"{folder}/values.npz")
 inputs = [stored[f"input_{i}"] for i in range(len(model.inputs))]
 outputs = keras.tree.flatten(model(keras.tree.pack_sequence_as(model._inputs_struct, inputs), training=False))
@@ -178,8 +179,9 @@ def _reload(model: keras.Model, inputs: Any, found: list[np.ndarray], folder: Pa
     model.save(folder / "small.keras")
     arrays = {f"input_{i}": np.asarray(each) for i, each in enumerate(keras.tree.flatten(inputs))}
     np.savez(folder / "values.npz", **arrays, **{f"output_{i}": each for i, each in enumerate(found)})
-    modules = {type(each).__module__ for each in model._flatten_layers()}
-    command = [sys.executable, "-c", _RELOAD, str(folder), *sorted(modules)]
+    kinds = {f"{type(each).__module__}:{type(each).__name__}" for each in model._flatten_layers()}
+    foreign = sorted(kind for kind in kinds if not kind.startswith(("keras.", "tfprune.")))
+    command = [sys.executable, "-c", _RELOAD, str(folder), *foreign]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr.strip().splitlines()[-1])
