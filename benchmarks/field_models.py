@@ -54,7 +54,7 @@ MODELS: dict[str, Build] = {
     ),
     **_each(
         "kimm.models",
-        "ConvMixer736D32 ConvNeXtAtto DenseNet121 EfficientNetLiteB0 GhostNetW050 GhostNetV2W100 GhostNetV3W050 "
+        "ConvNeXtAtto DenseNet121 EfficientNetLiteB0 GhostNetW050 GhostNetV2W100 GhostNetV3W050 "
         "HGNetTiny HGNetV2B0 InceptionNeXtTiny LCNet035 MobileNetV3W050Small MobileOneS0 MobileViTXXS MobileViTV2W050 "
         "RegNetX002 RegNetY002 RepVGGA0 ResNet18 TinyNetE VisionTransformerTiny16",
         weights=None,
