@@ -211,7 +211,9 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
             return type(layer)(**config)
         # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
-            return type(layer).from_config(config)
+            new = type(layer).from_config(config)
+        new.name = layer.name  # a class without `get_config` may write none
+        return new
     except Exception as error:
         raise UnsupportedLayerError(_not_remade(layer, _cause(error))) from error
 
@@ -232,11 +234,12 @@ def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     return held, name
 
 
-def configuration(layer: Any) -> dict[str, Any]:
+def configuration(layer: Any, *, stock: bool = False) -> dict[str, Any]:
     """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
 
     Args:
         layer: Any layer.
+        stock: Whether to return the configuration of the layer of Keras that a layer of ours stands for.
     """
     if isinstance(layer, keras.layers.Lambda):
         keys = ("function", "arguments", "name", "trainable")
@@ -246,7 +249,7 @@ def configuration(layer: Any) -> dict[str, Any]:
     foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
     with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.get_config())
+        config = _unbuilt(layer.stock_config() if stock else layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
 
