@@ -212,6 +212,7 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
         # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
             new = type(layer).from_config(config)
+        _return_activations(layer, new)
         new.name = layer.name  # a class without `get_config` may write none
         return new
     except Exception as error:
@@ -270,6 +271,17 @@ def _stock_activations(layer: Any) -> Iterator[None]:
     finally:
         for state, key, value in found:
             state[key] = value
+
+
+def _return_activations(old: keras.Layer, new: keras.Layer) -> None:
+    """Gives the layers within a new layer the activations that `_stock_activations` kept out of its configuration."""
+    inner, made = flat_layers(old)[1:], flat_layers(new)[1:]
+    for number, part in enumerate(inner):
+        for key, value in vars(part).items():
+            if key.endswith("activation") and callable(value) and not _is_own(value):
+                if len(made) != len(inner) or type(made[number]) is not type(part):
+                    raise ValueError(f"{part.name} within it has an activation of its own")
+                setattr(made[number], key, value)
 
 
 def _unbuilt(config: Any) -> Any:

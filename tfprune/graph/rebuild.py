@@ -78,6 +78,7 @@ def rebuild(
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
     holders: dict[int, dict[int, str]] = {}
     for old_layer, new_layer in copies.layers:
+        _build_parts(old_layer, new_layer)
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
             holders.setdefault(id(variable), {})[id(target)] = old_layer.name
@@ -96,6 +97,14 @@ def rebuild(
     if model.compiled:
         _compile_alike(model, new, optimizer)
     return new
+
+
+def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
+    """Builds layers within a new layer that Keras builds when they first compute, such as PReLU as an activation."""
+    for one, other in zip(flat_layers(unmasked(old)), flat_layers(unmasked(new)), strict=False):
+        if one.built and not other.built and one.weights and type(one) is type(other):
+            with keras.name_scope(new.name):
+                other.build_from_config(one.get_build_config())
 
 
 def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:

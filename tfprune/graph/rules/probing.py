@@ -156,7 +156,7 @@ class _Trial:
         """Returns the channel axis of each weight that has one, by number of the variable; None if a trial fails."""
         found: list[dict[int, int]] = []
         whole = None
-        for count in sorted({1, self._width // 2, self._width - 1} - {0}):
+        for count in sorted({max(1, self._width // 2), self._width - 1}):
             kept = np.sort(self._rng.choice(self._width, count, replace=False))
             try:
                 small = self._built(count, setting)
