@@ -5,6 +5,7 @@ the tasks of KerasHub do. Its copy is an instance of the same class that its con
 of its own, and the attributes of the old model, in which layers of the old graph are replaced by those of the new one.
 """
 
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import keras
 
 from tfprune.graph.duplicate import duplicated
-from tfprune.keras_private import TRAINING_STATE, Functional, functional_like, reorder_parts
+from tfprune.keras_private import TRAINING_STATE, Functional, flat_layers, functional_like, reorder_parts
 from tfprune.layers import GlobalSubnet
 
 
@@ -50,6 +51,31 @@ def model_like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
     new = kind.__new__(kind)
     Functional.__init__(new, inputs, outputs, name=model.name)
     return new
+
+
+def ensure_loadable(model: Any) -> None:
+    """Makes a copy one that is saved as a functional model, if its class would load another one from its configuration.
+
+    Some classes write a graph into the configuration, and make it again from other settings that they write.
+
+    Args:
+        model: A functional model with the attributes of its class. Its class may change to a derived one.
+    """
+    kind = type(model)
+    if not has_own_class(model) or isinstance(model, keras.Sequential) or kind.get_config is Functional.get_config:
+        return
+    state = random.getstate()  # Keras draws the seeds of initializers from it
+    own = {type(each).__name__: type(each) for each in flat_layers(model)}
+    try:
+        with keras.saving.custom_object_scope(own):  # the user may register them only where a file is loaded
+            again = kind.from_config(model.get_config())
+        alike = [each.shape for each in again.variables] == [each.shape for each in model.variables]
+    except Exception:  # any error of the user's methods
+        alike = False
+    finally:
+        random.setstate(state)
+    if not alike:
+        model.__class__ = _saved_as(Functional, kind)
 
 
 def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
