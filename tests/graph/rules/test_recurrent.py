@@ -59,7 +59,7 @@ def test_recurrent_what_is_left_alone():
         layers.Dense(4, name="free")(inputs)
     )
     x = layers.Concatenate()([own, mixing])
-    pinned = [("own", "no rule for such layers in two directions"), ("mixing", "its activation mixes them")]
+    pinned = [("own", "no rule for such layers in two directions"), ("mixing", "its activation softmax mixes them")]
     groups = agrees(keras.Model(inputs, layers.Dense(3)(layers.Dense(4, name="last")(x))), pinned=pinned)
     assert sizes(groups) == {"free": 4, "last": 4}
 
