@@ -31,11 +31,7 @@ class Peak:
 
 
 class Scale(keras.layers.Layer):
-    """Multiplies each channel by a factor that is trained, and all of them by a mean over the channels.
-
-    As every output depends on all inputs, tfprune cannot find out by itself that channels may be removed: the rule says
-    that a mean over fewer channels will do.
-    """
+    """Multiplies each channel by a trained factor, and all by their mean: the rule says that fewer channels will do."""
 
     def build(self, shape):
         """Creates the factors `[channels]`."""

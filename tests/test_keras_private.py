@@ -185,3 +185,59 @@ def test_optimizers():
 @pytest.mark.parametrize("name", keras_private.__all__)
 def test_what_is_exported_is_there(name):
     assert getattr(keras_private, name) is not None
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_attributes_that_training_adds_to_a_model(sequential):
+    stack = [keras.Input((3,)), keras.layers.Dense(2)]
+    model = keras.Sequential(stack) if sequential else keras.Model(stack[0], stack[1](stack[0]))
+    before = set(vars(model))
+    model.compile("adam", "mse", metrics=["mae"])
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    model.fit(x, y, validation_data=(x, y), verbose=0)
+    model.train_on_batch(x, y)
+    model.evaluate(x, y, verbose=0)
+    model.predict(x, verbose=0)
+    assert set(vars(model)) - before == set(keras_private.TRAINING_STATE)
+
+
+def test_classes_that_keras_makes_from_inputs_and_outputs():
+    class Alike(keras.Model):
+        pass
+
+    class Other(keras.Model):
+        def __init__(self, width):
+            inputs = keras.Input((3,))
+            super().__init__(inputs, keras.layers.Dense(width)(inputs))
+
+    stack = [keras.Input((3,)), keras.layers.Dense(2)]
+    assert keras_private.functional_like(type(Alike(stack[0], stack[1](stack[0]))))
+    assert not keras_private.functional_like(type(Other(2)))
+
+
+def test_parts_are_sorted_like_those_of_another_model():
+    models = [keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(4)]) for _ in range(2)]
+    first, second = models[1].layers
+
+    counterparts = {id(models[0].layers[0]): second, id(models[0].layers[1]): first}
+    counterparts[id(keras_private.child_layers(models[0])[0])] = keras_private.child_layers(models[1])[0]
+    keras_private.reorder_parts(models[1], models[0], counterparts)
+    assert models[1].layers == [second, first]
+
+
+def test_the_state_of_layers_and_variables():
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    layer(keras.Input((3,)))
+    assert keras_private.own_state(layer)["_inbound_nodes"]
+    assert keras_private.own_state(layer, calls=False)["_inbound_nodes"] == []
+    assert "build" not in keras_private.own_state(layer)
+    assert "_value" not in keras_private.own_state(layer.kernel)
+    layer.names = ["a", {"b": 1}, {2}]
+    assert isinstance(layer.names, keras_private.TRACKED)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.part = keras.layers.Dense(1)
+    keras_private.renew_tracker(model)
+    children = keras_private.child_layers(model)
+    model.part = model.part
+    assert keras_private.child_layers(model) == children

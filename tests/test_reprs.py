@@ -38,16 +38,8 @@ RESULTS = [
 ]
 # Small ones: registrations and settings, of a few names or numbers each.
 SMALL = {"Appearance", "BatchRequest", "Cluster", "Format", "KernelLayer", "L1", "L2", "KernelNorm", "ResNet"}
-SMALL |= {
-    "WideResNet",
-    "Wrapper",
-    "ModelOptions",
-    "ChannelGroup",
-    "RegisteredMethod",
-    "AnyProduct",
-    "Conv2DProduct",
-    "DenseProduct",
-}
+SMALL |= {"WideResNet", "Wrapper", "ModelOptions", "ChannelGroup", "RegisteredMethod", "AnyProduct", "Conv2DProduct"}
+SMALL |= {"DenseProduct", "Separate", "WidthConstraints"}
 
 
 @pytest.mark.parametrize("kind", RESULTS, ids=lambda kind: kind.__name__)

@@ -88,7 +88,7 @@ def test_help_with_defaults():
     texts = {name: each.help_text for name, each in settings_of(Base).items()}
     assert texts["rate"] == "How fast. (default: 0.5)"
     assert texts["least"] == "At least. Default: no bound."
-    assert texts["where"] == "Where. (default: None)"
+    assert texts["where"] == "Where. (default: none)"
     assert texts["ids"] == "Which. (default: 0)"
 
 

@@ -34,15 +34,20 @@ def test_long_names_keep_both_ends_and_differ():
     assert shortened("block_16_project_BN", 30) == "block_16_project_BN"
 
 
-def test_the_folder_of_all_names_is_written_once_and_only_where_room_is_short():
-    rows = [("backbone/block/conv1", "8"), ("backbone/block/conv2", "16")]
+def test_the_folder_of_most_names_is_written_once_and_only_where_room_is_short():
+    rows = [("backbone/block/conv1", "8"), ("backbone/block/conv2", "16"), ("fc", "2")]
     assert make_table(LAYER[:2], rows, width=40).splitlines()[1].split() == ["backbone/block/conv1", "8"]
     assert make_table(LAYER[:2], rows, width=26).splitlines() == [
-        "  in backbone/block/",
-        "  layer  width",
-        "  conv1      8",
-        "  conv2     16",
+        "  …/ is backbone/block/",
+        "  layer    width",
+        "  …/conv1      8",
+        "  …/conv2     16",
+        "  fc           2",
     ]
+    rows[-1] = ("head/fc", "2")
+    assert make_table(LAYER[:2], rows, width=26).splitlines()[-1].split() == ["head/fc", "2"]
+    other = [("stem/conv1", "8"), ("head/conv2", "16"), ("body/conv_with_a_long_name", "16")]
+    assert make_table(LAYER[:2], other, width=26).splitlines()[1].split() == ["stem/conv1", "8"]
 
 
 def test_lists_of_names_show_what_there_is_room_for():
@@ -83,7 +88,7 @@ def test_every_table_fits_and_shows_every_number(rows, width):
 @given(st.sets(NAMES, min_size=1, max_size=8), st.integers(16, 60))
 def test_shortened_names_stay_different_where_they_can(names, width):
     table = make_table([Column("layer", "name")], [(name,) for name in sorted(names)], width=width, indent=0)
-    shown = [line for line in table.splitlines() if not line.startswith("in ")][1:]
+    shown = [line for line in table.splitlines() if not line.startswith("…/ is ")][1:]
     assert len(shown) == len(names)
     assert all(len(each) <= max(width, 16) for each in shown)
 

@@ -109,7 +109,8 @@ def test_what_are_no_masks(value, model):
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_what_cannot_be_registered(value):
-    assert "expected a class of layers" in message(lambda: tfprune.register_rule(value, layers.ReLU))
+    if value is not print:  # it might be an activation function
+        assert "expected a class of layers" in message(lambda: tfprune.register_rule(value, layers.ReLU))
     assert "expected a class of layers" in message(lambda: tfprune.KernelLayer(value))
     assert "expected a KernelLayer" in message(lambda: tfprune.register_kernel_layer(value))
     assert "expected reads to be " in message(lambda: tfprune.KernelLayer(layers.Dense, reads=value or 1))

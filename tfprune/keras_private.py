@@ -7,15 +7,17 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
 import keras
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.backend import compute_output_spec
-from keras.src.models.functional import Functional
+from keras.src.backend import compute_output_spec, get_stateless_scope
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
 from keras.src.ops import einops as einops_operations
 from keras.src.ops import image as image_operations
@@ -34,6 +36,7 @@ __all__ = [
     "HOLDS_FOR",
     "OVERRIDDEN",
     "TRACKED",
+    "TRAINING_STATE",
     "CompileLoss",
     "CustomScaleLayer",
     "DynamicBackend",
@@ -50,9 +53,11 @@ __all__ = [
     "compute_output_spec",
     "core_operations",
     "einops_operations",
+    "first_call",
     "flat_layers",
     "forget_calls",
     "function_graph",
+    "functional_like",
     "functional_part",
     "has_gate",
     "image_operations",
@@ -67,10 +72,13 @@ __all__ = [
     "own_state",
     "producer",
     "renew_tracker",
+    "reorder_parts",
     "run_through_graph",
     "set_loss_precision",
     "set_tensor_type",
     "standardized_inputs",
+    "stored_value",
+    "substituted_values",
     "takes_training",
     "uses_weight_decay",
     "variable_index",
@@ -101,6 +109,13 @@ TRACKED = (TrackedList, TrackedDict, TrackedOrderedDict, TrackedSet)
 """What Keras makes of a list, dict or set that becomes an attribute of a layer."""
 
 
+TRAINING_STATE = (
+    *("_compile_config", "_compiled_trainable_state", "optimizer", "history"),
+    *("stop_training", "stop_evaluating", "stop_predicting"),
+)
+"""Attributes that Keras adds to a model when it is compiled, trained or run."""
+
+
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:
     """Returns a layer or model and all layers within it, each once."""
     return list(layer._flatten_layers())
@@ -115,6 +130,30 @@ def functional_part(model: Any) -> Any:
     """Returns the functional graph of a functional or sequential model; None if there is none."""
     graph = getattr(model, "_functional", None) or model
     return graph if isinstance(graph, Functional) else None
+
+
+def functional_like(kind: type) -> bool:
+    """Returns whether Keras makes models of a class from inputs and outputs, and saves their graphs.
+
+    There is no public way to ask; `keras.models.clone_model` decides by it whether a copy is of the same class.
+    """
+    return functional_like_constructor(kind)
+
+
+def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any]) -> None:
+    """Sorts the parts of a model like those of another one, so that the orders of their variables agree.
+
+    Args:
+        model: The model. It is changed.
+        like: The other model.
+        counterparts: The model's part for each part of the other one's graph, by `id`; further parts of both are in the
+            same order.
+    """
+    graph = {id(part) for part in counterparts.values()}
+    further = iter([part for part in model._layers if id(part) not in graph])
+    ordered = [counterparts.get(id(part)) or next(further, None) for part in like._layers]
+    if {id(part) for part in ordered} == {id(part) for part in model._layers}:
+        model._layers[:] = ordered
 
 
 def input_structure(graph: Any) -> Any:
@@ -141,6 +180,12 @@ def producer(tensor: keras.KerasTensor) -> Any:
     """Returns Keras' record of the call that produced a symbolic tensor, with `operation` and `input_tensors`."""
     operation, node_index, _ = tensor._keras_history
     return operation._inbound_nodes[node_index]
+
+
+def first_call(operation: keras.Operation) -> Any:
+    """Returns Keras' record of an operation's first call on symbolic tensors, see `producer`; None if there is none."""
+    calls = [node for node in operation._inbound_nodes if not node.is_input]
+    return calls[0] if calls else None
 
 
 def forget_calls(operation: keras.Operation) -> None:
@@ -254,3 +299,49 @@ def adam_moments(optimizer: keras.optimizers.Adam, index: int) -> tuple[keras.Va
 def uses_weight_decay(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> bool:
     """Returns whether a variable is subject to an optimizer's weight decay."""
     return optimizer._use_weight_decay(variable)
+
+
+def stored_value(variable: keras.Variable) -> Any:
+    """Returns the value of a variable in the type that it is stored in; within a layer, `value` may be rounded."""
+    with AutocastScope(None):
+        return variable.value
+
+
+@contextmanager
+def substituted_values(values: Sequence[tuple[keras.Variable, Any]]) -> Iterator[list[Any]]:
+    """Lets layers read other values of some variables, in this thread and within the block.
+
+    All else stays as it is: other variables are read and updated as without the block. `keras.StatelessScope` is not
+    enough, as it holds back all updates and hides the values of a scope around it.
+
+    Args:
+        values: Variables, and the values that are read instead of their own.
+
+    Yields:
+        A list, to which losses are added that layers in the block add and that no scope around it collects.
+    """
+    scope = _Substitution(values)
+    with scope:
+        yield scope.losses if scope.outer is None else []
+
+
+class _Substitution(keras.StatelessScope):
+    def __init__(self, values: Sequence[tuple[keras.Variable, Any]]) -> None:
+        self.outer = get_stateless_scope()
+        collects = self.outer is None or self.outer.collect_losses
+        super().__init__(values, collect_losses=collects, initialize_variables=self.outer is None)
+        if self.outer is not None:
+            self.losses = self.outer.losses
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        own = self.state_mapping.get(id(variable))
+        return own if own is not None or self.outer is None else self.outer.get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        variable, value = update
+        if id(variable) in self.state_mapping:
+            self.state_mapping[id(variable)] = value
+        if self.outer is None:
+            variable._direct_assign(value)
+        else:
+            self.outer.add_update(update)

@@ -166,7 +166,7 @@ class Setting:
             return f"{self.help} Default: {self.if_none}."
         if isinstance(self.default, bool):
             return f"{self.help} (default: {str(self.default).lower()})"
-        return f"{self.help} (default: {shown(self.default) if self.default != () else 'none'})"
+        return f"{self.help} (default: {'none' if self.default in ((), None) else shown(self.default)})"
 
     def check(self, value: Any) -> None:
         """Checks a value against choices and bounds.

@@ -1,10 +1,11 @@
 """Tables of text, all in one style.
 
-Numbers are never cut. Where a table is too wide, its texts are wrapped, a folder that all names have in common is
+Numbers are never cut. Where a table is too wide, its texts are wrapped, the folder of most names (`backbone/block/`) is
 written once above the table, lists of names end with `and 3 more`, and long names lose their middle.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -18,6 +19,7 @@ Cell = str | Sequence[str]
 
 _GAP = "  "
 _CUT = "…"
+_FOLDER = f"{_CUT}/"
 _READABLE = 9  # characters of the one name of a list that is shown at least
 _LEAST = {"text": 24, "list": 12, "name": 16}  # characters that a column gets at least; the first ones give way first
 
@@ -69,7 +71,7 @@ def make_table(
     if sum(natural) > room and (folder := _folder(columns, cells)):
         cells = [row and _without(folder, columns, row) for row in cells]
         natural = _widths(columns, cells)
-        above = [f"in {folder}"]
+        above = [f"{_FOLDER} is {folder}"]
     widths = _fitted(columns, cells, natural, room)
     shorter = [
         _shortened([cell for row in cells if row and isinstance(cell := row[at], str)], size)
@@ -88,6 +90,31 @@ def make_table(
             parts = [each[at] if at < len(each) else "" for each in pieces]
             lines.append(_GAP.join(_padded(*each) for each in zip(columns, parts, widths, strict=True)).rstrip())
     return "\n".join(" " * indent + line for line in lines)
+
+
+def make_grid(
+    titles: tuple[str, str, str], columns: Sequence[str], lines: Mapping[str, Mapping[str, str]], *, width: int = WIDTH
+) -> str:
+    """Returns a table of values by two names: a row and a column for each, or a row for both where room is short.
+
+    Args:
+        titles: What the names of rows and columns, and the values, are.
+        columns: Names of the columns.
+        lines: Values by names of row and column; `-` stands for those that are missing.
+        width: Characters per line.
+
+    Example:
+        >>> print(make_grid(("ticket", "check", "accuracy"), ["original", "inverse"], {"snip": {"original": "90.1"}}))
+        ticket  original  inverse
+        snip        90.1        -
+    """
+    first, second, value = titles
+    rows = [(name, *(cells.get(column, "-") for column in columns)) for name, cells in lines.items()]
+    table = make_table([Column(first, "name"), *map(Column, columns)], rows, width=width, indent=0)
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    pairs = [(name, column, cells[column]) for name, cells in lines.items() for column in columns if column in cells]
+    return make_table([Column(first, "name"), Column(second, "name"), Column(value)], pairs, width=width, indent=0)
 
 
 def shortened(name: str, width: int) -> str:
@@ -115,6 +142,17 @@ def paragraph(text: str, *, width: int = WIDTH, indent: int = 0, hanging: int = 
     )
 
 
+def listed(names: Sequence[str], shown: int | None = 3) -> str:
+    """Returns the first names of a list, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e"])
+        'a, b, c and 2 more'
+    """
+    more = len(names) - len(names[:shown])
+    return ", ".join(names[:shown]) + (f" and {more} more" if more else "")
+
+
 def count(number: int, noun: str) -> str:
     """Returns a number with its noun, in the plural if it is not 1.
 
@@ -137,20 +175,25 @@ def _widths(columns: Sequence[Column], cells: Sequence[Sequence[Cell] | None]) -
 
 
 def _folder(columns: Sequence[Column], cells: Sequence[Sequence[Cell] | None]) -> str:
-    """Returns the folder, such as `backbone/`, that all names of a table have in common; empty if there is none."""
+    """Returns the folder, such as `backbone/`, that most names of a table have in common; empty if there is none."""
     found: set[str] = set()
     for column, *values in zip(columns, *(row for row in cells if row is not None), strict=True):
         if column.kind == "name":
             found.update(name for cell in values for name in ([cell] if isinstance(cell, str) else cell) if name)
-    head, slash, _ = commonprefix(list(found)).rpartition("/")  # noqa: RUF071  (what follows the slash is dropped)
-    return head + slash if len(found) > 1 else ""
+    first = Counter(name.partition("/")[0] for name in found if "/" in name).most_common(1)
+    inside = [name for name in found if first and name.startswith(f"{first[0][0]}/")]
+    head, slash, _ = commonprefix(inside).rpartition("/")  # noqa: RUF071  (what follows the slash is dropped)
+    return head + slash if len(inside) > max(1, len(found) // 2) and len(head) >= len(_FOLDER) else ""
 
 
 def _without(folder: str, columns: Sequence[Column], row: Sequence[Cell]) -> list[Cell]:
     """Returns a row whose names are shown without the folder."""
 
+    def short(name: str) -> str:
+        return _FOLDER + name.removeprefix(folder) if name.startswith(folder) else name
+
     def cut(cell: Cell) -> Cell:
-        return cell.removeprefix(folder) if isinstance(cell, str) else [name.removeprefix(folder) for name in cell]
+        return short(cell) if isinstance(cell, str) else [short(name) for name in cell]
 
     return [cut(cell) if column.kind == "name" else cell for column, cell in zip(columns, row, strict=True)]
 

@@ -7,6 +7,7 @@ from tfprune.cli import benchmark as module
 from tfprune.cli.benchmark import run
 from tfprune.cli.model_configs import BenchmarkConfig
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
+from tfprune.exporting import export
 from tfprune.graph import complexity
 from tfprune.report import Latency
 
@@ -86,3 +87,21 @@ def test_files_are_checked_first(folder, tmp_path):
     with pytest.raises(RunFolderError, match=r"old.json exists"):
         run(BenchmarkConfig((model,), json=str(tmp_path / "old.json")))
     BenchmarkConfig((model,), json=str(tmp_path / "old.json"), overwrite=True).check_files()
+
+
+def test_tflite_files(folder, screen, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    model = str(folder / "net.keras")
+    path = str(export(keras.saving.load_model(model), tmp_path / "net.tflite"))
+    numbers = run(BenchmarkConfig((model, path), batch_size=(2, 3), runs=2, warm_up=1), screen)["models"]
+    assert (numbers[path]["params"], numbers[path]["flops"]) == (None, None)
+    assert numbers[model]["params"] > 0
+    for latency in numbers[path]["latency"].values():
+        assert latency["median_ms"] >= latency["minimum_ms"] > 0
+    fixed = str(export(keras.saving.load_model(model), tmp_path / "fixed.tflite", batch_size=4))
+    with pytest.raises(ConfigError, match=r"fixed.tflite takes batches of 4, not of 1; give --batch_size 4"):
+        run(BenchmarkConfig((fixed,), runs=1), screen)
+    for name in ("net.onnx", "net.h5"):
+        (tmp_path / name).touch()
+        with pytest.raises(CheckpointError, match=r"expected a .keras or .tflite file, received"):
+            BenchmarkConfig((str(tmp_path / name),)).check_files()

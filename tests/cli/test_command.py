@@ -1,11 +1,15 @@
 import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
 from tfprune.cli import run_command
 from tfprune.errors import CheckpointError, ConfigError
+
+ROOT = Path(__file__).parents[2]
 
 
 def raising(error):
@@ -97,3 +101,68 @@ def test_a_reader_that_leaves_is_no_error():
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def without_reader(command, **options):
+    """Runs a command whose output nobody reads: the process at the other end of the pipe has ended."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        return subprocess.run(command, stdout=write, text=True, cwd=ROOT, **options)
+    finally:
+        os.close(write)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "tfprune", "--help"],
+        ["-m", "tfprune", "--version"],
+        ["-m", "tfprune", "prune", "--help"],
+        ["-m", "tfprune", "dpp"],
+        ["train_cifar.py", "--help"],
+        ["train_imagenet.py", "prune", "--help"],
+        ["test.py", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_help_without_a_reader_ends_quietly(words):
+    done = without_reader([sys.executable, *words], stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+PRINTING = (
+    "import sys\n"
+    "from tfprune.cli import command\n"
+    "from tfprune.console import report_console\n"
+    "command.quiet_tensorflow = lambda: None\n"
+    "def work(config):\n"
+    "    for number in range(9999):\n"
+    "        report_console().print(f'line {number} with some words')\n"
+    "    print('reached', file=sys.stderr)\n"
+    "sys.exit(command.run_command('p.py', lambda: 0, work))\n"
+)
+
+
+@pytest.mark.parametrize("stderr", [subprocess.PIPE, subprocess.STDOUT])
+def test_a_table_without_a_reader_ends_quietly(stderr):
+    """Also where errors go into the same pipe; rich alone would end with the exit code 1."""
+    done = without_reader([sys.executable, "-c", PRINTING], stderr=stderr)
+    assert (done.returncode, done.stderr or "") == (141, "")
+
+
+def test_warnings_are_one_line_without_their_place(capsys):
+    before = warnings.showwarning
+
+    def work(config):
+        warnings.warn("beware\n  of this", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)  # not for users: Python ignores these
+        print("done")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert run_command("p.py", lambda: 0, work) == 0
+    received = capsys.readouterr()
+    assert (received.out, received.err) == ("done\n", "warning: beware of this\n")
+    assert warnings.showwarning is before

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.cli.export import run
+from tfprune.cli.main import main
 from tfprune.cli.model_configs import ExportConfig
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.exporting import FORMATS, QUANTIZATIONS, load_packed
@@ -79,6 +80,9 @@ def test_smaller_weights(folder, tmp_path, screen):
         ({"int8": True, "quantize": "float16", "data": "digits"}, "contradict each other"),
         ({"out": "a.onnx", "quantize": "float16"}, "expected a .tflite file to quantize, received a.onnx"),
         ({"data": "digits"}, "--data: only int8 uses examples"),
+        ({"float_io": False}, "--no_float_io: only an int8 file can have int8 inputs and outputs; add --int8"),
+        ({"out": "a.onnx", "batch_size": 2}, "--batch_size: expected a .tflite file, received a.onnx"),
+        ({"batch_size": 0}, "--batch_size: expected a value of at least 1, received 0"),
         ({"format": "coreml"}, "--format: expected keras, tflite, onnx, packed, saved_model or None, received coreml"),
         ({"examples": 0}, "--examples: expected a value of at least 1, received 0"),
     ],
@@ -105,3 +109,56 @@ def test_the_names_are_those_of_the_package():
     assert set(get_args(kinds)) == set(QUANTIZATIONS)
     for each in FORMATS:
         assert ExportConfig("a.keras", f"a{each.suffix}", format=each.name).format == each.name
+
+
+def test_a_fixed_batch_is_said(tmp_path, screen):
+    inputs = keras.Input((4, 3))
+    keras.Model(inputs, keras.layers.GRU(2)(inputs)).save(tmp_path / "net.keras")
+    run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "any.tflite")), screen)
+    assert screen.lines[-1] == "any.tflite takes batches of 1, as LiteRT cannot leave their size open here"
+    run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "five.tflite"), batch_size=5), screen)
+    assert screen.lines[-1].startswith("wrote ")
+    assert run_tflite(tmp_path / "five.tflite", np.ones((5, 4, 3), np.float32)).shape == (5, 2)
+
+
+@pytest.mark.parametrize("float_io", [True, False])
+def test_int8_inputs_and_outputs(folder, tmp_path, screen, float_io):
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    out = tmp_path / "net.tflite"
+    data = str(folder / "unlabelled.npz")
+    run(ExportConfig(str(folder / "net.keras"), str(out), int8=True, data=data, float_io=float_io), screen)
+    runner = litert.Interpreter(str(out)).get_signature_runner()
+    ends = [*runner.get_input_details().values(), *runner.get_output_details().values()]
+    assert {np.dtype(each["dtype"]).name for each in ends} == {"float32" if float_io else "int8"}
+
+
+def test_sizes_are_compared_without_the_optimizer(tmp_path, screen):
+    inputs = keras.Input((300,))
+    model = keras.Model(inputs, keras.layers.Dense(100)(inputs))
+    model.save(tmp_path / "net.keras")
+    run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "a.keras")), screen)
+    model.compile("adam", "mse")
+    model.fit(np.zeros((2, 300)), np.zeros((2, 100)), verbose=0)
+    model.save(tmp_path / "net.keras")
+    assert (tmp_path / "net.keras").stat().st_size > 2 * (tmp_path / "a.keras").stat().st_size
+    run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "b.keras")), screen)
+    before, after = (float(line.split()[-2]) for line in screen.lines if line.startswith("wrote"))
+    assert after == pytest.approx(before, rel=0.2)
+
+
+def test_a_model_that_keras_has_quantized_is_one_line(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="fc")])
+    model.get_layer("fc").quantize("int8")
+    model.save(tmp_path / "net.keras")
+    assert main(["export", str(tmp_path / "net.keras"), str(tmp_path / "net.tflite")]) == 2
+    assert "received layers that Keras has quantized: fc; prune, convert" in capsys.readouterr().err
+
+
+def test_errors_of_converters_are_one_line(tmp_path, capfd):
+    inputs = keras.Input((6, 6, 3))
+    keras.Model(inputs, keras.layers.Conv2DTranspose(2, 3, dilation_rate=2)(inputs)).save(tmp_path / "net.keras")
+    assert main(["export", str(tmp_path / "net.keras"), str(tmp_path / "net.tflite")]) == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("tfprune export: error: expected operations that LiteRT has")
+    assert printed.err.count("\n") == 1

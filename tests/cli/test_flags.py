@@ -117,3 +117,38 @@ def test_help():
     assert "arguments: FIRST One file. (must be given) SECOND Another. Default: none. settings: --rate X How" in text
     assert "--names TEXT [TEXT ...] Which. (default: none)" in text
     assert "usage: p FILES ... [--config" in make_parser(Many, prog="p").format_help()
+
+
+@dataclass(frozen=True)
+class Kept(Settings):
+    """Settings of a test."""
+
+    density: float = setting(0.5, "Fraction.")
+    out: str = setting("a", "File.")
+
+
+@pytest.mark.parametrize(
+    ("flag", "suggested"),
+    [
+        ("prune-ratio", "; did you mean --density, the fraction that is kept?"),
+        ("prune_rate", "; did you mean --density, the fraction that is kept?"),
+        ("sparsity", "; did you mean --density, the fraction that is kept?"),
+        ("densty", "; did you mean --density?"),
+        ("quiet", "; --help lists them all"),
+        ("no_density", "; did you mean --density?"),
+    ],
+)
+def test_suggestions_are_close_and_of_this_program(flag, suggested, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        parse(Kept, [f"--{flag}", "1"])
+    assert str(caught.value) == f"unknown flag --{flag}{suggested}"
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{flag}: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        parse(Kept, ["--config", str(file)])
+    assert str(caught.value) == f"{file}: unknown setting {flag!r}{suggested.replace('--density', 'density')}"
+
+
+def test_what_the_program_lacks_is_not_suggested():
+    with pytest.raises(ConfigError, match=r"unknown flag --prune_ratio; --help lists them all$"):
+        parse(Many, ["a", "--prune_ratio", "1"])

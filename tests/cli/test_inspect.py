@@ -4,6 +4,7 @@ import pytest
 from tfprune.cli.inspect import run
 from tfprune.cli.model_configs import InspectConfig
 from tfprune.errors import CheckpointError, ConfigError, UnsupportedLayerError
+from tfprune.exporting import export
 from tfprune.graph import complexity
 
 
@@ -76,3 +77,20 @@ def test_mistakes(folder):
     InspectConfig(str(folder / "net.keras")).check_files()
     with pytest.raises(CheckpointError, match=r"nowhere.keras does not exist"):
         InspectConfig(str(folder / "net.keras"), "nowhere.keras").check_files()
+
+
+def test_tflite_files(folder, screen, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    path = str(export(keras.saving.load_model(folder / "net.keras"), tmp_path / "net.tflite", batch_size=2))
+    file = run(InspectConfig(path), screen)
+    assert file.operations["CONV_2D"] == 2
+    lines = screen.lines
+    assert "input input: float32 [2, 8, 8, 1]" in lines
+    assert "output output_0: float32 [2, 10]" in lines
+    assert "CONV_2D 2" in lines
+    assert any(f"{file.weights} weights" in line for line in lines)
+    assert "ms for a batch of 2, median" in lines[-1]
+    run(InspectConfig(path, latency=False), screen)
+    assert not any("median" in line for line in screen.lines[len(lines) :])
+    with pytest.raises(ConfigError, match=r"net.tflite has no layers to compare or to ignore"):
+        run(InspectConfig(path, str(folder / "net.keras")), screen)

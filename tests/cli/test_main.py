@@ -1,5 +1,6 @@
 """The `tfprune` program, as a user starts it."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import pytest
 from tests.models import dense_chain
 from tfprune.cli import make_parser
 from tfprune.cli.main import COMMANDS, PROGRAMS, main
+from tfprune.recipes.catalog import configs
+from tfprune.recipes.dpp import DPP_COMMANDS
 from tfprune.settings import settings_of
 
 ROOT = Path(__file__).parents[2]
+DENSITY = "did you mean --density, the fraction that is kept?"
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +56,17 @@ def test_version(capsys):
     [
         (["prun"], "tfprune: error: unknown command 'prun'; did you mean prune?"),
         (["zzz"], "tfprune: error: unknown command 'zzz'; there are " + ", ".join([*COMMANDS, *PROGRAMS])),
-        (["inspect"], "tfprune inspect: error: MODEL is missing: A .keras file."),
+        (
+            ["inspect"],
+            "tfprune inspect: error: MODEL is missing: A .keras file; or a .tflite file, whose operations are shown.",
+        ),
+        (["prune", "m", "--quiet"], "tfprune prune: error: unknown flag --quiet; --help lists them all"),
+        (["prune", "m", "--prune-ratio", "1"], f"tfprune prune: error: unknown flag --prune-ratio; {DENSITY}"),
+        (["prune", "m", "--prune_rate", "1"], f"tfprune prune: error: unknown flag --prune_rate; {DENSITY}"),
         (["prune", "--flps", "1"], "tfprune prune: error: unknown flag --flps; did you mean --flops?"),
         (
             ["inspect", "no.keras"],
-            "tfprune inspect: error: expected a .keras file, no.keras does not exist; check the path",
+            "tfprune inspect: error: expected a .keras or .tflite file, no.keras does not exist; check the path",
         ),
     ],
 )
@@ -117,3 +127,74 @@ def test_units_drawn_by_what_they_make_of_the_digits(tmp_path, capsys):
 
 def test_the_console_script_is_named():
     assert '"tfprune = tfprune.cli.main:main"' in (ROOT / "setup.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (
+            ["train_cifar", "--method", "nonsense"],
+            "tfprune train_cifar: error: --method: unknown method 'nonsense'; there",
+        ),
+        (
+            ["train_imagenet", "prune", "--x", "1"],
+            "tfprune train_imagenet prune: error: unknown flag --x; --help lists",
+        ),
+        (["test", "--x"], "tfprune test: error: unknown flag --x; --help lists"),
+    ],
+)
+def test_the_methods_after_an_installation(capsys, words, start):
+    """The scripts of a checkout are commands as well."""
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(start)
+    with pytest.raises(SystemExit):
+        main([words[0], "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: tfprune {words[0]} ")
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "said"),
+    [
+        ("tfprune.cli", 2, "tfprune: error: unknown command 'zzz'"),
+        ("tfprune.cli.main", 2, "tfprune: error: unknown command 'zzz'"),
+        ("tfprune.cli.programs", 1, "this module is no program; run `tfprune train_cifar`"),
+        ("tfprune.cli.train_cifar", 1, "No module named tfprune.cli.train_cifar"),
+    ],
+)
+def test_no_module_ends_in_silence(module, code, said):
+    done = subprocess.run([sys.executable, "-m", module, "zzz"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert said in done.stderr
+
+
+def every_help(capsys):
+    """The help of the program, of its commands, and of all methods, with the name of each."""
+    for words in ([], ["dpp"], ["train_imagenet", "prune"], ["train_imagenet", "train"], ["test"]):
+        yield words, helped(capsys, words)
+    for name in COMMANDS:
+        yield [name], helped(capsys, [name])
+    for name in DPP_COMMANDS:
+        yield ["dpp", name], helped(capsys, ["dpp", name])
+    for name in configs():
+        yield [name], helped(capsys, ["train_cifar", "--method", name])
+        yield [name], helped(capsys, ["train_imagenet", "--method", name])
+
+
+def helped(capsys, words):
+    with contextlib.suppress(SystemExit):
+        main([*words, "--help"])
+    return capsys.readouterr().out
+
+
+def test_every_help_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for words, shown in every_help(capsys):
+        assert shown.startswith("usage: "), words
+        assert [line for line in shown.splitlines() if len(line) > 80] == [], words
+
+
+@pytest.mark.parametrize("words", [["train_cifar"], ["train_imagenet"], ["train_cifar", "--method", "ticket"]])
+def test_the_help_of_the_methods_names_all_five(capsys, words):
+    shown = helped(capsys, words)
+    for name in ("EKG", "Peek-a-Boo", "Multi-prize tickets", "Random tickets", "DPP pruning"):
+        assert name in " ".join(shown.split())

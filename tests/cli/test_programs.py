@@ -27,3 +27,8 @@ def test_flags_win_over_files(tmp_path, words, expected):
 def test_unknown_method():
     with pytest.raises(ConfigError, match=r"unknown method 'peekabo'; did you mean peekaboo\?"):
         pick_method(["--method", "peekabo"], METHODS, default="ekg")
+
+
+def test_a_method_that_resembles_none_lists_all():
+    with pytest.raises(ConfigError, match=r"unknown method 'nonsense'; there are ekg, peekaboo$"):
+        pick_method(["--method", "nonsense"], METHODS, default="ekg")

@@ -152,3 +152,36 @@ def test_the_registry_needs_no_tensorflow():
     code += "print(sorted({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_weight_criterion_of_ones_own_in_both_styles(scratch):
+    import keras
+
+    class ByWeights(WeightCriterion):
+        def scores(self, model, weights, data=None):
+            return {name: -np.abs(np.asarray(weight)) for name, weight in weights.items()}
+
+    class ByMasks(WeightCriterion):
+        def scores(self, model, masks, data=None):
+            return {name: np.arange(mask.shape.num_elements()).reshape(mask.shape) for name, mask in masks.items()}
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc")])
+    kernel = model.get_layer("fc").kernel
+    kernel.assign(np.arange(1.0, 13.0).reshape(4, 3))
+    criteria.register_criterion("by_weights")(ByWeights)
+    criteria.register_weight_criterion("by_masks")(ByMasks)
+    expected = {"by_weights": np.asarray(kernel) <= 6, "by_masks": np.asarray(kernel) > 6}
+    for name, mask in expected.items():
+        np.testing.assert_array_equal(criteria.criterion(name)(model, density=0.5)["fc/kernel"], mask)
+        np.testing.assert_array_equal(criteria.weight_criterion(name)(model, density=0.5)["fc/kernel"], mask)
+
+
+def test_scores_of_other_arguments_are_refused(scratch):
+    class Short(WeightCriterion):
+        def scores(self, model, weights):
+            return weights
+
+    message = r"scores\(self, model, weights, data=None\) for weights, received scores\(self, model, weights\)"
+    for register in (criteria.register_criterion, criteria.register_weight_criterion):
+        with pytest.raises(ConfigError, match=message):
+            register("short")(Short)

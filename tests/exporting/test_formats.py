@@ -6,6 +6,7 @@ from types import ModuleType
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 
@@ -78,11 +79,21 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, tiny, name, monkeypatch):
     export(tiny, tmp_path / name)
     before = listing(tmp_path)
 
-    def fail(self, target, **options):
+    def fail(_, target, **options):
         target.mkdir() if name == "saved_model" else target.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(keras.Model, "save" if name == "model.keras" else "export", fail)
+    class Archive:
+        track = add_endpoint = lambda self, *args: None
+        write_out = fail
+
+    written_by = {
+        "model.keras": (keras.Model, "save", fail),
+        "saved_model": (keras.export, "ExportArchive", Archive),
+        "model.tflite": (keras.Model, "export", fail),
+        "model.onnx": (onnx, "save", fail),
+    }
+    monkeypatch.setattr(*written_by[name])
     with pytest.raises(OSError, match="disk full"):
         export(tiny, tmp_path / name)
     assert listing(tmp_path) == before

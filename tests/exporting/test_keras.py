@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.exporting import plain_model
-from tfprune.graph import convert
+from tfprune.exporting import plain_model, save_model
+from tfprune.graph import ModelClassWarning, convert
 
 
 def test_keeps_names_and_weights(residual):
@@ -52,3 +52,16 @@ def test_a_model_without_a_graph_is_refused():
 
     with pytest.raises(UnsupportedLayerError, match="expected a functional or sequential model"):
         plain_model(Own())
+
+
+def test_only_files_of_keras_warn_of_a_lost_class(tmp_path, recwarn):
+    class Own(keras.Model):
+        def __init__(self):
+            inputs = keras.Input((4,))
+            super().__init__(inputs, keras.layers.Dense(2)(inputs))
+
+    model = Own()
+    plain_model(model)
+    assert not recwarn.list
+    with pytest.warns(ModelClassWarning, match="own"):
+        save_model(model, tmp_path / "own.keras")

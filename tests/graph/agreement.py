@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, CostModel, channel_groups, complexity, masked, slim
+from tfprune.graph.traced_cost import traced_flops
 
 
 def randomize(model, seed=0):
@@ -58,10 +59,12 @@ def assert_named(groups):
     for name, slots in groups.slots.items():
         made = [slot.channels for slot in slots if slot.role == "out"]
         if made and any(np.any(channels == PINNED) for channels in made):
-            assert name in held or any(entry.cause.startswith(f"{name} (") for entry in groups.left_alone), name
+            assert name in held or any(
+                cause.startswith(f"{name} (") for entry in groups.left_alone for cause in entry.causes
+            ), name
 
 
-def agrees(model, *, pinned=(), seeds=3, tolerance=1e-5, power=0.02) -> ChannelGroups:
+def agrees(model, *, pinned=(), traced=False, seeds=3, tolerance=1e-5, power=0.02) -> ChannelGroups:
     """Asserts that slimmed, masked and counted models agree, and that the masks change something.
 
     Args:
@@ -70,6 +73,7 @@ def agrees(model, *, pinned=(), seeds=3, tolerance=1e-5, power=0.02) -> ChannelG
             pruned, and others that hold channels.
         seeds: How many masks to try.
         tolerance: Largest error, relative to the largest output.
+        traced: Whether the costs are those of the operations that TensorFlow runs, where these can be counted.
         power: Least change of an output by the masks, relative to the largest; None where nothing can go.
 
     Returns:
@@ -83,6 +87,8 @@ def agrees(model, *, pinned=(), seeds=3, tolerance=1e-5, power=0.02) -> ChannelG
     unknown = [str(entry) for entry in groups.left_alone if entry.unknown]
     assert all(any(text.startswith(start) for start, _ in pinned) for text in unknown), unknown
     assert_named(groups)
+    counts = [traced_flops(call) for call in groups.calls]
+    assert not traced or None in counts or complexity(model).macs == sum(counts)
     whole, change = outputs(model, inputs), 0.0
     for seed in range(seeds):
         mask = random_mask(groups, seed)

@@ -157,5 +157,54 @@ def test_errors(weight_masks_model):
         masks_of(weight_masks_model)
     odd = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2DTranspose(4, 3, name="up")])
     with pytest.raises(UnsupportedLayerError, match=r"up/kernel: expected one of .* received Conv2DTranspose"):
-        convert(odd, "masked")
+        convert(odd, "psg")
+    assert masks_of(convert(odd, "masked")).density == 1
     assert isinstance(convert(weight_masks_model, "masked", dtype="mixed_bfloat16").get_layer("stem"), MaskedConv2D)
+
+
+@pytest.mark.parametrize(
+    "use", [lambda model: convert(model, "masked"), lambda model: convert(model, "plain"), prunable_weights]
+)
+def test_models_that_keras_has_quantized_are_named(use):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="first"), keras.layers.Dense(2, name="fc")])
+    model.get_layer("fc").quantize("int8")
+    with pytest.raises(UnsupportedLayerError, match="received layers that Keras has quantized: fc; prune, convert and"):
+        use(model)
+
+
+def twice(width=8) -> tuple[keras.Model, keras.Model]:
+    """An architecture that is built twice, so that the automatic names differ."""
+    stack = [[keras.Input((8, 8, 3)), layers.Conv2D(width, 3), layers.Flatten(), layers.Dense(2)] for _ in range(2)]
+    return keras.Sequential(stack[0]), keras.Sequential(stack[1])
+
+
+def test_masks_of_the_same_architecture_are_matched_by_position():
+    first, second = twice()
+    rng = np.random.default_rng(0)
+    masks = Masks({name: rng.random(weight.shape) < 0.5 for name, weight in prunable_weights(first).items()})
+    with pytest.raises(ConfigError, match=r'no prunable weight .* match="position" takes them so'):
+        convert(second, "masked", masks)
+    sparse = convert(second, "masked", masks, match="position")
+    assert list(masks_of(sparse)) == list(prunable_weights(second))
+    for found, mask in zip(masks_of(sparse).values(), masks.values(), strict=True):
+        np.testing.assert_array_equal(found, mask)
+    for weight, old, mask in zip(
+        prunable_weights(convert(sparse, "plain")).values(),
+        prunable_weights(second).values(),
+        masks.values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(weight, np.asarray(old) * mask)
+
+
+def test_masks_that_do_not_fit_by_position():
+    first, second = twice()
+    masks = Masks.full(prunable_weights(first))
+    with pytest.raises(ConfigError, match="one for each of the 2 prunable weights of the model, received 1"):
+        convert(second, "masked", {"any": next(iter(masks.values()))}, match="position")
+    with pytest.raises(ConfigError, match=r"expected shape \(3, 3, 3, 8\) for .*, received \(3, 3, 3, 5\)"):
+        convert(second, "masked", Masks.full(prunable_weights(twice(5)[0])), match="position")
+    with pytest.raises(ConfigError, match="match: expected name or position, received 'order'"):
+        convert(second, "masked", masks, match="order")
+    with pytest.raises(ConfigError, match=r"another model's\?$"):
+        convert(second, "masked", Masks.full(prunable_weights(twice(5)[0])))

@@ -35,21 +35,22 @@ def test_by_hand():
     assert cost.uncounted == ()
 
 
-def test_layers_that_are_left_alone_cost_what_they_compute():
+def test_models_at_each_point_in_time_cost_all_steps():
     inputs = keras.Input((4, 12, 12, 3))
     convolutions = keras.Sequential(
-        [keras.Input((12, 12, 3)), layers.Conv2D(8, 3), layers.GlobalAveragePooling2D()], name="cnn"
+        [keras.Input((12, 12, 3)), layers.Conv2D(8, 3, name="conv"), layers.GlobalAveragePooling2D()], name="cnn"
     )
     x = layers.TimeDistributed(convolutions, name="each")(inputs)
     model = keras.Model(inputs, layers.Dense(3, name="head")(layers.LSTM(16, name="lstm")(x)))
     cost = complexity(model)
     each, lstm, head = 4 * 100 * 27 * 8, 4 * 64 * (8 + 16), 16 * 3
-    assert {row.layer: row.macs for row in cost.layers} == {"each": each, "lstm": lstm, "head": head}
+    assert {row.layer: row.macs for row in cost.layers} == {"each/conv": each, "lstm": lstm, "head": head}
     assert cost.params == (27 * 8 + 8) + 64 * (8 + 16 + 1) + (16 * 3 + 3)
     assert (cost.uncounted, cost.unknown) == ((), 0)
     groups = channel_groups(model)
+    assert sorted(group.size for group in groups) == [8, 16]
     half = np.arange(groups.channels) % 2 == 0
-    assert CostModel(model, groups).totals(half)[1] == each + 4 * 32 * (8 + 8) + 8 * 3
+    assert CostModel(model, groups).totals(half)[1] == each // 2 + 4 * 32 * (4 + 8) + 8 * 3
     assert CostModel(model, groups).complexity(half) == complexity(slim(model, half))
 
 

@@ -23,7 +23,7 @@ REASONS = {
     "mean": (lambda x: x - ops.mean(x, axis=-1, keepdims=True), "because of mean", "it reduces over them"),
     "norm": (lambda x: x / ops.sqrt(ops.sum(ops.square(x), -1, keepdims=True)), "because of sum", "reduces over"),
     "softmax": (lambda x: ops.softmax(x, axis=-1), "because of softmax", "it divides by a sum over them"),
-    "position": (lambda x: x[..., 3:4], "because of get_item", "a range that it takes must not become empty"),
+    "position": (lambda x: x[..., 3], "because of get_item", "it takes a single one of them"),
 }
 
 
@@ -67,11 +67,29 @@ def test_ignored_layers_are_named():
 
 def test_one_reason_for_many_layers_takes_one_short_line():
     held = tuple(Held(f"dense_{number} (Dense)", 3, 4) for number in range(50))
-    text = str(LeftAlone("cut (Odd)", "it reads them", held))
+    text = str(LeftAlone(("cut (Odd)",), "it reads them", held))
     assert text == (
         "dense_0, dense_1, dense_2 and 47 more: 150 of 200 channels stay because of cut (Odd): it reads them"
     )
-    assert str(LeftAlone("cut (Odd)", "no rule", held, unknown=True)) == (
+    assert str(LeftAlone(("cut (Odd)",), "no rule", held, unknown=True)) == (
         "cut (Odd): no rule; holds dense_0 (3 of 4 channels), dense_1 (3 of 4 channels), dense_2 (3 of 4 channels) "
         "and 47 more"
+    )
+
+
+def test_layers_of_one_class_share_a_line():
+    class Mixes(layers.Layer):
+        def call(self, x):
+            return x - ops.mean(x, axis=-1, keepdims=True)
+
+    inputs = keras.Input((8,))
+    x = inputs
+    for index in range(5):
+        x = Mixes(name=f"mix{index}")(layers.Dense(4 + index, name=f"dense{index}")(x))
+    groups = channel_groups(keras.Model(inputs, layers.Dense(2, name="out")(x)))
+    (entry,) = [entry for entry in groups.left_alone if not entry.is_output]
+    assert entry.causes == tuple(f"mix{index} (Mixes)" for index in range(5))
+    assert str(entry) == (
+        "mix0, mix1, mix2 and 2 more (Mixes): no rule for Mixes; give one to tfprune.register_rule; they hold "
+        "dense0 (4 channels), dense1 (5 channels), dense2 (6 channels) and 2 more"
     )

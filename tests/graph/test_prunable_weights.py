@@ -43,6 +43,8 @@ def test_kernels_of_every_kind_in_order():
         "separable1d/depthwise_kernel",
         "separable1d/pointwise_kernel",
         "einsum/kernel",
+        "lstm/cell.kernel",
+        "lstm/cell.recurrent_kernel",
         "fc/kernel",
     ]
     assert found["fc/kernel"] is model.get_layer("fc").kernel

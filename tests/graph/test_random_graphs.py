@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.graph.agreement import agrees
+from tests.graph.operation_blocks import OPERATION_BLOCKS
 
 layers = keras.layers
 ops = keras.ops
@@ -78,6 +79,7 @@ BLOCKS = {
     "norm": lambda x: x / ops.sqrt(ops.sum(ops.square(x), -1, keepdims=True) + 1e-3),
     "vector": lambda x: x * np.linspace(0.5, 1.5, x.shape[-1], dtype="float32"),
     "vector on the left": lambda x: ops.subtract(np.linspace(-1, 1, x.shape[-1], dtype="float32"), x),
+    "vectors of a layer": lambda x: layers.Rescaling([0.5 + i for i in range(x.shape[-1])], offset=0.5)(x),
     "weights": lambda x: Weighted()(x),
     "lambda": lambda x: layers.Lambda(lambda y: ops.clip(y, -1, 1))(x),
     "augmented": lambda x: layers.RandomFlip()(layers.GaussianNoise(0.1)(x)),
@@ -88,6 +90,7 @@ BLOCKS = {
     "maxout of halves": largest_of_two(-2),
     "CBAM": attended,
     "ECA": neighboring,
+    **OPERATION_BLOCKS,
 }
 
 
@@ -98,6 +101,7 @@ def test_chains_of_blocks(names):
     x = layers.Conv2D(8, 3, padding="same", name="first")(inputs)
     for name in names:
         x = BLOCKS[name](x)
+        x = layers.Conv2D(8, 1)(x) if x.shape[-1] % 8 or x.shape[-1] > 16 else x  # some blocks need pairs of pairs
     x = layers.Conv2D(6, 3, padding="same", name="last")(x)
     groups = agrees(keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x))), seeds=1, power=-1)
     assert "last" in {group.name for group in groups}

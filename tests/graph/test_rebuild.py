@@ -251,3 +251,44 @@ def test_what_cannot_be_copied_is_refused_in_one_line(tmp_path):
         with pytest.raises(UnsupportedLayerError, match=r"\(Unserializable\).*cannot pickle") as caught:
             convert(model, "plain")
     assert "\n" not in str(caught.value)
+
+
+class Forgetful(layers.Layer):
+    """Multiplies by a number that its configuration leaves out, in a dense layer or of each channel."""
+
+    def __init__(self, factor=1.0, units=None, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+        self.units = units
+        self.part = None if units is None else layers.Dense(units)
+
+    def build(self, shape):
+        if self.part is not None:
+            self.part.build(shape)
+
+    def call(self, x):
+        return self.factor * (x if self.part is None else self.part(x))
+
+    def compute_output_shape(self, shape):
+        return shape if self.units is None else (*shape[:-1], self.units)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+@pytest.mark.parametrize("units", [None, 16])
+def test_what_a_configuration_leaves_out_is_found_and_kept(units):
+    inputs = keras.Input((16,))
+    x = Forgetful(3.0, units, name="strange")(layers.Dense(16, name="before")(inputs))
+    x = layers.Dense(12, activation="relu", name="after")(x)
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    groups = channel_groups(model)
+    assert sizes(groups) == {"after": 12}
+    assert any("strange" in each and "a setting is missing there" in each for each in groups.pinned) is (units is None)
+    values = RNG.normal(size=(4, 16)).astype(np.float32)
+    expected = np.asarray(model(values))
+    for copy in (slim(model, np.ones(12, bool)), convert(model, "plain"), convert(model, "masked")):
+        np.testing.assert_allclose(copy(values), expected, rtol=1e-5, atol=1e-6)
+    half = convert(model, "plain", dtype="mixed_bfloat16")
+    np.testing.assert_allclose(half(values), expected, rtol=0.1, atol=0.1 * np.abs(expected).max())
+    agrees(model, pinned=[("strange", "")])

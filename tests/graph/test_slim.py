@@ -197,3 +197,15 @@ def test_tensors_are_kept_until_forgotten(model):
     assert weights.tensors(call, other)[0] is first
     weights.forget()
     assert weights.tensors(call, mask)[0] is not first
+
+
+def test_a_mask_that_empties_a_range_is_refused():
+    """Each group keeps a channel, but one of two slices would have none."""
+    inputs = keras.Input((4,))
+    x = layers.Dense(6, name="wide")(inputs)
+    parts = [layers.Dense(2, name="first")(x[:, :2]), layers.Dense(2, name="second")(x[:, 2:])]
+    model = keras.Model(inputs, layers.Concatenate()(parts))
+    groups = channel_groups(model)
+    assert slim(model, np.array([True, False, False, True, False, False]), groups).get_layer("wide").units == 2
+    with pytest.raises(UnsupportedLayerError, match=r"the mask leaves no channel in .*get_item"):
+        slim(model, np.array([False, False, True, True, True, True]), groups)

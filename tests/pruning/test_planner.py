@@ -282,6 +282,12 @@ def test_applying_a_plan_is_slimming_by_its_mask(mixed, seed, fraction):
     assert small.count_params() == plan.after.params
 
 
+@pytest.mark.parametrize("density", [0.9, 1 - 0.1, 0.1, 1 - 0.9, 0.3, 1 - 0.7])
+def test_fractions_of_channels_count_as_they_are_written(density):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(100), keras.layers.Dense(2)])
+    assert plan_channels(model, "l2", density=density).after.channels == round(100 * density)
+
+
 class Block(keras.layers.Layer):
     """A dense layer within a layer that has no rule."""
 
@@ -339,7 +345,8 @@ def test_flops_that_are_not_known_are_refused_by_name():
     assert (plan.uncounted, plan.unknown) == (("own",), 8 * 238)
     told = "without those of own, which are not known: about 87 % of the model's"
     assert str(plan).endswith(f", {told})")
-    assert plan.explain().splitlines()[1] == f"  FLOPs are counted {told}"
+    assert plan.explain(width=120).splitlines()[1] == f"  FLOPs are counted {told}"
+    assert max(map(len, plan.explain().splitlines())) <= 80
     assert PruningPlan.from_json(plan.to_json()) == plan
 
 

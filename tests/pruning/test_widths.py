@@ -51,6 +51,7 @@ def test_shared_parts_are_rounded_with_the_others(criterion, fraction):
 
 
 def test_half_of_the_channels_are_half_of_the_layers():
+    assert "48 of width 64" in str(channel_groups(unevenly_split()))
     for scope in ("global", "local"):
         plan = plan_channels(unevenly_split(), "l2", density=0.5, scope=scope)
         assert width_of(plan.apply().get_layer("a")) == plan.after.channels == 32
@@ -127,6 +128,18 @@ def test_what_cannot_be_rounded_stays_and_is_named():
     assert "round_to (+" in plan.explain()
 
 
+def test_large_multiples_of_many_remainders():
+    """Four layers with remainders of 64 have more combinations than can be tried; like channels still go together."""
+    inputs = keras.Input((4,))
+    parts = [layers.Dense(128, name=name)(inputs) for name in "abc"]
+    x = layers.Add()([layers.Concatenate()(parts), layers.Dense(384, name="all")(inputs)])
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    small = plan_channels(model, "l2", density=0.7, round_to=64).apply()
+    widths = [width_of(small.get_layer(name)) for name in ("a", "b", "c", "all")]
+    assert (sum(widths[:3]), widths[3]) == (256, 256)
+    assert set(widths[:3]) <= {64, 128}
+
+
 def random_model(data):
     """A chain of dense layers whose channels are split, sliced, shared, added and returned."""
     inputs = x = keras.Input((5,))
@@ -197,7 +210,7 @@ def test_heads_keep_their_width_while_their_inputs_are_cut(hand, make):
     """b0 a1 b2 a3 a2 a0 b1 go in this order; with `b` held, only those of `a` do."""
     plan = plan_channels(hand, make.fixed(), flops=0.7, keep_width="b")
     assert (plan.keep, plan.keep_width) == ({"a": (0, 2), "b": (0, 1, 2)}, ("b",))
-    assert "  b  all 3 channels  keeps its width as asked (b)" in plan.explain()
+    assert "  b: all 3 channels stay: its width is kept as asked (b)" in plan.explain()
     assert PruningPlan.from_json(plan.to_json()) == plan
     assert plan_channels(hand, make.fixed(), flops=0.7, keep_width=[hand.get_layer("b")]).keep == plan.keep
     assert prune_channels(hand, make.fixed(), flops=0.7, keep_width="b").get_layer("a").units == 2

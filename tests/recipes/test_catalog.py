@@ -76,6 +76,7 @@ def test_a_new_method_is_one_call(seen, capsys):
     first, second = seen
     assert (first.part, first.dataset, first.arch, first.on_disk) == (0.1, "digits", "Conv4", False)
     assert (second.part, second.data_path, second.stem, second.on_disk) == (0.25, "images", "large", True)
+    assert HalfConfig(plugin=("my_module",)).settings()["plugin"] == ["my_module"]  # a resumed run needs it, too
     assert train_cifar(["--method", "half", "--part", "2"]) == 2
     assert "--part: expected a value above 0 and at most 1, received 2.0" in capsys.readouterr().err
     assert train_cifar(["--method", "hal"]) == 2

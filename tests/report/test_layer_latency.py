@@ -67,3 +67,19 @@ def test_unknown_sizes_are_named():
     model = keras.Model(inputs, layers.Dense(2)(inputs), name="open")
     with pytest.raises(ConfigError, match=r"open: the size of \(None, None, 3\) at sequence is unknown; give the"):
         compare_layer_latency({"model": model})
+
+
+def test_layers_are_timed_in_inference(monkeypatch):
+    seen = []
+
+    class Augment(keras.layers.Layer):
+        def call(self, inputs, training=True):
+            seen.append(training)
+            return inputs
+
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Augment()(inputs))
+    seen.clear()
+    compare_layer_latency({"model": model}, runs=1, warm_up=0)
+    assert seen
+    assert not any(seen)

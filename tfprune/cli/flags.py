@@ -13,6 +13,7 @@ _METAVARS = {int: "N", float: "X", str: "TEXT"}
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 # What other programs, the authors' among them, call the fraction that is kept, or its complement.
 _DENSITY = ("prune_ratio", "prune_rate", "pruning_ratio", "sparsity", "amount", "keep", "keep_ratio")
+_CHOICES = 60  # characters of a list of choices that fits into the usage of a flag
 _CLOSE = 0.7  # similarity from which a word is suggested for another
 _VALUES_OF_OTHERS = {"config": 1, "setting": 1, "help": 0, "version": 0}
 
@@ -30,6 +31,9 @@ def add_flag(group: Any, setting: Setting) -> None:
         return
     if setting.choices:
         options["metavar"] = "{" + ",".join(map(str, setting.choices)) + "}"
+        if len(options["metavar"]) > _CHOICES:
+            options["metavar"] = "NAME"
+            options["help"] = f"One of {', '.join(map(str, setting.choices))}. {options['help']}"
         if "on" in setting.choices:  # the flag alone switches it on, as in the original's commands
             options |= {"nargs": "?", "const": "on"}
     else:

@@ -61,8 +61,8 @@ def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
     with working(f"reading {config.model}"):
         file = TFLiteFile(config.model)
     console.print(Text(config.model, style="bold"))
-    size = file_size(config.model)
-    console.print(Text(f"{size}, {count(file.weights, 'weight')}, {count(file.tensors, 'tensor')}"))
+    counts = f"{count(file.weights, 'weight')}, {count(file.tensors, 'tensor')}"
+    console.print(Text(f"{file_size(config.model)}, {counts}"))
     for kind, infos in (("input", file.inputs), ("output", file.outputs)):
         for each in infos:
             shape = ", ".join("any" if size is None else str(size) for size in each.shape)
@@ -72,7 +72,8 @@ def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
     console.print(Text(make_table(columns, rows, width=console.width, indent=0)))
     if config.latency:
         calls = partial(file.caller, input_shape=config.input_shape)
-        latency = compare_latency({config.model: calls}, batch_size=config.batch_size)[config.model]
+        size = file.inputs[0].shape[0] or config.batch_size
+        latency = compare_latency({config.model: calls}, batch_size=size)[config.model]
         console.print(
             Text(
                 f"{latency.median_ms:,.3g} ms for a batch of {latency.batch_size}, median; the fastest "

@@ -17,6 +17,7 @@ from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting
 from tfprune.cli.settings_file import load_yaml, read_settings
 from tfprune.errors import ConfigError
 from tfprune.settings import Setting, settings_of
+from tfprune.tables import WIDTH
 
 Config = TypeVar("Config")
 # Words on the command line mean what they mean in a file.
@@ -73,7 +74,7 @@ def make_parser(config_class: type, *, prog: str | None = None, epilog: str = ""
     positional = [each for each in settings.values() if each.positional]
     parser = SettingsParser(
         prog=prog,
-        usage=" ".join(["%(prog)s", *map(usage, positional), "[--config FILE.yaml] [--FLAG VALUE ...]"]),
+        usage=_usage(prog, positional),
         description=first_paragraph(config_class),
         version=f"(tfprune {tfprune.__version__})",
         formatter_class=FlagHelp,
@@ -102,6 +103,14 @@ def make_parser(config_class: type, *, prog: str | None = None, epilog: str = ""
     return parser
 
 
+def _usage(prog: str, positional: Sequence[Setting]) -> str:
+    """Returns the usage, in two lines if one of 80 characters is too short."""
+    flags = "[--config FILE.yaml] [--FLAG VALUE ...]"
+    words, title = " ".join([prog, *map(usage, positional)]), "usage: "
+    long = len(f"{title}{words} {flags}") > WIDTH
+    return (f"{words}\n{' ' * len(title)}{flags}" if long else f"{words} {flags}").replace("%", "%%")
+
+
 def first_paragraph(documented: type) -> str:
     """Returns the first paragraph of a docstring as one line."""
     return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
@@ -121,6 +130,10 @@ class SettingsParser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a `ConfigError`."""
         raise ConfigError(_reworded(message, self.settings)) from ex
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints the help; unlike argparse's method, it does not hide that nobody reads it."""
+        print(self.format_help(), end="", file=file)
 
     def format_help(self, *arguments: Any, **options: Any) -> str:
         """Returns the help, with the lines at its end as they are."""

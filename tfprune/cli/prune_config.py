@@ -52,18 +52,23 @@ class PruneConfig(Settings):
     flops: float | None = setting(
         None,
         "Fraction of the FLOPs (multiply-adds) to keep, such as 0.5.",
-        if_none="another target",
+        if_none="none; one of the three is needed",
         group="target",
         above=0,
         at_most=1,
     )
     params: float | None = setting(
-        None, "Fraction of the parameters to keep.", if_none="another target", group="target", above=0, at_most=1
+        None,
+        "Fraction of the parameters to keep.",
+        if_none="none; one of the three is needed",
+        group="target",
+        above=0,
+        at_most=1,
     )
     density: float | None = setting(
         None,
         "Fraction of the channels, or weights, to keep.",
-        if_none="another target",
+        if_none="none; one of the three is needed",
         group="target",
         above=0,
         at_most=1,

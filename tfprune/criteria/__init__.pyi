@@ -20,6 +20,7 @@ from .registry import criterion_names as criterion_names
 from .registry import load_plugins as load_plugins
 from .registry import register_criterion as register_criterion
 from .weights.criterion import LayerCollapseWarning as LayerCollapseWarning
+from .weights.criterion import UnprunedWeightsWarning as UnprunedWeightsWarning
 from .weights.criterion import WeightCriterion as WeightCriterion
 from .weights.criterion import register_weight_criterion as register_weight_criterion
 from .weights.criterion import weight_criterion as weight_criterion

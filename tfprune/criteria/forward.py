@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfprune.criteria.data import CriterionData
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, Forward
-from tfprune.graph.rebuild import copied_layer
+from tfprune.graph.layer_copies import copied_layer
 from tfprune.layers.kernels import kernel_layer
 
 _WITHOUT = {"activation": "linear", "use_bias": False, "bias_axes": None, "activity_regularizer": None}

@@ -130,7 +130,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
         weights, or any class with a method `scores(model, groups, data)`, which scores channels, see `Criterion`.
 
     Raises:
-        ConfigError: The name belongs to another class, or the class has no method `scores`.
+        ConfigError: The name belongs to another class, or the class has no method `scores` of three arguments.
 
     Example:
         >>> import numpy as np
@@ -172,6 +172,14 @@ def _check(name: object, cls: object) -> None:
     method = getattr(cls, "scores", None)
     if not (isinstance(cls, type) and callable(method)) or getattr(method, "__isabstractmethod__", False):
         raise ConfigError(f"criterion {name!r}: expected a class with a method scores, received {cls!r}")
+    try:
+        inspect.signature(method).bind("self", "model", "channels or weights", "data")
+    except TypeError as error:
+        raise ConfigError(
+            f"criterion {name!r}: expected a method scores(self, model, groups, data=None) for channels, or "
+            f"scores(self, model, weights, data=None) for weights, received scores{inspect.signature(method)}; "
+            "change its arguments"
+        ) from error
     uses = getattr(cls, "uses_data", "optional")
     if uses not in get_args(DataUse):
         choices = ", ".join(get_args(DataUse))

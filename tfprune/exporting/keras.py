@@ -5,6 +5,7 @@ layers; packed files use it.
 """
 
 import os
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +16,8 @@ import numpy as np
 from tfprune.console import quiet
 from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
-from tfprune.graph import convert, model_calls, rebuild
-from tfprune.graph.rebuild import copied_layer
+from tfprune.graph import ModelClassWarning, convert, model_calls, rebuild
+from tfprune.graph.layer_copies import copied_layer
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import kernel_layer, named_kernels
 
@@ -34,16 +35,17 @@ def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
         WriteError: The file cannot be written.
     """
     path = output_path(path, ".keras")
-    plain = plain_model(model)
+    plain = plain_model(model, has_class=True)
     with output_file(path) as partial, quiet():
         plain.save(partial)
 
 
-def plain_model(model: keras.Model) -> keras.Model:
+def plain_model(model: keras.Model, *, has_class: bool = False) -> keras.Model:
     """Copies a model to built-in Keras layers.
 
     Args:
         model: A functional or sequential model, models within it included; our batch norm is replaced by Keras' own.
+        has_class: Whether the copy's class matters, so that a `ModelClassWarning` says what it has lost.
 
     Returns:
         The copy; float32 whatever the policy of `model`.
@@ -51,7 +53,10 @@ def plain_model(model: keras.Model) -> keras.Model:
     Raises:
         UnsupportedLayerError: The model has masked or gated layers, which built-in layers cannot express, or no graph.
     """
-    plain = convert(model, "plain", dtype="float32")
+    with warnings.catch_warnings():
+        if not has_class:
+            warnings.simplefilter("ignore", ModelClassWarning)
+        plain = convert(model, "plain", dtype="float32")
     layers = [layer for layer in flat_layers(plain) if not isinstance(layer, keras.Model)]
     ours = [f"{layer.name} ({type(layer).__name__})" for layer in layers if _is_ours(layer)]
     if ours:

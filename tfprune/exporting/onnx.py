@@ -44,7 +44,7 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
     except (UnsupportedLayerError, OSError, MemoryError):
         raise
     except Exception as error:  # the two packages raise anything
-        raise conversion_error("ONNX", error) from error
+        raise conversion_error("ONNX", plain, error) from error
     with output_file(path) as partial:
         onnx.save(proto, partial)
 

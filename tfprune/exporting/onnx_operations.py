@@ -19,12 +19,12 @@ def _erfc(node: Node, x: str) -> str:
 
 
 def _expm1(node: Node, x: str) -> str:
-    """`tanh(x / 2) (exp(x) + 1)`."""
+    """Returns `tanh(x / 2) (exp(x) + 1)`."""
     return node("Mul", node("Tanh", node("Mul", x, 0.5)), node("Add", node("Exp", x), 1))
 
 
 def _log1p(node: Node, x: str) -> str:
-    """`2 artanh(x / (x + 2))` for small numbers, `log(x + 1)` for others."""
+    """Returns `2 artanh(x / (x + 2))` for small numbers, `log(x + 1)` for others."""
     small = node("Mul", node("Atanh", node("Div", x, node("Add", x, 2))), 2)
     return node("Where", node("Less", node("Abs", x), 0.5), small, node("Log", node("Add", x, 1)))
 

@@ -41,7 +41,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
             except (OSError, MemoryError, tf.errors.OpError):
                 raise
             except Exception as error:  # layers raise anything
-                raise conversion_error("a SavedModel", error) from error
+                raise conversion_error("a SavedModel", plain, error) from error
 
 
 @contextmanager

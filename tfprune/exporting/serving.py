@@ -50,16 +50,26 @@ def stateful_layers(plain: keras.Model) -> list[keras.Layer]:
     return [layer for layer in flat_layers(plain) if getattr(layer, "stateful", False)]
 
 
-def conversion_error(format_name: str, error: Exception) -> UnsupportedLayerError:
+def has_open_sizes(plain: keras.Model) -> bool:
+    """Returns whether an input has an axis, besides that of the batch, that takes any size."""
+    return any(None in tensor.shape[1:] for tensor in plain.inputs)
+
+
+def way_out(plain: keras.Model) -> str:
+    """Returns what the user of a model that a format cannot express can do."""
+    return f"{'give the inputs fixed sizes, or ' if has_open_sizes(plain) else ''}export to another format"
+
+
+def conversion_error(format_name: str, plain: keras.Model, error: Exception) -> UnsupportedLayerError:
     """Returns an error of one line for whatever a converter has raised.
 
     Args:
         format_name: The format, such as `ONNX`.
+        plain: The model.
         error: What was raised.
     """
     text = _WHERE.sub("", _COLOR.sub("", str(error))).strip()
     reason = first_line(ValueError(text)).split(". ")[0] if text else type(error).__name__
     return UnsupportedLayerError(
-        f"expected a model that {format_name} can express, the conversion failed: {reason}; "
-        "give the inputs fixed sizes, or export to another format"
+        f"expected a model that {format_name} can express, the conversion failed: {reason}; {way_out(plain)}"
     )

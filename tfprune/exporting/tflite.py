@@ -17,7 +17,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.calibration import Batch, batches_of_size, calibration_batches
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.output import output_file, output_path
-from tfprune.exporting.serving import conversion_error, input_signature, serving_function
+from tfprune.exporting.serving import conversion_error, has_open_sizes, input_signature, serving_function, way_out
 from tfprune.keras_private import flat_layers
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
@@ -48,8 +48,8 @@ def export_tflite(
             1024 values in float32.
         data: For `int8`: examples like those the model is trained on, see `calibration_batches`.
         float_io: For `int8`: inputs and outputs are float32, not int8 with the scale recorded in the file.
-        batch_size: Examples per call of the file. Default: any number; or, with a warning, the one that the model's
-            inputs are made for, or 1 if LiteRT needs to know it, as for recurrent layers and many U-Nets.
+        batch_size: Examples per call of the file. Default: what the inputs of the model are made for, or any number;
+            where LiteRT needs to know it, as for recurrent layers and many U-Nets, it is 1, and a warning says so.
 
     Raises:
         ConfigError: A setting is wrong, or `data` do not fit the model.
@@ -67,45 +67,47 @@ def export_tflite(
         raise ConfigError(f"expected a batch_size of at least 1, received {batch_size!r}")
     plain = plain_model(model)
     batches = calibration_batches(plain, data) if quantize == "int8" else None
-    if batches is None:
-        options = _float_options(quantize)
-    else:
-        _unroll(plain)
-        options = _int8_options(float_io)
+    options = _float_options(quantize) if batches is None else _int8_options(float_io)
     fixed = batch_size or plain.inputs[0].shape[0]
+    # LiteRT's default delegate refuses to run unrolled layers with masks on an open batch.
+    falls_back = batches is not None and _unroll(plain) and fixed is None
     with output_file(path) as partial:
-        error = _convert(plain, partial, options, batches, fixed)
-        if error is not None and fixed is None:
-            fixed = 1
-            error = _convert(plain, partial, options, batches, fixed)
+        error = _convert(plain, partial, options, batches, 1 if falls_back else fixed)
+        if error is not None and fixed is None and not falls_back:
+            falls_back = True
+            error = _convert(plain, partial, options, batches, 1)
         if error is not None:
             raise _unsupported(error, plain, int8=batches is not None) from error
-    if fixed is not None and batch_size is None:
-        warnings.warn(f"{path.name} takes batches of {fixed}, as LiteRT cannot leave the size open here", stacklevel=3)
+    if falls_back:
+        warnings.warn(f"{path.name} takes batches of 1, as LiteRT cannot leave their size open here", stacklevel=3)
 
 
-def _unroll(plain: keras.Model) -> None:
+def _unroll(plain: keras.Model) -> bool:
     """Makes recurrent layers repeat their step as often as there are steps; changes the model.
 
     TensorFlow's calibrator ends the process with a segmentation fault when it measures the ranges within a loop.
 
+    Returns:
+        Whether there are such layers.
+
     Raises:
         UnsupportedLayerError: There is another loop.
     """
-    for layer in flat_layers(plain):
-        if hasattr(layer, "unroll"):
-            layer.unroll = True
+    recurrent = [layer for layer in flat_layers(plain) if hasattr(layer, "unroll")]
+    for layer in recurrent:
+        layer.unroll = True
     signature = keras.tree.map_structure(lambda spec: tf.TensorSpec(spec.shape, spec.dtype), input_signature(plain))
     try:
         graph = tf.function(serving_function(plain), autograph=False).get_concrete_function(*signature).graph
     except Exception as error:  # layers raise anything
-        raise conversion_error("LiteRT in int8", error) from error
+        raise conversion_error("LiteRT in int8", plain, error) from error
     definition = graph.as_graph_def()
     nodes = [*definition.node, *(node for each in definition.library.function for node in each.node_def)]
     if any(node.op in ("While", "StatelessWhile") for node in nodes):
         raise UnsupportedLayerError(
             "expected a model without loops other than recurrent layers for int8, received one; export it without int8"
         )
+    return bool(recurrent)
 
 
 def _float_options(quantize: str | None) -> dict[str, Any]:
@@ -152,12 +154,10 @@ def _unsupported(error: Exception, plain: keras.Model, *, int8: bool) -> Unsuppo
     missing |= set(_NO_INT8_KERNEL.findall(text))
     if not missing:
         reason = _AFTER_PLACE.search(text)
-        return conversion_error("LiteRT", error if reason is None else RuntimeError(reason[1]))
-    sizes = ", of open sizes" if any(None in tensor.shape[1:] for tensor in plain.inputs) else ""
-    received = f"{', '.join(sorted(missing))}{sizes}"
+        return conversion_error("LiteRT", plain, error if reason is None else RuntimeError(reason[1]))
+    received = f"{', '.join(sorted(missing))}{', of open sizes' if has_open_sizes(plain) else ''}"
     return UnsupportedLayerError(
-        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {received}; "
-        f"{'give the inputs fixed sizes, or ' if sizes else ''}export to another format"
+        f"expected operations that LiteRT has{' in int8' if int8 else ''}, received {received}; {way_out(plain)}"
         f"{', or without int8' if int8 else ''}"
     )
 

@@ -85,11 +85,15 @@ class TFLiteFile:
         for info in self.inputs:
             sizes = tuple(size or 1 for size in info.shape[1:]) if input_shape is None else tuple(input_shape)
             shape = (batch_size, *sizes)
+            if info.shape[:1] not in ((None,), (batch_size,)):
+                raise ConfigError(
+                    f"{self.path} takes batches of {info.shape[0]}, not of {batch_size}; give --batch_size "
+                    f"{info.shape[0]}, or export it with that --batch_size"
+                )
             if not _takes(info.shape, shape):
                 shown = ", ".join("any" if size is None else str(size) for size in info.shape)
                 raise ConfigError(
-                    f"{self.path} takes inputs of shape [{shown}], not {list(shape)}; give --batch_size and "
-                    "--input_shape that fit, or export another file"
+                    f"{self.path} takes inputs of shape [{shown}], not {list(shape)}; give an --input_shape that fits"
                 )
             self._interpreter.resize_tensor_input(details[info.name]["index"], shape)
         try:

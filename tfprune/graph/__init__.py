@@ -2,15 +2,17 @@
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
-from tfprune.graph.convert import LAYER_TYPES, convert, masks_of, swap_layer
+from tfprune.graph.convert import LAYER_TYPES, Match, convert, masks_of, swap_layer
 from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.execute import Forward, averages_channels, executable_groups, execute
 from tfprune.graph.kernel_reads import KernelReads
 from tfprune.graph.labels import PINNED, Cost, Edit, Labels, LayerChannels, Slot
+from tfprune.graph.layer_copies import configuration, copied_layer
 from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
-from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights
-from tfprune.graph.rebuild import configuration, copied_layer, rebuild
+from tfprune.graph.model_class import ModelClassWarning
+from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights, unpruned_weights
+from tfprune.graph.rebuild import rebuild
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
 from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
@@ -34,6 +36,8 @@ __all__ = [
     "LayerChannels",
     "LayerComplexity",
     "LeftAlone",
+    "Match",
+    "ModelClassWarning",
     "Segment",
     "SlimWeights",
     "Slot",
@@ -58,4 +62,5 @@ __all__ = [
     "sites_by_group",
     "slim",
     "swap_layer",
+    "unpruned_weights",
 ]

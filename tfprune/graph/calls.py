@@ -171,8 +171,10 @@ def check_not_quantized(model: keras.Model) -> None:
         model: Any model.
 
     Raises:
-        UnsupportedLayerError: Keras has quantized layers of the model (`model.quantize("int8")`).
+        UnsupportedLayerError: This is no model, or Keras has quantized layers of it (`model.quantize("int8")`).
     """
+    if not isinstance(model, keras.Layer):
+        raise no_graph(model)
     quantized = [
         layer.name
         for layer in flat_layers(model)

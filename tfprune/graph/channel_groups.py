@@ -16,8 +16,8 @@ import numpy as np
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
+from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
-from tfprune.graph.rebuild import why_not_remade
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
@@ -32,7 +32,7 @@ class ChannelGroup:
         size: Number of channels.
         layers: Names of all layers that produce these channels.
         multiplicity: Number of positions of the first layer's width per prunable channel: 1, but 8 in a convolution
-            with 8 groups, and all channels of a head in attention.
+            with 8 groups, and all channels of a head in attention; the largest number, where channels differ.
     """
 
     name: str
@@ -163,7 +163,11 @@ class ChannelGroups(Sequence[ChannelGroup]):
         title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
         rows: list[Sequence[Cell]] = []
         for group in self:
-            size = f"{group.size:,} x {group.multiplicity}" if group.multiplicity > 1 else f"{group.size:,}"
+            vector, each = self.produced[group.name]
+            positions = each * int(np.isin(vector, np.arange(group.start, group.start + group.size)).sum())
+            even = positions == group.size * group.multiplicity
+            size = f"{group.size:,}" + (f" x {group.multiplicity}" if even else f" of width {positions:,}")
+            size = size.removesuffix(" x 1")
             rows.append((group.name, size, other_makers(group.name, group.layers)))
         makers = "also made by" if any(row[2] for row in rows) else ""
         columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
@@ -198,7 +202,8 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    ignored = _ignored(model_graph(model).calls, ignore) if (ignore := tuple(ignore)) else ()
+    meant = listed(ignore)
+    ignored = _ignored(model_graph(model).calls, meant) if meant else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
@@ -285,7 +290,7 @@ def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
 
 def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
     found: set[str] = set()
-    for each in listed(ignore):
+    for each in ignore:
         names = matching_names(calls, each)
         if not names:
             shown = each if isinstance(each, str) else each.name

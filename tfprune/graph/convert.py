@@ -1,24 +1,28 @@
 """Conversion of a model's layers: faster or plain ones, masked ones, gates, sub-networks."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import keras
 import numpy as np
 
-from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice
 from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
+from tfprune.graph.layer_copies import copied_layer, recast_layer
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild, recast_layer
+from tfprune.graph.rebuild import rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
     FrozenBatchNormalization,
     FusedBatchNormalization,
+    Masked,
+    MaskedLayer,
     MaskedWeights,
     ScoredBatchNormalization,
+    unmasked,
 )
-from tfprune.layers.kernels import LayerVariant, stock_class, variants
+from tfprune.layers.kernels import LayerVariant, prunable_kernels, stock_class, variants
 from tfprune.masks import Masks
 
 layers = keras.layers
@@ -37,6 +41,9 @@ LAYER_TYPES = ("plain", "fused", "channel_masked", "gated", "masked", "psg", "su
 
 Which class a kernel layer becomes is said by the table in `tfprune.layers.kernels`.
 """
+
+Match = Literal["name", "position"]
+"""How masks find their weights, and plans their layers, in another model: by names, or by order."""
 
 _OF_MASKED_WEIGHTS = ("masked", "psg")
 _BATCH_NORMS: dict[str, dict[type, type]] = {
@@ -70,6 +77,7 @@ def convert(
     family: str,
     masks: Mapping[str, Any] | None = None,
     *,
+    match: Match = "name",
     dtype: str | None = None,
     options: Mapping[str, Any] | None = None,
     **settings: Any,
@@ -78,7 +86,9 @@ def convert(
 
     Layer names and weights stay the same; weights that only the new layers have get their initial values.
 
-    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. `subnet` freezes all
+    The families `masked` (masks on weights) and `psg` (these, and predicted gradients) take masks. All that
+    `prunable_weights` names can be masked: layers that have no masked class of their own are put into a
+    `tfprune.layers.MaskedLayer`. Predicted gradients exist for dense layers and 2D convolutions. `subnet` freezes all
     weights and trains scores that pick among them: `convert(model, "subnet", density=0.2, scope="global",
     binary_activations=True)`; `graph.subnet.SubnetOptions` documents its settings. `plain` converts all of these back
     to Keras' layers, with the weights that they compute with: zeros where they were masked.
@@ -87,8 +97,12 @@ def convert(
         model: A functional or sequential model. It is not changed.
         family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
-            `prunable_weights(model)`. Only layers with a mask are swapped. Default: all layers with prunable weights
-            are; masks of layers that are already masked are carried over, others keep everything.
+            `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with
+            prunable weights but embeddings are; masks of layers that are already masked are carried over, others keep
+            everything.
+        match: `name`: masks have the names of the model's weights. `position`: there is one mask for each weight of
+            `prunable_weights(model)`, in its order, under any name, such as those of a model of the same architecture
+            that was built again and has other automatic names.
         dtype: Dtype policy for all layers of the copy, such as `mixed_bfloat16`, except output layers, which become
             float32. Default: as in `model`.
         options: Constructor arguments of the new layers that the old ones do not have. For `psg`, `input_signed` is
@@ -99,9 +113,9 @@ def convert(
         A new model.
 
     Raises:
-        ConfigError: The family is unknown, the masks are not the model's, or the family takes no masks.
-        UnsupportedLayerError: A weight to be masked belongs to a layer that has no masked variant, or Keras has
-            quantized the model.
+        ConfigError: The family or `match` is unknown, the masks are not the model's, or the family takes no masks.
+        UnsupportedLayerError: A weight that is to have predicted gradients belongs to a layer without them, or Keras
+            has quantized the model.
 
     Example:
         >>> import numpy as np
@@ -116,6 +130,9 @@ def convert(
     check_not_quantized(model)
     options = {**(options or {}), **settings}
     if family in _OF_MASKED_WEIGHTS:
+        check_choice("match", match, Match)
+        if masks is not None:
+            masks = _fitting(masks, model, match)
         return _masked_model(model, cast(LayerVariant, family), masks, dtype=dtype, options=options)
     if masks is not None:
         raise ConfigError(f"expected the family masked or psg with masks, received {family!r}; leave the masks out")
@@ -128,7 +145,7 @@ def convert(
     def make(layer: keras.Layer) -> keras.Layer:
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
-    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None))
+    return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None, keep_class=True))
 
 
 def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
@@ -155,7 +172,10 @@ def swap_layer(
         ConfigError: The family is unknown.
     """
     _check_family(family, _BATCH_NORMS)
-    if family == "plain" and isinstance(layer, MaskedWeights):
+    if isinstance(layer, MaskedLayer):
+        new = swap_layer(layer.layer, family, dtype=dtype, options=options)
+        return new if family == "plain" else MaskedLayer.around(new, layer.masks)
+    if family == "plain" and isinstance(layer, Masked):
         new = _stock_layer(layer)
         if dtype is not None:
             new.dtype_policy = dtype
@@ -195,49 +215,55 @@ def masks_of(model: keras.Model) -> Masks:
         >>> masks_of(convert(model, "masked", {"fc/kernel": np.eye(4, 3)})).counts
         {'fc/kernel': (3, 12)}
     """
-    masked = _masked_layers(model)
+    masked = _mask_variables(model)
     if not masked:
         raise ConfigError(
             f'expected masked layers in {model.name}, found none; make some with convert(model, "masked", masks)'
         )
-    return Masks({name: np.asarray(layer.mask) for name, layer in masked.items()})
+    return Masks({name: np.asarray(mask) for name, mask in masked.items()})
 
 
 def _masked_model(
     model: keras.Model,
     family: LayerVariant,
-    masks: Mapping[str, Any] | None,
+    given: Masks | None,
     *,
     dtype: str | None,
     options: Mapping[str, Any] | None,
 ) -> keras.Model:
     """Copies a model with masked layers; see `convert`."""
-    weights = prunable_weights(model)
-    given = None if masks is None else _fitting(masks, weights)
-    swapped = {id(variable): name for name, variable in weights.items() if given is None or name in given}
+    weights = prunable_weights(model, embeddings=given is not None)
+    swapped = {id(variable) for name, variable in weights.items() if given is None or name in given}
     non_negative = _non_negative_inputs(model) if family == "psg" else set()
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: Any) -> keras.Layer:
-        name = next((swapped[id(variable)] for variable in layer.variables if id(variable) in swapped), None)
         precision = "float32" if dtype and layer.name in outputs else dtype
-        if name is None:
+        every = prunable_kernels(layer, embeddings=True)
+        kernels = {path: held for path, held in every.items() if id(held.variable) in swapped}
+        if not kernels:
             return recast_layer(layer, precision) if precision else copied_layer(layer)
+        if not _has_class(layer, family):
+            if family == "psg":
+                raise UnsupportedLayerError(_no_psg(layer, kernels))
+            stock = unmasked(layer)
+            stock = recast_layer(stock, precision) if precision else copied_layer(stock)
+            return MaskedLayer.around(stock, {path: held.variable for path, held in kernels.items()})
         signed = {"input_signed": id(layer) not in non_negative} if family == "psg" else {}
-        new = _masked_layer(layer, name, family, {**signed, **(options or {})})
+        new = _masked_layer(layer, family, {**signed, **(options or {})})
         if precision:
             new.dtype_policy = precision
         return new
 
-    new = rebuild(model, make)
+    new = rebuild(model, make, keep_class=True)
     if given is not None:
-        masked = _masked_layers(new)
+        masked = _mask_variables(new)
         for name, mask in given.items():
-            masked[name].mask.assign(mask)
+            masked[name].assign(mask)
     return new
 
 
-def _stock_layer(layer: MaskedWeights) -> keras.Layer:
+def _stock_layer(layer: Any) -> keras.Layer:
     """Makes Keras' layer from a masked one. The new layer is not built."""
     stock: Any = stock_class(type(layer), "masked", "psg")
     if stock is None:
@@ -250,39 +276,81 @@ def _stock_layer(layer: MaskedWeights) -> keras.Layer:
 
 def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
     """Returns the value of a variable in a copy without masks: kernels are 0 where they were masked."""
-    if isinstance(layer, MaskedWeights) and variable is layer.kernel:
-        return np.where(np.asarray(layer.mask), np.asarray(variable), np.zeros([], variable.dtype))
+    if isinstance(layer, Masked):
+        for path, kernel in layer.masked_kernels.items():
+            if kernel is variable:
+                return np.where(np.asarray(layer.masks[path]), np.asarray(variable), np.zeros([], variable.dtype))
     return variable
 
 
-def _fitting(masks: Mapping[str, Any], weights: Mapping[str, keras.Variable]) -> Masks:
+def _fitting(masks: Mapping[str, Any], model: keras.Model, match: Match) -> Masks:
+    """Returns masks by the names of the model's weights.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
     masks = masks if isinstance(masks, Masks) else Masks(masks)
+    weights = prunable_weights(model, embeddings=True)
+    if match == "position" or any(name not in weights for name in masks):
+        weights = prunable_weights(model)
+    if match == "position":
+        return _matched_by_position(masks, weights)
     absent = next((name for name in masks if name not in weights), None)
-    masks.check(weights if absent else {name: weights[name] for name in masks})
+    try:
+        masks.check(weights if absent else {name: weights[name] for name in masks})
+    except ConfigError as error:
+        if not _alike(masks, weights):
+            raise
+        raise ConfigError(
+            f'{error} Their shapes are those of the model in this order: match="position" takes them so'
+        ) from None
     return masks
 
 
-def _masked_layer(layer: Any, name: str, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
-    swaps = variants(family)
-    kind: Any = swaps.get(stock_class(type(layer), "masked", "psg") or type(layer))
-    if kind is None:
-        known = ", ".join(each.__name__ for each in swaps)
-        raise UnsupportedLayerError(
-            f"{name}: expected one of {known} (Keras' own, not derived) for the family {family!r}, received "
-            f"{type(layer).__name__}; leave its weights out of the masks"
+def _has_class(layer: Any, family: LayerVariant) -> bool:
+    """Returns whether the table has a class of a family that can take a layer's place."""
+    return (stock_class(type(layer), "masked", "psg") or type(layer)) in variants(family)
+
+
+def _no_psg(layer: Any, kernels: Mapping[str, Any]) -> str:
+    known = ", ".join(each.__name__ for each in variants("psg"))
+    return (
+        f"{layer.name}/{next(iter(kernels))}: expected one of {known} (Keras' own, not derived) for the family 'psg', "
+        f"received {type(unmasked(layer)).__name__}; leave its weights out of the masks"
+    )
+
+
+def _matched_by_position(masks: Masks, weights: Mapping[str, keras.Variable]) -> Masks:
+    """Gives masks the names of the model's weights, in order."""
+    if len(masks) != len(weights):
+        raise ConfigError(
+            f"masks: expected one for each of the {len(weights)} prunable weights of the model, received {len(masks)}; "
+            "match them by name, or give masks of the same architecture"
         )
+    renamed = Masks(dict(zip(weights, masks.values(), strict=True)))
+    renamed.check(weights)
+    return renamed
+
+
+def _alike(masks: Masks, weights: Mapping[str, keras.Variable]) -> bool:
+    return [mask.shape for mask in masks.values()] == [tuple(weight.shape) for weight in weights.values()]
+
+
+def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
+    kind: Any = variants(family)[stock_class(type(layer), "masked", "psg") or type(layer)]
     config = layer.stock_config() if isinstance(layer, MaskedWeights) else layer.get_config()
     if isinstance(layer, PSG) and issubclass(kind, PSG):
         config = layer.get_config()
     return kind.from_config(config | dict(options))
 
 
-def _masked_layers(model: keras.Model) -> dict[str, MaskedWeights]:
-    found: dict[str, MaskedWeights] = {}
+def _mask_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the masks of a model by the name of the weight that they mask."""
+    found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
     for call in model_calls(model):
-        if isinstance(call.layer, MaskedWeights) and id(call.layer) not in seen:
-            found[f"{call.name}/kernel"] = call.layer
+        if isinstance(call.layer, Masked) and id(call.layer) not in seen:
+            found |= {f"{call.name}/{path}": mask for path, mask in call.layer.masks.items()}
             seen.add(id(call.layer))
     return found
 

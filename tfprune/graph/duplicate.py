@@ -16,7 +16,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.keras_private import TRACKED, DynamicBackend, flat_layers, functional_part, own_state, renew_tracker
+from tfprune.keras_private import (
+    TRACKED,
+    DynamicBackend,
+    flat_layers,
+    functional_part,
+    own_state,
+    producer,
+    renew_tracker,
+)
 
 _SHARED = (
     *(FunctionType, BuiltinFunctionType, ModuleType, type, inspect.Signature, tf.Tensor, tf.DType, tf.TypeSpec),
@@ -32,12 +40,13 @@ _SHARED = (
 _HOLDERS = (keras.Operation, keras.Metric)
 
 
-def duplicated(value: Any, counterparts: Mapping[int, Any] | None = None) -> Any:
+def duplicated(value: Any, counterparts: Mapping[int, Any] | None = None, *, share_fixed: bool = False) -> Any:
     """Copies an object and everything in it that can change.
 
     Args:
         value: A layer, or anything that holds layers, variables and plain Python objects.
         counterparts: What to put instead of certain objects, by their `id`.
+        share_fixed: Share layers and models that have nothing to train.
 
     Returns:
         The copy. A layer in it is built if the old one is. Optimizers in it are new. If it is a layer, it belongs to no
@@ -60,7 +69,7 @@ def duplicated(value: Any, counterparts: Mapping[int, Any] | None = None) -> Any
         return holders[-1]
 
     buffer = io.BytesIO()
-    writer = _Writer(buffer, value, counterparts or {}, bare)
+    writer = _Writer(buffer, value, counterparts or {}, bare, share_fixed)
     writer.dump(value)
     buffer.seek(0)
     new = _Reader(buffer, writer.shared).load()
@@ -73,20 +82,31 @@ class _Writer(pickle.Pickler):
     """Writes objects as Python does, but those of Keras by what they hold, and what is shared by its number."""
 
     def __init__(
-        self, file: io.BytesIO, root: Any, counterparts: Mapping[int, Any], bare: Callable[[Any], Any]
+        self,
+        file: io.BytesIO,
+        root: Any,
+        counterparts: Mapping[int, Any],
+        bare: Callable[[Any], Any],
+        share_fixed: bool,
     ) -> None:
         super().__init__(file, protocol=pickle.HIGHEST_PROTOCOL)
         self.shared: list[Any] = []
-        self._root, self._counterparts, self._bare = root, counterparts, bare
+        self._root, self._counterparts, self._bare, self._share_fixed = root, counterparts, bare, share_fixed
         self._within = _parts(root) if isinstance(root, keras.Layer) else None
 
     def persistent_id(self, value: Any) -> int | None:
         """Returns the number of what is shared; None for what is written."""
         other = self._counterparts.get(id(value))
-        if other is None and not isinstance(value, _SHARED):
+        if other is None and not isinstance(value, _SHARED) and not (self._share_fixed and self._is_fixed(value)):
             return None
         self.shared.append(value if other is None else other)
         return len(self.shared) - 1
+
+    def _is_fixed(self, value: Any) -> bool:
+        """Returns whether this is a layer with nothing to train, which has nothing to do with the counterparts."""
+        if not isinstance(value, keras.Layer) or not value.built or value.trainable_variables:
+            return False
+        return self._counterparts.keys().isdisjoint(_parts(value))
 
     def reducer_override(self, value: Any) -> Any:
         """Returns how to make an object of Keras or TensorFlow again, in the form of `object.__reduce__`."""
@@ -96,6 +116,8 @@ class _Writer(pickle.Pickler):
             return _variable, (np.asarray(value), settings), own_state(value)
         if isinstance(value, tf.Variable):
             return _tensorflow_variable, (value.numpy(), value.trainable, value.name.partition(":")[0])
+        if isinstance(value, keras.KerasTensor) and id(producer(value).operation) in self._counterparts:
+            raise TypeError("it holds symbolic tensors of a graph that has been copied")
         if isinstance(value, keras.Optimizer):
             return type(value).from_config, (value.get_config(),)
         if isinstance(value, TRACKED):

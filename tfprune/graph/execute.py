@@ -281,9 +281,16 @@ def _executable(call: Call, channels: LayerChannels) -> bool:
     prunable = any(np.any(slot.channels != PINNED) for slot in channels.slots)
     if not prunable and not any(np.any(axis != PINNED) for edit in channels.edits for axis in edit.axes):
         return True
+    if any(_adjacent(slot.channels) for slot in channels.slots):
+        return False
     if isinstance(layer, keras.layers.Reshape):
         return _wide_axes(layer) == 1
     return has_rule(layer) and takes_weights(layer) and getattr(layer, "depth_multiplier", 1) == 1
+
+
+def _adjacent(channels: np.ndarray) -> bool:
+    """Returns whether positions of one channel are side by side along an axis, where no zeros can be put between."""
+    return bool(np.any((np.diff(channels) == 0) & (channels[1:] != PINNED)))
 
 
 def takes_weights(layer: Any) -> bool:

@@ -401,7 +401,9 @@ class Labels:
             normalization: Whether they are a batch norm's.
         """
         labelled = tuple(vector for vector in vectors if vector is not None)
-        self.record(call).costs.append(Cost(int(constant) * call.times, labelled, normalization))
+        record = self.record(call)
+        record.untold = [each for each in record.untold if each is not call]
+        record.costs.append(Cost(int(constant) * call.times, labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is multiplied by the root of the fraction that is kept along an axis."""

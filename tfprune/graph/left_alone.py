@@ -27,13 +27,14 @@ class LeftAlone:
     """What is not pruned for one reason.
 
     Attributes:
-        cause: Name and class of the layer or operation that needs all channels; empty for the outputs of the model.
+        causes: Name and class of the layers or operations, all of one class, that need all channels; empty for the
+            outputs of the model.
         reason: Why; "it" is the cause, "they" are the channels.
         held: The channels that stay because of it.
-        unknown: Whether the cause is a layer of which nothing can be pruned, whatever is around it.
+        unknown: Whether the causes are layers of which nothing can be pruned, whatever is around them.
     """
 
-    cause: str
+    causes: tuple[str, ...]
     reason: str
     held: tuple[Held, ...] = ()
     unknown: bool = False
@@ -41,27 +42,35 @@ class LeftAlone:
     @property
     def is_output(self) -> bool:
         """Whether these channels are outputs of the model, which always stay."""
-        return not self.cause
+        return not self.causes
+
+    @property
+    def cause(self) -> str:
+        """The causes as a text: names and class."""
+        if len(self.causes) < 2:
+            return "".join(self.causes)
+        return f"{_listed(list(map(_name, self.causes)))} ({self.causes[0].rpartition(' (')[2]}"
 
     def __str__(self) -> str:
         if self.unknown:
-            holds = ", ".join(f"{_name(each)} ({_amount(each)})" for each in self.held[:_NAMES_SHOWN])
-            return f"{self.cause}: {self.reason}" + (f"; holds {holds}{self._more}" if holds else "")
-        (first, *others), shown = self.held, self.held[:_NAMES_SHOWN]
-        names = f"{', '.join(map(_name, shown))}{self._more}" if others else first.layer
+            holds = _listed([f"{_name(each.layer)} ({_amount(each)})" for each in self.held])
+            verb = "holds" if len(self.causes) < 2 else "they hold"
+            return f"{self.cause}: {self.reason}" + (f"; {verb} {holds}" if holds else "")
+        makers = [each.layer for each in self.held]
+        names = _listed(list(map(_name, makers))) if len(makers) > 1 else makers[0]
         amount = _amount(Held("", sum(each.channels for each in self.held), sum(each.total for each in self.held)))
-        because = "" if self.is_output or (self.cause == first.layer and not others) else f" because of {self.cause}"
+        because = "" if self.is_output or set(self.causes) == set(makers) else f" because of {self.cause}"
         verb = "stays" if amount.startswith("1 ") else "stay"
         return f"{names}: {amount} {verb}{because}: {self.reason}"
 
-    @property
-    def _more(self) -> str:
-        hidden = len(self.held) - _NAMES_SHOWN
-        return f" and {hidden} more" if hidden > 0 else ""
+
+def _listed(texts: list[str]) -> str:
+    hidden = len(texts) - _NAMES_SHOWN
+    return ", ".join(texts[:_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
-def _name(held: Held) -> str:
-    return held.layer.rpartition(" (")[0]
+def _name(title: str) -> str:
+    return title.rpartition(" (")[0]
 
 
 def _amount(held: Held) -> str:
@@ -84,8 +93,15 @@ def all_left_alone(labels: Labels) -> tuple[LeftAlone, ...]:
         causes = [labels.cause(label) for label in produced.tolist()]
         for cause in dict.fromkeys(cause for cause in causes if cause is not None):
             held.setdefault(cause, []).append(Held(layer, causes.count(cause), len(causes)))
+    alike: dict[tuple[str, str, bool], tuple[list[str], list[Held]]] = {}
+    for (name, reason), each in held.items():
+        title = labels.title(name) if name else ""
+        key = (title.rpartition(" (")[2], reason, labels.unknown.get(name) == reason)
+        titles, channels = alike.setdefault(key, ([], []))
+        titles.extend([title] if title else [])
+        channels.extend(each)
     entries = [
-        LeftAlone(labels.title(name) if name else "", reason, tuple(each), labels.unknown.get(name) == reason)
-        for (name, reason), each in held.items()
+        LeftAlone(tuple(titles), reason, tuple(channels), unknown)
+        for (_, reason, unknown), (titles, channels) in alike.items()
     ]
     return tuple(sorted(entries, key=lambda entry: (entry.is_output, not entry.unknown)))

@@ -10,7 +10,8 @@ from keras import ops
 from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups
 from tfprune.graph.labels import Axes, Slot, kept_positions, weight_at
-from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild
+from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.rebuild import copy_operation, rebuild
 from tfprune.graph.rules.products import SUMMING
 from tfprune.graph.slim import checked_mask
 

@@ -7,26 +7,32 @@ import keras
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, Ignored, check_not_quantized, listed, matching_names, model_calls, model_graph
 from tfprune.keras_private import numpy_operations
-from tfprune.layers.kernels import prunable_kernels
+from tfprune.layers.held_weights import HeldWeight
+from tfprune.layers.kernels import prunable_kernels, uncovered_weights
 
 _ADDITIONS = (keras.layers.Add, numpy_operations.Add)
 
 
-def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
-    """Returns the kernels of a model: those of dense layers and of all kinds of convolutions.
+def prunable_weights(
+    model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = (), embeddings: bool = False
+) -> dict[str, keras.Variable]:
+    """Returns the kernels of a model, those of layers within other layers included.
 
-    Classes derived from Keras' layers count as these. Biases, normalizations, embeddings and recurrent layers have no
-    kernels here, nor have layers within other layers, such as those of attention.
-    `tfprune.layers.register_kernel_layer` adds further classes.
+    These are the kernels of dense layers, of all kinds of convolutions, of recurrent layers and their wrappers, of
+    attention, and of layers within one's own layers. Classes derived from Keras' layers count as these. Biases,
+    normalizations and embeddings have no kernels here. A layer of one's own has those that it keeps in attributes with
+    `kernel` in their name; `tfprune.layers.register_kernel_layer` says it of others.
 
     Args:
         model: A functional or sequential model, built.
         ignore: One or several of: paths of layers (`outer/inner` in nested models, `outer` for all layers in it) or of
             weights (`fc/kernel`), patterns of these such as `stage1_*`, or layers.
+        embeddings: Whether tables of embeddings count, too. No criterion scores them; `convert` takes masks of them.
 
     Returns:
         Variables by name, `<layer path>/<weight>`, in the order of the graph; a variable that several layers or calls
-        share appears once.
+        share appears once. The weight is the attribute that holds it, such as `fc/kernel`, or the attributes that lead
+        to it, such as `lstm/cell.recurrent_kernel`, `mha/query_dense.kernel` or `block/layers.0.kernel`.
 
     Raises:
         UnsupportedLayerError: The model has no graph, or Keras has quantized it.
@@ -39,23 +45,49 @@ def prunable_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
     """
     check_not_quantized(model)
     calls = model_calls(model)
-    out: set[str] = set()
-    for each in listed(ignore):
-        out |= _meant(calls, each)
+    out = _left_out(calls, ignore)
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()
     for call in calls:
-        for attribute, variable in _kernels(call.layer).items():
-            name = f"{call.name}/{attribute}"
-            if id(variable) not in seen and name not in out and call.name not in out:
-                found[name] = variable
-            seen.add(id(variable))
+        for path, held in _kernels(call.layer, embeddings).items():
+            name = f"{call.name}/{path}"
+            if id(held.variable) not in seen and name not in out and call.name not in out:
+                found[name] = held.variable
+            seen.add(id(held.variable))
     if not found:
         raise ConfigError(
             f"expected kernels to prune in {model.name}, found none{' but those to ignore' if seen else ''}; "
             "give a model with dense layers or convolutions"
         )
     return found
+
+
+def unpruned_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
+    """Returns trained matrices of a model's own layers that are not among `prunable_weights`.
+
+    See `tfprune.layers.kernels.uncovered_weights` for what counts.
+
+    Args:
+        model: A functional or sequential model, built.
+        ignore: As for `prunable_weights`.
+
+    Returns:
+        Variables by the layer's path and their own name.
+    """
+    calls = model_calls(model)
+    out = _left_out(calls, ignore)
+    found = {
+        id(variable): (f"{call.name}/{variable.name}", variable)
+        for call in calls
+        if call.name not in out
+        for variable in uncovered_weights(call.layer)
+    }
+    return dict(found.values())
+
+
+def _left_out(calls: tuple[Call, ...], ignore: Ignored | Iterable[Ignored]) -> set[str]:
+    """Returns the names of all layers and weights that are to be ignored."""
+    return {name for each in listed(ignore) for name in _meant(calls, each)}
 
 
 def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
@@ -68,13 +100,15 @@ def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     return found
 
 
-def _kernels(layer: keras.Operation) -> dict[str, keras.Variable]:
-    """Returns the prunable variables of a layer, by the attribute that holds them."""
-    kernels = prunable_kernels(layer)
-    if kernels and getattr(layer, "lora_enabled", False):
-        raise ConfigError(
-            f"expected plain kernels, received {layer.name} with a LoRA update; merge it into the kernel before pruning"
-        )
+def _kernels(layer: keras.Operation, embeddings: bool = False) -> dict[str, HeldWeight]:
+    """Returns the prunable weights of a layer, by the attributes that lead to them."""
+    kernels = prunable_kernels(layer, embeddings=embeddings)
+    for each in kernels.values():
+        if getattr(each.layer, "lora_enabled", False):
+            raise ConfigError(
+                f"expected plain kernels, received {each.layer.name} with a LoRA update; merge it into the kernel "
+                "before pruning"
+            )
     return kernels
 
 

@@ -1,35 +1,31 @@
 """Copies of functional models and of single layers, with changes on the way."""
 
 import copy
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from inspect import isfunction
+from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryDirectory
+from types import MethodType
 from typing import Any
 
 import keras
-import numpy as np
 
-from tfprune.errors import UnsupportedLayerError, first_line
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
-from tfprune.graph.duplicate import duplicated
+from tfprune.graph.layer_copies import why_not_remade
+from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
 from tfprune.keras_private import (
-    SafeModeScope,
     compile_settings,
     flat_layers,
     forget_calls,
     input_structure,
-    lambda_output_shape,
     operation_settings,
     producer,
     run_through_graph,
 )
+from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
 CallLayer = Callable[..., Any]
-_REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
 
 
 def rebuild(
@@ -40,6 +36,7 @@ def rebuild(
     *,
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
+    keep_class: bool = False,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -51,6 +48,8 @@ def rebuild(
         weights: Maps an old layer and one of its variables to the array for the new variable. Default: its value.
         make_operation: Maps an old operation (`keras.ops`) to the new one. Default: a copy.
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
+        keep_class: Whether the copy of a model of a class of its own is one, too, with its attributes; see
+            `model_class`. A `ModelClassWarning` says what is lost.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -63,7 +62,7 @@ def rebuild(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
             "rebuild it as keras.Model(inputs, outputs)"
         )
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer)
+    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class)
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
     for old_layer, new_layer in copies.layers:
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
@@ -73,25 +72,30 @@ def rebuild(
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
     for old_layer, new_layer in copies.layers:
-        for old_part, new_part in zip(flat_layers(old_layer), flat_layers(new_layer), strict=False):
+        for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
+    optimizer = _fresh(model.optimizer) if model.compiled else None
+    if keep_class:
+        warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
-        _compile_alike(model, new)
+        _compile_alike(model, new, optimizer)
     return new
 
 
-def _compile_alike(model: keras.Model, new: keras.Model) -> None:
-    """Compiles a copy with the same losses, and with a new optimizer and new metrics.
+def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+    """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
     """
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
-    optimizer = _fresh(model.optimizer)
+    if isinstance(new, type(model)):
+        settings = keras.tree.map_structure(lambda value: _rebound(value, model, new), settings)
     if hasattr(optimizer, "fitting"):
         optimizer = optimizer.fitting(new.trainable_variables)
-    new.compile(**{**settings, "optimizer": optimizer})
+    # A class may take other arguments; what it makes of them are attributes, and arguments of Keras' own method.
+    keras.Model.compile(new, **{**settings, "optimizer": optimizer})
     if new.optimizer is not None:
         new.optimizer.build(new.trainable_variables)
 
@@ -100,6 +104,11 @@ def _fresh(value: Any) -> Any:
     """Returns a new metric or optimizer with the same settings; other values have no state and are returned."""
     has_state = isinstance(value, (keras.Metric, keras.Optimizer))
     return type(value).from_config(value.get_config()) if has_state else value
+
+
+def _rebound(value: Any, old: Any, new: Any) -> Any:
+    """Returns a method of the new object for one of the old; other values are returned."""
+    return MethodType(value.__func__, new) if isinstance(value, MethodType) and value.__self__ is old else value
 
 
 def copy_operation(
@@ -126,8 +135,16 @@ class _Copies:
         layers: Pairs of old and new layers.
     """
 
-    def __init__(self, make_layer: MakeLayer, make_operation: MakeOperation, call_layer: CallLayer | None) -> None:
+    def __init__(
+        self,
+        make_layer: MakeLayer,
+        make_operation: MakeOperation,
+        call_layer: CallLayer | None,
+        keep_class: bool,
+    ) -> None:
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
+        self._models: list[tuple[keras.Model, keras.Model]] = []
+        self._keep_class = keep_class
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
@@ -135,16 +152,67 @@ class _Copies:
         """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
         inputs = [_input(tensor, shape) for tensor, shape in zip(graph.inputs, shapes, strict=True)]
+        for old, first in zip(graph.inputs, inputs, strict=True):
+            self._made.setdefault(id(producer(old).operation), producer(first).operation)
         if isinstance(model, keras.Sequential) and self._call_layer is None:
-            new = keras.Sequential(inputs, name=model.name)
+            make = sequential_like if self._keep_class else _plain_sequential
+            new: keras.Model = make(model, inputs)
             for layer in model.layers:
                 given = (new.outputs[0] if new.layers else inputs[0],)
                 new.add(self._copy(layer, _nested_shapes(layer, given, {})))
         else:
             structured = keras.tree.pack_sequence_as(input_structure(graph), inputs)
-            new = keras.Model(structured, self._run(graph, structured), name=model.name)
+            outputs = self._run(graph, structured)
+            new = (
+                model_like(model, structured, outputs)
+                if self._keep_class
+                else keras.Model(structured, outputs, name=model.name)
+            )
         new.trainable = model.trainable
+        self._models.append((model, new))
         return new
+
+    def carry_attributes(self, counterparts: dict[int, Any]) -> list[tuple[keras.Model, str]]:
+        """Gives the new models the attributes of the old ones; returns which models lose what.
+
+        Args:
+            counterparts: New objects by the `id` of old ones, besides those of the graph.
+        """
+        for old, _ in self._models:
+            self._copy_models_of_the_same_layers(old)
+        known = {**self._made, **counterparts, **{id(old): new for old, new in self._models}}
+        for old, new in self.layers:
+            parts = [flat_layers(each) for each in (old, new)]
+            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
+                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+                known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
+        lost = []
+        for old, new in self._models:
+            if not has_own_class(old):
+                continue
+            if not isinstance(new, type(old)):
+                lost.append((old, "its copy is a functional model without the class's methods and attributes"))
+                continue
+            if type(new) is not type(old):
+                lost.append((old, self._loss_in_files()))
+            if attributes := carry_attributes(old, new, known):
+                lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
+        return lost
+
+    def _loss_in_files(self) -> str:
+        """Returns what is lost where a copy is saved by its graph, which its class made itself."""
+        text = "its copy is saved as a plain model, as the class makes its layers itself"
+        strange = [old.name for old, _ in self.layers if why_not_remade(old)]
+        return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
+
+    def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
+        """Copies the models among a model's attributes that consist of layers of the graph, such as its backbone."""
+        for value in flat_layers(model) if has_own_class(model) else ():
+            graph = functional_graph(value)
+            if graph is None or id(value) in self._made or any(value is old for old, _ in self._models):
+                continue
+            if all(id(operation) in self._made for operation in graph.operations):
+                self._made[id(value)] = self.model(value, [tensor.shape for tensor in graph.inputs])
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -171,6 +239,10 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _plain_sequential(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
+    return keras.Sequential(layers, name=model.name)
 
 
 def _nested_shapes(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
@@ -210,6 +282,10 @@ def _input(tensor: keras.KerasTensor, shape: Any) -> keras.KerasTensor:
 
 def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[tuple[keras.Variable, keras.Variable]]:
     """Pairs the variables of two layers: by order in layers of one class, otherwise by path within the layer."""
+    if isinstance(old, MaskedLayer) or isinstance(new, MaskedLayer):
+        masks = [(each.masks if isinstance(each, MaskedLayer) else {}) for each in (old, new)]
+        both = [(mask, masks[1][path]) for path, mask in masks[0].items() if path in masks[1]]
+        return both + _matched(unmasked(old), unmasked(new), may_add_weights)
     if type(old) is type(new) and not (may_add_weights and len(new.variables) > len(old.variables)):
         if len(old.variables) != len(new.variables):
             raise UnsupportedLayerError(
@@ -224,196 +300,3 @@ def _matched(old: keras.Layer, new: keras.Layer, may_add_weights: bool) -> list[
 
 def _path_within(layer: keras.Layer, variable: keras.Variable) -> str:
     return variable.path.rpartition(f"{layer.name}/")[2]
-
-
-def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class and configuration.
-
-    The new layer is not built, with one exception: if Keras cannot create a layer from its configuration, and there are
-    no changes, what the layer holds is copied, and the copy is built if the layer is.
-
-    Args:
-        layer: The layer. It is not changed.
-        changes: As for `remade_layer`.
-
-    Returns:
-        The new layer, of the same name.
-
-    Raises:
-        UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
-    """
-    try:
-        return remade_layer(layer, changes)
-    except UnsupportedLayerError as error:
-        if changes:
-            raise
-        try:
-            return duplicated(layer)
-        except Exception as reason:
-            raise UnsupportedLayerError(f"{error}, or what stops a copy of it: {first_line(reason)}") from reason
-
-
-def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
-    """Does the same as `copied_layer`, but with another dtype policy, except for input layers.
-
-    Args:
-        layer: The layer. It is not changed.
-        dtype: The policy, such as `mixed_bfloat16`.
-    """
-    if isinstance(layer, keras.layers.InputLayer):
-        return copied_layer(layer)
-    try:
-        return remade_layer(layer, {"dtype": lambda _: dtype})
-    except UnsupportedLayerError:  # its configuration has no dtype, or cannot be read back
-        new = copied_layer(layer)
-        new.dtype_policy = dtype
-        return new
-
-
-def why_not_remade(layer: keras.Layer) -> str | None:
-    """Returns why a layer of other sizes cannot be made from a layer's configuration; None if it can.
-
-    Args:
-        layer: Any layer.
-    """
-    if not any(_is_foreign(part) for part in flat_layers(layer)):
-        return None
-    try:
-        remade_layer(layer)
-    except UnsupportedLayerError as error:
-        return _cause(error.__cause__ or error)
-    return None
-
-
-def _cause(error: BaseException) -> str:
-    """Returns in one line what an error of Keras' deserialization says of its cause."""
-    return first_line(ValueError(str(error).rpartition("Exception encountered: ")[2]))
-
-
-def _is_foreign(layer: keras.Layer) -> bool:
-    """Returns whether a layer or one of its settings is not Keras' own."""
-    settings = (value for key, value in vars(layer).items() if key.endswith(_REPLACEABLE))
-    return not _is_keras(type(layer)) or any(callable(value) and not _is_keras(value) for value in settings)
-
-
-def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
-    """Makes a layer of the same class from a layer's configuration. The new layer is not built.
-
-    User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
-    by name. Initializers that fit only the old shapes are replaced by zeros.
-
-    Args:
-        layer: The layer. It is not changed.
-        changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
-            setting `units` of a wrapped layer, `cell.cells.0.units` that of the first of several cells.
-
-    Returns:
-        The new layer, of the same name.
-
-    Raises:
-        UnsupportedLayerError: The layer cannot be created from its configuration.
-
-    Example:
-        >>> import keras
-        >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
-        3
-    """
-    try:
-        config = configuration(layer)
-        for key, change in (changes or {}).items():
-            settings, name = _settings(config, key)
-            settings[name] = change(settings[name])
-        for key in [key for key in config if key.endswith("_initializer")]:
-            if _fits_one_shape(getattr(layer, key, None), bool(changes)):
-                config[key] = "zeros"
-        if isinstance(layer, keras.layers.Lambda):
-            return type(layer)(**config)
-        # The code comes from a layer in memory, not from a file.
-        with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
-            return type(layer).from_config(config)
-    except Exception as error:
-        raise UnsupportedLayerError(
-            f"expected layers that Keras can create from their configuration, received {layer.name} "
-            f"({type(layer).__name__}), where this fails: {_cause(error)}; correct its get_config"
-        ) from error
-
-
-def _own_kinds(layer: keras.Layer) -> dict[str, type]:
-    """Returns the classes of a layer and its wrapped layers that are not Keras' own, by name."""
-    parts = [part for part in flat_layers(layer) if not _is_keras(type(part))]
-    return {type(part).__name__: type(part) for part in parts}
-
-
-def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
-    *wrapped, name = key.split(".")
-    held: Any = config
-    for each in wrapped:
-        held = held[int(each)] if each.isdigit() else held[each]
-        held = held if isinstance(held, list) else held["config"]
-    return held, name
-
-
-def configuration(layer: Any) -> dict[str, Any]:
-    """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
-
-    Args:
-        layer: Any layer.
-    """
-    if isinstance(layer, keras.layers.Lambda):
-        keys = ("function", "arguments", "name", "trainable")
-        own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
-        return {key: getattr(layer, key) for key in keys} | own
-    replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
-    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
-    with _stock_activations(layer), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.get_config())
-    config.update((key, value) for key, value in foreign.items() if key in config)
-    return config
-
-
-@contextmanager
-def _stock_activations(layer: Any) -> Iterator[None]:
-    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
-    found = [
-        (vars(part), key, value)
-        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
-        for key, value in vars(part).items()
-        if key.endswith("activation") and callable(value) and not _is_own(value)
-    ]
-    for state, key, _ in found:
-        state[key] = keras.activations.linear
-    try:
-        yield
-    finally:
-        for state, key, value in found:
-            state[key] = value
-
-
-def _unbuilt(config: Any) -> Any:
-    """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
-    if isinstance(config, dict):
-        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
-    return [_unbuilt(each) for each in config] if isinstance(config, list) else config
-
-
-def _is_keras(value: Any) -> bool:
-    module = getattr(value, "__module__", None) or ""
-    return module.split(".")[0] == "keras"
-
-
-def _is_own(value: Any) -> bool:
-    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
-    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
-    return _is_keras(value) and written
-
-
-def _fits_one_shape(initializer: Any, changed: bool) -> bool:
-    """Returns whether an initializer may give arrays of one shape only, which is not the new one."""
-    if initializer is None or not callable(initializer):
-        return False
-    if isinstance(initializer, keras.initializers.Constant):
-        return changed and np.ndim(initializer.value) > 0
-    known = _is_keras(initializer) and isinstance(initializer, keras.initializers.Initializer)
-    return not known and (changed or _is_keras(initializer))

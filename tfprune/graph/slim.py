@@ -14,7 +14,8 @@ from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
 from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions, weight_at
-from tfprune.graph.rebuild import copied_layer, copy_operation, rebuild, remade_layer
+from tfprune.graph.layer_copies import copied_layer, remade_layer
+from tfprune.graph.rebuild import copy_operation, rebuild
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
 """Channels are padded with zeros to a multiple of this: oneDNN's batch norm is several times slower on other counts."""
@@ -55,6 +56,7 @@ def slim(
         cutter.call if cutter.edits_arguments else None,
         cutter.weight,
         make_operation=cutter.operation,
+        keep_class=True,
     )
 
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Ignored, functional_graph
+from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.model_class import has_own_class, warn_of_losses
 from tfprune.graph.prunable_weights import prunable_weights
-from tfprune.graph.rebuild import copied_layer, rebuild
+from tfprune.graph.rebuild import rebuild
 from tfprune.keras_private import compile_settings, flat_layers, input_structure, output_structure
 from tfprune.layers import (
     BinaryActivation,
@@ -107,12 +109,14 @@ def subnet_model(model: keras.Model, options: SubnetOptions, dtype: str | None =
     outputs = set(getattr(model, "output_names", ()))
 
     def make(layer: keras.Layer) -> keras.Layer:
-        new = _subnet_layer(layer, options, swap=any(id(each) in kernels for each in prunable_kernels(layer).values()))
+        new = _subnet_layer(
+            layer, options, swap=any(id(each.variable) in kernels for each in prunable_kernels(layer).values())
+        )
         if dtype is not None and not isinstance(layer, keras.layers.InputLayer):
             new.dtype_policy = "float32" if layer.name in outputs else dtype
         return new
 
-    new = keep_selection(rebuild(model, make))
+    new = keep_selection(rebuild(model, make, keep_class=True))
     if not subnet_layers(new):
         raise ConfigError(
             f"expected convolutions (2D, depthwise) or dense layers of Keras' own in {model.name}, found none to swap"
@@ -132,6 +136,8 @@ def keep_selection(model: keras.Model) -> keras.Model:
         name=model.name,
     )
     selecting.trainable = model.trainable
+    if has_own_class(model):
+        warn_of_losses([(model, "sub-networks of the scope global need a model of the class GlobalSubnet")])
     if model.compiled:
         selecting.compile(**{**compile_settings(model), "optimizer": model.optimizer})
     return selecting
@@ -169,7 +175,7 @@ def bake_subnets(model: keras.Model) -> keras.Model:
         outputs = layer(*args, **kwargs)
         return keras.ops.sign(outputs) if id(layer) in signed else outputs
 
-    return rebuild(model, make, call if signs else None, _effective)
+    return rebuild(model, make, call if signs else None, _effective, keep_class=True)
 
 
 def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> keras.Layer:

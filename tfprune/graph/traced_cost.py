@@ -161,7 +161,7 @@ def _steps(graph: Any, operation: tf.Operation) -> int:
         pending += [tensor.op for tensor in each.inputs]
     if "Placeholder" in ancestors or any("Variable" in kind or "Random" in kind for kind in ancestors):
         raise _UncountableError(operation.name)
-    with tf.compat.v1.Session(graph=graph) as session:
+    with tf.compat.v1.Session(graph=graph, config=tf.compat.v1.ConfigProto(device_count={"GPU": 0})) as session:
         steps = int(np.asarray(session.run(limit)))
     if steps < 0:
         raise _UncountableError(operation.name)

@@ -7,6 +7,7 @@ from tfprune.layers.gated import ChannelGate, ScoredBatchNormalization
 from tfprune.layers.global_subnet import GlobalSubnet, collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.layers.kernels import Kernel, KernelLayer, kernel_layer, register_kernel_layer
 from tfprune.layers.masked import (
+    Masked,
     MaskedConv1D,
     MaskedConv2D,
     MaskedConv3D,
@@ -14,6 +15,7 @@ from tfprune.layers.masked import (
     MaskedDepthwiseConv2D,
     MaskedWeights,
 )
+from tfprune.layers.masked_layer import MaskedLayer, unmasked
 from tfprune.layers.psg import PSG, PSGConv2D, PSGDense, PSGDepthwiseConv2D
 from tfprune.layers.subnet import Subnet, SubnetConv2D, SubnetDense, SubnetDepthwiseConv2D, global_selection
 
@@ -29,11 +31,13 @@ __all__ = [
     "GlobalSubnet",
     "Kernel",
     "KernelLayer",
+    "Masked",
     "MaskedConv1D",
     "MaskedConv2D",
     "MaskedConv3D",
     "MaskedDense",
     "MaskedDepthwiseConv2D",
+    "MaskedLayer",
     "MaskedWeights",
     "PSGConv2D",
     "PSGDense",
@@ -51,4 +55,5 @@ __all__ = [
     "register_kernel_layer",
     "set_density",
     "subnet_layers",
+    "unmasked",
 ]

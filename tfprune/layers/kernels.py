@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.layers.channel_masked import ChannelMaskedConv2D, ChannelMaskedDense, ChannelMaskedDepthwiseConv2D
+from tfprune.layers.held_weights import HeldWeight, held_weights
 from tfprune.layers.masked import (
     MaskedConv1D,
     MaskedConv2D,
@@ -26,6 +27,7 @@ from tfprune.layers.masked import (
     MaskedDepthwiseConv2D,
     MaskedWeights,
 )
+from tfprune.layers.masked_layer import unmasked
 from tfprune.layers.psg import PSGConv2D, PSGDense, PSGDepthwiseConv2D
 from tfprune.layers.subnet import Subnet, SubnetConv2D, SubnetDense, SubnetDepthwiseConv2D
 from tfprune.reprs import described
@@ -158,11 +160,67 @@ def is_variant(layer: Any, variant: LayerVariant) -> bool:
     return isinstance(layer, tuple(variants(variant).values()))
 
 
-def prunable_kernels(layer: Any) -> dict[str, keras.Variable]:
-    """Returns the kernels of a layer whose weights can be pruned one by one, by attribute."""
-    row = kernel_layer(layer)
-    kernels = () if row is None else row.kernels
-    return {each.attribute: getattr(layer, each.attribute) for each in kernels if each.prunable}
+def prunable_kernels(layer: Any, *, embeddings: bool = False) -> dict[str, HeldWeight]:
+    """Returns the kernels of a layer, and of layers in it, whose weights can be pruned one by one.
+
+    Kernels are what the rows of the table say. Layers without a row, such as the cells of recurrent layers and layers
+    of one's own, have those that they keep in attributes with `kernel` in their name.
+
+    Args:
+        layer: A layer or operation, built.
+        embeddings: Whether tables of embeddings count, too.
+
+    Returns:
+        Kernels by path, such as `kernel`, `cell.recurrent_kernel`, `query_dense.kernel`.
+    """
+    return {each.path: each for each in _held(layer) if _is_kernel(each) or (embeddings and _is_embedding(each))}
+
+
+def uncovered_weights(layer: Any) -> list[keras.Variable]:
+    """Returns trained matrices of a layer, and of layers in it, that `prunable_kernels` does not know.
+
+    Those are weights of at least two axes in layers that are neither Keras' own nor in the table. Embeddings, by their
+    name, do not count.
+
+    Args:
+        layer: A layer or operation, built.
+    """
+    layer = unmasked(layer)
+    if not isinstance(layer, keras.Layer):
+        return []
+    known = {id(each.variable) for each in _held(layer) if _is_kernel(each) or _is_no_kernel(each)}
+    matrices = [each for each in layer.trainable_variables if sum(size > 1 for size in each.shape) > 1]
+    return [each for each in matrices if id(each) not in known and _is_float(each)]
+
+
+def _held(layer: Any) -> list[HeldWeight]:
+    layer = unmasked(layer)
+    return held_weights(layer) if isinstance(layer, keras.Layer) else []
+
+
+def _is_kernel(held: HeldWeight) -> bool:
+    row = kernel_layer(held.layer)
+    if row is not None:
+        return any(each.prunable and _same(held, each.attribute) for each in row.kernels)
+    return "kernel" in held.attribute and len(held.variable.shape) > 1 and _is_float(held.variable)
+
+
+def _is_embedding(held: HeldWeight) -> bool:
+    return isinstance(held.layer, keras.layers.Embedding) and _same(held, "embeddings")
+
+
+def _is_no_kernel(held: HeldWeight) -> bool:
+    stock = type(held.layer).__module__.partition(".")[0] == "keras"
+    return stock or kernel_layer(held.layer) is not None or "embedding" in held.attribute
+
+
+def _same(held: HeldWeight, attribute: str) -> bool:
+    """Returns whether a weight is an attribute; `kernel` may be a property of Keras' layers."""
+    return held.attribute.lstrip("_") == attribute or getattr(held.layer, attribute, None) is held.variable
+
+
+def _is_float(variable: keras.Variable) -> bool:
+    return keras.backend.is_float_dtype(variable.dtype)
 
 
 def named_kernels(layer: Any) -> list[Kernel]:
@@ -251,5 +309,8 @@ _ROWS: dict[type, KernelLayer] = {
         ),
         KernelLayer(keras.layers.SeparableConv1D, _SEPARABLE),
         KernelLayer(keras.layers.SeparableConv2D, _SEPARABLE, product=_separable_conv2d),
+        KernelLayer(
+            keras.layers.STFTSpectrogram, (Kernel("real_kernel", prunable=False), Kernel("imag_kernel", prunable=False))
+        ),
     )
 }

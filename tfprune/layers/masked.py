@@ -21,8 +21,24 @@ class SavesAllVariables:
         keras.layers.Layer.load_own_variables(self, store)
 
 
-class MaskedWeights(SavesAllVariables, keras.layers.Layer):
-    """Base class of layers that compute with `kernel * mask`.
+class Masked:
+    """What all layers with masks on weights have: their masks and kernels, by the kernel's path in the layer."""
+
+    @property
+    def masks(self) -> dict[str, keras.Variable]:
+        """The masks, bool, of the kernels' shapes."""
+        raise NotImplementedError
+
+    @property
+    def masked_kernels(self) -> dict[str, keras.Variable]:
+        """The kernels that are masked."""
+        raise NotImplementedError
+
+
+class MaskedWeights(Masked, SavesAllVariables, keras.layers.Layer):
+    """Base class of layers that compute with `kernel * mask`, for layers with one kernel that Keras has.
+
+    `MaskedLayer` masks the kernels of any layer; these classes are faster, and are the layers that they mask.
 
     Derive from it and, after it, from a layer with an attribute `kernel`, whose arguments the new class takes. The
     kernel keeps the values of masked weights; their gradient is exactly 0. The kernel variable has an attribute
@@ -42,6 +58,16 @@ class MaskedWeights(SavesAllVariables, keras.layers.Layer):
         self.mask = self.add_weight(
             name="mask", shape=self.kernel.shape, initializer="ones", dtype="bool", trainable=False
         )
+
+    @property
+    def masks(self) -> dict[str, keras.Variable]:
+        """The mask, by the name of the kernel."""
+        return {"kernel": self.mask}
+
+    @property
+    def masked_kernels(self) -> dict[str, keras.Variable]:
+        """The kernel, by its name."""
+        return {"kernel": self.kernel}
 
     def effective_kernel(self) -> tf.Tensor:
         """Returns the kernel with zeros where it is masked, in the dtype that the layer computes in."""

@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from tfprune.errors import ConfigError
 from tfprune.layers.masked import SavesAllVariables
+from tfprune.ops.density import kept_count
 from tfprune.ops.subnet import binary_subnet_kernel, sampled_subnet_kernel
-from tfprune.ops.top_k import kept_count, largest
+from tfprune.ops.top_k import largest
 
 _selected: ContextVar[bool] = ContextVar("selected", default=False)
 Scope: TypeAlias = Literal["layer", "global"]
@@ -38,7 +39,8 @@ class Subnet(SavesAllVariables, keras.layers.Layer):
             `sigmoid(score)`; or `fixed`: the plain kernel, masked by the initial scores; nothing is trained.
         score_initializer: A Keras initializer. Default: uniform in ±1/√fan_in, of `seed`.
         original_quirks: As the authors do, divide by `trunc(density * size)` in alpha, for most densities one less than
-            the number of kept weights, and remove the fraction `density` where `fixed` (for the scope `layer` only).
+            the number of kept weights, and remove the fraction `density` where `fixed` (for the scope `layer` only);
+            and count in plain double precision, where 0.9 of 100 are 91. Default: the rule of `kept_count`.
         seed: Seed of the default score initializer and of sampling; `None` for another one every time.
         train_scores: Whether the scores are trained; the mask stays as it is if not.
         train_bias: Whether a bias is trained.
@@ -180,7 +182,7 @@ class Subnet(SavesAllVariables, keras.layers.Layer):
         """Returns the mask of the largest present scores among the layer's own weights, bool, of the kernel's shape."""
         scores = tf.abs(tf.convert_to_tensor(self.scores.value))
         size, density = prod(scores.shape), tf.convert_to_tensor(self.density.value)
-        keep = kept_count(size, density)
+        keep = _count(size, density, original=self.original_quirks)
         if self.selection == "fixed" and self.original_quirks:
             keep = size - tf.cast(tf.floor(density * size), tf.int32)
         return tf.reshape(largest(tf.reshape(scores, [-1]), keep), scores.shape)
@@ -324,10 +326,19 @@ def select_globally(layers: Sequence[Any]) -> None:
         return
     scores = [tf.reshape(tf.abs(tf.convert_to_tensor(layer.scores.value)), [-1]) for layer in layers]
     sizes = [each.shape[0] for each in scores]
-    keep = kept_count(sum(sizes), tf.convert_to_tensor(layers[0].density.value))
+    density = tf.convert_to_tensor(layers[0].density.value)
+    keep = _count(sum(sizes), density, original=layers[0].original_quirks)
     masks = tf.split(largest(tf.concat(scores, 0), keep), sizes)
     for layer, mask in zip(layers, masks, strict=True):
         layer.mask.assign(tf.reshape(mask, layer.mask.shape))
+
+
+def _count(size: int, density: tf.Tensor, *, original: bool) -> tf.Tensor:
+    """Returns how many weights a density keeps; `original`: in plain double precision, see `original_kept_count`."""
+    if not original:
+        return kept_count(size, density)
+    pruned = tf.cast(tf.floor((1.0 - density) * tf.constant(size, tf.float64)), tf.int32)
+    return tf.maximum(size - pruned, 1)
 
 
 def check_densities(layers: Sequence[Any]) -> None:

@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,13 +13,14 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.files import as_path, replaced_file
 from tfprune.reprs import described
-from tfprune.tables import WIDTH, Column, count, make_table
+from tfprune.tables import WIDTH, Column, count, listed, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
 # Parts of the file of a `Ticket`, which `Masks.load` skips: every ticket file is also a file of masks.
 ORIGIN = "origin"
 WEIGHTS = "weights/"
+PARAMETERS = "parameters"
 _NO_AXIS = -1
 _PARTS = ("format", "names", "shapes", "bits")
 
@@ -31,6 +33,7 @@ class Masks(Mapping[str, np.ndarray]):
 
     Args:
         arrays: Masks by name, in the order of the model: bool, or numbers that are all 0 or 1.
+        parameters: Number of parameters of the whole model, biases and all else included; None if it is not known.
 
     Raises:
         ConfigError: There is no mask, or an array has other values than 0 and 1.
@@ -45,9 +48,10 @@ class Masks(Mapping[str, np.ndarray]):
         ('fc/kernel',)
     """
 
-    def __init__(self, arrays: Mapping[str, Any]) -> None:
+    def __init__(self, arrays: Mapping[str, Any], *, parameters: int | None = None) -> None:
         if not isinstance(arrays, Mapping):
             raise ConfigError(f"masks: expected arrays by the name of the weight, received {described(arrays)}")
+        self._parameters = parameters
         self._arrays = MappingProxyType({_name(name): _mask(name, array) for name, array in arrays.items()})
         if not self._arrays:
             raise ConfigError("expected masks of at least one weight, received none; give a model with kernels")
@@ -82,6 +86,11 @@ class Masks(Mapping[str, np.ndarray]):
     def __and__(self, other: "Masks") -> "Masks":
         """Keeps the weights that both keep."""
         return self._combined(other, np.logical_and)
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters of the whole model; None if it is not known."""
+        return self._parameters
 
     @property
     def kept(self) -> int:
@@ -126,8 +135,8 @@ class Masks(Mapping[str, np.ndarray]):
         for name, mask in self.items():
             if name not in weights:
                 raise ConfigError(
-                    f"masks: expected masks of {_listed(weights)}, received one of {name}, which is no prunable weight "
-                    "of the model; are they another model's?"
+                    f"masks: expected masks of {listed(list(weights))}, received one of {name}, which is no prunable "
+                    "weight of the model; are they another model's?"
                 )
             shape = tuple(weights[name].shape)
             if mask.shape != shape:
@@ -142,7 +151,8 @@ class Masks(Mapping[str, np.ndarray]):
         """Writes an `.npz` file in one step: one bit per weight, nothing pickled.
 
         The file contains `format`, `names` `[masks]`, `shapes` `[masks, largest rank]` (padded with -1) and `bits`,
-        those of all masks in row-major order, eight per byte, the first one highest. It may contain other arrays.
+        those of all masks in row-major order, eight per byte, the first one highest; and `parameters`, those of the
+        whole model, if that is known. It may contain other arrays.
 
         Args:
             path: The file; it must end in `.npz`.
@@ -158,9 +168,15 @@ class Masks(Mapping[str, np.ndarray]):
         for row, mask in zip(shapes, self.values(), strict=True):
             row[: mask.ndim] = mask.shape
         flat = np.concatenate([mask.ravel() for mask in self.values()])
-        with replaced_file(path) as partial:
+        with replaced_file(path) as unfinished:
+            known: dict[str, Any] = {} if self.parameters is None else {PARAMETERS: np.array(self.parameters)}
             np.savez_compressed(
-                partial, format=np.array(FORMAT), names=np.array(list(self)), shapes=shapes, bits=np.packbits(flat)
+                unfinished,
+                format=np.array(FORMAT),
+                names=np.array(list(self)),
+                shapes=shapes,
+                bits=np.packbits(flat),
+                **known,
             )
 
     @classmethod
@@ -185,10 +201,14 @@ class Masks(Mapping[str, np.ndarray]):
             masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
         except (ValueError, TypeError) as error:
             raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
-        return cls(masks)
+        number = arrays.get(PARAMETERS)
+        known = isinstance(number, np.ndarray) and number.ndim == 0 and number.dtype.kind in "iu"
+        return cls(masks, parameters=int(arrays[PARAMETERS]) if known else None)
 
     def table(self, *, width: int = WIDTH) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
+
+        Where the number of the model's parameters is known, a last line says how many of them have masks.
 
         Args:
             width: Characters per line.
@@ -209,7 +229,11 @@ class Masks(Mapping[str, np.ndarray]):
 
         rows = [*(row(name, *counts) for name, counts in self.counts.items()), None, row("all", self.kept, self.total)]
         columns = [Column("weight", "name"), Column("kept"), Column("of"), Column("density"), Column("", "text")]
-        return make_table(columns, rows, width=width, indent=0)
+        table = make_table(columns, rows, width=width, indent=0)
+        if not self.parameters:
+            return table
+        share = f"{self.total / self.parameters:.2%}".replace("%", " %")
+        return f"{table}\n{self.total:,} of the model's {self.parameters:,} parameters have masks: {share}"
 
     def plot(self, path: str | Path) -> None:
         """Draws the densities as bars, one for each weight, with a line at the density of all.
@@ -242,14 +266,19 @@ class Masks(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         return f"Masks({count(len(self), 'weight')}, {self.kept:,} of {self.total:,} kept, density {self.density:.4g})"
 
+    def __str__(self) -> str:
+        covered = "" if self.parameters is None else f"; {self.total:,} of the model's {self.parameters:,} parameters"
+        return f"{repr(self)[:-1]}{covered})"
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Masks, (dict(self),)
+        return partial(Masks, parameters=self.parameters), (dict(self),)
 
     def _combined(self, other: "Masks", operation: Callable[..., np.ndarray]) -> "Masks":
         if not isinstance(other, Masks):
             return NotImplemented
         other.check(self)
-        return Masks({name: operation(mask, other[name]) for name, mask in self.items()})
+        masks = {name: operation(mask, other[name]) for name, mask in self.items()}
+        return Masks(masks, parameters=self.parameters)
 
 
 def _name(name: Any) -> str:
@@ -267,11 +296,6 @@ def _mask(name: str, array: Any) -> np.ndarray:
     mask = np.array(values, bool)  # a copy of our own
     mask.setflags(write=False)
     return mask
-
-
-def _listed(weights: Mapping[str, Any]) -> str:
-    names = list(weights)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _arrays(path: str | Path) -> dict[str, Any]:

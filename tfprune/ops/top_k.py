@@ -19,27 +19,6 @@ _INTERPOLATIONS = 24
 _ROW = 4096
 
 
-def kept_count(size: int, density: tf.Tensor) -> tf.Tensor:
-    """Returns the number of weights that a density keeps, at least one; the number of pruned weights is rounded down.
-
-    Args:
-        size: Number of weights.
-        density: Scalar float64 in (0, 1]; in float32, 0.2 of 10 weights could come out as 1.
-
-    Returns:
-        Scalar int32, `size - floor((1 - density) * size)` in double precision, as in the authors' code.
-
-    Example:
-        >>> int(kept_count(216, tf.constant(0.2, tf.float64)))
-        44
-
-    Reference:
-        Diffenderfer & Kailkhura (ICLR 2021), the authors' `GetQuantnet_binary`.
-    """
-    pruned = tf.cast(tf.floor((1.0 - density) * tf.constant(size, tf.float64)), tf.int32)
-    return tf.maximum(size - pruned, 1)
-
-
 def exact_top(scores: tf.Tensor, kept: tf.Tensor | int) -> tf.Tensor:
     """Marks the `kept` largest scores; of equal scores the first ones.
 

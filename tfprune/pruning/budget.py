@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from tfprune.errors import ConfigError
+from tfprune.ops.density import at_most
 
 Measure = Literal["flops", "params", "density"]
 """What is counted: FLOPs (multiply-adds), parameters, or channels."""
@@ -56,8 +57,7 @@ class Budget:
 
     def met(self, cost: int, whole: int) -> bool:
         """Returns whether `cost` is at most the fraction of `whole`."""
-        # A quotient rounds as the fraction did: 29 of 100 is at most 0.29, though 0.29 * 100 < 29.
-        return not whole or cost / whole <= self.fraction
+        return not whole or cost <= at_most(whole, self.fraction)
 
     def __str__(self) -> str:
         return f"{self.measure}={self.fraction:g}"
@@ -120,8 +120,7 @@ class WidthConstraints:
             width: The layer's whole width.
             limit: The largest fraction of it that the layer may lose.
         """
-        by_width = max(0, width - self.min_channels)
-        by_share = int(np.searchsorted(np.arange(width + 1) / width, limit, side="right")) - 1
+        by_width, by_share = max(0, width - self.min_channels), at_most(width, limit)
         return (by_width, "min_channels") if by_width <= by_share else (by_share, "max_sparsity")
 
     def text(self, name: str) -> str:

@@ -9,7 +9,7 @@ from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
-from tfprune.tables import Cell, Column, count, make_table, paragraph
+from tfprune.tables import Cell, Column, count, listed, make_table, paragraph
 
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
@@ -20,11 +20,13 @@ def share_text(unknown: int, flops: int) -> str:
     return f"about {share:.{1 if share < 10 else 0}f} %"
 
 
-def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int) -> str:
-    """Returns a phrase on the FLOPs that are not known; empty if all are."""
+def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int, shown: int | None = 3) -> str:
+    """Returns a phrase on the FLOPs that are not known, with the first layers' names; empty if all are known."""
     if not uncounted:
         return ""
-    return f"without those of {', '.join(uncounted)}, which are not known: {share_text(unknown, flops)} of the model's"
+    return (
+        f"without those of {listed(uncounted, shown)}, which are not known: {share_text(unknown, flops)} of the model's"
+    )
 
 
 def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:
@@ -38,13 +40,15 @@ def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after:
     )
 
 
-def headline(model: str, budget: Budget, criterion: str, scope: str, uncounted: str = "") -> list[str]:
+def headline(model: str, budget: Budget, criterion: str, scope: str, uncounted: str, width: int) -> str:
     """Returns lines that say what was asked for."""
-    return [
+    lines = [
         f"Plan for {model}: keep at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}",
-        *([f"  FLOPs are counted {uncounted}"] if uncounted else []),
-        f"  channels ranked by {criterion}, {_SCOPES[scope]}",
+        *([f"FLOPs are counted {uncounted}"] if uncounted else []),
+        f"channels ranked by {criterion}, {_SCOPES[scope]}",
     ]
+    indents = (0, *[2] * len(lines))
+    return "\n".join(paragraph(line, width=width, indent=indent) for line, indent in zip(lines, indents, strict=False))
 
 
 def groups_table(groups: Sequence[GroupPlan], width: int) -> str:
@@ -105,7 +109,7 @@ def left_alone(
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
         IGNORED: f"ignored as asked ({', '.join(ignore)})",
-        WIDTH_KEPT: f"keeps its width as asked ({', '.join(keep_width)})",
+        WIDTH_KEPT: f"its width is kept as asked ({', '.join(keep_width)})",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }

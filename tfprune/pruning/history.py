@@ -11,9 +11,9 @@ import numpy as np
 from tfprune.criteria.data import input_batches
 from tfprune.errors import PruningError
 from tfprune.files import write_text
-from tfprune.graph import ChannelGroups, channel_groups
+from tfprune.graph import ChannelGroups, Match, channel_groups
 from tfprune.pruning.cut import cut
-from tfprune.pruning.plan import Match, PruningPlan
+from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.recalibration import recalibrate_batch_norm
 
 Between = Callable[[keras.Model, int], keras.Model | None]

@@ -4,14 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.errors import PruningError, TfpruneError, check_choice
 from tfprune.files import as_path, write_text
-from tfprune.graph import ChannelGroups, channel_groups, complexity
+from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -25,9 +25,6 @@ from tfprune.pruning.explain import (
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
-
-Match = Literal["name", "position"]
-"""How a plan finds its layers in another model: by their names, or by their order."""
 
 _FORMAT = "tfprune pruning plan 2"
 
@@ -48,7 +45,9 @@ class PruningPlan:
         groups: What happens to each channel group.
         before: The model's totals.
         after: Those of the pruned model.
-        pinned: Layers without a rule, whose channels are all kept: name, class and reason.
+        pinned: Channels that cannot be removed, one text for each reason: the layers that make them, the one that needs
+            them, and why.
+        outputs: The outputs of the model, which always stay, as texts of the same kind.
         uncounted: Layers whose FLOPs are not known; they are not part of the totals.
         unknown: What these are estimated to cost, in multiply-adds.
         keep_width: Layers that were to keep the width of what they produce.
@@ -74,6 +73,7 @@ class PruningPlan:
     before: Totals
     after: Totals
     pinned: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
     unknown: int = 0
     keep_width: tuple[str, ...] = ()
@@ -132,20 +132,24 @@ class PruningPlan:
             width: Characters per line.
         """
         sections = [
-            "\n".join(headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text())),
+            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
             effective_limits(self.groups, self.constraints, width),
-            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, self.pinned, width),
+            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width),
         ]
         return "\n\n".join(section for section in sections if section)
 
     def __str__(self) -> str:
         return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
 
-    def uncounted_text(self) -> str:
-        """Returns a phrase on the layers whose FLOPs are not known; empty if all are."""
-        return uncounted_text(self.uncounted, self.unknown, self.before.flops)
+    def uncounted_text(self, shown: int | None = 3) -> str:
+        """Returns a phrase on the layers whose FLOPs are not known; empty if all are.
+
+        Args:
+            shown: How many of them to name; None for all.
+        """
+        return uncounted_text(self.uncounted, self.unknown, self.before.flops, shown)
 
     __repr__ = __str__
 

@@ -29,7 +29,7 @@ from tfprune.pruning.widths import Widths
 MOST_UNKNOWN = 0.05
 """The fraction of a model's FLOPs that may be unknown where FLOPs are the target."""
 
-_NAMED = 5
+_NAMED = 3
 """How many layers a message names at most."""
 
 
@@ -190,6 +190,7 @@ class Planner:
             before=self.whole,
             after=self._totals(mask),
             pinned=self.groups.pinned,
+            outputs=tuple(str(each) for each in self.groups.left_alone if each.is_output),
             uncounted=tuple(self._cost.uncounted),
             unknown=sum(self._cost.uncounted.values()),
             source=self.model,

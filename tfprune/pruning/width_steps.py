@@ -1,6 +1,7 @@
 """The steps in which channels can be removed, so that each layer always has an allowed width."""
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -8,8 +9,8 @@ from tfprune.graph import ChannelGroup
 from tfprune.pruning.budget import WidthConstraints
 from tfprune.pruning.widths import LayerWidth
 
-_MOST_SETS = 4096
-"""How many sets of waiting channels are tried at most; where there are more, the steps get larger."""
+_MOST_SETS = 1024
+"""How many combinations of remainders are tried at most; beyond, only channels that are alike go together."""
 
 _WHOLE = -1
 """Stands for the remainder of a width that is allowed because nothing was removed."""
@@ -58,6 +59,7 @@ class WidthSteps:
         self._columns = dict(zip(channels.tolist(), columns.tolist(), strict=True))
         self._rests, self._steps = [key[2] for key in rows], [key[3] for key in rows]
         self._most = list(rows.values())
+        self._mixed = prod(self._steps) <= _MOST_SETS
         self._restart(tuple(key[1] for key in rows))
 
     def _restart(self, remainders: _Numbers) -> None:
@@ -85,6 +87,8 @@ class WidthSteps:
         column = self._columns[channel]
         more: dict[_Numbers, tuple[_Numbers, _Numbers]] = {}
         for remainders, (sizes, chosen) in self._sets.items():
+            if not self._mixed and chosen and self._columns[chosen[0]] != column:
+                continue
             total = tuple([a + b for a, b in zip(sizes, column, strict=True)])
             if any(a > b for a, b in zip(total, self._most, strict=True)):
                 continue
@@ -93,7 +97,7 @@ class WidthSteps:
                 self._most = [most - size for most, size in zip(self._most, total, strict=True)]
                 self._restart(after)
                 return (*chosen, channel)
-            if after not in self._sets and len(self._sets) + len(more) < _MOST_SETS:
+            if after not in self._sets:
                 more.setdefault(after, (total, (*chosen, channel)))
         self._sets |= more
         return ()

@@ -9,6 +9,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroup, ChannelGroups
 from tfprune.graph.calls import matching_names
 from tfprune.pruning.budget import WidthConstraints
+from tfprune.reprs import short_repr
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,8 @@ class LayerWidth:
     positions: np.ndarray
     fixed: int
     limit: float
+
+    __repr__ = short_repr
 
     @property
     def whole(self) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.tables import WIDTH, Column, make_table
+from tfprune.tables import WIDTH, make_grid
 
 ORIGINAL = "original"
 _LEVEL = 0.05
@@ -79,18 +79,12 @@ def sanity_table(cells: Mapping[str, Mapping[str, SanityCell]], *, width: int = 
         cells: See `sanity_cells`.
         width: Characters per line. Where the columns need more, a row per method and check.
     """
-    columns = list(dict.fromkeys(check for checks in cells.values() for check in checks))
-    titles = [Column("ticket", "name"), *(Column(column.replace("_", " ")) for column in columns)]
-    rows = [
-        (method, *(_shown(checks[column]) if column in checks else "-" for column in columns))
+    lines = {
+        method: {check.replace("_", " "): _shown(cell) for check, cell in checks.items()}
         for method, checks in cells.items()
-    ]
-    table = make_table(titles, rows, width=width)
-    if max(map(len, table.splitlines())) <= width:
-        return table
-    titles = [Column("ticket", "name"), Column("check", "name"), Column("accuracy")]
-    pairs = [(method, check, cell) for method, checks in cells.items() for check, cell in checks.items()]
-    return make_table(titles, [(method, check.replace("_", " "), _shown(cell)) for method, check, cell in pairs])
+    }
+    columns = list(dict.fromkeys(check for checks in lines.values() for check in checks))
+    return make_grid(("ticket", "check", "accuracy"), columns, lines, width=width)
 
 
 def plot_sanity(cells: Mapping[str, Mapping[str, SanityCell]], path: str | Path) -> None:

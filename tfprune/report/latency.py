@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import functional_graph
+from tfprune.graph.calls import functional_graph, no_graph
 from tfprune.keras_private import input_structure
 
 SIZES = "give the input_shape of one example, such as 224 224 3"
@@ -55,7 +55,10 @@ def measure_latency(model: keras.Model, *, batch_size: int = 1, runs: int = 50, 
 
     Raises:
         ConfigError: An input of the model has an unknown size, or the model has no graph.
+        UnsupportedLayerError: It is no model.
     """
+    if not isinstance(model, keras.Model):
+        raise no_graph(model)
     return compare_latency({"model": model}, batch_size=batch_size, runs=runs, warm_up=warm_up)["model"]
 
 

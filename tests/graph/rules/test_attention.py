@@ -47,6 +47,7 @@ def test_keys_of_another_sequence():
     assert sorted(sizes(groups).values()) == [3, 6]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Permute drops a mask
 @pytest.mark.parametrize(
     "attention", [layers.MultiHeadAttention(3, 4, use_gate=True), layers.GroupQueryAttention(4, 6, 3, use_gate=True)]
 )

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.graph.agreement import agrees, assert_close, example_inputs, outputs, random_mask, sizes
+from tests.graph.agreement import agrees, assert_close, example_inputs, outputs, random_mask, randomize, sizes
 from tfprune import keras_private
-from tfprune.graph import channel_groups, slim
+from tfprune.graph import SlimWeights, channel_groups, executable_groups, execute, model_calls, slim
 from tfprune.graph.rules.lookup import registered_kinds
 
 layers, ops = keras.layers, keras.ops
@@ -72,6 +72,9 @@ ELEMENTWISE = {
     "constant vector": lambda x: x * RNG.normal(size=6).astype(np.float32) + ops.convert_to_tensor(np.arange(6.0)),
     "constant box": lambda x: ops.where(np.arange(30).reshape(5, 6) % 4 == 0, x, -x),
     "constant image": lambda x: x - RNG.normal(size=(1, 5, 1, 1)).astype(np.float32),
+    "batch norm": lambda x: ops.batch_normalization(
+        x, np.arange(6, dtype=np.float32), np.ones(6, np.float32), -1, scale=np.arange(6, dtype=np.float32)
+    ),
     "excite": lambda x: (
         x * layers.Dense(6, activation="sigmoid", name="gate")(layers.GlobalAveragePooling2D()(x))[:, None, None, :]
     ),
@@ -152,12 +155,12 @@ TIED = {  # the number of channels that can go alone
     "glu": (lambda x: ops.glu(x, axis=-1), 3),
     "every_second": (lambda x: x[..., ::2] * ops.tanh(x[..., 1::2]), 3),
     "halves": (lambda x: ops.multiply(*ops.split(x, 2, axis=-1)), 3),
-    "first_two": (lambda x: x[..., :2], 5),
-    "reversed_part": (lambda x: x[..., 4:1:-1], 5),
-    "all_but_two": (lambda x: x[..., :-2], 5),
-    "shuffled": (lambda x: ops.take(x, [3, 1, 5, 0], axis=-1), 5),
-    "by_keyword": (lambda x: ops.take(x, indices=np.array([4, 4, 2, 0, 1]), axis=3), 5),
-    "sections": (lambda x: ops.concatenate(ops.split(x, [1, 4], axis=-1)[::-1], axis=-1), 3),
+    "first_two": (lambda x: x[..., :2], 6),
+    "reversed_part": (lambda x: x[..., 4:1:-1], 6),
+    "all_but_two": (lambda x: x[..., :-2], 6),
+    "shuffled": (lambda x: ops.take(x, [3, 1, 5, 0], axis=-1), 6),
+    "by_keyword": (lambda x: ops.take(x, indices=np.array([4, 4, 2, 0, 1]), axis=3), 6),
+    "sections": (lambda x: ops.concatenate(ops.split(x, [1, 4], axis=-1)[::-1], axis=-1), 6),
 }
 FOLLOWED = {
     **{name: (build, 6) for group in (ELEMENTWISE, POSITIONS, MOVES) for name, build in group.items()},
@@ -183,11 +186,11 @@ def unread(model, mask, groups, inputs):
     gone = np.setdiff1d(np.arange(6), kept)
     whole = np.asarray(body(inputs))
     moved = np.zeros(whole.shape[1], bool)
-    for factor in (-3.1, 0.2, 7.3, -0.1, 12.0):
+    for factor, noise in ((-3.1, 1), (0.2, 1), (7.3, 1), (-0.1, 1), (12.0, 1), (0.0, 0)):
         old = [value.copy() for value in first.get_weights()]
         values = [value.copy() for value in old]
         for value in values:
-            value[..., gone] = value[..., gone] * factor + RNG.normal(0, 1, value[..., gone].shape)
+            value[..., gone] = value[..., gone] * factor + noise * RNG.normal(0, 1, value[..., gone].shape)
         first.set_weights(values)
         moved |= (np.asarray(body(inputs)) != whole).any(axis=0)
         first.set_weights(old)
@@ -212,6 +215,57 @@ def test_operations_that_are_followed(name):
     assert_close([found], [unread(model, mask, groups, inputs)], 1e-4)
 
 
+SAVED = ("shuffled", "constant vector", "blur", "all_but_two", "reversed_part", "sections", "new_axes", "tile_channels")
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_adapted_arguments_are_saved_with_the_model(name, tmp_path):
+    model = model_of(FOLLOWED[name][0])
+    groups = channel_groups(model)
+    small = slim(model, random_mask(groups, 1), groups)
+    small.save(tmp_path / "small.keras")
+    inputs = example_inputs(model)
+    loaded = keras.saving.load_model(tmp_path / "small.keras")
+    np.testing.assert_allclose(loaded(inputs), small(inputs), rtol=1e-6, atol=1e-6)
+
+
+PADDED = ("tile_channels", "pad_channels", "join_channels", "glu", "halves", "extract_patches", "exp")
+NOT_PADDED = {
+    "flip_channels",
+    "reversed_channels",
+    "repeat_channels",
+    "unfold",
+    "every_second",
+    "first_two",
+    "shuffled",
+}
+NOT_PADDED |= {"stack_last", "rsqrt", "log", "divide", "reciprocal", "constant vector", "blur", "sections"}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_a_search_pads_channels_where_that_changes_nothing(name):
+    model = model_of(FOLLOWED[name][0])
+    randomize(model)
+    groups = executable_groups(model)
+    assert sizes(groups)["first"] == FOLLOWED[name][1]
+    mask = random_mask(groups, 1)
+    inputs = example_inputs(model)
+    weights = SlimWeights(model, groups)
+    tensors = {id(model.inputs[0]): inputs}
+    execute(
+        model_calls(model)[1:],
+        tensors,
+        lambda call: dict(zip(weights.names(call), weights.tensors(call, mask), strict=True)),
+    )
+    expected = slim(model, mask, groups, rescale_kernels=True)(inputs)
+    np.testing.assert_allclose(tensors[id(model.outputs[0])], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(NOT_PADDED))
+def test_a_search_leaves_channels_alone_where_padding_would_change_something(name):
+    assert len(executable_groups(model_of(FOLLOWED[name][0]))) == 0
+
+
 ALONE = {
     "sum": (lambda x: ops.sum(x, axis=-1, keepdims=True), "it reduces over them"),
     "mean": (lambda x: x - ops.mean(x, axis=-1, keepdims=True), "it reduces over them"),
@@ -231,17 +285,14 @@ ALONE = {
     "edge": (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)), mode="edge"), "pads them by copies"),
     "einsum_sum": (lambda x: ops.einsum("bhwc->bhw", x), "it sums over them"),
     "clip_arrays": (lambda x: ops.clip(x, np.full(6, -1.0), np.ones(6)), "limits are arrays"),
-    "conv": (lambda x: ops.conv(x, np.ones((3, 3, 6, 4), np.float32)), "kernel is not the weight of a layer"),
+    "conv": (lambda x: ops.conv_transpose(x, np.ones((3, 3, 4, 6), np.float32)), "kernel is not the weight of a layer"),
     "sparsemax": (lambda x: ops.sparsemax(x), "divides by a sum over them"),
     "repeats": (lambda x: ops.repeat(x, [1, 2, 1, 1, 1, 1], axis=-1), "different numbers of times"),
     "batch": (lambda x: ops.flip(ops.roll(x, 1, axis=-1), axis=0), "it computes along them"),
     "matrices": (lambda x: ops.tril(x), "whole matrices"),
     "map": (lambda x: ops.vectorized_map(lambda y: y * 2, x), "calls functions"),
     "uneven": (lambda x: ops.array_split(x, 4, axis=-1)[0], "nearly equal size"),
-    "batch norm": (
-        lambda x: ops.batch_normalization(x, np.zeros(6), np.ones(6), axis=-1),
-        "normalizes by given tensors",
-    ),
+    "layer norm": (lambda x: ops.layer_normalization(x, np.ones(6), np.zeros(6)), "normalizes by all of them"),
 }
 
 
@@ -251,6 +302,21 @@ def test_operations_over_all_channels_are_left_alone_with_the_reason(name):
     groups = channel_groups(model_of(build))
     assert len(groups) == 0
     assert any(reason in text for text in groups.pinned), groups.pinned
+
+
+@pytest.mark.parametrize("channels", [6, 3])
+def test_a_masked_softmax_over_positions(channels):
+    inputs, allowed = keras.Input((5, 4)), keras.Input((5, 1), dtype="bool")
+    x = layers.Softmax(axis=1)(layers.Dense(channels, name="first")(inputs), mask=allowed)
+    groups = agrees(keras.Model([inputs, allowed], layers.Dense(2)(x)))
+    assert sizes(groups) == {"first": channels}
+
+
+def test_a_mask_of_channels_holds_them():
+    inputs, allowed = keras.Input((5, 4)), keras.Input((5, 6), dtype="bool")
+    x = layers.Softmax(axis=1)(layers.Dense(6)(inputs), mask=allowed)
+    (text,) = channel_groups(keras.Model([inputs, allowed], layers.Dense(2)(x))).pinned
+    assert "its mask has one value for each of them" in text
 
 
 def test_every_operation_of_keras_has_a_rule():

@@ -43,7 +43,8 @@ CONVOLUTIONS = {
 def test_convolutions_of_all_kinds(shape, kind, options, use_bias):
     first = kind(6, 2, use_bias=use_bias, name="first", **options)
     second = kind(5, 2, use_bias=use_bias, name="second", activation="relu")
-    groups = agrees(tail(keras.Input(shape), first, second))
+    padded = "dilation_rate" in options  # by TensorFlow, to a multiple of it
+    groups = agrees(tail(keras.Input(shape), first, second), traced=not padded)
     assert sizes(groups) == {"first": 6, "second": 5}
     kernel = "pointwise_kernel" if "separable" in kind.__name__.lower() else "kernel"
     roles = {(slot.weight, slot.axis): slot.role for slot in groups.slots["second"]}
@@ -248,7 +249,7 @@ def test_layers_with_other_weights_are_left_alone():
     adapted.enable_lora(2)
     quantized.quantize("int8")
     other = "quantized or have low-rank additions"
-    groups = agrees(model, pinned=[("adapted (Dense)", other), ("quantized (Dense)", other)])
+    groups = agrees(model, pinned=[("adapted, quantized (Dense)", other)])
     assert sizes(groups) == {"free": 4}
 
 

@@ -114,11 +114,11 @@ def test_where_initial_states_may_come_from():
     third = layers.SimpleRNN(8, name="third")(inputs, initial_state=keras.ops.ones((1, 8)))
     x = layers.Concatenate()([layers.Dense(3)(each) for each in (one, other, third)])
     model = keras.Model([inputs, start], layers.Dense(2)(x))
-    pinned = [(name, "its initial state has a fixed width") for name in ("other", "third")]
     groups = channel_groups(model)
     assert sizes(groups)["made"] == 7
     assert "one" in groups[0].layers
-    assert all(any(text.startswith(name) and part in text for text in groups.pinned) for name, part in pinned)
+    (fixed,) = [entry for entry in groups.left_alone if entry.reason == "its initial state has a fixed width"]
+    assert fixed.causes == ("other (SimpleRNN)", "third (SimpleRNN)")
 
 
 def test_joined_states_of_two_directions(tmp_path):

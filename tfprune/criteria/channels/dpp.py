@@ -16,6 +16,7 @@ from tfprune.dpp import KDPP
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, Call, ChannelGroup, ChannelGroups, Forward
 from tfprune.graph.kernel_reads import examples_at_once
+from tfprune.ops.density import at_most
 
 _RIDGE = 0.01
 
@@ -71,7 +72,7 @@ class DPPNode:
         count = len(kernel)
         lengths = np.sqrt(kernel.diagonal())
         lengths = np.where(lengths > 0, lengths, 1.0)
-        size = min(count, max(1, int(self.density * count + 1e-9)))
+        size = max(1, at_most(count, self.density))
         kernel = kernel / np.outer(lengths, lengths) + _RIDGE * np.eye(count)
         drawn = KDPP(kernel, size).sample(1, seed=int(rng.integers(2**31)))[0, 0]
         scores = rng.random(count)

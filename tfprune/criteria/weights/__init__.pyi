@@ -1,4 +1,5 @@
 from .criterion import LayerCollapseWarning as LayerCollapseWarning
+from .criterion import UnprunedWeightsWarning as UnprunedWeightsWarning
 from .criterion import WeightCriterion as WeightCriterion
 from .criterion import register_weight_criterion as register_weight_criterion
 from .criterion import weight_criterion as weight_criterion

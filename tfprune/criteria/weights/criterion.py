@@ -21,7 +21,7 @@ from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
-from tfprune.graph import prunable_weights
+from tfprune.graph import prunable_weights, unpruned_weights
 from tfprune.masks import Masks
 
 Precision = Literal["float64", "float32"]
@@ -49,7 +49,8 @@ class WeightCriterion(ABC):
         scope: Compare weights over the whole model (`global`), or keep the same fraction of every kernel (`local`).
         ignore: Layers to leave alone, see `prunable_weights`; they get no mask.
         original_ties: Of weights whose scores equal the threshold keep none, as the authors' code does, instead of the
-            first ones up to the exact number. If many scores are equal, whole layers are removed.
+            first ones up to the exact number, which is rounded as in that code, too (see `original_kept_count`). If
+            many scores are equal, whole layers are removed.
         revive: Let pruned weights come back in later rounds if their scores are high enough, as the authors' code does.
 
     Example:
@@ -134,12 +135,13 @@ class WeightCriterion(ABC):
     ) -> Masks:
         """Prunes: decides which weights are kept. The model is not changed.
 
-        Warns with `LayerCollapseWarning` if nothing is left of a kernel.
+        Warns with `LayerCollapseWarning` if nothing is left of a kernel, and with `UnprunedWeightsWarning` if layers of
+        one's own hold matrices that are no kernels.
 
         Args:
             model: A functional or sequential model, built.
-            density: Fraction of all prunable weights to keep, above 0 and at most 1: n - int((1 - density) n) of n,
-                where n includes weights that earlier masks pruned.
+            density: Fraction of all prunable weights to keep, above 0 and at most 1; those that earlier masks pruned
+                count, too. `tfprune.ops.density.kept_count` says how many that are.
             data: Batches `(x, y)` or arrays, see `CriterionData`, for criteria that use data.
             masks: The masks of an earlier pruning. Default: everything is left.
             kept: Instead of a density, the number of weights to keep (scope `global` only).
@@ -158,7 +160,10 @@ class WeightCriterion(ABC):
         start.check(weights)
         start = Masks({name: start[name] for name in weights})
         counts = run._counts(model, start, density, kept)
-        found = Masks(run._choose(model, start, counts, run._checked_data(data)))
+        chosen = run._choose(model, start, counts, run._checked_data(data))
+        found = Masks(chosen, parameters=_parameters(model))
+        if unseen := unpruned_weights(model, ignore=self.ignore):
+            warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=2)
         if found.collapsed:
             warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=2)
         return found
@@ -205,7 +210,15 @@ class WeightCriterion(ABC):
         """Returns how many weights to keep after each round, see `keep_counts`; no more than are left."""
         counts = list(start.counts.values())
         sizes = [size for _, size in counts]
-        wanted = keep_counts(sizes, density, kept, iterations=self.iterations, schedule=self.schedule, scope=self.scope)
+        wanted = keep_counts(
+            sizes,
+            density,
+            kept,
+            iterations=self.iterations,
+            schedule=self.schedule,
+            scope=self.scope,
+            original=self.original_ties,
+        )
         left = np.array([start.kept] if self.scope == "global" else [remaining for remaining, _ in counts])
         if self.revive:
             return wanted
@@ -294,6 +307,11 @@ class WeightCriterion(ABC):
                 )
 
 
+def _parameters(model: keras.Model) -> int:
+    """Returns the number of parameters of a model, without the masks of masked layers."""
+    return sum(int(np.prod(weight.shape)) for weight in model.weights if weight.dtype != "bool")
+
+
 def register_weight_criterion(name: str) -> Callable[[_AnyWeightCriterion], _AnyWeightCriterion]:
     """Registers a subclass of `WeightCriterion` under a name, see `register_criterion`.
 
@@ -353,5 +371,24 @@ class LayerCollapseWarning(UserWarning):
         super().__init__(
             f"layer collapse: nothing is left of {', '.join(names[:_SHOWN])}{more}; keep a larger density, "
             "prune in more iterations, or use scope='local'"
+        )
+        self.names = tuple(names)
+
+
+class UnprunedWeightsWarning(UserWarning):
+    """A model has trained matrices that no criterion for weights sees.
+
+    Args:
+        weights: The weights by name, see `tfprune.graph.unpruned_weights`.
+    """
+
+    def __init__(self, weights: Mapping[str, keras.Variable]) -> None:
+        names = list(weights)
+        count = sum(int(np.prod(weight.shape)) for weight in weights.values())
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        super().__init__(
+            f"the density is that of the kernels: {count:,} other weights of the model are all kept, those of "
+            f"{', '.join(names[:_SHOWN])}{more}; keep them in attributes with 'kernel' in their name, or register "
+            "their layer with tfprune.layers.register_kernel_layer"
         )
         self.names = tuple(names)

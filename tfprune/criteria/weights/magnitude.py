@@ -12,6 +12,7 @@ from tfprune.criteria.data import CriterionData
 from tfprune.criteria.weights.criterion import Tensors, WeightCriterion, register_weight_criterion
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import model_calls, prunable_weights
+from tfprune.layers.kernels import prunable_kernels
 from tfprune.masks import Masks
 from tfprune.ops.top_k import exact_top
 
@@ -104,11 +105,12 @@ class Lottery(WeightCriterion):
 
     def _pruned_names(self, model: keras.Model, names: Masks) -> list[str]:
         dense = {
-            call.name
+            f"{call.name}/{path}"
             for call in model_calls(model)
-            if isinstance(call.layer, keras.layers.Dense | keras.layers.EinsumDense)
+            for path, held in prunable_kernels(call.layer).items()
+            if isinstance(held.layer, keras.layers.Dense | keras.layers.EinsumDense)
         }
-        return [name for name in names if self.layers == "all" or name.rpartition("/")[0] not in dense]
+        return [name for name in names if self.layers == "all" or name not in dense]
 
 
 @register_weight_criterion("random")

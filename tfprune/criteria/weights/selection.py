@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
+from tfprune.ops.density import kept_count, original_kept_count
 from tfprune.ops.top_k import above_kth_of_all, exact_top_of_all
 
 Schedule = Literal["exponential", "linear"]
@@ -22,6 +23,7 @@ def keep_counts(
     iterations: int = 1,
     schedule: Schedule = "exponential",
     scope: Scope = "global",
+    original: bool = False,
 ) -> np.ndarray:
     """Computes the numbers of weights to keep after each iteration.
 
@@ -32,6 +34,8 @@ def keep_counts(
         iterations: How many iterations.
         schedule: `exponential` removes the same fraction of the remaining weights each time, `linear` the same number.
         scope: `global` or `local`.
+        original: Count in plain double precision, as the authors' code does, see `original_kept_count`; the rule is
+            that of `kept_count` otherwise.
 
     Returns:
         Int64 `[iterations, 1]`; for scope `local` `[iterations, kernels]`.
@@ -45,7 +49,7 @@ def keep_counts(
 
     Reference:
         Tanaka et al., SynFlow (NeurIPS 2020), section 6; Chen et al., Peek-a-Boo (ICLR 2022), the authors'
-        `prune_loop`: `int((1 - density) * n)` weights are removed.
+        `prune_loop`.
     """
     parts = np.array([sum(sizes)] if scope == "global" else sizes, np.int64)
     if (density is None) == (kept is None):
@@ -58,10 +62,11 @@ def keep_counts(
             f"density: expected the fraction of weights to keep, above 0 and at most 1, received {density!r}; to "
             "keep a tenth, write 0.1"
         )
+    target = float(str(density))  # as it was written: float(np.float32(0.9)) is 0.8999999761581421
     times = [(step + 1) / iterations for step in range(iterations)]
-    target = float(density)
     densities = [target**time if schedule == "exponential" else 1.0 - (1.0 - target) * time for time in times]
-    counts = np.array([[size - int((1.0 - part) * size) for size in parts] for part in densities], np.int64)
+    count = original_kept_count if original else kept_count
+    counts = np.array([[count(int(size), part) for size in parts] for part in densities], np.int64)
     if kept is not None:
         counts[-1] = kept
     if (counts < 1).any():

@@ -18,6 +18,7 @@ from tfprune.criteria.weights.magnitude import magnitudes
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import adds_branches, main_path_order
 from tfprune.masks import Masks, layer_generator
+from tfprune.ops.density import kept_count
 from tfprune.reprs import short_repr
 
 Treatment = Literal["auto", "chain", "residual"]
@@ -68,7 +69,7 @@ class SmartRatio(WeightCriterion):
         treatment: `chain` divides the rule by the square of the layer's index, as the authors do for VGG; `residual`
             does not. Default: `residual` where the model adds tensors up.
         last_ratio: Fraction of the classifier that is kept.
-        original_quirks: Lose the excess of later layers, as the authors' code does.
+        original_quirks: Keep a few weights too few, and lose the excess of later layers, as the authors' code does.
         seed: Seed of the draws.
 
     Reference:
@@ -153,19 +154,21 @@ def smart_ratios(
 ) -> SmartRatios:
     """Distributes a density over layers, with ratios that decrease from layer to layer.
 
-    The arithmetic is the authors', float32 step by step, so that counts agree with theirs to the weight; cutting off
-    fractions leaves the sum a few weights short, or over by one at most for each layer that is filled up.
+    The arithmetic of the ratios is the authors', float32 step by step. Their whole numbers of weights leave the sum a
+    few weights short, as fractions are cut off in every layer. Here the layers that lost most by that get one more
+    each, until the sum is what the density keeps (`tfprune.ops.density.kept_count`).
 
     Args:
         sizes: Weights of each prunable layer, in the order of the model, the classifier last.
-        density: Fraction of all weights to keep, above 0 and at most 1. The authors' code takes p = 1 - density and
-            computes 1 - p; where that differs in the last bit, so may the goal, by one.
+        density: Fraction of all weights to keep, above 0 and at most 1.
         rule: Base of layer l of L: `quadratic` (L-l+1)^2 + (L-l+1), `linear_decay` L-l+1, `ascend` l^2 + l, `cubic`
             (L-l+1)^3; `uniform` gives all layers the same ratio.
         divide_by_square: Divide the base by l^2, as the authors do for VGG and not for residual networks.
         last_ratio: Fraction of the last layer that is kept, whatever the density.
-        original_quirks: Stop passing on the excess over 1 as soon as there is none to pass on, as the authors' code
-            does: the excess of later layers is lost then. Without it the excess goes to all layers with room.
+        original_quirks: Count as the authors' code does, to the weight, with fractions cut off; and stop passing on
+            the excess over 1 as soon as there is none to pass on: the excess of later layers is lost then. Without it
+            the excess goes to all layers with room. The authors' code takes p = 1 - density and computes 1 - p; where
+            that differs in the last bit, so may the goal, by one.
 
     Returns:
         Ratios and counts.
@@ -175,14 +178,19 @@ def smart_ratios(
 
     Example:
         >>> smart_ratios([100, 200, 200, 50], 0.2).counts.tolist()
-        [69, 20, 4, 15]
+        [69, 21, 5, 15]
 
     Reference:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), section 4 and the authors' `SmartRatio`.
     """
     _check(sizes, density, rule, last_ratio)
-    total, last = sum(sizes), int(last_ratio * sizes[-1])
-    goal = int(_F(total) * _F(density)) - last
+    total = sum(sizes)
+    if original_quirks:
+        last = int(last_ratio * sizes[-1])
+        goal = int(_F(total) * _F(density)) - last
+    else:
+        last = kept_count(sizes[-1], last_ratio) if last_ratio else 0
+        goal = kept_count(total, density) - last
     if goal < 0:
         raise ConfigError(
             f"expected a density that leaves weights beside the {last} of the last layer, received {density:g} of "
@@ -204,9 +212,21 @@ def smart_ratios(
         size if ratio >= 1 else int(ratio * ratio.dtype.type(size))
         for ratio, size in zip(ratios, convolutions, strict=True)
     ]
+    if not original_quirks:
+        counts = _filled_up(counts, ratios, convolutions, min(goal, sum(convolutions)))
+        missing = max(0, goal - sum(convolutions))
     return SmartRatios(
         np.append(ratios, last_ratio).astype(_F), np.array([*counts, last], np.int64), goal, clipped, missing
     )
+
+
+def _filled_up(counts: list[int], ratios: np.ndarray, sizes: list[int], goal: int) -> list[int]:
+    """Changes counts one by one, that of the layer farthest from its ratio first, until their sum is the goal."""
+    found, exact, room = np.array(counts), ratios.astype(np.float64) * sizes, np.array(sizes)
+    while step := int(np.sign(goal - found.sum())):
+        possible = found < room if step > 0 else found > 0
+        found[np.argmax(np.where(possible, step * (exact - found), -np.inf))] += step
+    return found.tolist()
 
 
 def _by_rule(sizes: Sequence[int], layers: int, goal: int, rule: Rule, divide: bool) -> np.ndarray:

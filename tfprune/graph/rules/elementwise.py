@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import constants_of, mixing_activation, named_arguments, rule
+from tfprune.graph.rules.lookup import constants_of, keep_order, mixing_activation, named_arguments, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, fill_uniform, put_blocks
 from tfprune.keras_private import CustomScaleLayer, StochasticDepth
 from tfprune.keras_private import core_operations as core
@@ -18,6 +18,8 @@ from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
 layers = keras.layers
+_INFINITE_AT_ZERO = (numpy.Log, numpy.Log2, numpy.Log10, numpy.Reciprocal, math.Rsqrt)
+_DIVIDING = (numpy.Divide, numpy.TrueDivide, numpy.FloorDivide, numpy.Mod, numpy.Fmod, numpy.Power)
 
 
 @rule(
@@ -43,6 +45,8 @@ def _each(labels: Labels, call: Call) -> None:
     if tensor.shape != output.shape:
         labels.leave_alone(call, "its output has another shape than its input")
         return
+    if isinstance(call.layer, _INFINITE_AT_ZERO):
+        keep_order(labels, call, *labels.of(tensor))
     labels.put(output, labels.of(tensor))
     put_blocks(labels, output, blocks_of(labels, tensor))
 
@@ -115,6 +119,8 @@ def _merge(labels: Labels, call: Call) -> None:
         merged.append(_united(labels, call.inputs, axis, output.shape[axis]))
         present = [tensor for tensor in call.inputs if len(tensor.shape) > -axis and tensor.shape[axis] != 1]
         blocks.append(common_blocks([blocks_of(labels, tensor)[axis] for tensor in present], output.shape[axis]))
+    if isinstance(call.layer, _DIVIDING) and not _finite_at_zero(named_arguments(call)["x2"]):
+        keep_order(labels, call, *merged)
     for name, constant in _constants(call):
         shape = np.shape(constant)
         varying = [axis for axis in range(-min(len(shape), rank - 1), 0) if shape[axis] > 1]
@@ -163,6 +169,24 @@ def sliced(constant: Any, axis: int, mask: np.ndarray) -> Any:
     """Returns the positions of a constant along an axis that a mask keeps, as an array of the same library."""
     small = np.compress(mask, keras.ops.convert_to_numpy(constant), axis=axis)
     return keras.ops.convert_to_tensor(small) if keras.ops.is_tensor(constant) else small
+
+
+@rule(nn.BatchNorm)
+def _batch_norm_operation(labels: Labels, call: Call) -> None:
+    """Slices constant statistics, scales and offsets."""
+    tensor = call.inputs[0]
+    axes = labels.of(tensor)
+    vector = axes[call.layer.axis % len(tensor.shape) - 1]
+    if vector is not None:
+        for name in ("mean", "variance", "offset", "scale"):
+            if named_arguments(call).get(name) is not None:
+                labels.edit(call, name, vector, change=partial(_cut, [0]), argument=True)
+    labels.put(call.outputs[0], axes)
+
+
+def _finite_at_zero(second: Any) -> bool:
+    """Returns whether dividing zeros by a value, or raising them to its power, gives a number."""
+    return not _symbolic(second) and np.ndim(second) == 0 and second > 0
 
 
 def _symbolic(value: Any) -> bool:

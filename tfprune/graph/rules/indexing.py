@@ -70,6 +70,8 @@ def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray
     """
     taken = vector[part]
     start, stop, step = part.indices(len(vector))
+    if len(taken) == 1:
+        labels.pin(taken, reason="it takes a single one of them")
     if abs(step) == 1 or len(taken) <= 1:
         return taken, slice(start, stop, step)
     if step > 0 and start < step and len(vector) % step == 0 and len(taken) == len(vector) // step:

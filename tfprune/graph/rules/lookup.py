@@ -10,11 +10,10 @@ import numpy as np
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules import probing
-from tfprune.graph.rules.probing import channel_axis
+from tfprune.graph.rules.probing import Separate, channel_axis, mixing, separate
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
-from tfprune.layers import MaskedWeights
 from tfprune.layers.kernels import stock_class
+from tfprune.layers.masked import Masked
 from tfprune.reprs import described
 
 Rule = Callable[[Labels, Call], None]
@@ -91,7 +90,7 @@ def rule_for(layer: keras.Operation) -> Rule:
     own = type(layer).__mro__
     kind = next((kind for kind in own if _stock(kind) in _RULES), None)
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
-        return _masked_weights if isinstance(layer, MaskedWeights) else _no_rule
+        return _masked_weights if isinstance(layer, Masked) else _no_rule
     return _RULES[_stock(kind)]
 
 
@@ -131,7 +130,7 @@ def _no_rule(labels: Labels, call: Call) -> None:
 
     Layers of Keras that work on inputs, such as lookups, are not reported: there is no channel that they could hold.
     """
-    found = probing.separate(call)
+    found = separate(call)
     if found is not None:
         _separate(labels, call, found)
         return
@@ -147,7 +146,7 @@ def _labelled(labels: Labels, call: Call) -> bool:
     return any(vector is not None for tensor in call.inputs for vector in labels.of(tensor))
 
 
-def _separate(labels: Labels, call: Call, found: probing.Separate) -> None:
+def _separate(labels: Labels, call: Call, found: Separate) -> None:
     """Passes channels on, and notes what was found to depend on them."""
     axis = channel_axis(call.layer, call.inputs[0])
     channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
@@ -195,7 +194,8 @@ def register_rule(kind: Any, like: type | Rule) -> None:
             )
         if like is not keras.layers.ReLU:
             raise UnsupportedLayerError(
-                f"expected a layer class, or a function with like=keras.layers.ReLU, received {kind!r} with {like!r}"
+                f"expected a class of layers, or a function with like=keras.layers.ReLU, received {described(kind)} "
+                f"with like={described(like)}"
             )
         _DECLARED.append(kind)
     elif not isinstance(like, type):
@@ -255,7 +255,7 @@ def mixing_function(function: Any) -> str:
     if getattr(keras.activations, name, None) is function:
         why = "mixes them" if name in _MIXING else ""
     else:
-        why = probing.mixing(function)
+        why = mixing(function)
     return f"its activation {name} {why}" if why else ""
 
 
@@ -266,9 +266,10 @@ def named_arguments(call: Call) -> dict[str, Any]:
 
 
 def keep_order(labels: Labels, call: Call, *vectors: Vector) -> None:
-    """Notes that an operation depends on the number or order of channels, though none of its settings does.
+    """Notes that zero channels among others would change what an operation computes, or are not allowed.
 
-    A search pads channels with zeros, so it leaves such channels alone (`graph.executable_groups`).
+    A search pads channels with zeros at the end of each part, so it leaves such channels alone
+    (`graph.executable_groups`): where the order changes, channels are summed, or zero has no finite result.
     """
     if any(vector is not None for vector in vectors):
         first = next(iter(signature(call.layer.call).parameters))

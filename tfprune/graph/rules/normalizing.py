@@ -1,6 +1,7 @@
 """Rules for normalizations, other layers with one weight per channel, and layers that prepare inputs."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -93,9 +94,20 @@ def _normalization(labels: Labels, call: Call) -> None:
 def _rescaling(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     axes = labels.of(call.inputs[0])
-    if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
-        labels.pin(*axes, reason="it has a constant for each of them")
+    for setting in ("scale", "offset"):
+        value = getattr(layer, setting)
+        if np.size(value) <= 1:
+            continue
+        if np.ndim(value) == 1 and keras.config.image_data_format() == "channels_last":
+            labels.edit(call, setting, axes[-1], change=partial(_kept_values, value))
+        else:
+            labels.pin(*axes, reason="it has a constant for each of them")
     labels.put(call.outputs[0], axes)
+
+
+def _kept_values(value: Any, _: Any, kept: list[np.ndarray]) -> list[float]:
+    """Returns a constant without what is cut; the setting itself may be an array that Keras has written as text."""
+    return np.asarray(value)[kept[0]].tolist()
 
 
 @rule(layers.Masking)

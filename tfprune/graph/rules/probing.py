@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.rebuild import configuration, remade_layer
+from tfprune.graph.layer_copies import configuration, remade_layer
 from tfprune.keras_private import takes_training
 
 _SHAPES = ((5, 32), (3, 7), (3, 5, 7), (2, 5, 4, 7), (2, 3, 4, 5, 6))

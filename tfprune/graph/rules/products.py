@@ -29,7 +29,7 @@ from tfprune.keras_private import numpy_operations as numpy
 
 SUMMING = (
     *(numpy.Einsum, numpy.Matmul, numpy.Dot, numpy.Inner, numpy.Tensordot),
-    *(nn.DotProductAttention, nn.Normalize),
+    *(nn.DotProductAttention, nn.Normalize, nn.Conv),
 )
 """Operations that may sum over channels; their edits name the axes along which they do."""
 
@@ -233,15 +233,18 @@ def _alike(*tensors: keras.KerasTensor) -> bool:
     return len({tensor.shape[2:] for tensor in tensors}) == 1
 
 
-@rule(nn.Conv, nn.ConvTranspose, nn.SeparableConv, several=True)
-def _fixed_kernels(labels: Labels, call: Call) -> None:
-    given = named_arguments(call)
-    labels.leave_alone(call, "its kernel is not the weight of a layer")
-    kernels = [np.shape(value) for name, value in given.items() if "kernel" in name]
-    where = call.inputs[0] if isinstance(call.layer, nn.ConvTranspose) else call.outputs[0]
-    axis = channel_axis(call.layer, where)
-    places = positions(size for index, size in enumerate(where.shape[1:]) if index != axis)
-    labels.cost(call, places * sum(positions(kernel) for kernel in kernels))
+@rule(nn.Conv)
+def _fixed_conv(labels: Labels, call: Call) -> None:
+    """Slices a constant kernel `[..., channels read, channels made]`; what it makes stays."""
+    kernel, output = named_arguments(call)["kernel"], call.outputs[0]
+    axis = channel_axis(call.layer, call.inputs[0])
+    *window, width, made = np.shape(kernel)
+    read = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+    if read is not None:
+        labels.edit(call, "kernel", read, change=lambda old, kept: sliced(old, -2, kept[0]), argument=True)
+    places = positions(size for index, size in enumerate(output.shape[1:]) if index != axis)
+    labels.cost(call, places * positions(window) * made * (1 if read is not None else width), read)
+    labels.put(output, only(axis, None, output))
 
 
 @rule(nn.DepthwiseConv)

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels, Vector
+from tfprune.graph.labels import Labels
 from tfprune.graph.rules.lookup import after_batch, constants_of, keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, put_blocks
 from tfprune.keras_private import linear_operations as linear
@@ -40,9 +39,7 @@ def _reduction(labels: Labels, call: Call) -> None:
         return
     blocks = blocks_of(labels, tensor)
     for index in reduced:
-        if isinstance(layer, _OF_EQUAL_VALUES) and blocks[index] is not None:
-            _keep_one_of_each(labels, call, axes[index], blocks[index])
-        else:
+        if blocks[index] is None or not isinstance(layer, _OF_EQUAL_VALUES):
             labels.pin(axes[index], reason="it reduces over them")
     if constants_of(call):
         labels.pin(*axes, reason="its weights are an array of a fixed size")
@@ -52,31 +49,32 @@ def _reduction(labels: Labels, call: Call) -> None:
         put_blocks(labels, output, [None if index in reduced else blocks[index] for index in left])
 
 
-def _keep_one_of_each(labels: Labels, call: Call, vector: Vector, blocks: Vector) -> None:
-    """Makes sure that one position of each block is left; of the channels of a layer, one always is."""
-    if vector is None or blocks is None:
-        return
-    whole = [set(labels.roots(produced).tolist()) for produced in labels.produced.values()]
-    for block in np.unique(blocks):
-        part = vector[blocks == block]
-        present = set(labels.roots(part).tolist())
-        if not any(each <= present for each in whole):
-            labels.pin(part[:1], reason="it needs one of them")
-
-
 def _listed(given: Any, every: Iterable[int]) -> list[int]:
     """Returns the axes that a setting names; None stands for all."""
     return list(every) if given is None else [given] if isinstance(given, int) else list(given)
 
 
+@rule(layers.Softmax, several=True)
+def _softmax_layer(labels: Labels, call: Call) -> None:
+    """Follows a softmax that may have a mask, whose positions stay."""
+    tensor, *masks = call.inputs
+    axes = labels.of(tensor)
+    for mask in masks:
+        labels.pin(*labels.of(mask), reason="they are positions of a mask")
+        for axis in range(1 - min(len(mask.shape), len(tensor.shape)), 0):
+            if mask.shape[axis] != 1:
+                labels.pin(axes[axis], reason="its mask has one value for each of them")
+    _along(labels, call)
+
+
 @rule(
-    *(layers.Softmax, nn.Softmax, nn.LogSoftmax, nn.Sparsemax),
+    *(nn.Softmax, nn.LogSoftmax, nn.Sparsemax),
     *(numpy.Cumsum, numpy.Cumprod, numpy.Nancumsum, numpy.Nancumprod, numpy.Diff, numpy.Roll),
     *(numpy.Sort, numpy.Argsort, numpy.Argpartition, math.TopK),
 )
 def _along(labels: Labels, call: Call) -> None:
     """Mixes positions along some axes, whose labels are pinned; the others are followed."""
-    (tensor,) = call.inputs
+    tensor = call.inputs[0]
     axes = labels.of(tensor)
     if any(len(output.shape) != len(tensor.shape) for output in call.outputs):
         labels.leave_alone(call, "it flattens the batch axis")

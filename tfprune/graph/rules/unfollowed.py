@@ -44,7 +44,8 @@ _REASONS: dict[str, tuple[type, ...]] = {
         *(numpy.Arange, numpy.Full, numpy.Linspace, numpy.Logspace, numpy.Geomspace, numpy.Meshgrid),
         *(numpy.Ndim, numpy.Size, numpy.Ravel),
     ),
-    "it normalizes by given tensors; the layer of that kind is followed": (nn.BatchNorm, nn.LayerNorm, nn.RMSNorm),
+    "it normalizes by all of them; the layer of that kind is followed": (nn.LayerNorm, nn.RMSNorm),
+    "its kernel is not the weight of a layer": (nn.ConvTranspose, nn.SeparableConv),
     "it has no rule for adding overlapping windows": (nn.Fold,),
     "it has no rule for patterns of axes; write reshape and transpose": (einops.Rearrange,),
 }

@@ -1,7 +1,8 @@
 """Axes along which a tensor's values are equal, such as those of the masks that Keras makes by `zeros_like`.
 
 A reduction that takes the largest or any value may run over such an axis, even if its positions are channels: the
-result is the same as long as one of them is left. Positions that are equal have the same block number.
+result is the same as long as one of them is left, and no tensor loses all. Positions that are equal have the same block
+number.
 """
 
 from collections.abc import Sequence

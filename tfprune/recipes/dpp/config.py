@@ -97,7 +97,7 @@ class PruneStudentConfig(Settings):
 
 @dataclass(frozen=True)
 class EvaluateMasksConfig(Settings):
-    """Order parameters and generalization errors of a pruned student, in theory and in simulation."""
+    """Computes order parameters and generalization errors of a pruned student, in theory and in simulation."""
 
     masks: str = setting(help="The masks, from `tfprune dpp prune`.")
     teacher: str = setting(help="The teacher of the student that they prune.")

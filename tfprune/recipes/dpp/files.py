@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.console import report_console
 from tfprune.errors import CheckpointError, RunFolderError
 from tfprune.files import write_bytes, write_text
+from tfprune.tables import make_grid
 
 Rows = Sequence[Mapping[str, Any]]
 Curves = dict[str, list[tuple[float, float, float, float]]]
@@ -118,13 +120,15 @@ def _mean(rows: Rows, value: str) -> tuple[float, float]:
 
 
 def write_table(folder: Path, head: str, columns: Sequence[str], lines: Curves) -> str:
-    """Writes means with their standard errors to `table.md`, one line per curve, and returns the text."""
+    """Writes means with their standard errors to `table.md`, one line per curve; returns them as a table of text."""
+    cells = {
+        name: {column: f"{y:.3f} ± {spread:.3f}" for column, (_, y, spread, _) in zip(columns, points, strict=True)}
+        for name, points in lines.items()
+    }
     text = [f"| {head} | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
-    for name, points in lines.items():
-        text.append(f"| {name} | " + " | ".join(f"{y:.3f} ± {spread:.3f}" for _, y, spread, _ in points) + " |")
-    table = "\n".join(text)
-    write_text(folder / "table.md", table + "\n")
-    return table
+    text += [f"| {name} | {' | '.join(values.values())} |" for name, values in cells.items()]
+    write_text(folder / "table.md", "\n".join(text) + "\n")
+    return make_grid(("", head, "mean"), columns, cells, width=report_console().width)
 
 
 def draw_curves(

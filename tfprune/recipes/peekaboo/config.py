@@ -113,7 +113,7 @@ class PeekabooConfig(RunConfig):
     )
     original_ties: bool = setting(
         False,
-        "Remove all weights that tie at the threshold, as the original does, instead of the exact number.",
+        "Remove all weights that tie at the threshold, and round, as the original does, instead of the exact number.",
         group="pruning",
     )
     optimizer: Optimizer = setting(

@@ -5,7 +5,7 @@ import keras
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
-from tfprune.layers import MaskedWeights
+from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.data import ImageDataset
@@ -182,4 +182,4 @@ def _sign_trained(model: keras.Model) -> list[str]:
     """Returns the paths of all masked kernels but that of the last dense layer, which the original trains by SGD."""
     *hidden, last = model.layers
     layers = hidden if isinstance(last, keras.layers.Dense) else model.layers
-    return [layer.kernel.path for layer in layers if isinstance(layer, MaskedWeights)]
+    return [kernel.path for layer in layers if isinstance(layer, Masked) for kernel in layer.masked_kernels.values()]

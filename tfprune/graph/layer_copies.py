@@ -1,0 +1,297 @@
+"""Copies of single layers: made again from their configuration, with other settings if wanted, or of what they hold.
+
+Keras makes a layer from its configuration. Not every class of a user gives a complete one: some cannot be read back,
+some leave a setting out without an error. `copied_layer` then copies what the layer holds, and `why_not_remade` says
+what is wrong, so that nobody tries to make such a layer at another width.
+"""
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from inspect import isfunction
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import keras
+import numpy as np
+
+from tfprune.errors import UnsupportedLayerError, first_line
+from tfprune.graph.duplicate import duplicated
+from tfprune.keras_private import (
+    SafeModeScope,
+    first_call,
+    flat_layers,
+    lambda_output_shape,
+    takes_training,
+)
+from tfprune.layers.masked_layer import MaskedLayer
+
+_REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
+_OPEN_SIZE = 6
+_TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
+_differences: "WeakKeyDictionary[keras.Layer, str | None]" = WeakKeyDictionary()
+
+
+def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
+    """Makes a layer of the same class and configuration.
+
+    The new layer is not built, with one exception: if Keras cannot create a layer from its configuration, and there are
+    no changes, what the layer holds is copied, and the copy is built if the layer is.
+
+    Args:
+        layer: The layer. It is not changed.
+        changes: As for `remade_layer`.
+
+    Returns:
+        The new layer, of the same name.
+
+    Raises:
+        UnsupportedLayerError: The layer can neither be created from its configuration nor copied.
+    """
+    if isinstance(layer, MaskedLayer):
+        return MaskedLayer.around(copied_layer(layer.layer, changes), layer.masks)
+    if changes:
+        return remade_layer(layer, changes)
+    cause = why_not_remade(layer)
+    if cause is None:
+        return remade_layer(layer)
+    try:
+        return duplicated(layer)
+    except Exception as reason:
+        raise UnsupportedLayerError(
+            f"{_not_remade(layer, cause)}, or what stops a copy of it: {first_line(reason)}"
+        ) from reason
+
+
+def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
+    """Does the same as `copied_layer`, but with another dtype policy, except for inputs and layers of whole numbers.
+
+    Args:
+        layer: The layer. It is not changed.
+        dtype: The policy, such as `mixed_bfloat16`.
+    """
+    if isinstance(layer, keras.layers.InputLayer) or not keras.backend.is_float_dtype(layer.compute_dtype):
+        return copied_layer(layer)
+    if why_not_remade(layer) is None:
+        try:
+            return remade_layer(layer, {"dtype": lambda _: dtype})
+        except UnsupportedLayerError:  # its configuration has no dtype
+            pass
+    new = copied_layer(layer)
+    new.dtype_policy = dtype
+    return new
+
+
+def why_not_remade(layer: keras.Layer) -> str | None:
+    """Returns why a layer cannot be made again from its configuration, perhaps at another width; None if it can.
+
+    A class that is not Keras' own may leave out settings without an error. A layer of it that was called is therefore
+    made again, and compared with the original on random inputs.
+
+    Args:
+        layer: Any layer.
+    """
+    if isinstance(layer, MaskedLayer):
+        return why_not_remade(layer.layer)
+    if not any(_is_foreign(part) for part in flat_layers(layer)):
+        return None
+    if layer not in _differences:
+        state = random.getstate()  # Keras draws the seeds of initializers from it
+        try:
+            _differences[layer] = _difference(layer, remade_layer(layer))
+        except UnsupportedLayerError as error:
+            _differences[layer] = _cause(error.__cause__ or error)
+        finally:
+            random.setstate(state)
+    return _differences[layer]
+
+
+def _difference(layer: keras.Layer, new: keras.Layer) -> str | None:
+    """Returns how a layer that was made again differs from the original; None if it does not, or if none can tell."""
+    call = first_call(layer)
+    if call is None or not layer.built:
+        return None
+    rng = np.random.default_rng(0)
+    values = {id(tensor): _random_values(tensor, rng) for tensor in call.input_tensors}
+    arguments, named = call.arguments.fill_in(values)
+    if takes_training(layer):
+        named = named | {"training": False}
+    try:
+        with keras.StatelessScope():  # the user's layer keeps its state
+            expected, again = (_arrays(layer(*arguments, **named)) for _ in range(2))
+    except Exception:  # these values may mean nothing to it, such as numbers of a lookup table
+        return None
+    if not all(np.array_equal(*pair, equal_nan=True) for pair in zip(expected, again, strict=True)):
+        return None  # it is random
+    try:
+        new(*arguments, **named)  # builds it
+        if [each.shape for each in new.variables] != [each.shape for each in layer.variables]:
+            return "it would have other weights"
+        for old_variable, new_variable in zip(layer.variables, new.variables, strict=True):
+            new_variable.assign(old_variable)
+        found = _arrays(new(*arguments, **named))
+    except Exception as error:
+        return first_line(error)
+    same = [_same(*pair, layer.compute_dtype) for pair in zip(found, expected, strict=True)]
+    return None if all(same) else "it would compute something else, so a setting is missing there"
+
+
+def _random_values(tensor: keras.KerasTensor, rng: np.random.Generator) -> Any:
+    shape = [2, *(size or _OPEN_SIZE for size in tensor.shape[1:])] if tensor.shape else []
+    whole = not keras.backend.is_float_dtype(tensor.dtype)
+    values = rng.integers(0, 2, shape) if whole else rng.normal(0, 1, shape)
+    return keras.ops.convert_to_tensor(values, tensor.dtype)
+
+
+def _arrays(values: Any) -> list[np.ndarray]:
+    return [np.asarray(keras.ops.convert_to_numpy(each)) for each in keras.tree.flatten(values)]
+
+
+def _same(found: np.ndarray, expected: np.ndarray, dtype: str) -> bool:
+    if found.shape != expected.shape or not np.issubdtype(expected.dtype, np.floating):
+        return np.array_equal(found, expected)
+    tolerance = _TOLERANCE.get(dtype, 1e-1)
+    finite = np.abs(expected[np.isfinite(expected)])
+    return np.allclose(found, expected, rtol=tolerance, atol=tolerance * finite.max(initial=0.0), equal_nan=True)
+
+
+def _not_remade(layer: keras.Layer, cause: str) -> str:
+    """Returns the beginning of a message on a layer that Keras does not make again."""
+    return (
+        f"expected layers that Keras can create from their configuration, received {layer.name} "
+        f"({type(layer).__name__}), where this fails: {cause}; correct its get_config"
+    )
+
+
+def _cause(error: BaseException) -> str:
+    """Returns in one line what an error of Keras' deserialization says of its cause."""
+    return first_line(ValueError(str(error).rpartition("Exception encountered: ")[2]))
+
+
+def _is_foreign(layer: keras.Layer) -> bool:
+    """Returns whether a layer or one of its settings is not Keras' own."""
+    settings = (value for key, value in vars(layer).items() if key.endswith(_REPLACEABLE))
+    return not _is_keras(type(layer)) or any(callable(value) and not _is_keras(value) for value in settings)
+
+
+def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
+    """Makes a layer of the same class from a layer's configuration. The new layer is not built.
+
+    User-defined functions and objects, such as an activation, are passed on as they are, since Keras may not find them
+    by name. Initializers that fit only the old shapes are replaced by zeros.
+
+    Args:
+        layer: The layer. It is not changed.
+        changes: Maps the old value of a setting to the new one, by its key in the configuration; `layer.units` is the
+            setting `units` of a wrapped layer, `cell.cells.0.units` that of the first of several cells.
+
+    Returns:
+        The new layer, of the same name.
+
+    Raises:
+        UnsupportedLayerError: The layer cannot be created from its configuration.
+
+    Example:
+        >>> import keras
+        >>> remade_layer(keras.layers.Dense(4, activation=lambda x: x + 1), {"units": lambda old: old - 1}).units
+        3
+    """
+    if isinstance(layer, MaskedLayer):
+        return MaskedLayer.around(remade_layer(layer.layer, changes), layer.masks)
+    try:
+        config = configuration(layer)
+        for key, change in (changes or {}).items():
+            settings, name = _settings(config, key)
+            settings[name] = change(settings[name])
+        for key in [key for key in config if key.endswith("_initializer")]:
+            if _fits_one_shape(getattr(layer, key, None), bool(changes)):
+                config[key] = "zeros"
+        if isinstance(layer, keras.layers.Lambda):
+            return type(layer)(**config)
+        # The code comes from a layer in memory, not from a file.
+        with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
+            return type(layer).from_config(config)
+    except Exception as error:
+        raise UnsupportedLayerError(_not_remade(layer, _cause(error))) from error
+
+
+def _own_kinds(layer: keras.Layer) -> dict[str, type]:
+    """Returns the classes of a layer and its wrapped layers that are not Keras' own, by name."""
+    parts = [part for part in flat_layers(layer) if not _is_keras(type(part))]
+    return {type(part).__name__: type(part) for part in parts}
+
+
+def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Returns the configuration that has a setting, which may be that of a wrapped layer, and the setting's name."""
+    *wrapped, name = key.split(".")
+    held: Any = config
+    for each in wrapped:
+        held = held[int(each)] if each.isdigit() else held[each]
+        held = held if isinstance(held, list) else held["config"]
+    return held, name
+
+
+def configuration(layer: Any) -> dict[str, Any]:
+    """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
+
+    Args:
+        layer: Any layer.
+    """
+    if isinstance(layer, keras.layers.Lambda):
+        keys = ("function", "arguments", "name", "trainable")
+        own = {"output_shape": lambda_output_shape(layer), "mask": layer.mask, "dtype": layer.dtype_policy}
+        return {key: getattr(layer, key) for key in keys} | own
+    replaceable = {key: getattr(layer, key, None) for key in dir(layer) if key.endswith(_REPLACEABLE)}
+    foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
+    with _stock_activations(layer), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
+        config = _unbuilt(layer.get_config())
+    config.update((key, value) for key, value in foreign.items() if key in config)
+    return config
+
+
+@contextmanager
+def _stock_activations(layer: Any) -> Iterator[None]:
+    """Lets Keras write a configuration of layers whose activations it may be unable to write, such as partials."""
+    found = [
+        (vars(part), key, value)
+        for part in (flat_layers(layer) if isinstance(layer, keras.Layer) else ())
+        for key, value in vars(part).items()
+        if key.endswith("activation") and callable(value) and not _is_own(value)
+    ]
+    for state, key, _ in found:
+        state[key] = keras.activations.linear
+    try:
+        yield
+    finally:
+        for state, key, value in found:
+            state[key] = value
+
+
+def _unbuilt(config: Any) -> Any:
+    """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
+    if isinstance(config, dict):
+        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [_unbuilt(each) for each in config] if isinstance(config, list) else config
+
+
+def _is_keras(value: Any) -> bool:
+    module = getattr(value, "__module__", None) or ""
+    return module.split(".")[0] == "keras"
+
+
+def _is_own(value: Any) -> bool:
+    """Returns whether a function or object is Keras' own, and known to Keras by the name in a configuration."""
+    written = not isfunction(value) or getattr(keras.activations, value.__name__, None) is value
+    return _is_keras(value) and written
+
+
+def _fits_one_shape(initializer: Any, changed: bool) -> bool:
+    """Returns whether an initializer may give arrays of one shape only, which is not the new one."""
+    if initializer is None or not callable(initializer):
+        return False
+    if isinstance(initializer, keras.initializers.Constant):
+        return changed and np.ndim(initializer.value) > 0
+    known = _is_keras(initializer) and isinstance(initializer, keras.initializers.Initializer)
+    return not known and (changed or _is_keras(initializer))

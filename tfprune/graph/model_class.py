@@ -1,0 +1,139 @@
+"""Copies of models that stay of their own class: training steps, attributes, what is lost.
+
+A class derived from `keras.Model` may be given a graph, as `Mine(inputs, outputs)`, or make one in its constructor, as
+the tasks of KerasHub do. Its copy is an instance of the same class that its constructor did not make: it has a graph
+of its own, and the attributes of the old model, in which layers of the old graph are replaced by those of the new one.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from tfprune.graph.duplicate import duplicated
+from tfprune.keras_private import TRAINING_STATE, Functional, functional_like, reorder_parts
+from tfprune.layers import GlobalSubnet
+
+
+class ModelClassWarning(UserWarning):
+    """A copy of a model lacks something of the model's own class.
+
+    Args:
+        lost: What is lost, as `(model, text)`.
+    """
+
+    def __init__(self, lost: Sequence[tuple[keras.Model, str]]) -> None:
+        super().__init__("; ".join(f"{model.name} ({type(model).__name__}): {text}" for model, text in lost))
+
+
+def has_own_class(model: Any) -> bool:
+    """Returns whether a model's class is none of Keras' and ours."""
+    return type(model) not in (keras.Model, Functional, keras.Sequential, GlobalSubnet)
+
+
+def model_like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
+    """Makes a functional model of the class of another one.
+
+    Args:
+        model: The other model.
+        inputs: Symbolic inputs, in the structure that the model takes.
+        outputs: Symbolic outputs, in the structure that it returns.
+
+    Returns:
+        The model, without the attributes of the other one. If its class makes the graph itself, it is of a derived
+        class, which is saved as a functional model.
+    """
+    if not has_own_class(model) or isinstance(model, keras.Sequential):
+        return keras.Model(inputs, outputs, name=model.name)
+    kind: Any = type(model) if is_saved_with_its_graph(model) else _saved_as(Functional, type(model))
+    new = kind.__new__(kind)
+    Functional.__init__(new, inputs, outputs, name=model.name)
+    return new
+
+
+def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
+    """Makes a sequential model of the class of another one, of these layers; see `model_like`."""
+    if not has_own_class(model):
+        return keras.Sequential(layers, name=model.name)
+    kind: Any = type(model) if is_saved_with_its_graph(model) else _saved_as(keras.Sequential, type(model))
+    new = kind.__new__(kind)
+    keras.Sequential.__init__(new, layers, name=model.name)
+    return new
+
+
+def is_saved_with_its_graph(model: keras.Model) -> bool:
+    """Returns whether a file of a model holds its layers, not arguments from which its class makes layers."""
+    kind: Any = type(model)
+    if isinstance(model, keras.Sequential):
+        return kind.__init__ is keras.Sequential.__init__ and kind.get_config is keras.Sequential.get_config
+    if not functional_like(kind):
+        return False
+    try:
+        return kind.get_config is Functional.get_config or "layers" in model.get_config()
+    except Exception:  # any error of the user's method
+        return False
+
+
+def _saved_as(base: Any, kind: Any) -> Any:
+    """Returns a class derived from a model's, of which Keras saves what it saves of a base class, under its name."""
+    methods: dict[str, Any] = {name: getattr(base, name) for name in ("__init__", "get_config")}
+    methods["from_config"] = classmethod(base.from_config.__func__)
+    return type(kind)(base.__name__, (kind,), {"__module__": base.__module__, **methods})
+
+
+def carry_attributes(model: keras.Model, new: keras.Model, counterparts: Mapping[int, Any]) -> list[str]:
+    """Gives a copy of a model the attributes that were set on the model.
+
+    Layers of the graph, the model and its optimizer become those of the copy. Other layers that can be trained, metrics
+    and variables are copied; optimizers are new ones. A layer or model that has nothing to train, such as a teacher, is
+    shared, as are functions and what Python cannot copy, such as data sets.
+
+    Args:
+        model: The old model.
+        new: The copy, of the class of the old one. It is changed.
+        counterparts: The new object for each old one of the graph, by `id` of the old one.
+
+    Returns:
+        The names of the attributes that cannot be carried over.
+    """
+    own = {name: value for name, value in vars(model).items() if name not in {*vars(new), *TRAINING_STATE}}
+    lost: list[str] = []
+    try:
+        values = duplicated(own, counterparts, share_fixed=True)
+    except Exception:  # of any object of the user
+        values, lost = _copied_one_by_one(own, counterparts)
+    for name, value in values.items():
+        setattr(new, name, value)
+    if not isinstance(model, keras.Sequential):
+        reorder_parts(new, model, counterparts)
+    return lost
+
+
+def _copied_one_by_one(own: Mapping[str, Any], counterparts: Mapping[int, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Returns the attributes that can be copied or shared, and the names of others."""
+    values: dict[str, Any] = {}
+    lost: list[str] = []
+    for name, value in own.items():
+        try:
+            values[name] = duplicated({name: value}, counterparts, share_fixed=True)[name]
+        except Exception:  # of any object of the user
+            if _holds_keras(value):
+                lost.append(name)
+            else:
+                values[name] = value
+    return values, lost
+
+
+def _holds_keras(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set):
+        return any(map(_holds_keras, value))
+    return isinstance(value, (keras.Operation, keras.Variable, keras.KerasTensor))
+
+
+def warn_of_losses(lost: Sequence[tuple[keras.Model, str]]) -> None:
+    """Warns with `ModelClassWarning` if anything is lost."""
+    if lost:
+        warnings.warn(ModelClassWarning(lost), stacklevel=4)
