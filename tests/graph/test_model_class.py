@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tfprune
-from tfprune.graph import ModelClassWarning, convert
+from tfprune.graph import ModelClassWarning, convert, slim
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -253,3 +253,33 @@ def test_what_a_file_of_a_graph_cannot_hold_is_named():
 
     with pytest.warns(ModelClassWarning, match="saved as a plain model.*but Keras cannot load token"):
         convert(Tokens(6), "masked")
+
+
+@keras.saving.register_keras_serializable("test_model_class")
+class Configured(keras.Model):
+    """Takes any arguments, and writes its graph besides the settings from which it makes layers again."""
+
+    def __init__(self, *args, width=16, **kwargs):
+        inputs = keras.Input((6,))
+        hidden = layers.Dense(width, activation="relu", name="hidden")(inputs)
+        super().__init__(inputs, layers.Dense(3, name="last")(hidden))
+        self.width = width
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(width=config["width"])
+
+
+def test_a_file_that_would_have_the_old_widths_is_that_of_the_graph(tmp_path):
+    model = Configured()
+    whole = slim(model, np.ones(16, bool))
+    assert type(whole) is Configured
+    with pytest.warns(ModelClassWarning, match="its copy is saved as a plain model"):
+        small = tfprune.prune_channels(model, density=0.5)
+    assert isinstance(small, Configured)
+    small.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(VALUES), small(VALUES), rtol=1e-6)

@@ -5,6 +5,7 @@ the tasks of KerasHub do. Its copy is an instance of the same class that its con
 of its own, and the attributes of the old model, in which layers of the old graph are replaced by those of the new one.
 """
 
+import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,10 +47,30 @@ def model_like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
     """
     if not has_own_class(model) or isinstance(model, keras.Sequential):
         return keras.Model(inputs, outputs, name=model.name)
-    kind: Any = type(model) if is_saved_with_its_graph(model) else _saved_as(Functional, type(model))
+    if is_saved_with_its_graph(model):
+        new = _bare_model(type(model), inputs, outputs, model.name)
+        if type(model).get_config is Functional.get_config or _is_loaded_alike(new):
+            return new
+    return _bare_model(_saved_as(Functional, type(model)), inputs, outputs, model.name)
+
+
+def _bare_model(kind: Any, inputs: Any, outputs: Any, name: str) -> Any:
+    """Returns a functional model of a class whose constructor is not called."""
     new = kind.__new__(kind)
-    Functional.__init__(new, inputs, outputs, name=model.name)
+    Functional.__init__(new, inputs, outputs, name=name)
     return new
+
+
+def _is_loaded_alike(model: keras.Model) -> bool:
+    """Returns whether the class of a model makes a model of the same sizes from its configuration."""
+    state = random.getstate()  # Keras draws the seeds of initializers from it
+    try:
+        again = type(model).from_config(model.get_config())
+        return [each.shape for each in again.variables] == [each.shape for each in model.variables]
+    except Exception:  # any error of the user's methods
+        return False
+    finally:
+        random.setstate(state)
 
 
 def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
