@@ -11,7 +11,14 @@ import keras
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
-from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
+from tfprune.graph.model_class import (
+    carry_attributes,
+    ensure_loadable,
+    has_own_class,
+    model_like,
+    sequential_like,
+    warn_of_losses,
+)
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -193,9 +200,12 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
+            attributes = carry_attributes(old, new, known)
+            if type(new) is type(old):
+                ensure_loadable(new)
             if type(new) is not type(old):
                 lost.append((old, self._loss_in_files()))
-            if attributes := carry_attributes(old, new, known):
+            if attributes:
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
         return lost
 
