@@ -241,16 +241,17 @@ def extent(vectors: Axes, sizes: Iterable[int | None]) -> int:
 
 def mixing_activation(layer: Any) -> str:
     """Returns why a layer's activation cannot lose channels, to complete a reason; empty if it can."""
-    return mixing_function(getattr(layer, "activation", None))
+    return mixing_function(getattr(layer, "activation", None), layer.compute_dtype)
 
 
-def mixing_function(function: Any) -> str:
+def mixing_function(function: Any, dtype: str = "float32") -> str:
     """Returns why a function cannot lose channels; empty if it computes each value separately.
 
     Keras' own activations are known, others are tried on random values (`rules.probing`).
 
     Args:
         function: An activation function; None for none.
+        dtype: What its layer computes in.
     """
     if function is None or any(function is each for each in _DECLARED):
         return ""
@@ -258,7 +259,7 @@ def mixing_function(function: Any) -> str:
     if getattr(keras.activations, name, None) is function:
         why = "mixes them" if name in _MIXING else ""
     else:
-        why = mixing(function)
+        why = mixing(function, dtype)
     return f"its activation {name} {why}" if why else ""
 
 
