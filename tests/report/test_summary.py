@@ -148,11 +148,11 @@ def test_unknown_sizes():
 def test_layers_without_a_count_are_named():
     class Own(layers.Layer):
         def build(self, shape):
-            self.weight = self.add_weight(shape=shape[-1:])
+            self.weight = self.add_weight(shape=(shape[-1], shape[-1]))
 
         def call(self, values):
             hidden = tf.numpy_function(lambda each: each, [self.weight], tf.float32)
-            return values * tf.ensure_shape(hidden, self.weight.shape)
+            return values @ tf.ensure_shape(hidden, self.weight.shape)
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(2)(Own(name="own")(inputs)), name="net")
