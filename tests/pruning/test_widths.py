@@ -395,6 +395,42 @@ def test_groups_are_named_as_in_the_table():
         plan_channels(model, "random", params=0.4, ignore="attention.head")
 
 
+def nested_kinds():
+    """Attention in a model that is called twice, and in one at each time step; two cells in two directions there."""
+    keras.utils.set_random_seed(0)
+    inputs, inner, step = keras.Input((5, 8)), keras.Input((5, 8)), keras.Input((5, 8))
+    attention = layers.MultiHeadAttention(4, 6, name="attention")(inner, inner)
+    block = keras.Model(inner, layers.Dense(8, name="out")(attention), name="block")
+    sequence = layers.LSTM(9, name="lstm")(layers.MultiHeadAttention(4, 6, name="attention")(step, step))
+    movie = keras.Input((3, 5, 8))
+    y = layers.TimeDistributed(keras.Model(step, sequence), name="steps")(movie)
+    both = layers.Bidirectional(layers.RNN([layers.GRUCell(6), layers.LSTMCell(5)]))
+    y = layers.TimeDistributed(both, name="timed")(layers.Reshape((3, 3, 3))(layers.Dense(9, name="between")(y)))
+    return keras.Model([inputs, movie], [layers.Dense(2)(block(block(inputs))), layers.Dense(2)(y)])
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("block", {"block/attention.heads", "block/attention.keys", "block/attention.values", "block/attention"}),
+        ("*/attention.heads", {"block/attention.heads", "steps/attention.heads"}),
+        ("steps/lstm", {"steps/lstm"}),
+        ("timed", {"timed.cell0", "timed.cell1"}),
+    ],
+)
+def test_layers_within_models_and_wrappers_keep_what_is_within_them(name, held):
+    model = nested_kinds()
+    for limits in ({"keep_width": name}, {"max_sparsity": {name: 0.0}}):
+        plan = plan_channels(model, "random", params=0.6, scope="local", **limits)
+        assert {group.name for group in plan.groups if group.after == group.before} == held
+    ignored = {
+        group.name for group in plan_channels(model, "random", params=0.7, ignore=name).groups if group.protected
+    }
+    assert ignored == held | {"steps/lstm": {"steps/attention"}, "timed": {"between"}}.get(name, set())
+    left = {group.name for group in channel_groups(model, ignore=name)}
+    assert left == {group.name for group in channel_groups(model)} - ignored
+
+
 @pytest.mark.parametrize("build", [every_kind, unevenly_split, lambda: sliced(slice(0, 40), slice(8, None))])
 def test_tables_of_groups_and_plans_agree(build):
     model = build()
