@@ -93,6 +93,16 @@ def test_functions_that_mix_are_named(name):
     assert reason in groups.pinned[0]
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_functions_are_tried_in_the_dtype_of_the_layer(policy):
+    def by_dtype(x):
+        return sure(x) if keras.backend.standardize_dtype(x.dtype) == "float32" else centred(x)
+
+    for function, channels in ((by_dtype, 0), (lambda x: sure(x) + 1, 8)):
+        assert channel_groups(convolution_then(layers.Activation(function))).channels == 8
+        assert channel_groups(convolution_then(layers.Activation(function, dtype=policy))).channels == channels
+
+
 def test_recurrent_activations_are_tried():
     def groups_with(function):
         inputs = keras.Input((4, 3))

@@ -19,6 +19,9 @@ from tfprune.reprs import described
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
 
+MASKED = "its mask has one value for each of them"
+"""Reason of layers that are given a mask."""
+
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
@@ -57,7 +60,7 @@ def _of_one_tensor(function: Rule, masks: bool) -> Rule:
             labels.leave_alone(call, "no rule for calls on several tensors")
             return
         for tensor in call.inputs[1:]:
-            labels.pin(*labels.of(tensor), reason="its mask has one value for each of them")
+            labels.pin(*labels.of(tensor), reason=MASKED)
         function(labels, call)
 
     _OF_ONE_TENSOR.add(guarded)
@@ -238,16 +241,17 @@ def extent(vectors: Axes, sizes: Iterable[int | None]) -> int:
 
 def mixing_activation(layer: Any) -> str:
     """Returns why a layer's activation cannot lose channels, to complete a reason; empty if it can."""
-    return mixing_function(getattr(layer, "activation", None))
+    return mixing_function(getattr(layer, "activation", None), layer.compute_dtype)
 
 
-def mixing_function(function: Any) -> str:
+def mixing_function(function: Any, dtype: str = "float32") -> str:
     """Returns why a function cannot lose channels; empty if it computes each value separately.
 
     Keras' own activations are known, others are tried on random values (`rules.probing`).
 
     Args:
         function: An activation function; None for none.
+        dtype: What its layer computes in.
     """
     if function is None or any(function is each for each in _DECLARED):
         return ""
@@ -255,7 +259,7 @@ def mixing_function(function: Any) -> str:
     if getattr(keras.activations, name, None) is function:
         why = "mixes them" if name in _MIXING else ""
     else:
-        why = mixing(function)
+        why = mixing(function, dtype)
     return f"its activation {name} {why}" if why else ""
 
 
