@@ -49,7 +49,7 @@ def test_grouped_channels_and_what_is_left_alone(screen, tmp_path):
     x = keras.layers.Conv2D(2, 1)(x)
     keras.Model(inputs, x, name="net").save(tmp_path / "net.keras")
     run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
-    assert "grouped 2 x 4" in screen.lines
+    assert "grouped 8 2" in screen.lines
 
 
 def test_layers_without_a_rule_are_named(screen, tmp_path):

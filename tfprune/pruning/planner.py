@@ -137,7 +137,7 @@ class Planner:
         self.ignore = layer_paths(model, self.groups, ignore)
         self.keep_width = layer_paths(model, self.groups, keep_width)
         self._asked = {
-            IGNORED: ignored_channels(model, self.groups, self.ignore),
+            IGNORED: ignored_channels(self.groups, self.ignore),
             WIDTH_KEPT: produced_channels(self.groups, self.keep_width),
         }
         self._cost = CostModel(model, self.groups)
