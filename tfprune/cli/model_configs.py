@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tfprune.cli.plugins import plugin_setting
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, suffixes_in_words
 from tfprune.settings import Settings, check_model_file, check_output, require, setting
@@ -31,6 +32,7 @@ class InspectConfig(Settings):
         nonempty=True,
         at_least=1,
     )
+    plugin: tuple[str, ...] = plugin_setting("model")
     latency: bool = setting(True, "Measure how long each layer and the whole model take.", group="latency")
     batch_size: int = setting(1, "Examples per call when the latency is measured.", group="latency", at_least=1)
 
@@ -67,6 +69,7 @@ class BenchmarkConfig(Settings):
         nonempty=True,
         at_least=1,
     )
+    plugin: tuple[str, ...] = plugin_setting("models")
     json: str | None = setting(None, "File to write the numbers to as well.", if_none="none", group="output")
     overwrite: bool = setting(False, "Replace the file if it exists.", group="output")
 
@@ -97,6 +100,7 @@ class ExportConfig(Settings):
         "weight); a SavedModel if it has none.",
         positional=True,
     )
+    plugin: tuple[str, ...] = plugin_setting("model")
     quantize: Literal["float16", "dynamic", "int8"] | None = setting(
         None,
         "For TFLite: smaller weights (float16, dynamic), or also integer arithmetic (int8).",
