@@ -167,7 +167,7 @@ def test_a_grouped_convolution_is_rounded_by_its_channels(mixed, make):
         ({"flops": 0.5, "round_to": 0}, ConfigError, "round_to: expected a whole number of at least 1, received 0"),
         ({"flops": 0.5, "min_channels": 2.5}, ConfigError, "min_channels: expected a whole number"),
         ({"flops": 0.5, "max_sparsity": 1.5}, ConfigError, "max_sparsity: .* between 0 and 1, received 1.5"),
-        ({"flops": 0.5, "ignore": "x*"}, UnsupportedLayerError, "layers of the model to ignore, received 'x"),
+        ({"flops": 0.5, "ignore": "x*"}, UnsupportedLayerError, "ignore: expected layers of the model, received 'x"),
         ({"flops": 0.5, "ignore": [layers.Dense(1, name="alien")]}, UnsupportedLayerError, "'alien'"),
         (
             {"flops": 0.1},

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from rich.console import Console
@@ -70,7 +70,7 @@ class _TFLiteCalls:
         return self.file.caller(batch_size, self.input_shape)
 
 
-Model = keras.Model | _TFLiteCalls
+Model: TypeAlias = "keras.Model | _TFLiteCalls"
 
 
 def _fixed_batch(model: Model) -> int | None:

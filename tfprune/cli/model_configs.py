@@ -32,9 +32,9 @@ class InspectConfig(Settings):
         nonempty=True,
         at_least=1,
     )
-    plugin: tuple[str, ...] = plugin_setting("model")
     latency: bool = setting(True, "Measure how long each layer and the whole model take.", group="latency")
     batch_size: int = setting(1, "Examples per call when the latency is measured.", group="latency", at_least=1)
+    plugin: tuple[str, ...] = plugin_setting("model")
 
     def check_files(self) -> None:
         """Checks that the models exist.
@@ -69,9 +69,9 @@ class BenchmarkConfig(Settings):
         nonempty=True,
         at_least=1,
     )
-    plugin: tuple[str, ...] = plugin_setting("models")
     json: str | None = setting(None, "File to write the numbers to as well.", if_none="none", group="output")
     overwrite: bool = setting(False, "Replace the file if it exists.", group="output")
+    plugin: tuple[str, ...] = plugin_setting("models")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,7 +100,6 @@ class ExportConfig(Settings):
         "weight); a SavedModel if it has none.",
         positional=True,
     )
-    plugin: tuple[str, ...] = plugin_setting("model")
     quantize: Literal["float16", "dynamic", "int8"] | None = setting(
         None,
         "For TFLite: smaller weights (float16, dynamic), or also integer arithmetic (int8).",
@@ -137,6 +136,7 @@ class ExportConfig(Settings):
         if_none="the one that its suffix names",
         group="output",
     )
+    plugin: tuple[str, ...] = plugin_setting("model")
 
     @property
     def quantization(self) -> str | None:

@@ -148,8 +148,7 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
             history=history,
         )
     show(small, config.steps)
-    if told := history.plans[-1].uncounted_text():
-        console.print(Text(f"FLOPs are counted {told}"))
+    console.print(Text(f"\n{history.plans[-1].explain(width=console.width)}\n"))
     if config.plan is not None:
         history.save(config.plan)
         console.print(Text(f"wrote the plans of the steps to {config.plan}"))

@@ -227,14 +227,14 @@ class PruneConfig(Settings):
             raise ConfigError("--steps: a plan is made in one step; drop --dry_run, or --steps")
         if self.steps > 1 and self.reads_plan:
             raise ConfigError("--steps: a plan that is read has its steps; leave it out")
+        if self.match != "name" and not self.reads_plan:
+            raise ConfigError("--match: it is for a plan that is read; give --plan without a target, or leave it out")
+        self._check_data()
         if self.reads_plan and (changed := self.changed(_DECIDED)):
             raise ConfigError(
                 f"--{changed[0]}: it would change the plan {self.plan}, which is read and applied as it is; leave it "
                 "out, or give a target, such as --flops 0.5, and another --plan to write"
             )
-        if self.match != "name" and not self.reads_plan:
-            raise ConfigError("--match: it is for a plan that is read; give --plan without a target, or leave it out")
-        self._check_data()
 
     def check_files(self) -> None:
         """Checks that the model exists and the results can be written.
