@@ -200,7 +200,10 @@ def test_open_sizes(prune, folder, screen):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "expected one of --flops, --params and --density, such as --flops 0.5, received none; or a --plan to apply"),
+        (
+            {},
+            "expected one of --flops, --params and --density, such as --flops 0.5, received none; or a --plan to apply",
+        ),
         ({"flops": 0.5, "params": 0.5}, "received --flops and --params"),
         ({"flops": 1.5}, "--flops: expected a value above 0 and at most 1, received 1.5; half is 0.5"),
         ({"density": 0}, "--density: expected a value above 0 and at most 1, received 0"),
@@ -252,3 +255,9 @@ def test_files_are_checked_first(folder, tmp_path):
 def test_the_schedules_are_those_of_the_package():
     types = get_type_hints(PruneConfig)
     assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)
+
+
+def test_a_limit_of_a_layer_given_to_the_limit_of_all_names_the_other_flag(capsys):
+    words = ["prune", "a.keras", "b.keras", "--flops", "0.5", "--max_sparsity", "lstm1=0.3"]
+    assert main(words) == 2
+    assert "expected a number, received 'lstm1=0.3'; --max_sparsity_of is for single layers" in capsys.readouterr().err
