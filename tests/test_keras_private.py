@@ -241,3 +241,9 @@ def test_the_state_of_layers_and_variables():
     children = keras_private.child_layers(model)
     model.part = model.part
     assert keras_private.child_layers(model) == children
+
+
+def test_masks_of_tensors():
+    values = keras.ops.reshape(keras.ops.arange(6, dtype="float32"), (1, 3, 2))
+    keras_private.set_mask(values, keras.ops.convert_to_tensor([[True, True, False]]))
+    assert keras.ops.convert_to_numpy(keras.layers.GlobalAveragePooling1D()(values)).tolist() == [[1.0, 2.0]]

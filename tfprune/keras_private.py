@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.backend import compute_output_spec, get_stateless_scope
+from keras.src.backend import compute_output_spec, get_stateless_scope, set_keras_mask
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
@@ -75,6 +75,7 @@ __all__ = [
     "reorder_parts",
     "run_through_graph",
     "set_loss_precision",
+    "set_mask",
     "set_tensor_type",
     "standardized_inputs",
     "stored_value",
@@ -243,6 +244,11 @@ def takes_training(layer: Any) -> bool:
 def set_tensor_type(tensor: keras.KerasTensor, dtype: str) -> None:
     """Changes the type of a symbolic input, to which Keras casts what the model is given."""
     tensor._dtype = dtype
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attaches a mask to a tensor, which layers read that take one; Keras has no public way but a layer of its own."""
+    set_keras_mask(tensor, mask)
 
 
 def compile_settings(model: keras.Model) -> dict[str, Any]:

@@ -83,3 +83,13 @@ def test_tensors_are_dropped_once_no_call_takes_them():
         held.append(len(tensors))
     assert held == [1, 2, 1]
     np.testing.assert_array_equal(next(iter(tensors.values())), model(X))
+
+
+@pytest.mark.parametrize("steps", [3, None])
+def test_models_at_each_point_in_time(steps):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((steps, 4))
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(5), layers.BatchNormalization(), layers.Dense(6)])
+    model = keras.Model(inputs, layers.GRU(2)(layers.TimeDistributed(inner)(inputs)))
+    values = np.stack([X, 2 * X, X - 1], axis=1)
+    np.testing.assert_allclose(forward(model)(values), model(values, training=False), rtol=1e-5, atol=1e-6)

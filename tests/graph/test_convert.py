@@ -1,11 +1,20 @@
 """Conversion to masked and PSG layers and back."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph import LAYER_TYPES, channel_groups, convert, masks_of, prunable_weights
+from tfprune.graph import (
+    LAYER_TYPES,
+    SharedWeightsWarning,
+    channel_groups,
+    convert,
+    masks_of,
+    prunable_weights,
+)
 from tfprune.layers import (
     ChannelMaskedConv2D,
     ChannelMaskedDense,
@@ -208,3 +217,58 @@ def test_masks_that_do_not_fit_by_position():
         convert(second, "masked", masks, match="order")
     with pytest.raises(ConfigError, match=r"another model's\?$"):
         convert(second, "masked", Masks.full(prunable_weights(twice(5)[0])))
+
+
+@pytest.mark.parametrize("family", ["masked", "channel_masked", "subnet"])
+@pytest.mark.parametrize(
+    "function", [lambda x: x * keras.ops.sigmoid(2 * x), partial(keras.activations.gelu, approximate=True)]
+)
+def test_functions_that_keras_cannot_write_are_kept(family, function):
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(6, 3, activation=function)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation=function)(x))
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 2)).astype("float32")
+    new = convert(model, family)
+    assert all(layer.activation is function for layer in (new.layers[1], new.layers[-1]))
+    # A sub-network is a part of the model; as the others, it comes back as a plain model.
+    expected = convert(new, "plain") if family == "subnet" else model
+    np.testing.assert_allclose(new(images, training=False), expected(images), rtol=1e-5, atol=1e-6)
+    if family != "channel_masked":
+        assert type(convert(new, "plain").layers[1]) is keras.layers.Conv2D
+
+
+class Unwritten(keras.layers.Layer):
+    """A block without `get_config`, whose constructor names no arguments."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.layers.Dense(5)
+
+    def call(self, inputs):
+        return self.inner(inputs)
+
+
+def test_masks_find_layers_whose_configuration_has_no_name():
+    inputs = keras.Input((4,))
+    block = Unwritten()
+    model = keras.Model(inputs, block(inputs))
+    mask = np.random.default_rng(0).random((4, 5)) < 0.5
+    new = convert(model, "masked", {f"{block.name}/inner.kernel": mask})
+    assert [layer.name for layer in new.layers] == [layer.name for layer in model.layers]
+    expected = np.eye(4) @ (np.asarray(block.inner.kernel) * mask)
+    np.testing.assert_allclose(new(np.eye(4, dtype="float32")), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_every_holder_of_a_kernel_is_masked():
+    inputs, steps = keras.Input((4,)), keras.Input((3, 4))
+    dense = keras.layers.Dense(5, name="dense")
+    wrapped = keras.layers.TimeDistributed(dense, name="time_distributed")(steps)
+    model = keras.Model([inputs, steps], [dense(inputs), wrapped])
+    mask = np.random.default_rng(0).random((4, 5)) < 0.5
+    name, kernel = next(iter(prunable_weights(model).items()))
+    with pytest.warns(SharedWeightsWarning, match="time_distributed and dense share weights"):
+        new = convert(model, "masked", {name: mask})
+    rows = np.eye(4, dtype="float32")[:, None].repeat(3, 1)
+    single, timed = new([rows[:, 0], rows])
+    np.testing.assert_allclose(single, np.asarray(kernel) * mask, atol=1e-6)
+    np.testing.assert_allclose(timed[:, -1], single, atol=1e-6)

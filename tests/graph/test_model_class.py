@@ -259,7 +259,8 @@ def test_what_a_file_of_a_graph_cannot_hold_is_named():
 class Configured(keras.Model):
     """Takes any arguments, and writes its graph besides the settings from which it makes layers again."""
 
-    def __init__(self, *args, width=16, **kwargs):
+    def __init__(self, *args, **kwargs):
+        width = kwargs.get("width", 16)
         inputs = keras.Input((6,))
         hidden = layers.Dense(width, activation="relu", name="hidden")(inputs)
         super().__init__(inputs, layers.Dense(3, name="last")(hidden))

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,3 +116,78 @@ def test_each_block_alone():
         free = {group.name for group in groups}
         held = {each.layer for entry in groups.left_alone for each in entry.held}
         assert "first" in free or "first (Conv2D)" in held
+
+
+def started(kind):
+    """A recurrent layer that begins with the states of another one."""
+
+    def block(x):
+        _, *states = kind(7, return_state=True)(x)
+        return kind(7, return_sequences=True)(x, initial_state=states)
+
+    return block
+
+
+def crossed(x):
+    """The states of two directions, joined, start a layer of cells that read one another."""
+    _, forward, backward = layers.Bidirectional(layers.GRU(3, return_state=True))(x)
+    cells = [layers.GRUCell(6), layers.SimpleRNNCell(5)]
+    states = [layers.Concatenate()([forward, backward]), layers.Dense(5, "tanh")(forward)]
+    return layers.RNN(cells, return_sequences=True)(x, initial_state=states)
+
+
+def inner():
+    chain = [layers.Dense(6, "relu"), layers.LayerNormalization(), layers.Dense(5)]
+    return keras.Sequential([keras.Input((8,)), *chain])
+
+
+def each_time(x):
+    x = layers.Dense(8)(x)
+    return layers.Concatenate()([layers.TimeDistributed(inner())(x), x])
+
+
+def shared_each_time(x):
+    timed = layers.TimeDistributed(inner())
+    return layers.Add()([timed(layers.Dense(8)(x)), timed(layers.Dense(8)(x))])
+
+
+SEQUENCES = {
+    "LSTM": lambda x: layers.LSTM(7, return_sequences=True)(x),
+    "started LSTM": started(layers.LSTM),
+    "started GRU": started(layers.GRU),
+    "crossed": crossed,
+    "each time": each_time,
+    "shared each time": shared_each_time,
+    "two directions": lambda x: layers.Bidirectional(layers.RNN(layers.LSTMCell(4), return_sequences=True))(x),
+    "attention": lambda x: layers.Attention()([layers.Dense(6, "tanh")(x), x, layers.Dense(6, "tanh")(x)]),
+    "additive": lambda x: layers.AdditiveAttention()([layers.Dense(6)(x), layers.Dense(6)(x)]),
+    "heads": lambda x: layers.MultiHeadAttention(2, 3, use_gate=True)(x, x, use_causal_mask=True),
+    "joined": lambda x: layers.Concatenate()([x, layers.Dense(4)(x)]),
+    "added": lambda x: layers.Add()([x, layers.Dense(x.shape[-1])(x)]),
+    "normalized": lambda x: layers.SpectralNormalization(layers.Dense(6, "relu"))(x),
+    "masking": lambda x: layers.Masking()(x),
+    "norm": lambda x: layers.LayerNormalization()(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(sorted(SEQUENCES)), min_size=1, max_size=4), st.booleans())
+def test_chains_of_sequences(names, masked):
+    tokens, others = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    x = layers.Concatenate()([layers.Embedding(6, 5, mask_zero=masked)(each) for each in (tokens, others)])
+    for name in names:
+        x = SEQUENCES[name](x)
+    x = layers.GRU(6, name="last")(x)
+    groups = agrees(keras.Model([tokens, others], layers.Dense(2)(x)), seeds=1, power=-1, tolerance=1e-4)
+    assert "last" in {group.name for group in groups}
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+def test_each_sequence_alone():
+    for name, block in SEQUENCES.items():
+        tokens = keras.Input((5,), dtype="int32")
+        x = block(layers.Embedding(6, 5, mask_zero=True, name="first")(tokens))
+        groups = agrees(keras.Model(tokens, layers.GRU(6, name="last")(x)), seeds=2, power=-1)
+        held = {each.layer for entry in groups.left_alone for each in entry.held}
+        assert ("first (Embedding)" in held) == (name == "masking"), name

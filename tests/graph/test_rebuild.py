@@ -292,3 +292,52 @@ def test_what_a_configuration_leaves_out_is_found_and_kept(units):
     half = convert(model, "plain", dtype="mixed_bfloat16")
     np.testing.assert_allclose(half(values), expected, rtol=0.1, atol=0.1 * np.abs(expected).max())
     agrees(model, pinned=[("strange", "")])
+
+
+WRAPPERS = {
+    "each step": (
+        lambda function: keras.layers.TimeDistributed(keras.layers.Dense(6, activation=function)),
+        lambda layer, x, function: function(x @ layer.layer.kernel + layer.layer.bias),
+    ),
+    "twice": (
+        lambda function: keras.layers.TimeDistributed(
+            keras.layers.TimeDistributed(keras.layers.Dense(6, activation=function))
+        ),
+        lambda layer, x, function: function(x @ layer.layer.layer.kernel + layer.layer.layer.bias),
+    ),
+    "cells": (lambda function: keras.layers.RNN([keras.layers.SimpleRNNCell(6, activation=function)]), None),
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+@pytest.mark.parametrize("mixes", [False, True])
+def test_wrapped_layers_keep_functions_of_the_user(wrapper, mixes):
+    def own(x):
+        return keras.ops.softmax(3 * x) if mixes else keras.ops.maximum(x, 0.2 * x) + 0.1
+
+    make, compute = WRAPPERS[wrapper]
+    inputs = keras.Input((2, 3, 4) if wrapper == "twice" else (3, 4))
+    layer = make(own)
+    x = keras.layers.Flatten()(layer(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="read")(keras.layers.Dense(5, name="made")(x)))
+    assert sizes(channel_groups(model)).get(layer.name, 0) == (0 if mixes else 6)
+    data = np.random.default_rng(0).normal(size=(4, *inputs.shape[1:])).astype("float32")
+    expected = layer(data) if compute is None else compute(layer, data, own)
+    for new in (convert(convert(model, "masked"), "plain"), slim(model, np.ones(channel_groups(model).channels, bool))):
+        found = new.get_layer(layer.name)(data)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(new(data), model(data), rtol=1e-5, atol=1e-6)
+    agrees(model)
+
+
+def test_activations_with_weights_are_copied():
+    inputs = keras.Input((4,))
+    prelu = keras.layers.PReLU()
+    x = keras.layers.Dense(5, activation=prelu, name="act")(keras.layers.Dense(6, name="made")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="out")(x))
+    rows = np.random.default_rng(0).normal(size=(7, 4)).astype("float32")
+    model(rows)  # Keras builds the activation here
+    prelu.alpha.assign([0.1, -0.2, 0.3, 0.4, 0.5])
+    masked = convert(model, "masked")
+    for new in (masked, convert(masked, "plain"), slim(model, np.ones(6, bool))):
+        np.testing.assert_allclose(new(rows), model(rows), rtol=1e-5, atol=1e-6)

@@ -209,3 +209,14 @@ def test_a_mask_that_empties_a_range_is_refused():
     assert slim(model, np.array([True, False, False, True, False, False]), groups).get_layer("wide").units == 2
     with pytest.raises(UnsupportedLayerError, match=r"the mask leaves no channel in .*get_item"):
         slim(model, np.array([False, False, True, True, True, True]), groups)
+
+
+def test_ranges_that_were_empty_before_stay_so():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, name="made")(inputs)
+    x = keras.ops.concatenate([x[:, 6:], x[:, :4], x[:, 2:2]], axis=-1)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="read")(x))
+    rows = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    small = slim(model, np.array([True, False, True, True, False, False]))
+    model.get_layer("read").kernel.assign(np.asarray(model.get_layer("read").kernel) * [[1], [0], [1], [1]])
+    np.testing.assert_allclose(small(rows), model(rows), rtol=1e-5, atol=1e-6)

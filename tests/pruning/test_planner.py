@@ -421,5 +421,5 @@ def test_similar_names_of_layers_are_suggested(setting):
     model = keras.Sequential([keras.Input((4, 3)), keras.layers.LSTM(4, name="lstm1"), keras.layers.Dense(2)])
     with pytest.raises(UnsupportedLayerError, match=f"^{setting}: .* received 'lstm_1', .*; did you mean lstm1[?]"):
         plan_channels(model, density=0.5, **{setting: "lstm_1"})
-    with pytest.raises(UnsupportedLayerError, match="^max_sparsity: .* received 'lstm_1', .*; did you mean lstm1[?]"):
+    with pytest.raises(UnsupportedLayerError, match=r"^max_sparsity: .* received 'lstm_1', .*; did you mean lstm1[?]"):
         plan_channels(model, density=0.5, max_sparsity={"lstm_1": 0.5})

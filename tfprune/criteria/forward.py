@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfprune.criteria.data import CriterionData
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, Forward
-from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.layer_copies import configuration, copied_layer
 from tfprune.layers.kernels import kernel_layer
 
 _WITHOUT = {"activation": "linear", "use_bias": False, "bias_axes": None, "activity_regularizer": None}
@@ -73,7 +73,7 @@ def bare_layer(layer: Any, shape: Any) -> keras.Layer:
     plain = getattr(layer, "activation", None) in (None, keras.activations.linear)
     if plain and getattr(layer, "bias", None) is None:
         return layer
-    config = layer.get_config()
+    config = configuration(layer)
     changes = {key: _always(value) for key, value in _WITHOUT.items() if key in config}
     changes |= {key: _always("zeros") for key in config if key.endswith("_initializer")}
     bare = copied_layer(layer, changes)

@@ -12,7 +12,7 @@ from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
 from tfprune.graph.model_class import ModelClassWarning
 from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights, unpruned_weights
-from tfprune.graph.rebuild import rebuild
+from tfprune.graph.rebuild import SharedWeightsWarning, rebuild
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
 from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
@@ -39,6 +39,7 @@ __all__ = [
     "Match",
     "ModelClassWarning",
     "Segment",
+    "SharedWeightsWarning",
     "SlimWeights",
     "Slot",
     "adds_branches",

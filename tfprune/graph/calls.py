@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from inspect import signature
 from os import PathLike
 from typing import Any
 
@@ -10,7 +11,7 @@ import keras
 from keras import ops
 
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
-from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer
+from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer, set_mask
 from tfprune.layers import GlobalSubnet
 from tfprune.reprs import described, short_repr
 
@@ -89,13 +90,21 @@ class FoldTime(keras.Operation):
 class UnfoldTime(keras.Operation):
     """Undoes `FoldTime`: `[batch * time, ...]` becomes `[batch, time, ...]`."""
 
-    def call(self, inputs: Any, folded: Any) -> Any:
-        """Returns the inputs in the new shape, with batch and time of what was folded, `[batch, time, ...]`."""
-        return ops.reshape(inputs, (*ops.shape(folded)[:2], *ops.shape(inputs)[1:]))
+    def call(self, inputs: Any, folded: Any, mask: Any = None) -> Any:
+        """Returns the inputs in the shape of what was folded, with the mask `[batch, time]` that this had."""
+        unfolded = ops.reshape(inputs, (*ops.shape(folded)[:2], *ops.shape(inputs)[1:]))
+        if mask is not None:
+            set_mask(unfolded, mask)
+        return unfolded
 
-    def compute_output_spec(self, inputs: keras.KerasTensor, folded: keras.KerasTensor) -> keras.KerasTensor:
+    def compute_output_spec(
+        self, inputs: keras.KerasTensor, folded: keras.KerasTensor, mask: keras.KerasTensor | None = None
+    ) -> keras.KerasTensor:
         """Returns a symbolic tensor of the new shape."""
         return keras.KerasTensor((*folded.shape[:2], *inputs.shape[1:]), inputs.dtype)
+
+
+_FOLD, _UNFOLD = FoldTime(), UnfoldTime()
 
 
 @dataclass(frozen=True)
@@ -269,7 +278,7 @@ class _Opened:
                 within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
                 outputs = self.open(inner, f"{name}/", within, times)
             elif timed_graph(node.operation) is not None and _opens(node):
-                outputs = [self._over_time(timed_graph(node.operation), name, inputs[0], times)]
+                outputs = [self._over_time(timed_graph(node.operation), name, inputs, times)]
             else:
                 name = self._names.setdefault(id(node.operation), name)
                 outputs = self._outputs(node, inputs)
@@ -277,15 +286,15 @@ class _Opened:
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
 
-    def _over_time(self, graph: Any, name: str, tensor: keras.KerasTensor, times: int) -> keras.KerasTensor:
+    def _over_time(self, graph: Any, name: str, inputs: Sequence[keras.KerasTensor], times: int) -> keras.KerasTensor:
         """Adds the calls of a graph that runs at each point in time, and returns its output over time."""
-        fold, unfold = FoldTime(), UnfoldTime()
-        source = fold.compute_output_spec(tensor)
-        self.calls.append(Call(fold, f"{name}.fold", (tensor,), (source,), None))
+        tensor, *mask = inputs
+        source = _FOLD.compute_output_spec(tensor)
+        self.calls.append(Call(_FOLD, f"{name}.fold", (tensor,), (source,), None))
         within = {id(graph.inputs[0]): source}
         (made,) = self.open(graph, f"{name}/", within, times * (tensor.shape[1] or 1))
-        target = unfold.compute_output_spec(made, tensor)
-        self.calls.append(Call(unfold, f"{name}.unfold", (made, tensor), (target,), None))
+        target = _UNFOLD.compute_output_spec(made, tensor)
+        self.calls.append(Call(_UNFOLD, f"{name}.unfold", (made, tensor, *mask), (target,), None))
         return target
 
     def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
@@ -325,11 +334,17 @@ def timed_graph(operation: Any) -> Any:
 
 
 def _opens(node: Any) -> bool:
-    """Returns whether a model runs at each point in time as it would run on these as examples, without a mask."""
+    """Returns whether a model runs at each point in time as it would run on these as examples.
+
+    A mask, which the layer gives to the model, must be of no concern to the layers in it.
+    """
     graph = timed_graph(node.operation)
-    single = len(node.input_tensors) == len(graph.inputs) == len(graph.outputs) == 1
-    stateful = any(getattr(each, "stateful", False) for each in flat_layers(node.operation))
-    return single and not stateful and len(graph.inputs[0].shape) == len(node.input_tensors[0].shape) - 1
+    within: list[Any] = flat_layers(node.operation.layer)
+    tensor, *mask = node.input_tensors
+    unread = not any("mask" in signature(each.call).parameters for each in within if functional_graph(each) is None)
+    stateful = any(getattr(each, "stateful", False) for each in within)
+    single = len(graph.inputs) == len(graph.outputs) == 1 and len(graph.inputs[0].shape) == len(tensor.shape) - 1
+    return single and not stateful and (not mask or unread)
 
 
 def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice
 from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
-from tfprune.graph.layer_copies import copied_layer, recast_layer
+from tfprune.graph.layer_copies import configuration, copied_layer, recast_layer
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import rebuild
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
@@ -184,7 +184,7 @@ def swap_layer(
     if type(layer) not in swaps:
         return copied_layer(layer) if dtype is None else recast_layer(layer, dtype)
     kind: Any = swaps[type(layer)]
-    config = _accepted(layer.get_config(), layer, kind) | dict(options or {})
+    config = _accepted(configuration(layer), layer, kind) | dict(options or {})
     return kind.from_config(config if dtype is None else config | {"dtype": dtype})
 
 
@@ -257,9 +257,12 @@ def _masked_model(
 
     new = rebuild(model, make, keep_class=True)
     if given is not None:
+        names = {id(variable): name for name, variable in weights.items()}
         masked = _mask_variables(new)
-        for name, mask in given.items():
-            masked[name].assign(mask)
+        for call in model_calls(model):  # several layers may hold one kernel, such as a layer and its wrapper
+            for path, held in prunable_kernels(call.layer, embeddings=True).items():
+                if id(held.variable) in swapped:
+                    masked[f"{call.name}/{path}"].assign(given[names[id(held.variable)]])
     return new
 
 
@@ -271,7 +274,7 @@ def _stock_layer(layer: Any) -> keras.Layer:
             f"expected a masked layer of the table of kernels, received {layer.name} ({type(layer).__name__}); "
             "register it with tfprune.layers.register_kernel_layer"
         )
-    return stock.from_config(layer.stock_config())
+    return stock.from_config(configuration(layer, stock=True))
 
 
 def _baked_value(layer: keras.Layer, variable: keras.Variable) -> Any:
@@ -338,9 +341,8 @@ def _alike(masks: Masks, weights: Mapping[str, keras.Variable]) -> bool:
 
 def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) -> keras.Layer:
     kind: Any = variants(family)[stock_class(type(layer), "masked", "psg") or type(layer)]
-    config = layer.stock_config() if isinstance(layer, MaskedWeights) else layer.get_config()
-    if isinstance(layer, PSG) and issubclass(kind, PSG):
-        config = layer.get_config()
+    keeps_settings = isinstance(layer, PSG) and issubclass(kind, PSG)
+    config = configuration(layer, stock=isinstance(layer, MaskedWeights) and not keeps_settings)
     return kind.from_config(config | dict(options))
 
 

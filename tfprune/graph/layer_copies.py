@@ -211,7 +211,10 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
             return type(layer)(**config)
         # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
-            return type(layer).from_config(config)
+            new = type(layer).from_config(config)
+        _return_activations(layer, new)
+        new.name = layer.name  # a class without `get_config` may write none
+        return new
     except Exception as error:
         raise UnsupportedLayerError(_not_remade(layer, _cause(error))) from error
 
@@ -232,11 +235,12 @@ def _settings(config: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     return held, name
 
 
-def configuration(layer: Any) -> dict[str, Any]:
+def configuration(layer: Any, *, stock: bool = False) -> dict[str, Any]:
     """Returns a layer's configuration with user-defined functions and objects as they are, without built shapes.
 
     Args:
         layer: Any layer.
+        stock: Whether to return the configuration of the layer of Keras that a layer of ours stands for.
     """
     if isinstance(layer, keras.layers.Lambda):
         keys = ("function", "arguments", "name", "trainable")
@@ -246,7 +250,7 @@ def configuration(layer: Any) -> dict[str, Any]:
     foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
     with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.get_config())
+        config = _unbuilt(layer.stock_config() if stock else layer.get_config())
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
 
@@ -267,6 +271,17 @@ def _stock_activations(layer: Any) -> Iterator[None]:
     finally:
         for state, key, value in found:
             state[key] = value
+
+
+def _return_activations(old: keras.Layer, new: keras.Layer) -> None:
+    """Gives the layers within a new layer the activations that `_stock_activations` kept out of its configuration."""
+    inner, made = flat_layers(old)[1:], flat_layers(new)[1:]
+    for number, part in enumerate(inner):
+        for key, value in vars(part).items():
+            if key.endswith("activation") and callable(value) and not _is_own(value):
+                if len(made) != len(inner) or type(made[number]) is not type(part):
+                    raise ValueError(f"{part.name} within it has an activation of its own")
+                setattr(made[number], key, value)
 
 
 def _unbuilt(config: Any) -> Any:

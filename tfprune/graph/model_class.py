@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from tfprune.graph.duplicate import duplicated
-from tfprune.keras_private import TRAINING_STATE, Functional, functional_like, reorder_parts
+from tfprune.keras_private import TRAINING_STATE, Functional, flat_layers, functional_like, reorder_parts
 from tfprune.layers import GlobalSubnet
 
 
@@ -47,30 +47,35 @@ def model_like(model: keras.Model, inputs: Any, outputs: Any) -> keras.Model:
     """
     if not has_own_class(model) or isinstance(model, keras.Sequential):
         return keras.Model(inputs, outputs, name=model.name)
-    if is_saved_with_its_graph(model):
-        new = _bare_model(type(model), inputs, outputs, model.name)
-        if type(model).get_config is Functional.get_config or _is_loaded_alike(new):
-            return new
-    return _bare_model(_saved_as(Functional, type(model)), inputs, outputs, model.name)
-
-
-def _bare_model(kind: Any, inputs: Any, outputs: Any, name: str) -> Any:
-    """Returns a functional model of a class whose constructor is not called."""
+    kind: Any = type(model) if is_saved_with_its_graph(model) else _saved_as(Functional, type(model))
     new = kind.__new__(kind)
-    Functional.__init__(new, inputs, outputs, name=name)
+    Functional.__init__(new, inputs, outputs, name=model.name)
     return new
 
 
-def _is_loaded_alike(model: keras.Model) -> bool:
-    """Returns whether the class of a model makes a model of the same sizes from its configuration."""
+def ensure_loadable(model: Any) -> None:
+    """Makes a copy one that is saved as a functional model, if its class would load another one from its configuration.
+
+    Some classes write a graph into the configuration, and make it again from other settings that they write.
+
+    Args:
+        model: A functional model with the attributes of its class. Its class may change to a derived one.
+    """
+    kind = type(model)
+    if not has_own_class(model) or isinstance(model, keras.Sequential) or kind.get_config is Functional.get_config:
+        return
     state = random.getstate()  # Keras draws the seeds of initializers from it
+    own = {type(each).__name__: type(each) for each in flat_layers(model)}
     try:
-        again = type(model).from_config(model.get_config())
-        return [each.shape for each in again.variables] == [each.shape for each in model.variables]
+        with keras.saving.custom_object_scope(own):  # the user may register them only where a file is loaded
+            again = kind.from_config(model.get_config())
+        alike = [each.shape for each in again.variables] == [each.shape for each in model.variables]
     except Exception:  # any error of the user's methods
-        return False
+        alike = False
     finally:
         random.setstate(state)
+    if not alike:
+        model.__class__ = _saved_as(Functional, kind)
 
 
 def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:

@@ -1,6 +1,7 @@
 """Copies of functional models and of single layers, with changes on the way."""
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import MethodType
@@ -11,7 +12,14 @@ import keras
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
-from tfprune.graph.model_class import carry_attributes, has_own_class, model_like, sequential_like, warn_of_losses
+from tfprune.graph.model_class import (
+    carry_attributes,
+    ensure_loadable,
+    has_own_class,
+    model_like,
+    sequential_like,
+    warn_of_losses,
+)
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -26,6 +34,17 @@ from tfprune.layers.masked_layer import MaskedLayer, unmasked
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
 CallLayer = Callable[..., Any]
+
+
+class SharedWeightsWarning(UserWarning):
+    """Layers that share weights, such as a layer and a wrapper of it, have weights of their own in the copy.
+
+    Args:
+        layers: Names of the layers.
+    """
+
+    def __init__(self, layers: Sequence[str]) -> None:
+        super().__init__(f"{' and '.join(layers)} share weights; in the copy, each has its own, of the same values")
 
 
 def rebuild(
@@ -64,9 +83,12 @@ def rebuild(
         )
     copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class)
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
+    holders: dict[int, dict[int, str]] = {}
     for old_layer, new_layer in copies.layers:
+        _build_parts(old_layer, new_layer)
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
+            holders.setdefault(id(variable), {})[id(target)] = old_layer.name
         if hasattr(old_layer, "save_assets"):  # such as a vocabulary, which is neither a weight nor a setting
             with TemporaryDirectory() as folder:
                 old_layer.save_assets(folder)
@@ -74,12 +96,22 @@ def rebuild(
     for old_layer, new_layer in copies.layers:
         for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
+    for names in dict.fromkeys(tuple(each.values()) for each in holders.values() if len(each) > 1):
+        warnings.warn(SharedWeightsWarning(names), stacklevel=3)
     optimizer = _fresh(model.optimizer) if model.compiled else None
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
         _compile_alike(model, new, optimizer)
     return new
+
+
+def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
+    """Builds layers within a new layer that Keras builds when they first compute, such as PReLU as an activation."""
+    for one, other in zip(flat_layers(unmasked(old)), flat_layers(unmasked(new)), strict=False):
+        if one.built and not other.built and one.weights and type(one) is type(other):
+            with keras.name_scope(new.name):
+                other.build_from_config(one.get_build_config())
 
 
 def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
@@ -193,9 +225,12 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
+            attributes = carry_attributes(old, new, known)
+            if type(new) is type(old):
+                ensure_loadable(new)
             if type(new) is not type(old):
                 lost.append((old, self._loss_in_files()))
-            if attributes := carry_attributes(old, new, known):
+            if attributes:
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
         return lost
 

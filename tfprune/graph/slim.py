@@ -73,15 +73,18 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
         )
     empty = [group.name for group in groups if not mask[group.channels].any()]
     empty += [
-        name
-        for name, each in groups.by_layer.items()
-        if any(not kept_positions(slot.channels, mask).any() for slot in each.slots)
+        name for name, each in groups.by_layer.items() if any(_emptied(slot.channels, mask) for slot in each.slots)
     ]
-    empty += [name for name, channels in groups.named_axes() if not kept_positions(channels, mask).any()]
+    empty += [name for name, channels in groups.named_axes() if _emptied(channels, mask)]
     if empty:
         names = ", ".join(dict.fromkeys(empty))
         raise UnsupportedLayerError(f"the mask leaves no channel in {names}; keep at least one of each")
     return mask
+
+
+def _emptied(channels: np.ndarray, mask: np.ndarray) -> bool:
+    """Returns whether a mask keeps nothing of an axis that has something."""
+    return len(channels) > 0 and not kept_positions(channels, mask).any()
 
 
 class _Cutter:

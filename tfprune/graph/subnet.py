@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Ignored, functional_graph
-from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.layer_copies import configuration, copied_layer
 from tfprune.graph.model_class import has_own_class, warn_of_losses
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import rebuild
@@ -183,7 +183,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
     kind = type(layer)
     subnet: Any = variants("subnet").get(kind)
     if subnet is not None and swap:
-        config = layer.get_config() | {
+        config = configuration(layer) | {
             "density": options.density,
             "scope": options.scope,
             "selection": options.selection,
@@ -200,7 +200,7 @@ def _subnet_layer(layer: keras.Layer, options: SubnetOptions, *, swap: bool) -> 
     if options.binary_activations and _rectifies(layer) and kind in (keras.layers.ReLU, keras.layers.Activation):
         return BinaryActivation(name=layer.name, dtype=layer.dtype_policy)
     if kind in _BATCH_NORMS:
-        config = {key: value for key, value in layer.get_config().items() if key != "train_offset"}
+        config = {key: value for key, value in configuration(layer).items() if key != "train_offset"}
         if options.learn_batchnorm and not options.bias_only:
             return FusedBatchNormalization.from_config(config)
         return FrozenBatchNormalization.from_config(config | {"train_offset": options.bias_only})
@@ -216,7 +216,7 @@ def _stock_layer(layer: keras.Layer) -> keras.Layer:
             f"layer {layer.name}: expected a sub-network with a mask, received a sampled one; convert it with "
             "selection='top' first"
         )
-    return stock.from_config(layer.stock_config() | ({"activation": None} if _fires_signs(layer) else {}))
+    return stock.from_config(configuration(layer, stock=True) | ({"activation": None} if _fires_signs(layer) else {}))
 
 
 def _effective(layer: keras.Layer, variable: keras.Variable) -> Any:

@@ -57,7 +57,7 @@ def test_gates_masks_and_scores(attention, tmp_path):
     inputs, other, mask = keras.Input((5, 6)), keras.Input((7, 4)), keras.Input((5, 7), dtype="bool")
     x, y = layers.Dense(8, name="query")(inputs), layers.Dense(8, name="value")(other)
     out, scores = attention(x, y, attention_mask=mask, return_attention_scores=True)
-    read = layers.Conv2D(2, 1)(layers.Permute((2, 3, 1))(scores))
+    read = layers.Conv2D(2, 1)(keras.ops.transpose(scores, (0, 2, 3, 1)))
     model = keras.Model([inputs, other, mask], [layers.Dense(3)(layers.Add()([out, x])), read])
     groups = agrees(model)
     assert {"attention.heads", "attention.keys"} <= set(sizes(groups))

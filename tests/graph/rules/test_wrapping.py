@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.graph.agreement import agrees, assert_close, example_inputs, is_ordinary, outputs, sizes
-from tfprune.graph import channel_groups, complexity, slim
+from tfprune.graph import Forward, channel_groups, complexity, slim
 
 layers = keras.layers
 
@@ -142,22 +142,39 @@ def test_models_within_models_at_each_point_in_time():
     assert complexity(model).macs == 6 * step + 2 * 3 * (6 + 4) * 4 + 4 * 4 * (6 + 3) * 3 + 7 * 2
 
 
-@pytest.mark.parametrize("change", ["mask", "state"])
-def test_models_that_are_left_alone_at_each_point_in_time(change):
-    inputs = tokens = keras.Input(batch_shape=(3, 4), dtype="int32")
-    x = layers.Embedding(5, 6, mask_zero=change == "mask", name="read")(inputs)
-    chain = [layers.Dense(6), layers.Dense(5)]
-    if change == "state":
-        x, chain = x[:, :, None], [layers.GRU(5, stateful=True)]
-        inner = keras.Sequential([keras.Input(batch_shape=(3, 1, 6)), *chain])
-    else:
-        inner = keras.Sequential([keras.Input((6,)), *chain])
-    x = layers.TimeDistributed(inner, name="timed")(x)
-    x = layers.Dense(4, name="after")(x)
-    words = {"mask": "models with masks", "state": "models with states"}
-    model = keras.Model(tokens, layers.Dense(3)(x))
-    groups = channel_groups(model)
-    assert any(text.startswith("timed") and words[change] in text for text in groups.pinned), groups.pinned
+def over_masked_tokens(inner, batch=None, after=layers.GRU):
+    """A model that is applied to embeddings with a mask, and a layer that is given this."""
+    tokens = keras.Input(batch_shape=(batch, 4), dtype="int32")
+    x = layers.Embedding(5, 6, mask_zero=True, embeddings_initializer="glorot_normal", name="read")(tokens)
+    x = layers.TimeDistributed(keras.Sequential([keras.Input(batch_shape=(batch, 6)), *inner]), name="timed")(x)
+    return keras.Model(tokens, layers.Dense(3)(after(4, name="after")(x)))
+
+
+def test_masks_that_concern_no_layer_of_the_model():
+    model = over_masked_tokens([layers.Dense(7, "relu", name="a"), layers.Dense(5, name="b")])
+    groups = agrees(model, power=1e-3)
+    assert sizes(groups) == {"read": 6, "timed/a": 7, "timed/b": 5, "after": 4}
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 4, 1]])
+    np.testing.assert_allclose(Forward(model)(tokens), model(tokens), rtol=1e-5)
+
+
+def test_masks_reach_layers_that_look_for_them():
+    def attended(units, name):
+        return lambda x: layers.MultiHeadAttention(2, 3, name=name)(x, x)
+
+    model = over_masked_tokens([layers.Dense(5, name="a")], after=attended)
+    tokens = np.array([[1, 2, 0, 0], [3, 0, 4, 1]])
+    np.testing.assert_allclose(Forward(model)(tokens), model(tokens), rtol=1e-5)
+
+
+def test_models_that_are_left_alone_at_each_point_in_time():
+    masked = over_masked_tokens([layers.Dense(6), layers.BatchNormalization()])
+    assert sizes(agrees(masked, pinned=[("timed", "models with masks")], power=1e-3)) == {"after": 4}
+    inputs = keras.Input(batch_shape=(3, 2, 4, 6))
+    keeping = keras.Sequential([keras.Input(batch_shape=(3, 4, 6)), layers.GRU(5, stateful=True)])
+    x = layers.TimeDistributed(keeping, name="timed")(inputs)
+    groups = channel_groups(keras.Model(inputs, layers.Dense(3)(layers.Dense(4, name="after")(x))))
+    assert any(text.startswith("timed") and "models with states" in text for text in groups.pinned)
     assert sizes(groups) == {"after": 4}
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.layer_copies import recast_layer
+from tfprune.graph.layer_copies import configuration, recast_layer
 from tfprune.keras_private import input_structure, set_tensor_type
 from tfprune.layers import FusedBatchNormalization
 
@@ -104,7 +104,7 @@ def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:
     if kind is None or getattr(layer, "rms_scaling", False):
         return None
     known = kind(name=layer.name).get_config()
-    config = {key: value for key, value in layer.get_config().items() if key in known}
+    config = {key: value for key, value in configuration(layer).items() if key in known}
     return kind.from_config(config | {"dtype": dtype})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
-from tfprune.graph.rules.lookup import extent, named_arguments, pin_all_but, positions, rule
+from tfprune.graph.rules.lookup import MASKED, extent, named_arguments, pin_all_but, positions, rule
 from tfprune.keras_private import ATTENTION_PARTS, attention_sizes, has_gate, lambda_output_shape
 
 layers = keras.layers
@@ -95,7 +95,7 @@ def _operands(labels: Labels, call: Call) -> tuple[keras.KerasTensor, keras.Kera
 def _pin_masks(labels: Labels, masks: Iterable[Any]) -> None:
     for mask in masks:
         if isinstance(mask, keras.KerasTensor):
-            labels.pin(*labels.of(mask), reason="its mask has one value for each of them")
+            labels.pin(*labels.of(mask), reason=MASKED)
 
 
 def _pin_masked_heads(labels: Labels, call: Call, heads: np.ndarray) -> None:

@@ -19,6 +19,9 @@ from tfprune.reprs import described
 Rule = Callable[[Labels, Call], None]
 """Reads the labels of a call's inputs, sets those of its outputs, and notes slots, edits and costs."""
 
+MASKED = "its mask has one value for each of them"
+"""Reason of layers that are given a mask."""
+
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
 
@@ -57,7 +60,7 @@ def _of_one_tensor(function: Rule, masks: bool) -> Rule:
             labels.leave_alone(call, "no rule for calls on several tensors")
             return
         for tensor in call.inputs[1:]:
-            labels.pin(*labels.of(tensor), reason="its mask has one value for each of them")
+            labels.pin(*labels.of(tensor), reason=MASKED)
         function(labels, call)
 
     _OF_ONE_TENSOR.add(guarded)

@@ -11,6 +11,7 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels, Vector
 from tfprune.graph.rules.lookup import (
+    MASKED,
     POSITIONS,
     channel_axis,
     has_rule_of,
@@ -146,7 +147,7 @@ def _operands(labels: Labels, call: Call) -> tuple[keras.KerasTensor, list[Any]]
     given = named_arguments(call)
     mask = given.get("mask")
     if isinstance(mask, keras.KerasTensor):
-        labels.pin(*labels.of(mask), reason="its mask has one value for each of them")
+        labels.pin(*labels.of(mask), reason=MASKED)
     return given["sequences"], [each for each in keras.tree.flatten(given.get("initial_state")) if each is not None]
 
 

@@ -7,7 +7,7 @@ import keras
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.lookup import after_batch, constants_of, keep_order, rule
+from tfprune.graph.rules.lookup import MASKED, after_batch, constants_of, keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, put_blocks
 from tfprune.keras_private import linear_operations as linear
 from tfprune.keras_private import math_operations as math
@@ -63,7 +63,7 @@ def _softmax_layer(labels: Labels, call: Call) -> None:
         labels.pin(*labels.of(mask), reason="they are positions of a mask")
         for axis in range(1 - min(len(mask.shape), len(tensor.shape)), 0):
             if mask.shape[axis] != 1:
-                labels.pin(axes[axis], reason="its mask has one value for each of them")
+                labels.pin(axes[axis], reason=MASKED)
     _along(labels, call)
 
 

@@ -7,7 +7,7 @@ import keras
 
 from tfprune.graph.calls import Call, FoldTime, UnfoldTime, Wrapper, timed_graph
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.lookup import POSITIONS, has_rule_of, rule, rule_for, takes_one_tensor
+from tfprune.graph.rules.lookup import MASKED, POSITIONS, has_rule_of, rule, rule_for, takes_one_tensor
 
 layers = keras.layers
 _RECURRENT = (layers.RNN, layers.Bidirectional)
@@ -60,6 +60,8 @@ def _fold_time(labels: Labels, call: Call) -> None:
 
 @rule(UnfoldTime, several=True)
 def _unfold_time(labels: Labels, call: Call) -> None:
+    for mask in call.inputs[2:]:
+        labels.pin(*labels.of(mask), reason=MASKED)
     labels.put(call.outputs[0], (None, *labels.of(call.inputs[0])))
 
 
