@@ -119,3 +119,11 @@ def test_width_of_output_that_is_no_terminal(monkeypatch, columns, width):
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
     assert report_console().width == width
+
+
+def test_a_warning_has_a_line_of_its_own_while_an_indicator_is_shown(monkeypatch):
+    terminal = in_a_terminal(monkeypatch)
+    with plain_warnings(), working("pruning"):
+        warnings.simplefilter("always")
+        warnings.warn("careful", stacklevel=1)
+    assert "\x1b[2Kwarning: careful\n" in terminal.getvalue()

@@ -6,7 +6,7 @@ import pytest
 
 from tests.models import conv_chain
 from tfprune.errors import ConfigError, PruningError
-from tfprune.pruning import PruningHistory, PruningPlan, plan_channels, prune_channels
+from tfprune.pruning import PruningHistory, PruningPlan, ReweightingWarning, plan_channels, prune_channels
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 6, 6, 2)).astype(np.float32)
@@ -123,3 +123,19 @@ def test_files_of_plans_and_of_histories_name_the_right_way_to_read_them(tmp_pat
     for kind in (PruningPlan, PruningHistory):
         with pytest.raises(PruningError, match=r"cannot read the plan .*none.json: there is no such file"):
             kind.load(tmp_path / "none.json")
+
+
+def test_warnings_on_layers_that_are_not_reweighted_name_the_line_of_the_user():
+    inputs = keras.Input((4, 3))
+    x = keras.layers.LSTM(4, return_sequences=True)(inputs)
+    model = keras.Model(inputs, keras.layers.LSTM(4, name="reader")(x))
+    data = np.random.default_rng(0).random((8, 4, 3), np.float32)
+    plan = plan_channels(model, density=0.5)
+    for use in (
+        lambda: plan.apply(reweight=data),
+        lambda: prune_channels(model, density=0.5, reweight=data),
+        lambda: PruningHistory([plan]).replay(model, reweight=data),
+    ):
+        with pytest.warns(ReweightingWarning, match="not reweighted: .*reader") as caught:
+            use()
+        assert {each.filename for each in caught} == {__file__}
