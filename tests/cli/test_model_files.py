@@ -141,6 +141,6 @@ def test_what_keras_does_not_know_is_named(tmp_path, request, kind, name):
     with pytest.raises(CheckpointError) as caught:
         load_model_file(path)
     assert str(caught.value) == (
-        f"{path} has {name}, which Keras does not know; name the Python module that registers them "
-        "(keras.saving.register_keras_serializable) with --plugin"
+        f"{path} has {name}, which Keras does not know; name the Python module that registers what is "
+        "missing (keras.saving.register_keras_serializable) with --plugin"
     )

@@ -38,7 +38,7 @@ def load_model_file(path: str) -> keras.Model:
         if unknown := _unknown_names(path):
             raise CheckpointError(
                 f"{path} has {', '.join(unknown)}, which Keras does not know; name the Python module that registers "
-                "them (keras.saving.register_keras_serializable) with --plugin"
+                "what is missing (keras.saving.register_keras_serializable) with --plugin"
             ) from error
         raise CheckpointError(
             f"Keras does not load {path} in safe mode: {first_line(error)}; expected a model of Keras' and tfprune's "
