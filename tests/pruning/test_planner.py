@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tfprune import register_rule
 from tfprune.errors import ConfigError, PruningError, UnsupportedLayerError
 from tfprune.graph import CostModel, channel_groups, slim
-from tfprune.pruning import PruningPlan, Totals, plan_channels, prune_channels
+from tfprune.pruning import PruningHistory, PruningPlan, Totals, plan_channels, prune_channels
 
 layers = keras.layers
 WHOLE_A, WHOLE_B = (0, 1, 2, 3), (0, 1, 2)
@@ -167,7 +167,7 @@ def test_a_grouped_convolution_is_rounded_by_its_channels(mixed, make):
         ({"flops": 0.5, "round_to": 0}, ConfigError, "round_to: expected a whole number of at least 1, received 0"),
         ({"flops": 0.5, "min_channels": 2.5}, ConfigError, "min_channels: expected a whole number"),
         ({"flops": 0.5, "max_sparsity": 1.5}, ConfigError, "max_sparsity: .* between 0 and 1, received 1.5"),
-        ({"flops": 0.5, "ignore": "x*"}, UnsupportedLayerError, "layers of the model to ignore, received 'x"),
+        ({"flops": 0.5, "ignore": "x*"}, UnsupportedLayerError, "ignore: expected layers of the model, received 'x"),
         ({"flops": 0.5, "ignore": [layers.Dense(1, name="alien")]}, UnsupportedLayerError, "'alien'"),
         (
             {"flops": 0.1},
@@ -389,3 +389,37 @@ def test_a_model_without_any_known_flops_has_no_fraction_of_them():
     with pytest.raises(PruningError, match=r"flops=0.5: \w+ has no FLOPs that are known; give params="):
         plan_channels(model, "random", flops=0.5, allow_unknown=True)
     assert plan_channels(model, "random", params=0.5).after.channels == 4
+
+
+@pytest.mark.parametrize("kind", ["dense", "transformer"])
+def test_models_that_keras_has_quantized_are_refused(kind):
+    inputs = keras.Input((4, 8))
+    x = keras.layers.LSTM(8, return_sequences=True)(inputs)
+    if kind == "transformer":
+        x = keras.layers.MultiHeadAttention(2, 4)(x, x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(x))
+    plan = plan_channels(model, density=0.5)
+    history = PruningHistory([plan])
+    model.get_layer("head").quantize("int8")
+    for use in (
+        lambda: plan_channels(model, flops=0.5),
+        lambda: prune_channels(model, flops=0.5),
+        lambda: plan.apply(model),
+        lambda: history.replay(model),
+    ):
+        with pytest.raises(UnsupportedLayerError, match="layers that Keras has quantized: head; prune, convert and"):
+            use()
+
+
+def test_the_message_on_limits_that_hold_everything_asks_for_no_other_target(make):
+    with pytest.raises(PruningError, match=r"100.0 %\) remain.*\. Loosen what holds the channels"):
+        plan_channels(make.hand_made(), density=0.5, min_channels=100)
+
+
+@pytest.mark.parametrize("setting", ["ignore", "keep_width"])
+def test_similar_names_of_layers_are_suggested(setting):
+    model = keras.Sequential([keras.Input((4, 3)), keras.layers.LSTM(4, name="lstm1"), keras.layers.Dense(2)])
+    with pytest.raises(UnsupportedLayerError, match=f"^{setting}: .* received 'lstm_1', .*; did you mean lstm1[?]"):
+        plan_channels(model, density=0.5, **{setting: "lstm_1"})
+    with pytest.raises(UnsupportedLayerError, match=r"^max_sparsity: .* received 'lstm_1', .*; did you mean lstm1[?]"):
+        plan_channels(model, density=0.5, max_sparsity={"lstm_1": 0.5})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph import channel_groups, complexity, slim
+from tfprune.graph import channel_groups, complexity, convert, slim
 from tfprune.report import memory_traffic, model_report, summarize, summary
 from tfprune.report.summary import NumberPrefix
 
@@ -211,3 +211,10 @@ def test_what_is_shown_is_near(values):
             assert 0 < value < 0.1 * prefix.factor
         else:
             assert abs(float(shown.replace(",", "")) * prefix.factor - value) <= 0.0501 * prefix.factor
+
+
+def test_values_of_masks_are_named():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)], name="net")
+    masked = convert(model, "masked")
+    assert "masks" not in str(summarize(model, latency=False))
+    assert "parameters of net: 48 of them are the values of masks" in str(summarize(masked, latency=False))

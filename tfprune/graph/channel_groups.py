@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph, no_such_layer
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
@@ -340,7 +340,7 @@ def ignored_names(calls: Sequence[Call], produced: Iterable[str], ignore: Iterab
         names = matching_names(calls, each, produced)
         if not names:
             shown = each if isinstance(each, str) else each.name
-            raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")
+            raise UnsupportedLayerError(no_such_layer("ignore", shown, [call.name for call in calls]))
         found |= names
     return found
 

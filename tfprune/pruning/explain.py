@@ -4,6 +4,7 @@ Each function takes the values that it shows; `PruningPlan.explain` puts them to
 """
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
@@ -108,18 +109,29 @@ def left_alone(
 ) -> str:
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
-        IGNORED: f"ignored as asked ({', '.join(ignore)})",
-        WIDTH_KEPT: f"its width is kept as asked ({', '.join(keep_width)})",
+        IGNORED: "ignored as asked",
+        WIDTH_KEPT: "its width is kept as asked",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }
     lines = []
     for group in groups:
         for hold in group.protected:
+            asked = _naming({IGNORED: ignore, WIDTH_KEPT: keep_width}.get(hold.reason, ()), group)
+            named = f" ({', '.join(asked)})" if asked else ""
             amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
-            lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}")
+            lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}{named}")
     shown = (paragraph(line, width=width, indent=2, hanging=2) for line in [*lines, *pinned])
     return "\n".join(["Left alone:", *shown]) if lines or pinned else ""
+
+
+def _naming(names: Sequence[str], group: GroupPlan) -> list[str]:
+    """Returns those of the names and patterns that stand for layers that make a group; a single one in any case."""
+    return [
+        each
+        for each in names
+        if len(names) == 1 or any(fnmatchcase(layer, each) or layer.startswith(f"{each}/") for layer in group.layers)
+    ]
 
 
 def _short(number: int) -> str:

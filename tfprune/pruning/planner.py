@@ -11,6 +11,7 @@ from tfprune import criteria
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
+from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import GroupPlan, Hold, describe_reasons, holds
@@ -78,7 +79,7 @@ def plan_channels(
     Raises:
         ConfigError: A setting is out of range, or there is data for a criterion that uses none.
         PruningError: The target cannot be met, nothing can be pruned, or too many of the FLOPs are not known.
-        UnsupportedLayerError: The model has no graph, or lacks a layer that is named.
+        UnsupportedLayerError: The model has no graph, lacks a layer that is named, or is quantized.
 
     Example:
         >>> import keras
@@ -131,6 +132,7 @@ class Planner:
         allow_unknown: bool = False,
     ) -> None:
         check_choice("scope", scope, Scope)
+        check_not_quantized(model)
         self.model, self.budget, self.scope = model, budget, scope
         self.constraints = constraints or WidthConstraints()
         self.groups: ChannelGroups = channel_groups(model)
@@ -274,7 +276,8 @@ class Planner:
         return (
             f"{budget} cannot be met: at least {least:,} of {whole:,} {word} ({100 * least / whole:.1f} %) remain, "
             f"as no group may lose more ({describe_reasons(held, self.constraints)}). "
-            f"Ask for {budget.measure}={suggested:g} or more, or loosen what holds the channels"
+            f"{f'Ask for {budget.measure}={suggested:g} or more, or loosen' if suggested < 1 else 'Loosen'} what holds "
+            "the channels"
             f"{_because(self.groups.pinned, '. Left alone: ')}"
         )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored, listed, matching_names
+from tfprune.graph.calls import Ignored, listed, matching_names, no_such_layer
 from tfprune.graph.channel_groups import ignored_names
 from tfprune.graph.labels import Vector
 
@@ -68,7 +68,7 @@ def produced_channels(groups: ChannelGroups, names: tuple[str, ...]) -> np.ndarr
     for name in names:
         matched = matching_names(groups.calls, name, groups.produced)
         if not matched:
-            raise UnsupportedLayerError(f"keep_width: expected layers of the model, received {name!r}, which it lacks")
+            raise UnsupportedLayerError(no_such_layer("keep_width", name, [call.name for call in groups.calls]))
         meant |= matched
     return _marked(groups, *_produced_by(groups, meant))
 

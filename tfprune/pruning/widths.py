@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import UnsupportedLayerError, suggestion
 from tfprune.graph import PINNED, ChannelGroup, ChannelGroups
 from tfprune.graph.calls import matching_names
 from tfprune.pruning.budget import WidthConstraints
@@ -107,7 +107,7 @@ def _limits(
         if not found:
             raise UnsupportedLayerError(
                 "max_sparsity: expected names or patterns of layers that produce prunable channels, received "
-                f"{pattern!r}, which matches none"
+                f"{pattern!r}, which matches none{suggestion(pattern, limits)}"
             )
         limits |= dict.fromkeys(found, limit)
     return limits
