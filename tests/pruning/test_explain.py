@@ -20,6 +20,8 @@ def test_the_text_of_a_plan(hand, make):
         "  parameters      22  ->     14  63.64 %\n"
         "  FLOPs           22  ->     14  63.64 %\n"
         "\n"
+        "6.36 % of the FLOPs stay unused: undoing one more removal exceeds the target\n"
+        "\n"
         "Left alone:\n"
         "  b: all 3 channels stay: ignored as asked (out)\n"
         "  out (Dense): 2 channels stay: they are outputs of the model"

@@ -12,6 +12,12 @@ from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.tables import Cell, Column, count, listed, make_table, paragraph
 
+FITS = "target"
+"""Reason of channels that were given back because the target is met with them, too."""
+
+_MOST_UNUSED = 0.05
+"""The fraction of a target that may stay unused without a word."""
+
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
 
@@ -85,6 +91,16 @@ def totals_table(before: Totals, after: Totals) -> str:
         rows.append((word, f"{old:,}", "->", f"{new:,}", f"{100 * new / old:.2f} %" if old else ""))
     columns = [Column("", "name"), Column("before"), Column(""), Column("after"), Column("kept")]
     return make_table(columns, rows)
+
+
+def unused_text(budget: Budget, scope: str, before: Totals, after: Totals, width: int) -> str:
+    """Returns why a notable part of the target is not used; empty if none is."""
+    kept, whole = after.of(budget.measure), before.of(budget.measure)
+    if kept >= (1 - _MOST_UNUSED) * budget.fraction * whole:
+        return ""
+    unused = f"{100 * (budget.fraction - kept / whole):.2f} % of the {MEASURES[budget.measure]} stay unused"
+    local = "as all groups lose the same fraction, " if scope == "local" else ""
+    return paragraph(f"{unused}: {local}undoing one more removal exceeds the target", width=width, hanging=2)
 
 
 def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints, width: int) -> str:

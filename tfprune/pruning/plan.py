@@ -23,6 +23,7 @@ from tfprune.pruning.explain import (
     summary_line,
     totals_table,
     uncounted_text,
+    unused_text,
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
@@ -140,6 +141,7 @@ class PruningPlan:
             headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
+            unused_text(self.budget, self.scope, self.before, self.after, width),
             effective_limits(self.groups, self.constraints, width),
             left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width),
         ]
