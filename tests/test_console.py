@@ -72,8 +72,6 @@ def test_the_width_of_a_terminal_but_at_least_80(monkeypatch):
     assert report_console().width == 100
     monkeypatch.setenv("COLUMNS", "60")
     assert report_console().width == 80
-    monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert report_console().width == 240
 
 
 def test_lines_are_not_broken(monkeypatch):
@@ -112,3 +110,20 @@ def test_a_warning_is_not_on_the_line_of_a_progress_bar(monkeypatch):
             bar.update()
     shown = [line.rpartition("\r")[2] for line in terminal.getvalue().split("\n")]
     assert "warning: beware" in shown
+
+
+@pytest.mark.parametrize(("columns", "width"), [("90", 90), ("40", 80), (None, 240)])
+def test_width_of_output_that_is_no_terminal(monkeypatch, columns, width):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert report_console().width == width
+
+
+def test_a_warning_has_a_line_of_its_own_while_an_indicator_is_shown(monkeypatch):
+    terminal = in_a_terminal(monkeypatch)
+    with plain_warnings(), working("pruning"):
+        warnings.simplefilter("always")
+        warnings.warn("careful", stacklevel=1)
+    assert "\x1b[2Kwarning: careful\n" in terminal.getvalue()

@@ -49,10 +49,12 @@ class _Console(Console):
 def report_console() -> Console:
     """Returns standard output as a console of at least 80 characters per line; 240 if it is not a terminal.
 
+    The environment variable `COLUMNS` gives another number in both cases.
     With the environment variable `NO_COLOR` it has no colors and no bold or dim text.
     """
     console = _Console()
-    return _Console(width=max(WIDTH, console.width) if console.is_terminal else _WIDE)
+    known = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return _Console(width=max(WIDTH, console.width) if known else _WIDE)
 
 
 @contextmanager

@@ -5,7 +5,12 @@ exit with code 2; any other exception that escapes is a bug of tfprune. `first_l
 library's exception so that it fits into such a line.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import get_args
+
+_CLOSE = 0.7  # similarity from which a word is suggested for another
+_LINE = 200  # characters of another library's message
 
 
 class TfpruneError(Exception):
@@ -52,7 +57,9 @@ def check_choice(name: str, value: object, choices: object) -> None:
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, at most 200 characters; the name of its type if it has none.
+    """Returns the first line of an error's message; the name of its type if it has none.
+
+    Of a long one it returns the first words, of 200 characters together.
 
     Args:
         error: An exception of any library.
@@ -62,4 +69,24 @@ def first_line(error: BaseException) -> str:
         'bad header in block 3'
     """
     lines = str(error).strip().splitlines()
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    line = lines[0]
+    return line.rstrip(".") if len(line) <= _LINE else f"{line[:_LINE].rpartition(' ')[0] or line[:_LINE]} ..."
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Returns the end of an error message for an unknown word: `; did you mean ...?`, or nothing if none is similar.
+
+    Args:
+        word: The word. Upper case counts as lower case, and a known word at its beginning is similar.
+        known: The known words.
+
+    Example:
+        >>> suggestion("lstm_1", ["lstm1", "head"])
+        '; did you mean lstm1?'
+    """
+    given, words = word.lower(), {each.lower(): each for each in known}
+    near = difflib.get_close_matches(given, words, n=1, cutoff=_CLOSE)
+    near += sorted((each for each in words if len(each) > 1 and given.startswith(each)), key=len, reverse=True)
+    return f"; did you mean {words[near[0]]}?" if near else ""

@@ -323,7 +323,9 @@ def check_model_file(path: str | None, *, suffixes: Sequence[str] = (".keras",))
     if not Path(path).exists():
         raise CheckpointError(f"expected a {kinds} file, {path} does not exist; check the path")
     if Path(path).suffix not in suffixes:
-        raise CheckpointError(f"expected a {kinds} file, received {path}; save the model with model.save('name.keras')")
+        weights = Path(path).suffix in (".h5", ".hdf5")
+        way = "save the model with model.save('name.keras')" if weights else "name the file that it was made from"
+        raise CheckpointError(f"expected a {kinds} file, received {path}; {way}")
 
 
 def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None) -> None:

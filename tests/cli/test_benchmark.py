@@ -47,6 +47,18 @@ def test_table_and_numbers(folder, screen, tmp_path, fake_clock):
     ]
 
 
+def test_batch_sizes_that_a_file_cannot_run_are_left_out(folder, screen, tmp_path, fake_clock):
+    any_size, fixed = str(folder / "net.keras"), str(tmp_path / "fixed.keras")
+    inputs = keras.Input(batch_shape=(32, 4, 3))
+    keras.Model(inputs, keras.layers.GRU(2, stateful=True)(inputs)).save(fixed)
+    numbers = run(BenchmarkConfig((any_size, fixed)), screen)["models"]
+    assert [list(numbers[path]["latency"]) for path in (any_size, fixed)] == [["1", "32"], ["32"]]
+    assert f"{fixed} takes batches of 32; left out: 1" in screen.lines
+    assert list(run(BenchmarkConfig((fixed,)), screen)["models"][fixed]["latency"]) == ["32"]
+    with pytest.raises(ConfigError, match=r"fixed.keras takes batches of 32, not of 1 or 8; give --batch_size 32"):
+        run(BenchmarkConfig((any_size, fixed), batch_size=(1, 8)), screen)
+
+
 def test_one_model_is_compared_to_none(folder, screen, fake_clock):
     run(BenchmarkConfig((str(folder / "net.keras"),)), screen)
     assert screen.lines[0] == "model params FLOPs batch ms [minimum] examples/s"
@@ -99,7 +111,7 @@ def test_tflite_files(folder, screen, tmp_path):
     for latency in numbers[path]["latency"].values():
         assert latency["median_ms"] >= latency["minimum_ms"] > 0
     fixed = str(export(keras.saving.load_model(model), tmp_path / "fixed.tflite", batch_size=4))
-    with pytest.raises(ConfigError, match=r"fixed.tflite takes batches of 4, not of 1; give --batch_size 4"):
+    with pytest.raises(ConfigError, match=r"fixed.tflite takes batches of 4, not of 1 or 32; give --batch_size 4"):
         run(BenchmarkConfig((fixed,), runs=1), screen)
     for name in ("net.onnx", "net.h5"):
         (tmp_path / name).touch()

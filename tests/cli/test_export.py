@@ -111,11 +111,15 @@ def test_the_names_are_those_of_the_package():
         assert ExportConfig("a.keras", f"a{each.suffix}", format=each.name).format == each.name
 
 
-def test_a_fixed_batch_is_said(tmp_path, screen):
+@pytest.mark.filterwarnings("default")
+def test_a_fixed_batch_is_said(tmp_path, screen, capsys):
     inputs = keras.Input((4, 3))
     keras.Model(inputs, keras.layers.GRU(2)(inputs)).save(tmp_path / "net.keras")
-    run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "any.tflite")), screen)
-    assert screen.lines[-1] == "any.tflite takes batches of 1, as LiteRT cannot leave their size open here"
+    assert main(["export", str(tmp_path / "net.keras"), str(tmp_path / "any.tflite")]) == 0
+    assert capsys.readouterr().err == (
+        "warning: any.tflite takes batches of 1, as LiteRT cannot leave their size open here; batch_size=8, or "
+        "--batch_size 8, makes it eight\n"
+    )
     run(ExportConfig(str(tmp_path / "net.keras"), str(tmp_path / "five.tflite"), batch_size=5), screen)
     assert screen.lines[-1].startswith("wrote ")
     assert run_tflite(tmp_path / "five.tflite", np.ones((5, 4, 3), np.float32)).shape == (5, 2)

@@ -49,17 +49,17 @@ def test_grouped_channels_and_what_is_left_alone(screen, tmp_path):
     x = keras.layers.Conv2D(2, 1)(x)
     keras.Model(inputs, x, name="net").save(tmp_path / "net.keras")
     run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
-    assert "grouped 2 x 4" in screen.lines
+    assert "grouped 8 2" in screen.lines
 
 
-def test_layers_without_a_rule_are_named(screen, tmp_path):
+def test_what_is_left_alone_is_named(screen, tmp_path):
     inputs = keras.Input((5, 3))
-    x = keras.layers.Dense(4, name="dense")(inputs)
-    x = keras.layers.Attention(name="strange")([x, x])
-    keras.Model(inputs, keras.layers.Dense(2)(x), name="net").save(tmp_path / "net.keras")
+    x = keras.layers.Softmax(name="shares")(keras.layers.Dense(4, name="held")(inputs))
+    keras.Model(inputs, keras.layers.Dense(2, name="out")(x), name="net").save(tmp_path / "net.keras")
     run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
     place = screen.lines.index("left alone:")
-    assert any(line.startswith("strange (Attention): ") for line in screen.lines[place:])
+    text = " ".join(line.strip() for line in screen.lines[place:])
+    assert "held (Dense): 4 channels stay because of shares (Softmax): " in text
 
 
 def test_open_sizes(folder, screen):

@@ -46,7 +46,7 @@ def test_layers_of_unknown_classes_are_named(tmp_path):
             return values
 
     keras.Sequential([keras.Input((4,)), Mine()]).save(tmp_path / "mine.keras")
-    with pytest.raises(CheckpointError, match=r"mine.keras has layers of a class Mine .* call tfprune from Python"):
+    with pytest.raises(CheckpointError, match=r"mine.keras has the class Mine, which Keras does not know; .*--plugin"):
         load_model_file(str(tmp_path / "mine.keras"))
 
 
@@ -85,3 +85,62 @@ def test_size_without_the_optimizer(tmp_path):
     shown = float(file_size(tmp_path / "trained.keras").removesuffix(" kB"))
     assert shown == pytest.approx((whole - moments) / 1000, abs=0.2)
     assert file_size(tmp_path / "plain.keras") == f"{(tmp_path / 'plain.keras').stat().st_size / 1000:.1f} kB"
+
+
+@keras.saving.register_keras_serializable("mine")
+def doubled(values):
+    return 2 * values
+
+
+@keras.saving.register_keras_serializable("mine")
+class Small(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return 0.1 * keras.ops.ones(shape, dtype)
+
+
+@keras.saving.register_keras_serializable("mine")
+class Network(keras.Model):
+    pass
+
+
+@pytest.fixture
+def forgotten():
+    """Keras' table of registered objects without ours, as in a program that does not import this module."""
+    known = keras.saving.get_custom_objects()
+    ours = {name: known.pop(name) for name in list(known) if name.startswith("mine>")}
+    yield
+    known.update(ours)
+
+
+def own_model(kind):
+    inputs = keras.Input((4, 3))
+    if kind == "model":
+        return Network(inputs, keras.layers.Dense(2)(inputs))
+    layer = {
+        "activation": lambda: keras.layers.Dense(2, activation=doubled),
+        "within a layer": lambda: keras.layers.Bidirectional(keras.layers.LSTM(2, activation=doubled)),
+        "initializer": lambda: keras.layers.Dense(2, kernel_initializer=Small()),
+    }[kind]()
+    return keras.Model(inputs, layer(inputs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("activation", "the function mine>doubled"),
+        ("within a layer", "the function mine>doubled"),
+        ("initializer", "the class mine>Small"),
+        ("model", "the class mine>Network"),
+    ],
+)
+def test_what_keras_does_not_know_is_named(tmp_path, request, kind, name):
+    path = str(tmp_path / "own.keras")
+    own_model(kind).save(path)
+    assert load_model_file(path).count_params() > 0
+    request.getfixturevalue("forgotten")
+    with pytest.raises(CheckpointError) as caught:
+        load_model_file(path)
+    assert str(caught.value) == (
+        f"{path} has {name}, which Keras does not know; name the Python module that registers what is "
+        "missing (keras.saving.register_keras_serializable) with --plugin"
+    )

@@ -111,7 +111,7 @@ WRONG_FLAGS = [
     ("--count 1.5", "--count: expected a whole number, received '1.5'"),
     ("--count true", "--count: expected a whole number, received 'True'"),
     ("--points", "--points: expected numbers, received nothing"),
-    ("--ids .5", "--ids: expected whole numbers or None, received '.5'"),
+    ("--ids .5", "--ids: expected whole numbers, received '.5'"),
     ("--mode medium", "--mode: expected slow or fast, received 'medium'"),
     ("--rat 1", "unknown flag --rat; did you mean --rate?"),
     ("--no-calm", "unknown flag --no-calm; did you mean --no_calm?"),

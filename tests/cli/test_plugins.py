@@ -170,3 +170,51 @@ def test_stages_import_plugins(stage, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert train_imagenet([*stage, "--plugin", "nowhere"]) == 2
     assert "cannot import the plugin nowhere" in capsys.readouterr().err
+
+
+PARTS = """
+import keras
+
+@keras.saving.register_keras_serializable("parts_of_a_plugin")
+def wavy(values):
+    return values + keras.ops.sin(values)
+
+@keras.saving.register_keras_serializable("parts_of_a_plugin")
+class Shift(keras.layers.Layer):
+    def call(self, values):
+        return values + 1
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "own.keras", "--no_latency"),
+        ("prune", "own.keras", "small.keras", "--flops", "0.5"),
+        ("export", "own.keras", "own.tflite"),
+        ("benchmark", "own.keras", "--batch_size", "1", "--runs", "1", "--warm_up", "1"),
+    ],
+)
+def test_models_with_parts_of_their_own_are_read_with_a_plugin(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "parts_of_a_plugin.py").write_text(PARTS)
+    known = keras.saving.get_custom_objects()
+
+    def forget():
+        sys.modules.pop("parts_of_a_plugin", None)
+        for name in [each for each in known if each.startswith("parts_of_a_plugin>")]:
+            del known[name]
+
+    registry.load_plugins(["parts_of_a_plugin"])
+    parts = sys.modules["parts_of_a_plugin"]
+    inputs = keras.Input((6,))
+    x = parts.Shift()(keras.layers.Dense(8, activation=parts.wavy)(inputs))
+    keras.Model(inputs, keras.layers.Dense(2)(x)).save("own.keras")
+    forget()
+    assert main(list(words)) == 2
+    line = capsys.readouterr().err
+    assert "own.keras has the function parts_of_a_plugin>wavy, the class parts_of_a_plugin>Shift, which Keras" in line
+    assert line.count("\n") == 1
+    assert main([*words, "--plugin", "parts_of_a_plugin"]) == 0
+    forget()

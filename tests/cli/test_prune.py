@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from tfprune import criteria
+from tfprune.cli.main import main
 from tfprune.cli.prune import run
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.errors import CheckpointError, ConfigError, PruningError, RunFolderError
@@ -77,7 +78,7 @@ def test_limits_of_single_layers(prune, folder, given, limits):
 def test_steps_are_recorded_and_replayed(prune, tmp_path, screen):
     path = str(tmp_path / "steps.json")
     small = prune(density=0.5, steps=2, plan=path)
-    assert f"wrote the plans of the steps {path}" in screen.lines
+    assert f"wrote the plans of the steps to {path}" in screen.lines
     again = prune(plan=path, overwrite=True)
     assert "the last of 2 steps:" in screen.lines
     for one, other in zip(small.variables, again.variables, strict=True):
@@ -133,35 +134,40 @@ def test_reweighting(prune, folder, steps):
         np.testing.assert_array_equal(plain.get_layer("conv").kernel, better.get_layer("conv").kernel)
 
 
-def test_layers_that_are_not_reweighted_are_named(tmp_path, folder, screen):
+@pytest.mark.filterwarnings("default")
+def test_layers_that_are_not_reweighted_are_named(tmp_path, folder, capsys):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Conv2DTranspose(2, 2, name="up")(keras.layers.Conv2D(4, 3)(inputs))
     keras.Model(inputs, x).save(tmp_path / "up.keras")
     data = str(folder / "examples.npz")
-    settings = {"density": 0.5, "data": data, "reweight": True}
-    run(PruneConfig(str(tmp_path / "up.keras"), str(tmp_path / "small.keras"), **settings), screen)
-    assert sum(line.startswith("not reweighted: up (no least squares") for line in screen.lines) == 1
+    files = [str(tmp_path / "up.keras"), str(tmp_path / "small.keras")]
+    assert main(["prune", *files, "--density", ".5", "--data", data, "--reweight"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert sum(line.startswith("warning: not reweighted: up (no least squares") for line in lines) == 1
 
 
 def test_steps(prune, screen):
     small = prune(density=0.5, steps=3, schedule="exponential")
     assert small.get_layer("conv").filters + small.get_layer("conv2").filters == 7
-    assert [line.partition(":")[0] for line in screen.lines[:-1]] == [f"step {step} of 3" for step in (1, 2, 3)]
+    assert [line.partition(":")[0] for line in screen.lines[:3]] == [f"step {step} of 3" for step in (1, 2, 3)]
     assert "% of the FLOPs" in screen.lines[0]
+    assert any(line.startswith("conv 8 ->") for line in screen.lines)
 
 
 def test_a_plan_is_written_read_and_carried_out(prune, folder, tmp_path, screen):
     plan = tmp_path / "plan.json"
     model = str(folder / "net.keras")
     assert run(PruneConfig(model, density=0.5, plan=str(plan), dry_run=True), screen) is None
-    assert screen.lines[-2:] == [f"wrote the plan {plan}", "dry run: nothing was pruned"]
+    assert screen.lines[-2:] == [f"wrote the plan to {plan}", "dry run: nothing was pruned"]
     assert list(tmp_path.iterdir()) == [plan]
     small = prune(plan=str(plan))
     assert [small.get_layer(group.name).filters for group in PruningPlan.load(plan).groups] == [
         group.after for group in PruningPlan.load(plan).groups
     ]
+    shown = screen.lines
     with pytest.raises(PruningError, match="does not fit"):
         prune("two.keras", plan=str(plan), overwrite=True)
+    assert screen.lines == shown
     with pytest.raises(RunFolderError, match=r"plan.json exists"):
         run(PruneConfig(model, density=0.5, plan=str(plan), dry_run=True), screen)
 
@@ -194,7 +200,10 @@ def test_open_sizes(prune, folder, screen):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "expected one of --flops, --params and --density, such as --flops 0.5, received none"),
+        (
+            {},
+            "expected one of --flops, .*, such as --flops 0.5, received none; or a --plan to apply",
+        ),
         ({"flops": 0.5, "params": 0.5}, "received --flops and --params"),
         ({"flops": 1.5}, "--flops: expected a value above 0 and at most 1, received 1.5; half is 0.5"),
         ({"density": 0}, "--density: expected a value above 0 and at most 1, received 0"),
@@ -217,6 +226,12 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "steps": 2, "dry_run": True}, "--steps: a plan is made in one step"),
         ({"steps": 2, "plan": "p.json"}, "--steps: a plan that is read has its steps"),
         ({"flops": 0.5, "match": "position"}, "--match: it is for a plan that is read"),
+        ({"plan": "p.json", "round_to": 8}, "--round_to: it would change the plan p.json"),
+        ({"plan": "p.json", "ignore": ("conv",)}, "--ignore: it would change the plan p.json"),
+        ({"plan": "p.json", "criterion": "l1"}, "--criterion: it would change the plan p.json"),
+        ({"plan": "p.json", "max_sparsity_of": ("conv=0.5",)}, "--max_sparsity_of: it would change the plan p.json"),
+        ({"flops": 0.5, "criterion": "L2norm"}, "received L2norm; did you mean l2[?]"),
+        ({"flops": 0.5, "out": "m.npz"}, "--flops: it is for pruning channels, and m.npz is .* name a .keras file"),
         ({"flops": 0.5, "max_sparsity_of": ("conv",)}, "--max_sparsity_of: .* such as .*, received 'conv'"),
         ({"flops": 0.5, "max_sparsity_of": ("conv=2",)}, "--max_sparsity_of: .* received 'conv=2'"),
     ],
@@ -240,3 +255,9 @@ def test_files_are_checked_first(folder, tmp_path):
 def test_the_schedules_are_those_of_the_package():
     types = get_type_hints(PruneConfig)
     assert set(get_args(get_args(types["schedule"])[0])) == set(SCHEDULES)
+
+
+def test_a_limit_of_a_layer_given_to_the_limit_of_all_names_the_other_flag(capsys):
+    words = ["prune", "a.keras", "b.keras", "--flops", "0.5", "--max_sparsity", "lstm1=0.3"]
+    assert main(words) == 2
+    assert "expected a number, received 'lstm1=0.3'; --max_sparsity_of is for single layers" in capsys.readouterr().err

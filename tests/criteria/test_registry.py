@@ -37,6 +37,15 @@ def test_unknown_names_are_refused_with_the_known_ones():
         criteria.get("l3")
 
 
+def test_messages_on_names_suggest_what_was_meant():
+    with pytest.raises(ConfigError, match=r"received 'L2norm'; did you mean l2\?$"):
+        criteria.get("L2norm")
+    with pytest.raises(ConfigError, match=r"received 'magnitude', which scores single weights, for masks"):
+        criteria.get("magnitude")
+    with pytest.raises(ConfigError, match=r"received 'l2', which scores channels, for tfprune.plan_channels"):
+        criteria.weight_criterion("l2")
+
+
 @pytest.mark.parametrize("given", [None, 3, object()])
 def test_what_is_no_criterion_is_refused(given):
     with pytest.raises(ConfigError, match="expected a criterion's name"):

@@ -70,3 +70,11 @@ def test_a_subclassed_model_is_refused():
     model(np.zeros((1, 2)))
     with pytest.raises(UnsupportedLayerError, match=r"received mine \(Mine\), which has no graph of layers"):
         model_calls(model)
+
+
+def test_models_without_inputs_and_paths_of_models_say_what_to_do():
+    unbuilt = keras.Sequential([layers.Dense(3)], name="open")
+    with pytest.raises(UnsupportedLayerError, match=r"received open \(Sequential\).* begin it with keras.Input"):
+        model_calls(unbuilt)
+    with pytest.raises(UnsupportedLayerError, match=r"received 'net.keras' \(str\); load it first: keras.saving.load"):
+        model_calls("net.keras")

@@ -155,16 +155,50 @@ def test_layers_can_be_left_alone_by_name_by_pattern_and_by_object():
         channel_groups(model, ignore=["c"])
 
 
-def test_a_head_stands_for_all_its_channels():
+def attending():
     inputs = keras.Input((5, 12))
     x = layers.MultiHeadAttention(3, 4, value_dim=2, name="attention")(inputs, inputs)
-    groups = channel_groups(keras.Model(inputs, layers.Dense(2)(x)))
-    assert {group.name: (group.size, group.multiplicity) for group in groups} == {
-        "attention.heads": (3, 4),
-        "attention.keys": (4, 3),
-        "attention.values": (2, 3),
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def test_attention_counts_heads_and_channels_of_one_head():
+    assert {group.name: (group.size, group.multiplicity) for group in channel_groups(attending())} == {
+        "attention.heads": (3, 1),
+        "attention.keys": (4, 1),
+        "attention.values": (2, 1),
         "attention": (12, 1),
     }
+
+
+def test_what_a_layer_has_within_it_is_left_alone_with_it():
+    model = attending()
+    for ignore in ("attention", "att*", [model.get_layer("attention")], ["*"]):
+        groups = channel_groups(model, ignore=ignore)
+        assert len(groups) == 0
+        assert "attention.keys, attention.values" in groups.pinned[0]
+        assert "21 channels stay" in groups.pinned[0]
+    left = ["attention.keys", "attention.values", "attention"]
+    assert [group.name for group in channel_groups(model, ignore="attention.heads")] == left
+    assert [group.name for group in channel_groups(model, ignore=["*.heads", "*.values"])] == [left[0], left[2]]
+    with pytest.raises(UnsupportedLayerError, match=r"received 'attention\.head', which it lacks"):
+        channel_groups(model, ignore="attention.head")
+
+
+def test_a_table_counts_what_layers_have():
+    """Of `a` and `grouped`, four go at once; two of `wide` are outputs of the model."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, name="a")(inputs)
+    x = layers.Conv2D(12, 3, groups=4, name="grouped")(x)
+    x = layers.Bidirectional(layers.GRU(5), name="both")(layers.Reshape((16, 12))(x))
+    x = layers.Dense(7, name="wide")(x)
+    model = keras.Model(inputs, [x[:, :2], layers.Dense(3, name="head")(x)])
+    text = str(channel_groups(model)).replace("layers", "")
+    title, header, *rows = [line.split() for line in text.splitlines()[:6]]
+    assert " ".join(title) == (
+        "4 channel groups, 37 channels, of which 15 are free: others go with one of them, or stay"
+    )
+    assert header == ["group", "channels", "free"]
+    assert rows == [["a", "8", "2"], ["grouped", "12", "3"], ["both", "10", "5"], ["wide", "7", "5"]]
 
 
 def test_dropout_of_whole_examples_passes_channels_on_and_fixed_noise_does_not():

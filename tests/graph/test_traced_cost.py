@@ -49,7 +49,6 @@ def flops_of(layer, *shapes, **arguments):
         (lambda: layers.MultiHeadAttention(2, 4, value_dim=3), [(5, 8), (7, 6)]),
         (lambda: layers.GroupQueryAttention(4, 4, 2), [(5, 8), (7, 8)]),
     ],
-    ids=str,
 )
 def test_stock_layers_in_closed_form(layer, shapes):
     """The rules count with the sizes of kernels, the trace with the operations that TensorFlow runs."""

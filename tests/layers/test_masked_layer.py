@@ -58,10 +58,6 @@ def cells():
     return layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])
 
 
-def nested():
-    return layers.TimeDistributed(keras.Sequential([layers.Dense(6, activation="relu"), layers.Dense(2)]))
-
-
 SEQUENCE, IMAGE, VOLUME = (5, 8), (6, 6, 4), (4, 4, 4, 3)
 CASES = {
     "Conv1DTranspose": (lambda: layers.Conv1DTranspose(4, 3, strides=2), SEQUENCE, ["kernel"]),
@@ -72,7 +68,6 @@ CASES = {
     "SeparableConv2D": (lambda: layers.SeparableConv2D(4, 3), IMAGE, ["depthwise_kernel", "pointwise_kernel"]),
     "EinsumDense": (lambda: layers.EinsumDense("abc,cd->abd", (None, 6), bias_axes="d"), SEQUENCE, ["kernel"]),
     "TimeDistributed": (lambda: layers.TimeDistributed(layers.Dense(4)), SEQUENCE, ["layer.kernel"]),
-    "TimeDistributedModel": (nested, SEQUENCE, ["layer.layers.0.kernel", "layer.layers.1.kernel"]),
     "LSTM": (recurrent(layers.LSTM), SEQUENCE, ["cell.kernel", "cell.recurrent_kernel"]),
     "GRU": (recurrent(layers.GRU, return_sequences=True), SEQUENCE, ["cell.kernel", "cell.recurrent_kernel"]),
     "SimpleRNN": (recurrent(layers.SimpleRNN, unroll=True), SEQUENCE, ["cell.kernel", "cell.recurrent_kernel"]),

@@ -20,6 +20,8 @@ def test_the_text_of_a_plan(hand, make):
         "  parameters      22  ->     14  63.64 %\n"
         "  FLOPs           22  ->     14  63.64 %\n"
         "\n"
+        "6.36 % of the FLOPs stay unused: undoing one more removal exceeds the target\n"
+        "\n"
         "Left alone:\n"
         "  b: all 3 channels stay: ignored as asked (out)\n"
         "  out (Dense): 2 channels stay: they are outputs of the model"
@@ -79,3 +81,11 @@ def test_a_plan_in_one_line(hand, make):
     assert str(plan) == (
         "PruningPlan(hand_made: 2 of 2 groups get smaller, channels 7 -> 4, parameters 22 -> 8, FLOPs 22 -> 8)"
     )
+
+
+def test_each_line_names_what_was_asked_for_it():
+    dense = keras.layers.Dense
+    model = keras.Sequential([keras.Input((4,)), *(dense(4, name=name) for name in ("one", "two", "three", "out"))])
+    text = plan_channels(model, density=0.9, keep_width=("one", "tw*")).explain()
+    assert "one: all 4 channels stay: its width is kept as asked (one)\n" in text
+    assert "two: all 4 channels stay: its width is kept as asked (tw*)\n" in text

@@ -6,7 +6,7 @@ import pytest
 
 from tests.models import conv_chain
 from tfprune.errors import ConfigError, PruningError
-from tfprune.pruning import PruningHistory, plan_channels, prune_channels
+from tfprune.pruning import PruningHistory, PruningPlan, ReweightingWarning, plan_channels, prune_channels
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(40, 6, 6, 2)).astype(np.float32)
@@ -81,3 +81,61 @@ def test_what_cannot_be_replayed_is_refused(hand, make, tmp_path):
     assert PruningHistory.load(path).plans == used.plans  # a plan is a history of one step
     with pytest.raises(PruningError, match="cannot write the history"):
         used.save(tmp_path / "no" / "folder.json")
+
+
+@pytest.mark.parametrize(
+    ("between", "message"),
+    [
+        (5, r"between: expected a function between\(model, step\), received 5 \(int\)"),
+        (lambda model: None, r"expected a function between\(model, step\), received <lambda>\(model\)"),
+        (lambda model, step, more: None, r"received <lambda>\(model, step, more\)"),
+    ],
+)
+def test_between_is_checked_before_any_work(between, message):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    unused = lambda model, groups, data: pytest.fail("it scores")  # noqa: E731
+    criterion = type("Unused", (), {"scores": staticmethod(unused)})()
+    with pytest.raises(ConfigError, match=message):
+        prune_channels(model, criterion, density=0.5, steps=2, between=between)
+    with pytest.raises(ConfigError, match=message):
+        PruningHistory([plan_channels(model, density=0.5)]).replay(model, between=between)
+
+
+def test_a_history_of_another_type_is_refused():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    with pytest.raises(ConfigError, match=r"history: expected a PruningHistory, received \[\] \(list\)"):
+        prune_channels(model, density=0.5, history=[])
+
+
+def test_a_history_is_shown_in_a_line():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2)], name="net")
+    history = PruningHistory()
+    assert repr(history) == "PruningHistory(0 steps)"
+    prune_channels(model, density=0.5, steps=2, history=history)
+    assert str(history) == f"PruningHistory(2 steps, {history.plans[1]})"
+
+
+def test_files_of_plans_and_of_histories_name_the_right_way_to_read_them(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    PruningHistory([plan_channels(model, density=0.5)]).save(tmp_path / "steps.json")
+    with pytest.raises(PruningError, match=r"steps.json: .* several steps; read it by PruningHistory.load"):
+        PruningPlan.load(tmp_path / "steps.json")
+    for kind in (PruningPlan, PruningHistory):
+        with pytest.raises(PruningError, match=r"cannot read the plan .*none.json: there is no such file"):
+            kind.load(tmp_path / "none.json")
+
+
+def test_warnings_on_layers_that_are_not_reweighted_name_the_line_of_the_user():
+    inputs = keras.Input((4, 3))
+    x = keras.layers.LSTM(4, return_sequences=True)(inputs)
+    model = keras.Model(inputs, keras.layers.LSTM(4, name="reader")(x))
+    data = np.random.default_rng(0).random((8, 4, 3), np.float32)
+    plan = plan_channels(model, density=0.5)
+    for use in (
+        lambda: plan.apply(reweight=data),
+        lambda: prune_channels(model, density=0.5, reweight=data),
+        lambda: PruningHistory([plan]).replay(model, reweight=data),
+    ):
+        with pytest.warns(ReweightingWarning, match="not reweighted: .*reader") as caught:
+            use()
+        assert {each.filename for each in caught} == {__file__}

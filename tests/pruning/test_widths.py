@@ -51,7 +51,8 @@ def test_shared_parts_are_rounded_with_the_others(criterion, fraction):
 
 
 def test_half_of_the_channels_are_half_of_the_layers():
-    assert "48 of width 64" in str(channel_groups(unevenly_split()))
+    assert channel_groups(unevenly_split()).width == 64
+    assert channel_groups(unevenly_split()).channels == 48
     for scope in ("global", "local"):
         plan = plan_channels(unevenly_split(), "l2", density=0.5, scope=scope)
         assert width_of(plan.apply().get_layer("a")) == plan.after.channels == 32
@@ -248,3 +249,192 @@ def test_limits_hold_for_each_layer_of_a_group(mixed, make):
     small = plan.apply()
     assert small.get_layer("stem").filters == 8  # half of it is the least that can go
     assert small.get_layer("nested").get_layer("pointwise").filters >= 9
+
+
+def every_kind():
+    """Layers with channels that their outputs do not show, one after the other."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 16))
+    x = layers.Dense(16, name="first")(inputs)
+    x = layers.MultiHeadAttention(6, 8, value_dim=12, use_gate=True, name="attention")(x, x)
+    x = layers.GroupQueryAttention(12, 12, 4, name="grouped")(x, x)
+    x = layers.TimeDistributed(layers.Dense(18), name="timed")(x)
+    x = layers.SpectralNormalization(layers.Dense(20), name="spectral")(x)
+    x = layers.SeparableConv1D(24, 3, depth_multiplier=2, padding="same", name="separable")(x)
+    x = layers.Conv1D(24, 3, groups=3, padding="same", name="convolution")(x)
+    x = layers.EinsumDense("abc,cde->abde", (None, 6, 10), bias_axes="de", name="einsum")(x)
+    x = layers.EinsumDense("abde,def->abf", (None, 16), name="joined")(x)
+    cells = [layers.GRUCell(12), layers.LSTMCell(14)]
+    x = layers.RNN(cells, return_sequences=True, name="stacked")(x)
+    x = layers.Bidirectional(layers.LSTM(12, return_sequences=True), name="both")(x)
+    x = layers.Bidirectional(layers.GRU(12), merge_mode="sum", name="summed")(x)
+    return keras.Model(inputs, layers.Dense(3, name="head")(x))
+
+
+def kernel_of(layer, end):
+    (found,) = [weight for weight in layer.weights if weight.path.endswith(end)]
+    return tuple(found.shape)
+
+
+def real_widths(model):
+    """What the layers of `every_kind` have, by the names of groups, read from kernels."""
+    get = model.get_layer
+    attention, grouped, einsum = get("attention"), get("grouped"), kernel_of(get("einsum"), "kernel")
+    _, heads, keys = kernel_of(attention, "query/kernel")
+    _, shared_heads, shared_keys = kernel_of(grouped, "key/kernel")
+    assert (heads, keys) == (attention.num_heads, attention.key_dim)
+    assert kernel_of(grouped, "query/kernel")[1:] == (3 * shared_heads, shared_keys)
+    assert (grouped.num_key_value_heads, grouped.head_dim) == (shared_heads, shared_keys)
+    stacked = get("stacked").cell.cells
+    return {
+        "first": width_of(get("first")),
+        "attention.heads": heads,
+        "attention.keys": keys,
+        "attention.values": kernel_of(attention, "value/kernel")[-1],
+        "attention": kernel_of(attention, "attention_output/kernel")[-1],
+        "grouped.heads": shared_heads,
+        "grouped.keys": shared_keys,
+        "timed": width_of(get("timed").layer),
+        "spectral": width_of(get("spectral").layer),
+        "separable": get("separable").pointwise_kernel.shape[-1],
+        "convolution": width_of(get("convolution")),
+        "einsum.d": einsum[-2],
+        "einsum": einsum[-1],
+        "joined": width_of(get("joined")),
+        "stacked.cell0": stacked[0].recurrent_kernel.shape[0],
+        "stacked.cell1": stacked[1].recurrent_kernel.shape[0],
+        "both": get("both").output.shape[-1],
+        "summed": get("summed").output.shape[-1],
+    }
+
+
+@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"round_to": 2},
+        {"round_to": 4, "min_channels": 8},
+        {"min_channels": 5, "max_sparsity": 0.5},
+        {"max_sparsity": {"attention.heads": 0.2, "*.keys": 0.0, "both": 0.25}},
+    ],
+    ids=str,
+)
+def test_plans_say_what_layers_have_and_keep_to_limits(limits, scope):
+    """Heads, keys and values of attention, cells, both directions, and groups of a convolution."""
+    model = every_kind()
+    whole = real_widths(model)
+    plan = plan_channels(model, "random", params=0.6, scope=scope, **limits)
+    real = real_widths(plan.apply())
+    assert {group.name: group.before for group in plan.groups} == whole
+    assert {group.name: group.after for group in plan.groups} == real
+    assert (plan.before.channels, plan.after.channels) == (sum(whole.values()), sum(real.values()))
+    step, least, share = limits.get("round_to", 1), limits.get("min_channels", 1), limits.get("max_sparsity", 1.0)
+    shares = share if isinstance(share, dict) else dict.fromkeys(whole, share)
+    for name in whole:
+        most = shares.get("*.keys" if name.endswith(".keys") and len(shares) == 3 else name, 1.0)
+        assert real[name] == whole[name] or real[name] % step == 0
+        assert real[name] >= min(whole[name], least)
+        assert (whole[name] - real[name]) / whole[name] <= most
+    assert any(real[name] < whole[name] for name in whole)
+
+
+LAYERS = [
+    "attention",
+    "grouped",
+    "timed",
+    "spectral",
+    "separable",
+    "convolution",
+    "einsum",
+    "stacked",
+    "both",
+    "summed",
+]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_keep_what_is_within_them(name):
+    model = every_kind()
+    layer = model.get_layer(name)
+    weights = [weight.shape for weight in layer.weights]
+    for which in (name, f"{name[:-1]}?", [layer]):
+        small = plan_channels(model, "random", params=0.8, ignore=which).apply()
+        assert [weight.shape for weight in small.get_layer(name).weights] == weights
+
+    def widths(model):
+        return {key: size for key, size in real_widths(model).items() if key == name or key.startswith(f"{name}.")}
+
+    small = plan_channels(model, "random", params=0.8, keep_width=name).apply()
+    assert widths(small) == widths(model)
+    assert small.count_params() <= 0.8 * model.count_params()
+    free = widths(plan_channels(model, "random", params=0.4, scope="local").apply())
+    assert all(free[key] < size for key, size in widths(model).items())
+
+
+def test_nothing_goes_where_everything_is_ignored():
+    model = every_kind()
+    whole = model.count_params()
+    for setting in ("ignore", "keep_width"):
+        with pytest.raises(PruningError, match=rf"at least {whole:,} of {whole:,} parameters \(100.0 %\) remain"):
+            plan_channels(model, "random", params=0.8, **{setting: "*"})
+
+
+def test_groups_are_named_as_in_the_table():
+    model = every_kind()
+    layer = model.get_layer("attention")
+    for setting in ("ignore", "keep_width"):
+        plan = plan_channels(model, "random", params=0.4, scope="local", **{setting: ["attention.heads", "*.cell1"]})
+        small = plan.apply()
+        assert small.get_layer("attention").num_heads == layer.num_heads
+        assert small.get_layer("attention").key_dim < layer.key_dim
+        assert [cell.units for cell in small.get_layer("stacked").cell.cells][1] == 14
+        assert {group.name for group in plan.groups if group.protected} == {"attention.heads", "stacked.cell1"}
+        assert PruningPlan.from_json(plan.to_json()) == plan
+    with pytest.raises(UnsupportedLayerError, match=r"received 'attention\.head', which it lacks"):
+        plan_channels(model, "random", params=0.4, ignore="attention.head")
+
+
+def nested_kinds():
+    """Attention in a model that is called twice, and in one at each time step; two cells in two directions there."""
+    keras.utils.set_random_seed(0)
+    inputs, inner, step = keras.Input((5, 8)), keras.Input((5, 8)), keras.Input((5, 8))
+    attention = layers.MultiHeadAttention(4, 6, name="attention")(inner, inner)
+    block = keras.Model(inner, layers.Dense(8, name="out")(attention), name="block")
+    sequence = layers.LSTM(9, name="lstm")(layers.MultiHeadAttention(4, 6, name="attention")(step, step))
+    movie = keras.Input((3, 5, 8))
+    y = layers.TimeDistributed(keras.Model(step, sequence), name="steps")(movie)
+    both = layers.Bidirectional(layers.RNN([layers.GRUCell(6), layers.LSTMCell(5)]))
+    y = layers.TimeDistributed(both, name="timed")(layers.Reshape((3, 3, 3))(layers.Dense(9, name="between")(y)))
+    return keras.Model([inputs, movie], [layers.Dense(2)(block(block(inputs))), layers.Dense(2)(y)])
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [
+        ("block", {"block/attention.heads", "block/attention.keys", "block/attention.values", "block/attention"}),
+        ("*/attention.heads", {"block/attention.heads", "steps/attention.heads"}),
+        ("steps/lstm", {"steps/lstm"}),
+        ("timed", {"timed.cell0", "timed.cell1"}),
+    ],
+)
+def test_layers_within_models_and_wrappers_keep_what_is_within_them(name, held):
+    model = nested_kinds()
+    for limits in ({"keep_width": name}, {"max_sparsity": {name: 0.0}}):
+        plan = plan_channels(model, "random", params=0.6, scope="local", **limits)
+        assert {group.name for group in plan.groups if group.after == group.before} == held
+    ignored = {
+        group.name for group in plan_channels(model, "random", params=0.7, ignore=name).groups if group.protected
+    }
+    assert ignored == held | {"steps/lstm": {"steps/attention"}, "timed": {"between"}}.get(name, set())
+    left = {group.name for group in channel_groups(model, ignore=name)}
+    assert left == {group.name for group in channel_groups(model)} - ignored
+
+
+@pytest.mark.parametrize("build", [every_kind, unevenly_split, lambda: sliced(slice(0, 40), slice(8, None))])
+def test_tables_of_groups_and_plans_agree(build):
+    model = build()
+    groups, plan = channel_groups(model), plan_channels(model, "random", params=0.9)
+    assert f", {plan.before.channels} channels" in str(groups)
+    rows = [line.split() for line in str(groups).splitlines()[2 : 2 + len(groups)]]
+    assert [(row[0], row[1]) for row in rows] == [(group.name, str(group.before)) for group in plan.groups]

@@ -95,10 +95,26 @@ def test_several_inputs_are_refused():
 
 
 def test_sizes_that_remain_unknown_are_named():
+    class Chosen(layers.Layer):
+        """Returns as many positions as its values say."""
+
+        def compute_output_shape(self, shape):
+            return (shape[0], None, shape[2])
+
+        def call(self, values):
+            return values
+
+    inputs = keras.Input((None, 3))
+    inner = keras.Sequential([keras.Input((None, 3)), Chosen(name="chosen")], name="inner")
+    with pytest.raises(ConfigError, match=r"remain unknown at inner/chosen; build the model with a fixed"):
+        sized_model(keras.Model(inputs, inner(inputs)), (4, 3))
+
+
+def test_sizes_within_nested_models_are_those_of_their_calls():
     inner = keras.Sequential([keras.Input((None, 3)), layers.Dense(2, name="dense")], name="inner")
     inputs = keras.Input((None, 3))
-    with pytest.raises(ConfigError, match=r"remain unknown at inner/dense; build the model with a fixed"):
-        sized_model(keras.Model(inputs, inner(inputs)), (4, 3))
+    sized = sized_model(keras.Model(inputs, inner(inputs)), (4, 3))
+    assert [call.outputs[0].shape for call in model_calls(sized)] == [(None, 4, 3), (None, 4, 2)]
 
 
 def traffic(inputs, outputs):

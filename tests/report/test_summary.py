@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph import channel_groups, complexity, slim
+from tfprune.graph import channel_groups, complexity, convert, slim
 from tfprune.report import memory_traffic, model_report, summarize, summary
 from tfprune.report.summary import NumberPrefix
 
@@ -148,11 +148,11 @@ def test_unknown_sizes():
 def test_layers_without_a_count_are_named():
     class Own(layers.Layer):
         def build(self, shape):
-            self.weight = self.add_weight(shape=shape[-1:])
+            self.weight = self.add_weight(shape=(shape[-1], shape[-1]))
 
         def call(self, values):
             hidden = tf.numpy_function(lambda each: each, [self.weight], tf.float32)
-            return values * tf.ensure_shape(hidden, self.weight.shape)
+            return values @ tf.ensure_shape(hidden, self.weight.shape)
 
     inputs = keras.Input((4,))
     model = keras.Model(inputs, layers.Dense(2)(Own(name="own")(inputs)), name="net")
@@ -211,3 +211,10 @@ def test_what_is_shown_is_near(values):
             assert 0 < value < 0.1 * prefix.factor
         else:
             assert abs(float(shown.replace(",", "")) * prefix.factor - value) <= 0.0501 * prefix.factor
+
+
+def test_values_of_masks_are_named():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8), keras.layers.Dense(2)], name="net")
+    masked = convert(model, "masked")
+    assert "masks" not in str(summarize(model, latency=False))
+    assert "parameters of net: 48 of them are the values of masks" in str(summarize(masked, latency=False))

@@ -7,7 +7,7 @@ import tfprune
 from tests.models import concatenations, nested_blocks
 from tfprune.errors import ConfigError, SearchError, UnsupportedLayerError
 from tfprune.graph import PINNED, complexity, executable_groups, slim
-from tfprune.search.ekg import _logits
+from tfprune.search.ekg import _logits, search
 from tfprune.search.greedy import Search
 
 layers = keras.layers
@@ -202,3 +202,12 @@ def test_bad_input_is_refused(examples):
     fed = keras.Model([*model.inputs, other], layers.Add()([model.output, other]))
     with pytest.raises(UnsupportedLayerError, match="one input"):
         tfprune.ekg.search(fed, examples, flops=0.5)
+
+
+def test_what_cannot_be_searched_is_named():
+    inputs = keras.Input((5, 3))
+    x = keras.layers.LSTM(16, name="memory")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(4, name="free")(x)))
+    data = np.zeros((8, 5, 3), np.float32), np.zeros(8, np.int64)
+    with pytest.raises(SearchError, match=r"no gate is left .*memory \(LSTM\).*; expected a target .* \(flops of tfpr"):
+        search(model, data, flops=0.3, progress=False)

@@ -1,10 +1,10 @@
 """What `tfprune benchmark` does."""
 
 import json
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from rich.console import Console
@@ -13,11 +13,12 @@ from rich.text import Text
 from tfprune.cli.model_configs import BenchmarkConfig
 from tfprune.cli.model_files import load_model_file
 from tfprune.console import working
+from tfprune.criteria.registry import load_plugins
+from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile
 from tfprune.files import write_text
 from tfprune.graph import Complexity, complexity
 from tfprune.report import Latency, compare_latency, report_console, sized_model
-from tfprune.report.latency import Calls
 from tfprune.tables import Column, count, make_table, paragraph
 
 Latencies = Mapping[int, Mapping[str, Latency]]
@@ -40,13 +41,17 @@ def run(config: BenchmarkConfig, console: Console | None = None) -> dict[str, An
     """
     console = console or report_console()
     config.check_files()
+    load_plugins(config.plugin)
     models = {path: _model(path, config.input_shape) for path in config.models}
-    latencies = {size: _latency(models, size, config) for size in config.batch_size}
+    runnable = _runnable(models, config.batch_size)
+    latencies = {size: _latency(able, size, config) for size, able in runnable.items()}
     costs = {path: complexity(model) if isinstance(model, keras.Model) else None for path, model in models.items()}
-    first = next(iter(latencies[config.batch_size[0]].values()))
+    first = next(each for times in latencies.values() for each in times.values())
     console.print(Text(_table(costs, latencies, console.width) + "\n"))
     note = f"ms: median and [minimum] of {count(config.runs, 'call')} each, in turn, on {first.device}"
     console.print(Text(paragraph(note, width=console.width), style="dim"))
+    for line in _left_out(models, config.batch_size):
+        console.print(Text(paragraph(line, width=console.width), style="dim"))
     numbers = {"device": first.device, "models": _numbers(costs, latencies)}
     if config.json is not None:
         write_text(Path(config.json), json.dumps(numbers, indent=1) + "\n")
@@ -54,16 +59,64 @@ def run(config: BenchmarkConfig, console: Console | None = None) -> dict[str, An
     return numbers
 
 
-def _model(path: str, input_shape: Sequence[int] | None) -> keras.Model | Calls:
+@dataclass(frozen=True)
+class _TFLiteCalls:
+    """The calls of a TFLite file by the batch size."""
+
+    file: TFLiteFile
+    input_shape: Sequence[int] | None
+
+    def __call__(self, batch_size: int) -> Callable[[], object]:
+        return self.file.caller(batch_size, self.input_shape)
+
+
+Model: TypeAlias = "keras.Model | _TFLiteCalls"
+
+
+def _fixed_batch(model: Model) -> int | None:
+    """Returns the only batch size that a model can be run with; None if it takes any."""
+    if isinstance(model, _TFLiteCalls):
+        return model.file.inputs[0].shape[0]
+    return model.inputs[0].shape[0] if model.inputs else None
+
+
+def _runnable(models: Mapping[str, Model], sizes: Sequence[int]) -> dict[int, dict[str, Model]]:
+    """Returns the models that can be run with each batch size, without the sizes that none can be run with.
+
+    Raises:
+        ConfigError: A model cannot be run with any of the sizes.
+    """
+    for path, model in models.items():
+        fixed = _fixed_batch(model)
+        if fixed not in (None, *sizes):
+            raise ConfigError(
+                f"{path} takes batches of {fixed}, not of {' or '.join(map(str, sizes))}; give --batch_size {fixed}, "
+                "or make the file for another batch size"
+            )
+    able = {
+        size: {path: model for path, model in models.items() if _fixed_batch(model) in (None, size)} for size in sizes
+    }
+    return {size: there for size, there in able.items() if there}
+
+
+def _left_out(models: Mapping[str, Model], sizes: Sequence[int]) -> Iterator[str]:
+    """Yields a line for each model that was not run with some of the batch sizes."""
+    for path, model in models.items():
+        fixed = _fixed_batch(model)
+        if others := [str(size) for size in sizes if fixed not in (None, size)]:
+            yield f"{path} takes batches of {fixed}; left out: {', '.join(others)}"
+
+
+def _model(path: str, input_shape: Sequence[int] | None) -> Model:
     """Returns a Keras model, or the calls of a TFLite file."""
     with working(f"reading {path}"):
         if Path(path).suffix == ".tflite":
-            return partial(TFLiteFile(path).caller, input_shape=input_shape)
+            return _TFLiteCalls(TFLiteFile(path), input_shape)
         model = load_model_file(path)
         return model if input_shape is None else sized_model(model, input_shape)
 
 
-def _latency(models: Mapping[str, keras.Model | Calls], size: int, config: BenchmarkConfig) -> dict[str, Latency]:
+def _latency(models: Mapping[str, Model], size: int, config: BenchmarkConfig) -> dict[str, Latency]:
     description = f"batch size {size}"
     return compare_latency(models, batch_size=size, runs=config.runs, warm_up=config.warm_up, description=description)
 
@@ -77,8 +130,9 @@ def _table(costs: Mapping[str, Complexity | None], latencies: Latencies, width: 
     for path, cost in costs.items():
         cells = [path, *(("-", "-") if cost is None else (f"{cost.params:,}", f"{cost.flops:,}"))]
         for size, times in latencies.items():
-            own = times[path]
-            speed = f"x {times[base].median_ms / own.median_ms:.2f}" if len(costs) > 1 else ""
+            if (own := times.get(path)) is None:
+                continue
+            speed = f"x {times[base].median_ms / own.median_ms:.2f}" if len(costs) > 1 and base in times else ""
             milliseconds = f"{own.median_ms:,.2f} [{own.minimum_ms:,.2f}]"
             rows.append([*cells, f"{size}", milliseconds, f"{1e3 * size / own.median_ms:,.0f}", speed])
             cells = ["", "", ""]
@@ -93,6 +147,7 @@ def _numbers(costs: Mapping[str, Complexity | None], latencies: Latencies) -> di
             "latency": {
                 str(size): {"median_ms": times[path].median_ms, "minimum_ms": times[path].minimum_ms}
                 for size, times in latencies.items()
+                if path in times
             },
         }
         for path, cost in costs.items()

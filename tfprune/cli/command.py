@@ -10,11 +10,10 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import tfprune
-from tfprune.cli.flags import suggestion
 from tfprune.cli.parser import first_paragraph, parse
 from tfprune.cluster import Cluster
 from tfprune.console import plain_warnings, silence
-from tfprune.errors import TfpruneError, WorkerError
+from tfprune.errors import TfpruneError, WorkerError, suggestion
 from tfprune.tables import Column, make_table, paragraph
 
 Config = TypeVar("Config")

@@ -1,6 +1,5 @@
 """What `tfprune export` does."""
 
-import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -10,6 +9,7 @@ from tfprune.cli.examples import load_examples
 from tfprune.cli.model_configs import ExportConfig
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.console import working
+from tfprune.criteria.registry import load_plugins
 from tfprune.exporting import export
 from tfprune.report import report_console
 
@@ -29,14 +29,14 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
     """
     console = console or report_console()
     config.check_files()
+    load_plugins(config.plugin)
     with working(f"reading {config.model}"):
         model = load_model_file(config.model)
     examples = None
     if config.data is not None:
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model).x
-    with working(f"writing {config.out}"), warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with working(f"writing {config.out}"):
         path = export(
             model,
             config.out,
@@ -47,6 +47,4 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
             batch_size=config.batch_size,
         )
     console.print(Text(f"wrote {path}: {file_size(path)}, {config.model} has {file_size(config.model)}"))
-    for each in caught:
-        console.print(Text(str(each.message)))
     return path

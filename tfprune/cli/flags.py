@@ -1,12 +1,11 @@
 """Flags of the command line: how a setting becomes one, which words belong to which, what an unknown one may mean."""
 
 import argparse
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
 
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, suggestion
 from tfprune.settings import Setting
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -14,7 +13,6 @@ _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "o
 # What other programs, the authors' among them, call the fraction that is kept, or its complement.
 _DENSITY = ("prune_ratio", "prune_rate", "pruning_ratio", "sparsity", "amount", "keep", "keep_ratio")
 _CHOICES = 60  # characters of a list of choices that fits into the usage of a flag
-_CLOSE = 0.7  # similarity from which a word is suggested for another
 _VALUES_OF_OTHERS = {"config": 1, "setting": 1, "help": 0, "version": 0}
 
 
@@ -84,17 +82,6 @@ def truth(value: object) -> bool:
     if isinstance(value, str) and value.lower() in _TRUTH:
         return _TRUTH[value.lower()]
     raise ValueError(f"expected true or false, received {value}")
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Returns the end of an error message for an unknown word: `; did you mean ...?`, or nothing if none is similar.
-
-    Args:
-        word: The word.
-        known: The known words.
-    """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=_CLOSE)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def suggested_setting(name: str, settings: Mapping[str, Setting], *, dashes: str = "") -> str:

@@ -9,6 +9,7 @@ from rich.text import Text
 from tfprune.cli.model_configs import InspectConfig
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.console import working
+from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile
 from tfprune.graph import channel_groups
@@ -33,6 +34,7 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     """
     console = console or report_console()
     config.check_files()
+    load_plugins(config.plugin)
     if Path(config.model).suffix == ".tflite":
         return _inspect_tflite(config, console)
     with working(f"reading {config.model}"):

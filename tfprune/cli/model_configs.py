@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tfprune.cli.plugins import plugin_setting
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, suffixes_in_words
 from tfprune.settings import Settings, check_model_file, check_output, require, setting
@@ -33,6 +34,7 @@ class InspectConfig(Settings):
     )
     latency: bool = setting(True, "Measure how long each layer and the whole model take.", group="latency")
     batch_size: int = setting(1, "Examples per call when the latency is measured.", group="latency", at_least=1)
+    plugin: tuple[str, ...] = plugin_setting("model")
 
     def check_files(self) -> None:
         """Checks that the models exist.
@@ -69,6 +71,7 @@ class BenchmarkConfig(Settings):
     )
     json: str | None = setting(None, "File to write the numbers to as well.", if_none="none", group="output")
     overwrite: bool = setting(False, "Replace the file if it exists.", group="output")
+    plugin: tuple[str, ...] = plugin_setting("models")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,6 +136,7 @@ class ExportConfig(Settings):
         if_none="the one that its suffix names",
         group="output",
     )
+    plugin: tuple[str, ...] = plugin_setting("model")
 
     @property
     def quantization(self) -> str | None:

@@ -1,7 +1,8 @@
 """Model files: reading one safely, and the size of files in words."""
 
-import re
+import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -11,6 +12,7 @@ import tfprune.layers  # noqa: F401  (registers the layers that a saved model ma
 from tfprune.errors import CheckpointError, first_line
 from tfprune.settings import check_model_file
 
+_CONFIGURATION = "config.json"
 _WEIGHTS = "model.weights.h5"
 _UNITS = ("B", "kB", "MB", "GB")
 
@@ -33,10 +35,10 @@ def load_model_file(path: str) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged or hostile file can make Keras raise anything
-        if unknown := re.search(r"Could not locate class '([^']+)'", str(error)):
+        if unknown := _unknown_names(path):
             raise CheckpointError(
-                f"{path} has layers of a class {unknown[1]} that Keras does not know; "
-                "call tfprune from Python, where you can register it"
+                f"{path} has {', '.join(unknown)}, which Keras does not know; name the Python module that registers "
+                "what is missing (keras.saving.register_keras_serializable) with --plugin"
             ) from error
         raise CheckpointError(
             f"Keras does not load {path} in safe mode: {first_line(error)}; expected a model of Keras' and tfprune's "
@@ -45,6 +47,34 @@ def load_model_file(path: str) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")
     return model
+
+
+def _unknown_names(path: str) -> tuple[str, ...]:
+    """Returns the classes and functions of a model file that Keras cannot find; none if the file is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            configuration = json.loads(archive.read(_CONFIGURATION))
+    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile):
+        return ()
+    names: dict[str, None] = {}
+    pending = [configuration]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            pending += reversed([value for key, value in part.items() if key != "compile_config"])
+            if (name := _own_name(part)) is not None and keras.saving.get_registered_object(name) is None:
+                names[f"the {'function' if part['class_name'] == 'function' else 'class'} {name}"] = None
+        elif isinstance(part, list):
+            pending += reversed(part)
+    return tuple(names)
+
+
+def _own_name(part: Mapping[str, object]) -> str | None:
+    """Returns the name that what a part of a configuration describes is registered under; None if it is Keras' own."""
+    if str(part.get("module")).split(".")[0] == "keras" or not part.get("registered_name"):
+        return None
+    name = part.get("config" if part.get("class_name") == "function" else "registered_name")
+    return name if isinstance(name, str) else None
 
 
 def file_size(path: str | Path) -> str:

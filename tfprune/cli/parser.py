@@ -164,6 +164,11 @@ def _file_value(value: Any, path: str, parser: SettingsParser, setting: Setting)
         raise wrong from error
 
 
+def _value_of(setting: Setting) -> str:
+    """Returns what a flag takes, in words; to give `None` is to leave it out."""
+    return setting.expected.removesuffix(" or None")
+
+
 def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
     """Rewords an error of argparse or jsonargparse in one line of our style; theirs on one line if it is a new one."""
     if unknown := re.match(r"unrecognized arguments: (\S+)", message):
@@ -175,8 +180,9 @@ def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
         name = found[1] or found[2]
         received = re.search(r"(?:Got value|Given value|invalid \w+ value): (.*)$", message)
         if "expected one argument" in message or "expected at least one argument" in message:
-            words = settings[name].expected if name in settings else "a file"
+            words = _value_of(settings[name]) if name in settings else "a file"
             return f"--{name}: expected {words}, received nothing"
         if received and name in settings:
-            return f"--{name}: expected {settings[name].expected}, received {received[1].strip(chr(39))!r}"
+            near = f"; --{name}_of is for single layers" if f"{name}_of" in settings and "=" in received[1] else ""
+            return f"--{name}: expected {_value_of(settings[name])}, received {received[1].strip(chr(39))!r}{near}"
     return " ".join(message.split())

@@ -1,7 +1,6 @@
 """`tfprune prune`: shows a plan and writes the smaller model, or writes masks of single weights."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +17,7 @@ from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
-from tfprune.pruning import PruningHistory, ReweightingWarning, plan_channels, prune_channels
+from tfprune.pruning import PruningHistory, plan_channels, prune_channels
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 
 
@@ -47,7 +46,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
     if sized is None:
         return _prune_weights(config, model, examples, console)
     if config.steps > 1:
-        small = _with_notes(lambda: _in_steps(config, sized, examples, console), console)
+        small = _in_steps(config, sized, examples, console)
     else:
         plans = _plans(config, sized, examples, console)
         if config.dry_run:
@@ -55,7 +54,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
             return None
         settings = {name: _inputs(getattr(config, name), examples) for name in ("reweight", "recalibrate")}
         with working("pruning"):
-            small = _with_notes(lambda: plans.replay(model, match=config.match, **settings), console)
+            small = plans.replay(model, match=config.match, **settings)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
         save_model(small, config.out)
@@ -105,6 +104,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
     if config.reads_plan:
         assert config.plan is not None
         plans = PruningHistory.load(config.plan)
+        plans.check(model, config.match)
     else:
         with working(f"ranking channels by {config.criterion}"):
             plans = PruningHistory([plan_channels(model, _criterion(config), **_settings(config, examples))])
@@ -117,7 +117,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
     console.print()
     if not config.reads_plan and config.plan is not None:
         plans.plans[0].save(config.plan)
-        console.print(Text(f"wrote the plan {config.plan}"))
+        console.print(Text(f"wrote the plan to {config.plan}"))
     return plans
 
 
@@ -148,30 +148,16 @@ def _in_steps(config: PruneConfig, model: keras.Model, examples: Examples | None
             history=history,
         )
     show(small, config.steps)
-    if told := history.plans[-1].uncounted_text():
-        console.print(Text(f"FLOPs are counted {told}"))
+    console.print(Text(f"\n{history.plans[-1].explain(width=console.width)}\n"))
     if config.plan is not None:
         history.save(config.plan)
-        console.print(Text(f"wrote the plans of the steps {config.plan}"))
+        console.print(Text(f"wrote the plans of the steps to {config.plan}"))
     return small
 
 
 def _inputs(wanted: bool, examples: Examples | None) -> Any:
     """Returns the inputs of the examples if they are wanted for an optional step."""
     return examples.x if wanted and examples is not None else None
-
-
-def _with_notes(prune: Callable[[], keras.Model], console: Console) -> keras.Model:
-    """Returns the result of a pruning; prints one line that names the layers it could not reweight."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ReweightingWarning)
-        small = prune()
-    for each in caught:
-        if not issubclass(each.category, ReweightingWarning):
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-    for line in dict.fromkeys(str(each.message) for each in caught if issubclass(each.category, ReweightingWarning)):
-        console.print(Text(line))
-    return small
 
 
 def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples | None, console: Console) -> Masks:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tfprune.cli.command import quiet_tensorflow
+from tfprune.cli.plugins import plugin_setting
 from tfprune.criteria.registry import (
     DataUse,
     Kind,
@@ -14,7 +15,7 @@ from tfprune.criteria.registry import (
     load_plugins,
     registered_criteria,
 )
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, suggestion
 from tfprune.settings import Settings, check_model_file, check_output, setting
 
 _CHANNELS_ONLY = (
@@ -33,6 +34,20 @@ _CHANNELS_ONLY = (
     "plan",
 )
 _WEIGHTS_ONLY = ("iterations", "original_ties")
+_DECIDED = (
+    "criterion",
+    "scope",
+    "round_to",
+    "min_channels",
+    "max_sparsity",
+    "max_sparsity_of",
+    "ignore",
+    "keep_width",
+    "allow_unknown",
+    "schedule",
+    "input_shape",
+)
+"""What a plan has decided already."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,7 @@ class PruneConfig(Settings):
         at_most=1,
     )
     criterion: str = setting("l2", criterion_help(), group="decision")
-    plugin: tuple[str, ...] = setting(
-        (), "Python modules, in the current folder or installed, that register criteria.", group="decision"
-    )
+    plugin: tuple[str, ...] = plugin_setting("decision", ", and criteria")
     scope: Literal["global", "local"] = setting(
         "global",
         "Compare channels over the whole model (global), or keep the same fraction of every group (local). For "
@@ -217,6 +230,11 @@ class PruneConfig(Settings):
         if self.match != "name" and not self.reads_plan:
             raise ConfigError("--match: it is for a plan that is read; give --plan without a target, or leave it out")
         self._check_data()
+        if self.reads_plan and (changed := self.changed(_DECIDED)):
+            raise ConfigError(
+                f"--{changed[0]}: it would change the plan {self.plan}, which is read and applied as it is; leave it "
+                "out, or give a target, such as --flops 0.5, and another --plan to write"
+            )
 
     def check_files(self) -> None:
         """Checks that the model exists and the results can be written.
@@ -241,8 +259,9 @@ class PruneConfig(Settings):
             )
 
     def _check_weights(self) -> None:
-        self._check_criterion("weights", f"masks of weights ({self.out})", "CHANNELS.keras")
-        self._refuse(_CHANNELS_ONLY, "channels, and OUT is a file of masks of single weights")
+        masks = f"the criterion {self.criterion}" if self.out is None else self.out
+        self._refuse(_CHANNELS_ONLY, f"channels, and {masks} is for masks of weights; name a .keras file to write")
+        self._check_criterion("weights", f"masks of weights ({self.out})", ".keras")
         if self.density is None:
             raise ConfigError("--density is missing: the fraction of the weights to keep, such as --density 0.1")
         if self.schedule == "cubic":
@@ -254,23 +273,24 @@ class PruneConfig(Settings):
         if self.criterion == "dpp_node" and self.steps > 1:
             raise ConfigError("--steps: dpp_node samples the channels in one step; leave it out")
         _limits(self.max_sparsity_of)
-        self._check_criterion("channels", f"a model with fewer channels ({self.out})", "MASKS.npz")
-        self._refuse(_WEIGHTS_ONLY, "single weights; name an OUT that ends in .npz to get their masks")
+        self._check_criterion("channels", f"a model with fewer channels ({self.out})", ".npz")
+        self._refuse(_WEIGHTS_ONLY, "single weights; name a file to write that ends in .npz to get their masks")
 
     def _check_name(self) -> None:
         if find_criterion(self.criterion) is None:
             known = dict.fromkeys([*(info.name for info in registered_criteria()), *installed_criteria()])
             raise ConfigError(
-                f"--criterion: expected one of {', '.join(known)}, received {self.criterion}; use one of these, or "
-                "name the module that registers it with --plugin"
+                f"--criterion: expected one of {', '.join(known)}, received {self.criterion}"
+                f"{suggestion(self.criterion, known) or '; use one of these'}, or name the module that registers it "
+                "with --plugin"
             )
 
     def _check_criterion(self, kind: Kind, what: str, other: str) -> None:
         if find_criterion(self.criterion, kind) is None:
             fitting = ", ".join(info.name for info in registered_criteria(kind))
             raise ConfigError(
-                f"--criterion: expected one of {fitting} for {what}, received {self.criterion}; change it, or name an "
-                f"OUT such as {other}"
+                f"--criterion: expected one of {fitting} for {what}, received {self.criterion}; change it, or name a "
+                f"file to write that ends in {other}"
             )
 
     def _check_target(self) -> None:
@@ -278,6 +298,7 @@ class PruneConfig(Settings):
             received = " and ".join(f"--{name}" for name in self.target) or "none"
             raise ConfigError(
                 f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
+                f"{'' if self.target or self.prunes_weights else '; or a --plan to apply'}"
             )
 
     def _check_data(self) -> None:
@@ -299,7 +320,7 @@ class PruneConfig(Settings):
     def _refuse(self, names: Sequence[str], what: str) -> None:
         """Raises an error if one of the settings was changed although it is for the other kind of pruning."""
         if changed := self.changed(names):
-            raise ConfigError(f"--{changed[0]}: it is for pruning {what}; leave it out")
+            raise ConfigError(f"--{changed[0]}: it is for pruning {what}, or leave it out")
 
 
 def _limits(texts: Sequence[str]) -> dict[str, float]:

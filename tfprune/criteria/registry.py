@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, suggestion
 
 Kind = Literal["channels", "weights"]
 """What a criterion scores."""
@@ -29,6 +29,10 @@ DataUse = Literal["never", "optional", "always"]
 
 ENTRY_POINTS = "tfprune.criteria"
 _DATA_NOTES: dict[DataUse, str] = {"never": "", "optional": "; uses data if given", "always": "; needs data"}
+_SCORED: dict[Kind, str] = {
+    "channels": "channels, for tfprune.plan_channels",
+    "weights": "single weights, for masks (tfprune.criteria.weight_criterion)",
+}
 _AnyClass = TypeVar("_AnyClass", bound=type)
 
 
@@ -209,9 +213,13 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
     info = find_criterion(name, kind)
     if info is None:
         what = "a criterion" if kind is None else f"a criterion for {kind}"
+        other = find_criterion(name)
+        way = suggestion(name, criterion_names(kind)) or "; use one of these"
+        if other is not None:
+            way = f", which scores {_SCORED[other.kind]}; use one of these"
         raise ConfigError(
-            f"expected {what} of {', '.join(criterion_names(kind))}, received {name!r}; use one of these, or add it "
-            "with tfprune.criteria.register_criterion"
+            f"expected {what} of {', '.join(criterion_names(kind))}, received {name!r}{way}"
+            f"{'' if way.endswith('?') else ', or add it with tfprune.criteria.register_criterion'}"
         )
     if kind is None and all(find_criterion(name, each) for each in ("channels", "weights")):
         raise ConfigError(f"criterion {name!r}: there is one for channels and one for weights; give kind=")
@@ -283,7 +291,7 @@ def _described(info: CriterionInfo) -> str:
 
 
 def load_plugins(modules: Iterable[str]) -> None:
-    """Imports modules, of installed packages or of the current folder, that register criteria or methods.
+    """Imports modules, of installed packages or of the current folder, that register criteria, methods or layers.
 
     Args:
         modules: Their names, such as `my_module` or `my_package.criteria`.

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from inspect import signature
+from os import PathLike
 from typing import Any
 
 import keras
 from keras import ops
 
-from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer, set_mask
 from tfprune.layers import GlobalSubnet
 from tfprune.reprs import described, short_repr
@@ -155,7 +156,13 @@ def model_graph(model: keras.Model) -> ModelGraph:
 def no_graph(model: Any) -> UnsupportedLayerError:
     """Returns the error for what should be a functional or sequential model, and is not."""
     if not isinstance(model, keras.Operation):
-        return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}")
+        hint = "; load it first: keras.saving.load_model(path)" if isinstance(model, str | PathLike) else ""
+        return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}{hint}")
+    if isinstance(model, keras.Sequential) and not model.built:
+        return UnsupportedLayerError(
+            f"expected a built model, received {model.name} (Sequential), which does not know its inputs; begin it "
+            "with keras.Input(shape), or call model.build(shape)"
+        )
     return UnsupportedLayerError(
         f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
         "graph of layers; rebuild it as keras.Model(inputs, outputs)"
@@ -228,6 +235,18 @@ def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[st
         return {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
     within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else {id(ignored)}
     return {call.name for call in calls if id(call.layer) in within}
+
+
+def no_such_layer(setting: str, name: str, known: Iterable[str]) -> str:
+    """Returns the error message for a name or pattern in a setting that matches no layer.
+
+    Args:
+        setting: The setting.
+        name: What it has.
+        known: The names that match.
+    """
+    near = suggestion(name, known) or "; check the name"
+    return f"{setting}: expected layers of the model, received {name!r}, which it lacks{near}"
 
 
 class _Opened:

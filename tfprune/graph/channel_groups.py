@@ -8,13 +8,14 @@ channel; the prunable channels that one layer produces are a channel group.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph
+from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph, no_such_layer
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
@@ -32,7 +33,7 @@ class ChannelGroup:
         size: Number of channels.
         layers: Names of all layers that produce these channels.
         multiplicity: Number of positions of the first layer's width per prunable channel: 1, but 8 in a convolution
-            with 8 groups, and all channels of a head in attention; the largest number, where channels differ.
+            with 8 groups, and 2 in a bidirectional layer; the largest number, where channels differ.
     """
 
     name: str
@@ -66,8 +67,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         calls: The model's calls, with nested models opened; `axes` takes their tensors.
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
         left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
-        produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have; with
-            the number of positions of an activation that each of them stands for.
+        produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -75,12 +75,31 @@ class ChannelGroups(Sequence[ChannelGroup]):
     by_layer: Mapping[str, LayerChannels]
     left_alone: tuple[LeftAlone, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
-    produced: Mapping[str, tuple[np.ndarray, int]] = field(repr=False, default_factory=dict)
+    produced: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
 
     @property
     def channels(self) -> int:
         """Number of prunable channels, over all groups."""
         return sum(group.size for group in self.groups)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Number of positions that each prunable channel has in the first layer of its group, int `[channels]`."""
+        counts = np.zeros(self.channels, int)
+        for group in self:
+            vector = self.produced[group.name]
+            counts[group.channels] = np.bincount(vector[vector != PINNED], minlength=self.channels)[group.channels]
+        return counts
+
+    @property
+    def fixed(self) -> int:
+        """Number of positions that always stay in the layers that groups are named after."""
+        return sum(int((self.produced[group.name] == PINNED).sum()) for group in self)
+
+    @property
+    def width(self) -> int:
+        """Width of the layers that groups are named after, each position counted once, as in the totals of plans."""
+        return self.fixed + int(self.positions.sum())
 
     @property
     def pinned(self) -> tuple[str, ...]:
@@ -126,6 +145,10 @@ class ChannelGroups(Sequence[ChannelGroup]):
         """
         return self._tensors[id(tensor)]
 
+    def maker(self, name: str) -> str:
+        """Returns the layer that a name in `produced` stands for: `layer` for `layer.part`."""
+        return name if name in self.by_layer else name.rpartition(".")[0]
+
     def named_axes(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yields the channel numbers along each axis of what the calls return, with the layer's name."""
         for call in self.calls:
@@ -149,7 +172,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
     def __repr__(self) -> str:
         alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
-        return f"ChannelGroups({count(len(self), 'group')}, {count(self.channels, 'channel')}{alone})"
+        return f"ChannelGroups({count(len(self), 'group')}, {count(self.width, 'channel')}{alone})"
 
     def __str__(self) -> str:
         return self.table()
@@ -160,17 +183,16 @@ class ChannelGroups(Sequence[ChannelGroup]):
         Args:
             width: Characters per line.
         """
-        title = f"{count(len(self), 'channel group')}, {count(self.channels, 'channel')}"
+        title = f"{count(len(self), 'channel group')}, {count(self.width, 'channel')}"
+        tied = self.width != self.channels
+        if tied:
+            title += f", of which {self.channels:,} are free: others go with one of them, or stay"
         rows: list[Sequence[Cell]] = []
         for group in self:
-            vector, each = self.produced[group.name]
-            positions = each * int(np.isin(vector, np.arange(group.start, group.start + group.size)).sum())
-            even = positions == group.size * group.multiplicity
-            size = f"{group.size:,}" + (f" x {group.multiplicity}" if even else f" of width {positions:,}")
-            size = size.removesuffix(" x 1")
-            rows.append((group.name, size, other_makers(group.name, group.layers)))
-        makers = "also made by" if any(row[2] for row in rows) else ""
-        columns = [Column("group", "name"), Column("channels"), Column(makers, "name")]
+            whole = f"{len(self.produced[group.name]):,}"
+            rows.append((group.name, whole, f"{group.size:,}" if tied else "", other_makers(group.name, group.layers)))
+        makers = "also made by" if any(row[-1] for row in rows) else ""
+        columns = [Column("group", "name"), Column("channels"), Column("free" if tied else ""), Column(makers, "name")]
         table = [make_table(columns, rows, width=width)] if rows else []
         alone = [paragraph(str(each), width=width, indent=2, hanging=2) for each in self.left_alone]
         return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
@@ -184,8 +206,9 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
 
     Args:
         model: A functional or sequential model, built. It is not changed.
-        ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read: names
-            (`outer/inner` in nested models), patterns such as `stage1_*`, or layers.
+        ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read, within
+            them or outside: names (`outer/inner` in nested models), patterns such as `stage1_*`, or layers. The name
+            of a group, such as `attention.heads`, stands for its channels only.
 
     Returns:
         The groups, with every weight axis that belongs to them.
@@ -203,7 +226,8 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         [4]
     """
     meant = listed(ignore)
-    ignored = _ignored(model_graph(model).calls, meant) if meant else ()
+    graph = model_graph(model)
+    ignored = ignored_names(graph.calls, _read(graph, {}, {}).produced, meant) if meant else ()
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
@@ -215,7 +239,8 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
 
     Args:
         model: A functional or sequential model, built. It is not changed.
-        reasons: Why a layer's channels are not pruned, by its name.
+        reasons: Why a layer's channels are not pruned, by its name; or those of one kind that it produces, by
+            `layer.part`.
     """
     graph = model_graph(model)
     labels = _read(graph, reasons, {})
@@ -248,14 +273,25 @@ def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, i
                 f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
                 f"{unset[0]}; it must call labels.put(tensor, axes) for each tensor of call.outputs"
             )
-        if call.name in reasons:
-            for tensor in (*call.inputs, *call.outputs):
-                labels.pin(*labels.of(tensor), reason=reasons[call.name])
+        _pin_for_reasons(labels, call, reasons)
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
         labels.pin_outputs(*labels.of(tensor))
     _pin_what_cannot_be_remade(labels, graph.calls)
     return labels
+
+
+def _pin_for_reasons(labels: Labels, call: Call, reasons: Mapping[str, str]) -> None:
+    """Pins what a call reads, returns, and has within its layer, or a part of that, if `reasons` says so."""
+    for name, produced in labels.produced.items():
+        if labels.makers[name] == call.name and (reason := reasons.get(name) or reasons.get(call.name)):
+            labels.pin(produced, reason=reason)
+    if call.name in reasons:
+        record = labels.records[call.name]
+        tensors = [labels.of(tensor) for tensor in (*call.inputs, *call.outputs)]
+        settings = [edit.axes for edit in record.edits.values()]
+        weights = [vector for vector, _ in record.slots.values()]
+        labels.pin(*chain(*tensors, *settings, weights), reason=reasons[call.name])
 
 
 def _pin_shared_weights(labels: Labels, calls: Sequence[Call]) -> None:
@@ -288,13 +324,23 @@ def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
             labels.pin(*touched, reason=reason)
 
 
-def _ignored(calls: Sequence[Call], ignore: Iterable[Ignored]) -> set[str]:
+def ignored_names(calls: Sequence[Call], produced: Iterable[str], ignore: Iterable[Ignored]) -> set[str]:
+    """Returns the names of layers to ignore, and of what else they stand for.
+
+    Args:
+        calls: The calls of a model.
+        produced: Names that groups may have, see `ChannelGroups.produced`.
+        ignore: See `channel_groups`.
+
+    Raises:
+        UnsupportedLayerError: One of them matches no layer, and no kind of channels.
+    """
     found: set[str] = set()
     for each in ignore:
-        names = matching_names(calls, each)
+        names = matching_names(calls, each, produced)
         if not names:
             shown = each if isinstance(each, str) else each.name
-            raise UnsupportedLayerError(f"expected layers of the model to ignore, received {shown!r}, which it lacks")
+            raise UnsupportedLayerError(no_such_layer("ignore", shown, [call.name for call in calls]))
         found |= names
     return found
 
@@ -319,7 +365,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
         number[fresh] = np.arange(start, start + len(fresh))
         known = {producer for root in fresh.tolist() for producer in producers[root]}
         ordered = tuple(producer for producer in labels.produced if producer in known)
-        groups.append(ChannelGroup(name, start, len(fresh), ordered, labels.widths[name] * int(counts[free].max())))
+        groups.append(ChannelGroup(name, start, len(fresh), ordered, int(counts[free].max())))
         start += len(fresh)
 
     def numbers(vector: Vector) -> np.ndarray | None:
@@ -329,7 +375,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
     tensors = {
         id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
     }
-    made = {name: (number[root_of[vector]], labels.widths[name]) for name, vector in labels.produced.items()}
+    made = {name: number[root_of[vector]] for name, vector in labels.produced.items()}
     return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors, made)
 
 

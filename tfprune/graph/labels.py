@@ -179,9 +179,8 @@ class Labels:
     """The labels of all tensors, and the records of all layers. Rules read and write these.
 
     Attributes:
-        produced: The labels that each layer produces, by the layer's name.
+        produced: The labels along what each layer produces, by the layer's name.
         makers: The layer that produces them: `layer` for `layer.part`.
-        widths: Number of positions of an activation that each of these labels stands for.
         records: What was noted about each layer, by its name.
         unknown: Layers of which nothing is pruned, by name, with the reason.
         current: The call that is being read; it is the cause of what is pinned meanwhile.
@@ -198,7 +197,6 @@ class Labels:
         self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}
         self.makers: dict[str, str] = {}
-        self.widths: dict[str, int] = {}
         self.records: dict[str, LayerRecord] = {}
         self.unknown: dict[str, str] = {}
         self.current: Call | None = None
@@ -345,21 +343,20 @@ class Labels:
         else:
             slots[weight, axis] = (labels, role)
 
-    def make(self, call: Call, count: int, part: str = "", width: int = 1) -> np.ndarray:
+    def make(self, call: Call, count: int, part: str = "", repeats: int = 1) -> np.ndarray:
         """Returns the labels of the channels that a layer produces: new ones, or those of an earlier call of the layer.
 
         Args:
             call: The call.
             count: Number of channels that it produces.
             part: Name of one of several kinds of channels of the layer.
-            width: Number of positions of an activation that each stands for, such as the channels of a head.
+            repeats: How often the layer returns each, one after all others, such as once for each of two directions.
         """
         name = f"{call.name}.{part}" if part else call.name
         if name not in self.produced:
-            self.produced[name] = self.fresh(count)
+            self.produced[name] = np.tile(self.fresh(count), repeats)
             self.makers[name] = call.name
-            self.widths[name] = width
-        return self.produced[name]
+        return self.produced[name][:count]
 
     def edit(
         self, call: Call, key: str, *vectors: Vector, change: Change = kept_channel_count, argument: bool = False

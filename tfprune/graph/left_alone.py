@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tfprune.graph.labels import Labels
+from tfprune.reprs import short_repr
 
 _NAMES_SHOWN = 3
 
@@ -38,6 +39,8 @@ class LeftAlone:
     reason: str
     held: tuple[Held, ...] = ()
     unknown: bool = False
+
+    __repr__ = short_repr
 
     @property
     def is_output(self) -> bool:

@@ -5,7 +5,16 @@ from collections.abc import Iterable
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, Ignored, check_not_quantized, listed, matching_names, model_calls, model_graph
+from tfprune.graph.calls import (
+    Call,
+    Ignored,
+    check_not_quantized,
+    listed,
+    matching_names,
+    model_calls,
+    model_graph,
+    no_such_layer,
+)
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.held_weights import HeldWeight
 from tfprune.layers.kernels import prunable_kernels, uncovered_weights
@@ -96,7 +105,7 @@ def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:
     found = matching_names(calls, ignored, weights)
     if not found:
         shown = ignored if isinstance(ignored, str) else getattr(ignored, "name", ignored)
-        raise ConfigError(f"ignore: expected layers of the model, received {shown!r}, which it lacks; check the name")
+        raise ConfigError(no_such_layer("ignore", str(shown), [call.name for call in calls]))
     return found
 
 

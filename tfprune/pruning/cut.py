@@ -15,7 +15,13 @@ from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
 def cut(
-    model: keras.Model, mask: np.ndarray, groups: ChannelGroups, *, keep_optimizer: bool, data: Any = None
+    model: keras.Model,
+    mask: np.ndarray,
+    groups: ChannelGroups,
+    *,
+    keep_optimizer: bool,
+    data: Any = None,
+    stacklevel: int = 1,
 ) -> keras.Model:
     """Copies a model without the masked channels.
 
@@ -25,6 +31,7 @@ def cut(
         groups: The model's channel groups.
         keep_optimizer: Carry the state of its optimizer over.
         data: Let the kernels that read cut channels compensate for them on this data, see `reweight`. None: do not.
+        stacklevel: Whose line a warning names, as for `warnings.warn`; 1 is the line that calls this function.
 
     Returns:
         A new model, compiled like the old one.
@@ -37,7 +44,7 @@ def cut(
     if data is not None:
         batches = (batch["images"] for batch in input_batches(data, "reweight"))
         if skipped := reweight(small, model, mask, groups, batches):
-            warnings.warn(ReweightingWarning(skipped), stacklevel=3)
+            warnings.warn(ReweightingWarning(skipped), stacklevel=stacklevel + 1)
     if keep_optimizer:
         carry_optimizer(model, small, mask, groups)
     return small

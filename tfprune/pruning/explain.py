@@ -4,12 +4,19 @@ Each function takes the values that it shows; `PruningPlan.explain` puts them to
 """
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.tables import Cell, Column, count, listed, make_table, paragraph
+
+FITS = "target"
+"""Reason of channels that were given back because the target is met with them, too."""
+
+_MOST_UNUSED = 0.05
+"""The fraction of a target that may stay unused without a word."""
 
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
@@ -86,6 +93,16 @@ def totals_table(before: Totals, after: Totals) -> str:
     return make_table(columns, rows)
 
 
+def unused_text(budget: Budget, scope: str, before: Totals, after: Totals, width: int) -> str:
+    """Returns why a notable part of the target is not used; empty if none is."""
+    kept, whole = after.of(budget.measure), before.of(budget.measure)
+    if kept >= (1 - _MOST_UNUSED) * budget.fraction * whole:
+        return ""
+    unused = f"{100 * (budget.fraction - kept / whole):.2f} % of the {MEASURES[budget.measure]} stay unused"
+    local = "as all groups lose the same fraction, " if scope == "local" else ""
+    return paragraph(f"{unused}: {local}undoing one more removal exceeds the target", width=width, hanging=2)
+
+
 def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints, width: int) -> str:
     """Returns a table of the limits that kept more than the scores did; empty if there are no such limits."""
     rows = []
@@ -108,18 +125,29 @@ def left_alone(
 ) -> str:
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
-        IGNORED: f"ignored as asked ({', '.join(ignore)})",
-        WIDTH_KEPT: f"its width is kept as asked ({', '.join(keep_width)})",
+        IGNORED: "ignored as asked",
+        WIDTH_KEPT: "its width is kept as asked",
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }
     lines = []
     for group in groups:
         for hold in group.protected:
+            asked = _naming({IGNORED: ignore, WIDTH_KEPT: keep_width}.get(hold.reason, ()), group)
+            named = f" ({', '.join(asked)})" if asked else ""
             amount = "all" if hold.channels == group.before else f"{hold.channels:,} of"
-            lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}")
+            lines.append(f"{group.name}: {amount} {count(group.before, 'channel')} stay: {reasons[hold.reason]}{named}")
     shown = (paragraph(line, width=width, indent=2, hanging=2) for line in [*lines, *pinned])
     return "\n".join(["Left alone:", *shown]) if lines or pinned else ""
+
+
+def _naming(names: Sequence[str], group: GroupPlan) -> list[str]:
+    """Returns those of the names and patterns that stand for layers that make a group; a single one in any case."""
+    return [
+        each
+        for each in names
+        if len(names) == 1 or any(fnmatchcase(layer, each) or layer.startswith(f"{each}/") for layer in group.layers)
+    ]
 
 
 def _short(number: int) -> str:

@@ -1,5 +1,6 @@
 """The record of pruning in steps: one plan for each, which can be stored and carried out again."""
 
+import inspect
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,17 +10,18 @@ import keras
 import numpy as np
 
 from tfprune.criteria.data import input_batches
-from tfprune.errors import PruningError
+from tfprune.errors import ConfigError, PruningError
 from tfprune.files import write_text
 from tfprune.graph import ChannelGroups, Match, channel_groups
+from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.cut import cut
-from tfprune.pruning.plan import PruningPlan
+from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, cause
 from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.reprs import described
+from tfprune.tables import count
 
 Between = Callable[[keras.Model, int], keras.Model | None]
 """What to do between two steps: it trains the model it is given, or returns another of the same layers."""
-
-_FORMAT = "tfprune pruning history 1"
 
 
 class PruningHistory:
@@ -71,11 +73,8 @@ class PruningHistory:
         Raises:
             PruningError: The history is empty or belongs to another model, or `between` returned one of other layers.
         """
-        if not self.plans:
-            raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
-        whole = channel_groups(model)
-        for plan in self.plans:
-            plan.check(model, whole, match)
+        whole = self.check(model, match)
+        check_between(between)
         kept = np.ones(whole.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
             groups = remaining_groups(model, whole, kept)
@@ -85,6 +84,31 @@ class PruningHistory:
                 other = between(model, step)
                 model = model if other is None else other
         return model
+
+    def check(self, model: keras.Model, match: Match = "name") -> ChannelGroups:
+        """Checks that the steps belong to a model.
+
+        Args:
+            model: The model.
+            match: How its layers are found, see `PruningPlan.apply`.
+
+        Returns:
+            Its channel groups.
+
+        Raises:
+            PruningError: The history is empty or belongs to another model.
+            UnsupportedLayerError: Keras has quantized the model.
+        """
+        if not self.plans:
+            raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
+        check_not_quantized(model)
+        groups = channel_groups(model)
+        for plan in self.plans:
+            plan.check(model, groups, match)
+        return groups
+
+    def __repr__(self) -> str:
+        return f"PruningHistory({count(len(self.plans), 'step')}{''.join(f', {plan}' for plan in self.plans[-1:])})"
 
     def save(self, path: str | Path) -> None:
         """Writes the plans to a JSON file, in one step.
@@ -97,7 +121,7 @@ class PruningHistory:
         """
         plans = ",\n".join(plan.to_json().strip() for plan in self.plans)
         try:
-            write_text(Path(path), f'{{"format": {json.dumps(_FORMAT)}, "plans": [\n{plans}\n]}}\n')
+            write_text(Path(path), f'{{"format": {json.dumps(HISTORY_FORMAT)}, "plans": [\n{plans}\n]}}\n')
         except OSError as error:
             raise PruningError(f"cannot write the history {path}: {error.strerror}") from error
 
@@ -114,18 +138,35 @@ class PruningHistory:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise PruningError(f"cannot read the plan {path}: {error}") from error
+            raise PruningError(f"cannot read the plan {path}: {cause(error)}") from error
         try:
             content = json.loads(text)
         except ValueError:
             content = None
-        steps = content.get("plans") if isinstance(content, dict) and content.get("format") == _FORMAT else None
+        steps = content.get("plans") if isinstance(content, dict) and content.get("format") == HISTORY_FORMAT else None
         try:
             if isinstance(steps, list) and steps:
                 return cls(PruningPlan.from_json(json.dumps(step)) for step in steps)
             return cls([PruningPlan.from_json(text)])
         except PruningError as error:
             raise PruningError(f"{path}: {error}") from error
+
+
+def check_between(between: object) -> None:
+    """Raises `ConfigError` unless `between` can be called with a model and the number of a step."""
+    if between is None:
+        return
+    if not callable(between):
+        raise ConfigError(f"between: expected a function between(model, step), received {described(between)}")
+    try:
+        signature = inspect.signature(between)
+    except (TypeError, ValueError):  # of compiled code, which says itself what it takes
+        return
+    try:
+        signature.bind("model", 1)
+    except TypeError as error:
+        name = getattr(between, "__name__", type(between).__name__)
+        raise ConfigError(f"between: expected a function between(model, step), received {name}{signature}") from error
 
 
 def carried_out(
@@ -150,7 +191,7 @@ def carried_out(
     Returns:
         A new model.
     """
-    small = cut(model, mask, groups, keep_optimizer=keep_optimizer, data=reweight)
+    small = cut(model, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=3)
     if recalibrate is not None:
         recalibrate_batch_norm(small, input_batches(recalibrate))
     return small

@@ -11,9 +11,10 @@ from tfprune.criteria import Magnitude, WeightCriterion
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
-from tfprune.pruning.history import Between, PruningHistory, carried_out, remaining_groups
+from tfprune.pruning.history import Between, PruningHistory, carried_out, check_between, remaining_groups
 from tfprune.pruning.planner import Planner, Scorer
 from tfprune.pruning.removal import Scope
+from tfprune.reprs import described
 
 Train = Callable[[int, keras.Model, Masks], keras.Model]
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
@@ -103,6 +104,9 @@ def prune_channels(
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
     budget = Budget.from_fractions(flops, params, density)
     path = kept_fractions(budget.fraction, steps, schedule)
+    check_between(between)
+    if not isinstance(history, PruningHistory | None):
+        raise ConfigError(f"history: expected a PruningHistory, received {described(history)}")
     if history is not None and history.plans:
         raise ConfigError(f"history: expected an empty one, received one of {len(history.plans)} steps")
     planner = Planner(

@@ -12,6 +12,7 @@ import numpy as np
 from tfprune.errors import PruningError, TfpruneError, check_choice
 from tfprune.files import as_path, write_text
 from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
+from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -22,11 +23,14 @@ from tfprune.pruning.explain import (
     summary_line,
     totals_table,
     uncounted_text,
+    unused_text,
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
 
 _FORMAT = "tfprune pruning plan 2"
+HISTORY_FORMAT = "tfprune pruning history 1"
+"""The format of a file of several plans, see `PruningHistory`."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +121,15 @@ class PruningPlan:
             ConfigError: The data to reweight on cannot be used, or `match` is unknown.
             PruningError: The plan has no model and none is given, or it belongs to another model, or the optimizer's
                 state cannot be carried over.
+            UnsupportedLayerError: Keras has quantized the model.
         """
         model = self.source if model is None else model
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
+        check_not_quantized(model)
         groups = channel_groups(model)
         self.check(model, groups, match)
-        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight)
+        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
 
     def explain(self, *, width: int = WIDTH) -> str:
         """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.
@@ -135,6 +141,7 @@ class PruningPlan:
             headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),
             totals_table(self.before, self.after),
+            unused_text(self.budget, self.scope, self.before, self.after, width),
             effective_limits(self.groups, self.constraints, width),
             left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width),
         ]
@@ -173,6 +180,8 @@ class PruningPlan:
         try:
             content = json.loads(text)
             found = content.pop("format", None) if isinstance(content, dict) else None
+            if found == HISTORY_FORMAT:
+                raise PruningError("it has the plans of several steps; read it by PruningHistory.load")
             if found != _FORMAT:
                 raise PruningError(f"expected a file of the format {_FORMAT!r}, received {found!r}")
             return cls(**_fields(content))
@@ -208,7 +217,7 @@ class PruningPlan:
         try:
             text = as_path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise PruningError(f"cannot read the plan {path}: {error}") from error
+            raise PruningError(f"cannot read the plan {path}: {cause(error)}") from error
         try:
             return cls.from_json(text)
         except PruningError as error:
@@ -239,6 +248,13 @@ class PruningPlan:
             f"{_described(name, meant)}, received {_described(name, found)}; make a plan for this model"
             f"{', ' + hint if alike else ''}"
         )
+
+
+def cause(error: OSError | UnicodeDecodeError) -> str:
+    """Returns why a file of plans cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file; check the path"
+    return error.strerror if isinstance(error, OSError) and error.strerror else "it is no text file"
 
 
 def _described(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:

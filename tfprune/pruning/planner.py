@@ -11,8 +11,9 @@ from tfprune import criteria
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
+from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
-from tfprune.pruning.explain import share_text
+from tfprune.pruning.explain import FITS, share_text
 from tfprune.pruning.group_plan import GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.protection import (
@@ -52,7 +53,10 @@ def plan_channels(
     """Decides which channels of a model to prune, and prunes nothing yet.
 
     The plan is the smallest removal that meets the target: channels are removed in the order of their scores, equal
-    ones in the order of the model, up to the first point at which all limits hold and the cost is low enough.
+    ones in the order of the model, up to the first point at which all limits hold and the cost is low enough. Where
+    layers lose several channels at once, as with `round_to`, that may be far below the target. So with the scope
+    `global` such steps are then given back, the last first, each if the target is still met with it; a step only comes
+    back after all later ones of layers that share channels with its own.
 
     Args:
         model: A functional or sequential model. It is not changed.
@@ -78,7 +82,7 @@ def plan_channels(
     Raises:
         ConfigError: A setting is out of range, or there is data for a criterion that uses none.
         PruningError: The target cannot be met, nothing can be pruned, or too many of the FLOPs are not known.
-        UnsupportedLayerError: The model has no graph, or lacks a layer that is named.
+        UnsupportedLayerError: The model has no graph, lacks a layer that is named, or is quantized.
 
     Example:
         >>> import keras
@@ -131,13 +135,14 @@ class Planner:
         allow_unknown: bool = False,
     ) -> None:
         check_choice("scope", scope, Scope)
+        check_not_quantized(model)
         self.model, self.budget, self.scope = model, budget, scope
         self.constraints = constraints or WidthConstraints()
         self.groups: ChannelGroups = channel_groups(model)
         self.ignore = layer_paths(model, self.groups, ignore)
         self.keep_width = layer_paths(model, self.groups, keep_width)
         self._asked = {
-            IGNORED: ignored_channels(model, self.groups, self.ignore),
+            IGNORED: ignored_channels(self.groups, self.ignore),
             WIDTH_KEPT: produced_channels(self.groups, self.keep_width),
         }
         self._cost = CostModel(model, self.groups)
@@ -177,7 +182,7 @@ class Planner:
         if not self._met(removal, removal.cuts[-1], budget):
             raise PruningError(self._unreachable(removal, limited, budget, protected))
         cut = self._least_cut(removal, budget)
-        mask = removal.kept(cut)
+        mask = self._filled(removal, cut, budget)
         return PruningPlan(
             model=self.model.name,
             criterion=criterion,
@@ -186,7 +191,7 @@ class Planner:
             constraints=self.constraints,
             ignore=self.ignore,
             keep_width=self.keep_width,
-            groups=self._group_plans(removal.asked(cut), protected, limited.kept(cut), mask),
+            groups=self._group_plans(removal.asked(cut), protected, limited.kept(cut), removal.kept(cut), mask),
             before=self.whole,
             after=self._totals(mask),
             pinned=self.groups.pinned,
@@ -224,15 +229,39 @@ class Planner:
                 low = middle + 1
         return int(cuts[low])
 
+    def _filled(self, removal: Removal, cut: int, budget: Budget) -> np.ndarray:
+        """Returns what a cut keeps, bool `[channels]`, with the steps given back that the budget has room for.
+
+        A part of the model whose last step does not fit gets no other one: what remains is always the beginning of its
+        order of removal. Where all groups lose the same fraction, nothing is given back.
+        """
+        mask = removal.kept(cut)
+        full: set[int] = set()
+        for part, step in removal.coarse_steps(cut) if self.scope == "global" else ():
+            if part not in full:
+                mask[step] = True
+                if not self._fits(mask, budget):
+                    mask[step] = False
+                    full.add(part)
+        return mask
+
     def _met(self, removal: Removal, cut: int, budget: Budget) -> bool:
-        return budget.met(self._totals(removal.kept(cut)).of(budget.measure), self.whole.of(budget.measure))
+        return self._fits(removal.kept(cut), budget)
+
+    def _fits(self, mask: np.ndarray, budget: Budget) -> bool:
+        return budget.met(self._totals(mask).of(budget.measure), self.whole.of(budget.measure))
 
     def _totals(self, mask: np.ndarray) -> Totals:
         params, flops = self._cost.totals(mask)
         return Totals(self._widths.channels(mask), params, flops)
 
     def _group_plans(
-        self, asked: np.ndarray, protected: dict[str, np.ndarray], limited: np.ndarray, mask: np.ndarray
+        self,
+        asked: np.ndarray,
+        protected: dict[str, np.ndarray],
+        limited: np.ndarray,
+        rounded: np.ndarray,
+        mask: np.ndarray,
     ) -> tuple[GroupPlan, ...]:
         """Returns what happens to each group, and why.
 
@@ -240,7 +269,8 @@ class Planner:
             asked: What the scores alone would keep, bool `[channels]`.
             protected: What is kept whatever its score is, by the reason.
             limited: What is kept where widths need not be multiples.
-            mask: What is kept.
+            rounded: What the cut keeps.
+            mask: What is kept, with the steps that were given back.
         """
         plans = []
         everything = np.ones(self.groups.channels, bool)
@@ -249,6 +279,7 @@ class Planner:
             limits = [(self.constraints.removable(each.whole, each.limit), each.whole) for each in here]
             _, tightest = min((count / whole, name) for (count, name), whole in limits)
             amounts = {reason: self._widths.of_group(group, own) for reason, own in protected.items()}
+            reasons = {**protected, tightest: limited, "round_to": rounded, FITS: mask}
             plan = GroupPlan(
                 name=group.name,
                 layers=group.layers,
@@ -257,7 +288,7 @@ class Planner:
                 before=first.of(everything),
                 after=first.of(mask),
                 protected=tuple(Hold(reason, amount) for reason, amount in amounts.items() if amount),
-                bound=holds(group, self._widths, {**protected, tightest: limited, "round_to": mask}, asked),
+                bound=holds(group, self._widths, reasons, asked),
             )
             plans.append(plan)
         return tuple(plans)
@@ -268,13 +299,15 @@ class Planner:
         whole, word = self.whole.of(budget.measure), MEASURES[budget.measure]
         least = self._totals(removal.kept(cut)).of(budget.measure)
         nothing = np.zeros(self.groups.channels, bool)
-        plans = self._group_plans(nothing, protected, limited.kept(limited.cuts[-1]), removal.kept(cut))
+        rounded = removal.kept(cut)
+        plans = self._group_plans(nothing, protected, limited.kept(limited.cuts[-1]), rounded, rounded)
         held = dict.fromkeys(hold.reason for plan in plans for hold in plan.bound)
         suggested = -(-least * 1000 // whole) / 1000
         return (
             f"{budget} cannot be met: at least {least:,} of {whole:,} {word} ({100 * least / whole:.1f} %) remain, "
             f"as no group may lose more ({describe_reasons(held, self.constraints)}). "
-            f"Ask for {budget.measure}={suggested:g} or more, or loosen what holds the channels"
+            f"{f'Ask for {budget.measure}={suggested:g} or more, or loosen' if suggested < 1 else 'Loosen'} what holds "
+            "the channels"
             f"{_because(self.groups.pinned, '. Left alone: ')}"
         )
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored, listed, matching_names
+from tfprune.graph.calls import Ignored, listed, matching_names, no_such_layer
+from tfprune.graph.channel_groups import ignored_names
+from tfprune.graph.labels import Vector
 
 IGNORED = "ignored"
 """The user wants the layers that produce or read them left alone."""
@@ -34,43 +36,55 @@ def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Ite
     return tuple(each if isinstance(each, str) else paths[id(each)] for each in every)
 
 
-def ignored_channels(model: keras.Model, groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:
-    """Returns bool `[channels]`: the channels that the layers to ignore produce or read.
+def ignored_channels(groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:
+    """Returns bool `[channels]`: what the layers to ignore read, produce and return, and what their weights run over.
 
     Args:
-        model: The model.
-        groups: Its groups, nothing ignored.
+        groups: The groups of a model, nothing ignored.
         ignore: Names and patterns, see `channel_groups`.
+
+    Raises:
+        UnsupportedLayerError: A name matches no layer and no group.
     """
-    result = np.zeros(groups.channels, bool)
-    if not ignore:
-        return result
-    pinned = channel_groups(model, ignore).slots
-    for path, slots in groups.slots.items():
-        for slot, same in zip(slots, pinned[path], strict=True):
-            touched = slot.channels[(same.channels == PINNED) & (slot.channels != PINNED)]
-            result[touched] = True
-    return result
+    names = ignored_names(groups.calls, groups.produced, ignore)
+    read = [axis for call in groups.calls if call.name in names for each in call.inputs for axis in groups.axes(each)]
+    records = [each for name, each in groups.by_layer.items() if name in names]
+    weights = [slot.channels for each in records for slot in each.slots]
+    settings = [axis for each in records for edit in each.edits for axis in edit.axes]
+    return _marked(groups, *_produced_by(groups, names), *read, *weights, *settings)
 
 
 def produced_channels(groups: ChannelGroups, names: tuple[str, ...]) -> np.ndarray:
-    """Returns bool `[channels]`: the channels of what some layers return.
+    """Returns bool `[channels]`: the channels that some layers produce, within them too, and those that they return.
 
     Args:
         groups: The groups of a model.
-        names: Names and patterns of the layers.
+        names: Names and patterns of the layers, or of groups.
 
     Raises:
-        UnsupportedLayerError: A name matches no layer.
+        UnsupportedLayerError: A name matches no layer and no group.
     """
-    result = np.zeros(groups.channels, bool)
+    meant: set[str] = set()
     for name in names:
-        matched = matching_names(groups.calls, name)
+        matched = matching_names(groups.calls, name, groups.produced)
         if not matched:
-            raise UnsupportedLayerError(f"keep_width: expected layers of the model, received {name!r}, which it lacks")
-        for layer, channels in groups.named_axes():
-            if layer in matched:
-                result[channels[channels != PINNED]] = True
+            raise UnsupportedLayerError(no_such_layer("keep_width", name, [call.name for call in groups.calls]))
+        meant |= matched
+    return _marked(groups, *_produced_by(groups, meant))
+
+
+def _produced_by(groups: ChannelGroups, names: set[str]) -> Iterator[np.ndarray]:
+    """Yields the channel numbers along what layers, or parts of them, produce, and what the layers return."""
+    yield from (vector for name, vector in groups.produced.items() if names & {name, groups.maker(name)})
+    yield from (channels for name, channels in groups.named_axes() if name in names)
+
+
+def _marked(groups: ChannelGroups, *vectors: Vector) -> np.ndarray:
+    """Returns bool `[channels]`: those whose numbers are in some vectors."""
+    result = np.zeros(groups.channels, bool)
+    for vector in vectors:
+        if vector is not None:
+            result[vector[vector != PINNED]] = True
     return result
 
 

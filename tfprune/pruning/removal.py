@@ -71,11 +71,14 @@ class Removal:
         ranks: The rank of each channel by its score alone, `[channels]`.
         removed_at: The first cut that removes it, `[channels]`: 0 if it was removed before, `NEVER` if it is kept.
         first: The cut below which nothing more is removed.
+        coarse: The steps of parts of the model in which layers lose several positions at once; each step is the
+            channels that go together, `[n]`. The steps of one part are in the order of removal.
     """
 
     ranks: np.ndarray
     removed_at: np.ndarray
     first: int
+    coarse: tuple[tuple[np.ndarray, ...], ...] = ()
 
     __repr__ = short_repr
 
@@ -102,15 +105,21 @@ class Removal:
             alive: Channels that were not removed before, bool `[channels]`.
         """
         removed_at = np.full(len(ranks), NEVER)
+        coarse = []
         for groups, layers in widths.connected():
             steps = WidthSteps(groups, layers, constraints, ~alive)
             here = np.concatenate([np.arange(group.start, group.start + group.size) for group in groups])
             free = here[alive[here] & ~protected[here]]
+            taken = []
             for channel in free[np.argsort(ranks[free], kind="stable")].tolist():
-                removed_at[steps.offer(channel)] = ranks[channel]
+                if step := steps.offer(channel):
+                    removed_at[step] = ranks[channel]
+                    taken.append(np.array(step))
+            if constraints.round_to > 1 or any(layer.positions.max() > 1 for layer in layers):
+                coarse.append(tuple(taken))
         removed_at[~alive] = 0
         gone_before = ranks[~alive & (ranks < NEVER)]
-        return cls(ranks, removed_at, int(gone_before.max(initial=0)))
+        return cls(ranks, removed_at, int(gone_before.max(initial=0)), tuple(coarse))
 
     @property
     def cuts(self) -> np.ndarray:
@@ -120,6 +129,12 @@ class Removal:
     def kept(self, cut: int) -> np.ndarray:
         """Returns bool `[channels]`: what a cut keeps."""
         return self.removed_at > cut
+
+    def coarse_steps(self, cut: int) -> list[tuple[int, np.ndarray]]:
+        """Returns the coarse steps that a cut takes, the last first, each with the index of its part."""
+        taken = [(part, step) for part, steps in enumerate(self.coarse) for step in steps]
+        taken = [each for each in taken if self.removed_at[each[1][0]] <= cut]
+        return sorted(taken, key=lambda each: self.removed_at[each[1][0]], reverse=True)
 
     def asked(self, cut: int) -> np.ndarray:
         """Returns bool `[channels]`: what a cut would keep without constraints."""

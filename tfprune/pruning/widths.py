@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import UnsupportedLayerError, suggestion
 from tfprune.graph import PINNED, ChannelGroup, ChannelGroups
 from tfprune.graph.calls import matching_names
 from tfprune.pruning.budget import WidthConstraints
@@ -58,21 +58,16 @@ class Widths:
 
     def __init__(self, groups: ChannelGroups, constraints: WidthConstraints | None = None) -> None:
         constraints = constraints or WidthConstraints()
-        vectors = {name: each for name, each in groups.produced.items() if np.any(each[0] != PINNED)}
+        vectors = {name: vector for name, vector in groups.produced.items() if np.any(vector != PINNED)}
         limits = _limits(vectors, groups, constraints.max_sparsity)
         self.layers: dict[str, LayerWidth] = {}
-        for name, (vector, each) in vectors.items():
+        for name, vector in vectors.items():
             channels, counts = np.unique(vector[vector != PINNED], return_counts=True)
-            fixed = each * (len(vector) - int(counts.sum()))
-            self.layers[name] = LayerWidth(name, channels, counts * each, fixed, limits[name])
+            self.layers[name] = LayerWidth(name, channels, counts, len(vector) - int(counts.sum()), limits[name])
         self._groups = groups
         owners = {name: groups.owner[layer.channels] for name, layer in self.layers.items()}
         self._members = {name: set(np.unique(owner).tolist()) for name, owner in owners.items()}
-        self._counted = np.zeros(groups.channels, int)
-        for index, group in enumerate(groups):
-            layer, own = self.layers[group.name], owners[group.name] == index
-            self._counted[layer.channels[own]] = layer.positions[own]
-        self._fixed = sum(self.layers[group.name].fixed for group in groups)
+        self._counted, self._fixed = groups.positions, groups.fixed
 
     def channels(self, mask: np.ndarray) -> int:
         """Returns how many positions are kept of the layers that groups are named after, each counted once."""
@@ -106,14 +101,13 @@ def _limits(
     if not isinstance(max_sparsity, Mapping):
         return dict.fromkeys(layers, max_sparsity)
     limits = dict.fromkeys(layers, 1.0)
-    names = {each: each if each in groups.by_layer else each.rpartition(".")[0] for each in limits}
     for pattern, limit in reversed(list(max_sparsity.items())):
-        matched = matching_names(groups.calls, pattern)
-        found = [each for each, name in names.items() if name in matched]
+        matched = matching_names(groups.calls, pattern, limits)
+        found = [each for each in limits if matched & {each, groups.maker(each)}]
         if not found:
             raise UnsupportedLayerError(
                 "max_sparsity: expected names or patterns of layers that produce prunable channels, received "
-                f"{pattern!r}, which matches none"
+                f"{pattern!r}, which matches none{suggestion(pattern, limits)}"
             )
         limits |= dict.fromkeys(found, limit)
     return limits

@@ -18,6 +18,8 @@ from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import FoldTime, UnfoldTime, functional_graph, model_calls
+from tfprune.keras_private import flat_layers
+from tfprune.layers.masked import Masked
 from tfprune.report.latency import Latency
 from tfprune.reprs import short_repr
 from tfprune.tables import Column, make_table
@@ -86,6 +88,7 @@ class ModelReport:
         layers: All layers, bare operations included, in the order of the model.
         uncounted: Layers with weights whose FLOPs are not known; they count as 0.
         latency: Latency of the whole model; None if it was not measured.
+        masks: How many of the parameters are values of masks.
     """
 
     name: str
@@ -96,6 +99,7 @@ class ModelReport:
     layers: tuple[LayerReport, ...]
     uncounted: tuple[str, ...] = ()
     latency: Latency | None = None
+    masks: int = 0
 
     __repr__ = short_repr
 
@@ -131,6 +135,9 @@ def model_report(
     traffic = memory_traffic(groups.calls)
     sized = None not in traffic.values()
     costs = {each.layer: each for each in cost.layers}
+    masks = {
+        id(mask): mask for layer in flat_layers(model) if isinstance(layer, Masked) for mask in layer.masks.values()
+    }
     layers = []
     for name, call in {call.name: call for call in groups.calls}.items():
         own = costs.get(name)
@@ -155,6 +162,7 @@ def model_report(
         tuple(layers),
         cost.uncounted,
         latency,
+        sum(prod(mask.shape) for mask in masks.values()),
     )
 
 

@@ -181,6 +181,8 @@ def _notes(numbers: Summary, without: Collection[str]) -> Iterator[str]:
             "alone; they need not add up to the whole"
         )
     for report in numbers.reports:
+        if report.masks:
+            yield f"parameters of {report.name}: {report.masks:,} of them are the values of masks"
         if report.uncounted:
             yield f"FLOPs not known, counted as 0, in {report.name}: {', '.join(report.uncounted)}"
 

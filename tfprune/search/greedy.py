@@ -75,7 +75,7 @@ class Search:
             )
         self.groups = executable_groups(self.model)
         if not len(self.groups):
-            raise SearchError(f"model {self.model.name} has no channels that can be pruned")
+            raise SearchError(f"model {self.model.name} has no channels that can be searched{self._not_searched()}")
         self.gates = Gates(self.groups, self.search_step)
         self.cost = CostModel(self.model, self.groups)
         self.full_params, self.full_flops = self.cost.totals(np.ones(self.groups.channels, bool))
@@ -92,6 +92,11 @@ class Search:
         quirks = self.original_quirks
         self.score_divisor = self.batch_size if quirks else len(self.images)
         self._divisor = self.batch_size * len(self.batches) if quirks else len(self.images)
+
+    def _not_searched(self) -> str:
+        """Returns a note on what the search leaves alone, the first few layers; empty if that is nothing."""
+        names = [str(each) for each in self.groups.left_alone if not each.is_output]
+        return f" ({'; '.join(names[:3])}{f'; and {len(names) - 3} more' if len(names) > 3 else ''})" if names else ""
 
     def start(self) -> SearchState:
         """Returns the state before the first step: the full model, whose logits start the ensemble."""
@@ -140,8 +145,9 @@ class Search:
         orders, tries = self.candidates(state, scores)
         if not tries:
             raise SearchError(
-                f"no gate is left to try at {state.flops / self.full_flops:.1%} of the FLOPs; "
-                f"expected a --search_target_rate that can be reached, received {self.target}"
+                f"no gate is left to try at {state.flops / self.full_flops:.1%} of the FLOPs{self._not_searched()}; "
+                "expected a target that can be reached (flops of tfprune.ekg.search, --search_target_rate of "
+                f"train_cifar), received {self.target}"
             )
         candidates, logits = self._evaluate(state, orders, tries, cached)
         best = int(np.argmin([candidate.score for candidate in candidates]))

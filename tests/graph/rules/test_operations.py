@@ -281,7 +281,7 @@ ALONE = {
     "top_k": (lambda x: ops.top_k(x, 2)[0], "it computes along them"),
     "unstack": (lambda x: ops.add(*ops.unstack(x, axis=-1)[:2]), "takes them apart one by one"),
     "one of them": (lambda x: x[..., 2], "takes a single one of them"),
-    "odd steps": (lambda x: x[..., ::4], "every 4th of them"),
+    "odd steps": (lambda x: x[..., ::4], "one of every 4 of them"),
     "edge": (lambda x: ops.pad(x, ((0, 0), (0, 0), (0, 0), (1, 0)), mode="edge"), "pads them by copies"),
     "einsum_sum": (lambda x: ops.einsum("bhwc->bhw", x), "it sums over them"),
     "clip_arrays": (lambda x: ops.clip(x, np.full(6, -1.0), np.ones(6)), "limits are arrays"),

@@ -129,7 +129,7 @@ def test_joined_states_of_two_directions(tmp_path):
     x = layers.LSTM(12, return_sequences=True, name="decoder")(second, initial_state=states)
     model = keras.Model([first, second], layers.Dense(3)(x))
     groups = agrees(model)
-    assert [(group.size, group.layers, group.multiplicity) for group in groups] == [(6, ("both", "decoder"), 1)]
+    assert [(group.size, group.layers, group.multiplicity) for group in groups] == [(6, ("both", "decoder"), 2)]
     is_ordinary(model, groups, tmp_path)
 
 

@@ -156,7 +156,7 @@ def test_settings_make_the_same_config():
         (["--prune_rate", "0.2"], "unknown flag --prune_rate"),
         (["--epoch", "3"], r"unknown flag --epoch; did you mean --epochs\?"),
         (["-b", "32"], "expected a flag, received '-b'"),
-        (["--density", "half"], "--density: expected a number or None, received 'half'"),
+        (["--density", "half"], "--density: expected a number, received 'half'"),
         (["--config", "{file}"], r"unknown setting 'save-every'; did you mean save_every\?"),
     ],
 )

@@ -18,7 +18,7 @@ _COMPARED = "queries and keys are compared by them, and one of both has fixed ch
 
 @rule(layers.MultiHeadAttention, several=True)
 def _multi_head_attention(labels: Labels, call: Call) -> None:
-    """Produces three kinds of channels besides its outputs: heads, channels of queries and keys, channels of values."""
+    """Produces three kinds of channels besides its outputs: heads, and in each head those of keys, those of values."""
     layer: Any = call.layer
     query, value, key = _operands(labels, call)
     shape = lambda_output_shape(layer)
@@ -26,9 +26,9 @@ def _multi_head_attention(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "no rule for attention over several axes")
         return
     count, key_dim, value_dim = attention_sizes(layer)
-    heads = labels.make(call, count, "heads", key_dim)
-    keys = labels.make(call, key_dim, "keys", count)
-    values = labels.make(call, value_dim, "values", count)
+    heads = labels.make(call, count, "heads")
+    keys = labels.make(call, key_dim, "keys")
+    values = labels.make(call, value_dim, "values")
     made = labels.make(call, getattr(layer, _OUTPUT).kernel.shape[-1])
     for part, tensor, inner in (("query", query, keys), ("key", key, keys), ("value", value, values)):
         _projected(labels, call, part, tensor, heads, inner)
@@ -56,9 +56,9 @@ def _group_query_attention(labels: Labels, call: Call) -> None:
     """
     layer: Any = call.layer
     query, value, key = _operands(labels, call)
-    heads = labels.make(call, layer.num_key_value_heads, "heads", layer.num_repeats * layer.head_dim)
+    heads = labels.make(call, layer.num_key_value_heads, "heads")
     asking = np.repeat(heads, layer.num_repeats)
-    inner = labels.make(call, layer.head_dim, "keys", layer.num_query_heads)
+    inner = labels.make(call, layer.head_dim, "keys")
     for part, tensor, read_by in (("query", query, asking), ("key", key, heads), ("value", value, heads)):
         _projected(labels, call, part, tensor, read_by, inner)
     if has_gate(layer):

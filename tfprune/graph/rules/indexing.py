@@ -78,7 +78,7 @@ def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray
         for row in vector.reshape(-1, step).T[1:]:
             labels.unite(vector[::step], row)
     else:
-        labels.pin(vector, reason=f"it takes every {abs(step)}th of them")
+        labels.pin(vector, reason=f"it takes one of every {abs(step)} of them")
     return taken, slice(start, stop, step)
 
 

@@ -1,6 +1,7 @@
 """The rules by layer class, and helpers that several rules use."""
 
 from collections.abc import Callable, Iterable
+from functools import wraps
 from inspect import signature
 from typing import Any
 
@@ -104,7 +105,8 @@ def has_rule(layer: keras.Operation) -> bool:
 
 def has_rule_of(layer: keras.Operation, kind: type) -> bool:
     """Returns whether a layer treats channels like layers of a class."""
-    return rule_for(layer) is _RULES[kind]
+    found, meant = rule_for(layer), _RULES[kind]
+    return getattr(found, "__wrapped__", found) is getattr(meant, "__wrapped__", meant)
 
 
 def _replaces(derived: type, kind: type) -> bool:
@@ -171,7 +173,9 @@ def register_rule(kind: Any, like: type | Rule) -> None:
     Args:
         kind: A layer class; or an activation function, with `like=keras.layers.ReLU`.
         like: A class with a rule that treats channels in the same way; or a function of `(labels, call)` that reads
-            the labels of the call's inputs, sets those of its outputs, and notes which weight axes run over them.
+            the labels of the call's inputs, sets those of its outputs, and notes which weight axes run over them. The
+            rule of a class reads the attributes of that class; reading a model whose layer lacks one is an
+            `UnsupportedLayerError`.
 
     Raises:
         UnsupportedLayerError: `like` is a class without a rule, or does not fit a function.
@@ -206,10 +210,31 @@ def register_rule(kind: Any, like: type | Rule) -> None:
             raise ConfigError(f"register_rule: expected a class with a rule, or a function, received {described(like)}")
         _RULES[kind] = like
     elif like in _RULES:
-        _RULES[kind] = _RULES[like]
+        _RULES[kind] = _borrowed(kind, like)
     else:
         known = ", ".join(sorted({each.__name__ for each in _RULES}))
         raise UnsupportedLayerError(f"expected one of {known}, or a function, received {like.__name__}")
+
+
+def _borrowed(kind: type, like: type) -> Rule:
+    """Returns the rule of `like` for layers of a class, with one line as the error where these lack what it reads."""
+    original = _RULES[like]
+
+    @wraps(original)
+    def checked(labels: Labels, call: Call) -> None:
+        try:
+            original(labels, call)
+        except AttributeError as error:
+            if not isinstance(error.obj, kind):
+                raise
+            raise UnsupportedLayerError(
+                f"{call.name} ({kind.__name__}): the rule of {like.__name__}, as registered, reads the attribute "
+                f"{error.name!r}, which the layer lacks; name it so, or register a function as the rule"
+            ) from error
+
+    if original in _OF_ONE_TENSOR:
+        _OF_ONE_TENSOR.add(checked)
+    return checked
 
 
 def after_batch(axis: int, tensor: keras.KerasTensor) -> int:

@@ -54,7 +54,7 @@ def _embedding(labels: Labels, call: Call) -> None:
 
 @rule(layers.ReversibleEmbedding)
 def _reversible_embedding(labels: Labels, call: Call) -> None:
-    """Embeds like `Embedding`; in reverse, multiplies by the same weights transposed, or by others of that shape."""
+    """Reads labels like an embedding; in reverse, like a product with the same weights transposed, or with others."""
     if not named_arguments(call).get("reverse"):
         _embedding(labels, call)
         return

@@ -82,12 +82,16 @@ def _bidirectional(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "no rule for directions of different widths")
         return
     read, initial = _given(labels, call)
-    made = [labels.make(call, each.cell.units, _part(directions[0], each)) for each in directions[0]]
+    first = directions[0]
+    returned = 2 if layer.merge_mode == "concat" else 1
+    made = [
+        labels.make(call, each.cell.units, _part(first, each), returned if each is first[-1] else 1) for each in first
+    ]
     for cells in directions:
         _note_cells(labels, call, cells, read, made)
     states = [vector for cells in directions for vector in _state_labels(cells, made)]
     _start(labels, initial, states)
-    merged = np.tile(made[-1], 2) if layer.merge_mode == "concat" else made[-1]
+    merged = np.tile(made[-1], returned)
     outputs = 2 if layer.merge_mode is None else 1
     for tensor in call.outputs[:outputs]:
         labels.put(tensor, (None, merged) if layer.return_sequences else (merged,))
