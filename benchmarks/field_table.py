@@ -14,11 +14,13 @@ PAGE = """# Public models, pruned
 
 Written by `python benchmarks/field.py --table` from the rows that `python benchmarks/field.py` measured. {summary}
 
-How the models are built is in `benchmarks/field_models.py`; they are small, so that each takes a processor half a minute.
+How the models are built is in `benchmarks/field_models.py`; they are small, so that each takes half a minute. Why
+something is refused stands in the notes.
+
 Weights are random, channels are chosen at random. *FLOPs* is the fraction kept where half was asked for; where that is
 refused, another target is shown in brackets. *error* compares the pruned model with the original that has zeros in
 place of what was removed, run by Keras, relative to the largest output; *power* compares that reference with the
-original, so that a mistake would show. Why something is refused stands in the notes. *reload*: a process without tfprune loads the file and computes the same.
+original, so that a mistake would show. *reload*: a process without tfprune loads the file and computes the same.
 *train*: a small step against the gradient lowers the loss as predicted. The exports are compared in TensorFlow, LiteRT
 and ONNX Runtime.
 
@@ -34,8 +36,33 @@ def failures(row: Row) -> list[str]:
         return [row["stopped"]]
     if "error" not in row:
         return [] if row.get("refused") else ["refused without a reason"]
-    passed = len(rows) - failed - refused
+    passed = {
+        "error": row["error"] < LARGEST_ERROR,
+        "power": row["power"] > LEAST_EFFECT,
+        "counts": row["counts"],
+        "budget": bool(row.get("refused")) or row["kept_flops"] <= row["asked"],
+        "reload": _below(row["reload"], LARGEST_ERROR) or isinstance(row.get("reload_original"), str),
+        "train": not isinstance(row["train"], str) and 0.5 < row["train"] < 1.5,
+        **{kind: isinstance(row[kind], str) or row[kind] < LARGEST_EXPORT_ERROR for kind in _EXPORTS},
+    }
+    return [name for name, good in passed.items() if not good]
+
+
+def _below(value: Any, limit: float) -> bool:
+    return not isinstance(value, str) and value < limit
+
+
+def write_table(rows: Mapping[str, Row], path: Path) -> None:
+    """Writes the page.
+
+    Args:
+        rows: A row per model.
+        path: The page.
+    """
+    failed = sum(bool(failures(row)) for row in rows.values())
+    refused = sum("error" not in row and not failures(row) for row in rows.values())
     of = f" of {len(MODELS)}" if len(rows) < len(MODELS) else ""
+    passed = len(rows) - failed - refused
     summary = f"{len(rows)}{of} models: {passed} pass all checks, {refused} are refused, {failed} fail."
     lines = [_line(_COLUMNS), _line(["---", *["---:"] * 4, *["---"] * 5])]
     lines += [_line(_cells(row)) for row in rows.values()]
