@@ -36,5 +36,7 @@ def test_refused(changes, message):
 
 def test_settings_make_the_same_config():
     config = PeekabooConfig(milestones=(3, 4), psg=True, train_path="there")
-    again = PeekabooConfig(**{**config.settings(), "milestones": (3, 4), "gpu_id": (0,)}, train_path="there")
+    again = PeekabooConfig(
+        **{**config.settings(), "milestones": (3, 4), "gpu_id": (0,), "plugin": ()}, train_path="there"
+    )
     assert again == config
