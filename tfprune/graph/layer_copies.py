@@ -98,11 +98,14 @@ def why_not_remade(layer: keras.Layer) -> str | None:
         return None
     if layer not in _differences:
         state = random.getstate()  # Keras draws the seeds of initializers from it
+        policy = keras.config.dtype_policy()
         try:
+            keras.config.set_dtype_policy(flat_layers(layer)[-1].dtype_policy)  # of layers that it makes
             _differences[layer] = _difference(layer, remade_layer(layer))
         except UnsupportedLayerError as error:
             _differences[layer] = _cause(error.__cause__ or error)
         finally:
+            keras.config.set_dtype_policy(policy)
             random.setstate(state)
     return _differences[layer]
 
