@@ -14,8 +14,8 @@ PAGE = """# Public models, pruned
 
 Written by `python benchmarks/field.py --table` from the rows that `python benchmarks/field.py` measured. {summary}
 
-How the models are built is in `benchmarks/field_models.py`; they are small, so that each takes half a minute. Why
-something is refused stands in the notes.
+How the models are built is in `benchmarks/field_models.py`; they are small, so that each takes half a minute. The
+notes say why something is refused.
 
 Weights are random, channels are chosen at random. *FLOPs* is the fraction kept where half was asked for; where that is
 refused, another target is shown in brackets. *error* compares the pruned model with the original that has zeros in
