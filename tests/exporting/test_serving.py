@@ -51,7 +51,7 @@ def test_nothing_is_random(tmp_path, name, write):
     rest = [LAYERS.Rescaling(1 / 255), LAYERS.Conv2D(4, 3), LAYERS.Flatten(), LAYERS.Dense(3)]
     model = keras.Sequential([keras.Input((12, 12, 1)), *RANDOM[name], *rest])
     expected = model.predict(IMAGES, verbose=0)
-    assert np.abs(expected - model(IMAGES, training=True)).max() > 1e-3
+    assert max(np.abs(expected - model(IMAGES, training=True)).max() for _ in range(20)) > 1e-3
     call = write(model, tmp_path)
     for _ in range(2):
         np.testing.assert_allclose(call(IMAGES), expected, rtol=1e-4, atol=1e-5)

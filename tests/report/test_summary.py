@@ -173,7 +173,8 @@ def test_batch_size_is_checked(model):
         summarize(model, batch_size=0)
 
 
-def test_summary_prints_what_it_returns(model, small, capsys):
+def test_summary_prints_what_it_returns(model, small, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     numbers = summary(model, small, latency=False)
     assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip(" -")] == shown(
         numbers
