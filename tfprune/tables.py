@@ -142,15 +142,21 @@ def paragraph(text: str, *, width: int = WIDTH, indent: int = 0, hanging: int = 
     )
 
 
-def listed(names: Sequence[str], shown: int | None = 3) -> str:
+def listed(names: Sequence[str], shown: int | None = 3, *, separator: str = ", ") -> str:
     """Returns the first names of a list, and how many more there are.
+
+    Args:
+        names: The names.
+        shown: How many of them to show; None for all.
+        separator: What stands between two of them; `; ` also before the last "and", for clauses.
 
     Example:
         >>> listed(["a", "b", "c", "d", "e"])
         'a, b, c and 2 more'
     """
     more = len(names) - len(names[:shown])
-    return ", ".join(names[:shown]) + (f" and {more} more" if more else "")
+    end = " " if separator == ", " else separator
+    return separator.join(names[:shown]) + (f"{end}and {more} more" if more else "")
 
 
 def count(number: int, noun: str) -> str:

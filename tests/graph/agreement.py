@@ -28,6 +28,14 @@ def random_mask(groups, seed, density=0.5):
     return mask
 
 
+def zero_channel(layer, channel):
+    """Sets one position along the last axis of all weights of a layer to zero."""
+    for weight in layer.weights:
+        array = np.array(np.asarray(weight))
+        array[..., channel] = 0
+        weight.assign(array)
+
+
 def example_inputs(model, examples=3, seed=0):
     """Inputs in the structure that the model takes; open sizes are 5."""
     rng = np.random.default_rng(seed)

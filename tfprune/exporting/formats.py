@@ -37,8 +37,6 @@ class Format:
         return getattr(import_module(module), function)
 
 
-_TFLITE_OPTIONS = ("quantize", "data", "float_io", "batch_size")
-
 FORMATS = (
     Format("keras", ".keras", "tfprune.exporting.keras:save_model"),
     Format(

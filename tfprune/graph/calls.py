@@ -203,7 +203,7 @@ def check_not_quantized(model: keras.Model) -> None:
         )
 
 
-def listed(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
+def as_list(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
     """Returns what a user gives as `ignore`, one or several names, patterns or layers, as a list.
 
     Raises:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, ModelGraph, listed, matching_names, model_graph, no_such_layer
+from tfprune.graph.calls import Call, Ignored, ModelGraph, as_list, matching_names, model_graph, no_such_layer
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
@@ -225,9 +225,11 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
-    meant = listed(ignore)
+    meant = as_list(ignore)
     graph = model_graph(model)
-    ignored = ignored_names(graph.calls, _read(graph, {}, {}).produced, meant) if meant else ()
+    if not meant:
+        return groups_except(model, {})
+    ignored = all_matching_names(graph.calls, _read(graph, {}, {}).produced, meant, setting="ignore")
     return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
 
 
@@ -324,23 +326,26 @@ def _pin_what_cannot_be_remade(labels: Labels, calls: Sequence[Call]) -> None:
             labels.pin(*touched, reason=reason)
 
 
-def ignored_names(calls: Sequence[Call], produced: Iterable[str], ignore: Iterable[Ignored]) -> set[str]:
-    """Returns the names of layers to ignore, and of what else they stand for.
+def all_matching_names(
+    calls: Sequence[Call], produced: Iterable[str], meant: Iterable[Ignored], *, setting: str
+) -> set[str]:
+    """Returns the names of layers and groups that a user means.
 
     Args:
         calls: The calls of a model.
         produced: Names that groups may have, see `ChannelGroups.produced`.
-        ignore: See `channel_groups`.
+        meant: Names, patterns or layers, as `channel_groups` takes them.
+        setting: What the user gave them as, for the message.
 
     Raises:
         UnsupportedLayerError: One of them matches no layer, and no kind of channels.
     """
     found: set[str] = set()
-    for each in ignore:
+    for each in meant:
         names = matching_names(calls, each, produced)
         if not names:
             shown = each if isinstance(each, str) else each.name
-            raise UnsupportedLayerError(no_such_layer("ignore", shown, [call.name for call in calls]))
+            raise UnsupportedLayerError(no_such_layer(setting, shown, [call.name for call in calls]))
         found |= names
     return found
 

@@ -97,17 +97,37 @@ def why_not_remade(layer: keras.Layer) -> str | None:
     if not any(_is_foreign(part) for part in flat_layers(layer)):
         return None
     if layer not in _differences:
-        state = random.getstate()  # Keras draws the seeds of initializers from it
-        policy = keras.config.dtype_policy()
-        try:
-            keras.config.set_dtype_policy(flat_layers(layer)[-1].dtype_policy)  # of layers that it makes
-            _differences[layer] = _difference(layer, remade_layer(layer))
-        except UnsupportedLayerError as error:
-            _differences[layer] = _cause(error.__cause__ or error)
-        finally:
-            keras.config.set_dtype_policy(policy)
-            random.setstate(state)
+        with random_state_kept(), default_policy(flat_layers(layer)[-1].dtype_policy):  # of layers that it makes
+            try:
+                _differences[layer] = _difference(layer, remade_layer(layer))
+            except UnsupportedLayerError as error:
+                _differences[layer] = _cause(error.__cause__ or error)
     return _differences[layer]
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Restores Python's random state, from which Keras draws the seeds of initializers of new layers."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextmanager
+def default_policy(policy: Any) -> Iterator[None]:
+    """Sets the dtype policy of layers that are made without one.
+
+    Args:
+        policy: The policy, or its name.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _difference(layer: keras.Layer, new: keras.Layer) -> str | None:
@@ -152,11 +172,23 @@ def _arrays(values: Any) -> list[np.ndarray]:
 
 
 def _same(found: np.ndarray, expected: np.ndarray, dtype: str) -> bool:
-    if found.shape != expected.shape or not np.issubdtype(expected.dtype, np.floating):
+    if not np.issubdtype(expected.dtype, np.floating):
         return np.array_equal(found, expected)
-    tolerance = _TOLERANCE.get(dtype, 1e-1)
-    finite = np.abs(expected[np.isfinite(expected)])
-    return np.allclose(found, expected, rtol=tolerance, atol=tolerance * finite.max(initial=0.0), equal_nan=True)
+    return are_close(found, expected, _TOLERANCE.get(dtype, 1e-1))
+
+
+def are_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    """Returns whether two arrays are equal but for rounding; NaN equals NaN.
+
+    Args:
+        found: The one.
+        expected: The other one.
+        tolerance: Largest difference, relative to the value and to the largest finite value.
+    """
+    if found.shape != expected.shape:
+        return False
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
+    return np.allclose(found, expected, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
 def _not_remade(layer: keras.Layer, cause: str) -> str:

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from tfprune.graph.labels import Labels
 from tfprune.reprs import short_repr
-
-_NAMES_SHOWN = 3
+from tfprune.tables import count, listed
 
 
 @dataclass(frozen=True)
@@ -52,24 +51,19 @@ class LeftAlone:
         """The causes as a text: names and class."""
         if len(self.causes) < 2:
             return "".join(self.causes)
-        return f"{_listed(list(map(_name, self.causes)))} ({self.causes[0].rpartition(' (')[2]}"
+        return f"{listed(list(map(_name, self.causes)))} ({self.causes[0].rpartition(' (')[2]}"
 
     def __str__(self) -> str:
         if self.unknown:
-            holds = _listed([f"{_name(each.layer)} ({_amount(each)})" for each in self.held])
+            holds = listed([f"{_name(each.layer)} ({_amount(each)})" for each in self.held])
             verb = "holds" if len(self.causes) < 2 else "they hold"
             return f"{self.cause}: {self.reason}" + (f"; {verb} {holds}" if holds else "")
         makers = [each.layer for each in self.held]
-        names = _listed(list(map(_name, makers))) if len(makers) > 1 else makers[0]
+        names = listed(list(map(_name, makers))) if len(makers) > 1 else makers[0]
         amount = _amount(Held("", sum(each.channels for each in self.held), sum(each.total for each in self.held)))
         because = "" if self.is_output or set(self.causes) == set(makers) else f" because of {self.cause}"
         verb = "stays" if amount.startswith("1 ") else "stay"
         return f"{names}: {amount} {verb}{because}: {self.reason}"
-
-
-def _listed(texts: list[str]) -> str:
-    hidden = len(texts) - _NAMES_SHOWN
-    return ", ".join(texts[:_NAMES_SHOWN]) + (f" and {hidden} more" if hidden > 0 else "")
 
 
 def _name(title: str) -> str:
@@ -78,7 +72,7 @@ def _name(title: str) -> str:
 
 def _amount(held: Held) -> str:
     part = "" if held.channels == held.total else f"{held.channels:,} of "
-    return f"{part}{held.total:,} channel" + ("" if held.total == 1 else "s")
+    return part + count(held.total, "channel")
 
 
 def all_left_alone(labels: Labels) -> tuple[LeftAlone, ...]:

@@ -5,7 +5,6 @@ the tasks of KerasHub do. Its copy is an instance of the same class that its con
 of its own, and the attributes of the old model, in which layers of the old graph are replaced by those of the new one.
 """
 
-import random
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 
 from tfprune.graph.duplicate import duplicated
+from tfprune.graph.layer_copies import random_state_kept
 from tfprune.keras_private import TRAINING_STATE, Functional, flat_layers, functional_like, reorder_parts
 from tfprune.layers import GlobalSubnet
 
@@ -64,16 +64,14 @@ def ensure_loadable(model: Any) -> None:
     kind = type(model)
     if not has_own_class(model) or isinstance(model, keras.Sequential) or kind.get_config is Functional.get_config:
         return
-    state = random.getstate()  # Keras draws the seeds of initializers from it
     own = {type(each).__name__: type(each) for each in flat_layers(model)}
     try:
-        with keras.saving.custom_object_scope(own):  # the user may register them only where a file is loaded
+        # The user may register them only where a file is loaded.
+        with random_state_kept(), keras.saving.custom_object_scope(own):
             again = kind.from_config(model.get_config())
         alike = [each.shape for each in again.variables] == [each.shape for each in model.variables]
     except Exception:  # any error of the user's methods
         alike = False
-    finally:
-        random.setstate(state)
     if not alike:
         model.__class__ = _saved_as(Functional, kind)
 

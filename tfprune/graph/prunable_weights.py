@@ -8,8 +8,8 @@ from tfprune.errors import ConfigError
 from tfprune.graph.calls import (
     Call,
     Ignored,
+    as_list,
     check_not_quantized,
-    listed,
     matching_names,
     model_calls,
     model_graph,
@@ -96,7 +96,7 @@ def unpruned_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] 
 
 def _left_out(calls: tuple[Call, ...], ignore: Ignored | Iterable[Ignored]) -> set[str]:
     """Returns the names of all layers and weights that are to be ignored."""
-    return {name for each in listed(ignore) for name in _meant(calls, each)}
+    return {name for each in as_list(ignore) for name in _meant(calls, each)}
 
 
 def _meant(calls: tuple[Call, ...], ignored: Ignored) -> set[str]:

@@ -11,11 +11,10 @@ import numpy as np
 
 from tfprune.criteria.data import input_batches
 from tfprune.errors import ConfigError, PruningError
-from tfprune.files import write_text
 from tfprune.graph import ChannelGroups, Match, channel_groups
 from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.cut import cut
-from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, cause
+from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, read_plans, write_plans
 from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.reprs import described
 from tfprune.tables import count
@@ -120,10 +119,7 @@ class PruningHistory:
             PruningError: The file cannot be written.
         """
         plans = ",\n".join(plan.to_json().strip() for plan in self.plans)
-        try:
-            write_text(Path(path), f'{{"format": {json.dumps(HISTORY_FORMAT)}, "plans": [\n{plans}\n]}}\n')
-        except OSError as error:
-            raise PruningError(f"cannot write the history {path}: {error.strerror}") from error
+        write_plans(path, f'{{"format": {json.dumps(HISTORY_FORMAT)}, "plans": [\n{plans}\n]}}\n', "history")
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningHistory":
@@ -135,21 +131,19 @@ class PruningHistory:
         Raises:
             PruningError: The file is missing or holds no plans.
         """
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PruningError(f"cannot read the plan {path}: {cause(error)}") from error
-        try:
-            content = json.loads(text)
-        except ValueError:
-            content = None
-        steps = content.get("plans") if isinstance(content, dict) and content.get("format") == HISTORY_FORMAT else None
-        try:
-            if isinstance(steps, list) and steps:
-                return cls(PruningPlan.from_json(json.dumps(step)) for step in steps)
-            return cls([PruningPlan.from_json(text)])
-        except PruningError as error:
-            raise PruningError(f"{path}: {error}") from error
+        return cls(read_plans(path, _plans))
+
+
+def _plans(text: str) -> list[PruningPlan]:
+    """Returns the plans of a file's text: those of a history, or a single one."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    steps = content.get("plans") if isinstance(content, dict) and content.get("format") == HISTORY_FORMAT else None
+    if isinstance(steps, list) and steps:
+        return [PruningPlan.from_json(json.dumps(step)) for step in steps]
+    return [PruningPlan.from_json(text)]
 
 
 def check_between(between: object) -> None:

@@ -1,10 +1,10 @@
 """A pruning plan: a decision about a model's channels that can be read, stored and carried out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -27,6 +27,8 @@ from tfprune.pruning.explain import (
 )
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.tables import WIDTH
+
+T = TypeVar("T")
 
 _FORMAT = "tfprune pruning plan 2"
 HISTORY_FORMAT = "tfprune pruning history 1"
@@ -199,10 +201,7 @@ class PruningPlan:
         Raises:
             PruningError: The file cannot be written.
         """
-        try:
-            write_text(as_path(path), self.to_json())
-        except OSError as error:
-            raise PruningError(f"cannot write the plan {path}: {error.strerror}") from error
+        write_plans(path, self.to_json(), "plan")
 
     @classmethod
     def load(cls, path: str | Path) -> "PruningPlan":
@@ -214,14 +213,7 @@ class PruningPlan:
         Raises:
             PruningError: The file is missing or holds no plan.
         """
-        try:
-            text = as_path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise PruningError(f"cannot read the plan {path}: {cause(error)}") from error
-        try:
-            return cls.from_json(text)
-        except PruningError as error:
-            raise PruningError(f"{path}: {error}") from error
+        return read_plans(path, cls.from_json)
 
     def check(self, model: keras.Model, groups: ChannelGroups, match: Match = "name") -> None:
         """Raises `PruningError` if the plan does not belong to a model.
@@ -250,7 +242,27 @@ class PruningPlan:
         )
 
 
-def cause(error: OSError | UnicodeDecodeError) -> str:
+def write_plans(path: str | Path, text: str, content: str) -> None:
+    """Writes a JSON file of plans, in one step; raises `PruningError` with the word for its content if it cannot."""
+    try:
+        write_text(as_path(path), text)
+    except OSError as error:
+        raise PruningError(f"cannot write the {content} {path}: {error.strerror}") from error
+
+
+def read_plans(path: str | Path, parse: Callable[[str], T]) -> T:
+    """Returns what `parse` makes of the text of a file; raises `PruningError` with the path if it cannot be read."""
+    try:
+        text = as_path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PruningError(f"cannot read the plan {path}: {_cause(error)}") from error
+    try:
+        return parse(text)
+    except PruningError as error:
+        raise PruningError(f"{path}: {error}") from error
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
     """Returns why a file of plans cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file; check the path"

@@ -26,11 +26,11 @@ from tfprune.pruning.protection import (
 )
 from tfprune.pruning.removal import Removal, Scope, ranking
 from tfprune.pruning.widths import Widths
+from tfprune.tables import listed
 
 MOST_UNKNOWN = 0.05
 """The fraction of a model's FLOPs that may be unknown where FLOPs are the target."""
 
-_NAMED = 3
 """How many layers a message names at most."""
 
 
@@ -175,10 +175,9 @@ class Planner:
         ranks = ranking(scores, self.groups, self.scope, alive, in_turn=self.constraints.round_to > 1)
         protected = protections(self._asked, scores, ranks, self.groups, self.constraints.min_channels)
         never = np.any(list(protected.values()), axis=0)
-        removal, limited = (
-            Removal.from_ranking(ranks, self._widths, constraints, never, alive)
-            for constraints in (self.constraints, replace(self.constraints, round_to=1))
-        )
+        removal = limited = Removal.from_ranking(ranks, self._widths, self.constraints, never, alive)
+        if self.constraints.round_to > 1:
+            limited = Removal.from_ranking(ranks, self._widths, replace(self.constraints, round_to=1), never, alive)
         if not self._met(removal, removal.cuts[-1], budget):
             raise PruningError(self._unreachable(removal, limited, budget, protected))
         cut = self._least_cut(removal, budget)
@@ -209,7 +208,7 @@ class Planner:
         if self.budget.measure == "flops" and too_many and not allow_unknown:
             raise PruningError(
                 f"{self.budget}: {share_text(unknown, flops)} of the FLOPs of {name} are not known, "
-                f"those of {_named(layers)}; "
+                f"those of {listed(layers)}; "
                 "give a fraction of the parameters to keep, params=, or count these as 0, allow_unknown=True"
             )
         if self.budget.fraction < 1 and not self.whole.of(self.budget.measure) and self.groups.channels:
@@ -314,14 +313,7 @@ class Planner:
 
 def _because(pinned: Sequence[str], start: str = ": ") -> str:
     """Returns the end of a sentence on what is left alone."""
-    more = len(pinned) - _NAMED
-    return (start + "; ".join(pinned[:_NAMED]) + (f"; and {more} more" if more > 0 else "")) if pinned else ""
-
-
-def _named(names: Sequence[str]) -> str:
-    """Returns the first few of some names."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return start + listed(pinned, separator="; ") if pinned else ""
 
 
 class Scorer:

@@ -6,10 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored, listed, matching_names, no_such_layer
-from tfprune.graph.channel_groups import ignored_names
+from tfprune.graph.calls import Ignored, as_list
+from tfprune.graph.channel_groups import all_matching_names
 from tfprune.graph.labels import Vector
 
 IGNORED = "ignored"
@@ -29,7 +28,7 @@ def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Ite
     """Converts layers that a user names to texts: layers to their paths, nested models to their names; texts stay."""
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
-    every = listed(ignore)
+    every = as_list(ignore)
     unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
     if unknown:
         channel_groups(model, unknown)  # raises the error that says what is wrong with it
@@ -46,7 +45,7 @@ def ignored_channels(groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarr
     Raises:
         UnsupportedLayerError: A name matches no layer and no group.
     """
-    names = ignored_names(groups.calls, groups.produced, ignore)
+    names = all_matching_names(groups.calls, groups.produced, ignore, setting="ignore")
     read = [axis for call in groups.calls if call.name in names for each in call.inputs for axis in groups.axes(each)]
     records = [each for name, each in groups.by_layer.items() if name in names]
     weights = [slot.channels for each in records for slot in each.slots]
@@ -64,12 +63,7 @@ def produced_channels(groups: ChannelGroups, names: tuple[str, ...]) -> np.ndarr
     Raises:
         UnsupportedLayerError: A name matches no layer and no group.
     """
-    meant: set[str] = set()
-    for name in names:
-        matched = matching_names(groups.calls, name, groups.produced)
-        if not matched:
-            raise UnsupportedLayerError(no_such_layer("keep_width", name, [call.name for call in groups.calls]))
-        meant |= matched
+    meant = all_matching_names(groups.calls, groups.produced, names, setting="keep_width")
     return _marked(groups, *_produced_by(groups, meant))
 
 

@@ -12,6 +12,7 @@ from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels
 from tfprune.reprs import short_repr
 from tfprune.search.state import Candidate, Gates, SearchResult, SearchState, Step, SubNetwork
 from tfprune.search.subnetworks import Activations, SubNetworks, knowledge_losses, label_losses
+from tfprune.tables import listed
 
 _LEAST_EXACT = 3
 _TRIMMED = 0.2
@@ -96,7 +97,7 @@ class Search:
     def _not_searched(self) -> str:
         """Returns a note on what the search leaves alone, the first few layers; empty if that is nothing."""
         names = [str(each) for each in self.groups.left_alone if not each.is_output]
-        return f" ({'; '.join(names[:3])}{f'; and {len(names) - 3} more' if len(names) > 3 else ''})" if names else ""
+        return f" ({listed(names, separator='; ')})" if names else ""
 
     def start(self) -> SearchState:
         """Returns the state before the first step: the full model, whose logits start the ensemble."""

@@ -23,6 +23,7 @@ from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import prunable_weights, unpruned_weights
 from tfprune.masks import Masks
+from tfprune.tables import listed
 
 Precision = Literal["float64", "float32"]
 Tensors = Mapping[str, tf.Tensor]
@@ -367,9 +368,8 @@ class LayerCollapseWarning(UserWarning):
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         super().__init__(
-            f"layer collapse: nothing is left of {', '.join(names[:_SHOWN])}{more}; keep a larger density, "
+            f"layer collapse: nothing is left of {listed(names, _SHOWN)}; keep a larger density, "
             "prune in more iterations, or use scope='local'"
         )
         self.names = tuple(names)
@@ -385,10 +385,9 @@ class UnprunedWeightsWarning(UserWarning):
     def __init__(self, weights: Mapping[str, keras.Variable]) -> None:
         names = list(weights)
         count = sum(int(np.prod(weight.shape)) for weight in weights.values())
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         super().__init__(
             f"the density is that of the kernels: {count:,} other weights of the model are all kept, those of "
-            f"{', '.join(names[:_SHOWN])}{more}; keep them in attributes with 'kernel' in their name, or register "
+            f"{listed(names, _SHOWN)}; keep them in attributes with 'kernel' in their name, or register "
             "their layer with tfprune.layers.register_kernel_layer"
         )
         self.names = tuple(names)

@@ -1,7 +1,6 @@
 """A copy of a model to score weights on: in double precision, with weights of one's choice."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from tfprune.graph import Forward, prunable_weights, rebuild
 from tfprune.graph.calls import functional_graph
-from tfprune.graph.layer_copies import configuration, recast_layer
+from tfprune.graph.layer_copies import configuration, default_policy, recast_layer
 from tfprune.keras_private import input_structure, set_tensor_type
 from tfprune.layers import FusedBatchNormalization
 
@@ -43,7 +42,7 @@ class ScoringModel:
             return new
 
         self.dtype = dtype
-        with _default_type(dtype):  # of layers that layers make
+        with default_policy(dtype):  # of layers that layers make
             self.model = rebuild(model, make)
         every = prunable_weights(self.model)
         self.kernels = {name: every[name] for name in names}
@@ -78,16 +77,6 @@ class ScoringModel:
         """
         given = [(self.kernels[name], value) for name, value in kernels.items()]
         return self._forward[batch_statistics](x, weights=given)
-
-
-@contextmanager
-def _default_type(dtype: str) -> Iterator[None]:
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
 
 
 def differentiable_norm(layer: keras.Layer, dtype: str) -> keras.Layer | None:

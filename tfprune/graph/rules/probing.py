@@ -4,7 +4,6 @@ A function or layer is tried on random inputs with all channels and with some of
 channels is the same as those channels of the whole result, each time. Errors, randomness and kept state fail.
 """
 
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.layer_copies import configuration, remade_layer
+from tfprune.graph.layer_copies import are_close, configuration, random_state_kept, remade_layer
 from tfprune.keras_private import takes_training
 
 _SHAPES = ((5, 32), (3, 7), (3, 5, 7), (2, 5, 4, 7), (2, 3, 4, 5, 6))
@@ -112,14 +111,11 @@ def separate(call: Call) -> Separate | None:
     known = _layers.setdefault(layer, {})
     key = (call.inputs[0].shape, call.inputs[0].dtype)
     if key not in known:
-        state = random.getstate()  # Keras draws the seeds of initializers from it
-        try:
-            with warnings.catch_warnings(action="ignore"):
+        with random_state_kept(), warnings.catch_warnings(action="ignore"):
+            try:
                 known[key] = _separate(layer, call)
-        except Exception:  # the layer's own code may fail in any way at another width
-            known[key] = None
-        finally:
-            random.setstate(state)
+            except Exception:  # the layer's own code may fail in any way at another width
+                known[key] = None
     return known[key]
 
 
@@ -249,8 +245,4 @@ def _array(value: Any) -> np.ndarray:
 
 def _same(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> bool:
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    finite = np.isfinite(expected)
-    if found.shape != expected.shape or not finite.any():
-        return False
-    largest = np.abs(expected[finite]).max()
-    return np.allclose(found, expected, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
+    return bool(np.isfinite(expected).any()) and are_close(found, expected, tolerance)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data.decoding import EncodedImages
 from tfprune.recipes.data.in_memory import ImageData
+from tfprune.tables import listed
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 _LAYOUT = "train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png)"
@@ -123,8 +124,7 @@ def _images(classes: dict[str, list[str]]) -> FolderImages:
 
 def _named(classes: Sequence[str]) -> str:
     """Returns the names of classes for a message, at most three of them."""
-    shown = ", ".join(classes[:3]) + (f" and {len(classes) - 3} more" if len(classes) > 3 else "")
-    return f"class {shown}" if len(classes) == 1 else f"classes {shown}"
+    return f"{'class' if len(classes) == 1 else 'classes'} {listed(classes)}"
 
 
 def load_tiny_imagenet(data_path: str | os.PathLike[str] | None = None) -> ImageData:
