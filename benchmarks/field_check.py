@@ -15,6 +15,7 @@ from field_reference import kept_indices, partial_statistics, zero_the_rest
 
 import tfprune
 from tfprune.errors import TfpruneError
+from tfprune.report.latency import device_name
 
 Row = dict[str, Any]
 SEQUENCE = 6
@@ -42,7 +43,7 @@ print(max(map(float, same)) / max(float(np.abs(stored[f"output_{i}"]).max()) for
 
 def check(name: str, flops: float, seed: int) -> Row:
     """Returns what was found about one model: a row of the table."""
-    row: Row = {"model": name, "asked": flops}
+    row: Row = {"model": name, "asked": flops, "device": device_name()}
     model = MODELS[name]()
     randomize(model, seed)
     groups = tfprune.channel_groups(model)

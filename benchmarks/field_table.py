@@ -14,8 +14,8 @@ PAGE = """# Public models, pruned
 
 Written by `python benchmarks/field.py --table` from the rows that `python benchmarks/field.py` measured. {summary}
 
-How the models are built is in `benchmarks/field_models.py`; they are small, so that each takes half a minute. The
-notes say why something is refused.
+Measured on {devices}. How the models are built is in `benchmarks/field_models.py`: with small inputs, or few layers.
+The notes say why something is refused.
 
 Weights are random, channels are chosen at random. *FLOPs* is the fraction kept where half was asked for; where that is
 refused, another target is shown in brackets. *error* compares the pruned model with the original that has zeros in
@@ -64,11 +64,14 @@ def write_table(rows: Mapping[str, Row], path: Path) -> None:
     of = f" of {len(MODELS)}" if len(rows) < len(MODELS) else ""
     passed = len(rows) - failed - refused
     summary = f"{len(rows)}{of} models: {passed} pass all checks, {refused} are refused, {failed} fail."
+    devices = " and ".join(sorted({row["device"] for row in rows.values() if "device" in row}))
     lines = [_line(_COLUMNS), _line(["---", *["---:"] * 4, *["---"] * 5])]
     lines += [_line(_cells(row)) for row in rows.values()]
     notes = [note for row in rows.values() for note in _notes(row)]
     path.write_text(
-        PAGE.format(summary=summary, table="\n".join(lines), notes="\n".join(["## Notes", "", *notes, ""])),
+        PAGE.format(
+            summary=summary, devices=devices, table="\n".join(lines), notes="\n".join(["## Notes", "", *notes, ""])
+        ),
         encoding="utf-8",
     )
 
