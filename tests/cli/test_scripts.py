@@ -121,7 +121,7 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
     result = json.loads((tmp_path / "run" / "results.json").read_text())
 
     tested = tmp_path / "tested.json"
-    line = f"--trained_param {tmp_path / 'run' / 'finetuned.keras'} --arch ResNet-20 --dataset digits --json {tested}"
+    line = f"--trained_param {tmp_path / 'run' / 'trained.keras'} --arch ResNet-20 --dataset digits --json {tested}"
     assert evaluate([*line.split(), "--no_latency"]) == 0
     numbers = json.loads(tested.read_text())
     assert numbers["top1"] == pytest.approx(result["after_accuracy"])

@@ -17,7 +17,7 @@ from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
-from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.models import BEST_MODEL, TRAINED_MODEL, build_model, load_checkpoint
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
     Evaluation,
@@ -98,7 +98,6 @@ class Method(Generic[Config]):
         ```
     """
 
-    result_file = "trained.keras"
     folder: RunFolder
     times: StageTimes
 
@@ -170,8 +169,8 @@ class Method(Generic[Config]):
         return Result(model, self.folder.path, numbers, masks)
 
     def save_result(self, model: keras.Model) -> None:
-        """Saves the final model in the run folder."""
-        save_model(model, self.folder.file(self.result_file))
+        """Saves the final model in the run folder, as `trained.keras`."""
+        save_model(model, self.folder.file(TRAINED_MODEL))
 
     def write_numbers(self, numbers: Mapping[str, object]) -> None:
         """Writes `results.csv` and `results.json`."""
@@ -295,7 +294,7 @@ class Method(Generic[Config]):
         """
         if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
             return
-        save(self.folder.file("best.keras"))
+        save(self.folder.file(BEST_MODEL))
         write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
 
 

@@ -12,6 +12,7 @@ from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.method import Method, Result, open_images, open_strategy, subset, summary_line
+from tfprune.recipes.models import TRAINED_MODEL
 from tfprune.recipes.multiprize.checkpoints import CheckpointWriter, model_notes
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.models import (
@@ -100,9 +101,9 @@ class MultiPrize(Method[MultiPrizeConfig]):
         return self.model, None
 
     def save_result(self, model: keras.Model) -> None:
-        """Saves the model of a run without epochs; otherwise the last epoch did."""
-        if not (self.folder.path / "last.keras").exists():
-            self.files.write_epoch(model, 0, self.test(model))
+        """Saves the model unless the last epoch did, which a run without epochs does not have."""
+        if not (self.folder.path / TRAINED_MODEL).exists():
+            self.files.write_epoch(model, len(self.rows), self.test(model))
 
     def numbers(self, tested: Evaluation, model: keras.Model, masks: Masks | None) -> dict[str, object]:
         """Returns the columns of the results."""
