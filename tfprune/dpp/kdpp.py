@@ -129,7 +129,8 @@ class KDPP:
         """Returns the logarithm of the probability of subsets.
 
         Args:
-            subsets: Items, int `[kernels, subsets, size]`, such as `sample` draws.
+            subsets: Items, int `[kernels, subsets, size]`, such as `sample` draws, or bool masks of `size` of the
+                items, `[kernels, subsets, items]`.
 
         Returns:
             Float64 `[kernels, subsets]`; minus infinity for subsets that are never drawn.
