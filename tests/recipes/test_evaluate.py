@@ -117,7 +117,7 @@ def test_the_settings_beside_a_model_say_what_it_is(data, network, tmp_path, mon
 
 def test_a_json_file_that_cannot_be_written(measured, tmp_path):
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; give another --json"):
+    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; make room"):
         measured(json=str(tmp_path / "folder.json"))
 
 

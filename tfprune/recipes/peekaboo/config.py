@@ -1,13 +1,12 @@
 """The settings of Peek-a-Boo, whose fields are the flags and the YAML keys, and of its two stages on ImageNet."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, require, same_setting, setting
+from tfprune.settings import Settings, check_output, require, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -274,11 +273,7 @@ class PruneImageNetConfig(Settings):
         self.training()
         if self.pruner.lower() == "none":
             raise ConfigError("--pruner: expected a criterion to prune by, received none")
-        out = Path(self.out)
-        if out.suffix != ".npz" or not out.parent.is_dir():
-            raise ConfigError(f"--out: expected a file that ends in .npz in a folder that exists, received {self.out}")
-        if out.exists() and not self.overwrite:
-            raise ConfigError(f"--out: {self.out} exists; add --overwrite to replace it, or name another")
+        check_output(self.out, suffix=".npz", overwrite=self.overwrite)
 
     def training(self) -> PeekabooConfig:
         """Returns the config of a training that would prune in the same way.
