@@ -22,6 +22,7 @@ from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
     Evaluation,
     RunFolder,
+    ScoreEvents,
     StageTimes,
     TrainingConfig,
     Workers,
@@ -100,6 +101,7 @@ class Method(Generic[Config]):
 
     folder: RunFolder
     times: StageTimes
+    _score_events: ScoreEvents | None = None
 
     def __init__(self, config: Config, data: ImageDataset | None = None) -> None:
         self.config = config
@@ -162,6 +164,8 @@ class Method(Generic[Config]):
             export_saved_model(model, self.folder.file("saved_model"))
         tested = self.test(model)
         numbers = self.numbers(tested, model, masks)
+        if masks is not None:
+            self.write_densities(masks.counts)
         numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
         self.write_numbers(numbers)
         self.print_result(tested, numbers)
@@ -175,6 +179,27 @@ class Method(Generic[Config]):
     def write_numbers(self, numbers: Mapping[str, object]) -> None:
         """Writes `results.csv` and `results.json`."""
         self.folder.write_result(numbers)
+
+    def write_densities(self, counts: Mapping[str, tuple[float, int]]) -> None:
+        """Writes `density.csv`, a row for each weight.
+
+        Args:
+            counts: Kept and all weights by name, such as `Masks.counts`.
+        """
+        rows = [f"{name},{kept},{size},{kept / size:.6g}\n" for name, (kept, size) in counts.items()]
+        write_text(self.folder.file("density.csv"), "".join(["weight,kept,of,density\n", *rows]))
+
+    def write_scores(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Writes on the chief how the scores of weights are distributed, for TensorBoard in `events/scores`.
+
+        Args:
+            step: When they decided, such as an epoch or a round.
+            scores: Arrays by the name of the weight.
+        """
+        if self.workers.is_chief:
+            if self._score_events is None:
+                self._score_events = ScoreEvents(self.folder.folder("events") / "scores")
+            self._score_events.write(step, scores)
 
     def print_result(self, tested: Evaluation, numbers: Mapping[str, Any]) -> None:
         """Prints the result for the user."""
@@ -296,6 +321,15 @@ class Method(Generic[Config]):
             return
         save(self.folder.file(BEST_MODEL))
         write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
+
+
+def densities(counts: Mapping[str, tuple[float, int]]) -> dict[str, dict[str, float]]:
+    """Returns the density of each weight, as `train` writes the numbers of weights.
+
+    Args:
+        counts: Kept and all weights by name, such as `Masks.counts`.
+    """
+    return {name: {"density": kept / size} for name, (kept, size) in counts.items()}
 
 
 def plain(model: keras.Model) -> keras.Model:
