@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig
 from tfprune.settings import setting
@@ -134,6 +135,11 @@ class EKGConfig(RunConfig):
         "choices number for number.",
         group="search",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.record_landscape is not None and not self.searching:
+            raise ConfigError("--record_landscape: it is recorded in the search; leave out --no_searching, or this")
 
 
 register_method(
