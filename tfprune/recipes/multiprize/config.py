@@ -95,7 +95,8 @@ class MultiPrizeConfig(RunConfig):
     )
     pretrained: str | None = setting(
         None,
-        "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors.",
+        "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors. Checkpoints "
+        "from before February 2022 need the --density and --scope that they were trained with.",
         group="run",
     )
     save_every: int = setting(
