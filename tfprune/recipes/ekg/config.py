@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig
-from tfprune.settings import setting
+from tfprune.settings import require, setting
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 KnowledgeType = Literal["float32", "float16"]
@@ -67,7 +67,8 @@ class EKGConfig(RunConfig):
     )
     decay_points: tuple[float, ...] = setting(
         (0.3, 0.6, 0.8),
-        "Where the learning rate drops: fractions of the epochs (< 1) or epochs.",
+        "Where the learning rate drops: fractions of the epochs (< 1) or epochs. Drops are at least one epoch apart, "
+        "and none comes in the first epoch.",
         group="fine-tuning",
         above=0,
     )
@@ -125,6 +126,11 @@ class EKGConfig(RunConfig):
         "choices number for number.",
         group="search",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        drops = [int(point) if point >= 1 else point for point in self.decay_points]
+        require(len(set(drops)) == len(drops), "decay_points", "values that differ", self.decay_points)
 
 
 register_method(
