@@ -36,6 +36,7 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     nonempty: bool | None = None,
+    distinct: bool | None = None,
     positional: bool | None = None,
     recorded: bool | None = None,
     from_file_name: bool | None = None,
@@ -56,6 +57,7 @@ def setting(
         at_least: Lower bound, included.
         at_most: Upper bound, included.
         nonempty: Whether a list must have an element. Default: False.
+        distinct: Whether the elements of a list must differ. Default: False.
         positional: Whether the command line gives it without a flag. Default: False. The last one may be a list.
         recorded: Whether it decides the result, and is part of `Settings.settings`. Default: True.
         from_file_name: Whether a YAML file that does not contain it sets it to the file's name. Default: False.
@@ -73,6 +75,7 @@ def setting(
         "at_least": at_least,
         "at_most": at_most,
         "nonempty": nonempty,
+        "distinct": distinct,
         "positional": positional,
         "recorded": recorded,
         "from_file_name": from_file_name,
@@ -121,6 +124,7 @@ class Setting:
     at_least: float | None = None
     at_most: float | None = None
     nonempty: bool = False
+    distinct: bool = False
     positional: bool = False
     recorded: bool = True
     from_file_name: bool = False
@@ -188,6 +192,7 @@ class Setting:
         values = value if self.is_list else (value,)
         values = [each for each in values if each not in self.words] if self.words else values
         require(bool(values) or not self.nonempty, self.name, "at least one value", value)
+        require(not self.distinct or len(set(values)) == len(values), self.name, "values that differ", value)
         if self.choices:
             require(all(each in self.choices for each in values), self.name, _listed(self.choices), value)
         elif not all(map(self._in_bounds, values)):

@@ -20,10 +20,12 @@ from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fra
 from tfprune.recipes.models import BEST_MODEL, TRAINED_MODEL, build_model, load_checkpoint
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
+    EpochRates,
     Evaluation,
     RunFolder,
     ScoreEvents,
     StageTimes,
+    StepDecay,
     TrainingConfig,
     Workers,
     check_parts,
@@ -31,6 +33,7 @@ from tfprune.recipes.training import (
     fast_copy,
     loss_scaled,
     make_strategy,
+    missed_drops,
     train_model,
 )
 from tfprune.recipes.training.run_folder import Row, WorkerFolder
@@ -115,8 +118,8 @@ class Method(Generic[Config]):
     # What a method overrides
 
     def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the data to train and test with; default: all."""
-        return data
+        """Returns the data to train and test with; default: the fraction of the training images in the settings."""
+        return subset(data, self.config.fraction, self.config.seed)
 
     def setup(self) -> None:
         """Builds or loads models and checks all that depends on them, before the run folder exists."""
@@ -296,6 +299,19 @@ class Method(Generic[Config]):
             resume=self.config.resume,
             **options,
         )
+
+    def tell_missed_drops(self, rate: StepDecay | EpochRates, epochs: int, flag: str) -> None:
+        """Prints a line if the learning rate would drop after the end of the training.
+
+        Args:
+            rate: The learning rate.
+            epochs: Epochs of the training.
+            flag: The flag that says when it drops.
+        """
+        missed = missed_drops(rate, epochs)
+        if epochs and missed and self.workers.is_chief:
+            where = f"epoch{'s' if len(missed) > 1 else ''} {', '.join(map(str, missed))}"
+            print(f"warning: --{flag}: the learning rate does not drop in {where}: the training has {epochs}")
 
     def test(self, model: keras.Model, *, batch_statistics: bool = False) -> Evaluation:
         """Evaluates a model on the test images."""

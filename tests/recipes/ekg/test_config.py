@@ -42,6 +42,13 @@ def test_what_is_refused(name):
     assert str(caught.value) == f"--{name}: expected {expected}, received {shown(value)}"
 
 
+def test_a_learning_rate_drops_once_in_an_epoch():
+    for points in ((0.3, 0.3), (3, 3.5)):
+        with pytest.raises(ConfigError, match="--decay_points: expected values that differ, received"):
+            EKGConfig(decay_points=points)
+    EKGConfig(decay_points=(0.3, 0.31, 1, 2))
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_the_target_is_a_fraction(value):
     with pytest.raises(ConfigError, match="--search_target_rate: expected a value between 0 and 1, received"):

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import pytest
 
+from tests.recipes.models.torch_bytes import archive
+from tests.recipes.multiprize.test_original_checkpoint import checkpoint
 from tfprune.cli.main import main as tfprune_command
 from tfprune.cli.programs import evaluate, train_cifar
 from tfprune.exporting import load_packed
@@ -98,11 +100,8 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
 
 
 def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
-    from tests.recipes.multiprize.test_original_checkpoint import checkpoint  # needs torch, too
-
     monkeypatch.chdir(tmp_path)
-    torch.save(checkpoint(golden_biprop), "best.pth")
+    archive("best.pth", checkpoint(golden_biprop))
     images = np.clip(40 * golden_biprop["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
     data = replace(few_digits, train_images=images, train_labels=golden_biprop["train/y"], mean=(120.0,) * 3)
     data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden_biprop["train/y"])

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig
-from tfprune.settings import setting
+from tfprune.settings import require, setting
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 KnowledgeType = Literal["float32", "float16"]
@@ -69,7 +69,8 @@ class EKGConfig(RunConfig):
     )
     decay_points: tuple[float, ...] = setting(
         (0.3, 0.6, 0.8),
-        "Where the learning rate drops: fractions of the epochs (< 1) or epochs.",
+        "Where the learning rate drops: fractions of the epochs (< 1) or epochs. Drops are at least one epoch apart, "
+        "and none comes in the first epoch.",
         group="fine-tuning",
         above=0,
     )
@@ -140,6 +141,8 @@ class EKGConfig(RunConfig):
         super().__post_init__()
         if self.record_landscape is not None and not self.searching:
             raise ConfigError("--record_landscape: it is recorded in the search; leave out --no_searching, or this")
+        drops = [int(point) if point >= 1 else point for point in self.decay_points]
+        require(len(set(drops)) == len(drops), "decay_points", "values that differ", self.decay_points)
 
 
 register_method(

@@ -50,7 +50,8 @@ class EKGMethod(Method[EKGConfig]):
     """Searches a trained model for its best smaller sub-network and fine-tunes it with an ensemble's knowledge."""
 
     def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns all data; fails early if they do not fill one batch."""
+        """Returns the data of search, memory bank and trainings; fails early if they do not fill one batch."""
+        data = super().prepare_data(data)
         batch_size, images = self.config.batch_size, data.train_examples
         if batch_size > images:
             raise ConfigError(
@@ -172,6 +173,7 @@ class EKGMethod(Method[EKGConfig]):
         config, flops = self.config, complexity(model).flops
         steps = self.data.steps_per_epoch(config.batch_size)
         rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)
+        self.tell_missed_drops(rate, epochs, "decay_points")
         fast, optimizer = self.trainable(
             model,
             lambda fast: fast,

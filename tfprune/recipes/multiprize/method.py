@@ -25,7 +25,7 @@ from tfprune.recipes.multiprize.models import (
     with_scores,
 )
 from tfprune.recipes.multiprize.run_directory import open_run_directory, results_table, table_row
-from tfprune.recipes.multiprize.training import Histograms, make_objective, make_optimizer, make_views
+from tfprune.recipes.multiprize.training import Histograms, make_objective, make_optimizer, make_rate, make_views
 from tfprune.recipes.training import DensityRamp, Evaluation, GradientProbe, RunFolder, Workers, evaluate
 from tfprune.recipes.training.run_folder import Row
 
@@ -58,10 +58,6 @@ def run(config: MultiPrizeConfig, data: ImageDataset | None = None) -> Result:
 class MultiPrize(Method[MultiPrizeConfig]):
     """Trains the scores of a random model, and keeps the weights with the largest ones."""
 
-    def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the fraction of the training images that the settings ask for."""
-        return subset(data, self.config.fraction, self.config.seed)
-
     def setup(self) -> None:
         """Builds the trainable model and its optimizer, and checks that its first masks leave it connected."""
         config = self.config
@@ -69,6 +65,8 @@ class MultiPrize(Method[MultiPrizeConfig]):
             raise ConfigError("--selection sampled: expected --no_export, as there is no one kernel to export; add it")
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
         steps = self.data.steps_per_epoch(config.batch_size)
+        flag = "lr_adjust" if config.lr_policy == "multistep" else "lr_policy"
+        self.tell_missed_drops(make_rate(config, steps), config.epochs, flag)
         self.model, self.optimizer = self.trainable(
             random_model(config, self.data), self._with_scores, lambda model: make_optimizer(config, model, steps)
         )

@@ -17,15 +17,14 @@ from tfprune.recipes.training import Consistency, CrossEntropy, EpochRates, Grad
 _VIEWS = 3
 
 
-def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns SGD in PyTorch's form, or Adam; not built.
+def make_rate(config: MultiPrizeConfig, steps_per_epoch: int) -> EpochRates:
+    """Returns the learning rate.
 
     Args:
         config: The settings.
-        model: The model to train.
         steps_per_epoch: Optimizer steps of an epoch.
     """
-    rate = EpochRates(
+    return EpochRates(
         config.learning_rate,
         config.lr_policy,
         config.epochs,
@@ -34,6 +33,17 @@ def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch
         config.lr_adjust,
         config.lr_gamma,
     )
+
+
+def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Returns SGD in PyTorch's form, or Adam; not built.
+
+    Args:
+        config: The settings.
+        model: The model to train.
+        steps_per_epoch: Optimizer steps of an epoch.
+    """
+    rate = make_rate(config, steps_per_epoch)
     clip = 1.0 if config.grad_clip else None
     if config.optimizer == "adam":
         return Adam(rate, clipvalue=clip)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, check_output, require, same_setting, setting
+from tfprune.settings import Settings, check_output, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -43,13 +43,6 @@ class PeekabooConfig(RunConfig):
         "float32",
         "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and Bop's "
         "state stay float32.",
-    )
-    fraction: float = setting(
-        1.0,
-        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
-        group="data and model",
-        above=0,
-        at_most=1,
     )
     arch: str = setting(
         "ResNet-18",
@@ -140,7 +133,7 @@ class PeekabooConfig(RunConfig):
     momentum: float = setting(0.9, "Momentum of SGD.", group="training", at_least=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient of SGD, added to the gradients.", group="training", at_least=0)
     milestones: tuple[int, ...] = setting(
-        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0
+        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0, distinct=True
     )
     epochs: int = setting(180, "Epochs of training; 0 stops after pruning.", group="training", at_least=0)
     psg: bool = setting(
@@ -172,12 +165,6 @@ class PeekabooConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.fraction == 1 or not self.on_disk,
-            "fraction",
-            "1 for images that are read from the disk",
-            self.fraction,
-        )
         self._check_psg()
         self._check_pruning()
 
