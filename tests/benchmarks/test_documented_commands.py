@@ -49,6 +49,9 @@ SMALLEST = {
         {"--from_disk": "16"},
         slow=True,
     ),
+    "batch_norm_statistics.py": Small(
+        "--images 32 --seeds 1 --epochs 1 --arch Conv2-BN --out rows.jsonl", "| 32 | accuracy | ", slow=True
+    ),
     "bop_step.py": Small(
         "--arch ResNet-8x2 --rounds 1 --batch_size 2 --out bop.jsonl", "step with Bop against SGD:", slow=True
     ),
@@ -117,6 +120,12 @@ SMALLEST = {
     "scaling.py": Small(
         "--arch Conv2-BN --images 2 --rounds 1 --batch_norm synchronized --output rows.jsonl",
         "two processes ",
+        slow=True,
+    ),
+    "score_memory.py": Small(
+        "--arch ResNet-8x2 --image_size 8 --classes 10 --images 4 --batch_size 2 --criterion snip --precision float32 "
+        "--out rows.jsonl",
+        "| snip | float32 | 4 | 2 | ",
         slow=True,
     ),
     "soak.py": Small("", elsewhere="test_soak.py"),

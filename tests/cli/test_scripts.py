@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.jpeg_tree import tiny_imagenet_tree
 from tfprune.cli.programs import evaluate, train_cifar
+from tfprune.masks import Masks
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,3 +129,20 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
     numbers = json.loads(tested.read_text())
     assert numbers["top1"] == pytest.approx(result["after_accuracy"])
     assert numbers["flops"] == result["after_flops"] < 0.9 * result["before_flops"]
+
+
+@pytest.mark.filterwarnings("ignore:layer collapse")
+@pytest.mark.parametrize("ticket", ["snip", pytest.param("grasp", marks=pytest.mark.slow)])
+def test_tickets_of_tiny_imagenet(tmp_path, ticket):
+    """Scored in batches of one image of each class and two more; the fourth is shorter."""
+    tiny_imagenet_tree(tmp_path / "tiny-imagenet-200", classes=4, train=10, test=5)
+    words = (
+        f"--method ticket --ticket {ticket} --samples_per_class 5 --prune_batch_size 6 --density 0.3 --arch ResNet-8x2"
+    )
+    training = "--epochs 1 --batch_size 20 --learning_rate 0.01 --no_export"
+    paths = ["--data_path", str(tmp_path), "--train_path", str(tmp_path / "run")]
+    assert train_cifar(["--dataset", "tiny-imagenet", *words.split(), *training.split(), *paths]) == 0
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["density"] == pytest.approx(0.3, abs=1e-3)
+    assert results["accuracy"] in [hits / 20 for hits in range(21)]
+    assert Masks.load(tmp_path / "run/masks.npz").density == pytest.approx(0.3, abs=1e-3)

@@ -170,6 +170,8 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     }
     if config.iterations is not None:
         settings["iterations"] = config.iterations
+    if config.batch_size is not None:
+        settings["batch_size"] = config.batch_size
     if config.criterion == "synflow":
         settings["input_shape"] = config.input_shape
     criterion = weight_criterion(config.criterion, **settings)

@@ -33,7 +33,7 @@ _CHANNELS_ONLY = (
     "recalibrate",
     "plan",
 )
-_WEIGHTS_ONLY = ("iterations", "original_ties")
+_WEIGHTS_ONLY = ("iterations", "original_ties", "batch_size")
 _DECIDED = (
     "criterion",
     "scope",
@@ -156,6 +156,14 @@ class PruneConfig(Settings):
         None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
     )
     examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
+    batch_size: int | None = setting(
+        None,
+        "The most examples for which snip, grasp, grad_norm and fisher compute gradients at the same time; this bounds "
+        "the memory. It changes masks only where batch norms use the statistics of the batch, as with grasp.",
+        if_none="as many as need about 5 GB",
+        group="data",
+        at_least=1,
+    )
     reweight: bool = setting(
         False,
         "Fit the kernels that read pruned channels by least squares on the data, to compensate for these channels. "
@@ -302,6 +310,8 @@ class PruneConfig(Settings):
             )
 
     def _check_data(self) -> None:
+        if self.batch_size is not None and self._data_use != "always":
+            raise ConfigError(f"--batch_size: criterion {self.criterion} computes no gradients; leave it out")
         if self.data is not None:
             if not (self.scores_on_data or self.reweight or self.recalibrate):
                 without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"

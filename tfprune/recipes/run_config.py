@@ -53,7 +53,10 @@ class RunConfig(Settings):
     )
     do_log: int = setting(200, "Steps between two log lines.", group="run", above=0)
     compile: Compile = setting(
-        "auto", "XLA: on, off, or auto (on if all devices are GPUs: on CPUs XLA is slower).", group="run"
+        "auto",
+        "XLA: on, off, or auto (on if all devices are GPUs, as it is slower on CPUs, but off on several devices with "
+        "`sync_batch_norm`, since XLA cannot compile sums over devices).",
+        group="run",
     )
     precision: Precision = setting(
         "float32",
@@ -61,7 +64,11 @@ class RunConfig(Settings):
         group="run",
     )
     sync_batch_norm: bool = setting(
-        True, "With several devices, compute batch statistics over all of them.", group="run"
+        True,
+        "With several devices, compute batch statistics over all of them, as one device would; XLA is then off. "
+        "`--no_sync_batch_norm` takes those of each device, allows XLA, and is another training where a device has few "
+        "images (docs/imagenet.md).",
+        group="run",
     )
     accum: int = setting(
         1,

@@ -91,7 +91,14 @@ class PeekabooConfig(RunConfig):
         100, "Training images that SNIP, GraSP and similar criteria use.", group="pruning", above=0
     )
     prune_balanced: bool = setting(False, "Take equally many of these from each class.", group="pruning")
-    prune_batch_size: int = setting(256, "Images per batch of these.", group="pruning", above=0)
+    prune_batch_size: int | None = setting(
+        None,
+        "The most of these images for which gradients are computed at the same time; this bounds the memory. It "
+        "changes masks only where batch norms use the statistics of the batch, as with GraSP.",
+        if_none="as many as need about 5 GB",
+        group="pruning",
+        above=0,
+    )
     prune_epoch: int = setting(
         0, "Epoch before which the (last) pruning happens; 0 for before training.", group="pruning", at_least=0
     )
@@ -258,7 +265,7 @@ class PruneImageNetConfig(Settings):
     grasp_variant: GraSPVariant = same_setting(TrainImageNetConfig, "grasp_variant")
     prune_images: int = same_setting(TrainImageNetConfig, "prune_images")
     prune_balanced: bool = same_setting(TrainImageNetConfig, "prune_balanced")
-    prune_batch_size: int = same_setting(TrainImageNetConfig, "prune_batch_size")
+    prune_batch_size: int | None = same_setting(TrainImageNetConfig, "prune_batch_size")
     prune_classifier: bool | None = same_setting(TrainImageNetConfig, "prune_classifier")
     prune_shortcuts: bool = same_setting(TrainImageNetConfig, "prune_shortcuts")
     original_ties: bool = same_setting(TrainImageNetConfig, "original_ties")

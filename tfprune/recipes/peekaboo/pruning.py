@@ -1,12 +1,14 @@
 """When and how Peek-a-Boo prunes; pruning for ImageNet as a stage of its own."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.criteria import WeightCriterion, weight_criterion, weight_names
+from tfprune.criteria import WeightCriterion, examples_at_once, weight_criterion, weight_names
+from tfprune.criteria.weights.gradient import DataCriterion
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks, Ticket
 from tfprune.recipes.data import ImageDataset
@@ -101,9 +103,8 @@ def find_masks(
     criterion = make_criterion(config, model)
     batches = None
     if criterion.uses_data == "always":
-        images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
-        size = config.prune_batch_size
-        batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]
+        size = config.prune_batch_size or examples_at_once(model)
+        batches = data.prune_batches(config.prune_images, size, balanced=config.prune_balanced, seed=config.seed)
     return criterion(model, density, batches, masks=masks, on_scores=on_scores)
 
 
@@ -118,7 +119,7 @@ def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterio
     if name not in weight_names():
         raise ConfigError(f"--pruner: expected one of {', '.join(weight_names())} or none, received {config.pruner!r}")
     own = {"variant": config.grasp_variant} if name == "grasp" else {}
-    return weight_criterion(
+    criterion = weight_criterion(
         name,
         **own,
         iterations=config.prune_iters,
@@ -127,6 +128,9 @@ def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterio
         ignore=unpruned_layers(config, model),
         original_ties=config.original_ties,
     )
+    if isinstance(criterion, DataCriterion):
+        return replace(criterion, batch_size=config.prune_batch_size)
+    return criterion
 
 
 def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
