@@ -112,6 +112,7 @@ SMALLEST = {
         "two processes ",
         slow=True,
     ),
+    "scopes.py": Small("--page page.md"),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(

@@ -373,6 +373,12 @@ def test_devices_stay_identical(replicas, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["loop_one", "loop_two", "fit_two", "fit_two_wrapped"])
+def test_a_reset_on_two_devices(replicas, name):
+    assert replicas[name]["reset"] == [replicas[name]["flips"][0], 0, 0.05]  # five steps, two a rate
+
+
+@pytest.mark.slow
 def test_loss_scaling_on_two_devices(replicas):
     assert replicas["fit_two_wrapped"]["flips"] == replicas["fit_two"]["flips"]
 
