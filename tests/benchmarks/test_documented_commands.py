@@ -128,6 +128,7 @@ SMALLEST = {
         "| snip | float32 | 4 | 2 | ",
         slow=True,
     ),
+    "scopes.py": Small("--page page.md"),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(

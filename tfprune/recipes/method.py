@@ -189,7 +189,7 @@ class Method(Generic[Config]):
         Args:
             counts: Kept and all weights by name, such as `Masks.counts`.
         """
-        rows = [f"{name},{kept},{size},{kept / size:.6g}\n" for name, (kept, size) in counts.items()]
+        rows = [f"{name},{kept},{size},{kept / size}\n" for name, (kept, size) in counts.items()]
         write_text(self.folder.file("density.csv"), "".join(["weight,kept,of,density\n", *rows]))
 
     def write_scores(self, step: int, scores: Mapping[str, Any]) -> None:

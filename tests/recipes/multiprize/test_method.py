@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.event_files import check_histogram, read_events
 from tfprune.errors import ConfigError
 from tfprune.layers import GlobalSubnet, subnet_layers
 from tfprune.recipes.data import BatchRequest
@@ -66,6 +67,25 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     plain = tf.saved_model.load("run/saved_model")
     images = few_digits.normalize(few_digits.test_images)
     np.testing.assert_allclose(plain.serve(images), last(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_densities_and_scores_of_each_layer(tiny_world, scope):
+    ramp = {"density_ramp_epochs": 1} if scope == "global" else {}
+    result = tiny_world(density=0.2, scope=scope, save_every=1, **ramp)
+    found, written = rows("run/metrics/training_weights.csv"), read_events(result.folder / "events" / "training")
+    scores = read_events(result.folder / "events" / "scores")
+    assert [int(row["epoch"]) for row in found] == [1] * 5 + [2] * 5
+    for epoch in (1, 2):
+        saved = keras.saving.load_model(f"run/epoch_{epoch}.keras" if epoch == 1 else "run/last.keras")
+        for layer, row in zip(subnet_layers(saved), [row for row in found if int(row["epoch"]) == epoch], strict=True):
+            assert row["weight"] == f"{layer.name}/kernel"
+            assert float(row["density"]) == pytest.approx(np.mean(layer.mask))
+            assert float(written[f"density/{row['weight']}", int(row["step"])]) == pytest.approx(float(row["density"]))
+            check_histogram(scores[f"scores/{row['weight']}", epoch], np.asarray(layer.scores))
+    assert [(row["weight"], int(row["kept"]), int(row["of"])) for row in rows("run/density.csv")] == [
+        (f"{layer.name}/kernel", np.count_nonzero(layer.mask), np.size(layer.mask)) for layer in subnet_layers(saved)
+    ]
 
 
 @pytest.mark.slow
