@@ -15,7 +15,7 @@ def prune(folder, tmp_path, screen):
     """Prunes net.keras with the given settings; returns the masks read from the file it wrote."""
 
     def pruned(model="net.keras", **settings):
-        out = tmp_path / "masks.npz"
+        out = tmp_path / "new" / "masks.npz"
         found = run(PruneConfig(**({"model": str(folder / model), "out": str(out)} | settings)), screen)
         assert Masks.load(out) == found
         return found
@@ -59,7 +59,7 @@ def test_it_shows_a_table_and_what_it_wrote(prune, tmp_path, screen):
     masks = prune(density=0.25, criterion="magnitude")
     table = [" ".join(line.split()) for line in masks.table().splitlines()]
     assert screen.lines[:-1] == table
-    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'masks.npz'}: ")
+    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'new' / 'masks.npz'}: ")
 
 
 def test_ties_and_collapse_are_told(folder, tmp_path, screen):

@@ -51,12 +51,13 @@ def test_mistakes_end_with_one_line(capsys, tmp_path):
     assert error.count("\n") == 1
     assert evaluate(["--trained_param", "a.keras", "--gpu_id", "0", "1"]) == 2
     assert "expected one index, as a test runs on one device, received 0 1" in capsys.readouterr().err
-    assert evaluate(["--trained_param", "a.keras", "--json", str(tmp_path / "no" / "a.json")]) == 2
-    assert "make it, or name another" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert evaluate(["--trained_param", "a.keras", "--json", str(tmp_path / "file" / "a.json")]) == 2
+    assert "file is no folder; name another" in capsys.readouterr().err
 
 
 def test_test_py_reports_a_narrow_network(capsys, tmp_path, network):
-    file = tmp_path / "numbers.json"
+    file = tmp_path / "new" / "folder" / "numbers.json"
     line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file}"
     assert evaluate(line.split()) == 0
     numbers = json.loads(file.read_text())
@@ -121,7 +122,7 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
     result = json.loads((tmp_path / "run" / "results.json").read_text())
 
     tested = tmp_path / "tested.json"
-    line = f"--trained_param {tmp_path / 'run' / 'finetuned.keras'} --arch ResNet-20 --dataset digits --json {tested}"
+    line = f"--trained_param {tmp_path / 'run' / 'trained.keras'} --arch ResNet-20 --dataset digits --json {tested}"
     assert evaluate([*line.split(), "--no_latency"]) == 0
     numbers = json.loads(tested.read_text())
     assert numbers["top1"] == pytest.approx(result["after_accuracy"])

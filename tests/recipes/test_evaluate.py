@@ -101,11 +101,11 @@ def test_a_missing_model_is_reported_before_the_data_are_read(monkeypatch):
 
 def test_the_settings_beside_a_model_say_what_it_is(data, network, tmp_path, monkeypatch):
     """Neither architecture nor data set must be given for a model in the folder of its run."""
-    save_model(network, tmp_path / "finetuned.keras")
+    save_model(network, tmp_path / "trained.keras")
     (tmp_path / "settings.yaml").write_text("arch: ResNet-20\ndataset: digits\n")
     names = []
     monkeypatch.setattr(module, "load_data", lambda name, path: names.append(name) or data)
-    for path in (tmp_path, tmp_path / "finetuned.keras"):
+    for path in (tmp_path, tmp_path / "trained.keras"):
         assert module.run(EvaluateConfig(trained_param=str(path), latency=False))["examples"] == 50
     assert names == ["digits", "digits"]
     with pytest.raises(CheckpointError, match="the file is a ResNet-20, expected ResNet-32"):  # flags win
@@ -117,7 +117,7 @@ def test_the_settings_beside_a_model_say_what_it_is(data, network, tmp_path, mon
 
 def test_a_json_file_that_cannot_be_written(measured, tmp_path):
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; give another --json"):
+    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; make room"):
         measured(json=str(tmp_path / "folder.json"))
 
 

@@ -241,7 +241,7 @@ class PruneConfig(Settings):
 
         Raises:
             CheckpointError: The model does not exist.
-            RunFolderError: A result exists and must not be overwritten, or its folder does not exist.
+            RunFolderError: A result exists and must not be overwritten, or its folder cannot be created.
         """
         check_model_file(self.model)
         check_output(None if self.dry_run else self.out, overwrite=self.overwrite)

@@ -14,7 +14,7 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
-from tfprune.files import as_path, replaced_file, writing
+from tfprune.files import as_path, replaced_file
 
 
 def export(
@@ -95,7 +95,5 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"expected a file to replace or nothing at {path}, found something else; name another")
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as partial:
         yield partial

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 from rich.text import Text
 
-from tfprune.errors import ConfigError, RunFolderError
+from tfprune.errors import ConfigError
+from tfprune.files import write_text
 from tfprune.graph import complexity, convert
 from tfprune.layers import subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data, open_data
@@ -51,7 +52,7 @@ def run(config: EvaluateConfig) -> Numbers:
     for note in data.notes():
         print(note)
     if config.json is not None:
-        _write(Path(config.json), numbers)
+        write_text(Path(config.json), json.dumps(numbers, indent=1) + "\n")
     return numbers
 
 
@@ -169,11 +170,3 @@ def _print(config: EvaluateConfig, numbers: Numbers) -> None:
     console = report_console()
     console.print(Text(f"{Path(config.trained_param).name}, {images}, {statistics}", style="bold"))
     console.print(Text(make_table([Column("", "name"), Column("", "text")], rows, width=console.width)))
-
-
-def _write(path: Path, numbers: Numbers) -> None:
-    """Writes the numbers to a JSON file."""
-    try:
-        path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path}: {error.strerror}; give another --json") from None

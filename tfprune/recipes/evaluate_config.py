@@ -1,11 +1,9 @@
 """The settings of `test.py`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from tfprune.errors import ConfigError
-from tfprune.settings import Settings, require, setting
+from tfprune.settings import Settings, check_output, require, setting
 
 
 @dataclass(frozen=True)
@@ -72,5 +70,4 @@ class EvaluateConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(len(self.gpu_id) == 1, "gpu_id", "one index, as a test runs on one device", self.gpu_id)
-        if self.json is not None and not Path(self.json).parent.is_dir():
-            raise ConfigError(f"--json: the folder of {self.json} does not exist; make it, or name another")
+        check_output(self.json, overwrite=True)

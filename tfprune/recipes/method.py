@@ -17,11 +17,12 @@ from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
-from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.models import BEST_MODEL, TRAINED_MODEL, build_model, load_checkpoint
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
     Evaluation,
     RunFolder,
+    ScoreEvents,
     StageTimes,
     TrainingConfig,
     Workers,
@@ -98,9 +99,9 @@ class Method(Generic[Config]):
         ```
     """
 
-    result_file = "trained.keras"
     folder: RunFolder
     times: StageTimes
+    _score_events: ScoreEvents | None = None
 
     def __init__(self, config: Config, data: ImageDataset | None = None) -> None:
         self.config = config
@@ -163,6 +164,8 @@ class Method(Generic[Config]):
             export_saved_model(model, self.folder.file("saved_model"))
         tested = self.test(model)
         numbers = self.numbers(tested, model, masks)
+        if masks is not None:
+            self.write_densities(masks.counts)
         numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
         self.write_numbers(numbers)
         self.print_result(tested, numbers)
@@ -170,12 +173,33 @@ class Method(Generic[Config]):
         return Result(model, self.folder.path, numbers, masks)
 
     def save_result(self, model: keras.Model) -> None:
-        """Saves the final model in the run folder."""
-        save_model(model, self.folder.file(self.result_file))
+        """Saves the final model in the run folder, as `trained.keras`."""
+        save_model(model, self.folder.file(TRAINED_MODEL))
 
     def write_numbers(self, numbers: Mapping[str, object]) -> None:
         """Writes `results.csv` and `results.json`."""
         self.folder.write_result(numbers)
+
+    def write_densities(self, counts: Mapping[str, tuple[float, int]]) -> None:
+        """Writes `density.csv`, a row for each weight.
+
+        Args:
+            counts: Kept and all weights by name, such as `Masks.counts`.
+        """
+        rows = [f"{name},{kept},{size},{kept / size:.6g}\n" for name, (kept, size) in counts.items()]
+        write_text(self.folder.file("density.csv"), "".join(["weight,kept,of,density\n", *rows]))
+
+    def write_scores(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Writes on the chief how the scores of weights are distributed, for TensorBoard in `events/scores`.
+
+        Args:
+            step: When they decided, such as an epoch or a round.
+            scores: Arrays by the name of the weight.
+        """
+        if self.workers.is_chief:
+            if self._score_events is None:
+                self._score_events = ScoreEvents(self.folder.folder("events") / "scores")
+            self._score_events.write(step, scores)
 
     def print_result(self, tested: Evaluation, numbers: Mapping[str, Any]) -> None:
         """Prints the result for the user."""
@@ -295,8 +319,17 @@ class Method(Generic[Config]):
         """
         if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
             return
-        save(self.folder.file("best.keras"))
+        save(self.folder.file(BEST_MODEL))
         write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
+
+
+def densities(counts: Mapping[str, tuple[float, int]]) -> dict[str, dict[str, float]]:
+    """Returns the density of each weight, as `train` writes the numbers of weights.
+
+    Args:
+        counts: Kept and all weights by name, such as `Masks.counts`.
+    """
+    return {name: {"density": kept / size} for name, (kept, size) in counts.items()}
 
 
 def plain(model: keras.Model) -> keras.Model:

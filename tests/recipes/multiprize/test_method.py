@@ -36,7 +36,7 @@ def rows(path):
 def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     result = tiny_world(save_every=1, histograms=True, export=True)
     assert result.folder == Path("run")
-    first, best, last = (keras.saving.load_model(f"run/{name}.keras") for name in ("first", "best", "last"))
+    first, best, last = (keras.saving.load_model(f"run/{name}.keras") for name in ("initial", "best", "trained"))
     same(arrays(last), arrays(result.model))
     for layer, before, saved in zip(*map(subnet_layers, (result.model, first, last)), strict=True):
         np.testing.assert_array_equal(layer.kernel, before.kernel)
@@ -55,7 +55,7 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     assert float(chosen["test_accuracy"]) == numbers["best_accuracy"]
     assert int(chosen["epoch"]) == numbers["best_epoch"] == read_notes("run/best.keras")["epoch"]
     same(arrays(best), arrays(keras.saving.load_model(f"run/epoch_{chosen['epoch']}.keras")))
-    notes = read_notes("run/last.keras")
+    notes = read_notes("run/trained.keras")
     assert notes["dataset"] == "digits"
     assert (notes["arch"], notes["num_classes"], notes["epoch"]) == ("Conv2", 10, 2)
     np.testing.assert_allclose(
@@ -78,7 +78,7 @@ def test_histograms(tiny_world, few_digits):
             found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
     assert [step for step, _ in found["fc/scores"]] == [1, 2]
     assert "fc/mask" not in found
-    saved = keras.saving.load_model("run/last.keras")
+    saved = keras.saving.load_model("run/trained.keras")
     assert float(found["kept/fc"][-1][1]) == pytest.approx(np.mean(saved.get_layer("fc").mask))
     last = found["fc/scores"][-1][1]
     assert last[:, 2].sum() == 16 * 10
@@ -99,6 +99,19 @@ def test_histograms(tiny_world, few_digits):
         assert (edges[0], edges[-1]) == pytest.approx((np.min(gradient), np.max(gradient)), rel=1e-4)
         assert np.abs(counts - bins[:, 2]).sum() <= 0.01 * np.size(gradient) + 2  # rounding moves some over an edge
     assert Path("run/events/training").is_dir()
+
+
+def test_a_run_of_older_names_is_resumed_with_the_names_of_today(tiny_world):
+    result = tiny_world(epochs=1)
+    for today, before in {"initial": "first", "trained": "last"}.items():
+        Path(f"run/{today}.keras").rename(f"run/{before}.keras")
+        manifest = Path("run/run.json")
+        manifest.write_text(manifest.read_text().replace(f"{today}.keras", f"{before}.keras"))
+    initial = arrays(keras.saving.load_model("run/first.keras"))
+    assert tiny_world(epochs=1, resume=True).numbers["accuracy"] == result.numbers["accuracy"]
+    assert read_notes("run/trained.keras")["epoch"] == 1
+    same(arrays(keras.saving.load_model("run/trained.keras")), arrays(result.model))
+    same(arrays(keras.saving.load_model("run/initial.keras")), initial)
 
 
 def test_the_density_falls_and_only_its_end_counts_as_best(tiny_world):
@@ -148,7 +161,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_world, monkey
     resumed = tiny_world("broken", resume=True, **settings)
     assert count[0] == 6
     same(arrays(whole.model), arrays(resumed.model))
-    for name in ("best", "last"):
+    for name in ("best", "trained"):
         same(*(arrays(keras.saving.load_model(f"{folder}/{name}.keras")) for folder in ("whole", "broken")))
     assert Path("whole/metrics/training.csv").read_text() == Path("broken/metrics/training.csv").read_text()
     again = tiny_world("broken", resume=True, **settings)
@@ -163,7 +176,7 @@ def test_other_selections(tiny_world, selection):
     with pytest.raises(ConfigError, match="expected --no_export") if selection == "sampled" else nullcontext():
         tiny_world("exported", **settings, export=True, epochs=0)
     result = tiny_world(**settings, epochs=1)
-    before, after = (keras.saving.load_model(f"run/{name}.keras") for name in ("first", "last"))
+    before, after = (keras.saving.load_model(f"run/{name}.keras") for name in ("initial", "trained"))
     for one, other in zip(*map(subnet_layers, (before, after)), strict=True):
         assert np.array_equal(one.scores, other.scores) is (selection == "fixed")
         np.testing.assert_array_equal(one.mask, other.mask)

@@ -1,5 +1,7 @@
 """Prunings over the epochs."""
 
+from itertools import pairwise
+
 import pytest
 
 from tfprune.errors import ConfigError
@@ -13,7 +15,24 @@ def test_once_before_training():
 
 def test_evenly_spaced_with_equal_steps():
     found = pruning_schedule(PeekabooConfig(density=0.1, prune_epoch=11, prune_shots=3))
-    assert found == pytest.approx({3: 0.7, 6: 0.4, 9: 0.1})
+    assert found == pytest.approx({3: 0.7, 7: 0.4, 11: 0.1})
+    assert list(pruning_schedule(PeekabooConfig(prune_epoch=10, prune_shots=3))) == [3, 6, 10]
+
+
+@pytest.mark.parametrize("shots", [1, 2, 3, 7])
+def test_the_last_pruning_is_before_the_epoch_that_is_asked_for(shots):
+    for epoch in range(shots, 40):
+        found = pruning_schedule(PeekabooConfig(density=0.2, prune_epoch=epoch, prune_shots=shots))
+        gaps = [after - before for before, after in pairwise([0, *found])]
+        assert len(found) == shots
+        assert list(found)[-1] == epoch
+        assert list(found.values())[-1] == 0.2
+        assert min(gaps) >= 1
+        assert max(gaps) - min(gaps) <= 1
+        if epoch % shots == 0:  # the original rounds its interval down, which here changes nothing
+            assert found == pytest.approx(
+                {(shot + 1) * (epoch // shots): 1 - 0.8 * (shot + 1) / shots for shot in range(shots)}
+            )
 
 
 def test_nothing_to_prune():

@@ -18,6 +18,7 @@ from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.knowledge_loss import KnowledgeObjective
 from tfprune.recipes.ekg.stages import build_memory_bank, check_room, run_search, warm_up
 from tfprune.recipes.method import Method, Result, plain
+from tfprune.recipes.models import TRAINED_MODEL
 from tfprune.recipes.training import Evaluation, StepDecay
 from tfprune.report import compare_latency, comparison_table
 
@@ -47,8 +48,6 @@ def run(config: EKGConfig, data: ImageDataset | None = None) -> Result:
 
 class EKGMethod(Method[EKGConfig]):
     """Searches a trained model for its best smaller sub-network and fine-tunes it with an ensemble's knowledge."""
-
-    result_file = "finetuned.keras"
 
     def prepare_data(self, data: ImageDataset) -> ImageDataset:
         """Returns all data; fails early if they do not fill one batch."""
@@ -102,7 +101,7 @@ class EKGMethod(Method[EKGConfig]):
         assert self.baseline is not None, "the stages train it"
         save_model(self.baseline, self.folder.file("baseline.keras"))
         models = {"before": self.baseline, "after": model}
-        files = {"before": "baseline.keras", "after": self.result_file}
+        files = {"before": "baseline.keras", "after": TRAINED_MODEL}
         latency = compare_latency(models)
         self.rows: dict[str, dict[str, Any]] = {}
         for name, each in models.items():

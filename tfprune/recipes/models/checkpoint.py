@@ -29,8 +29,10 @@ from tfprune.recipes.models.building import (
 )
 from tfprune.recipes.models.pickles import read_pickled_arrays
 
+BEST_MODEL = "best.keras"  # in a run folder: the epoch with the best accuracy on the test images
+TRAINED_MODEL = "trained.keras"  # in a run folder: the result
 _PATCHES = "final_pool"  # with this layer, a model has logits for each of several patches; labels count the first
-_RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
+_SUFFIXES = (".keras", ".pkl")
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
 _MEMBER = "tfprune.json"
@@ -78,8 +80,12 @@ def model_file(path: str | os.PathLike[str]) -> Path:
 
     Args:
         path: A file or the folder of a run.
+
+    Returns:
+        `best.keras` in the folder if there is one, otherwise `trained.keras`; the path itself if there is neither.
     """
-    return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
+    results = (Path(path) / name for name in (BEST_MODEL, TRAINED_MODEL))
+    return next(filter(Path.is_file, results), Path(path))
 
 
 def check_weights_file(file: Path) -> None:
@@ -93,7 +99,11 @@ def check_weights_file(file: Path) -> None:
     """
     try:
         if file.is_dir():
-            raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
+            found = ", ".join(sorted(each.name for each in file.iterdir() if each.suffix in _SUFFIXES)) or "none"
+            raise CheckpointError(
+                f"expected a file of weights, or a folder with {BEST_MODEL} or {TRAINED_MODEL}; files of weights in "
+                f"{file}: {found}; name one"
+            )
         if not file.exists():
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
         with file.open("rb") as opened:
@@ -101,7 +111,7 @@ def check_weights_file(file: Path) -> None:
                 raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
-    if file.suffix not in (".keras", ".pkl"):
+    if file.suffix not in _SUFFIXES:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
 

@@ -15,7 +15,7 @@ from tfprune.files import replaced_file
 from tfprune.keras_private import flat_layers, producer
 from tfprune.layers import Subnet, refresh_masks, set_density, subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, StreamedData
-from tfprune.recipes.models.checkpoint import write_notes
+from tfprune.recipes.models.checkpoint import TRAINED_MODEL, write_notes
 from tfprune.recipes.models.torch_file import read_torch_file
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.training import Evaluation, RunFolder
@@ -24,7 +24,7 @@ _PARTS = {"running_mean": "moving_mean", "running_var": "moving_variance", "weig
 
 
 class CheckpointWriter:
-    """Writes `first.keras`, `last.keras` and `epoch_<n>.keras` into a run folder.
+    """Writes `initial.keras`, `trained.keras` and `epoch_<n>.keras` into a run folder.
 
     The files contain the models as they are trained: weights, scores, masks, statistics; and notes on what they are,
     see `tfprune.recipes.models.checkpoint`.
@@ -42,7 +42,7 @@ class CheckpointWriter:
 
     def write_first(self, model: keras.Model) -> None:
         """Writes the untrained model, unless it is there."""
-        if not (path := self._run.file("first.keras")).exists():
+        if not (path := self._run.file("initial.keras")).exists():
             self.write(model, path, {"epoch": 0})
 
     def write_epoch(self, model: keras.Model, epoch: int, tested: Evaluation) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class CheckpointWriter:
             tested: Its evaluation.
         """
         numbers = {"epoch": epoch, "test_accuracy": tested.top1, "test_top5": tested.top5}
-        self.write(model, self._run.file("last.keras"), numbers)
+        self.write(model, self._run.file(TRAINED_MODEL), numbers)
         if self._every and epoch % self._every == 0:
             self.write(model, self._run.file(f"epoch_{epoch}.keras"), numbers)
         return numbers

@@ -11,11 +11,13 @@ from tfprune.errors import ConfigError
 from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageDataset
-from tfprune.recipes.method import Method, Result, open_images, open_strategy, subset, summary_line
+from tfprune.recipes.method import Method, Result, densities, open_images, open_strategy, subset, summary_line
+from tfprune.recipes.models import TRAINED_MODEL
 from tfprune.recipes.multiprize.checkpoints import CheckpointWriter, model_notes
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.models import (
     check_not_cut,
+    kept_counts,
     kept_numbers,
     random_model,
     saved_model,
@@ -96,16 +98,18 @@ class MultiPrize(Method[MultiPrizeConfig]):
                 objective=self.objective,
                 before_epoch=self._set_density,
                 test=self._test_epoch,
+                weights=None if config.dense else lambda: densities(kept_counts(self.model)),
             )
         return self.model, None
 
     def save_result(self, model: keras.Model) -> None:
-        """Saves the model of a run without epochs; otherwise the last epoch did."""
-        if not (self.folder.path / "last.keras").exists():
-            self.files.write_epoch(model, 0, self.test(model))
+        """Saves the model unless the last epoch did, which a run without epochs does not have."""
+        if not (self.folder.path / TRAINED_MODEL).exists():
+            self.files.write_epoch(model, len(self.rows), self.test(model))
 
     def numbers(self, tested: Evaluation, model: keras.Model, masks: Masks | None) -> dict[str, object]:
         """Returns the columns of the results."""
+        self.write_densities(kept_counts(model))
         best = self.best or {}
         wanted = [float(row["train_accuracy"]) for row in self.rows if row["density"] == self.config.kept]
         return {
@@ -164,6 +168,7 @@ class MultiPrize(Method[MultiPrizeConfig]):
         numbers = self.files.write_epoch(self.model, epoch, tested)
         if may_be_best:
             self.keep_best(numbers, lambda file: self.files.write(self.model, file, numbers))
+        self.write_scores(epoch, {f"{layer.name}/kernel": layer.scores for layer in subnet_layers(self.model)})
         if self.histograms is not None:
             self.histograms.write(epoch)
 

@@ -1,13 +1,12 @@
 """The settings of Peek-a-Boo, whose fields are the flags and the YAML keys, and of its two stages on ImageNet."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, require, same_setting, setting
+from tfprune.settings import Settings, check_output, require, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -27,9 +26,10 @@ _PSG_ONLY = (
 class PeekabooConfig(RunConfig):
     """Peek-a-Boo: prunes a model before training, then trains the signs of the kept weights.
 
-    The defaults are the published recipe for CIFAR-10 without PSG, which `configs/peekaboo/cifar10_resnet18.yaml`
-    adds. On ImageNet they are those of the authors' `main_imagenet_train.py`: the learning rate is for batches of 256
-    and grows with the batch size, and the first drop of `ar` comes an epoch early.
+    The defaults are the published commands for CIFAR-10 and for ImageNet without PSG, which
+    `configs/peekaboo/cifar10_resnet18.yaml` and `imagenet_resnet50.yaml` add. On ImageNet the learning rate is for
+    batches of 256 and grows with the batch size, and `ar` drops an epoch early, as in the authors'
+    `main_imagenet_train.py`. What is pruned is what the authors' models prune, see `docs/scopes.md`.
     """
 
     HELP_ORDER: ClassVar[tuple[str, ...]] = (*RunConfig.HELP_ORDER, "pruning")
@@ -104,12 +104,18 @@ class PeekabooConfig(RunConfig):
     )
     prune_shots: int = setting(
         1,
-        "Prunings until `prune_epoch`, evenly spaced, each to a lower density.",
+        "Prunings, evenly spaced, the last one before `prune_epoch`; each removes equally many weights.",
         group="pruning",
         above=0,
     )
-    prune_classifier: bool = setting(
-        False, "Prune the last dense layer, too, as the originals do for VGG and for ImageNet.", group="pruning"
+    prune_classifier: bool | None = setting(
+        None,
+        "Prune the last dense layer, too.",
+        if_none="as the original: that of models without shortcuts (VGG, Conv), and on ImageNet",
+        group="pruning",
+    )
+    prune_shortcuts: bool = setting(
+        True, "Prune the 1x1 convolutions of shortcuts, too; the original does not on ImageNet.", group="pruning"
     )
     original_ties: bool = setting(
         False,
@@ -225,11 +231,11 @@ TrainImageNetConfig: Any = register_method(
         "arch": "ResNet-50",
         "density": 0.5,
         "prune_classifier": True,
-        "ar_decay_freq": 100,
-        "ar_decay_ratio": 0.1,
+        "prune_shortcuts": False,
+        "ar_decay_freq": 30,
         "weight_decay": 1e-4,
-        "milestones": (30, 60),
-        "epochs": 90,
+        "milestones": (30, 60, 90),
+        "epochs": 100,
     },
 ).imagenet_config
 """Peek-a-Boo on ImageNet: prunes a model and trains the signs of the kept weights, or trains one pruned before."""
@@ -266,7 +272,8 @@ class PruneImageNetConfig(Settings):
     prune_images: int = same_setting(TrainImageNetConfig, "prune_images")
     prune_balanced: bool = same_setting(TrainImageNetConfig, "prune_balanced")
     prune_batch_size: int = same_setting(TrainImageNetConfig, "prune_batch_size")
-    prune_classifier: bool = same_setting(TrainImageNetConfig, "prune_classifier")
+    prune_classifier: bool | None = same_setting(TrainImageNetConfig, "prune_classifier")
+    prune_shortcuts: bool = same_setting(TrainImageNetConfig, "prune_shortcuts")
     original_ties: bool = same_setting(TrainImageNetConfig, "original_ties")
 
     def __post_init__(self) -> None:
@@ -274,11 +281,7 @@ class PruneImageNetConfig(Settings):
         self.training()
         if self.pruner.lower() == "none":
             raise ConfigError("--pruner: expected a criterion to prune by, received none")
-        out = Path(self.out)
-        if out.suffix != ".npz" or not out.parent.is_dir():
-            raise ConfigError(f"--out: expected a file that ends in .npz in a folder that exists, received {self.out}")
-        if out.exists() and not self.overwrite:
-            raise ConfigError(f"--out: {self.out} exists; add --overwrite to replace it, or name another")
+        check_output(self.out, suffix=".npz", overwrite=self.overwrite)
 
     def training(self) -> PeekabooConfig:
         """Returns the config of a training that would prune in the same way.

@@ -1,5 +1,6 @@
 """The masks of a ticket: from a criterion or a file, with the sanity checks of masks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,20 @@ from tfprune.recipes.models import load_checkpoint
 from tfprune.recipes.tickets.config import BY_RATIO, TicketConfig
 
 
-def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
+def find_ticket(
+    config: TicketConfig,
+    model: keras.Model,
+    data: ImageDataset,
+    *,
+    on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
+) -> Masks:
     """Prunes a model as the settings say, sanity checks of masks included.
 
     Args:
         config: The settings; the ticket is not iterative.
         model: A plain model that returns logits. It is not changed, unless the ticket is a file that holds weights.
         data: Where a criterion that uses data takes its images from.
+        on_scores: Called with the scores, see `WeightCriterion`.
 
     Returns:
         The masks.
@@ -34,7 +42,9 @@ def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) ->
     else:
         criterion = make_criterion(config)
         batches = prune_batch(config, data) if criterion.uses_data == "always" else None
-        masks = criterion(model, config.density, batches, **_original_count(config, criterion, model))
+        masks = criterion(
+            model, config.density, batches, on_scores=on_scores, **_original_count(config, criterion, model)
+        )
         if config.inverse:
             masks = inverse_masks(masks, criterion.weight_scores(model, None, batches))
     return rearranged_masks(masks, config.seed) if config.rearrange else masks
