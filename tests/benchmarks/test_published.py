@@ -42,17 +42,17 @@ def test_rows_say_how_much_of_the_published_work_they_are(program, tmp_path, cap
     arguments = ["--only", "dense", "--runs", str(tmp_path), "--out", str(tmp_path / "rows.jsonl")]
     assert published.main(arguments) == 0
     row = published.read(tmp_path / "rows.jsonl")[0]
-    assert row["share"] == pytest.approx(8 * 10 / (160 * 40))
+    assert row["share"] == pytest.approx(6 * 10 / (160 * 40))
     assert (row["accuracy"], row["seconds"], row["seed"]) == (0.5, 7.0, 0)
     # mean and standard deviation of 50, 60 and 70
-    assert "| 60.00 ± 10.00 (3 seeds) | ResNet-20, 8 epochs | 1.25% |" in capsys.readouterr().out
+    assert "| 60.00 ± 10.00 (3 seeds) | ResNet-20, 6 epochs | 0.94% |" in capsys.readouterr().out
     assert published.main(arguments) == 0
     assert len(program.calls) == 3  # nothing is run a second time
 
 
 def test_a_run_that_was_stopped_ends_the_list_and_goes_on(program, tmp_path):
     arguments = ["--only", "smart-ratio", "--runs", str(tmp_path), "--out", str(tmp_path / "rows.jsonl")]
-    program.stopped.add("smart-ratio-ResNet-20-8-1")
+    program.stopped.add("smart-ratio-ResNet-20-6-1")
     assert published.main(arguments) == 130
     assert [row["seed"] for row in published.read(tmp_path / "rows.jsonl")] == [0]
     program.stopped.clear()
