@@ -46,16 +46,18 @@ def tested(model: keras.Model, data: ImageData) -> float:
     return evaluate(model, fixed_batches(data.test_images, data.test_labels, data, 500)).top1
 
 
-def one_epoch(model: keras.Model, data: ImageData, seed: int) -> keras.Model:
+def one_epoch(
+    model: keras.Model, data: ImageData, seed: int, *, rate: float = 0.02, batch: int = BATCH, dtype: str | None = None
+) -> keras.Model:
     """The network after one epoch of SGD with augmentation, its learning rate falling to zero along a cosine."""
-    steps = len(data.train_labels) // BATCH
-    trained = convert(model, "fused")
-    rate = keras.optimizers.schedules.CosineDecay(0.02, steps)
-    optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=BATCH)
+    steps = len(data.train_labels) // batch
+    trained = convert(model, "fused", dtype=dtype)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = SGD(schedule, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=batch)
 
     def batches(start: int) -> tf.data.Dataset:
-        return data.training_batches(BatchRequest(batch_size=BATCH, epochs=1, seed=seed, start_step=start))
+        return data.training_batches(BatchRequest(batch_size=batch, epochs=1, seed=seed, start_step=start))
 
     loop.fit(batches, steps_per_epoch=steps, epochs=1, name="epoch")
     return trained
