@@ -21,6 +21,7 @@ LIBRARY = (
     ("graph",),
     ("criteria", "exporting", "report"),
     ("pruning",),
+    ("landscape",),
     ("search",),
 )
 RECIPES = (
