@@ -1,12 +1,13 @@
 """Random directions in the space of a model's weights, scaled filter by filter (Li et al. 2018)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.graph import model_calls
+from tfprune.graph import mask_variables, model_calls
 from tfprune.layers.held_weights import HeldWeight
 from tfprune.layers.kernels import kernel_layer, named_kernels, prunable_kernels
 
@@ -16,7 +17,8 @@ class FilterDirections:
 
     A filter is what makes one output channel: of a convolution all weights that it reads with, of a dense layer the
     weights of a unit, of a depthwise kernel the window of one channel. All that is no kernel, such as biases and the
-    scales and offsets of normalizations, stays as it is: its part of a direction is 0.
+    scales and offsets of normalizations, stays as it is: its part of a direction is 0. So do masked weights, which are
+    not part of the norms either.
 
     Args:
         model: A functional or sequential model.
@@ -31,26 +33,39 @@ class FilterDirections:
     """
 
     def __init__(self, model: keras.Model, variables: Sequence[keras.Variable], seed: int) -> None:
-        kernels = {
-            id(held.variable): held
-            for call in model_calls(model)
-            for held in prunable_kernels(call.layer, embeddings=True).values()
-        }
-        self._held = [kernels.get(id(variable)) for variable in variables]
-        if not any(self._held):
+        masks = mask_variables(model)
+        kernels: dict[int, tuple[HeldWeight, Any]] = {}
+        for call in model_calls(model):
+            for path, held in prunable_kernels(call.layer, embeddings=True).items():
+                kernels[id(held.variable)] = held, masks.get(f"{call.name}/{path}", 1.0)
+        self._parts: list[np.ndarray | _Kernel] = [
+            np.zeros(variable.shape) if id(variable) not in kernels else _Kernel(*kernels[id(variable)])
+            for variable in variables
+        ]
+        if not any(isinstance(each, _Kernel) for each in self._parts):
             raise ConfigError(f"expected trainable kernels in {model.name}, found none; give a model with such layers")
-        self._weights = [np.asarray(variable, np.float64) for variable in variables]
         self._random = np.random.default_rng(seed)
 
     def draw(self) -> list[np.ndarray]:
         """Returns the next direction, a float64 array for each variable."""
-        return [
-            np.zeros_like(weights) if held is None else normalized(self._normal(weights), weights, filter_axes(held))
-            for held, weights in zip(self._held, self._weights, strict=True)
-        ]
+        return [each.draw(self._random) if isinstance(each, _Kernel) else each for each in self._parts]
 
-    def _normal(self, weights: np.ndarray) -> np.ndarray:
-        return self._random.standard_normal(weights.shape)
+
+class _Kernel:
+    """A kernel that directions have a part for.
+
+    Args:
+        held: The kernel.
+        mask: Its mask, 1 for all.
+    """
+
+    def __init__(self, held: HeldWeight, mask: Any) -> None:
+        self._mask = np.asarray(mask, np.float64)
+        self._weights = np.asarray(held.variable, np.float64) * self._mask
+        self._axes = filter_axes(held)
+
+    def draw(self, random: np.random.Generator) -> np.ndarray:
+        return normalized(random.standard_normal(self._weights.shape) * self._mask, self._weights, self._axes)
 
 
 def normalized(direction: np.ndarray, weights: np.ndarray, axes: Sequence[int]) -> np.ndarray:
@@ -62,7 +77,7 @@ def normalized(direction: np.ndarray, weights: np.ndarray, axes: Sequence[int]) 
         axes: The axes that tell filters apart, negative.
 
     Returns:
-        The scaled direction.
+        The scaled direction; 0 where it was 0 in a whole filter.
 
     Example:
         >>> normalized(np.array([[3.0, 1.0], [4.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 0.0]]), [-1]).round(3).tolist()
@@ -70,7 +85,7 @@ def normalized(direction: np.ndarray, weights: np.ndarray, axes: Sequence[int]) 
     """
     within = tuple(axis for axis in range(weights.ndim) if axis - weights.ndim not in axes)
     norms = [np.sqrt(np.square(each).sum(within, keepdims=True)) for each in (direction, weights)]
-    return direction * (norms[1] / norms[0])
+    return direction * np.divide(norms[1], norms[0], out=np.zeros_like(norms[0]), where=norms[0] > 0)
 
 
 def filter_axes(held: HeldWeight) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from tqdm import tqdm
 
-from tfprune.errors import ConfigError
-from tfprune.landscape.objective import BatchNorm, Objective
+from tfprune.landscape.objective import Objective
+from tfprune.landscape.settings import BatchNorm, LandscapeSettings, Precision
 from tfprune.reprs import short_repr
 from tfprune.tables import WIDTH, Column, make_table
 
@@ -90,7 +90,7 @@ def curvature(
     batches: int | None = None,
     tolerance: float = 1e-3,
     products: int = 500,
-    dtype: str = "float32",
+    dtype: Precision = "float32",
     seed: int = 0,
     progress: bool = True,
 ) -> Curvature:
@@ -132,10 +132,7 @@ def curvature(
     Example:
         `tfprune.landscape.curvature(model, (images, labels)).ratio`
     """
-    if not 0 < tolerance < 1:
-        raise ConfigError(f"tolerance: expected a fraction between 0 and 1, received {tolerance!r}")
-    if products < 1:
-        raise ConfigError(f"products: expected 1 or more, received {products!r}")
+    LandscapeSettings(tolerance=tolerance, products=products, batch_norm=batch_norm, dtype=dtype, seed=seed)  # checks
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     center = objective.value(objective.start)
     size = sum(each.size for each in objective.start)

@@ -1,7 +1,7 @@
 """The loss of a model over some data, as a function of its trainable weights."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +11,10 @@ from tfprune.criteria.data import CriterionData
 from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import data_loss
 from tfprune.criteria.weights.scoring_model import ScoringModel
-from tfprune.errors import ConfigError, UnsupportedLayerError, check_choice, first_line
+from tfprune.errors import ConfigError, UnsupportedLayerError, first_line
 from tfprune.graph import Forward
+from tfprune.landscape.settings import BatchNorm, Precision
 from tfprune.pruning.recalibration import Recalibration
-
-BatchNorm = Literal["batch", "moving", "recalibrated"]
-"""The statistics of batch norms: of each batch; the stored moving averages; or measured again at each point."""
 
 Weights = Sequence[np.ndarray]
 """A value for each trainable weight, in the order of the model."""
@@ -56,9 +54,8 @@ class Objective:
         loss: Any = None,
         batch_norm: BatchNorm = "batch",
         batches: int | None = None,
-        dtype: str = "float32",
+        dtype: Precision = "float32",
     ) -> None:
-        check_choice("batch_norm", batch_norm, BatchNorm)
         source = data if isinstance(data, CriterionData) else CriterionData(data)
         scoring = ScoringModel(model, (), dtype)
         self.model = scoring.model

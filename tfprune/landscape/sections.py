@@ -13,11 +13,10 @@ from tfprune.errors import ConfigError
 from tfprune.files import as_path, write_text
 from tfprune.landscape.directions import FilterDirections
 from tfprune.landscape.figures import draw_sections
-from tfprune.landscape.objective import BatchNorm, Objective
+from tfprune.landscape.objective import Objective
+from tfprune.landscape.settings import BatchNorm, LandscapeSettings, Precision
 from tfprune.reprs import short_repr
 from tfprune.tables import WIDTH, Column, count, make_table
-
-_DIRECTIONS = {1: 10, 2: 1}  # by the number of dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +101,12 @@ class Section:
         Raises:
             WriteError: It cannot be written.
         """
-        values = asdict(self) | {"steps": self.steps.tolist(), "losses": self.losses.tolist()}
-        numbers = {"fluctuation": self.fluctuation, "standard_error": _number(self.standard_error)}
-        write_text(as_path(path), json.dumps(values | numbers, indent=1) + "\n")
+        write_text(as_path(path), json.dumps(self.values, indent=1) + "\n")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All attributes as plain values, for JSON."""
+        return asdict(self) | {"steps": self.steps.tolist(), "losses": self.losses.tolist()}
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Section":
@@ -145,7 +147,7 @@ def section(
     radius: float = 1.0,
     batch_norm: BatchNorm = "batch",
     batches: int | None = None,
-    dtype: str = "float32",
+    dtype: Precision = "float32",
     seed: int = 0,
     progress: bool = True,
 ) -> Section:
@@ -191,15 +193,15 @@ def section(
     Example:
         `tfprune.landscape.section(model, (images, labels)).fluctuation`
     """
-    if dimensions not in _DIRECTIONS:
-        raise ConfigError(f"dimensions: expected 1 or 2, received {dimensions!r}")
-    drawn = _DIRECTIONS[dimensions] if directions is None else directions
-    if drawn < 1:
-        raise ConfigError(f"directions: expected 1 or more, received {directions!r}")
-    if points < 3 or points % 2 == 0:
-        raise ConfigError(f"points: expected an odd number of at least 3, as the center is one, received {points!r}")
-    if not (radius > 0 and np.isfinite(radius)):
-        raise ConfigError(f"radius: expected a number above 0, received {radius!r}")
+    drawn = LandscapeSettings(
+        directions=directions,
+        dimensions=dimensions,
+        points=points,
+        radius=radius,
+        batch_norm=batch_norm,
+        dtype=dtype,
+        seed=seed,
+    ).drawn
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     random = FilterDirections(objective.model, objective.variables, seed)
     outward = radius * np.arange(1, points // 2 + 1) / (points // 2)
@@ -234,8 +236,3 @@ def _finite(loss: float, radius: float) -> float:
             f"expected a finite loss, received {loss} {'away from' if radius else 'at'} the center; {advice}"
         )
     return loss
-
-
-def _number(value: float) -> float | None:
-    """Returns a number for JSON, which has no NaN."""
-    return None if np.isnan(value) else value

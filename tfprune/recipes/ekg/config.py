@@ -9,6 +9,7 @@ from tfprune.settings import setting
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 KnowledgeType = Literal["float32", "float16"]
+RecordedLandscape = Literal["sections", "hessian"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,14 @@ class EKGConfig(RunConfig):
     )
     search_precision: SearchPrecision = setting(
         "float32", "Number format of candidate evaluation: float32 or mixed_bfloat16.", group="search"
+    )
+    record_landscape: RecordedLandscape | None = setting(
+        None,
+        "Measure the loss landscape of every interim sub-network on the search's validation images, and add it to the "
+        "search's metrics: the fluctuation of 5 sections of 5 points (sections), or also the extreme eigenvalues of "
+        "the Hessian (hessian). Takes about 100 (500) passes over the images for each.",
+        if_none="nothing",
+        group="search",
     )
     pretrain_images: int = setting(
         256, "Images per class of the short training before the search (the first ones).", group="search", above=0
