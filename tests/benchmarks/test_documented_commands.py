@@ -61,6 +61,7 @@ SMALLEST = {
     "criteria.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --criteria taylor --flops 0.5",
         "| taylor | global | ",
+        {"--rounds": "2"},
         slow=True,
     ),
     "dpp_node.py": Small(
@@ -87,6 +88,13 @@ SMALLEST = {
         "--images 4 --rounds 1 --batches 1 --batch_size 4 --size 32 --results rows.jsonl", "images/s"
     ),
     "kdpp.py": Small("--k 3 --masks 2 --repeats 1 --nodes 2 --items 8 --examples 50 --out rows.json", '"ratio": '),
+    "landscape_study.py": Small(
+        "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
+        "--subnetworks 4 --section_images 8 --directions 2 --points 3 --curvature_images 8 --tolerance 0.5 "
+        "--work work --out rows --figure figure.png",
+        "| fluctuation of sections | ",
+        slow=True,
+    ),
     "latency.py": Small("--model Tiny --batch_size 1 --runs 1", "arrives", {"--round_to": "1 4"}),
     "model_table.py": Small("--groups dense --page page.md"),
     "multiprize.py": Small("", elsewhere="test_multiprize.py"),
