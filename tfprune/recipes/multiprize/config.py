@@ -97,6 +97,7 @@ class MultiPrizeConfig(RunConfig):
         None,
         "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors.",
         group="run",
+        path="file",
     )
     save_every: int = setting(
         0,

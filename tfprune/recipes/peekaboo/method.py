@@ -3,7 +3,6 @@
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
@@ -78,9 +77,7 @@ class Peekaboo(Method[PeekabooConfig]):
                 optimizer,
                 epochs=config.epochs,
                 before_epoch=lambda epoch: self._prune_between(epoch, sparse),
-                after_epoch=lambda accuracy: self.keep_best(
-                    {"test_accuracy": accuracy}, lambda file: save_model(plain(sparse), file)
-                ),
+                after_epoch=lambda accuracy: self.keep_best({"test_accuracy": accuracy}, lambda: plain(sparse)),
             )
         masks = masks_of(sparse)
         masks.save(self.folder.file("masks.npz"))
