@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 import tfprune
-from tfprune.cli.main import main as tfprune_command
 from tfprune.cli import programs
+from tfprune.cli.main import main as tfprune_command
 from tfprune.exporting import read_record
 from tfprune.recipes import evaluate
 from tfprune.recipes import method as base
