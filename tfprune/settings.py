@@ -40,6 +40,7 @@ def setting(
     positional: bool | None = None,
     recorded: bool | None = None,
     from_file_name: bool | None = None,
+    path: Literal["file", "folder"] | None = None,
     kw_only: bool = False,
 ) -> Any:
     """Declares a setting, as the value of a field of a `Settings` dataclass.
@@ -61,6 +62,7 @@ def setting(
         positional: Whether the command line gives it without a flag. Default: False. The last one may be a list.
         recorded: Whether it decides the result, and is part of `Settings.settings`. Default: True.
         from_file_name: Whether a YAML file that does not contain it sets it to the file's name. Default: False.
+        path: Whether it names a file or a folder of this machine, see `Settings.portable`. Default: neither.
         kw_only: Whether Python code must give it by name.
 
     Returns:
@@ -79,6 +81,7 @@ def setting(
         "positional": positional,
         "recorded": recorded,
         "from_file_name": from_file_name,
+        "path": path,
     }
     metadata = {"setting": {name: value for name, value in declared.items() if value is not None}}
     return field(default=default, metadata=metadata, kw_only=True if kw_only else MISSING)
@@ -129,6 +132,7 @@ class Setting:
     recorded: bool = True
     from_file_name: bool = False
     words: tuple[str, ...] = ()
+    path: str = ""
 
     @classmethod
     def from_field(cls, each: Field, annotation: Any, declared: Mapping[str, Any]) -> "Setting":
@@ -238,6 +242,17 @@ class Settings:
         recorded = [name for name, each in settings_of(type(self)).items() if each.recorded]
         values = {name: getattr(self, name) for name in recorded}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def portable(self) -> dict[str, object]:
+        """Returns `settings()` for other machines: without folders of this one, and of files only their names."""
+        values = self.settings()
+        for name, each in settings_of(type(self)).items():
+            value = values.get(name)
+            if each.path == "folder":
+                values.pop(name, None)
+            elif each.path == "file" and isinstance(value, str):
+                values[name] = Path(value).name
+        return values
 
     def changed(self, names: Sequence[str]) -> list[str]:
         """Returns those of the named settings that differ from their defaults."""

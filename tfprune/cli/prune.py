@@ -11,10 +11,11 @@ from tfprune import criteria
 from tfprune.cli.examples import Examples, load_examples
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.cli.prune_config import PruneConfig
+from tfprune.cli.record import pruned_record
 from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
+from tfprune.exporting import read_record, save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
@@ -57,7 +58,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
             small = plans.replay(model, match=config.match, **settings)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
-        save_model(small, config.out)
+        save_model(small, config.out, record=pruned_record(read_record(config.model), config))
     console.print(Text(f"wrote {config.out}: {file_size(config.out)}, {config.model} has {file_size(config.model)}"))
     return small
 

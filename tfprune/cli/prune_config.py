@@ -57,12 +57,13 @@ class PruneConfig(Settings):
     One of flops, params and density says how much is kept; for weights, density does.
     """
 
-    model: str = setting(help="The .keras file to prune.", positional=True)
+    model: str = setting(help="The .keras file to prune.", positional=True, path="file")
     out: str | None = setting(
         None,
         "The .keras file to write, or, to prune single weights, the .npz file for their masks. Optional in a dry run.",
         if_none="none",
         positional=True,
+        recorded=False,
     )
     flops: float | None = setting(
         None,
@@ -151,9 +152,10 @@ class PruneConfig(Settings):
         "file with arrays x and y.",
         if_none="none",
         group="data",
+        path="file",
     )
     data_path: str | None = setting(
-        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
+        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data", path="folder"
     )
     examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
     batch_size: int | None = setting(
@@ -179,12 +181,13 @@ class PruneConfig(Settings):
         "applied.",
         if_none="none",
         group="output",
+        path="file",
     )
     match: Literal["name", "position"] = setting(
         "name", "Find the layers of a plan that is read by their names, or by their order.", group="output"
     )
-    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output")
-    overwrite: bool = setting(False, "Replace existing files.", group="output")
+    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output", recorded=False)
+    overwrite: bool = setting(False, "Replace existing files.", group="output", recorded=False)
 
     @property
     def target(self) -> dict[str, float]:

@@ -86,6 +86,7 @@ class RunConfig(Settings):
         "Folder that holds the TFDS data sets (its `data_dir`).",
         if_none="TFDS's own",
         group="data and model",
+        path="folder",
     )
     stem: Stem = setting(
         "auto",
@@ -122,6 +123,7 @@ class ImageNetConfig(Settings):
     data_path: str = setting(
         help="Folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png), or the data_dir of TFDS.",
         positional=True,
+        path="folder",
         kw_only=True,
     )
     dataset: str = setting(

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from tests.event_files import check_histogram, read_events
 from tfprune.errors import ConfigError
+from tfprune.exporting import read_record
 from tfprune.layers import GlobalSubnet, subnet_layers
 from tfprune.recipes.data import BatchRequest
-from tfprune.recipes.models.checkpoint import read_notes
 from tfprune.recipes.training import Loop, evaluate
 
 
@@ -54,11 +54,11 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     epochs = rows("run/metrics/training.csv")
     chosen = max(epochs, key=lambda row: float(row["test_accuracy"]))
     assert float(chosen["test_accuracy"]) == numbers["best_accuracy"]
-    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_notes("run/best.keras")["epoch"]
+    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_record("run/best.keras")["numbers"]["epoch"]
     same(arrays(best), arrays(keras.saving.load_model(f"run/epoch_{chosen['epoch']}.keras")))
-    notes = read_notes("run/trained.keras")
+    notes = read_record("run/trained.keras")
     assert notes["dataset"] == "digits"
-    assert (notes["arch"], notes["num_classes"], notes["epoch"]) == ("Conv2", 10, 2)
+    assert (notes["arch"], notes["num_classes"], notes["numbers"]["epoch"]) == ("Conv2", 10, 2)
     np.testing.assert_allclose(
         (few_digits.test_images[:1] - np.float32(notes["mean"])) / np.float32(notes["std"]),
         few_digits.normalize(few_digits.test_images[:1]),
@@ -129,7 +129,7 @@ def test_a_run_of_older_names_is_resumed_with_the_names_of_today(tiny_world):
         manifest.write_text(manifest.read_text().replace(f"{today}.keras", f"{before}.keras"))
     initial = arrays(keras.saving.load_model("run/first.keras"))
     assert tiny_world(epochs=1, resume=True).numbers["accuracy"] == result.numbers["accuracy"]
-    assert read_notes("run/trained.keras")["epoch"] == 1
+    assert read_record("run/trained.keras")["numbers"]["epoch"] == 1
     same(arrays(keras.saving.load_model("run/trained.keras")), arrays(result.model))
     same(arrays(keras.saving.load_model("run/initial.keras")), initial)
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -131,6 +131,15 @@ class ImageDataset(ABC):
     @abstractmethod
     def test_examples(self) -> int:
         """Number of test images."""
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared, as plain values that a model's file records.
+
+        `mean` and `std` of pixels of 0 .. 255, by which a model's inputs are normalized; `image_size` and `resize_size`
+        of images from the disk; `augmentation`, how training images are changed. Default: nothing is known.
+        """
+        return {}
 
     @abstractmethod
     def training_reader(self, request: BatchRequest) -> Reader:

@@ -36,9 +36,13 @@ class EKGConfig(RunConfig):
         "Trained model to start from: a `.keras` file or EKG's `.pkl`.",
         if_none="a baseline is trained first and kept in `baseline_path`",
         group="data and model",
+        path="file",
     )
     baseline_path: str = setting(
-        "runs/baselines", "Folder where trained baselines are kept for the next run.", group="baseline"
+        "runs/baselines",
+        "Folder where trained baselines are kept for the next run.",
+        group="baseline",
+        path="folder",
     )
     baseline_epoch: int = setting(
         200, "Epochs of training a baseline, if none is given or kept.", group="baseline", above=0

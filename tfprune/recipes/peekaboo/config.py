@@ -57,7 +57,10 @@ class PeekabooConfig(RunConfig):
         group="data and model",
     )
     trained_param: str | None = setting(
-        None, "Model to start from instead: a `.keras` file of the same architecture.", group="data and model"
+        None,
+        "Model to start from instead: a `.keras` file of the same architecture.",
+        group="data and model",
+        path="file",
     )
     masks: str | None = setting(
         None,
@@ -65,6 +68,7 @@ class PeekabooConfig(RunConfig):
         "initial weights to start from, too; masks alone, such as `tfprune prune` writes, go with the initial weights "
         "that `seed` and `init_method` give.",
         group="data and model",
+        path="file",
     )
     pruner: str = setting(
         "SynFlow",

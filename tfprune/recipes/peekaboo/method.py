@@ -3,7 +3,6 @@
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
@@ -127,7 +126,7 @@ class Peekaboo(Method[PeekabooConfig]):
         Flips are counted on the device and read here, once per epoch; the counters are part of the checkpoints.
         """
         tested = self.test(sparse)
-        self.keep_best({"test_accuracy": tested.top1}, lambda file: save_model(plain(sparse), file))
+        self.keep_best({"test_accuracy": tested.top1}, lambda: plain(sparse))
         self.weight_numbers = densities(masks_of(sparse).counts)
         numbers = {"test_loss": tested.loss, "test_accuracy": tested.top1, "density": self._masks_of(sparse).density}
         bop = getattr(optimizer, "inner_optimizer", optimizer)  # within a scaled loss

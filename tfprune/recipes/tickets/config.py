@@ -44,6 +44,7 @@ class DenseConfig(RunConfig):
         "Model to start from: a `.keras` file of the same architecture, such as `initial.keras` of another run.",
         if_none="a model with random weights",
         group="data and model",
+        path="file",
     )
     random_labels: bool = setting(
         False, "Draw the training labels at random; the test labels stay as they are.", group=_IN_MEMORY
@@ -114,6 +115,7 @@ class TicketConfig(DenseConfig):
         "(magnitude, in rounds of training); or a file: masks that `tfprune prune` wrote (.npz), or a pruned model "
         "(.keras), whose nonzero weights are kept.",
         group="ticket",
+        path="file",
     )
     density: float = setting(
         0.02,
