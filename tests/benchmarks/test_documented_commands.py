@@ -112,7 +112,7 @@ SMALLEST = {
         "two processes ",
         slow=True,
     ),
-    "scopes.py": Small("--page page.md"),
+    "scopes.py": Small("--page page.md", slow=True),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
@@ -247,6 +247,7 @@ PREPARE = {
     "latency.py": tiny_latency,
     "model_table.py": page_without_table,
     "multiprize_experiments.py": page_without_table,
+    "scopes.py": page_without_table,
     "structure.py": checkouts,
 }
 
