@@ -136,7 +136,7 @@ SMALLEST = {
         "| snip | float32 | 4 | 2 | ",
         slow=True,
     ),
-    "scopes.py": Small("--page page.md"),
+    "scopes.py": Small("--page page.md", slow=True),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
@@ -282,6 +282,7 @@ PREPARE = {
     "multiprize_experiments.py": page_without_table,
     "originals_table.py": page_without_table,
     "published.py": page_and_rows,
+    "scopes.py": page_without_table,
     "structure.py": checkouts,
 }
 
