@@ -19,7 +19,7 @@ from tfprune.graph import model_calls
 from tfprune.reprs import short_repr
 
 _ROWS = 64  # examples of a batch that is cut from arrays
-_VALUES = 400_000_000  # outputs of layers, for examples whose gradients are computed at the same time
+_VALUES = 300_000_000  # outputs of layers, for examples whose gradients are computed at the same time
 _EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"
 
 
@@ -165,7 +165,7 @@ def _shown(batch: Any) -> str:
 def examples_at_once(model: keras.Model) -> int:
     """Returns for how many examples the gradients of a model are computed at the same time by default.
 
-    They are as many as have 400 million values in the outputs of the model's layers, at least one. With these, GraSP
+    They are as many as have 300 million values in the outputs of the model's layers, at least one. With these, GraSP
     takes about 5 GB of memory in double precision, and half of it in single precision; SNIP takes less. Sizes that the
     model leaves open count as 1.
 

@@ -30,7 +30,7 @@ def test_images_come_in_batches_that_fit(monkeypatch):
     config = TicketConfig(ticket="snip", prune_batch_size=20)
     for _, labels in prune_batches(config, model, data):
         assert labels.tolist() == sorted([*range(10)] * 2)
-    monkeypatch.setattr("tfprune.criteria.data._VALUES", 30 * (400_000_000 // examples_at_once(model)))
+    monkeypatch.setattr("tfprune.criteria.data._VALUES", 30 * (300_000_000 // examples_at_once(model)))
     sizes = [len(labels) for _, labels in prune_batches(TicketConfig(ticket="snip"), model, data)]
     assert sum(sizes) == 100
     assert sizes[0] == examples_at_once(model) <= 31
