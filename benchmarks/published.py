@@ -148,7 +148,7 @@ EXPERIMENTS = {
 
 
 def scaled(experiment: Experiment, epochs: int) -> list[str]:
-    """Returns the flags of the schedule for so many epochs: the published values in proportion, an epoch apart at least."""
+    """Returns the flags of the schedule for so many epochs: published values in proportion, an epoch apart at least."""
     words = []
     for flag, values in experiment.schedule.items():
         words.append(flag)
