@@ -101,7 +101,7 @@ def curvature(
 
     The Hessian is that of the loss by all trainable weights, at the weights of the model. Lanczos' method (ARPACK)
     first finds the eigenvalue of largest size, then, of the Hessian shifted by it, the one at the other end. So an end
-    near 0 converges, too. Each product takes three to four times as long as training on the data once. Products are
+    near 0 converges, too. Each product takes two to four times as long as training on the data once. Products are
     computed in `dtype`, and summed over the batches and by ARPACK in float64; 12 vectors of all weights are held.
 
     Args:
