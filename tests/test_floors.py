@@ -21,11 +21,12 @@ LIBRARY = (
     ("graph",),
     ("criteria", "exporting", "report"),
     ("pruning",),
+    ("landscape",),
     ("search",),
 )
 RECIPES = (
     ("data", "models", "run_config"),
-    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table"),
+    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table", "record"),
     ("method", "evaluate", "dpp"),
     ("ekg", "peekaboo", "multiprize", "tickets"),
     ("sanity",),

@@ -183,7 +183,23 @@ def test_outputs(tmp_path):
     check_output(str(old), overwrite=True, suffix=".keras")
     with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite to replace it, or name another"):
         check_output(str(old), overwrite=False)
-    with pytest.raises(RunFolderError, match=r"the folder of .* does not exist; make it"):
-        check_output(str(tmp_path / "no" / "new.keras"), overwrite=True)
+    check_output(str(tmp_path / "no" / "such" / "new.keras"), overwrite=False)
+    assert not (tmp_path / "no").exists()
+    for parts in (("old.keras", "new.keras"), ("old.keras", "no", "new.keras")):
+        with pytest.raises(RunFolderError, match=r"cannot write .*new.keras: .*old.keras is no folder; name another"):
+            check_output(str(tmp_path.joinpath(*parts)), overwrite=True)
     with pytest.raises(ConfigError, match=r"expected a file to write that ends in .npz, received .*old.keras"):
         check_output(str(old), overwrite=True, suffix=".npz")
+
+
+def test_portable_settings_name_no_folder_of_this_machine():
+    @dataclass(frozen=True)
+    class Paths(Settings):
+        start: str | None = setting("here/a.keras", "A file.", path="file")
+        none: str | None = setting(None, "Another file.", path="file")
+        where: str | None = setting("/data/images", "A folder.", path="folder")
+        words: tuple[str, ...] = setting(("a/b",), "Words.")
+        out: str = setting("there/b.keras", "A file.", path="file", recorded=False)
+
+    assert Paths().portable() == {"start": "a.keras", "none": None, "words": ["a/b"]}
+    assert Paths().settings()["where"] == "/data/images"

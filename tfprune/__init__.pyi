@@ -3,6 +3,7 @@ from . import data as data
 from . import dpp as dpp
 from . import ekg as ekg
 from . import exporting as exporting
+from . import landscape as landscape
 from . import layers as layers
 from . import models as models
 from . import multiprize as multiprize

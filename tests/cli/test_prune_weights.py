@@ -27,7 +27,7 @@ def prune(folder, tmp_path, screen):
     """Prunes net.keras with the given settings; returns the masks read from the file it wrote."""
 
     def pruned(model="net.keras", **settings):
-        out = tmp_path / "masks.npz"
+        out = tmp_path / "new" / "masks.npz"
         found = run(PruneConfig(**({"model": str(folder / model), "out": str(out)} | settings)), screen)
         assert Masks.load(out) == found
         return found
@@ -67,11 +67,22 @@ def test_criteria_that_look_at_data(prune, folder, criterion):
     assert masks == criteria.weight_criterion(criterion)(model, 0.5, data)
 
 
+@pytest.mark.parametrize("criterion", ["snip", "grasp"])
+def test_examples_at_the_same_time(prune, folder, criterion):
+    data = {"criterion": criterion, "data": str(folder / "examples.npz"), "examples": 60}
+    masks = prune(density=0.5, batch_size=7, **data)
+    model = keras.saving.load_model(folder / "net.keras")
+    with np.load(folder / "examples.npz") as arrays:
+        examples = arrays["x"], arrays["y"]
+    assert masks == criteria.weight_criterion(criterion, batch_size=7)(model, 0.5, examples)
+    assert (masks == prune(density=0.5, overwrite=True, **data)) is (criterion == "snip")
+
+
 def test_it_shows_a_table_and_what_it_wrote(prune, tmp_path, screen):
     masks = prune(density=0.25, criterion="magnitude")
     table = [" ".join(line.split()) for line in masks.table().splitlines()]
     assert screen.lines[:-1] == table
-    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'masks.npz'}: ")
+    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'new' / 'masks.npz'}: ")
 
 
 def accuracy_of(path, masks, x, y):
@@ -184,6 +195,12 @@ def test_the_command(folder, tmp_path, capsys):
         ({"criterion": "synflow", "iterations": 0}, "--iterations: expected a value of at least 1, received 0"),
         ({"criterion": "synflow", "schedule": "cubic"}, "--schedule: expected linear or exponential"),
         ({"criterion": "l2", "out": "a.keras", "iterations": 3}, "--iterations: it is for pruning single weights"),
+        (
+            {"criterion": "synflow", "batch_size": 8},
+            "--batch_size: criterion synflow computes no gradients; leave it out",
+        ),
+        ({"criterion": "snip", "data": "digits", "batch_size": 0}, "--batch_size: expected a value of at least 1"),
+        ({"criterion": "l2", "out": "a.keras", "batch_size": 8}, "--batch_size: it is for pruning single weights"),
         ({"criterion": "l2", "out": "a.keras", "original_ties": True}, "--original_ties: it is for pruning single"),
     ],
 )

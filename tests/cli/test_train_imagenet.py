@@ -78,8 +78,8 @@ def test_help_without_tensorflow(name):
         ),
         (["prune", "--out", "a.npz"], "train_imagenet.py prune: error: DATA_PATH is missing: Folder with images"),
         (["prune", "data"], "train_imagenet.py prune: error: --out is missing: File to write"),
-        (["prune", "data", "--out", "a.pth"], "--out: expected a file that ends in .npz in a folder that exists"),
-        (["prune", "data", "--out", "no/a.npz"], "--out: expected a file that ends in .npz in a folder that exists"),
+        (["prune", "data", "--out", "a.pth"], "expected a file to write that ends in .npz, received a.pth"),
+        (["prune", "data", "--out", "one/train/n01/1.jpg/a.npz"], "1.jpg is no folder; name another"),
         (
             ["prune", "data", "--out", "a.npz", "--density", "0"],
             "--density: expected a value above 0 and at most 1",

@@ -13,10 +13,11 @@ from tfprune.cli.accuracy import PruningAccuracy, not_measured
 from tfprune.cli.examples import Examples, load_examples, load_test_examples
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.cli.prune_config import PruneConfig
+from tfprune.cli.record import pruned_record
 from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
+from tfprune.exporting import read_record, save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks, Ticket
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
@@ -59,7 +60,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
             small = plans.replay(model, match=config.match, **settings)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
-        save_model(small, config.out)
+        save_model(small, config.out, record=pruned_record(read_record(config.model), config))
     console.print(Text(f"wrote {config.out}: {file_size(config.out)}, {config.model} has {file_size(config.model)}"))
     return small
 
@@ -172,6 +173,8 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     }
     if config.iterations is not None:
         settings["iterations"] = config.iterations
+    if config.batch_size is not None:
+        settings["batch_size"] = config.batch_size
     if config.criterion == "synflow":
         settings["input_shape"] = config.input_shape
     criterion = weight_criterion(config.criterion, **settings)

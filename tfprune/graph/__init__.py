@@ -2,7 +2,7 @@
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
-from tfprune.graph.convert import LAYER_TYPES, Match, convert, masks_of, swap_layer
+from tfprune.graph.convert import LAYER_TYPES, Match, convert, mask_variables, masks_of, swap_layer
 from tfprune.graph.cost import Complexity, CostModel, LayerComplexity, complexity
 from tfprune.graph.execute import Forward, averages_channels, executable_groups, execute
 from tfprune.graph.kernel_reads import KernelReads
@@ -53,6 +53,7 @@ __all__ = [
     "execute",
     "gate_sites",
     "main_path_order",
+    "mask_variables",
     "masked",
     "masks_of",
     "model_calls",

@@ -215,7 +215,7 @@ def masks_of(model: keras.Model) -> Masks:
         >>> masks_of(convert(model, "masked", {"fc/kernel": np.eye(4, 3)})).counts
         {'fc/kernel': (3, 12)}
     """
-    masked = _mask_variables(model)
+    masked = mask_variables(model)
     if not masked:
         raise ConfigError(
             f'expected masked layers in {model.name}, found none; make some with convert(model, "masked", masks)'
@@ -258,7 +258,7 @@ def _masked_model(
     new = rebuild(model, make, keep_class=True)
     if given is not None:
         names = {id(variable): name for name, variable in weights.items()}
-        masked = _mask_variables(new)
+        masked = mask_variables(new)
         for call in model_calls(model):  # several layers may hold one kernel, such as a layer and its wrapper
             for path, held in prunable_kernels(call.layer, embeddings=True).items():
                 if id(held.variable) in swapped:
@@ -346,7 +346,7 @@ def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) 
     return kind.from_config(config | dict(options))
 
 
-def _mask_variables(model: keras.Model) -> dict[str, keras.Variable]:
+def mask_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns the masks of a model by the name of the weight that they mask."""
     found: dict[str, keras.Variable] = {}
     seen: set[int] = set()

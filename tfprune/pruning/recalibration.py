@@ -1,6 +1,6 @@
 """Moving averages of batch norms, measured again after a model was pruned."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -28,45 +28,67 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
     Raises:
         ConfigError: If there is no batch, or a batch norm has momentum 1 and so never moves.
     """
-    layers = [
-        layer for layer in flat_layers(model) if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
-    ]
-    if any(layer.momentum >= 1.0 for layer in layers):
-        raise ConfigError("expected batch norms with a momentum below 1, received one with 1")
-    averages = [(v, layer.momentum) for layer in layers for v in (layer.moving_mean, layer.moving_variance)]
-    index_of = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
-    positions = [index_of[id(variable)] for variable, _ in averages]
-    sums = [tf.zeros(variable.shape) for variable, _ in averages]
-    count = 0
-    compute = None
-    for batch in batches:
-        images = tf.convert_to_tensor(batch["images"])
-        if compute is None:
-            # One trace for all batch sizes; called as a plain function, it would be traced for the short last batch.
-            signature = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
-            compute = tf.function(_batch_statistics(model, positions)).get_concrete_function(signature)
-        sums = [total + value for total, value in zip(sums, compute(images), strict=True)]
-        count += 1
-    if not count:
-        raise ConfigError("batches: expected at least one, received none")
-    for (variable, momentum), total in zip(averages, sums, strict=True):
-        variable.assign(total / (count * (1.0 - momentum)))
-    return len(layers)
+    return Recalibration(model)(batches)
 
 
-def _batch_statistics(model: keras.Model, positions: list[int]) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """Returns a function from images to (1 - momentum) * batch statistics: one update of an average of 0.
+class Recalibration:
+    """`recalibrate_batch_norm` of one model, as often as its weights change; the computation is traced once.
 
-    Keras' `stateless_call` runs the model, not `graph.Forward`: the updated averages are the result here, and a model
-    without a graph has them, too.
+    Args:
+        model: A built model.
+
+    Raises:
+        ConfigError: A batch norm has momentum 1 and so never moves.
     """
 
-    def compute(images: tf.Tensor) -> list[tf.Tensor]:
-        trainable = [tf.convert_to_tensor(variable.value) for variable in model.trainable_variables]
-        frozen = [tf.convert_to_tensor(variable.value) for variable in model.non_trainable_variables]
-        for position in positions:
-            frozen[position] = tf.zeros_like(frozen[position])
-        _, values = model.stateless_call(trainable, frozen, images, training=True)
-        return [values[position] for position in positions]
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._layers = [
+            layer
+            for layer in flat_layers(model)
+            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        ]
+        if any(layer.momentum >= 1.0 for layer in self._layers):
+            raise ConfigError("expected batch norms with a momentum below 1, received one with 1")
+        self._averages = [
+            (v, layer.momentum) for layer in self._layers for v in (layer.moving_mean, layer.moving_variance)
+        ]
+        index_of = {id(variable): index for index, variable in enumerate(model.non_trainable_variables)}
+        self._positions = [index_of[id(variable)] for variable, _ in self._averages]
+        self._compute: Any = None
 
-    return compute
+    def __call__(self, batches: Iterable[Batch]) -> int:
+        """Sets the averages, see `recalibrate_batch_norm`."""
+        sums = [tf.zeros(variable.shape, variable.dtype) for variable, _ in self._averages]
+        count = 0
+        for batch in batches:
+            images = keras.tree.map_structure(tf.convert_to_tensor, batch["images"])
+            if self._compute is None:
+                # One trace for all batch sizes; as a plain function, it would be traced for the short last batch.
+                signature = keras.tree.map_structure(_any_size, images)
+                self._compute = tf.function(self._statistics, reduce_retracing=True)
+                self._compute.get_concrete_function(signature)
+            sums = [total + value for total, value in zip(sums, self._compute(images), strict=True)]
+            count += 1
+        if not count:
+            raise ConfigError("batches: expected at least one, received none")
+        for (variable, momentum), total in zip(self._averages, sums, strict=True):
+            variable.assign(total / (count * (1.0 - momentum)))
+        return len(self._layers)
+
+    def _statistics(self, images: Any) -> list[tf.Tensor]:
+        """Returns (1 - momentum) * batch statistics: one update of an average of 0.
+
+        Keras' `stateless_call` runs the model, not `graph.Forward`: the updated averages are the result here, and a
+        model without a graph has them, too.
+        """
+        trainable = [tf.convert_to_tensor(variable.value) for variable in self._model.trainable_variables]
+        frozen = [tf.convert_to_tensor(variable.value) for variable in self._model.non_trainable_variables]
+        for position in self._positions:
+            frozen[position] = tf.zeros_like(frozen[position])
+        _, values = self._model.stateless_call(trainable, frozen, images, training=True)
+        return [values[position] for position in self._positions]
+
+
+def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

@@ -53,7 +53,10 @@ class RunConfig(Settings):
     )
     do_log: int = setting(200, "Steps between two log lines.", group="run", above=0)
     compile: Compile = setting(
-        "auto", "XLA: on, off, or auto (on if all devices are GPUs: on CPUs XLA is slower).", group="run"
+        "auto",
+        "XLA: on, off, or auto (on if all devices are GPUs, as it is slower on CPUs, but off on several devices with "
+        "`sync_batch_norm`, since XLA cannot compile sums over devices).",
+        group="run",
     )
     precision: Precision = setting(
         "float32",
@@ -61,7 +64,11 @@ class RunConfig(Settings):
         group="run",
     )
     sync_batch_norm: bool = setting(
-        True, "With several devices, compute batch statistics over all of them.", group="run"
+        True,
+        "With several devices, compute batch statistics over all of them, as one device would; XLA is then off. "
+        "`--no_sync_batch_norm` takes those of each device, allows XLA, and is another training where a device has few "
+        "images (docs/imagenet.md).",
+        group="run",
     )
     accum: int = setting(
         1,
@@ -79,6 +86,7 @@ class RunConfig(Settings):
         "Folder that holds the TFDS data sets (its `data_dir`).",
         if_none="TFDS's own",
         group="data and model",
+        path="folder",
     )
     stem: Stem = setting(
         "auto",
@@ -115,6 +123,7 @@ class ImageNetConfig(Settings):
     data_path: str = setting(
         help="Folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png), or the data_dir of TFDS.",
         positional=True,
+        path="folder",
         kw_only=True,
     )
     dataset: str = setting(

@@ -60,6 +60,13 @@ def test_resume_and_overwrite_exclude_each_other():
         EKGConfig(resume=True, overwrite=True)
 
 
+def test_landscapes_are_recorded_in_a_search():
+    with pytest.raises(ConfigError, match="--record_landscape: it is recorded in the search; leave out --no_searching"):
+        EKGConfig(record_landscape="sections", searching=False)
+    with pytest.raises(ConfigError, match="--record_landscape: expected sections or hessian, received yes"):
+        EKGConfig(record_landscape="yes")
+
+
 def test_the_values_at_the_edge_are_taken():
     EKGConfig(train_epoch=0, weight_decay=0.0, seed=0, search_seed=0, accum=128, decay_points=())
 

@@ -67,7 +67,7 @@ def test_what_stands_in_the_folder(unbroken):
         "digits_knowledge",
         "environment.json",
         "events",
-        "finetuned.keras",
+        "trained.keras",
         "metrics",
         "results.csv",
         "results.json",
@@ -88,7 +88,7 @@ def test_the_numbers(unbroken, tiny, few_digits):
     with (unbroken.folder / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row == {name: str(value) for name, value in numbers.items()}
-    files = {"before": "baseline.keras", "after": "finetuned.keras"}
+    files = {"before": "baseline.keras", "after": "trained.keras"}
     batch = {"images": few_digits.normalize(few_digits.test_images), "labels": few_digits.test_labels}
     for name, model in {"before": tiny, "after": unbroken.model}.items():
         tested, cost = evaluate(model, [batch]), complexity(model)
@@ -106,7 +106,7 @@ def test_the_numbers(unbroken, tiny, few_digits):
 
 
 def test_the_files_hold_the_models(unbroken, tiny):
-    assert same_weights(keras.saving.load_model(unbroken.folder / "finetuned.keras"), unbroken.model)
+    assert same_weights(keras.saving.load_model(unbroken.folder / "trained.keras"), unbroken.model)
     assert same_weights(keras.saving.load_model(unbroken.folder / "baseline.keras"), tiny)
     slimmed = keras.saving.load_model(unbroken.folder / "slimmed.keras")
     assert [weight.shape for weight in slimmed.weights] == [weight.shape for weight in unbroken.model.weights]

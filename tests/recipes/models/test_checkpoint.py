@@ -86,7 +86,7 @@ def test_a_checkpoint_of_another_architecture_is_reported(saved, weights):
 
 def test_files_that_are_not_models(tmp_path, saved):
     assert "does not exist" in refusal(tmp_path / "absent.pkl")
-    assert "is a folder" in refusal(tmp_path)
+    assert "or a folder with best.keras or trained.keras" in refusal(tmp_path)
     for suffix in (".pkl", ".keras"):
         empty = tmp_path / f"empty{suffix}"
         empty.touch()
@@ -171,7 +171,10 @@ def test_unsafe_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
 
 def test_the_folder_of_a_run_means_its_resulting_model(tmp_path):
     settings = {"arch": "ResNet-20", "num_classes": 3, "input_shape": (8, 8, 1)}
-    for name, width in (("slimmed.keras", 5), ("finetuned.keras", 7)):
+    build_model(**settings).save(tmp_path / "slimmed.keras")
+    with pytest.raises(CheckpointError, match=r"files of weights in .*: slimmed\.keras; name one"):
+        load_checkpoint(tmp_path, **settings)  # a run that has not ended, or of older names
+    for name, width in (("trained.keras", 5), ("best.keras", 7)):
         build_model(**settings, widths={"block0.0_conv1": width}).save(tmp_path / name)
         assert load_checkpoint(tmp_path, **settings).get_layer("block0.0_conv1").filters == width
 

@@ -98,6 +98,7 @@ class MultiPrizeConfig(RunConfig):
         "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors. Checkpoints "
         "from before February 2022 need the --density and --scope that they were trained with.",
         group="run",
+        path="file",
     )
     save_every: int = setting(
         0,

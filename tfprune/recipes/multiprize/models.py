@@ -203,15 +203,23 @@ def kept_numbers(model: keras.Model) -> dict[str, object]:
 
     Of a sampled sub-network `kept` is the expected number.
     """
-    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
-    total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
-    kept = round(sum(_kept(layer) for layer in layers))
+    counts = kept_counts(model)
+    kept, total = round(sum(kept for kept, _ in counts.values())), sum(size for _, size in counts.values())
     return {
         "density": kept / total,
         "kept": kept,
         "prunable": total,
         "collapsed_layers": len(collapsed_layers(model)),
     }
+
+
+def kept_counts(model: keras.Model) -> dict[str, tuple[float, int]]:
+    """Returns how many weights each kernel of the sub-network keeps, and has; without one those of all layers.
+
+    Of a sampled sub-network the first is the expected number.
+    """
+    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
+    return {f"{layer.name}/kernel": (_kept(layer), int(np.prod(layer.kernel.shape))) for layer in layers}
 
 
 def _kept(layer: keras.layers.Layer) -> float:

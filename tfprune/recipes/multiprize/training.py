@@ -63,6 +63,17 @@ def make_views(config: MultiPrizeConfig) -> dict[str, Any]:
     return {"views": _VIEWS if config.jsd else 1, "view": _view(config)}
 
 
+def recorded_views(config: MultiPrizeConfig) -> dict[str, Any]:
+    """Returns the settings that say how views are changed, for a record; empty if they are not."""
+    if config.augmix:
+        names = ["augmix", "augmix_severity", "augmix_width", "augmix_depth", "all_augmix", "jsd"]
+    elif config.gaussian_noise:
+        names = ["gaussian_noise", "noise_deviation", "noise_clean", "jsd"]
+    else:
+        names = []
+    return {name: getattr(config, name) for name in names}
+
+
 class Histograms:
     """Writes the distributions of a model's variables and gradients, and what each layer keeps, for TensorBoard.
 

@@ -8,7 +8,7 @@ run.
 from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.recipes.training.evaluation import Evaluation, evaluate, predict_logits
 from tfprune.recipes.training.fit import GracefulInterrupt
-from tfprune.recipes.training.logs import StageTimes
+from tfprune.recipes.training.logs import ScoreEvents, StageTimes
 from tfprune.recipes.training.loop import Loop, check_parts
 from tfprune.recipes.training.objectives import Consistency, CrossEntropy, Objective
 from tfprune.recipes.training.run_folder import RunFolder
@@ -30,6 +30,7 @@ __all__ = [
     "Objective",
     "PeriodicDecay",
     "RunFolder",
+    "ScoreEvents",
     "StageTimes",
     "StepDecay",
     "SubnetCallback",

@@ -1,0 +1,9 @@
+from .hessian import Curvature as Curvature
+from .hessian import UnconvergedWarning as UnconvergedWarning
+from .hessian import curvature as curvature
+from .measure import Landscape as Landscape
+from .measure import measure as measure
+from .sections import Section as Section
+from .sections import section as section
+from .settings import BatchNorm as BatchNorm
+from .settings import LandscapeSettings as LandscapeSettings
