@@ -165,6 +165,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "--out {run}/nodes.npz",
         "-m tfprune dpp prune --student {run}/student.npz --teacher {run}/teacher.npz --k 10 --choice dpp_edge "
         "--num_masks 4 --reweight --out {run}/edges.npz",
+        "-m tfprune dpp prune --student {run}/student.npz --teacher {run}/teacher.npz --k random --expected_size 2 "
+        "--num_masks 10 --kernels {run}/kernels.npz --out {run}/random.npz",
         "-m tfprune dpp evaluate --masks {run}/nodes.npz --teacher {run}/teacher.npz --examples 2000 "
         "--out {run}/evaluated.npz",
     ),

@@ -1,10 +1,14 @@
 """Accuracy of a pretrained CIFAR-10 network pruned by each criterion, one table.
 
     python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.5
+    python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.45 --warm_up --rounds 10 \
+        --criteria taylor l2 --no_training --out benchmarks/results/criteria_warm_up.jsonl
 
 Three columns for each criterion: right after pruning, with batch norm averages taken anew, and after one epoch of
-training. Criteria that look at data look at 10 batches of 128 training images. Rows are appended to a file of JSON
-lines as they are done; a row that is there is not measured again.
+training. Criteria that look at data look at 10 batches of 128 training images. With `--warm_up` they have what EKG's
+search has: the network after its ten training steps, and the 320 images that it searches on. With several rounds the
+remaining channels are scored again in each, after batch norm averages were taken anew on these images. Rows are
+appended to a file of JSON lines as they are done; a row that is there is not measured again.
 """
 
 import argparse
@@ -18,15 +22,18 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 import tensorflow as tf
 from program import new_parser
 
 from tfprune.criteria import get
 from tfprune.graph import complexity, convert
 from tfprune.optimizers import SGD
-from tfprune.pruning import plan_channels
+from tfprune.pruning import prune_channels
 from tfprune.pruning.recalibration import recalibrate_batch_norm
-from tfprune.recipes.data import BatchRequest, ImageData, fixed_batches, load_data
+from tfprune.recipes.data import BatchRequest, ImageData, fixed_batches, load_data, search_subsets
+from tfprune.recipes.ekg import EKGConfig
+from tfprune.recipes.ekg.stages import warm_up
 from tfprune.recipes.models import load_checkpoint
 from tfprune.recipes.training import CrossEntropy, Loop, evaluate
 
@@ -41,38 +48,55 @@ def scoring_data(data: ImageData, batches: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
 
 
+def search_data(data: ImageData, subset: np.ndarray) -> tf.data.Dataset:
+    """Pairs of images and labels, those that EKG's search evaluates its candidates on."""
+    images, labels = data.normalize(data.train_images[subset]), data.train_labels[subset]
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(BATCH)
+
+
 def tested(model: keras.Model, data: ImageData) -> float:
     """Top-1 accuracy on the test set."""
     return evaluate(model, fixed_batches(data.test_images, data.test_labels, data, 500)).top1
 
 
-def one_epoch(model: keras.Model, data: ImageData, seed: int) -> keras.Model:
+def one_epoch(
+    model: keras.Model, data: ImageData, seed: int, *, rate: float = 0.02, batch: int = BATCH, dtype: str | None = None
+) -> keras.Model:
     """The network after one epoch of SGD with augmentation, its learning rate falling to zero along a cosine."""
-    steps = len(data.train_labels) // BATCH
-    trained = convert(model, "fused")
-    rate = keras.optimizers.schedules.CosineDecay(0.02, steps)
-    optimizer = SGD(rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=BATCH)
+    steps = len(data.train_labels) // batch
+    trained = convert(model, "fused", dtype=dtype)
+    schedule = keras.optimizers.schedules.CosineDecay(rate, steps)
+    optimizer = SGD(schedule, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    loop = Loop(trained, optimizer, CrossEntropy(), global_batch_size=batch)
 
     def batches(start: int) -> tf.data.Dataset:
-        return data.training_batches(BatchRequest(batch_size=BATCH, epochs=1, seed=seed, start_step=start))
+        return data.training_batches(BatchRequest(batch_size=batch, epochs=1, seed=seed, start_step=start))
 
     loop.fit(batches, steps_per_epoch=steps, epochs=1, name="epoch")
     return trained
 
 
-def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    criterion: str, model: keras.Model, data: ImageData, images: tf.data.Dataset, args: argparse.Namespace
+) -> dict[str, Any]:
     """One row of the table."""
     started = time.process_time()
-    examples = scoring_data(data, 10) if get(criterion).uses_data != "never" else None
-    plan = plan_channels(model, criterion, flops=args.flops, data=examples, scope=args.scope)
-    small = plan.apply()
+    small = prune_channels(
+        model,
+        criterion,
+        flops=args.flops,
+        data=images if get(criterion).uses_data != "never" else None,
+        scope=args.scope,
+        steps=args.rounds,
+        recalibrate=images if args.rounds > 1 else None,
+    )
     seconds = time.process_time() - started
     cost = complexity(small)
     row = {"criterion": criterion, "scope": args.scope, "flops": cost.flops, "params": cost.params}
+    row |= {"rounds": args.rounds, "warm_up": args.warm_up}
     row |= {"prune_cpu_s": round(seconds, 1), "pruned": tested(small, data)}
-    images = data.train_images[: 20 * 500], data.train_labels[: 20 * 500]
-    recalibrate_batch_norm(small, fixed_batches(*images, data, 500))
+    first = data.train_images[: 20 * 500], data.train_labels[: 20 * 500]
+    recalibrate_batch_norm(small, fixed_batches(*first, data, 500))
     row["recalibrated"] = tested(small, data)
     if not args.no_training:
         row["one_epoch"] = tested(one_epoch(small, data, args.seed), data)
@@ -81,14 +105,14 @@ def measure(criterion: str, model: keras.Model, data: ImageData, args: argparse.
 
 def show(rows: list[Mapping[str, Any]]) -> None:
     """Prints the table in Markdown."""
-    titles = ("criterion", "ranking", "FLOPs", "parameters", "pruned", "averages anew", "one epoch")
+    titles = ("criterion", "ranking", "rounds", "FLOPs", "parameters", "pruned", "averages anew", "one epoch")
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for row in rows:
         accuracies = " | ".join(
             f"{row[key]:.2%}" if key in row else "" for key in ("pruned", "recalibrated", "one_epoch")
         )
         sizes = f"{row['flops'] / 1e6:.1f} M | {row['params']:,}"
-        print(f"| {row['criterion']} | {row['scope']} | {sizes} | {accuracies} |")
+        print(f"| {row['criterion']} | {row['scope']} | {row['rounds']} | {sizes} | {accuracies} |")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -100,6 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--trained_param", required=True)
     parser.add_argument("--flops", type=float, default=0.5)
     parser.add_argument("--scope", default="global", choices=("global", "local"))
+    parser.add_argument("--rounds", type=int, default=1, help="of scoring and pruning")
+    parser.add_argument("--warm_up", action="store_true", help="train and look at images as EKG's search does")
     parser.add_argument("--criteria", nargs="+", default=CRITERIA)
     parser.add_argument("--no_training", action="store_true", help="leave out the column of one epoch")
     parser.add_argument("--seed", type=int, default=1)
@@ -113,13 +139,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data = load_data(args.dataset, args.data_path)
     shape = {"num_classes": data.num_classes, "input_shape": data.input_shape}
     model = load_checkpoint(args.trained_param, arch=args.arch, **shape)
-    print(f"whole network: {tested(model, data):.2%}, {complexity(model).flops / 1e6:.1f} M FLOPs")
+    images = scoring_data(data, 10)
+    if args.warm_up:
+        subsets = search_subsets(data)
+        model, _ = warm_up(EKGConfig(arch=args.arch), model, data, subsets.training)
+        images = search_data(data, subsets.validation)
+    print(f"whole network: {tested(model, data):.2%}, {complexity(model).flops / 1e6:.1f} M FLOPs", flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
-    done = {(row["criterion"], row["scope"]) for row in rows}
+    done = {(row["criterion"], row["scope"], row["rounds"], row["warm_up"]) for row in rows}
     for criterion in args.criteria:
-        if (criterion, args.scope) not in done:
-            rows.append(measure(criterion, model, data, args))
+        if (criterion, args.scope, args.rounds, args.warm_up) not in done:
+            rows.append(measure(criterion, model, data, images, args))
             with args.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)

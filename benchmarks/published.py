@@ -101,7 +101,7 @@ EXPERIMENTS = {
         "ResNet-32x2",
         160,
         "ResNet-20",
-        8,
+        6,
         {"--epochs": (160,), **_TICKET_STEPS},
         seeds=3,
     ),
@@ -111,7 +111,7 @@ EXPERIMENTS = {
         "ResNet-32x2",
         160,
         "ResNet-20",
-        8,
+        6,
         {"--epochs": (160,), **_TICKET_STEPS},
         seeds=3,
     ),
@@ -148,11 +148,14 @@ EXPERIMENTS = {
 
 
 def scaled(experiment: Experiment, epochs: int) -> list[str]:
-    """Returns the flags of the schedule for so many epochs, in proportion to the published ones."""
+    """Returns the flags of the schedule for so many epochs: published values in proportion, an epoch apart at least."""
     words = []
     for flag, values in experiment.schedule.items():
         words.append(flag)
-        words += [str(max(1, round(value * epochs / experiment.published_epochs))) for value in values]
+        last = 0
+        for value in values:
+            last = max(last + 1, round(value * epochs / experiment.published_epochs))
+            words.append(str(last))
     return words
 
 

@@ -151,6 +151,15 @@ def test_losses():
     keras_private.compute_output_spec(function, symbol, symbol)
     keras_private.set_loss_precision(function, "float64")
     assert function(np.ones((1, 2)), np.full((1, 2), 1 / 3)).dtype == "float64"
+    offset = 0.5  # functions of the user, with what they enclose, and shared objects stay as they are
+    own = keras.losses.MeanAbsoluteError()
+    for loss in (lambda y, outputs: y - outputs + offset, own):
+        function = keras_private.CompileLoss(loss, None, output_names=["dense"])
+        keras_private.compute_output_spec(function, symbol, symbol)
+        keras_private.set_loss_precision(function, "float64")
+        found = function(np.full((1, 2), 1 / 3), np.zeros((1, 2)))
+        assert (found.dtype, float(found)) == ("float64", 1 / 3 + (0 if loss is own else offset))
+    assert own.dtype == "float32"
 
 
 def test_attributes_of_layers():

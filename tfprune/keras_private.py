@@ -6,7 +6,6 @@ modules of tfprune use the functions below and no private name of Keras. The nam
 has changed one. Private methods that tfprune overrides are listed in `OVERRIDDEN`.
 """
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -266,8 +265,11 @@ def set_loss_precision(function: CompileLoss, dtype: str) -> None:
     """Makes a built loss compute in a type, with copies of the losses that the user may hold."""
     function._dtype_policy, function._dtype = keras.DTypePolicy(dtype), dtype
     for index, part in enumerate(function._flat_losses):
-        single = copy.copy(part.loss)
+        single = part.loss
         if isinstance(single, keras.losses.Loss):
+            # `copy.copy` would save and load it, which functions of the user do not survive.
+            single = object.__new__(type(part.loss))
+            vars(single).update(vars(part.loss))
             single._dtype_policy, single._dtype = keras.DTypePolicy(dtype), dtype
         function._flat_losses[index] = part._replace(loss=single)
 

@@ -36,9 +36,11 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     nonempty: bool | None = None,
+    distinct: bool | None = None,
     positional: bool | None = None,
     recorded: bool | None = None,
     from_file_name: bool | None = None,
+    path: Literal["file", "folder"] | None = None,
     kw_only: bool = False,
 ) -> Any:
     """Declares a setting, as the value of a field of a `Settings` dataclass.
@@ -56,9 +58,11 @@ def setting(
         at_least: Lower bound, included.
         at_most: Upper bound, included.
         nonempty: Whether a list must have an element. Default: False.
+        distinct: Whether the elements of a list must differ. Default: False.
         positional: Whether the command line gives it without a flag. Default: False. The last one may be a list.
         recorded: Whether it decides the result, and is part of `Settings.settings`. Default: True.
         from_file_name: Whether a YAML file that does not contain it sets it to the file's name. Default: False.
+        path: Whether it names a file or a folder of this machine, see `Settings.portable`. Default: neither.
         kw_only: Whether Python code must give it by name.
 
     Returns:
@@ -73,9 +77,11 @@ def setting(
         "at_least": at_least,
         "at_most": at_most,
         "nonempty": nonempty,
+        "distinct": distinct,
         "positional": positional,
         "recorded": recorded,
         "from_file_name": from_file_name,
+        "path": path,
     }
     metadata = {"setting": {name: value for name, value in declared.items() if value is not None}}
     return field(default=default, metadata=metadata, kw_only=True if kw_only else MISSING)
@@ -121,10 +127,12 @@ class Setting:
     at_least: float | None = None
     at_most: float | None = None
     nonempty: bool = False
+    distinct: bool = False
     positional: bool = False
     recorded: bool = True
     from_file_name: bool = False
     words: tuple[str, ...] = ()
+    path: str = ""
 
     @classmethod
     def from_field(cls, each: Field, annotation: Any, declared: Mapping[str, Any]) -> "Setting":
@@ -188,6 +196,7 @@ class Setting:
         values = value if self.is_list else (value,)
         values = [each for each in values if each not in self.words] if self.words else values
         require(bool(values) or not self.nonempty, self.name, "at least one value", value)
+        require(not self.distinct or len(set(values)) == len(values), self.name, "values that differ", value)
         if self.choices:
             require(all(each in self.choices for each in values), self.name, _listed(self.choices), value)
         elif not all(map(self._in_bounds, values)):
@@ -233,6 +242,17 @@ class Settings:
         recorded = [name for name, each in settings_of(type(self)).items() if each.recorded]
         values = {name: getattr(self, name) for name in recorded}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def portable(self) -> dict[str, object]:
+        """Returns `settings()` for other machines: without folders of this one, and of files only their names."""
+        values = self.settings()
+        for name, each in settings_of(type(self)).items():
+            value = values.get(name)
+            if each.path == "folder":
+                values.pop(name, None)
+            elif each.path == "file" and isinstance(value, str):
+                values[name] = Path(value).name
+        return values
 
     def changed(self, names: Sequence[str]) -> list[str]:
         """Returns those of the named settings that differ from their defaults."""

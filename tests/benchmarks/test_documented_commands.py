@@ -61,6 +61,7 @@ SMALLEST = {
     "criteria.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --criteria taylor --flops 0.5",
         "| taylor | global | ",
+        {"--rounds": "2"},
         slow=True,
     ),
     "dpp_node.py": Small(
@@ -68,6 +69,12 @@ SMALLEST = {
         "--out rows.jsonl",
         "| dpp_node with data, recalibrated | ",
         {"--trained_param": "small.keras"},
+        slow=True,
+    ),
+    "ekg_rates.py": Small(
+        "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
+        "--rates 0.98 0.95 --work work --out rows.csv --figure figure.png",
+        "| l2 in 10 rounds | 95% | ",
         slow=True,
     ),
     "ekg_search.py": Small(
@@ -87,6 +94,13 @@ SMALLEST = {
         "--images 4 --rounds 1 --batches 1 --batch_size 4 --size 32 --results rows.jsonl", "images/s"
     ),
     "kdpp.py": Small("--k 3 --masks 2 --repeats 1 --nodes 2 --items 8 --examples 50 --out rows.json", '"ratio": '),
+    "landscape_study.py": Small(
+        "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
+        "--subnetworks 4 --section_images 8 --directions 2 --points 3 --curvature_images 8 --tolerance 0.5 "
+        "--work work --out rows --figure figure.png",
+        "| fluctuation of sections | ",
+        slow=True,
+    ),
     "latency.py": Small("--model Tiny --batch_size 1 --runs 1", "arrives", {"--round_to": "1 4"}),
     "model_table.py": Small("--groups dense --page page.md"),
     "multiprize.py": Small("", elsewhere="test_multiprize.py"),
@@ -128,6 +142,7 @@ SMALLEST = {
         "| snip | float32 | 4 | 2 | ",
         slow=True,
     ),
+    "scopes.py": Small("--page page.md", slow=True),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
@@ -273,6 +288,7 @@ PREPARE = {
     "multiprize_experiments.py": page_without_table,
     "originals_table.py": page_without_table,
     "published.py": page_and_rows,
+    "scopes.py": page_without_table,
     "structure.py": checkouts,
 }
 

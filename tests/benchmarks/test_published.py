@@ -42,17 +42,17 @@ def test_rows_say_how_much_of_the_published_work_they_are(program, tmp_path, cap
     arguments = ["--only", "dense", "--runs", str(tmp_path), "--out", str(tmp_path / "rows.jsonl")]
     assert published.main(arguments) == 0
     row = published.read(tmp_path / "rows.jsonl")[0]
-    assert row["share"] == pytest.approx(8 * 10 / (160 * 40))
+    assert row["share"] == pytest.approx(6 * 10 / (160 * 40))
     assert (row["accuracy"], row["seconds"], row["seed"]) == (0.5, 7.0, 0)
     # mean and standard deviation of 50, 60 and 70
-    assert "| 60.00 ± 10.00 (3 seeds) | ResNet-20, 8 epochs | 1.25% |" in capsys.readouterr().out
+    assert "| 60.00 ± 10.00 (3 seeds) | ResNet-20, 6 epochs | 0.94% |" in capsys.readouterr().out
     assert published.main(arguments) == 0
     assert len(program.calls) == 3  # nothing is run a second time
 
 
 def test_a_run_that_was_stopped_ends_the_list_and_goes_on(program, tmp_path):
     arguments = ["--only", "smart-ratio", "--runs", str(tmp_path), "--out", str(tmp_path / "rows.jsonl")]
-    program.stopped.add("smart-ratio-ResNet-20-8-1")
+    program.stopped.add("smart-ratio-ResNet-20-6-1")
     assert published.main(arguments) == 130
     assert [row["seed"] for row in published.read(tmp_path / "rows.jsonl")] == [0]
     program.stopped.clear()
@@ -92,10 +92,18 @@ def test_schedules_are_scaled():
     experiment = published.EXPERIMENTS["peekaboo"]
     scaled = published.scaled(experiment, 8)
     assert scaled == ["--epochs", "8", "--ar_decay_freq", "2", "--milestones", "4", "5"]
-    assert value(published.scaled(experiment, 1), "--ar_decay_freq") == "1"
+    one = ["--epochs", "1", "--ar_decay_freq", "1", "--milestones", "1", "2"]  # drops are an epoch apart at least
+    assert published.scaled(experiment, 1) == one
 
 
-def test_errors_of_students_are_those_of_the_results():
-    """2 of 6 nodes: the three errors in the file are 2.4817, 2.5242 and 2.3556."""
-    row = next(line for line in published.error_table().splitlines() if "2 of 6 nodes" in line)
-    assert row == "| DPP node, 2 of 6 nodes | 2.310 | 2.454 ± 0.051 |"
+def test_errors_of_students_are_means_with_their_errors(tmp_path):
+    """Mean 2 and standard error sqrt(3 / 3) of the errors 1, 1 and 4 of one row, beside those of other rows."""
+    rows = [("dpp_node", 0, 2, error) for error in (1, 1, 4)] + [("dpp_node", 1, 2, 9), ("dpp_edge", 0, 83, 9)]
+    others = [("dpp_node", 0, k, 5) for k in (1, 3, 4, 5)] + [("dpp_edge", 0, k, 5) for k in (166, 250, 333, 417)]
+    file = tmp_path / "rows.csv"
+    lines = ["choice,reweight,k,error", *(",".join(map(str, row)) for row in rows + others for _ in range(2))]
+    file.write_text("\n".join(lines))
+    table = published.error_table(file).splitlines()
+    # every row is there twice, so the variance is 12 / 5 and the standard error sqrt(12 / 5 / 6)
+    assert "| DPP node, 2 of 6 nodes | 2.310 | 2.000 ± 0.632 |" in table
+    assert "| DPP edge, 83 of 500 inputs a node | 2.403 | 9.000 ± 0.000 |" in table

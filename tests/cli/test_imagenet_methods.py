@@ -68,17 +68,20 @@ def test_there_is_a_case_for_every_method():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", CASES)
-def test_from_the_images_to_a_tested_network(method, tree, tmp_path):
+def test_from_the_images_to_a_tested_network(method, tree, tmp_path, capsys):
     case, folder = CASES[method], tmp_path / "run"
     assert train_imagenet(small(case, tree, folder)) == 0
     results = json.loads((folder / "results.json").read_text())
     tested = tmp_path / "tested.json"
-    words = ["--dataset", "imagenet", "--data_path", str(tree), "--resize_size", "72", "--no_latency"]
-    result = str(folder / "trained.keras")
-    assert evaluate(["--trained_param", result, *words, "--json", str(tested)]) == 0
-    numbers = json.loads(tested.read_text())
-    assert numbers["examples"] == 20
-    assert numbers["top1"] == pytest.approx(results[case.accuracy])
+    result = folder / "trained.keras"
+    moved = shutil.copy(result, tmp_path / "moved.keras")
+    for words in ([str(result)], ["--trained_param", str(moved), "--data_path", str(tree)]):
+        assert evaluate([*words, "--no_latency", "--json", str(tested)]) == 0
+        numbers = json.loads(tested.read_text())
+        assert numbers["examples"] == 20
+        assert numbers["top1"] == pytest.approx(results[case.accuracy])
+    assert evaluate([str(moved)]) == 2
+    assert "--dataset imagenet2012 needs --data_path" in capsys.readouterr().err
     model = keras.saving.load_model(result)
     assert model.input_shape == (None, 64, 64, 3)
     assert model.output_shape == (None, CLASSES)

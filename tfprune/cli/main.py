@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tfprune.cli.command import run_subcommand
-from tfprune.cli.model_configs import BenchmarkConfig, ExportConfig, InspectConfig
+from tfprune.cli.model_configs import BenchmarkConfig, ExportConfig, InspectConfig, LandscapeConfig
 from tfprune.cli.programs import evaluate, train_cifar, train_imagenet
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.recipes.dpp import DPP_COMMANDS, DPP_MODULES
@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect": InspectConfig,
     "prune": PruneConfig,
     "benchmark": BenchmarkConfig,
+    "landscape": LandscapeConfig,
     "export": ExportConfig,
     "sanity": SanityConfig,
 }

@@ -1,16 +1,20 @@
-"""The settings of the commands that read a model and leave it as it is: `inspect`, `benchmark` and `export`."""
+"""The settings of the commands that read models and leave them: `inspect`, `benchmark`, `landscape` and `export`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tfprune.cli.plugins import plugin_setting
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting.formats import FORMATS, suffixes_in_words
+from tfprune.landscape.settings import LandscapeSettings
 from tfprune.settings import Settings, check_model_file, check_output, require, setting
 
 _FORMATS = tuple(each.name for each in FORMATS)
 _READ = (".keras", ".tflite")
+LANDSCAPE_FILES = ("landscape.json", "landscape.csv", "sections.csv", "landscape.png")
+"""What `tfprune landscape` writes."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,7 @@ class BenchmarkConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set(self.models)) < len(self.models):
-            raise ConfigError("expected different models, received one of them twice; name each once")
+        _check_different(self.models)
 
     def check_files(self) -> None:
         """Checks that the models exist and the numbers can be written.
@@ -88,6 +91,69 @@ class BenchmarkConfig(Settings):
         for path in self.models:
             check_model_file(path, suffixes=_READ)
         check_output(self.json, overwrite=self.overwrite)
+
+
+@dataclass(frozen=True)
+class LandscapeConfig(LandscapeSettings):
+    """Measures the loss around the weights of models: sections along random directions, and the Hessian's ends."""
+
+    HELP_ORDER: ClassVar[tuple[str, ...]] = ("settings", "data", "sections")
+
+    models: tuple[str, ...] = setting(help="The .keras files, to be compared.", positional=True, kw_only=True)
+    data: str = setting(
+        help="Examples and labels that the loss is taken on: CIFAR10, CIFAR100, digits, or an .npz file with arrays x "
+        "and y.",
+        group="data",
+        kw_only=True,
+    )
+    data_path: str | None = setting(
+        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
+    )
+    examples: int = setting(512, "How many examples to use.", group="data", at_least=1)
+    batch_size: int = setting(
+        128, "Examples per batch; batch norms use the statistics of each batch.", group="data", at_least=1
+    )
+    loss: str | None = setting(
+        None,
+        "The loss, by its name in Keras, such as mean_squared_error; of cross-entropies, that of logits if the model "
+        "ends without an activation.",
+        if_none="cross-entropy",
+        group="data",
+    )
+    out: str | None = setting(
+        None,
+        "Folder to write the numbers to (landscape.json, landscape.csv, sections.csv), and a figure (landscape.png).",
+        if_none="none",
+        group="output",
+    )
+    overwrite: bool = setting(False, "Replace the files if they exist.", group="output")
+    plugin: tuple[str, ...] = plugin_setting("data")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_different(self.models)
+
+    def check_files(self) -> None:
+        """Checks that the models exist and the results can be written.
+
+        Raises:
+            CheckpointError: A model does not exist.
+            RunFolderError: A result exists and must not be overwritten, or the folder is a file.
+        """
+        for path in self.models:
+            check_model_file(path)
+        if self.out is None:
+            return
+        folder = Path(self.out)
+        if folder.exists() and not folder.is_dir():
+            raise RunFolderError(f"--out: expected a folder, {folder} is a file; name another")
+        for name in LANDSCAPE_FILES if folder.is_dir() else ():
+            check_output(str(folder / name), overwrite=self.overwrite)
+
+
+def _check_different(models: Sequence[str]) -> None:
+    if len(set(models)) < len(models):
+        raise ConfigError("expected different models, received one of them twice; name each once")
 
 
 @dataclass(frozen=True)

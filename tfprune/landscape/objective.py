@@ -142,7 +142,8 @@ class Objective:
     def _traced_products(self) -> Callable[[Any, Any], list[tf.Tensor]]:
         x, y = self._batches[0]
         try:
-            return traced(self._product, x, y)
+            # AutoGraph would wrap the error.
+            return traced(tf.autograph.experimental.do_not_convert(self._product), x, y)
         except LookupError as error:
             raise UnsupportedLayerError(
                 f"the loss of {self.model.name} has no second derivative in TensorFlow: {first_line(error)}; expected "

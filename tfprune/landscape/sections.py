@@ -101,9 +101,12 @@ class Section:
         Raises:
             WriteError: It cannot be written.
         """
-        values = asdict(self) | {"steps": self.steps.tolist(), "losses": self.losses.tolist()}
-        numbers = {"fluctuation": self.fluctuation, "standard_error": _number(self.standard_error)}
-        write_text(as_path(path), json.dumps(values | numbers, indent=1) + "\n")
+        write_text(as_path(path), json.dumps(self.values, indent=1) + "\n")
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All attributes as plain values, for JSON."""
+        return asdict(self) | {"steps": self.steps.tolist(), "losses": self.losses.tolist()}
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> "Section":
@@ -233,8 +236,3 @@ def _finite(loss: float, radius: float) -> float:
             f"expected a finite loss, received {loss} {'away from' if radius else 'at'} the center; {advice}"
         )
     return loss
-
-
-def _number(value: float) -> float | None:
-    """Returns a number for JSON, which has no NaN."""
-    return None if np.isnan(value) else value

@@ -11,6 +11,8 @@ from tqdm import tqdm
 from tfprune.errors import ConfigError
 from tfprune.graph import copied_layer, executable_groups, rebuild
 from tfprune.keras_private import producer
+from tfprune.landscape.measure import Landscape
+from tfprune.landscape.settings import LandscapeSettings
 from tfprune.search.greedy import Search
 from tfprune.search.state import SearchResult
 
@@ -26,6 +28,7 @@ def search(
     search_step: float = 0.2,
     batch_size: int = 256,
     dtype: str = "float32",
+    landscape: LandscapeSettings | None = None,
     progress: bool = True,
 ) -> SearchResult:
     """Searches a classifier for its best sub-network of fewer FLOPs (multiply-adds), guided by an ensemble.
@@ -43,6 +46,8 @@ def search(
         search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
         batch_size: Examples per batch.
         dtype: `float32`; or `bfloat16`, which is faster and runs promising candidates again in float32.
+        landscape: Measure the loss landscape of every accepted sub-network, as these settings say; see
+            `tfprune.landscape`. It goes to `landscapes` of the result, and takes longer than the search itself.
         progress: Show a progress bar.
 
     Returns:
@@ -64,12 +69,16 @@ def search(
     values, labels = _first(data, examples)
     run = Search(_logits(model), values, labels, flops, search_step, batch_size, dtype)
     state = run.start()
+    landscapes: list[Landscape] = []
     with tqdm(total=round(100 * (1 - flops), 1), desc="search", disable=None if progress else True) as bar:
         while not run.done(state):
             state, _ = run.step(state)
+            if landscape is not None:
+                landscapes.append(run.landscape(state, landscape))
             bar.update(round(100 * min(1 - state.flops / run.full_flops, 1 - flops), 1) - bar.n)
             bar.set_postfix_str(f"FLOPs {state.flops / run.full_flops:.1%}, accuracy {state.accuracy:.1%}")
-    return replace(run.result(state), model=model, groups=executable_groups(model), examples=values)
+    found = run.result(state)
+    return replace(found, model=model, groups=executable_groups(model), examples=values, landscapes=tuple(landscapes))
 
 
 def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:

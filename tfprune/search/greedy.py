@@ -8,7 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, SearchError
-from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups
+from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups, slim
+from tfprune.landscape.measure import Landscape, measure
+from tfprune.landscape.settings import LandscapeSettings
 from tfprune.reprs import short_repr
 from tfprune.search.state import Candidate, Gates, SearchResult, SearchState, Step, SubNetwork
 from tfprune.search.subnetworks import Activations, SubNetworks, knowledge_losses, label_losses
@@ -138,6 +140,23 @@ class Search:
         *history, final = state.history
         return SearchResult(
             self.model, self.groups, self.gates, tuple(history), final, state.knowledge, state.params, state.flops
+        )
+
+    def landscape(self, state: SearchState, settings: LandscapeSettings | None = None) -> Landscape:
+        """Measures the loss landscape of a state's sub-network, on the validation images in the search's batches.
+
+        Args:
+            state: The state after a step.
+            settings: What is measured. The stored averages of batch norms do not fit a sub-network, so `batch_norm`
+                should not be `moving`.
+
+        Returns:
+            Sections of the label loss along random directions, and its curvature, if the settings say so.
+        """
+        small = slim(self.model, self.gates.mask(state.orders, state.rates), self.groups, rescale_kernels=True)
+        data = [(images, self.labels[batch]) for images, batch in zip(self.inputs, self.batches, strict=True)]
+        return measure(
+            small, data, settings, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), progress=False
         )
 
     def step(self, state: SearchState) -> tuple[SearchState, Step]:

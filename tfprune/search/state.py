@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.graph import ChannelGroups, slim
+from tfprune.landscape.measure import Landscape
 from tfprune.ops import keep_limit, rank_scores
 from tfprune.pruning.recalibration import recalibrate_batch_norm
 from tfprune.reprs import short_repr
@@ -147,6 +148,7 @@ class SearchResult:
         params: Parameters of the final sub-network.
         flops: FLOPs of the final sub-network.
         examples: The examples on which `slim` measures the averages of batch norms; None to leave the old ones.
+        landscapes: The loss landscape of each accepted sub-network, the final one last; empty if they were not wanted.
     """
 
     model: keras.Model
@@ -158,6 +160,7 @@ class SearchResult:
     params: int
     flops: int
     examples: np.ndarray | None = field(default=None, repr=False)
+    landscapes: tuple[Landscape, ...] = field(default=(), repr=False)
 
     __repr__ = short_repr
 

@@ -88,6 +88,7 @@ CHANGES = {
     "accum": 2,
     "seed": 2,
     "precision": "mixed_bfloat16",
+    "fraction": 0.5,
 }
 
 

@@ -256,6 +256,32 @@ def test_the_subsets(calls, tmp_path, few_digits):
     np.testing.assert_array_equal(calls["warm_up"][0][3], expected.training)
 
 
+def test_all_stages_use_the_same_fraction_of_the_images(calls, tmp_path, few_digits):
+    result = run(tmp_path / "run", fraction=0.8, num_teacher=2)
+    first_batch(calls)
+    images = calls["training_batches"][0][0]
+    assert np.bincount(images.train_labels).tolist() == [16] * 10
+    known = {image.tobytes() for image in few_digits.train_images}
+    assert {image.tobytes() for image in images.train_images} < known
+    for name in ("warm_up", "run_search"):
+        assert calls[name][0][2] is images
+        assert max(calls[name][0][3]) < 160
+    shards = sorted((result.folder / "digits_knowledge").glob("shard-*.npy"))
+    assert sum(len(np.load(shard)) for shard in shards) == 160
+    assert yaml.safe_load((result.folder / "settings.yaml").read_text())["fraction"] == 0.8
+    with pytest.raises(ConfigError, match="--batch_size: expected at most the 20 training images"):
+        run(tmp_path / "few", fraction=0.1)
+
+
+def test_one_epoch_is_trained_at_the_learning_rate_that_is_given(small_world, tmp_path, capsys):
+    result = run(tmp_path / "run", train_epoch=1, learning_rate=0.25, searching=False)
+    assert [row["learning_rate"] for row in tables(result.folder)["finetuning"]] == [0.25]
+    assert (
+        "warning: --decay_points: the learning rate does not drop in epochs 1, 2, 3: the training has 1\n"
+        in capsys.readouterr().out
+    )
+
+
 def test_train_epoch_0_stops_after_slimming(calls, tmp_path):
     result = run(tmp_path / "run", train_epoch=0)
     assert "trained" not in calls

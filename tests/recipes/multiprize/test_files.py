@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.recipes.models.torch_bytes import archive
+from tests.recipes.multiprize.test_original_checkpoint import checkpoint
 from tfprune.cli.main import main as tfprune_command
 from tfprune.cli.programs import evaluate, train_cifar
 from tfprune.exporting import load_packed
 from tfprune.layers import collapsed_layers, subnet_layers
-from tfprune.recipes.models.checkpoint import read_notes, write_notes
 from tfprune.recipes.multiprize import MultiPrizeConfig, run
 
 NARROW = ["--method", "multiprize", "--dataset", "digits", "--arch", "Conv2", "--width_multiplier", "0.0625"]
@@ -98,11 +99,8 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
 
 
 def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
-    from tests.recipes.multiprize.test_original_checkpoint import checkpoint  # needs torch, too
-
     monkeypatch.chdir(tmp_path)
-    torch.save(checkpoint(golden_biprop), "best.pth")
+    archive("best.pth", checkpoint(golden_biprop))
     images = np.clip(40 * golden_biprop["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
     data = replace(few_digits, train_images=images, train_labels=golden_biprop["train/y"], mean=(120.0,) * 3)
     data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden_biprop["train/y"])
@@ -159,13 +157,3 @@ def test_a_collapsed_layer_beside_a_shortcut_is_named(tiny_world, few_digits, ca
     assert result.numbers["collapsed_layers"] == len(names) > 0
     assert f"no weight is left in {', '.join(names)}" in capsys.readouterr().out
     assert np.isfinite(result.numbers["loss"])
-
-
-def test_notes(tmp_path):
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "a.keras")
-    assert read_notes(tmp_path / "a.keras") == {}
-    write_notes(tmp_path / "a.keras", {"arch": "x", "mean": [1.5]})
-    assert read_notes(tmp_path / "a.keras") == {"arch": "x", "mean": [1.5]}
-    assert keras.saving.load_model(tmp_path / "a.keras").output_shape == (None, 1)
-    (tmp_path / "b.keras").write_bytes((tmp_path / "a.keras").read_bytes()[:300])
-    assert read_notes(tmp_path / "b.keras") == read_notes(tmp_path / "none.keras") == {}

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.event_files import check_histogram, read_events
 from tfprune.errors import ConfigError
+from tfprune.exporting import read_record
 from tfprune.layers import GlobalSubnet, subnet_layers
 from tfprune.recipes.data import BatchRequest
-from tfprune.recipes.models.checkpoint import read_notes
 from tfprune.recipes.training import Loop, evaluate
 
 
@@ -53,11 +54,11 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     epochs = rows("run/metrics/training.csv")
     chosen = max(epochs, key=lambda row: float(row["test_accuracy"]))
     assert float(chosen["test_accuracy"]) == numbers["best_accuracy"]
-    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_notes("run/best.keras")["epoch"]
+    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_record("run/best.keras")["numbers"]["epoch"]
     same(arrays(best), arrays(keras.saving.load_model(f"run/epoch_{chosen['epoch']}.keras")))
-    notes = read_notes("run/trained.keras")
+    notes = read_record("run/trained.keras")
     assert notes["dataset"] == "digits"
-    assert (notes["arch"], notes["num_classes"], notes["epoch"]) == ("Conv2", 10, 2)
+    assert (notes["arch"], notes["num_classes"], notes["numbers"]["epoch"]) == ("Conv2", 10, 2)
     np.testing.assert_allclose(
         (few_digits.test_images[:1] - np.float32(notes["mean"])) / np.float32(notes["std"]),
         few_digits.normalize(few_digits.test_images[:1]),
@@ -66,6 +67,25 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     plain = tf.saved_model.load("run/saved_model")
     images = few_digits.normalize(few_digits.test_images)
     np.testing.assert_allclose(plain.serve(images), last(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_densities_and_scores_of_each_layer(tiny_world, scope):
+    ramp = {"density_ramp_epochs": 1} if scope == "global" else {}
+    result = tiny_world(density=0.2, scope=scope, save_every=1, **ramp)
+    found, written = rows("run/metrics/training_weights.csv"), read_events(result.folder / "events" / "training")
+    scores = read_events(result.folder / "events" / "scores")
+    assert [int(row["epoch"]) for row in found] == [1] * 5 + [2] * 5
+    for epoch in (1, 2):
+        saved = keras.saving.load_model(f"run/epoch_{epoch}.keras" if epoch == 1 else "run/last.keras")
+        for layer, row in zip(subnet_layers(saved), [row for row in found if int(row["epoch"]) == epoch], strict=True):
+            assert row["weight"] == f"{layer.name}/kernel"
+            assert float(row["density"]) == pytest.approx(np.mean(layer.mask))
+            assert float(written[f"density/{row['weight']}", int(row["step"])]) == pytest.approx(float(row["density"]))
+            check_histogram(scores[f"scores/{row['weight']}", epoch], np.asarray(layer.scores))
+    assert [(row["weight"], int(row["kept"]), int(row["of"])) for row in rows("run/density.csv")] == [
+        (f"{layer.name}/kernel", np.count_nonzero(layer.mask), np.size(layer.mask)) for layer in subnet_layers(saved)
+    ]
 
 
 @pytest.mark.slow
@@ -109,7 +129,7 @@ def test_a_run_of_older_names_is_resumed_with_the_names_of_today(tiny_world):
         manifest.write_text(manifest.read_text().replace(f"{today}.keras", f"{before}.keras"))
     initial = arrays(keras.saving.load_model("run/first.keras"))
     assert tiny_world(epochs=1, resume=True).numbers["accuracy"] == result.numbers["accuracy"]
-    assert read_notes("run/trained.keras")["epoch"] == 1
+    assert read_record("run/trained.keras")["numbers"]["epoch"] == 1
     same(arrays(keras.saving.load_model("run/trained.keras")), arrays(result.model))
     same(arrays(keras.saving.load_model("run/initial.keras")), initial)
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
+from tfprune.reprs import short_repr
 from tfprune.tables import count
 
 Batch = dict[str, tf.Tensor]
@@ -131,6 +132,15 @@ class ImageDataset(ABC):
     @abstractmethod
     def test_examples(self) -> int:
         """Number of test images."""
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared, as plain values that a model's file records.
+
+        `mean` and `std` of pixels of 0 .. 255, by which a model's inputs are normalized; `image_size` and `resize_size`
+        of images from the disk; `augmentation`, how training images are changed. Default: nothing is known.
+        """
+        return {}
 
     @abstractmethod
     def training_reader(self, request: BatchRequest) -> Reader:
@@ -288,6 +298,8 @@ class PruneBatches:
     batch_size: int
     by_class: bool = False
     seed: int = 0
+
+    __repr__ = short_repr
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Iterates over images `[batch, height, width, channels]` float32, normalized, and labels `[batch]` int64."""

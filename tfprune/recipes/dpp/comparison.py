@@ -171,7 +171,7 @@ def _summarize(rows: Rows, folder: Path) -> str:
         means,
         unpruned=unpruned,
         x_label="parameters left (crosses: simulated, first masks)",
-        y_label="generalisation error",
+        y_label="generalization error",
         log=True,
     )
     counts = sorted({row["nodes"] for row in rows})

@@ -153,7 +153,7 @@ def draw_curves(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = Figure(figsize=(7, 5.2), layout="constrained")
     axes = figure.subplots()
     ways = list(dict.fromkeys(label.removesuffix(" reweighted") for label in curves))
     for label, points in curves.items():
@@ -168,7 +168,7 @@ def draw_curves(
         axes.set_yscale("log")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
     _write_figure(figure, path)
 
 

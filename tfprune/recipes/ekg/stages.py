@@ -4,6 +4,7 @@ import io
 import os
 import time
 import zipfile
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from tfprune.errors import RunFolderError, SearchError
 from tfprune.files import write_bytes, writing
 from tfprune.graph import convert
+from tfprune.landscape import LandscapeSettings
 from tfprune.optimizers import SGD
 from tfprune.recipes.data import ImageDataset, ShardedRows
 from tfprune.recipes.ekg.config import EKGConfig
@@ -28,6 +30,12 @@ from tfprune.search.subnetworks import SubNetworks
 _WARM_UP_RATE = 1e-3
 _SEARCH_FILE = "search.npz"
 _STEPS_PER_LINE = 10
+_LANDSCAPES = {  # by the value of `record_landscape`
+    None: None,
+    "sections": LandscapeSettings(directions=5, points=5, hessian=False),
+    "hessian": LandscapeSettings(directions=5, points=5),
+}
+_CURVES = ("accuracy", "loss", "flops_rate", "fluctuation", "hessian_min", "hessian_max", "hessian_ratio")
 _STATE_ARRAYS = ("rates", "orders", "knowledge")
 _STATE_NUMBERS = ("members", "params", "flops", "accuracy")
 
@@ -97,13 +105,18 @@ def run_search(
     path = run.file(_SEARCH_FILE)
     state = load_state(path) if path.exists() else search.start()
     log = run.metrics("search", last_step=len(state.history) - 1)
+    landscape = _LANDSCAPES[config.record_landscape]
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
         for row in log.rows:
             _write_events(row, run)  # opening the writer removed the events of the interrupted run
         started = time.monotonic() - (float(log.rows[-1]["seconds"]) if log.rows else 0.0)
         for number, (new, step) in enumerate(search.run(state), len(state.history)):
             state = new
-            row = _row(search, state, step, number, time.monotonic() - started)
+            seconds, numbers = time.monotonic() - started, {}
+            if landscape is not None:
+                numbers = search.landscape(state, landscape).numbers
+                started = time.monotonic() - seconds  # what the landscape takes does not count as the search's
+            row = _row(search, state, step, number, numbers, seconds)
             # The state comes last: a row without its state is dropped and written again, a state without its row
             # would leave a gap.
             log.append(row)
@@ -207,11 +220,13 @@ def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tupl
 
 def _write_events(row: Row, run: RunFolder) -> None:
     with writing(run.path / "events" / "search", tf.errors.OpError):
-        for name in ("accuracy", "loss", "flops_rate"):
+        for name in (name for name in _CURVES if name in row):
             tf.summary.scalar(f"search/{name}", row[name], step=int(row["step"]))
 
 
-def _row(search: Search, state: SearchState, step: Step, number: int, seconds: float) -> Row:
+def _row(
+    search: Search, state: SearchState, step: Step, number: int, landscape: Mapping[str, float], seconds: float
+) -> Row:
     chosen = step.chosen
     return {
         "step": number,
@@ -224,6 +239,7 @@ def _row(search: Search, state: SearchState, step: Step, number: int, seconds: f
         "params": state.params,
         "flops": state.flops,
         "flops_rate": state.flops / search.full_flops,
+        **landscape,
         "seconds": round(seconds, 2),
     }
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, check_output, require, same_setting, setting
+from tfprune.settings import Settings, check_output, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -44,13 +44,6 @@ class PeekabooConfig(RunConfig):
         "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and Bop's "
         "state stay float32.",
     )
-    fraction: float = setting(
-        1.0,
-        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
-        group="data and model",
-        above=0,
-        at_most=1,
-    )
     arch: str = setting(
         "ResNet-18",
         "Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its "
@@ -64,7 +57,10 @@ class PeekabooConfig(RunConfig):
         group="data and model",
     )
     trained_param: str | None = setting(
-        None, "Model to start from instead: a `.keras` file of the same architecture.", group="data and model"
+        None,
+        "Model to start from instead: a `.keras` file of the same architecture.",
+        group="data and model",
+        path="file",
     )
     masks: str | None = setting(
         None,
@@ -72,6 +68,7 @@ class PeekabooConfig(RunConfig):
         "initial weights to start from, too; masks alone, such as `tfprune prune` writes, go with the initial weights "
         "that `seed` and `init_method` give.",
         group="data and model",
+        path="file",
     )
     pruner: str = setting(
         "SynFlow",
@@ -147,7 +144,7 @@ class PeekabooConfig(RunConfig):
     momentum: float = setting(0.9, "Momentum of SGD.", group="training", at_least=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient of SGD, added to the gradients.", group="training", at_least=0)
     milestones: tuple[int, ...] = setting(
-        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0
+        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0, distinct=True
     )
     epochs: int = setting(180, "Epochs of training; 0 stops after pruning.", group="training", at_least=0)
     psg: bool = setting(
@@ -179,12 +176,6 @@ class PeekabooConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.fraction == 1 or not self.on_disk,
-            "fraction",
-            "1 for images that are read from the disk",
-            self.fraction,
-        )
         self._check_psg()
         self._check_pruning()
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
-from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.run_config import RunConfig, usual_milestones
 from tfprune.settings import require, setting
 from tfprune.tables import listed
 
@@ -18,8 +18,7 @@ BY_RATIO = ("smart_ratio", "hybrid")
 ON_DATA = ("snip", "grasp")
 SCORED = (*ON_DATA, "synflow")
 _LONG = "tiny-imagenet"
-_EPOCHS, _MILESTONES = 160, (80, 120)
-_LONG_EPOCHS, _LONG_MILESTONES = 300, (150, 225)
+_EPOCHS, _LONG_EPOCHS = 160, 300
 _IN_MEMORY = "training images, of data in memory only"
 _IMAGENET = {"arch": "ResNet-50", "milestones": (30, 60), "epochs": 90}
 
@@ -45,6 +44,7 @@ class DenseConfig(RunConfig):
         "Model to start from: a `.keras` file of the same architecture, such as `initial.keras` of another run.",
         if_none="a model with random weights",
         group="data and model",
+        path="file",
     )
     random_labels: bool = setting(
         False, "Draw the training labels at random; the test labels stay as they are.", group=_IN_MEMORY
@@ -67,9 +67,10 @@ class DenseConfig(RunConfig):
     milestones: tuple[int, ...] | None = setting(
         None,
         "Epochs at which the learning rate drops.",
-        if_none="80 and 120; 150 and 225 for tiny-imagenet",
+        if_none="half and three quarters of the epochs: 80 and 120 of 160",
         group="training",
         above=0,
+        distinct=True,
     )
     gamma: float = setting(0.1, "Factor of each drop.", group="training", above=0)
     epochs: int | None = setting(
@@ -85,10 +86,9 @@ class DenseConfig(RunConfig):
 
     @property
     def schedule(self) -> tuple[int, tuple[int, ...]]:
-        """Epochs and milestones: those given, or those of the data set."""
-        long = self.dataset.casefold() == _LONG
-        epochs = self.epochs or (_LONG_EPOCHS if long else _EPOCHS)
-        return epochs, (_LONG_MILESTONES if long else _MILESTONES) if self.milestones is None else self.milestones
+        """Epochs and milestones: those given, or those of the data set and the usual ones of the epochs."""
+        epochs = self.epochs or (_LONG_EPOCHS if self.dataset.casefold() == _LONG else _EPOCHS)
+        return epochs, usual_milestones(epochs) if self.milestones is None else self.milestones
 
     @property
     def default_path(self) -> str:
@@ -115,6 +115,7 @@ class TicketConfig(DenseConfig):
         "(magnitude, in rounds of training); or a file: masks that `tfprune prune` wrote (.npz), or a pruned model "
         "(.keras), whose nonzero weights are kept.",
         group="ticket",
+        path="file",
     )
     density: float = setting(
         0.02,

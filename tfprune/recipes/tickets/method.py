@@ -94,6 +94,7 @@ class Dense(Method[DenseConfig]):
             epochs - first_epoch,
             data.steps_per_epoch(config.batch_size),
         )
+        self.tell_missed_drops(rate, epochs - first_epoch, "milestones")
         sparse, optimizer = self.trainable(
             model,
             lambda fast: convert(fast, "masked", masks),
