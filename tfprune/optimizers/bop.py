@@ -183,7 +183,7 @@ class Bop(keras.optimizers.Optimizer):
         return self._rate(tf.maximum(tf.convert_to_tensor(self.iterations) - 1, 0))
 
     def reset_flips(self) -> None:
-        """Begins to count flips anew: `total_flips` and `flips_by_variable` become 0, `flips` stays."""
+        """Begins to count flips again: `total_flips` and `flips_by_variable` become 0, `flips` stays."""
         self._flips_before.assign(-self.flips)
         for count in self._flips:
             count.assign(0)
