@@ -93,6 +93,7 @@ class Study:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
+        args.work.mkdir(parents=True, exist_ok=True)
         self.data = load_data(args.dataset, args.data_path)
         images, labels = self.data.train_images, self.data.train_labels
         self.training = replace(self.data, train_images=images[: -args.held_out], train_labels=labels[: -args.held_out])
@@ -140,13 +141,17 @@ class Study:
         scores = self._scores[choice.criterion]
         return scores * np.exp(choice.noise * np.random.default_rng(choice.seed).standard_normal(len(scores)))
 
+    def recalibrate(self, model: keras.Model) -> None:
+        """Takes batch norm averages anew."""
+        recalibrate_batch_norm(model, self.first(5000, 500))
+
     def subnetwork(self, choice: Choice) -> keras.Model:
         """The pruned model with batch norm averages taken anew, not trained further."""
         path = self.args.work / f"{choice.name}.keras"
         if path.exists():
             return keras.saving.load_model(path)
         model = self.planners[choice.scope].plan(self.scores(choice), choice.criterion).apply()
-        recalibrate_batch_norm(model, self.first(5000, 500))
+        self.recalibrate(model)
         model.save(path)
         return model
 
@@ -182,11 +187,14 @@ class Study:
 
     def after(self, choice: Choice, seed: int) -> Row:
         """A row of `after.csv`."""
-        model, started = self.subnetwork(choice), time.process_time()
-        cost = complexity(model)
+        return {"name": choice.name, "train_seed": seed} | self.trained(self.subnetwork(choice), seed)
+
+    def trained(self, model: keras.Model, seed: int) -> Row:
+        """The accuracy of a model after a short pass."""
+        started, cost = time.process_time(), complexity(model)
         accuracy = tested(self.short_pass(model, seed), self.data)
-        row = {"name": choice.name, "train_seed": seed, "flops": cost.flops, "params": cost.params}
-        return row | {"test_accuracy": accuracy, "cpu_s": round(time.process_time() - started, 1)}
+        row: Row = {"flops": cost.flops, "params": cost.params, "test_accuracy": accuracy}
+        return row | {"cpu_s": round(time.process_time() - started, 1)}
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -210,7 +218,6 @@ def append(path: Path, row: Row) -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Appends the rows that are missing, one sub-network after the other."""
-    args.work.mkdir(parents=True, exist_ok=True)
     args.out.mkdir(parents=True, exist_ok=True)
     before, after = args.out / "before.csv", args.out / "after.csv"
     known = {row["name"] for row in rows_of(before)}
@@ -235,19 +242,26 @@ def joined(folder: Path) -> dict[str, np.ndarray]:
     return columns | {"name": np.array(names), OUTCOME[0]: np.array([np.mean(accuracies[name]) for name in names])}
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command line."""
-    parser = new_parser(__doc__)
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """Returns a parser of what a `Study` needs."""
+    parser = new_parser(description)
     parser.add_argument("--arch", default="ResNet-56")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--data_path")
     parser.add_argument("--trained_param", required=True)
-    parser.add_argument("--flops", type=float, default=0.45)
     parser.add_argument("--fraction", type=float, default=10240 / 45000, help="of the training images in a short pass")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.005, help="learning rate at the beginning of a short pass")
     parser.add_argument("--precision", default="mixed_bfloat16", help="of the training")
     parser.add_argument("--held_out", type=int, default=5000, help="training images kept for validation, the last ones")
+    parser.add_argument("--work", type=Path, default=Path("runs/landscape_study"), help="folder of the models")
+    return parser
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--flops", type=float, default=0.45)
     parser.add_argument("--seeds", type=int, nargs="+", default=(1,), help="of the short passes")
     parser.add_argument("--subnetworks", type=int, default=len(CHOICES), help="only the first so many")
     parser.add_argument("--section_images", type=int, default=128, help="the first training images, one batch")
@@ -256,7 +270,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--radius", type=float, default=0.5)
     parser.add_argument("--curvature_images", type=int, default=64, help="the first training images, one batch")
     parser.add_argument("--tolerance", type=float, default=0.05, help="of the eigenvalues")
-    parser.add_argument("--work", type=Path, default=Path("runs/landscape_study"), help="folder of the models")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/landscape_study"))
     parser.add_argument("--figure", type=Path, default=Path("docs/figures/landscape_study.png"))
     return parser

@@ -71,6 +71,12 @@ SMALLEST = {
         {"--trained_param": "small.keras"},
         slow=True,
     ),
+    "ekg_rates.py": Small(
+        "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
+        "--rates 0.98 0.95 --work work --out rows.csv --figure figure.png",
+        "| l2 in 10 rounds | 95% | ",
+        slow=True,
+    ),
     "ekg_search.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --target 0.98 "
         "--validation_per_class 2 --training_per_class 13",

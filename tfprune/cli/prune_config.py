@@ -149,7 +149,8 @@ class PruneConfig(Settings):
     data: str | None = setting(
         None,
         "Examples for criteria that use some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz "
-        "file with arrays x and y.",
+        "file with arrays x and y. When single weights are pruned, the accuracy before and after is measured, too, on "
+        "the test images or the whole file; without --data it is not.",
         if_none="none",
         group="data",
         path="file",
@@ -157,7 +158,7 @@ class PruneConfig(Settings):
     data_path: str | None = setting(
         None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data", path="folder"
     )
-    examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
+    examples: int = setting(1024, "How many examples to use, but for accuracies.", group="data", at_least=1)
     batch_size: int | None = setting(
         None,
         "The most examples for which snip, grasp, grad_norm and fisher compute gradients at the same time; this bounds "
@@ -215,6 +216,11 @@ class PruneConfig(Settings):
     def scores_on_data(self) -> bool:
         """Whether the criterion uses examples if there are some."""
         return self._data_use != "never" and not self.reads_plan
+
+    @property
+    def uses_examples(self) -> bool:
+        """Whether examples are used for more than the accuracy."""
+        return self.scores_on_data or self.reweight or self.recalibrate
 
     @property
     def _data_use(self) -> DataUse:
@@ -316,10 +322,11 @@ class PruneConfig(Settings):
         if self.batch_size is not None and self._data_use != "always":
             raise ConfigError(f"--batch_size: criterion {self.criterion} computes no gradients; leave it out")
         if self.data is not None:
-            if not (self.scores_on_data or self.reweight or self.recalibrate):
+            if not (self.prunes_weights or self.uses_examples):
                 without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"
-                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
-                raise ConfigError(f"--data: {without} uses no examples; leave it out{others}")
+                raise ConfigError(
+                    f"--data: {without} uses no examples; leave it out, or add --reweight or --recalibrate"
+                )
             return
         if self.data_path is not None:
             raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
+from tfprune.reprs import short_repr
 from tfprune.tables import count
 
 Batch = dict[str, tf.Tensor]
@@ -297,6 +298,8 @@ class PruneBatches:
     batch_size: int
     by_class: bool = False
     seed: int = 0
+
+    __repr__ = short_repr
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Iterates over images `[batch, height, width, channels]` float32, normalized, and labels `[batch]` int64."""

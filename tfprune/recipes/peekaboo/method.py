@@ -8,7 +8,7 @@ from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.data import ImageDataset
-from tfprune.recipes.method import Method, Result, densities, plain, subset
+from tfprune.recipes.method import Method, Result, densities, plain
 from tfprune.recipes.models.building import find_architecture
 from tfprune.recipes.models.resnet import projection_names
 from tfprune.recipes.peekaboo.config import PeekabooConfig
@@ -50,10 +50,6 @@ def run(config: PeekabooConfig, data: ImageDataset | None = None) -> Result:
 
 class Peekaboo(Method[PeekabooConfig]):
     """Prunes a model, then trains the signs of its kept weights with Bop and all else with SGD."""
-
-    def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the fraction of the training images that the settings ask for."""
-        return subset(data, self.config.fraction, self.config.seed)
 
     def setup(self) -> None:
         """Builds the initial model, reads given masks and checks the criterion."""
@@ -169,6 +165,7 @@ class Peekaboo(Method[PeekabooConfig]):
         """Returns SGD in PyTorch's form, within Bop for the masked kernels if the settings say so."""
         config = self.config
         learning_rate, ar = schedules(config, self.data.steps_per_epoch(config.batch_size))
+        self.tell_missed_drops(learning_rate, config.epochs, "milestones")
         sgd = SGD(learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
         if config.optimizer == "SGD":
             return sgd

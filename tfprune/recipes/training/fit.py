@@ -289,7 +289,10 @@ class Fit:
             self._journal.write_weights(state.epochs_done + 1, state.step, self._weights())
         state.close_epoch()
         self._save()
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "step"))
+        numbers = {name: value for name, value in row.items() if name not in ("epoch", "step")}
+        shown = ", ".join(
+            f"{name} {value if isinstance(value, int) else format(value, '.4g')}" for name, value in numbers.items()
+        )
         tqdm.write(f"{self._description} {state.epochs_done}/{self._epochs}: {shown}")
 
     def _next(self, data: Iterator[Batch]) -> Batch:
