@@ -229,3 +229,8 @@ def test_the_landscape_of_every_sub_network(examples):
     alone = measure(found.slim(), batches, settings, loss=loss, progress=False)
     np.testing.assert_allclose(found.landscapes[-1].section.losses, alone.section.losses, rtol=1e-5)
     assert len({each.section.fluctuation for each in found.landscapes}) == len(found.landscapes) > 1
+
+
+def test_stored_averages_are_refused_for_sub_networks(examples):
+    with pytest.raises(ConfigError, match="landscape: expected batch_norm batch or recalibrated, received moving"):
+        search(classifier(nesting), examples, 0.8, landscape=LandscapeSettings(batch_norm="moving"), progress=False)
