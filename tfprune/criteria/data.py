@@ -167,8 +167,7 @@ def examples_at_once(model: keras.Model) -> int:
 
     They are as many as have 300 million values in the outputs of the model's layers, at least one. With these, GraSP
     takes about 5 GB of memory in double precision, and half of it in single precision; SNIP takes less (measured for
-    two ResNets: docs/measured.md). Sizes that the
-    model leaves open count as 1.
+    two ResNets: docs/measured.md). Sizes that the model leaves open count as 1.
 
     Args:
         model: A functional or sequential model.
