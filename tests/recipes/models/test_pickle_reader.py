@@ -55,6 +55,7 @@ def test_cycles():
         (b"K\x01K\x02\x93.", "a name that is no text"),
         (b"}(K\x01K\x02\x86K\x03u.", r"a key \(1, 2\), where text or a number was expected"),
         (b"}]K\x01s.", r"a key \[\], where text or a number was expected"),
+        (pickle.dumps({2**61 - 1: 0}, 2), "a key 2305843009213693951, where text or a number was expected"),
         (b"K\x01K\x02a.", "values in something else than a list or a dictionary"),
         (b"K\x01K\x02b.", "a change of the reader itself"),
         (b"K\x01)R.", "a call of something that is no function"),

@@ -3,6 +3,7 @@
 import pytest
 
 from tfprune.errors import ConfigError
+from tfprune.recipes.catalog import configs
 from tfprune.recipes.peekaboo.config import PeekabooConfig
 
 
@@ -40,3 +41,12 @@ def test_settings_make_the_same_config():
         **{**config.settings(), "milestones": (3, 4), "gpu_id": (0,), "plugin": ()}, train_path="there"
     )
     assert again == config
+
+
+def test_the_first_drop_of_ar_is_not_before_the_training():
+    config = configs(imagenet=True)["peekaboo"]
+    with pytest.raises(ConfigError, match="--ar_decay_freq: expected more than the 1 by which drops come early"):
+        config(data_path="images", ar_decay_freq=1)
+    assert (
+        config(data_path="images", ar_decay_freq=2).ar_decay_freq == PeekabooConfig(ar_decay_freq=1).ar_decay_freq + 1
+    )

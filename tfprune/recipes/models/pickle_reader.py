@@ -26,6 +26,7 @@ _VALUES = (
     *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 )
 _KEYS = (str, bytes, int, float, type(None))  # others can take very long to hash
+_KEY_BITS = 60  # larger whole numbers can all have the same hash
 
 
 class RefusedPickleError(pickle.UnpicklingError):
@@ -168,7 +169,7 @@ class PickleReader:
             target.extend(values)
         elif type(target) is dict:
             for key, value in zip(values[::2], values[1::2], strict=True):
-                if not isinstance(key, _KEYS):
+                if not isinstance(key, _KEYS) or (isinstance(key, int) and key.bit_length() > _KEY_BITS):
                     raise RefusedPickleError(f"a key {shown(key)}, where text or a number was expected")
                 target[key] = value
         else:

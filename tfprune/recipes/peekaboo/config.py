@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, check_output, same_setting, setting
+from tfprune.settings import Settings, check_output, require, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -176,6 +176,9 @@ class PeekabooConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        early = self.ar_epochs_early
+        late = self.ar_decay_freq > early
+        require(late, "ar_decay_freq", f"more than the {early} by which drops come early", self.ar_decay_freq)
         self._check_psg()
         self._check_pruning()
 
