@@ -51,8 +51,8 @@ class Section:
     def fluctuations(self) -> np.ndarray:
         """Root mean square of `loss - center` over the points of each direction or plane, without the center.
 
-        Neither Li et al. nor EKG's code define the fluctuation of a section as a number; this definition is ours. It has
-        the unit of the loss, and it depends on the radius and on what batch norms do.
+        Neither Li et al. nor EKG's code define the fluctuation of a section as a number; this definition is ours. It
+        has the unit of the loss, and depends on the radius and on what batch norms do.
         """
         changes = (self.losses - self.center).reshape(len(self.losses), -1)
         others = np.delete(changes, changes.shape[1] // 2, axis=1)
