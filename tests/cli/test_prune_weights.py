@@ -102,7 +102,7 @@ def test_the_accuracy_before_and_after(prune, trained, folder, tmp_path, screen,
     before, after = (accuracy_of(folder / trained, each, images, labels) for each in (None, masks))
     assert before > 0.4
     assert abs(before - after) > 0.05
-    origin = Ticket.load(tmp_path / "masks.npz").origin
+    origin = Ticket.load(tmp_path / "new" / "masks.npz").origin
     assert origin == {
         "criterion": criterion,
         "model": trained,
@@ -120,14 +120,14 @@ def test_the_accuracy_on_a_file(prune, trained, folder, tmp_path):
     np.savez(tmp_path / "marked.npz", x=x, y=np.eye(10, dtype=np.float32)[y])
     for name in (str(folder / "examples.npz"), str(tmp_path / "marked.npz")):
         masks = prune(trained, density=0.3, criterion="lottery", data=name, examples=5, overwrite=True)
-        origin = Ticket.load(tmp_path / "masks.npz").origin
+        origin = Ticket.load(tmp_path / "new" / "masks.npz").origin
         assert origin["accuracy_after"] == pytest.approx(accuracy_of(folder / trained, masks, x, y))
         assert origin["accuracy_of"] == f"60 examples of {name.rpartition('/')[2]}"
 
 
 def test_without_data_no_accuracy_is_recorded(prune, tmp_path):
     prune(density=0.3, criterion="lottery")
-    assert Ticket.load(tmp_path / "masks.npz").origin == {"criterion": "lottery", "model": "net.keras"}
+    assert Ticket.load(tmp_path / "new" / "masks.npz").origin == {"criterion": "lottery", "model": "net.keras"}
 
 
 def test_data_without_labels(prune, folder):

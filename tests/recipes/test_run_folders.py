@@ -19,13 +19,21 @@ from tfprune.recipes.catalog import configs, get_method
 from tfprune.recipes.models import build_model
 
 PAGE = Path(__file__).parents[2] / "docs" / "runs.md"
+COMMANDS = {
+    "tfprune sanity": "--dataset digits --arch Conv2-BN --density 0.5 --epochs 1 --seeds 1 --fraction 0.2 "
+    "--methods random --checks shuffled --batch_size 50 --train_path",
+    "tfprune dpp compare": "--input_dim 30 --num_data 1000 --student_h_size 3 --repeats 1 --num_masks 2 --examples 100 "
+    "--node_k 2 --out",
+    "tfprune dpp image": "--widths 8 6 --epochs 1 --pool 2 --repeats 1 --density 0.6 --num_masks 1 --out",
+    "tfprune landscape": "start.keras --data examples.npz --points 3 --directions 1 --out",
+}
 _EKG = {"train_epoch": 1, "num_teacher": 2, "search_target_rate": 0.9, "search_images": 4, "pretrain_images": 12}
 CASES = {
     "ekg": _EKG | {"search_batch_size": 24, "trained_param": "start.keras"},
-    "peekaboo": {"epochs": 1, "density": 0.5, "prune_iters": 2, "milestones": (1,)},
+    "peekaboo": {"epochs": 2, "density": 0.5, "prune_iters": 2, "milestones": (1,)},
     "multiprize": {"epochs": 1, "density": 0.5, "augmix": True, "jsd": True, "learn_batchnorm": True, "name": "x"},
-    "dense": {"epochs": 1, "milestones": (1,)},
-    "ticket": {"epochs": 1, "milestones": (1,), "density": 0.5, "init": "start.keras"},
+    "dense": {"epochs": 2, "milestones": (1,)},
+    "ticket": {"epochs": 2, "milestones": (1,), "density": 0.5, "init": "start.keras"},
 }
 
 
@@ -152,3 +160,21 @@ def test_inspect_says_what_a_run_was(run, capsys):
     changed = {"learn_batchnorm True", "jsd True", "density 0.5", "epochs 1", "batch_size 40", "name x"}
     assert changed <= set(settings.partition(": ")[2].split(", "))
     assert "momentum" not in settings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_folder_of_a_command_holds_what_the_page_says(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    start = build_model("Conv2-BN", num_classes=10, input_shape=(8, 8, 1), seed=0, width_multiplier=0.1)
+    tfprune.save_model(start, "start.keras")
+    np.savez("examples.npz", x=np.random.default_rng(0).random((20, 8, 8, 1), np.float32), y=np.arange(20) % 10)
+    assert tfprune_command([*command.split()[1:], *COMMANDS[command].split(), "folder"]) == 0
+    (row,) = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{command}` |")]
+    names = set(re.findall(r"`([^` ]+)`", row.split("|")[2]))
+    assert {path.name for path in Path("folder").iterdir()} == names
+
+
+def test_there_is_a_row_for_every_command_with_a_folder():
+    rows = re.findall(r"^\| `(tfprune [^`]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert rows == list(COMMANDS)

@@ -77,7 +77,7 @@ def test_densities_and_scores_of_each_layer(tiny_world, scope):
     scores = read_events(result.folder / "events" / "scores")
     assert [int(row["epoch"]) for row in found] == [1] * 5 + [2] * 5
     for epoch in (1, 2):
-        saved = keras.saving.load_model(f"run/epoch_{epoch}.keras" if epoch == 1 else "run/last.keras")
+        saved = keras.saving.load_model(f"run/epoch_{epoch}.keras" if epoch == 1 else "run/trained.keras")
         for layer, row in zip(subnet_layers(saved), [row for row in found if int(row["epoch"]) == epoch], strict=True):
             assert row["weight"] == f"{layer.name}/kernel"
             assert float(row["density"]) == pytest.approx(np.mean(layer.mask))

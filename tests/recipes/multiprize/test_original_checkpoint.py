@@ -179,7 +179,7 @@ def test_a_run_starts_from_an_old_file(golden, measured):
         started = measured(content, evaluate=False, density=0.2, epochs=0, train_path="run")
     assert started.numbers["density"] == pytest.approx(0.2, abs=1e-3)
     scores = golden["narrow/init/convs.2.scores"].transpose(2, 3, 1, 0)
-    np.testing.assert_array_equal(subnet_layers(keras.saving.load_model("run/last.keras"))[1].scores, scores)
+    np.testing.assert_array_equal(subnet_layers(keras.saving.load_model("run/trained.keras"))[1].scores, scores)
 
 
 @WRITERS
