@@ -210,7 +210,9 @@ def section(
     losses = np.full((drawn, *[points] * dimensions), center)
     places = list(np.ndindex(*losses.shape[1:]))
     total = drawn * (len(places) - 1)
-    with tqdm(total=total, desc="section", unit="point", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        total=total, desc=f"sections of {model.name}", unit="point", disable=None if progress else True, leave=False
+    ) as bar:
         for values in losses:
             axes = [random.draw() for _ in range(dimensions)]
             for place in places:
