@@ -39,7 +39,7 @@ setup(
         "h5py>=3.11,<4",  # reads how much of a .keras file belongs to the optimizer
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6",  # used by tensorflow-datasets, which does not require it
-        "tensorflow-probability>=0.25,<0.26",  # part of the environment that tfprune promises; not imported yet
+        "tensorflow-probability>=0.25,<0.26",  # draws DPPs of random size; checks our k-DPPs. Imported on use only
         "tf-keras>=2.21,<2.23",  # tensorflow-probability imports it, and does not require it
         "scipy>=1.14,<2",
         "dppy>=0.3.3,<0.4",  # an independent k-DPP sampler, to compare ours with

@@ -51,7 +51,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "ekg": (
         _EKG + "--baseline_epoch 4 --baseline_learning_rate 0.05 --train_epoch 2 --search_target_rate 0.8 "
         "--num_teacher 3 --knowledge_shard 512",
-        _TEST + "--arch ResNet-20 --trained_param {run}/run/finetuned.keras",
+        _TEST + "--arch ResNet-20 --trained_param {run}/run/trained.keras",
     ),
     "ekg_no_knowledge": (
         _EKG + "--no_Knowledge --trained_param {inputs}/resnet/trained.keras --train_epoch 2 "
@@ -96,7 +96,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         _TEST + "--trained_param {run}/run/best.keras",
         "-m tfprune export {run}/run/best.keras {run}/ticket.mpt",
         "-m tfprune export {run}/run/best.keras {run}/plain.keras",
-        _MULTIPRIZE + "--arch Conv2 --density 0.3 --pretrained {run}/run/last.keras --evaluate",
+        _MULTIPRIZE + "--arch Conv2 --density 0.3 --pretrained {run}/run/trained.keras --evaluate",
     ),
     "multiprize_global": (
         _MULTIPRIZE + "--arch Conv2-BN --density 0.3 --scope global --density_ramp_epochs 2 --learn_batchnorm "
@@ -113,7 +113,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "multiprize_tuned": (
         _MULTIPRIZE + "--arch Conv2-BN --density 0.5 --epochs 1 --all_augmix --augmix --no_export",
         _MULTIPRIZE.replace("/run ", "/tuned ") + "--arch Conv2-BN --density 0.5 --epochs 1 --learn_batchnorm "
-        "--tune_batchnorm --pretrained {run}/run/last.keras --no_export",
+        "--tune_batchnorm --pretrained {run}/run/trained.keras --no_export",
     ),
     "multiprize_dense": (
         "train_cifar.py --method multiprize --dataset digits --batch_size 64 --epochs 1 --arch Conv2 --dense "
@@ -165,6 +165,8 @@ RUNS: dict[str, tuple[str, ...]] = {
         "--out {run}/nodes.npz",
         "-m tfprune dpp prune --student {run}/student.npz --teacher {run}/teacher.npz --k 10 --choice dpp_edge "
         "--num_masks 4 --reweight --out {run}/edges.npz",
+        "-m tfprune dpp prune --student {run}/student.npz --teacher {run}/teacher.npz --k random --expected_size 2 "
+        "--num_masks 10 --kernels {run}/kernels.npz --out {run}/random.npz",
         "-m tfprune dpp evaluate --masks {run}/nodes.npz --teacher {run}/teacher.npz --examples 2000 "
         "--out {run}/evaluated.npz",
     ),
@@ -233,7 +235,7 @@ RUNS: dict[str, tuple[str, ...]] = {
         _IMAGENET + "--config configs/ekg/imagenet_resnet50.yaml --arch ResNet-20 --baseline_path {run}/baselines "
         "--baseline_epoch 1 --train_epoch 1 --search_target_rate 0.95 --num_teacher 2 --search_images 4 "
         "--search_batch_size 8 --no_export",
-        _TEST_IMAGES + "--trained_param {run}/run/finetuned.keras",
+        _TEST_IMAGES + "--trained_param {run}/run/trained.keras",
     ),
     "imagenet_peekaboo": (
         _IMAGENET + "--config configs/peekaboo/imagenet_resnet50.yaml --arch ResNet-20 --prune_iters 2 --epochs 1 "

@@ -1,8 +1,11 @@
-"""What the programs in this folder share: how they declare flags, set threads, and ask for PyTorch."""
+"""What the programs in this folder share: how they declare flags, set threads, name the processor, ask for PyTorch."""
 
 import argparse
 import importlib.util
+import platform
+import re
 import sys
+from pathlib import Path
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -21,6 +24,13 @@ def use_threads(count: int, between_operations: int = 1) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(count)
     tf.config.threading.set_inter_op_parallelism_threads(between_operations)
+
+
+def processor_name() -> str:
+    """Returns the name of this machine's processor."""
+    file = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*:\s*(.+)", file.read_text(encoding="utf-8")) if file.exists() else None
+    return named[1] if named else platform.processor() or platform.machine()
 
 
 def missing(purpose: str, *packages: str) -> bool:

@@ -77,17 +77,18 @@ def measure(arch: str, names: Sequence[str], batch_size: int, rounds: int) -> di
 
 
 def print_table(row: dict[str, Any]) -> None:
-    """Medians, and each against the first variant."""
+    """Medians; against the first variant, the median of the ratios of each round, and the ratio of the medians."""
     medians = {name: statistics.median(values) for name, values in row["seconds"].items()}
     baseline = next(iter(medians))
     print(f"\n{row['arch']}, batch {row['batch_size']}, CPU seconds on one thread")
-    print(f"{'variant':<12}{'median':>9}{'least':>9}{'build+1st':>11}{'times ' + baseline:>14}")
+    print(f"{'variant':<12}{'median':>9}{'least':>9}{'build+1st':>11}{'times ' + baseline:>14}{'of medians':>12}")
     for name, median in medians.items():
         # Ratios by round: what disturbs a round disturbs all of its variants.
         pairs = zip(row["seconds"][name], row["seconds"][baseline], strict=True)
         ratio = statistics.median(each / other for each, other in pairs)
         least = min(row["seconds"][name])
-        print(f"{name:<12}{median:>9.3f}{least:>9.3f}{row['first'][name]:>11.1f}{ratio:>14.2f}", flush=True)
+        columns = f"{name:<12}{median:>9.3f}{least:>9.3f}{row['first'][name]:>11.1f}{ratio:>14.2f}"
+        print(f"{columns}{median / medians[baseline]:>12.2f}", flush=True)
 
 
 def make_parser() -> argparse.ArgumentParser:

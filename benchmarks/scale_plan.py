@@ -76,7 +76,7 @@ def stages(steps: int, tried: int, cost: float, validation: int, density: float)
         ],
         "Peek-a-Boo": [
             Stage("SynFlow, 100 rounds", 100, 1, spread=False),
-            Stage("training, 90 epochs, PSG", 90 * epochs, 1.14),
+            Stage("training, 100 epochs, PSG", 100 * epochs, 1.14),
         ],
         "multi-prize tickets": [Stage("training of scores, 100 epochs", 100 * epochs, 1.06)],
         "dense, tickets": [Stage("training, 90 epochs", 90 * epochs, 1)],

@@ -82,13 +82,11 @@ _EKG_SETTINGS = (
     "--knowledge_shard 128 --do_log 2 --baseline_path {beside}/baselines" + _RESUME
 )
 
-_EKG = Case(
-    "ekg", "finetuned.keras", _EKG_STAGES, _EKG_SETTINGS + " --arch ResNet-20 --baseline_epoch 4 --train_epoch 3"
-)
+_EKG = Case("ekg", "trained.keras", _EKG_STAGES, _EKG_SETTINGS + " --arch ResNet-20 --baseline_epoch 4 --train_epoch 3")
 
 _EKG_WORKERS = Case(
     "ekg_workers",
-    "finetuned.keras",
+    "trained.keras",
     _EKG_STAGES,
     _EKG_SETTINGS + " --arch ResNet-8x2 --baseline_epoch 3 --train_epoch 2 --no_export",
     workers=2,

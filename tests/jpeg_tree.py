@@ -37,8 +37,32 @@ def cifar_tree(root: Path, data_path: Path, *, train: int, test: int, side: int 
     return root
 
 
+def tiny_imagenet_tree(root: Path, *, classes: int, train: int, test: int) -> Path:
+    """Digits of 64 x 64 in the folders of Tiny-ImageNet, as it is distributed, with its files of boxes."""
+    digits = digits_tree(root.with_name("digits"), classes=classes, train=train, test=test, side=64)
+    annotations = []
+    for file in sorted(digits.rglob("*.JPEG")):
+        name, position = file.parent.name, "0\t0\t63\t63\n"
+        square = tf.io.encode_jpeg(tf.io.decode_jpeg(file.read_bytes())[:, :64], quality=95).numpy()
+        if file.parts[-3] == "train":
+            folder = root / "train" / name
+            _put(folder / "images" / file.name, square)
+            with (folder / f"{name}_boxes.txt").open("a", encoding="utf-8") as boxes:
+                boxes.write(f"{file.name}\t{position}")
+        else:
+            annotations.append(f"val_{len(annotations)}.JPEG\t{name}\t{position}")
+            _put(root / "val" / "images" / f"val_{len(annotations) - 1}.JPEG", square)
+    (root / "val" / "val_annotations.txt").write_text("".join(annotations), encoding="utf-8")
+    (root / "wnids.txt").write_text("".join(f"n{label:02d}\n" for label in range(classes)), encoding="utf-8")
+    return root
+
+
 def _write(root: Path, name: str, images: tf.Tensor, train: int) -> None:
     for number, image in enumerate(images):
         folder = root / ("train" if number < train else "val") / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}_{number:03d}.JPEG").write_bytes(tf.io.encode_jpeg(image, quality=95).numpy())
+        _put(folder / f"{name}_{number:03d}.JPEG", tf.io.encode_jpeg(image, quality=95).numpy())
+
+
+def _put(path: Path, contents: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(contents)

@@ -57,6 +57,13 @@ def test_the_file_appears_when_it_is_complete(tmp_path):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file.txt", "new")]
 
 
+def test_a_missing_folder_is_created(tmp_path):
+    write_text(tmp_path / "new" / "folder" / "file", "content")
+    assert (tmp_path / "new" / "folder" / "file").read_text() == "content"
+    with pytest.raises(WriteError, match=r"cannot write .*folder/file/no/file: Not a directory; make room"):
+        write_text(tmp_path / "new" / "folder" / "file" / "no" / "file", "content")
+
+
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch, step):
     write_text(tmp_path / "file", "old")

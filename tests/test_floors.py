@@ -26,7 +26,7 @@ LIBRARY = (
 )
 RECIPES = (
     ("data", "models", "run_config"),
-    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table"),
+    ("training", "catalog", "evaluate_config", "sanity_config", "sanity_table", "record"),
     ("method", "evaluate", "dpp"),
     ("ekg", "peekaboo", "multiprize", "tickets"),
     ("sanity",),

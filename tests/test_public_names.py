@@ -10,7 +10,15 @@ import tfprune
 
 RECIPES = ("ekg", "multiprize", "peekaboo", "tickets")
 SHORT_NAMES = (*RECIPES, "data", "models", "training")
-PACKAGES = ("", ".criteria", ".exporting", ".search", ".recipes", *(f".recipes.{name}" for name in RECIPES))
+PACKAGES = (
+    "",
+    ".criteria",
+    ".exporting",
+    ".landscape",
+    ".search",
+    ".recipes",
+    *(f".recipes.{name}" for name in RECIPES),
+)
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -20,7 +20,7 @@ class Base(Settings):
     width: float = setting(0.5, "How wide.", above=0, below=1)
     bits: int = setting(8, "How exact.", at_least=2, at_most=32)
     least: int | None = setting(None, "At least.", if_none="no bound", at_least=1)
-    points: tuple[float, ...] = setting((0.3,), "When.", above=0)
+    points: tuple[float, ...] = setting((0.3,), "When.", above=0, distinct=True)
     ids: tuple[int, ...] | None = setting((0,), "Which.", nonempty=True, at_least=0)
     mode: Literal["slow", "fast", "both"] = setting("slow", "How.")
     kinds: tuple[Literal["a", "b"], ...] = setting(("a",), "Of what kind.")
@@ -51,6 +51,7 @@ class Derived(Base):
         ("bits", 1, "a value from 2 to 32", "1"),
         ("least", 0, "a value of at least 1", "0"),
         ("points", (0.5, 0.0), "values above 0", "0.5 0.0"),
+        ("points", (3, 1, 3.0), "values that differ", "3 1 3.0"),
         ("ids", (1, -1), "values of at least 0", "1 -1"),
         ("ids", (), "at least one value", "nothing"),
         ("mode", "quick", "slow, fast or both", "quick"),
@@ -182,7 +183,23 @@ def test_outputs(tmp_path):
     check_output(str(old), overwrite=True, suffix=".keras")
     with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite to replace it, or name another"):
         check_output(str(old), overwrite=False)
-    with pytest.raises(RunFolderError, match=r"the folder of .* does not exist; make it"):
-        check_output(str(tmp_path / "no" / "new.keras"), overwrite=True)
+    check_output(str(tmp_path / "no" / "such" / "new.keras"), overwrite=False)
+    assert not (tmp_path / "no").exists()
+    for parts in (("old.keras", "new.keras"), ("old.keras", "no", "new.keras")):
+        with pytest.raises(RunFolderError, match=r"cannot write .*new.keras: .*old.keras is no folder; name another"):
+            check_output(str(tmp_path.joinpath(*parts)), overwrite=True)
     with pytest.raises(ConfigError, match=r"expected a file to write that ends in .npz, received .*old.keras"):
         check_output(str(old), overwrite=True, suffix=".npz")
+
+
+def test_portable_settings_name_no_folder_of_this_machine():
+    @dataclass(frozen=True)
+    class Paths(Settings):
+        start: str | None = setting("here/a.keras", "A file.", path="file")
+        none: str | None = setting(None, "Another file.", path="file")
+        where: str | None = setting("/data/images", "A folder.", path="folder")
+        words: tuple[str, ...] = setting(("a/b",), "Words.")
+        out: str = setting("there/b.keras", "A file.", path="file", recorded=False)
+
+    assert Paths().portable() == {"start": "a.keras", "none": None, "words": ["a/b"]}
+    assert Paths().settings()["where"] == "/data/images"

@@ -1,8 +1,9 @@
 """Files that are complete or absent, and tables to which several processes append.
 
 `replaced_file`, `write_bytes` and `write_text` replace a file in one step: a killed process or a full disk leaves the
-old file. `writing` turns errors of the file system into one line for the user. `ResultsTable` is a CSV file to which
-runs append a row each, under `folder_lock`.
+old file. They create missing folders, so the results of all commands may lie in new ones. `writing` turns errors of the
+file system into one line for the user. `ResultsTable` is a CSV file to which runs append a row each, under
+`folder_lock`.
 """
 
 import csv
@@ -78,7 +79,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """Replaces a file in one step at the end of the block; a block that fails, or is killed, leaves the old file.
 
     Args:
-        path: The file, in a folder that exists.
+        path: The file; a missing folder is created.
 
     Yields:
         The path to write to, in the same folder and with the same suffix.
@@ -86,6 +87,8 @@ def replaced_file(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: It cannot be written.
     """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         with writing(path):
@@ -100,7 +103,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Replaces a file in one step, see `replaced_file`.
 
     Args:
-        path: The file, in a folder that exists.
+        path: The file; a missing folder is created.
         content: Its new content.
 
     Raises:
@@ -114,7 +117,7 @@ def write_text(path: Path, text: str) -> None:
     """Replaces a text file (UTF-8) in one step, see `replaced_file`.
 
     Args:
-        path: The file, in a folder that exists.
+        path: The file; a missing folder is created.
         text: Its new content.
 
     Raises:

@@ -7,6 +7,7 @@ A config is a frozen dataclass that derives from `Settings` and declares each fi
         density: float = setting(0.3, "Fraction of the weights that is kept.", group="pruning", above=0, at_most=1)
 """
 
+import os
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
@@ -35,9 +36,11 @@ def setting(
     at_least: float | None = None,
     at_most: float | None = None,
     nonempty: bool | None = None,
+    distinct: bool | None = None,
     positional: bool | None = None,
     recorded: bool | None = None,
     from_file_name: bool | None = None,
+    path: Literal["file", "folder"] | None = None,
     kw_only: bool = False,
 ) -> Any:
     """Declares a setting, as the value of a field of a `Settings` dataclass.
@@ -55,9 +58,11 @@ def setting(
         at_least: Lower bound, included.
         at_most: Upper bound, included.
         nonempty: Whether a list must have an element. Default: False.
+        distinct: Whether the elements of a list must differ. Default: False.
         positional: Whether the command line gives it without a flag. Default: False. The last one may be a list.
         recorded: Whether it decides the result, and is part of `Settings.settings`. Default: True.
         from_file_name: Whether a YAML file that does not contain it sets it to the file's name. Default: False.
+        path: Whether it names a file or a folder of this machine, see `Settings.portable`. Default: neither.
         kw_only: Whether Python code must give it by name.
 
     Returns:
@@ -72,9 +77,11 @@ def setting(
         "at_least": at_least,
         "at_most": at_most,
         "nonempty": nonempty,
+        "distinct": distinct,
         "positional": positional,
         "recorded": recorded,
         "from_file_name": from_file_name,
+        "path": path,
     }
     metadata = {"setting": {name: value for name, value in declared.items() if value is not None}}
     return field(default=default, metadata=metadata, kw_only=True if kw_only else MISSING)
@@ -101,6 +108,7 @@ class Setting:
     Attributes:
         name: Name of the field; `--name` is the flag and `name` the YAML key.
         kind: `bool`, `int`, `float`, `str` or a `Literal`; of the elements, for a list.
+        words: Words that it may be instead, for `int | Literal["random"]`; no bounds hold for them.
         is_list: Whether it takes several values, separated by blanks or as a YAML list.
         optional: Whether it may be `None`.
         default: Its default; `dataclasses.MISSING` if it must be given.
@@ -119,9 +127,12 @@ class Setting:
     at_least: float | None = None
     at_most: float | None = None
     nonempty: bool = False
+    distinct: bool = False
     positional: bool = False
     recorded: bool = True
     from_file_name: bool = False
+    words: tuple[str, ...] = ()
+    path: str = ""
 
     @classmethod
     def from_field(cls, each: Field, annotation: Any, declared: Mapping[str, Any]) -> "Setting":
@@ -129,8 +140,8 @@ class Setting:
 
         Args:
             each: The field.
-            annotation: Its resolved type: `bool`, `int`, `float`, `str`, `Literal[...]`, or `tuple[kind, ...]` of one
-                of these, each perhaps `| None`.
+            annotation: Its resolved type: `bool`, `int`, `float`, `str`, `Literal[...]`, one of these with words,
+                `int | Literal["random"]`, or `tuple[kind, ...]` of one of these, each perhaps `| None`.
             declared: The arguments of `setting`.
 
         Raises:
@@ -142,9 +153,10 @@ class Setting:
         is_list = get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
         if is_list:
             kind = get_args(kind)[0]
+        kind, words = _without_words(kind)
         if kind not in _WORDS and get_origin(kind) is not Literal:
             raise TypeError(f"setting {each.name}: no flag for the type {annotation}")
-        return cls(each.name, kind, is_list, optional, each.default, **declared)
+        return cls(each.name, kind, is_list, optional, each.default, **declared, words=words)
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -155,7 +167,7 @@ class Setting:
     def expected(self) -> str:
         """The kind of value that it takes, in words."""
         words = _listed(self.choices) if self.choices else _WORDS[self.kind][self.is_list]
-        return f"{words} or None" if self.optional else words
+        return " or ".join([words, *self.words, *(["None"] if self.optional else [])])
 
     @property
     def help_text(self) -> str:
@@ -182,7 +194,9 @@ class Setting:
                 raise ConfigError(f"--{self.name}: expected {self.expected}, received None")
             return
         values = value if self.is_list else (value,)
+        values = [each for each in values if each not in self.words] if self.words else values
         require(bool(values) or not self.nonempty, self.name, "at least one value", value)
+        require(not self.distinct or len(set(values)) == len(values), self.name, "values that differ", value)
         if self.choices:
             require(all(each in self.choices for each in values), self.name, _listed(self.choices), value)
         elif not all(map(self._in_bounds, values)):
@@ -228,6 +242,17 @@ class Settings:
         recorded = [name for name, each in settings_of(type(self)).items() if each.recorded]
         values = {name: getattr(self, name) for name in recorded}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+    def portable(self) -> dict[str, object]:
+        """Returns `settings()` for other machines: without folders of this one, and of files only their names."""
+        values = self.settings()
+        for name, each in settings_of(type(self)).items():
+            value = values.get(name)
+            if each.path == "folder":
+                values.pop(name, None)
+            elif each.path == "file" and isinstance(value, str):
+                values[name] = Path(value).name
+        return values
 
     def changed(self, names: Sequence[str]) -> list[str]:
         """Returns those of the named settings that differ from their defaults."""
@@ -329,7 +354,7 @@ def check_model_file(path: str | None, *, suffixes: Sequence[str] = (".keras",))
 
 
 def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None) -> None:
-    """Checks, before any work, that a file can be written.
+    """Checks, before any work, that a file can be written; a missing folder is created with it.
 
     Args:
         path: The file or folder; None if there is nothing to write.
@@ -338,7 +363,7 @@ def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None
 
     Raises:
         ConfigError: The suffix is another one.
-        RunFolderError: The file exists and must not be overwritten, or its folder does not exist.
+        RunFolderError: The file exists and must not be overwritten, or its folder cannot be created.
     """
     if path is None:
         return
@@ -346,8 +371,10 @@ def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None
         raise ConfigError(f"expected a file to write that ends in {suffix}, received {path}")
     if Path(path).exists() and not overwrite:
         raise RunFolderError(f"{path} exists; add --overwrite to replace it, or name another")
-    if not Path(path).parent.is_dir():
-        raise RunFolderError(f"the folder of {path} does not exist; make it, or name another")
+    nearest = next(each for each in Path(path).absolute().parents if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "cannot be written" if nearest.is_dir() else "is no folder"
+        raise RunFolderError(f"cannot write {path}: {nearest} {reason}; name another")
 
 
 def _unexpected(name: str, expected: str, received: object, hint: str = "") -> ConfigError:
@@ -368,6 +395,16 @@ def _declarations(config_class: type) -> dict[str, dict[str, Any]]:
             if name in own:
                 declared[name] = declared.get(name, {}) | own[name].metadata.get("setting", {})
     return declared
+
+
+def _without_words(kind: Any) -> tuple[Any, tuple[str, ...]]:
+    """Splits `int | Literal["random"]` into `int` and the words."""
+    if get_origin(kind) in (Union, types.UnionType):
+        words = [word for each in get_args(kind) for word in get_args(each) if get_origin(each) is Literal]
+        kinds = [each for each in get_args(kind) if get_origin(each) is not Literal]
+        if words and len(kinds) == 1:
+            return kinds[0], tuple(words)
+    return kind, ()
 
 
 def _without_none(annotation: Any) -> tuple[Any, bool]:

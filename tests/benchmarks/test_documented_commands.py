@@ -49,6 +49,9 @@ SMALLEST = {
         {"--from_disk": "16"},
         slow=True,
     ),
+    "batch_norm_statistics.py": Small(
+        "--images 32 --seeds 1 --epochs 1 --arch Conv2-BN --out rows.jsonl", "| 32 | accuracy | ", slow=True
+    ),
     "bop_step.py": Small(
         "--arch ResNet-8x2 --rounds 1 --batch_size 2 --out bop.jsonl", "step with Bop against SGD:", slow=True
     ),
@@ -102,6 +105,7 @@ SMALLEST = {
     "model_table.py": Small("--groups dense --page page.md"),
     "multiprize.py": Small("", elsewhere="test_multiprize.py"),
     "multiprize_experiments.py": Small("--page page.md"),
+    "originals_table.py": Small("--page page.md"),
     "packed_size.py": Small("--arch Conv2 --density 0.5", "| 0.5 | "),
     "peekaboo.py": Small(
         "--dataset digits --arch Conv2-BN --fraction 0.1 --epochs 1 --rows none-1-sgd synflow-0.3-bop-psg "
@@ -115,6 +119,12 @@ SMALLEST = {
         slow=True,
     ),
     "psg_step.py": Small("--arch ResNet-8x2 --batch_size 2 --rounds 1", "psg_exact ", slow=True),
+    "published.py": Small(
+        "--dataset digits --arch Conv2-BN --epochs 1 --seeds 1 --only smart-ratio --precision float32 --out rows.jsonl",
+        "| Random ticket, smart ratios, ",
+        {"--table": "page.md", "--trained_param": "small.keras"},
+        slow=True,
+    ),
     "reweighting.py": Small("", elsewhere="test_reweighting.py"),
     "scale_plan.py": Small(
         "--search_arch ResNet-8x2 --search_target 0.98 --examples 1 --images_per_second 900 --efficiency 1 0.9 0.6",
@@ -126,6 +136,13 @@ SMALLEST = {
         "two processes ",
         slow=True,
     ),
+    "score_memory.py": Small(
+        "--arch ResNet-8x2 --image_size 8 --classes 10 --images 4 --batch_size 2 --criterion snip --precision float32 "
+        "--out rows.jsonl",
+        "| snip | float32 | 4 | 2 | ",
+        slow=True,
+    ),
+    "scopes.py": Small("--page page.md", slow=True),
     "soak.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
@@ -252,6 +269,15 @@ def tiny_field(words, monkeypatch, tiny):
         Path("rows.jsonl").write_text(field.ROWS.read_text(encoding="utf-8"), encoding="utf-8")
 
 
+def page_and_rows(words, monkeypatch, tiny):
+    """Copies the page of `published.py`, and its rows where a command only writes the page from them."""
+    import published
+
+    page_without_table(words, monkeypatch, tiny)
+    if "--table" in words:
+        Path("rows.jsonl").write_text((published.RESULTS / "published.jsonl").read_text(encoding="utf-8"))
+
+
 PREPARE = {
     "applications.py": tiny_applications,
     "compare_checkouts.py": checkouts,
@@ -260,6 +286,9 @@ PREPARE = {
     "latency.py": tiny_latency,
     "model_table.py": page_without_table,
     "multiprize_experiments.py": page_without_table,
+    "originals_table.py": page_without_table,
+    "published.py": page_and_rows,
+    "scopes.py": page_without_table,
     "structure.py": checkouts,
 }
 

@@ -25,7 +25,7 @@ def fake_clock(monkeypatch):
 
 def test_table_and_numbers(folder, screen, tmp_path, fake_clock):
     models = (str(folder / "net.keras"), str(folder / "two.keras"))
-    file = tmp_path / "numbers.json"
+    file = tmp_path / "new" / "numbers.json"
     numbers = run(BenchmarkConfig(models, batch_size=(1, 10), json=str(file)), screen)
     costs = [complexity(keras.saving.load_model(model)) for model in models]
     assert json.loads(file.read_text()) == numbers

@@ -90,7 +90,7 @@ def test_planes(files, examples, screen, tmp_path):
 def test_eigenvalues_that_were_not_found(files, examples, screen, tmp_path):
     path = str(files / "logits.keras")
     config = LandscapeConfig(models=(path,), data=examples, products=3, out=str(tmp_path), **FAST)
-    with pytest.warns(UserWarning, match="was not found to 0.001 in 3 products"):
+    with pytest.warns(UserWarning, match="was not found to 0.001, in 3 products"):
         run(config, screen)
     assert screen.lines[1].endswith("not found not found not found")
     values = json.loads((tmp_path / "landscape.json").read_text(), parse_constant=pytest.fail)["models"][path]

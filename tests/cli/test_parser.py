@@ -234,3 +234,31 @@ def test_a_setting_named_after_the_file(tmp_path):
 def test_lines_at_the_end_of_the_help_stay_as_they_are():
     shown = make_parser(Config, prog="p", epilog="a list:\n  one    1\n  two    2").format_help()
     assert shown.endswith("\n\na list:\n  one    1\n  two    2\n")
+
+
+@dataclass(frozen=True)
+class NumberOrWord(Settings):
+    """A setting that is a number or a word."""
+
+    size: int | Literal["random"] = setting(help="How many.", at_least=1)
+    sizes: tuple[int | Literal["all"], ...] | None = setting(None, "How many each.", at_least=1, positional=True)
+
+
+def test_a_number_or_a_word(tmp_path, capsys):
+    for value in (3, "random"):
+        assert parse(NumberOrWord, ["--size", str(value)]).size == value
+        (tmp_path / "a.yaml").write_text(f"size: {value}")
+        assert parse(NumberOrWord, ["--config", str(tmp_path / "a.yaml")]).size == value
+    assert parse(NumberOrWord, ["3", "all", "--size", "1"]).sizes == (3, "all")
+    for word, message in [
+        ("two", "--size: expected a whole number or random, received 'two'"),
+        ("all", "--size: expected a whole number or random, received 'all'"),
+        ("2.5", "--size: expected a whole number or random, received '2.5'"),
+        ("0", "--size: expected a value of at least 1, received 0"),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            parse(NumberOrWord, ["--size", word])
+        assert str(caught.value) == message
+    with pytest.raises(SystemExit):
+        parse(NumberOrWord, ["--help"], prog="p")
+    assert "--size N|random" in capsys.readouterr().out

@@ -7,7 +7,19 @@ from tfprune.cli.main import main
 from tfprune.cli.prune import run
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.errors import ConfigError
-from tfprune.masks import Masks
+from tfprune.masks import Masks, Ticket
+from tfprune.recipes.data import load_data
+
+
+@pytest.fixture(scope="module")
+def trained(folder):
+    """The name of a network that knows the digits."""
+    data = load_data("digits")
+    model = keras.saving.load_model(folder / "net.keras")
+    model.compile(keras.optimizers.Adam(0.02), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(data.normalize(data.train_images), data.train_labels, 50, 3, verbose=0)
+    model.save(folder / "trained.keras")
+    return "trained.keras"
 
 
 @pytest.fixture
@@ -15,7 +27,7 @@ def prune(folder, tmp_path, screen):
     """Prunes net.keras with the given settings; returns the masks read from the file it wrote."""
 
     def pruned(model="net.keras", **settings):
-        out = tmp_path / "masks.npz"
+        out = tmp_path / "new" / "masks.npz"
         found = run(PruneConfig(**({"model": str(folder / model), "out": str(out)} | settings)), screen)
         assert Masks.load(out) == found
         return found
@@ -55,11 +67,82 @@ def test_criteria_that_look_at_data(prune, folder, criterion):
     assert masks == criteria.weight_criterion(criterion)(model, 0.5, data)
 
 
+@pytest.mark.parametrize("criterion", ["snip", "grasp"])
+def test_examples_at_the_same_time(prune, folder, criterion):
+    data = {"criterion": criterion, "data": str(folder / "examples.npz"), "examples": 60}
+    masks = prune(density=0.5, batch_size=7, **data)
+    model = keras.saving.load_model(folder / "net.keras")
+    with np.load(folder / "examples.npz") as arrays:
+        examples = arrays["x"], arrays["y"]
+    assert masks == criteria.weight_criterion(criterion, batch_size=7)(model, 0.5, examples)
+    assert (masks == prune(density=0.5, overwrite=True, **data)) is (criterion == "snip")
+
+
 def test_it_shows_a_table_and_what_it_wrote(prune, tmp_path, screen):
     masks = prune(density=0.25, criterion="magnitude")
     table = [" ".join(line.split()) for line in masks.table().splitlines()]
     assert screen.lines[:-1] == table
-    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'masks.npz'}: ")
+    assert screen.lines[-1].startswith(f"wrote {tmp_path / 'new' / 'masks.npz'}: ")
+
+
+def accuracy_of(path, masks, x, y):
+    """The accuracy of Keras' own prediction, with removed weights set to 0."""
+    model = keras.saving.load_model(path)
+    for layer in model.layers:
+        if (name := f"{layer.name}/kernel") in (masks or {}):
+            layer.kernel.assign(layer.kernel.numpy() * masks[name])
+    return float(np.mean(model.predict(x, verbose=0).argmax(-1) == y))
+
+
+@pytest.mark.parametrize("criterion", ["lottery", "magnitude", "snip"])
+def test_the_accuracy_before_and_after(prune, trained, folder, tmp_path, screen, criterion):
+    masks = prune(trained, density=0.2, criterion=criterion, data="digits", examples=50)
+    data = load_data("digits")
+    images, labels = data.normalize(data.test_images), data.test_labels
+    before, after = (accuracy_of(folder / trained, each, images, labels) for each in (None, masks))
+    assert before > 0.4
+    assert abs(before - after) > 0.05
+    origin = Ticket.load(tmp_path / "new" / "masks.npz").origin
+    assert origin == {
+        "criterion": criterion,
+        "model": trained,
+        "accuracy_before": pytest.approx(before),
+        "accuracy_after": pytest.approx(after),
+        "accuracy_of": f"{len(labels)} test images of digits",
+    }
+    assert f"accuracy {before:.2%} {after:.2%} {100 * (after - before):+.2f} points" in screen.lines
+    assert f"on {len(labels)} test images of digits" in screen.lines
+
+
+def test_the_accuracy_on_a_file(prune, trained, folder, tmp_path):
+    with np.load(folder / "examples.npz") as arrays:
+        x, y = arrays["x"], arrays["y"]
+    np.savez(tmp_path / "marked.npz", x=x, y=np.eye(10, dtype=np.float32)[y])
+    for name in (str(folder / "examples.npz"), str(tmp_path / "marked.npz")):
+        masks = prune(trained, density=0.3, criterion="lottery", data=name, examples=5, overwrite=True)
+        origin = Ticket.load(tmp_path / "new" / "masks.npz").origin
+        assert origin["accuracy_after"] == pytest.approx(accuracy_of(folder / trained, masks, x, y))
+        assert origin["accuracy_of"] == f"60 examples of {name.rpartition('/')[2]}"
+
+
+def test_without_data_no_accuracy_is_recorded(prune, tmp_path):
+    prune(density=0.3, criterion="lottery")
+    assert Ticket.load(tmp_path / "new" / "masks.npz").origin == {"criterion": "lottery", "model": "net.keras"}
+
+
+def test_data_without_labels(prune, folder):
+    with pytest.raises(ConfigError, match="lottery uses them for the accuracy only, and there are no labels"):
+        prune(density=0.3, criterion="lottery", data=str(folder / "unlabelled.npz"))
+
+
+def test_numbers_that_are_no_classes_still_score(prune, tmp_path, screen):
+    x = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
+    np.savez(tmp_path / "probabilities.npz", x=x, y=np.full((20, 10), 0.1, np.float32))
+    np.savez(tmp_path / "classes.npz", x=x, y=np.arange(20))
+    masks = prune(density=0.5, criterion="snip", data=str(tmp_path / "probabilities.npz"))
+    assert masks.density == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(ConfigError, match="the labels are not all between 0 and 9"):
+        prune(density=0.5, criterion="random", data=str(tmp_path / "classes.npz"), overwrite=True)
 
 
 def test_ties_and_collapse_are_told(folder, tmp_path, screen):
@@ -112,6 +195,12 @@ def test_the_command(folder, tmp_path, capsys):
         ({"criterion": "synflow", "iterations": 0}, "--iterations: expected a value of at least 1, received 0"),
         ({"criterion": "synflow", "schedule": "cubic"}, "--schedule: expected linear or exponential"),
         ({"criterion": "l2", "out": "a.keras", "iterations": 3}, "--iterations: it is for pruning single weights"),
+        (
+            {"criterion": "synflow", "batch_size": 8},
+            "--batch_size: criterion synflow computes no gradients; leave it out",
+        ),
+        ({"criterion": "snip", "data": "digits", "batch_size": 0}, "--batch_size: expected a value of at least 1"),
+        ({"criterion": "l2", "out": "a.keras", "batch_size": 8}, "--batch_size: it is for pruning single weights"),
         ({"criterion": "l2", "out": "a.keras", "original_ties": True}, "--original_ties: it is for pruning single"),
     ],
 )

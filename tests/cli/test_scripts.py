@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.jpeg_tree import tiny_imagenet_tree
 from tfprune.cli.programs import evaluate, train_cifar
+from tfprune.masks import Masks
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,12 +53,13 @@ def test_mistakes_end_with_one_line(capsys, tmp_path):
     assert error.count("\n") == 1
     assert evaluate(["--trained_param", "a.keras", "--gpu_id", "0", "1"]) == 2
     assert "expected one index, as a test runs on one device, received 0 1" in capsys.readouterr().err
-    assert evaluate(["--trained_param", "a.keras", "--json", str(tmp_path / "no" / "a.json")]) == 2
-    assert "make it, or name another" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert evaluate(["--trained_param", "a.keras", "--json", str(tmp_path / "file" / "a.json")]) == 2
+    assert "file is no folder; name another" in capsys.readouterr().err
 
 
 def test_test_py_reports_a_narrow_network(capsys, tmp_path, network):
-    file = tmp_path / "numbers.json"
+    file = tmp_path / "new" / "folder" / "numbers.json"
     line = f"--trained_param {network} --arch ResNet-20 --dataset digits --json {file}"
     assert evaluate(line.split()) == 0
     numbers = json.loads(file.read_text())
@@ -121,8 +124,25 @@ def test_train_cifar_py_stops_on_ctrl_c_and_resumes(tmp_path):
     result = json.loads((tmp_path / "run" / "results.json").read_text())
 
     tested = tmp_path / "tested.json"
-    line = f"--trained_param {tmp_path / 'run' / 'finetuned.keras'} --arch ResNet-20 --dataset digits --json {tested}"
+    line = f"--trained_param {tmp_path / 'run' / 'trained.keras'} --arch ResNet-20 --dataset digits --json {tested}"
     assert evaluate([*line.split(), "--no_latency"]) == 0
     numbers = json.loads(tested.read_text())
     assert numbers["top1"] == pytest.approx(result["after_accuracy"])
     assert numbers["flops"] == result["after_flops"] < 0.9 * result["before_flops"]
+
+
+@pytest.mark.filterwarnings("ignore:layer collapse")
+@pytest.mark.parametrize("ticket", ["snip", pytest.param("grasp", marks=pytest.mark.slow)])
+def test_tickets_of_tiny_imagenet(tmp_path, ticket):
+    """Scored in batches of one image of each class and two more; the fourth is shorter."""
+    tiny_imagenet_tree(tmp_path / "tiny-imagenet-200", classes=4, train=10, test=5)
+    words = (
+        f"--method ticket --ticket {ticket} --samples_per_class 5 --prune_batch_size 6 --density 0.3 --arch ResNet-8x2"
+    )
+    training = "--epochs 1 --batch_size 20 --learning_rate 0.01 --no_export"
+    paths = ["--data_path", str(tmp_path), "--train_path", str(tmp_path / "run")]
+    assert train_cifar(["--dataset", "tiny-imagenet", *words.split(), *training.split(), *paths]) == 0
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["density"] == pytest.approx(0.3, abs=1e-3)
+    assert results["accuracy"] in [hits / 20 for hits in range(21)]
+    assert Masks.load(tmp_path / "run/masks.npz").density == pytest.approx(0.3, abs=1e-3)

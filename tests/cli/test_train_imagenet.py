@@ -78,8 +78,8 @@ def test_help_without_tensorflow(name):
         ),
         (["prune", "--out", "a.npz"], "train_imagenet.py prune: error: DATA_PATH is missing: Folder with images"),
         (["prune", "data"], "train_imagenet.py prune: error: --out is missing: File to write"),
-        (["prune", "data", "--out", "a.pth"], "--out: expected a file that ends in .npz in a folder that exists"),
-        (["prune", "data", "--out", "no/a.npz"], "--out: expected a file that ends in .npz in a folder that exists"),
+        (["prune", "data", "--out", "a.pth"], "expected a file to write that ends in .npz, received a.pth"),
+        (["prune", "data", "--out", "one/train/n01/1.jpg/a.npz"], "1.jpg is no folder; name another"),
         (
             ["prune", "data", "--out", "a.npz", "--density", "0"],
             "--density: expected a value above 0 and at most 1",
@@ -113,8 +113,12 @@ def test_mistakes_end_with_one_line(capsys, monkeypatch, tmp_path, words, messag
 
 def test_data_on_the_disk_stay_as_they_are(tree, tmp_path, capsys):
     words = ["--method", "ticket", "--arch", "Conv2-BN", "--image_size", "8", "--train_path", str(tmp_path / "run")]
-    assert train_imagenet([*words, "--batch_size", "8", "--fraction", "0.5", str(tree)]) == 2
-    assert "expected none of them for images that are read from the disk" in capsys.readouterr().err
+    for change, message in (
+        (["--fraction", "0.5"], "--fraction: expected 1 for images that are read from the disk, received 0.5"),
+        (["--random_labels"], "expected none of them for images that are read from the disk"),
+    ):
+        assert train_imagenet([*words, "--batch_size", "8", *change, str(tree)]) == 2
+        assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.criteria import CriterionData
+from tfprune.criteria import CriterionData, examples_at_once
 from tfprune.errors import ConfigError
 
 X, Y = np.arange(300.0).reshape(100, 3), np.arange(100)
@@ -21,6 +21,20 @@ def test_arrays_are_cut_into_batches_of_64():
     (first, second) = CriterionData((X, Y)).batches()
     np.testing.assert_array_equal(tf.concat([first[0], second[0]], 0), X)
     np.testing.assert_array_equal(second[1], np.arange(64, 100))
+
+
+@pytest.mark.parametrize("source", [(X, Y), [(X, Y)]])
+def test_parts_of_sorted_examples_have_all_of_them(source):
+    batches = list(CriterionData(source).batches(size=30))
+    assert [y.numpy().tolist() for _, y in batches] == [list(range(first, 100, 4)) for first in range(4)]
+    for x, y in batches:
+        np.testing.assert_array_equal(x, X[y])
+
+
+def test_batches_that_are_small_enough_are_not_cut():
+    data = CriterionData([(X[:30], Y[:30]), (X[:31], Y[:31])])
+    assert [len(y) for _, y in data.batches(size=30)] == [30, 16, 15]
+    assert [len(y) for _, y in data.batches(2, size=30)] == [30, 16]
 
 
 def test_structures_of_arrays_keep_their_form():
@@ -106,3 +120,13 @@ def test_data_that_is_missing_is_asked_for():
 def test_the_limit_is_checked():
     with pytest.raises(ConfigError, match="batches: expected 1 or more, received 0"):
         sizes(dataset(), limit=0)
+
+
+def test_models_with_more_values_are_computed_with_fewer_examples():
+    def model(size):
+        layers = [keras.Input((size, size, 3)), keras.layers.Conv2D(5, 3, strides=2, padding="same")]
+        return keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+
+    assert examples_at_once(model(1000)) == 300_000_000 // (3 * 1000**2 + 5 * 500**2 + 5 + 2)
+    assert examples_at_once(model(100_000)) == 1
+    assert examples_at_once(model(None)) == 300_000_000 // (3 + 5 + 5 + 2)

@@ -52,6 +52,16 @@ def test_what_is_given_goes_before_what_is_compiled():
     assert np.isclose(data_loss(model, lambda y, p: p[:, 0], values)(values, LOGITS), 0.5)
 
 
+def test_a_function_in_double_precision():
+    weight = 0.25  # a copy by way of a file would not find it
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    y, outputs = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.1, 0.2], [0.3, 0.4]])
+    loss = data_loss(model, lambda y, found: weight * abs(y - found), tf.constant(y), dtype="float64")
+    found = loss(tf.constant(y), tf.constant(outputs))
+    assert found.dtype == tf.float64
+    assert float(found) == pytest.approx(weight * np.abs(y - outputs).mean(), rel=1e-15)
+
+
 def test_a_compiled_model_of_two_outputs_is_left_as_it_was():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, [layers.Dense(1, name="a")(inputs), layers.Dense(1, name="b")(inputs)])

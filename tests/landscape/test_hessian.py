@@ -2,10 +2,11 @@ import keras
 import numpy as np
 import pytest
 
-from tests.models import dense_chain
+from tests.models import conv_chain, dense_chain
 from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.graph import convert
 from tfprune.landscape import Curvature, UnconvergedWarning, curvature
-from tfprune.landscape.hessian import extreme_eigenvalues
+from tfprune.landscape.hessian import _NotSymmetric, extreme_eigenvalues
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -137,7 +138,7 @@ def test_frozen_weights_are_constants():
 
 def test_an_end_that_was_not_found_is_no_number():
     model, x, y, loss = quadratic(SPECTRA["indefinite"])
-    with pytest.warns(UnconvergedWarning, match=r"was not found to 0\.001 in 5 products: it is NaN; allow more"):
+    with pytest.warns(UnconvergedWarning, match=r"was not found to 0\.001, in 5 products: it is NaN; allow more"):
         found = curvature(model, (x, y), loss=loss, products=5, progress=False)
     assert np.isnan([found.smallest, found.largest, found.residual, found.ratio]).all()
     assert (found.converged, found.products) == (False, 5)
@@ -156,13 +157,35 @@ def test_the_first_end_is_kept_if_only_the_other_is_missing(sign, missing):
 
 
 def test_products_that_are_too_coarse_for_the_tolerance_are_noticed():
+    """They are rounded, so what the iteration takes for an eigenvector is none."""
     matrix = np.diag(np.linspace(-1, 3, 50))
-    noise = np.random.default_rng(0)
-    ends = extreme_eigenvalues(
-        lambda vector: matrix @ vector + 0.05 * noise.standard_normal(50) / 7, 50, tolerance=1e-2, seed=0
-    )
+    ends = extreme_eigenvalues(lambda vector: np.round(matrix @ vector, 2), 50, tolerance=1e-4, seed=0)
     assert np.isnan(ends[:2]).all()
-    assert ends[2] > 1e-2
+    assert not ends[2] <= 1e-4
+
+
+def psg():
+    return convert(conv_chain((8, 8, 1), (4, 4), 3, seed=0), "psg")
+
+
+def resized():
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Flatten()(layers.UpSampling2D(interpolation="bilinear")(layers.Conv2D(4, 3)(inputs)))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
+@pytest.mark.parametrize("build", [psg, resized])
+def test_second_derivatives_that_are_wrong_are_noticed(build):
+    x = np.random.default_rng(0).standard_normal((20, 8, 8, 1)).astype(np.float32)
+    with pytest.raises(UnsupportedLayerError, match="are not symmetric, so they are wrong: a layer has a gradient of"):
+        curvature(build(), (x, np.arange(20) % 3), progress=False)
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_a_matrix_that_is_not_symmetric_is_refused(size):
+    matrix = np.random.default_rng(0).standard_normal((size, size))
+    with pytest.raises(_NotSymmetric):
+        extreme_eigenvalues(lambda vector: matrix @ vector, size, tolerance=1e-3, seed=0)
 
 
 def test_a_layer_without_second_derivative_is_named():

@@ -48,10 +48,12 @@ def fit(strategy, *, wrapped):
 
 def result(model, bop):
     replicas = [getattr(variable.value, "values", (variable.value,)) for variable in [*model.weights, *bop.variables]]
-    return {
+    found = {
         "weights": [[value.numpy().astype(float).ravel().tolist() for value in values] for values in replicas],
         "flips": [int(bop.flips), int(bop.total_flips), *bop.flips_by_variable.values()],
     }
+    bop.reset_flips()
+    return found | {"reset": [int(bop.flips), int(bop.total_flips), float(bop.last_adaptivity_rate)]}
 
 
 if __name__ == "__main__":

@@ -115,6 +115,35 @@ def test_flips_are_counted_where_signs_change():
     assert int(bop.total_flips) == total > 0
 
 
+def test_flips_are_counted_anew_after_a_reset():
+    model, plain = small_model(), small_model()
+    bop, other = small_bop(), small_bop()
+    pairs = ((model, bop), (plain, other))
+    loops = [Loop(each, optimizer, CrossEntropy(), global_batch_size=10) for each, optimizer in pairs]
+    for number, batch in enumerate(batches(4)):
+        for loop in loops:
+            loop.train_step(batch)
+        assert int(bop.flips) == int(other.flips)
+        if number == 1:
+            before = other.flips_by_variable
+            bop.reset_flips()
+            assert int(bop.total_flips) == sum(bop.flips_by_variable.values()) == 0
+            assert int(bop.flips) == int(other.flips)  # of the last step
+    since = {path: count - before[path] for path, count in other.flips_by_variable.items()}
+    assert list(bop.flips_by_variable.values()) == list(since.values())
+    assert int(bop.total_flips) == sum(since.values()) > 0
+
+
+def test_the_rate_of_the_last_step():
+    bop = Bop(PeriodicDecay(0.2, 0.5, 1, 2), sign_trained=["*"])
+    variable = keras.Variable([1.0, -1.0])
+    found = []
+    for _ in range(4):
+        bop.apply([tf.ones(2)], [variable])
+        found.append(float(bop.last_adaptivity_rate))
+    assert found == [0.2, 0.2, 0.1, 0.1]
+
+
 def test_the_companion_is_that_optimizer_alone():
     """A model trained by Bop whose signs cannot flip equals one whose kernels are frozen."""
     ours, frozen = small_model(), small_model()
@@ -341,6 +370,12 @@ def test_two_devices_equal_one(replicas, one, two):
 def test_devices_stay_identical(replicas, name):
     for first, second in replicas[name]["weights"]:
         assert first == second
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["loop_one", "loop_two", "fit_two", "fit_two_wrapped"])
+def test_a_reset_on_two_devices(replicas, name):
+    assert replicas[name]["reset"] == [replicas[name]["flips"][0], 0, 0.05]  # five steps, two a rate
 
 
 @pytest.mark.slow

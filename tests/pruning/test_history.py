@@ -80,7 +80,7 @@ def test_what_cannot_be_replayed_is_refused(hand, make, tmp_path):
     used.plans[0].save(path)
     assert PruningHistory.load(path).plans == used.plans  # a plan is a history of one step
     with pytest.raises(PruningError, match="cannot write the history"):
-        used.save(tmp_path / "no" / "folder.json")
+        used.save(path / "folder.json")
 
 
 @pytest.mark.parametrize(

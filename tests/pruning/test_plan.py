@@ -103,8 +103,10 @@ def test_files_that_hold_no_plan_are_refused(plan, tmp_path):
     (tmp_path / "half.json").write_text(plan.to_json()[:50])
     with pytest.raises(PruningError, match=r"half.json: no pruning plan, it is damaged"):
         PruningPlan.load(tmp_path / "half.json")
-    with pytest.raises(PruningError, match=r"cannot write the plan .*no/folder"):
-        plan.save(tmp_path / "no" / "folder.json")
+    with pytest.raises(PruningError, match=r"cannot write the plan .*half.json/folder.json: "):
+        plan.save(tmp_path / "half.json" / "folder.json")
+    plan.save(tmp_path / "no" / "folder.json")
+    assert PruningPlan.load(tmp_path / "no" / "folder.json") == plan
 
 
 def test_mask_is_over_all_channels(plan):

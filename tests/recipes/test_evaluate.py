@@ -101,23 +101,38 @@ def test_a_missing_model_is_reported_before_the_data_are_read(monkeypatch):
 
 def test_the_settings_beside_a_model_say_what_it_is(data, network, tmp_path, monkeypatch):
     """Neither architecture nor data set must be given for a model in the folder of its run."""
-    save_model(network, tmp_path / "finetuned.keras")
+    save_model(network, tmp_path / "trained.keras")
     (tmp_path / "settings.yaml").write_text("arch: ResNet-20\ndataset: digits\n")
     names = []
     monkeypatch.setattr(module, "load_data", lambda name, path: names.append(name) or data)
-    for path in (tmp_path, tmp_path / "finetuned.keras"):
+    for path in (tmp_path, tmp_path / "trained.keras"):
         assert module.run(EvaluateConfig(trained_param=str(path), latency=False))["examples"] == 50
     assert names == ["digits", "digits"]
     with pytest.raises(CheckpointError, match="the file is a ResNet-20, expected ResNet-32"):  # flags win
         module.run(EvaluateConfig(trained_param=str(tmp_path), arch="ResNet-32", dataset="digits"))
+
+
+def test_what_neither_the_file_nor_its_folder_says_is_assumed_and_said(data, network, tmp_path, monkeypatch, capsys):
+    save_model(network, tmp_path / "trained.keras")
     (tmp_path / "settings.yaml").write_text("[no settings")
-    with pytest.raises(CheckpointError, match="expected ResNet-56"):
-        module.run(EvaluateConfig(trained_param=str(tmp_path), dataset="digits"))
+    names = []
+    monkeypatch.setattr(module, "load_data", lambda name, path: names.append(name) or data)
+    config = EvaluateConfig(trained_param=str(tmp_path), latency=False)
+    module.run(config)
+    assert names == ["CIFAR10"]
+    line = "trained.keras does not say what it was trained on, nor does its folder: --dataset CIFAR10 is assumed"
+    assert line in capsys.readouterr().out.splitlines()
+    module.run(replace(config, dataset="digits"))
+    assert "assumed" not in capsys.readouterr().out
+    (tmp_path / "a.pkl").write_bytes(b"no pickle")
+    with pytest.raises(CheckpointError):
+        module.run(replace(config, trained_param=str(tmp_path / "a.pkl")))
+    assert "--dataset CIFAR10 --arch ResNet-56 is assumed" in capsys.readouterr().out
 
 
 def test_a_json_file_that_cannot_be_written(measured, tmp_path):
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; give another --json"):
+    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; make room"):
         measured(json=str(tmp_path / "folder.json"))
 
 

@@ -51,9 +51,7 @@ class Lot(Method[LotConfig]):
                 sparse,
                 sgd,
                 epochs=self.config.epochs,
-                after_epoch=lambda accuracy: self.keep_best(
-                    {"test_accuracy": accuracy}, lambda file: keras.saving.save_model(plain(sparse), file)
-                ),
+                after_epoch=lambda accuracy: self.keep_best({"test_accuracy": accuracy}, lambda: plain(sparse)),
             )
         return plain(sparse), masks
 

@@ -7,6 +7,7 @@ import tfprune
 from tests.models import concatenations, nested_blocks
 from tfprune.errors import ConfigError, SearchError, UnsupportedLayerError
 from tfprune.graph import PINNED, complexity, executable_groups, slim
+from tfprune.landscape import LandscapeSettings, measure
 from tfprune.search.ekg import _logits, search
 from tfprune.search.greedy import Search
 
@@ -211,3 +212,25 @@ def test_what_cannot_be_searched_is_named():
     data = np.zeros((8, 5, 3), np.float32), np.zeros(8, np.int64)
     with pytest.raises(SearchError, match=r"no gate is left .*memory \(LSTM\).*; expected a target .* \(flops of tfpr"):
         search(model, data, flops=0.3, progress=False)
+
+
+def test_the_landscape_of_every_sub_network(examples):
+    model = classifier(concatenating)
+    settings = LandscapeSettings(directions=2, points=3, seed=4, hessian=False)
+    found = search(model, examples, flops=0.5, batch_size=16, landscape=settings, progress=False)
+    plain = search(model, examples, flops=0.5, batch_size=16, progress=False)
+    assert plain.landscapes == ()
+    assert [len(found.landscapes), found.flops] == [len(found.history), plain.flops]
+    losses = [entry.loss for entry in (*found.history, found.final)][1:]
+    np.testing.assert_allclose([each.section.center for each in found.landscapes], losses, rtol=1e-4)
+    images, labels = examples
+    batches = [(images[:16], labels[:16]), (images[16:], labels[16:])]
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    alone = measure(found.slim(), batches, settings, loss=loss, progress=False)
+    np.testing.assert_allclose(found.landscapes[-1].section.losses, alone.section.losses, rtol=1e-5)
+    assert len({each.section.fluctuation for each in found.landscapes}) == len(found.landscapes) > 1
+
+
+def test_stored_averages_are_refused_for_sub_networks(examples):
+    with pytest.raises(ConfigError, match="landscape: expected batch_norm batch or recalibrated, received moving"):
+        search(classifier(nesting), examples, 0.8, landscape=LandscapeSettings(batch_norm="moving"), progress=False)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import ConfigError, DataUnavailableError
-from tfprune.recipes.data import data_names, load_data
+from tfprune.recipes.data import ImageData, data_names, load_data
 
 _SEED = 0
 
@@ -42,20 +42,51 @@ def load_examples(name: str, data_path: str | None, count: int, model: keras.Mod
         ConfigError: There is no such data set or file, or the model does not take its examples.
         DataUnavailableError: The data cannot be read.
     """
-    if name.casefold() in (known.casefold() for known in data_names()):
-        data = load_data(name, data_path)
+    if data := _data_set(name, data_path):
         chosen = _chosen(len(data.train_labels), count)
         found = Examples(data.normalize(data.train_images[chosen]), data.train_labels[chosen])
-    elif Path(name).suffix == ".npz":
-        found = _from_file(name, count)
     else:
-        names = ", ".join(data_names())
-        raise ConfigError(f"--data: expected {names}, or an .npz file with arrays x and y, received {name!r}")
+        found = _from_file(name, count)
     _check(found, name, model)
     return found
 
 
-def _from_file(path: str, count: int) -> Examples:
+def load_test_examples(name: str, data_path: str | None, model: keras.Model) -> tuple[Examples, str]:
+    """Reads the examples that an accuracy is measured on.
+
+    Args:
+        name: A data set, or a file, as for `load_examples`.
+        data_path: Where TensorFlow Datasets keeps its prepared data.
+        model: The model that is to take them.
+
+    Returns:
+        The test images of a data set, or all examples of a file; and what they are, such as `60 test images of digits`.
+
+    Raises:
+        ConfigError: There is no such data set or file, or the model does not take its examples.
+        DataUnavailableError: The data cannot be read.
+    """
+    if data := _data_set(name, data_path):
+        found = Examples(data.normalize(data.test_images), data.test_labels)
+        words = f"{len(found.x):,} test images of {data.name}"
+    else:
+        found = _from_file(name, None)
+        words = f"{len(found.x):,} examples of {Path(name).name}"
+    _check(found, name, model)
+    return found, words
+
+
+def _data_set(name: str, data_path: str | None) -> ImageData | None:
+    """Returns a data set; None if the name is that of a file."""
+    if name.casefold() in (known.casefold() for known in data_names()):
+        return load_data(name, data_path)
+    if Path(name).suffix != ".npz":
+        names = ", ".join(data_names())
+        raise ConfigError(f"--data: expected {names}, or an .npz file with arrays x and y, received {name!r}")
+    return None
+
+
+def _from_file(path: str, count: int | None) -> Examples:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -74,8 +105,8 @@ def _from_file(path: str, count: int) -> Examples:
     return Examples(x[chosen], None if y is None else y[chosen])
 
 
-def _chosen(available: int, count: int) -> np.ndarray:
-    if count >= available:
+def _chosen(available: int, count: int | None) -> np.ndarray:
+    if count is None or count >= available:
         return np.arange(available)
     return np.sort(np.random.default_rng(_SEED).choice(available, count, replace=False))
 

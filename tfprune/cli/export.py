@@ -10,7 +10,7 @@ from tfprune.cli.model_configs import ExportConfig
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
-from tfprune.exporting import export
+from tfprune.exporting import export, read_record
 from tfprune.report import report_console
 
 
@@ -45,6 +45,7 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
             data=examples,
             float_io=config.float_io,
             batch_size=config.batch_size,
+            record=read_record(config.model) or None,
         )
     console.print(Text(f"wrote {path}: {file_size(path)}, {config.model} has {file_size(config.model)}"))
     return path

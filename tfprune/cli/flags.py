@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
-from typing import Any
+from typing import Any, Literal
 
 from tfprune.errors import ConfigError, suggestion
 from tfprune.settings import Setting
@@ -35,10 +35,11 @@ def add_flag(group: Any, setting: Setting) -> None:
         if "on" in setting.choices:  # the flag alone switches it on, as in the original's commands
             options |= {"nargs": "?", "const": "on"}
     else:
-        options["metavar"] = _METAVARS[setting.kind]
+        options["metavar"] = "|".join([_METAVARS[setting.kind], *setting.words])
     if setting.is_list:
         options["nargs"] = "+"
-    kind = setting.kind | None if setting.optional else setting.kind
+    kind = setting.kind | Literal[setting.words] if setting.words else setting.kind
+    kind = kind | None if setting.optional else kind
     action = group.add_argument(f"--{setting.name}", type=kind, **options)
     action.shown = setting.name.upper() if setting.positional else None
 
@@ -193,7 +194,7 @@ def _value_count(name: str, words: Sequence[str], settings: Mapping[str, Setting
 
 def _is_value(setting: Setting, word: str) -> bool:
     """Returns whether a word can be a value of a setting, or one of its values."""
-    if word == "None" or setting.kind is str:
+    if word == "None" or setting.kind is str or word in setting.words:
         return True
     if setting.choices:
         return word in setting.choices

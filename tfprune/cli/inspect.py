@@ -8,10 +8,11 @@ from rich.text import Text
 
 from tfprune.cli.model_configs import InspectConfig
 from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.record import record_lines
 from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
-from tfprune.exporting import TFLiteFile
+from tfprune.exporting import TFLiteFile, read_record
 from tfprune.graph import channel_groups
 from tfprune.report import Summary, compare_latency, has_unknown_sizes, report_console, summarize
 from tfprune.tables import Column, count, make_table
@@ -20,7 +21,7 @@ from tfprune.tables import Column, count, make_table
 def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLiteFile:
     """Prints the channel groups of a model, what is left alone and why, and the table of its layers.
 
-    Of a TFLite file it prints the inputs, outputs and operations.
+    Of a TFLite file it prints the inputs, outputs and operations. Before them comes what the file records of its run.
 
     Args:
         config: The settings.
@@ -45,6 +46,7 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
         raise ConfigError(
             f"{config.model} takes inputs of any size: give --input_shape, such as 224 224 3, or --no_latency"
         )
+    _print_record(config.model, console)
     console.print(Text(f"{model.name}: {groups.table(width=console.width)}\n"))
     numbers = summarize(
         model,
@@ -58,6 +60,12 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     return numbers
 
 
+def _print_record(path: str, console: Console) -> None:
+    """Prints what a model file says about the run that wrote it."""
+    for line in record_lines(read_record(path)):
+        console.print(Text(line))
+
+
 def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
     """Prints what is in a TFLite file."""
     with working(f"reading {config.model}"):
@@ -65,6 +73,7 @@ def _inspect_tflite(config: InspectConfig, console: Console) -> TFLiteFile:
     console.print(Text(config.model, style="bold"))
     counts = f"{count(file.weights, 'weight')}, {count(file.tensors, 'tensor')}"
     console.print(Text(f"{file_size(config.model)}, {counts}"))
+    _print_record(config.model, console)
     for kind, infos in (("input", file.inputs), ("output", file.outputs)):
         for each in infos:
             shape = ", ".join("any" if size is None else str(size) for size in each.shape)

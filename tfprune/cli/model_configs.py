@@ -86,7 +86,7 @@ class BenchmarkConfig(Settings):
 
         Raises:
             CheckpointError: A model does not exist.
-            RunFolderError: The file exists and must not be overwritten, or its folder does not exist.
+            RunFolderError: The file exists and must not be overwritten, or its folder cannot be created.
         """
         for path in self.models:
             check_model_file(path, suffixes=_READ)
@@ -235,7 +235,7 @@ class ExportConfig(Settings):
 
         Raises:
             CheckpointError: The model does not exist.
-            RunFolderError: The result exists and must not be overwritten, or its folder does not exist.
+            RunFolderError: The result exists and must not be overwritten, or its folder cannot be created.
         """
         check_model_file(self.model)
         check_output(self.out, overwrite=self.overwrite)

@@ -1,6 +1,7 @@
 """`tfprune prune`: shows a plan and writes the smaller model, or writes masks of single weights."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,15 +9,17 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune import criteria
-from tfprune.cli.examples import Examples, load_examples
+from tfprune.cli.accuracy import PruningAccuracy, not_measured
+from tfprune.cli.examples import Examples, load_examples, load_test_examples
 from tfprune.cli.model_files import file_size, load_model_file
 from tfprune.cli.prune_config import PruneConfig
+from tfprune.cli.record import pruned_record
 from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
+from tfprune.exporting import read_record, save_model
 from tfprune.graph import complexity
-from tfprune.masks import Masks
+from tfprune.masks import Masks, Ticket
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 
@@ -40,7 +43,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
         model = load_model_file(config.model)
         sized = None if config.prunes_weights else _sized(config, model)
     examples = None
-    if config.data is not None:
+    if config.data is not None and config.uses_examples:
         with working(f"reading {config.data}"):
             examples = load_examples(config.data, config.data_path, config.examples, model)
     if sized is None:
@@ -57,7 +60,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
             small = plans.replay(model, match=config.match, **settings)
     assert config.out is not None, "checked by the settings"
     with working(f"writing {config.out}"):
-        save_model(small, config.out)
+        save_model(small, config.out, record=pruned_record(read_record(config.model), config))
     console.print(Text(f"wrote {config.out}: {file_size(config.out)}, {config.model} has {file_size(config.model)}"))
     return small
 
@@ -170,9 +173,12 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     }
     if config.iterations is not None:
         settings["iterations"] = config.iterations
+    if config.batch_size is not None:
+        settings["batch_size"] = config.batch_size
     if config.criterion == "synflow":
         settings["input_shape"] = config.input_shape
     criterion = weight_criterion(config.criterion, **settings)
+    accuracy = _accuracy(config, model, console)
     with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
         masks = criterion(model, config.density, None if examples is None else tuple(examples))
@@ -180,10 +186,35 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     console.print()
     if masks.collapsed:
         console.print(Text(str(LayerCollapseWarning(masks.collapsed))))
+    origin: dict[str, Any] = {"criterion": config.criterion, "model": Path(config.model).name}
+    if accuracy is not None:
+        with working("measuring the accuracy"):
+            table = accuracy.measure(masks)
+        console.print(table)
+        origin |= accuracy.record
     if config.dry_run:
         console.print("dry run: nothing was written")
         return masks
     assert config.out is not None, "checked by the settings"
-    masks.save(config.out)
+    Ticket(masks, {}, origin).save(config.out)
     console.print(Text(f"wrote {config.out}: {file_size(config.out)}"))
     return masks
+
+
+def _accuracy(config: PruneConfig, model: keras.Model, console: Console) -> PruningAccuracy | None:
+    """Measures the accuracy before pruning, if there are data.
+
+    Raises:
+        ConfigError: It cannot be measured, and the data are of no other use.
+    """
+    if config.data is None:
+        return None
+    with working(f"measuring the accuracy on {config.data}"):
+        examples, words = load_test_examples(config.data, config.data_path, model)
+        reason = not_measured(model, examples)
+        if not reason:
+            return PruningAccuracy(model, examples, words)
+    if not config.uses_examples:
+        raise ConfigError(f"--data: the criterion {config.criterion} uses them for the accuracy only, and {reason}")
+    console.print(Text(f"The accuracy is not measured: {reason}."))
+    return None

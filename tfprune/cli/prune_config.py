@@ -33,7 +33,7 @@ _CHANNELS_ONLY = (
     "recalibrate",
     "plan",
 )
-_WEIGHTS_ONLY = ("iterations", "original_ties")
+_WEIGHTS_ONLY = ("iterations", "original_ties", "batch_size")
 _DECIDED = (
     "criterion",
     "scope",
@@ -57,12 +57,13 @@ class PruneConfig(Settings):
     One of flops, params and density says how much is kept; for weights, density does.
     """
 
-    model: str = setting(help="The .keras file to prune.", positional=True)
+    model: str = setting(help="The .keras file to prune.", positional=True, path="file")
     out: str | None = setting(
         None,
         "The .keras file to write, or, to prune single weights, the .npz file for their masks. Optional in a dry run.",
         if_none="none",
         positional=True,
+        recorded=False,
     )
     flops: float | None = setting(
         None,
@@ -148,14 +149,24 @@ class PruneConfig(Settings):
     data: str | None = setting(
         None,
         "Examples for criteria that use some, for reweight and for recalibrate: CIFAR10, CIFAR100, digits, or an .npz "
-        "file with arrays x and y.",
+        "file with arrays x and y. When single weights are pruned, the accuracy before and after is measured, too, on "
+        "the test images or the whole file; without --data it is not.",
         if_none="none",
         group="data",
+        path="file",
     )
     data_path: str | None = setting(
-        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data"
+        None, "Folder that holds the TFDS data sets (its data_dir).", if_none="TFDS's own", group="data", path="folder"
     )
-    examples: int = setting(1024, "How many examples to use.", group="data", at_least=1)
+    examples: int = setting(1024, "How many examples to use, but for accuracies.", group="data", at_least=1)
+    batch_size: int | None = setting(
+        None,
+        "The most examples for which snip, grasp, grad_norm and fisher compute gradients at the same time; this bounds "
+        "the memory. It changes masks only where batch norms use the statistics of the batch, as with grasp.",
+        if_none="as many as need about 5 GB",
+        group="data",
+        at_least=1,
+    )
     reweight: bool = setting(
         False,
         "Fit the kernels that read pruned channels by least squares on the data, to compensate for these channels. "
@@ -171,12 +182,13 @@ class PruneConfig(Settings):
         "applied.",
         if_none="none",
         group="output",
+        path="file",
     )
     match: Literal["name", "position"] = setting(
         "name", "Find the layers of a plan that is read by their names, or by their order.", group="output"
     )
-    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output")
-    overwrite: bool = setting(False, "Replace existing files.", group="output")
+    dry_run: bool = setting(False, "Show the plan, and prune nothing.", group="output", recorded=False)
+    overwrite: bool = setting(False, "Replace existing files.", group="output", recorded=False)
 
     @property
     def target(self) -> dict[str, float]:
@@ -204,6 +216,11 @@ class PruneConfig(Settings):
     def scores_on_data(self) -> bool:
         """Whether the criterion uses examples if there are some."""
         return self._data_use != "never" and not self.reads_plan
+
+    @property
+    def uses_examples(self) -> bool:
+        """Whether examples are used for more than the accuracy."""
+        return self.scores_on_data or self.reweight or self.recalibrate
 
     @property
     def _data_use(self) -> DataUse:
@@ -241,7 +258,7 @@ class PruneConfig(Settings):
 
         Raises:
             CheckpointError: The model does not exist.
-            RunFolderError: A result exists and must not be overwritten, or its folder does not exist.
+            RunFolderError: A result exists and must not be overwritten, or its folder cannot be created.
         """
         check_model_file(self.model)
         check_output(None if self.dry_run else self.out, overwrite=self.overwrite)
@@ -302,11 +319,14 @@ class PruneConfig(Settings):
             )
 
     def _check_data(self) -> None:
+        if self.batch_size is not None and self._data_use != "always":
+            raise ConfigError(f"--batch_size: criterion {self.criterion} computes no gradients; leave it out")
         if self.data is not None:
-            if not (self.scores_on_data or self.reweight or self.recalibrate):
+            if not (self.prunes_weights or self.uses_examples):
                 without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"
-                others = "" if self.prunes_weights else ", or add --reweight or --recalibrate"
-                raise ConfigError(f"--data: {without} uses no examples; leave it out{others}")
+                raise ConfigError(
+                    f"--data: {without} uses no examples; leave it out, or add --reweight or --recalibrate"
+                )
             return
         if self.data_path is not None:
             raise ConfigError("--data_path: it is where --data is looked for; give --data, or leave it out")

@@ -13,6 +13,7 @@ from .channels.magnitude import L2 as L2
 from .channels.magnitude import BNScale as BNScale
 from .channels.magnitude import Random as Random
 from .data import CriterionData as CriterionData
+from .data import examples_at_once as examples_at_once
 from .registry import CriterionInfo as CriterionInfo
 from .registry import DataUse as DataUse
 from .registry import criterion as criterion

@@ -1,7 +1,7 @@
 """Determinantal point processes for pruning, and the theory of pruned teacher-student networks.
 
-`kernels` has kernels of nodes and edges, and reweighting; `KDPP` samples subsets of a fixed size; `theory` has the
-generalization error of two-layer networks. Nothing here depends on Keras.
+`kernels` has kernels of nodes and edges, and reweighting; `KDPP` samples subsets of a fixed size, `LEnsemble` of a
+random one; `theory` has the generalization error of two-layer networks. Nothing here depends on Keras.
 """
 
 from tfprune.dpp.kdpp import KDPP, dppy_draws
@@ -16,6 +16,7 @@ from tfprune.dpp.kernels import (
     reweighted_readers,
     transfer,
 )
+from tfprune.dpp.l_ensemble import LEnsemble
 from tfprune.dpp.spectrum import Spectrum
 from tfprune.dpp.theory import (
     Alignment,
@@ -32,6 +33,7 @@ __all__ = [
     "KDPP",
     "Alignment",
     "Committee",
+    "LEnsemble",
     "Nonlinearity",
     "OrderParameters",
     "Spectrum",

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.dpp.sampling import IndependentProposals, projection_draws, taking_chances, weighted_subsets
-from tfprune.dpp.spectrum import Spectrum, checked_kernels, traced_log_elementary_symmetric
+from tfprune.dpp.spectrum import Spectrum, checked_kernels, log_minors, traced_log_elementary_symmetric
 from tfprune.errors import ConfigError
 
 _BYTES = 64 * 2**20  # for the vectors of the draws that are made together
@@ -123,11 +123,19 @@ class KDPP:
             All subsets, int `[subsets, size]`, and their probabilities, `[kernels, subsets]`.
         """
         subsets = np.array(list(combinations(range(self.spectrum.items), self.size)))
-        vectors, values = self.spectrum.vectors, self.spectrum.values
-        kernels = np.einsum("bji,bj,bjk->bik", vectors, values, vectors)
-        minors = kernels[:, subsets[:, :, None], subsets[:, None, :]]
-        signs, logs = np.linalg.slogdet(minors)
-        return subsets, np.where(signs > 0, np.exp(logs - self.log_normalizer()[:, None]), 0.0)
+        return subsets, np.exp(self.log_probability(np.broadcast_to(subsets, (self.spectrum.kernels, *subsets.shape))))
+
+    def log_probability(self, subsets: np.ndarray) -> np.ndarray:
+        """Returns the logarithm of the probability of subsets.
+
+        Args:
+            subsets: Items, int `[kernels, subsets, size]`, such as `sample` draws, or bool masks of `size` of the
+                items, `[kernels, subsets, items]`.
+
+        Returns:
+            Float64 `[kernels, subsets]`; minus infinity for subsets that are never drawn.
+        """
+        return log_minors(self.spectrum.matrices(), subsets) - self.log_normalizer()[:, None]
 
     def inclusion(self) -> np.ndarray:
         """Returns the probability that an item is in the subset, `[kernels, items]`; it sums to `size`.

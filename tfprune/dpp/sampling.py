@@ -9,8 +9,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import expit
 
-from tfprune.dpp.spectrum import traced_log_elementary_symmetric
+from tfprune.dpp.spectrum import shift_to_size, traced_log_elementary_symmetric
 from tfprune.reprs import short_repr
 
 PROPOSALS = 12
@@ -178,7 +179,7 @@ class IndependentProposals:
         if (variances.min(axis=1) <= items * np.finfo(float).eps * variances.max(axis=1)).any():
             return None
         logs, scales = np.log(variances), 1 / np.sqrt(variances)
-        roots = np.sqrt(_inclusion(logs, size))
+        roots = np.sqrt(expit(logs + shift_to_size(logs, size)))
         correlations, acceptance = np.empty_like(kernels), np.empty(len(kernels))
         for number in range(len(kernels)):  # one by one, as one may fit into the processor's cache
             among = np.multiply(kernels[number], scales[number][:, None], out=correlations[number])
@@ -218,16 +219,6 @@ class IndependentProposals:
             if min(map(len, found)) >= count:
                 break
         return [np.array(mine[:count], np.int32).reshape(-1, self.size) for mine in found]
-
-
-def _inclusion(logs: np.ndarray, size: int) -> np.ndarray:
-    """Approximates the probability that an item is one of k: that of independent items of which k are expected."""
-    low, high = -logs.max(axis=1, keepdims=True) - 50, -logs.min(axis=1, keepdims=True) + 50
-    for _ in range(60):
-        middle = (low + high) / 2
-        many = (1 / (1 + np.exp(-logs - middle))).sum(axis=1, keepdims=True) > size
-        low, high = np.where(many, low, middle), np.where(many, middle, high)
-    return 1 / (1 + np.exp(-logs - low))
 
 
 def _acceptance(correlations: np.ndarray, roots: np.ndarray) -> float:

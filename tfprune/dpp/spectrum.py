@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import expit
 
 from tfprune.errors import ConfigError
 from tfprune.reprs import short_repr
@@ -68,6 +69,10 @@ class Spectrum:
         """The largest number of items of a subset, `[kernels]`."""
         return np.count_nonzero(self.values, axis=1)
 
+    def matrices(self) -> np.ndarray:
+        """Returns the kernels, `[kernels, items, items]`."""
+        return (self.vectors.transpose(0, 2, 1) * self.values[:, None]) @ self.vectors
+
     @property
     def items(self) -> int:
         """The size of the ground set."""
@@ -101,6 +106,50 @@ def _check_kernel(kernel: np.ndarray) -> None:
         raise ConfigError(
             f"expected a symmetric kernel, received one that differs from its transpose by {difference:.3g}"
         )
+
+
+def log_minors(kernels: np.ndarray, subsets: np.ndarray) -> np.ndarray:
+    """Computes log det(L_S), which is 0 for the empty subset.
+
+    Args:
+        kernels: `[kernels, items, items]`.
+        subsets: Items `[kernels, subsets, size]`, or bool masks `[kernels, subsets, items]`.
+
+    Returns:
+        Float64 `[kernels, subsets]`; minus infinity if no subset of these items is ever drawn.
+    """
+    found = np.empty(subsets.shape[:2])
+    for kernel, row, chosen in zip(kernels, found, subsets, strict=True):
+        for number, subset in enumerate(chosen):
+            sign, log = np.linalg.slogdet(kernel[np.ix_(subset, subset)])
+            row[number] = log if sign > 0 else -np.inf
+    return found
+
+
+def shift_to_size(logs: np.ndarray, size: float) -> np.ndarray:
+    """Solves for the shift m with which the sum of x / (1 + x) over x = exp(log + m) is a size.
+
+    The sum grows with m, so that bisection finds the one solution, to the rounding of float64.
+
+    Args:
+        logs: `[sets, items]`; minus infinity for x = 0.
+        size: Above 0 and at most the number of finite logarithms of each set, which only a shift without bound would
+            reach: x / (1 + x) then rounds to 1.
+
+    Returns:
+        Float64 `[sets, 1]`.
+
+    Example:
+        >>> round(float(shift_to_size(np.zeros((1, 4)), 1)[0, 0]), 6)  # 4 / (1 + 3) = 1
+        -1.098612
+    """
+    low = -logs.max(axis=1, keepdims=True) - 50
+    high = -np.where(np.isfinite(logs), logs, np.inf).min(axis=1, keepdims=True) + 50
+    for _ in range(100):
+        middle = (low + high) / 2
+        many = expit(logs + middle).sum(axis=1, keepdims=True) > size
+        low, high = np.where(many, low, middle), np.where(many, middle, high)
+    return low
 
 
 def log_elementary_symmetric(log_values: tf.Tensor, order: int) -> tf.Tensor:

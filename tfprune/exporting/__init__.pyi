@@ -7,6 +7,10 @@ from .output import export as export
 from .packed import PackedSize as PackedSize
 from .packed import export_packed as export_packed
 from .packed import load_packed as load_packed
+from .packed import read_packed_record as read_packed_record
+from .record import add_record as add_record
+from .record import read_record as read_record
+from .record import record_text as record_text
 from .saved_model import export_saved_model as export_saved_model
 from .tflite import QUANTIZATIONS as QUANTIZATIONS
 from .tflite import export_tflite as export_tflite

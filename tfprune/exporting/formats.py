@@ -38,13 +38,16 @@ class Format:
 
 
 FORMATS = (
-    Format("keras", ".keras", "tfprune.exporting.keras:save_model"),
+    Format("keras", ".keras", "tfprune.exporting.keras:save_model", ("record",)),
     Format(
-        "tflite", ".tflite", "tfprune.exporting.tflite:export_tflite", ("quantize", "data", "float_io", "batch_size")
+        "tflite",
+        ".tflite",
+        "tfprune.exporting.tflite:export_tflite",
+        ("quantize", "data", "float_io", "batch_size", "record"),
     ),
-    Format("onnx", ".onnx", "tfprune.exporting.onnx:export_onnx"),
-    Format("packed", ".mpt", "tfprune.exporting.packed:export_packed"),
-    Format("saved_model", "", "tfprune.exporting.saved_model:export_saved_model"),
+    Format("onnx", ".onnx", "tfprune.exporting.onnx:export_onnx", ("record",)),
+    Format("packed", ".mpt", "tfprune.exporting.packed:export_packed", ("record",)),
+    Format("saved_model", "", "tfprune.exporting.saved_model:export_saved_model", ("record",)),
 )
 
 

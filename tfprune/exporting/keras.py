@@ -16,28 +16,31 @@ import numpy as np
 from tfprune.console import quiet
 from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.record import Record, add_record
 from tfprune.graph import ModelClassWarning, convert, model_calls, rebuild
 from tfprune.graph.layer_copies import copied_layer
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import kernel_layer, named_kernels
 
 
-def save_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+def save_model(model: keras.Model, path: str | os.PathLike[str], *, record: Record | None = None) -> None:
     """Writes a model as a `.keras` file of built-in layers; it loads without tfprune.
 
     Args:
         model: A functional or sequential model without masks and gates.
         path: The file, ending in `.keras`; an older one is replaced, a missing folder created.
+        record: What to store in the file about the model, see `tfprune.exporting.record_text`. Default: nothing.
 
     Raises:
         UnsupportedLayerError: See `plain_model`.
-        ConfigError: The name does not end in `.keras`, or is that of a folder.
+        ConfigError: The name does not end in `.keras`, or is that of a folder; the record has other than plain values.
         WriteError: The file cannot be written.
     """
     path = output_path(path, ".keras")
     plain = plain_model(model, has_class=True)
     with output_file(path) as partial, quiet():
         plain.save(partial)
+        add_record(partial, record)
 
 
 def plain_model(model: keras.Model, *, has_class: bool = False) -> keras.Model:

@@ -14,17 +14,20 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.onnx_operations import HANDLERS
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.record import Record, record_text
 from tfprune.exporting.serving import conversion_error, input_signature, serving_function, stateful_layers
 from tfprune.graph.calls import functional_graph
 from tfprune.keras_private import output_structure
 
 
-def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
+def export_onnx(model: keras.Model, path: str | os.PathLike[str], *, record: Record | None = None) -> None:
     """Writes a model as an ONNX file: inputs by name, outputs `output_0`, ... or by the keys of a dict of outputs.
 
     Args:
         model: A functional or sequential model without masks and gates.
         path: The file, ending in `.onnx`; an older one is replaced, a missing folder created.
+        record: What to store about the model, see `tfprune.exporting.record_text`, as the metadata `tfprune` of the
+            file. Default: nothing.
 
     Raises:
         ConfigError: The name does not end in `.onnx`, or a package is missing.
@@ -34,12 +37,14 @@ def export_onnx(model: keras.Model, path: str | os.PathLike[str]) -> None:
     path = output_path(path, ".onnx")
     onnx, tf2onnx = _import_packages()
     plain = plain_model(model)
+    metadata = {} if record is None else {"tfprune": record_text(record)}
     try:
         _check_states(plain)
         proto = _converted(onnx, tf2onnx, plain)
         _check_operations(onnx, proto)
         _name_outputs(proto.graph, plain)
         _name_batch_axis(proto.graph)
+        onnx.helper.set_model_props(proto, metadata)
         onnx.checker.check_model(proto, full_check=True)
     except (UnsupportedLayerError, OSError, MemoryError):
         raise

@@ -14,7 +14,8 @@ import keras
 
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
-from tfprune.files import as_path, replaced_file, writing
+from tfprune.exporting.record import Record
+from tfprune.files import as_path, replaced_file
 
 
 def export(
@@ -26,6 +27,7 @@ def export(
     data: Any = None,
     float_io: bool = True,
     batch_size: int | None = None,
+    record: Record | None = None,
 ) -> Path:
     """Writes a model to a file (or folder) that runs without tfprune; a failure leaves an older file as it is.
 
@@ -42,6 +44,8 @@ def export(
         float_io: For `int8`: inputs and outputs are float32, not int8.
         batch_size: For `tflite`: examples per call of the file. Default: any number, where LiteRT can (not for
             recurrent layers and many U-Nets, whose files take one example at a time; a warning says so).
+        record: What to store in the file about the model: plain values by name, see `record_text`. `read_record` reads
+            them, `read_packed_record` those of `.mpt` files; ONNX has them in its metadata. Default: nothing.
 
     Returns:
         The path written.
@@ -60,8 +64,8 @@ def export(
     """
     path = as_path(path)
     chosen = choose_format(path, format)
-    options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size}
-    defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None}
+    options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size, "record": record}
+    defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None, "record": None}
     if ignored := [name for name in options if options[name] is not defaults[name] and name not in chosen.options]:
         takers = [each.name for each in FORMATS if set(ignored) <= set(each.options)]
         raise ConfigError(
@@ -95,7 +99,5 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     if path.exists() and not path.is_file():
         raise ConfigError(f"expected a file to replace or nothing at {path}, found something else; name another")
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_file(path) as partial:
         yield partial

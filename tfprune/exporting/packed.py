@@ -21,6 +21,7 @@ import numpy as np
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting.keras import folded_model, plain_model
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.record import Record, record_text
 from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers.kernels import named_kernels
 from tfprune.reprs import short_repr
@@ -58,7 +59,7 @@ class PackedSize:
         )
 
 
-def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSize:
+def export_packed(model: keras.Model, path: str | os.PathLike[str], *, record: Record | None = None) -> PackedSize:
     """Writes a model with one bit for the sign of each kept weight, and a compressed mask of which are kept.
 
     Sub-network layers have such kernels; batch norms directly behind them are folded into one size per output channel
@@ -67,6 +68,7 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSiz
     Args:
         model: A functional or sequential model. It is not changed.
         path: The file, ending in `.mpt`; an older one is replaced.
+        record: What to store in the file about the model, see `tfprune.exporting.record_text`. Default: nothing.
 
     Returns:
         The sizes.
@@ -94,6 +96,8 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str]) -> PackedSiz
             f"expected kernels of signs in {model.name}, found none; convert the model to family 'subnet' and train it"
         )
     header = {"model": keras.saving.serialize_keras_object(plain), "tensors": entries}
+    if record is not None:
+        header["record"] = json.loads(record_text(record))
     packed_header = zlib.compress(json.dumps(header).encode(), 9)
     body = struct.pack("<I", len(packed_header)) + packed_header + b"".join(blobs)
     content = _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
@@ -145,6 +149,23 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); pack the model again"
         ) from error
     return model
+
+
+def read_packed_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what a file of `export_packed` records about its model.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The record; empty if there is none.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, or something else.
+    """
+    header, _ = _read(Path(path))
+    record = header.get("record")
+    return record if isinstance(record, dict) else {}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -12,18 +12,20 @@ import tensorflow as tf
 from tfprune.console import quiet
 from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
+from tfprune.exporting.record import EXTRA_FOLDER, Record, add_record
 from tfprune.exporting.serving import conversion_error, input_signature, serving_function
 from tfprune.files import as_path, writing
 
-_CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets"})
+_CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets", EXTRA_FOLDER})
 
 
-def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None:
+def export_saved_model(model: keras.Model, path: str | os.PathLike[str], *, record: Record | None = None) -> None:
     """Writes a model as a SavedModel, which TensorFlow alone can run (`tf.saved_model.load(path).serve`).
 
     Args:
         model: A functional or sequential model without masks and gates.
         path: The folder; an older SavedModel there is replaced when the new one is complete.
+        record: What to store in the file about the model, see `tfprune.exporting.record_text`. Default: nothing.
 
     Raises:
         UnsupportedLayerError: See `plain_model`; or a layer does not run on inputs of open sizes.
@@ -42,6 +44,7 @@ def export_saved_model(model: keras.Model, path: str | os.PathLike[str]) -> None
                 raise
             except Exception as error:  # layers raise anything
                 raise conversion_error("a SavedModel", plain, error) from error
+        add_record(partial, record)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.exporting.calibration import Batch, batches_of_size, calibration_batches
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.output import output_file, output_path
+from tfprune.exporting.record import Record, add_record
 from tfprune.exporting.serving import conversion_error, has_open_sizes, input_signature, serving_function, way_out
 from tfprune.keras_private import flat_layers
 
@@ -36,6 +37,7 @@ def export_tflite(
     data: Any = None,
     float_io: bool = True,
     batch_size: int | None = None,
+    record: Record | None = None,
 ) -> None:
     """Writes a model as a TFLite file, which LiteRT runs by its signature: inputs by name, outputs `output_0`, ...
 
@@ -50,6 +52,7 @@ def export_tflite(
         float_io: For `int8`: inputs and outputs are float32, not int8 with the scale recorded in the file.
         batch_size: Examples per call of the file. Default: what the inputs of the model are made for, or any number;
             where LiteRT needs to know it, as for recurrent layers and many U-Nets, it is 1, and a warning says so.
+        record: What to store in the file about the model, see `tfprune.exporting.record_text`. Default: nothing.
 
     Raises:
         ConfigError: A setting is wrong, or `data` do not fit the model.
@@ -78,6 +81,7 @@ def export_tflite(
             error = _convert(plain, partial, options, batches, 1)
         if error is not None:
             raise _unsupported(error, plain, int8=batches is not None) from error
+        add_record(partial, record)
     if falls_back:
         warnings.warn(
             f"{path.name} takes batches of 1, as LiteRT cannot leave their size open here; batch_size=8, or "

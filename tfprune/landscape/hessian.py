@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from tqdm import tqdm
 
+from tfprune.errors import UnsupportedLayerError
 from tfprune.landscape.objective import Objective
 from tfprune.landscape.settings import BatchNorm, LandscapeSettings, Precision
 from tfprune.reprs import short_repr
@@ -17,6 +18,7 @@ from tfprune.tables import WIDTH, Column, make_table
 
 _BASIS = 12  # vectors of a Krylov space, each as long as all weights; up to as many weights the matrix itself is made
 _ROUNDING = 1e-6  # what is smaller than this fraction of the Hessian is rounding
+_ASYMMETRY = 0.01  # of two products that should agree, relative to what is usual for random vectors
 Product = Callable[[np.ndarray], np.ndarray]
 
 
@@ -32,7 +34,8 @@ class Curvature:
         smallest: The smallest eigenvalue; NaN if it was not found to the tolerance.
         largest: The largest one; NaN likewise.
         residual: The larger of `|Hv - av| / max |a|` of the two, with `a` an eigenvalue and `v` its vector of length 1:
-            no more than this fraction of the largest one away from either is an eigenvalue. NaN where one is missing.
+            no more than this fraction of the largest one away from either is an eigenvalue. If it is above the
+            tolerance, both are NaN; it is NaN itself where the iteration did not end.
         products: Hessian products that were computed.
         loss: The mean loss at the weights.
         weights: Trainable weights, the size of the Hessian.
@@ -98,7 +101,7 @@ def curvature(
 
     The Hessian is that of the loss by all trainable weights, at the weights of the model. Lanczos' method (ARPACK)
     first finds the eigenvalue of largest size, then, of the Hessian shifted by it, the one at the other end. So an end
-    near 0 converges, too. Each product takes three to four times as long as training on the data once. Products are
+    near 0 converges, too. Each product takes two to four times as long as training on the data once. Products are
     computed in `dtype`, and summed over the batches and by ARPACK in float64; 12 vectors of all weights are held.
 
     Args:
@@ -120,7 +123,8 @@ def curvature(
 
     Raises:
         ConfigError: The data, the loss or a setting cannot be used.
-        UnsupportedLayerError: The model has no graph, or TensorFlow has no second derivative of one of its operations.
+        UnsupportedLayerError: The model has no graph, or TensorFlow has no second derivative of one of its operations,
+            or a wrong one: the products are not symmetric then.
 
     Warns:
         UnconvergedWarning: An eigenvalue was not found.
@@ -136,14 +140,23 @@ def curvature(
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     center = objective.value(objective.start)
     size = sum(each.size for each in objective.start)
-    with tqdm(desc="Hessian products", unit="", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        desc=f"Hessian products of {model.name}", unit="", disable=None if progress else True, leave=False
+    ) as bar:
         counted = _Counted(objective.hessian_product, products, bar)
-        ends = extreme_eigenvalues(counted, size, tolerance=tolerance, seed=seed)
+        try:
+            ends = extreme_eigenvalues(counted, size, tolerance=tolerance, seed=seed)
+        except _NotSymmetric:
+            raise UnsupportedLayerError(
+                f"TensorFlow's second derivatives of {model.name} are not symmetric, so they are wrong: a layer has a "
+                "gradient of its own, such as PSG layers, or one that is not differentiable, such as bilinear resizing"
+            ) from None
     found = Curvature(*ends, counted.count, center, size, examples=objective.examples, batch_norm=batch_norm, seed=seed)
     if not found.converged:
+        reason = f"in {counted.count} products" if np.isnan(found.residual) else f"but to {found.residual:.2g}"
         warnings.warn(
-            f"an end of the Hessian's spectrum of {model.name} was not found to {tolerance:g} in {counted.count} "
-            "products: it is NaN; allow more products, a larger tolerance, or float64",
+            f"an end of the Hessian's spectrum of {model.name} was not found to {tolerance:g}, {reason}: it is NaN; "
+            "allow more products, a larger tolerance, or float64",
             UnconvergedWarning,
             stacklevel=2,
         )
@@ -151,6 +164,10 @@ def curvature(
 
 
 class _OutOfProducts(Exception):  # noqa: N818  (ends an iteration, is no error)
+    pass
+
+
+class _NotSymmetric(Exception):  # noqa: N818
     pass
 
 
@@ -180,38 +197,58 @@ def extreme_eigenvalues(product: Product, size: int, *, tolerance: float, seed: 
 
     Returns:
         The smallest and the largest eigenvalue, NaN where one was not found, and the larger residual.
+
+    Raises:
+        _NotSymmetric: The products are not those of a symmetric matrix.
     """
     random = np.random.default_rng(seed)
-    pairs: list[tuple[float, float]] = []
+    one, other = (vector / np.linalg.norm(vector) for vector in random.standard_normal((2, size)))
+    missing = float("nan")
+    found: list[tuple[float, float]] = []
     try:
         if size <= _BASIS:
-            matrix = np.stack([product(row) for row in np.eye(size)])
-            values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
-            return float(values[0]), float(values[-1]), 0.0
-        first = _dominant(product, random.standard_normal(size), tolerance, 0.0)
-        pairs.append(first)
-        scale, shift = abs(first[0]), first[0]
+            return _dense_ends(np.stack([product(row) for row in np.eye(size)]))
+        images = product(one), product(other)
+        usual = max(map(np.linalg.norm, images)) / np.sqrt(size)
+        if abs(other @ images[0] - one @ images[1]) > _ASYMMETRY * usual:
+            raise _NotSymmetric
+        found.append(_dominant(product, one, images[0], tolerance, 0.0))
+        shift = found[0][0]
         value, residual = _dominant(
-            lambda vector: product(vector) - shift * vector, random.standard_normal(size), tolerance, scale
+            lambda vector: product(vector) - shift * vector, other, images[1] - shift * other, tolerance, abs(shift)
         )
-        pairs.append((value + shift, residual))
+        found.append((value + shift, residual))
     except (_OutOfProducts, ArpackNoConvergence):
-        pass
-    missing = float("nan")
-    if len(pairs) < 2:
-        known = pairs[0][0] if pairs else missing
+        known = found[0][0] if found else missing
         return (known, missing, missing) if known < 0 else (missing, known, missing)
-    (one, one_residual), (other, other_residual) = pairs
-    residual = max(one_residual, other_residual) / (max(abs(one), abs(other)) or 1.0)
-    if residual > tolerance:
-        return missing, missing, residual
-    return min(one, other), max(one, other), residual
+    smallest, largest = sorted(value for value, _ in found)
+    residual = max(residual for _, residual in found) / (max(-smallest, largest) or 1.0)
+    return (smallest, largest, residual) if residual <= tolerance else (missing, missing, residual)
 
 
-def _dominant(product: Product, start: np.ndarray, tolerance: float, scale: float) -> tuple[float, float]:
-    """Returns the eigenvalue of largest size and its residual `|Av - av|`; 0 for a matrix that is only rounding."""
-    start = start / np.linalg.norm(start)
-    if np.linalg.norm(product(start)) <= _ROUNDING * scale:
+def _dense_ends(matrix: np.ndarray) -> tuple[float, float, float]:
+    if np.abs(matrix - matrix.T).max() > _ASYMMETRY * np.abs(matrix).max():
+        raise _NotSymmetric
+    values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
+    return float(values[0]), float(values[-1]), 0.0
+
+
+def _dominant(
+    product: Product, start: np.ndarray, image: np.ndarray, tolerance: float, scale: float
+) -> tuple[float, float]:
+    """Finds the eigenvalue of largest size.
+
+    Args:
+        product: From a vector to the matrix times it.
+        start: The first vector, of length 1.
+        image: Its product.
+        tolerance: Largest residual, relative to the eigenvalue.
+        scale: Size of what the matrix was computed from: much smaller products are rounding, the eigenvalue is 0.
+
+    Returns:
+        The eigenvalue, and its residual `|Av - av|`.
+    """
+    if np.linalg.norm(image) <= _ROUNDING * scale:
         return 0.0, 0.0
     operator = LinearOperator((len(start), len(start)), matvec=product, dtype=np.float64)
     # Half of the tolerance leaves room for rounding in the products.

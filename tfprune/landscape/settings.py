@@ -35,7 +35,7 @@ class LandscapeSettings(Settings):
     hessian: bool = setting(
         True,
         "Find the smallest and largest eigenvalue of the Hessian. Takes 30 to 80 products with it, each as long as "
-        "three to four passes of training.",
+        "two to four passes of training.",
         group="curvature",
     )
     tolerance: float = setting(

@@ -164,7 +164,7 @@ class Bop(keras.optimizers.Optimizer):
 
     @property
     def total_flips(self) -> tf.Tensor:
-        """Number of signs changed so far, an int64 scalar."""
+        """Number of signs changed so far, or since `reset_flips`; an int64 scalar."""
         return tf.add_n([tf.convert_to_tensor(count) for count in self._flips])
 
     @property
@@ -174,8 +174,19 @@ class Bop(keras.optimizers.Optimizer):
 
     @property
     def flips_by_variable(self) -> dict[str, int]:
-        """Number of signs changed so far, by the path of the variable."""
+        """Number of signs changed so far, or since `reset_flips`, by the path of the variable."""
         return {path: int(tf.convert_to_tensor(count)) for path, count in zip(self._paths, self._flips, strict=True)}
+
+    @property
+    def last_adaptivity_rate(self) -> tf.Tensor:
+        """Adaptivity rate of the last step, before it that of the first one; a float64 scalar."""
+        return self._rate(tf.maximum(tf.convert_to_tensor(self.iterations) - 1, 0))
+
+    def reset_flips(self) -> None:
+        """Begins to count flips again: `total_flips` and `flips_by_variable` become 0, `flips` stays."""
+        self._flips_before.assign(-self.flips)
+        for count in self._flips:
+            count.assign(0)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates the average and the signs of one sign-trained variable."""
@@ -242,10 +253,13 @@ class Bop(keras.optimizers.Optimizer):
         else:
             self.companion.iterations.assign_add(1)
 
-    def _rates(self, dtype: tf.DType) -> Rates:
+    def _rate(self, step: tf.Tensor | keras.Variable) -> tf.Tensor:
         schedule = self.adaptivity_rate
-        rate = schedule(self.iterations) if isinstance(schedule, _SCHEDULE) else tf.constant(schedule, tf.float64)
-        rate = tf.cast(rate, tf.float64)
+        rate = schedule(step) if isinstance(schedule, _SCHEDULE) else tf.constant(schedule, tf.float64)
+        return tf.cast(rate, tf.float64)
+
+    def _rates(self, dtype: tf.DType) -> Rates:
+        rate = self._rate(self.iterations)
         return Rates(tf.cast(1.0 - rate, dtype), tf.cast(rate, dtype))
 
     def _counter(self, name: str) -> keras.Variable:

@@ -1,7 +1,8 @@
 """Accuracy, size and speed of a trained or pruned model on the test images of a data set."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import keras
 import numpy as np
 from rich.text import Text
 
-from tfprune.errors import ConfigError, RunFolderError
+from tfprune.errors import ConfigError
+from tfprune.files import write_text
 from tfprune.graph import complexity, convert
 from tfprune.layers import subnet_layers
 from tfprune.recipes.data import ImageData, ImageDataset, data_names, load_data, open_data
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.models import application_names, load_application, load_checkpoint
-from tfprune.recipes.models.checkpoint import check_weights_file, model_file, read_notes, recorded_origin, stored_shape
+from tfprune.recipes.models.checkpoint import check_weights_file, model_file, recorded_origin, stored_shape
 from tfprune.recipes.training import evaluate, make_strategy
 from tfprune.report import measure_latency, report_console
 from tfprune.tables import Column, count, make_table
@@ -45,33 +47,56 @@ def run(config: EvaluateConfig) -> Numbers:
         if config.trained_param.casefold() in application_names() and not Path(config.trained_param).exists():
             model, data, batches = _application(config)
         else:
-            model, data, batches = _from_file(config)
+            config, model, data, batches = _from_file(config)
         numbers = _measured(config, model, batches)
     _print(config, numbers)
     for note in data.notes():
         print(note)
     if config.json is not None:
-        _write(Path(config.json), numbers)
+        write_text(Path(config.json), json.dumps(numbers, indent=1) + "\n")
     return numbers
 
 
-def _from_file(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
-    """Returns the model in a file, the data set, and its test batches."""
+def _from_file(config: EvaluateConfig) -> tuple[EvaluateConfig, keras.Model, ImageDataset, Iterable[Batch]]:
+    """Returns the settings with what is known about the file, its model, the data set, and its test batches."""
     file = model_file(config.trained_param)
     check_weights_file(file)
     origin = recorded_origin(file)
-    height, *_ = stored_shape(file) or (_IMAGE_SIZE,)
-    data = _evaluation_data(
-        config.dataset or str(origin.get("dataset", _DATASET)),
-        config.data_path,
-        image_size=config.image_size or height,
-        resize_size=config.resize_size,
-    )
-    # A file with notes was written by a run and can hold any architecture; so can a file for images on disk.
-    free = bool(read_notes(file)) or not isinstance(data, ImageData)
-    arch = config.arch or (None if free else str(origin.get("arch", _ARCH)))
-    model = load_checkpoint(config.trained_param, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape)
-    return model, data, data.test_batches(config.val_batch_size)
+    # A .keras file holds its own architecture, a .pkl only arrays.
+    arch = config.arch or (None if file.suffix == ".keras" else str(origin.get("arch", _ARCH)))
+    _print_assumed(file, config, origin)
+    name, data_path, resize_size = config.dataset, config.data_path, config.resize_size
+    if name is None:
+        name = str(origin.get("dataset", _DATASET))
+        data_path = data_path or _text(origin.get("data_path"))
+        resize_size = resize_size or (_count(origin.get("resize_size")) if config.image_size is None else None)
+    height, *_ = stored_shape(file) or (_count(origin.get("image_size")) or _IMAGE_SIZE,)
+    data = _evaluation_data(name, data_path, image_size=config.image_size or height, resize_size=resize_size)
+    model = load_checkpoint(file, arch=arch, num_classes=data.num_classes, input_shape=data.input_shape)
+    if config.batch_statistics is None:
+        batch_statistics = origin.get("batch_statistics") is True
+        size = config.val_batch_size or (_count(origin.get("val_batch_size")) if batch_statistics else None)
+        config = replace(config, batch_statistics=batch_statistics, val_batch_size=size)
+    return config, model, data, data.test_batches(config.images_per_batch)
+
+
+def _print_assumed(file: Path, config: EvaluateConfig, origin: Mapping[str, Any]) -> None:
+    """Prints a line about what neither the file nor its folder nor a flag says."""
+    assumed = [] if config.dataset or "dataset" in origin else [f"--dataset {_DATASET}"]
+    if file.suffix != ".keras" and not (config.arch or "arch" in origin):
+        assumed.append(f"--arch {_ARCH}")
+    if assumed:
+        print(f"{file.name} does not say what it was trained on, nor does its folder: {' '.join(assumed)} is assumed")
+
+
+def _text(value: object) -> str | None:
+    """Returns a text of a file's record; None for anything else."""
+    return value if isinstance(value, str) else None
+
+
+def _count(value: object) -> int | None:
+    """Returns a number above 0 of a file's record; None for anything else."""
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:
@@ -93,7 +118,7 @@ def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Ite
             f"expected a data set with the {model.output_shape[-1]} classes of ImageNet for {config.trained_param}, "
             f"received {data.name} with {data.num_classes} others; use --dataset imagenet and its images"
         )
-    batches = data.test_batches(config.val_batch_size)
+    batches = data.test_batches(config.images_per_batch)
     return model, data, (batch | {"images": application.prepare(batch["images"])} for batch in batches)
 
 
@@ -127,7 +152,7 @@ def _evaluation_data(
 
 def _measured(config: EvaluateConfig, model: keras.Model, batches: Iterable[Batch]) -> Numbers:
     """Returns accuracy, size and, unless the settings leave it out, latency of a model."""
-    tested = evaluate(model, batches, batch_statistics=config.batch_statistics, compile=config.compile)
+    tested = evaluate(model, batches, batch_statistics=bool(config.batch_statistics), compile=config.compile)
     masks = [np.asarray(layer.mask) for layer in subnet_layers(model) if layer.selection != "sampled"]
     cost = complexity(convert(model, "plain") if masks else model)
     numbers: Numbers = {
@@ -150,7 +175,7 @@ def _measured(config: EvaluateConfig, model: keras.Model, batches: Iterable[Batc
 
 def _print(config: EvaluateConfig, numbers: Numbers) -> None:
     """Prints the numbers as a table."""
-    statistics = f"statistics of batches of {config.val_batch_size}" if config.batch_statistics else "moving averages"
+    statistics = f"statistics of batches of {config.images_per_batch}" if config.batch_statistics else "moving averages"
     rows = [
         ("top-1 accuracy", f"{numbers['top1']:.2%}"),
         ("top-5 accuracy", f"{numbers['top5']:.2%}"),
@@ -167,13 +192,7 @@ def _print(config: EvaluateConfig, numbers: Numbers) -> None:
         rows.append(("latency, 1 image", latency))
     images = count(numbers["examples"], "test image")
     console = report_console()
-    console.print(Text(f"{Path(config.trained_param).name}, {images}, {statistics}", style="bold"))
+    given, file = Path(config.trained_param), model_file(config.trained_param)
+    name = file.name if file == given else f"{given.name}/{file.name}"
+    console.print(Text(f"{name}, {images}, {statistics}", style="bold"))
     console.print(Text(make_table([Column("", "name"), Column("", "text")], rows, width=console.width)))
-
-
-def _write(path: Path, numbers: Numbers) -> None:
-    """Writes the numbers to a JSON file."""
-    try:
-        path.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path}: {error.strerror}; give another --json") from None

@@ -17,12 +17,16 @@ from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
-from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.models import BEST_MODEL, TRAINED_MODEL, build_model, load_checkpoint
+from tfprune.recipes.record import run_record
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
 from tfprune.recipes.training import (
+    EpochRates,
     Evaluation,
     RunFolder,
+    ScoreEvents,
     StageTimes,
+    StepDecay,
     TrainingConfig,
     Workers,
     check_parts,
@@ -30,6 +34,7 @@ from tfprune.recipes.training import (
     fast_copy,
     loss_scaled,
     make_strategy,
+    missed_drops,
     train_model,
 )
 from tfprune.recipes.training.run_folder import Row, WorkerFolder
@@ -98,9 +103,9 @@ class Method(Generic[Config]):
         ```
     """
 
-    result_file = "trained.keras"
     folder: RunFolder
     times: StageTimes
+    _score_events: ScoreEvents | None = None
 
     def __init__(self, config: Config, data: ImageDataset | None = None) -> None:
         self.config = config
@@ -114,8 +119,8 @@ class Method(Generic[Config]):
     # What a method overrides
 
     def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the data to train and test with; default: all."""
-        return data
+        """Returns the data to train and test with; default: the fraction of the training images in the settings."""
+        return subset(data, self.config.fraction, self.config.seed)
 
     def setup(self) -> None:
         """Builds or loads models and checks all that depends on them, before the run folder exists."""
@@ -131,6 +136,14 @@ class Method(Generic[Config]):
             numbers |= {"density": masks.density, "kept": masks.kept, "prunable": masks.total}
             numbers["collapsed_layers"] = len(masks.collapsed)
         return numbers
+
+    def write_model(self, model: keras.Model, path: Path, record: Mapping[str, Any]) -> None:
+        """Writes a model to a `.keras` file, all or nothing; default: with built-in Keras layers."""
+        save_model(model, path, record=record)
+
+    def augmentation(self, file: str) -> dict[str, Any]:
+        """Returns how images are changed to train the model of a file, besides what the data set does."""
+        return {}
 
     @property
     def default_path(self) -> str:
@@ -158,24 +171,48 @@ class Method(Generic[Config]):
         """Saves, exports, measures and prints the final model, on the chief."""
         if not self.workers.is_chief:
             return Result(model, self.folder.path, {}, masks)
-        self.save_result(model)
-        if self.config.export:
-            export_saved_model(model, self.folder.file("saved_model"))
         tested = self.test(model)
+        self.save_result(model, tested)
+        if self.config.export:
+            record = self.record("saved_model", **tested_numbers(tested))
+            export_saved_model(model, self.folder.file("saved_model"), record=record)
         numbers = self.numbers(tested, model, masks)
+        if masks is not None:
+            self.write_densities(masks.counts)
         numbers |= {f"{stage}_seconds": round(seconds, 1) for stage, seconds in self.times.seconds.items()}
         self.write_numbers(numbers)
         self.print_result(tested, numbers)
         print(*self.data.notes(), f"results in {self.folder.path}", sep="\n")
         return Result(model, self.folder.path, numbers, masks)
 
-    def save_result(self, model: keras.Model) -> None:
-        """Saves the final model in the run folder."""
-        save_model(model, self.folder.file(self.result_file))
+    def save_result(self, model: keras.Model, tested: Evaluation) -> None:
+        """Saves the final model in the run folder, as `trained.keras`, with its evaluation."""
+        self.save(model, TRAINED_MODEL, **tested_numbers(tested))
 
     def write_numbers(self, numbers: Mapping[str, object]) -> None:
         """Writes `results.csv` and `results.json`."""
         self.folder.write_result(numbers)
+
+    def write_densities(self, counts: Mapping[str, tuple[float, int]]) -> None:
+        """Writes `density.csv`, a row for each weight.
+
+        Args:
+            counts: Kept and all weights by name, such as `Masks.counts`.
+        """
+        rows = [f"{name},{kept},{size},{kept / size}\n" for name, (kept, size) in counts.items()]
+        write_text(self.folder.file("density.csv"), "".join(["weight,kept,of,density\n", *rows]))
+
+    def write_scores(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Writes on the chief how the scores of weights are distributed, for TensorBoard in `events/scores`.
+
+        Args:
+            step: When they decided, such as an epoch or a round.
+            scores: Arrays by the name of the weight.
+        """
+        if self.workers.is_chief:
+            if self._score_events is None:
+                self._score_events = ScoreEvents(self.folder.folder("events") / "scores")
+            self._score_events.write(step, scores)
 
     def print_result(self, tested: Evaluation, numbers: Mapping[str, Any]) -> None:
         """Prints the result for the user."""
@@ -195,8 +232,22 @@ class Method(Generic[Config]):
 
     def save_initial(self, model: keras.Model) -> None:
         """Saves the model before pruning and training as `initial.keras`, unless it is there."""
-        if not (file := self.folder.file("initial.keras")).exists():
-            save_model(model, file)
+        if not self.folder.file("initial.keras").exists():
+            self.save(model, "initial.keras")
+
+    def save(self, model: keras.Model, name: str, **numbers: Any) -> None:
+        """Writes a model to a `.keras` file in the run folder, with a record of what it is.
+
+        Args:
+            model: The model.
+            name: Name of the file.
+            **numbers: What is known of this model, such as `epoch` and `test_accuracy`.
+        """
+        self.write_model(model, self.folder.file(name), self.record(name, **numbers))
+
+    def record(self, file: str, **numbers: Any) -> dict[str, Any]:
+        """Returns what a file of the run records about its model, see `run_record`."""
+        return run_record(self.config, self.data, file, augmentation=self.augmentation(file), numbers=numbers)
 
     def cached(self, name: str, make: Callable[[], T], load: Callable[[Path], T], save: Callable[[T, Path], None]) -> T:
         """Returns the result of a stage: the chief makes and saves it if its file is missing, all workers load it.
@@ -273,6 +324,19 @@ class Method(Generic[Config]):
             **options,
         )
 
+    def tell_missed_drops(self, rate: StepDecay | EpochRates, epochs: int, flag: str) -> None:
+        """Prints a line if the learning rate would drop after the end of the training.
+
+        Args:
+            rate: The learning rate.
+            epochs: Epochs of the training.
+            flag: The flag that says when it drops.
+        """
+        missed = missed_drops(rate, epochs)
+        if epochs and missed and self.workers.is_chief:
+            where = f"epoch{'s' if len(missed) > 1 else ''} {', '.join(map(str, missed))}"
+            print(f"warning: --{flag}: the learning rate does not drop in {where}: the training has {epochs}")
+
     def test(self, model: keras.Model, *, batch_statistics: bool = False) -> Evaluation:
         """Evaluates a model on the test images."""
         batches = self.data.test_batches(self.config.val_batch_size)
@@ -284,19 +348,33 @@ class Method(Generic[Config]):
         record = self.folder.path / "best.json"
         return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
 
-    def keep_best(self, numbers: Mapping[str, Any], save: Callable[[Path], None]) -> None:
+    def keep_best(self, numbers: Mapping[str, Any], model: Callable[[], keras.Model]) -> None:
         """Saves a model as `best.keras` if its accuracy on the test images is above that of all before it.
 
         An epoch that is repeated after a crash has the same accuracy and leaves the same file.
 
         Args:
-            numbers: Content of `best.json`; `test_accuracy` decides.
-            save: Writes the model to a path.
+            numbers: Content of `best.json`, which the file of the model records, too; `test_accuracy` decides.
+            model: Returns the model.
         """
         if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
             return
-        save(self.folder.file("best.keras"))
+        self.save(model(), BEST_MODEL, **numbers)
         write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
+
+
+def densities(counts: Mapping[str, tuple[float, int]]) -> dict[str, dict[str, float]]:
+    """Returns the density of each weight, as `train` writes the numbers of weights.
+
+    Args:
+        counts: Kept and all weights by name, such as `Masks.counts`.
+    """
+    return {name: {"density": kept / size} for name, (kept, size) in counts.items()}
+
+
+def tested_numbers(tested: Evaluation) -> dict[str, float]:
+    """Returns the evaluation of a model, as its file records it."""
+    return {"test_accuracy": tested.top1, "test_top5": tested.top5, "test_loss": tested.loss}
 
 
 def plain(model: keras.Model) -> keras.Model:

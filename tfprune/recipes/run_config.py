@@ -53,7 +53,10 @@ class RunConfig(Settings):
     )
     do_log: int = setting(200, "Steps between two log lines.", group="run", above=0)
     compile: Compile = setting(
-        "auto", "XLA: on, off, or auto (on if all devices are GPUs: on CPUs XLA is slower).", group="run"
+        "auto",
+        "XLA: on, off, or auto (on if all devices are GPUs, as it is slower on CPUs, but off on several devices with "
+        "`sync_batch_norm`, since XLA cannot compile sums over devices).",
+        group="run",
     )
     precision: Precision = setting(
         "float32",
@@ -61,7 +64,11 @@ class RunConfig(Settings):
         group="run",
     )
     sync_batch_norm: bool = setting(
-        True, "With several devices, compute batch statistics over all of them.", group="run"
+        True,
+        "With several devices, compute batch statistics over all of them, as one device would; XLA is then off. "
+        "`--no_sync_batch_norm` takes those of each device, allows XLA, and is another training where a device has few "
+        "images (docs/imagenet.md).",
+        group="run",
     )
     accum: int = setting(
         1,
@@ -79,6 +86,7 @@ class RunConfig(Settings):
         "Folder that holds the TFDS data sets (its `data_dir`).",
         if_none="TFDS's own",
         group="data and model",
+        path="folder",
     )
     stem: Stem = setting(
         "auto",
@@ -86,12 +94,21 @@ class RunConfig(Settings):
         "classes).",
         group="data and model",
     )
+    fraction: float = setting(
+        1.0,
+        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
+        group="data and model",
+        above=0,
+        at_most=1,
+    )
     batch_size: int = setting(128, "Batch size of training, over all devices.", group="training", above=0)
     val_batch_size: int = setting(256, "Batch size of evaluation.", group="training", above=0)
     method: str = setting("", "The method, whose settings follow; the end of this help lists all.", group="method")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        all_or_memory = self.fraction == 1 or not self.on_disk
+        require(all_or_memory, "fraction", "1 for images that are read from the disk", self.fraction)
         require(self.batch_size >= self.accum, "accum", f"at most the batch size, {self.batch_size}", self.accum)
         if self.resume and self.overwrite:
             raise ConfigError("--resume continues a run and --overwrite removes it: give one of them")
@@ -106,6 +123,7 @@ class ImageNetConfig(Settings):
     data_path: str = setting(
         help="Folder with images train/CLASS/*.JPEG and val/CLASS/*.JPEG (or .jpg, .png), or the data_dir of TFDS.",
         positional=True,
+        path="folder",
         kw_only=True,
     )
     dataset: str = setting(
@@ -122,3 +140,13 @@ class ImageNetConfig(Settings):
         super().__post_init__()
         fits = self.resize_size >= self.image_size
         require(fits, "resize_size", f"at least image_size, {self.image_size}", self.resize_size)
+
+
+def usual_milestones(epochs: int) -> tuple[int, ...]:
+    """Returns half and three quarters of the epochs, where learning rates usually drop.
+
+    Example:
+        >>> usual_milestones(160), usual_milestones(300), usual_milestones(2), usual_milestones(1)
+        ((80, 120), (150, 225), (1,), ())
+    """
+    return tuple(sorted({epoch for epoch in (epochs // 2, epochs * 3 // 4) if epoch > 0}))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfprune.errors import ConfigError
+from tfprune.recipes.run_config import usual_milestones
 from tfprune.settings import Settings, require, setting
 
 UNTRAINED = ("smart_ratio", "snip", "grasp", "synflow", "magnitude", "random")
@@ -74,6 +75,8 @@ class SanityConfig(Settings):
         "Epochs at which the learning rate is divided by 10.",
         if_none="half and three quarters of them",
         group="training",
+        above=0,
+        distinct=True,
     )
     learning_rate: float = setting(0.1, "Learning rate.", group="training")
     momentum: float = setting(0.9, "Momentum.", group="training")
@@ -101,7 +104,7 @@ class SanityConfig(Settings):
         """Epochs at which the learning rate drops."""
         if self.milestones is not None:
             return self.milestones
-        return tuple(sorted({epoch for epoch in (self.epochs // 2, self.epochs * 3 // 4) if epoch > 0}))
+        return usual_milestones(self.epochs)
 
     @property
     def folder(self) -> Path:

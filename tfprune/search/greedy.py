@@ -147,12 +147,19 @@ class Search:
 
         Args:
             state: The state after a step.
-            settings: What is measured. The stored averages of batch norms do not fit a sub-network, so `batch_norm`
-                should not be `moving`.
+            settings: What is measured.
 
         Returns:
             Sections of the label loss along random directions, and its curvature, if the settings say so.
+
+        Raises:
+            ConfigError: Batch norms are to use their stored averages, which do not fit a sub-network.
         """
+        if settings is not None and settings.batch_norm == "moving":
+            raise ConfigError(
+                "landscape: expected batch_norm batch or recalibrated, received moving: the stored averages do not fit "
+                "a sub-network"
+            )
         small = slim(self.model, self.gates.mask(state.orders, state.rates), self.groups, rescale_kernels=True)
         data = [(images, self.labels[batch]) for images, batch in zip(self.inputs, self.batches, strict=True)]
         return measure(

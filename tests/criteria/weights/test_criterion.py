@@ -131,6 +131,30 @@ def test_masks_in_another_order(model):
     assert list(found) == list(start)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scores_that_decided(model, data, name):
+    """They are those of the last round, given the masks of the one before."""
+    criterion, given = weight_criterion(name, iterations=2), used(name, data)
+    found = []
+    masks = criterion(model, 0.25, given, on_scores=found.append)
+    (scores,) = found
+    before = weight_criterion(name, iterations=1)(model, 0.5, given)
+    for key, score in weight_criterion(name).weight_scores(model, None, given, masks=before).items():
+        assert scores[key].dtype == np.float64
+        np.testing.assert_allclose(scores[key], score, rtol=1e-6, atol=1e-12 * np.abs(score).max())
+    flat = np.concatenate([np.where(before[key], scores[key], -np.inf).ravel() for key in masks])
+    kept = np.concatenate([mask.ravel() for mask in masks.values()])
+    assert flat[kept].min() >= flat[~kept].max()
+
+
+def test_scores_of_a_lottery_ticket_are_those_of_convolutions(model):
+    found = []
+    weight_criterion("lottery")(model, 0.8, on_scores=found.append)
+    assert set(found[0]) == {"conv/kernel", "sep/depthwise_kernel", "sep/pointwise_kernel"}
+    for name, score in found[0].items():
+        np.testing.assert_allclose(score, np.abs(prunable_weights(model)[name]), rtol=1e-7)
+
+
 def test_ties_are_broken_by_position(model):
     constant = keras.Sequential([keras.Input((4,)), layers.Dense(5, kernel_initializer="ones", name="fc")])
     mask = Magnitude()(constant, 0.5)["fc/kernel"]

@@ -121,3 +121,75 @@ def test_a_temperature_needs_logits():
 def test_parts_without_an_example_are_left_out():
     x, y = make_data(1)
     GraSP(parts=4).weight_scores(make_model(), None, [(x, y)])
+
+
+def plain_scores(model, x, y, temperature, statistics):
+    """`w * Hg` of one batch by nested tapes on formulas of our own, for `make_model("batch")`; float64.
+
+    Statistics are moving averages, or None for those of the batch.
+    """
+    weights = {weight.path: tf.constant(weight.numpy(), tf.float64) for weight in model.weights}
+    names = ("conv/kernel", "conv2/kernel", "fc/kernel")
+    (norm,) = (layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+
+    def gradient(kernels):
+        with tf.GradientTape() as tape:
+            tape.watch(kernels)
+            h = tf.tanh(tf.nn.conv2d(x, kernels[0], 1, "VALID") + weights["conv/bias"])
+            h = tf.nn.conv2d(h, kernels[1], 1, "VALID") + weights["conv2/bias"]
+            mean, variance = statistics or (
+                tf.reduce_mean(h, (0, 1, 2)),
+                tf.reduce_mean(h**2, (0, 1, 2)) - tf.reduce_mean(h, (0, 1, 2)) ** 2,
+            )
+            h = (h - mean) / tf.sqrt(variance + norm.epsilon) * weights[norm.gamma.path] + weights[norm.beta.path]
+            logits = tf.reduce_mean(tf.tanh(h), (1, 2)) @ kernels[2] + weights["fc/bias"]
+            loss = -tf.gather(tf.nn.log_softmax(logits / temperature), y, batch_dims=1)
+            value = tf.reduce_mean(loss)
+        return tape.gradient(value, kernels)
+
+    kernels = [weights[name] for name in names]
+    constant = [tf.identity(part) for part in gradient(kernels)]
+    return names, kernels, gradient, constant
+
+
+def product_scores(names, kernels, gradients, total):
+    """Scores from functions that return gradients of parts of the data, whose mean is that of all."""
+    with tf.GradientTape() as tape:
+        tape.watch(kernels)
+        pairs = [pair for gradient in gradients for pair in zip(gradient(kernels), total, strict=True)]
+        along = tf.add_n([tf.reduce_sum(one * other) for one, other in pairs]) / len(gradients)
+    products = tape.gradient(along, kernels)
+    return {name: kernel * part for name, kernel, part in zip(names, kernels, products, strict=True)}
+
+
+@pytest.mark.parametrize("batch_size", [None, 4, 1])
+def test_batches_give_the_scores_and_masks_of_all_examples_at_once(batch_size):
+    model, (x, y) = make_model(), make_data(10)
+    rng = np.random.default_rng(3)
+    (norm,) = (layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+    norm.moving_mean.assign(rng.normal(size=4))
+    norm.moving_variance.assign(rng.uniform(0.5, 2, 4))
+    statistics = [np.float64(variable.numpy()) for variable in (norm.moving_mean, norm.moving_variance)]
+    names, kernels, gradient, total = plain_scores(model, x, y, 200.0, statistics)
+    expected = product_scores(names, kernels, [gradient], total)
+    grasp = GraSP(variant="peekaboo", batch_size=batch_size)
+    for data in ([(x, y)], (x, y), [(x[:3], y[:3]), (x[3:], y[3:])]):
+        for name, score in grasp.weight_scores(model, None, data).items():
+            np.testing.assert_allclose(score, expected[name], rtol=1e-9, atol=1e-12 * np.abs(expected[name]).max())
+    every = np.concatenate([np.ravel(expected[name]) for name in names])
+    threshold = np.sort(every)[::-1][len(every) // 2 - 1]
+    masks = grasp(model, 0.5, (x, y))
+    for name in names:
+        np.testing.assert_array_equal(masks[name], expected[name] >= threshold)
+
+
+def test_statistics_are_those_of_the_parts_of_a_batch():
+    """Of eight examples, four at a time are every second one, and each of these is split into halves."""
+    model, (x, y) = make_model(), make_data(8)
+    parts = [[0, 2], [4, 6], [1, 3], [5, 7]]
+    found = [plain_scores(model, x[rows], y[rows], 200.0, None) for rows in parts]
+    names, kernels = found[0][:2]
+    total = [tf.add_n(gradients) / 4 for gradients in zip(*(constant for *_, constant in found), strict=True)]
+    expected = product_scores(names, kernels, [gradient for *_, gradient, _ in found], total)
+    for name, score in GraSP(redraw_dense=False, batch_size=4).weight_scores(model, None, [(x, y)]).items():
+        np.testing.assert_allclose(score, expected[name], rtol=1e-9, atol=1e-12 * np.abs(expected[name]).max())

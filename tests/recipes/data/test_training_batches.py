@@ -242,6 +242,35 @@ def test_balanced_takes_as_many_of_each_class(digits, count):
     assert counts.max() - counts.min() <= 1
 
 
+def joined(batches):
+    images, labels = zip(*batches, strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def test_images_do_not_depend_on_the_batch_size(digits):
+    """More of them than are read at once."""
+    whole = digits.prune_images(300, seed=3)
+    batches = digits.prune_batches(300, 37, seed=3)
+    assert [len(labels) for _, labels in batches] == [37] * 8 + [4]
+    for _ in range(2):
+        for found, expected in zip(joined(batches), whole, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("size", "least", "most"), [(50, 5, 5), (64, 6, 7), (300, 30, 30), (4, 0, 1)])
+def test_every_batch_has_about_as_many_of_each_class(digits, size, least, most):
+    batches = list(digits.prune_batches(300, size, balanced=True, seed=3))
+    for _, labels in batches:
+        assert (np.diff(labels) >= 0).all()
+        if len(labels) == size:
+            counts = np.bincount(labels, minlength=10)
+            assert least <= counts.min() <= counts.max() <= most
+    images, labels = joined(batches)
+    assert np.bincount(labels).tolist() == [30] * 10
+    whole = digits.prune_images(300, balanced=True, seed=3)[0]
+    assert {image.tobytes() for image in images} == {image.tobytes() for image in whole}
+
+
 def test_labels_are_looked_up_no_further_than_needed():
     asked = []
 

@@ -1,9 +1,14 @@
+import csv
+
 import numpy as np
 import pytest
 
 from tfprune.cli.main import main
+from tfprune.dpp import generalization_error
+from tfprune.recipes.dpp.config import CompareConfig
 from tfprune.recipes.dpp.pruning import PrunedStudents
 from tfprune.recipes.dpp.student import TrainedStudent
+from tfprune.recipes.dpp.teacher import TeacherTask
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +78,41 @@ def test_comparison(tmp_path, capsys):
     assert "other settings" in capsys.readouterr().err
 
 
+def test_comparison_with_nodes_of_random_number(tmp_path, capsys):
+    words = ["dpp", "compare", "--out", str(tmp_path), "--input_dim", "30", "--num_data", "2000", "--random_k"]
+    words += ["--student_h_size", "4", "--repeats", "1", "--num_masks", "20", "--examples", "200"]
+    assert main(words) == 0
+    with open(tmp_path / "results.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["choice"] == "dpp_node_random"]
+    assert [(row["reweight"], row["nodes"], row["k"]) for row in rows] == [(r, n, n) for n in "123" for r in "01"]
+    for row in rows:  # empty draws are rejected, so masks keep more than the expected size on average
+        assert float(row["k"]) * 31 - 15 < float(row["parameters"]) < (float(row["k"]) + 1) * 31
+    table = capsys.readouterr().out
+    assert "dpp_node_random reweighted" in table
+    assert "equal numbers of parameters (31, 32, 62, 64, 93, 92)" in table
+
+
+def test_equal_numbers_of_parameters_as_in_the_original():
+    """Its table of nodes and edges, for 6 nodes of 100 and of 500 inputs."""
+    edges = {inputs: [CompareConfig("out", input_dim=inputs).edges(k) for k in range(1, 6)] for inputs in (100, 500)}
+    assert edges == {100: [16, 33, 50, 66, 83], 500: [83, 166, 250, 333, 417]}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--k", "5"], "from 1 to the 4 nodes"),
         (["--k", "0"], "at least 1"),
         (["--k", "41", "--choice", "dpp_edge"], "from 1 to the 40 edges"),
-        (["--k", "two"], "--k: expected"),
+        (["--k", "two"], "--k: expected a whole number or random, received 'two'"),
+        (["--k", "random", "--choice", "random_node"], "--k: expected a whole number for random_node, received random"),
+        (["--k", "random", "--expected_size", "4"], "between 0 and the kernel's rank 4, received 4"),
+        (["--k", "random", "--expected_size", "0"], "--expected_size: expected a value above 0"),
+        (["--k", "random", "--expected_size", "1e-5"], "rarely empty"),
+        (["--k", "random", "--sampler", "dppy"], "--sampler: subsets of random size are sampled by tensorflow-prob"),
+        (["--k", "2", "--expected_size", "2"], "--expected_size: it is for --k random; leave it out"),
+        (["--k", "2", "--choice", "random_edge", "--kernels", "k.npz"], "--kernels: random_edge draws from no kernel"),
+        (["--k", "2", "--kernels", "k.pkl"], "ends in .npz, received k.pkl"),
         (["--k", "2", "--choice", "dpp"], "--choice: expected"),
     ],
 )
@@ -150,6 +183,92 @@ def test_both_samplers(files):
         drawn.append(pruned.masks.mean(axis=0))
     assert not np.array_equal(*drawn)
     assert np.corrcoef(drawn[0].ravel(), drawn[1].ravel())[0, 1] > 0.8
+
+
+def _rows(path):
+    with open(path, newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_nodes_of_random_number(files, capsys):
+    out, code = _prune(files, "new/random.npz", "--k", "random", "--expected_size", "1.5", "--num_masks", "40")
+    assert code == 0
+    printed = capsys.readouterr().out
+    pruned, rows = PrunedStudents.load(out), _rows(files[0] / "new" / "random.csv")
+    assert (pruned.settings["k"], pruned.settings["expected_size"]) == ("random", 1.5)
+    assert pruned.settings["sampler"] == "tensorflow-probability"
+    nodes = pruned.masks.any(axis=2).sum(axis=1)
+    assert len(set(nodes)) > 1
+    assert nodes.min() == 1  # an empty draw is not a mask
+    assert f"(expected 1.5, kept {nodes.mean():.3g} on average)" in printed
+    assert [row["nodes"] for row in rows] == nodes.tolist()
+    assert [row["parameters"] for row in rows] == (nodes * 41).tolist()
+    np.testing.assert_array_equal([row["log_probability"] for row in rows], pruned.log_probabilities)
+    assert np.isfinite(pruned.log_probabilities).all()
+    teacher = TeacherTask.load(files[1]).network
+    errors = [generalization_error(network, teacher) for network in pruned.networks]
+    np.testing.assert_allclose([row["error"] for row in rows], errors)
+    assert main(["dpp", "evaluate", "--masks", out, "--teacher", files[1], "--out", f"{out}.out.npz"]) == 0
+    with np.load(f"{out}.out.npz") as found:
+        np.testing.assert_array_equal(found["log_probabilities"], pruned.log_probabilities)
+    assert "dpp_node k=random" in capsys.readouterr().out
+    assert _prune(files, "half.npz", "--k", "random", "--num_masks", "2", "--reweight")[1] == 0
+    assert PrunedStudents.load(files[0] / "half.npz").settings["expected_size"] == 2  # of 4 nodes
+    out, code = _prune(files, "e.npz", "--k", "random", "--expected_size", "5", "--choice", "dpp_edge")
+    assert code == 0
+    assert PrunedStudents.load(out).masks.sum(axis=2).std() > 0.5
+
+
+def test_a_choice_without_a_dpp_has_no_log_probability(files):
+    out, _ = _prune(files, "chance.npz", "--k", "2", "--choice", "random_node", "--num_masks", "3")
+    assert np.isnan(PrunedStudents.load(out).log_probabilities).all()
+    assert all(np.isnan(row["log_probability"]) for row in _rows(files[0] / "chance.csv"))
+
+
+def test_kernels_are_stored_and_read_again(files, capsys):
+    folder, _, student = files
+    stored = folder / "kernels" / "node.npz"
+    words = ["--k", "2", "--num_masks", "5", "--kernels", str(stored)]
+    first = PrunedStudents.load(_prune(files, "k1.npz", *words)[0])
+    trained = TrainedStudent.load(student)
+    weights = trained.network.normalized().weights
+    with np.load(stored) as found:
+        arrays = dict(found)
+    np.testing.assert_allclose(arrays["values"][0], weights @ trained.moments @ weights.T, rtol=1e-12)
+    plain = PrunedStudents.load(_prune(files, "k0.npz", "--k", "2", "--num_masks", "5")[0])
+    second = PrunedStudents.load(_prune(files, "k2.npz", *words)[0])
+    for other in (plain, second):
+        np.testing.assert_array_equal(other.masks, first.masks)
+    np.savez(stored, **arrays | {"values": np.diag([1.0, 1e-30, 1e-30, 1.0])[None]})  # it is read, not computed
+    masks = PrunedStudents.load(_prune(files, "k3.npz", *words)[0]).masks
+    assert masks[:, [0, 3]].all()
+    for changed, message in [
+        ({"items": "edge"}, "expected kernels of nodes, "),
+        ({"student": "0"}, "expected kernels of this student, "),
+        ({"data": "0"}, "expected kernels of this student's training inputs, "),
+        ({"kind": "student"}, "expected a set of kernels, "),
+    ]:
+        np.savez(stored, **arrays | changed)
+        capsys.readouterr()
+        assert _prune(files, "k4.npz", *words)[1] == 2
+        assert message in capsys.readouterr().err
+    edges = folder / "edge.npz"
+    words = ["--k", "7", "--num_masks", "3", "--choice", "dpp_edge", "--kernels", str(edges)]
+    drawn = [PrunedStudents.load(_prune(files, f"edges{turn}.npz", *words)[0]).masks for turn in range(2)]
+    np.testing.assert_array_equal(*drawn)
+    with np.load(edges) as found:
+        np.testing.assert_allclose(
+            found["values"], trained.moments * weights[:, :, None] * weights[:, None], rtol=1e-12, atol=1e-300
+        )
+
+
+def test_masks_of_another_version(files, capsys):
+    out, _ = _prune(files, "old.npz", "--k", "2", "--num_masks", "2")
+    with np.load(out) as found:
+        arrays = {name: found[name] for name in found.files if name != "expected_size"}
+    np.savez(out, **arrays)
+    assert main(["dpp", "evaluate", "--masks", out, "--teacher", files[1]]) == 2
+    assert "has no expected_size: another version wrote it; prune again" in capsys.readouterr().err
 
 
 def test_divergence_is_said(files, capsys):

@@ -5,6 +5,7 @@ import pytest
 
 from tfprune.cli.main import main
 from tfprune.dpp import gram
+from tfprune.recipes.data import load_data
 from tfprune.recipes.dpp.images import ImageMasks, SigmoidMLP
 
 CHOICES = ["dpp_node", "random_node", "importance_node", "dpp_edge", "random_edge", "importance_edge"]
@@ -83,3 +84,76 @@ def test_unfit_settings(tmp_path, words, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def _drawn_digits(count, seed):
+    """Images of MNIST's size: class c has a bright block at a place of its own, moved a little, on noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 10
+    images = rng.integers(0, 60, (count, 28, 28, 1))
+    for image, label, shift in zip(images, labels, rng.integers(0, 4, count), strict=True):
+        row, column = 4 + 4 * (label % 5), 2 + 13 * (label // 5) + shift
+        image[row : row + 4, column : column + 8] += 190
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    """A folder with a small MNIST, prepared by TensorFlow Datasets as the real one is."""
+    import tensorflow_datasets as tfds
+
+    class Mnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "mnist"
+        VERSION = tfds.core.Version("3.0.1")
+        pkg_dir_path = tmp_path_factory.mktemp("code")
+
+        def _info(self):
+            image, label = tfds.features.Image(shape=(28, 28, 1)), tfds.features.ClassLabel(num_classes=10)
+            features = tfds.features.FeaturesDict({"image": image, "label": label})
+            return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples(400, 0), "test": self._generate_examples(100, 1)}
+
+        def _generate_examples(self, count, seed):
+            for number, (image, label) in enumerate(zip(*_drawn_digits(count, seed), strict=True)):
+                yield number, {"image": image, "label": label}
+
+    folder = tmp_path_factory.mktemp("tfds")
+    Mnist(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def test_mnist_as_tensorflow_datasets_prepares_it(mnist):
+    data = load_data("MNIST", mnist)
+    for images, labels, drawn in (
+        (data.train_images, data.train_labels, _drawn_digits(400, 0)),
+        (data.test_images, data.test_labels, _drawn_digits(100, 1)),
+    ):
+        found, expected = (np.argsort(each.reshape(len(each), -1) @ np.arange(784.0)) for each in (images, drawn[0]))
+        np.testing.assert_array_equal(images[found], drawn[0][expected])
+        np.testing.assert_array_equal(labels[found], drawn[1][expected])
+    assert (data.name, data.num_classes) == ("MNIST", 10)
+    whole = data.train_images.astype(float)
+    np.testing.assert_allclose(data.normalize(data.train_images), (whole / 255 - 0.1307) / 0.3081, rtol=1e-5, atol=1e-5)
+
+
+def test_mnist_is_classified_and_pruned(mnist, tmp_path, capsys):
+    words = ["dpp", "image", "--dataset", "MNIST", "--data_path", str(mnist), "--out", str(tmp_path / "new" / "run")]
+    words += ["--widths", "12", "6", "--pool", "4", "--epochs", "40", "--batch_size", "20", "--density", "0.5"]
+    assert main([*words, "--repeats", "1", "--num_masks", "2"]) == 0
+    with open(tmp_path / "new" / "run" / "results.csv", newline="") as file:
+        rows = [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert [row["choice"] for row in rows[::2]] == CHOICES
+    assert {row["k"] for row in rows if row["choice"].endswith("edge")} == {24}  # of 7 x 7 inputs
+    assert {row["parameters"] for row in rows if row["choice"].endswith("edge")} == {12 * (24 + 6)}
+    assert min(row["unpruned"] for row in rows) > 0.8
+    assert max(row["accuracy"] for row in rows) > 0.6
+    assert "on 100 test images" in capsys.readouterr().out
+
+
+def test_mnist_that_is_not_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfprune.recipes.data.tfds.answers", lambda url, seconds: False)
+    words = ["dpp", "image", "--dataset", "MNIST", "--data_path", str(tmp_path), "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert f"no prepared mnist in {tmp_path}, and" in capsys.readouterr().err

@@ -1,9 +1,11 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
 from tfprune.dpp import Committee, edge_kernels, gram, node_kernel
 from tfprune.errors import ConfigError
-from tfprune.recipes.dpp.pruning import draw_masks
+from tfprune.recipes.dpp.pruning import draw_masks, log_probabilities, parameters_left
 
 
 @pytest.fixture
@@ -60,3 +62,72 @@ def test_laws_of_dpp_masks(student, moments):
 def test_more_than_there_are(student, moments):
     with pytest.raises(ConfigError, match="from 1 to the 6 nodes there are, received 7"):
         draw_masks("dpp_node", student, moments, 7, 1, seed=0)
+
+
+def minor(kernel, chosen):
+    return np.linalg.det(kernel[np.ix_(chosen, chosen)])
+
+
+def scaled(kernel, size):
+    """The kernel times the number that gives its L-ensemble the expected size, found step by step."""
+    values, low, high = np.linalg.eigvalsh(kernel), 1e-30, 1e30
+    for _ in range(200):
+        factor = np.sqrt(low * high)
+        low, high = (low, factor) if (factor * values / (1 + factor * values)).sum() > size else (factor, high)
+    return kernel * factor
+
+
+def test_nodes_of_random_number(student, moments):
+    masks = draw_masks("dpp_node", student, moments, "random", 400, seed=1, expected_size=1)
+    kept = masks.any(axis=2)
+    assert masks.shape == (400, 6, 50)
+    np.testing.assert_array_equal(masks, np.repeat(kept[:, :, None], 50, axis=2))
+    kernel = scaled(node_kernel(student.weights, moments), 1)
+    law = {
+        subset: minor(kernel, list(subset))
+        for size in range(1, 7)
+        for subset in combinations(range(6), size)  # the empty one is left out
+    }
+    total = sum(law.values())
+    assert total == pytest.approx(np.linalg.det(kernel + np.eye(6)) - 1)
+    expected = np.log([law[tuple(np.flatnonzero(each))] / total for each in kept])
+    found = log_probabilities("dpp_node", student, moments, "random", masks, expected_size=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    mean = sum(len(subset) * chance for subset, chance in law.items()) / total
+    sizes = kept.sum(axis=1)
+    assert 1.1 < mean < 1.6
+    assert set(sizes) >= {1, 2}
+    assert sizes.mean() == pytest.approx(mean, abs=4 * sizes.std() / 20)
+    np.testing.assert_array_equal(
+        masks, draw_masks("dpp_node", student, moments, "random", 400, seed=1, expected_size=1)
+    )
+    assert parameters_left(masks[0]) == 51 * sizes[0]
+
+
+def test_edges_of_random_number(student, moments):
+    masks = draw_masks("dpp_edge", student, moments, "random", 30, seed=1, expected_size=8)
+    counts = masks.sum(axis=2)
+    assert counts.min() >= 1
+    assert counts.std() > 1
+    assert counts.mean() == pytest.approx(8, abs=4 * counts.std() / np.sqrt(counts.size))
+    expected = np.zeros(30)
+    for node, kernel in enumerate(edge_kernels(student.weights, moments)):
+        kernel = scaled(kernel, 8)
+        normalizer = np.linalg.slogdet(kernel + np.eye(50))[1]
+        expected += [np.log(minor(kernel, np.flatnonzero(mask[node]))) - normalizer for mask in masks]
+    found = log_probabilities("dpp_edge", student, moments, "random", masks, expected_size=8)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)  # an empty draw has probability 2e-4
+
+
+@pytest.mark.parametrize(("choice", "k"), [("dpp_node", 3), ("dpp_edge", 2)])
+def test_log_probabilities_of_masks_of_fixed_size(student, moments, choice, k):
+    kernels = edge_kernels(student.weights, moments)
+    if choice == "dpp_node":
+        kernels = node_kernel(student.weights, moments)[None]
+    masks = draw_masks(choice, student, moments, k, 5, seed=2)
+    expected = np.zeros(5)
+    for number, kernel in enumerate(kernels):
+        everything = sum(minor(kernel, list(subset)) for subset in combinations(range(len(kernel)), k))
+        chosen = masks.any(axis=2) if choice == "dpp_node" else masks[:, number]
+        expected += np.log([minor(kernel, np.flatnonzero(each)) / everything for each in chosen])
+    np.testing.assert_allclose(log_probabilities(choice, student, moments, k, masks), expected, rtol=1e-8)

@@ -88,6 +88,7 @@ CHANGES = {
     "accum": 2,
     "seed": 2,
     "precision": "mixed_bfloat16",
+    "fraction": 0.5,
 }
 
 
@@ -159,7 +160,7 @@ def write_checkpoint(kind: str, path: Path) -> Path:
 
 KINDS = {
     "missing": "expected a file of weights, {file} does not exist; check the path",
-    "folder": "expected a file of weights, {file} is a folder; name a .keras or .pkl file in it",
+    "folder": "expected a file of weights, or a folder with best.keras or trained.keras; files of weights in",
     "empty": "expected weights in {file}, it is empty; download or save it again",
     "damaged": "{file} is damaged or not a Keras file; download or save it again",
     "half": "{file} is damaged or not a Keras file; download or save it again",

@@ -42,6 +42,13 @@ def test_what_is_refused(name):
     assert str(caught.value) == f"--{name}: expected {expected}, received {shown(value)}"
 
 
+def test_a_learning_rate_drops_once_in_an_epoch():
+    for points in ((0.3, 0.3), (3, 3.5)):
+        with pytest.raises(ConfigError, match="--decay_points: expected values that differ, received"):
+            EKGConfig(decay_points=points)
+    EKGConfig(decay_points=(0.3, 0.31, 1, 2))
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0, 1.5, -0.1, float("nan")])
 def test_the_target_is_a_fraction(value):
     with pytest.raises(ConfigError, match="--search_target_rate: expected a value between 0 and 1, received"):
@@ -51,6 +58,13 @@ def test_the_target_is_a_fraction(value):
 def test_resume_and_overwrite_exclude_each_other():
     with pytest.raises(ConfigError, match="give one of them"):
         EKGConfig(resume=True, overwrite=True)
+
+
+def test_landscapes_are_recorded_in_a_search():
+    with pytest.raises(ConfigError, match="--record_landscape: it is recorded in the search; leave out --no_searching"):
+        EKGConfig(record_landscape="sections", searching=False)
+    with pytest.raises(ConfigError, match="--record_landscape: expected sections or hessian, received yes"):
+        EKGConfig(record_landscape="yes")
 
 
 def test_the_values_at_the_edge_are_taken():

@@ -67,7 +67,7 @@ def test_what_stands_in_the_folder(unbroken):
         "digits_knowledge",
         "environment.json",
         "events",
-        "finetuned.keras",
+        "trained.keras",
         "metrics",
         "results.csv",
         "results.json",
@@ -88,7 +88,7 @@ def test_the_numbers(unbroken, tiny, few_digits):
     with (unbroken.folder / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row == {name: str(value) for name, value in numbers.items()}
-    files = {"before": "baseline.keras", "after": "finetuned.keras"}
+    files = {"before": "baseline.keras", "after": "trained.keras"}
     batch = {"images": few_digits.normalize(few_digits.test_images), "labels": few_digits.test_labels}
     for name, model in {"before": tiny, "after": unbroken.model}.items():
         tested, cost = evaluate(model, [batch]), complexity(model)
@@ -106,7 +106,7 @@ def test_the_numbers(unbroken, tiny, few_digits):
 
 
 def test_the_files_hold_the_models(unbroken, tiny):
-    assert same_weights(keras.saving.load_model(unbroken.folder / "finetuned.keras"), unbroken.model)
+    assert same_weights(keras.saving.load_model(unbroken.folder / "trained.keras"), unbroken.model)
     assert same_weights(keras.saving.load_model(unbroken.folder / "baseline.keras"), tiny)
     slimmed = keras.saving.load_model(unbroken.folder / "slimmed.keras")
     assert [weight.shape for weight in slimmed.weights] == [weight.shape for weight in unbroken.model.weights]
@@ -254,6 +254,32 @@ def test_the_subsets(calls, tmp_path, few_digits):
     assert len(expected.validation) == 30
     np.testing.assert_array_equal(calls["run_search"][0][3], expected.validation)
     np.testing.assert_array_equal(calls["warm_up"][0][3], expected.training)
+
+
+def test_all_stages_use_the_same_fraction_of_the_images(calls, tmp_path, few_digits):
+    result = run(tmp_path / "run", fraction=0.8, num_teacher=2)
+    first_batch(calls)
+    images = calls["training_batches"][0][0]
+    assert np.bincount(images.train_labels).tolist() == [16] * 10
+    known = {image.tobytes() for image in few_digits.train_images}
+    assert {image.tobytes() for image in images.train_images} < known
+    for name in ("warm_up", "run_search"):
+        assert calls[name][0][2] is images
+        assert max(calls[name][0][3]) < 160
+    shards = sorted((result.folder / "digits_knowledge").glob("shard-*.npy"))
+    assert sum(len(np.load(shard)) for shard in shards) == 160
+    assert yaml.safe_load((result.folder / "settings.yaml").read_text())["fraction"] == 0.8
+    with pytest.raises(ConfigError, match="--batch_size: expected at most the 20 training images"):
+        run(tmp_path / "few", fraction=0.1)
+
+
+def test_one_epoch_is_trained_at_the_learning_rate_that_is_given(small_world, tmp_path, capsys):
+    result = run(tmp_path / "run", train_epoch=1, learning_rate=0.25, searching=False)
+    assert [row["learning_rate"] for row in tables(result.folder)["finetuning"]] == [0.25]
+    assert (
+        "warning: --decay_points: the learning rate does not drop in epochs 1, 2, 3: the training has 1\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_train_epoch_0_stops_after_slimming(calls, tmp_path):

@@ -143,6 +143,56 @@ def test_seconds_go_on_after_a_break(tiny, few_digits, tmp_path, monkeypatch):
     assert [float(line.rsplit(",", 1)[1]) for line in lines] == [100.0 * (n + 1) for n in range(len(lines))]
 
 
+LANDSCAPE = ["center_loss", "fluctuation", "fluctuation_error", "hessian_min", "hessian_max", "hessian_ratio"]
+
+
+@pytest.mark.parametrize("record", ["sections", pytest.param("hessian", marks=pytest.mark.slow)])
+def test_landscapes_are_recorded_and_survive_a_break(tiny, few_digits, tmp_path, monkeypatch, record):
+    changes = {"record_landscape": record, "search_target_rate": 0.75}
+    search(tiny, few_digits, tmp_path / "whole", **changes)
+    table = [line.split(",") for line in rows(tmp_path / "whole")]
+    names = LANDSCAPE if record == "hessian" else LANDSCAPE[:3]
+    assert table[0] == COLUMNS + names
+    search(tiny, few_digits, tmp_path / "plain", search_target_rate=0.75)
+    assert [line[: len(COLUMNS)] for line in table] == [line.split(",") for line in rows(tmp_path / "plain")]
+    numbers = [dict(zip(table[0], map(str, line), strict=True)) for line in table[1:]]
+    assert len(numbers) > 2
+    for row in numbers:
+        assert float(row["center_loss"]) == pytest.approx(float(row["loss"]), rel=1e-4)
+        assert float(row["fluctuation"]) > float(row["fluctuation_error"]) > 0
+    if record == "hessian":
+        for row in numbers:
+            assert float(row["hessian_max"]) > 0 > float(row["hessian_min"])
+            ratio = -float(row["hessian_min"]) / float(row["hessian_max"])
+            assert float(row["hessian_ratio"]) == pytest.approx(ratio)
+    shown = {(tag, step): value for tag, step, value in events(tmp_path / "whole")}
+    for name in {"fluctuation", "hessian_ratio"} & set(names):
+        assert shown[f"search/{name}", 2] == pytest.approx(float(numbers[1][name]))
+
+    real = stages.save_state
+
+    def die_later(state, path):
+        real(state, path)
+        if len(state.history) == 3:
+            raise SystemError("killed")
+
+    monkeypatch.setattr(stages, "save_state", die_later)
+    with pytest.raises(SystemError):
+        search(tiny, few_digits, tmp_path / "broken", **changes)
+    monkeypatch.setattr(stages, "save_state", real)
+    search(tiny, few_digits, tmp_path / "broken", **changes)
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
+    assert events(tmp_path / "broken") == events(tmp_path / "whole")
+
+
+def test_the_seconds_are_those_of_the_search_without_the_landscapes(tiny, few_digits, tmp_path, monkeypatch):
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(stages.time, "monotonic", lambda: next(clock))
+    search(tiny, few_digits, tmp_path, record_landscape="sections", search_target_rate=0.9)
+    lines = (tmp_path / "metrics" / "search.csv").read_text().splitlines()[1:]
+    assert [float(line.rsplit(",", 1)[1]) for line in lines] == [100.0 * (n + 1) for n in range(len(lines))]
+
+
 def test_it_says_where_it_is(tiny, few_digits, tmp_path, capsys):
     found = search(tiny, few_digits, tmp_path)
     last = capsys.readouterr().out.splitlines()[-1]

@@ -40,7 +40,6 @@ def trained(tiny, few_digits, tmp_path, monkeypatch):
 
     monkeypatch.setattr(import_module("tfprune.recipes.training.train"), "Loop", Spied)
 
-    # With one epoch, a decay point below 1 is passed from the start, in the original too.
     def run(name="run", epochs=EPOCHS, learning_rate=0.1, **changes):
         config = tiny_config(**({"seed": 3, "decay_points": (0.5,)} | changes))
         method = ekg.EKGMethod(config, few_digits)

@@ -95,7 +95,7 @@ def test_killed_and_resumed_equals_unbroken(unbroken, tmp_path):
             victim.communicate()
         assert victim.returncode == -signal.SIGKILL
     finish(start(folder, "--resume"))
-    expected, received = (keras.saving.load_model(run / "finetuned.keras") for run in (unbroken[0], folder / "run"))
+    expected, received = (keras.saving.load_model(run / "trained.keras") for run in (unbroken[0], folder / "run"))
     for one, other in zip(expected.get_weights(), received.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     for name in ("baseline", "baseline_steps", "search", "finetuning", "finetuning_steps"):
@@ -144,7 +144,7 @@ sys.modules["tfprune"] = None
 import keras, numpy as np, tensorflow as tf
 run, images = sys.argv[1], np.load(sys.argv[2])
 results = {name: keras.saving.load_model(f"{run}/{name}.keras")(images, training=False)
-           for name in ("slimmed", "finetuned", "baseline")}
+           for name in ("slimmed", "trained", "baseline")}
 loaded = tf.saved_model.load(f"{run}/saved_model")
 results["saved_model"] = loaded.serve(images)
 np.savez(sys.argv[3], **{name: np.asarray(value) for name, value in results.items()})
@@ -161,9 +161,9 @@ def test_others_read_the_files_without_tfprune(unbroken, few_digits, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     logits = np.load(files[2])
-    for name in ("slimmed", "finetuned", "baseline"):
+    for name in ("slimmed", "trained", "baseline"):
         expected = keras.saving.load_model(run / f"{name}.keras")(images, training=False)
         np.testing.assert_allclose(logits[name], expected, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(logits["saved_model"], logits["finetuned"], rtol=1e-4, atol=1e-4)
-    assert np.mean(logits["finetuned"].argmax(1) == few_digits.test_labels) > 0.7
-    assert not np.allclose(logits["slimmed"], logits["finetuned"], atol=0.1)
+    np.testing.assert_allclose(logits["saved_model"], logits["trained"], rtol=1e-4, atol=1e-4)
+    assert np.mean(logits["trained"].argmax(1) == few_digits.test_labels) > 0.7
+    assert not np.allclose(logits["slimmed"], logits["trained"], atol=0.1)

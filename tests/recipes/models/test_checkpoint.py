@@ -7,10 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+import tfprune
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.recipes.data import fixed_batches, load_data
 from tfprune.recipes.models import build_model, load_checkpoint, model_from_arrays
-from tfprune.recipes.models.checkpoint import stored_shape
+from tfprune.recipes.models.checkpoint import recorded_origin, stored_shape
 
 CIFAR = {"num_classes": 10, "input_shape": (32, 32, 3)}
 DIGITS = {"num_classes": 10, "input_shape": (8, 8, 1)}
@@ -86,7 +87,7 @@ def test_a_checkpoint_of_another_architecture_is_reported(saved, weights):
 
 def test_files_that_are_not_models(tmp_path, saved):
     assert "does not exist" in refusal(tmp_path / "absent.pkl")
-    assert "is a folder" in refusal(tmp_path)
+    assert "or a folder with best.keras or trained.keras" in refusal(tmp_path)
     for suffix in (".pkl", ".keras"):
         empty = tmp_path / f"empty{suffix}"
         empty.touch()
@@ -171,7 +172,10 @@ def test_unsafe_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
 
 def test_the_folder_of_a_run_means_its_resulting_model(tmp_path):
     settings = {"arch": "ResNet-20", "num_classes": 3, "input_shape": (8, 8, 1)}
-    for name, width in (("slimmed.keras", 5), ("finetuned.keras", 7)):
+    build_model(**settings).save(tmp_path / "slimmed.keras")
+    with pytest.raises(CheckpointError, match=r"files of weights in .*: slimmed\.keras; name one"):
+        load_checkpoint(tmp_path, **settings)  # a run that has not ended, or of older names
+    for name, width in (("trained.keras", 5), ("best.keras", 7)):
         build_model(**settings, widths={"block0.0_conv1": width}).save(tmp_path / name)
         assert load_checkpoint(tmp_path, **settings).get_layer("block0.0_conv1").filters == width
 
@@ -311,3 +315,36 @@ def test_files_without_a_shape(tmp_path):
     keras.Model(inputs, keras.layers.ReLU()(inputs)).save(tmp_path / "any.keras")
     (tmp_path / "damaged.keras").write_bytes(b"no archive")
     assert [stored_shape(tmp_path / name) for name in ("any.keras", "damaged.keras", "absent.keras")] == [None] * 3
+
+
+def test_what_is_known_about_a_file(tmp_path):
+    """The record in the file counts, then what is beside it; a path only for the same data."""
+    (tmp_path / "run").mkdir()
+    beside = "arch: ResNet-20\ndataset: CIFAR10\ndata_path: here\nseed: 3\n"
+    (tmp_path / "run" / "settings.yaml").write_text(beside)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    streamed = {"image_size": 64, "resize_size": 72}
+    records = {
+        "none": (None, {"arch": "ResNet-20", "dataset": "CIFAR10", "data_path": "here", "seed": 3}),
+        "flat": ({"dataset": "digits", "arch": "x"}, {"dataset": "digits", "arch": "x"}),
+        "same": (
+            {"dataset": "CIFAR10", "settings": {"seed": 5}},
+            {"dataset": "CIFAR10", "seed": 5, "data_path": "here"},
+        ),
+        "odd": ({"dataset": "digits", "settings": [1]}, {"dataset": "digits"}),
+        "pruned": ({"pruned": []}, {"pruned": [], "dataset": "CIFAR10", "data_path": "here"}),
+        "streamed": (
+            {"dataset": "birds", **streamed, "settings": {"dataset": "imagenet2012"}},
+            {"dataset": "imagenet2012", **streamed},
+        ),
+    }
+    for name, (record, expected) in records.items():
+        path = tmp_path / "run" / f"{name}.keras"
+        tfprune.save_model(model, path, record=record)
+        assert expected.items() <= recorded_origin(path).items()
+        assert ("data_path" in recorded_origin(path)) is ("data_path" in expected)
+        if record is not None and "dataset" in record:
+            moved = path.rename(tmp_path / path.name)
+            assert recorded_origin(moved).get("dataset") == expected["dataset"]
+            assert "data_path" not in recorded_origin(moved)
+    assert recorded_origin(tmp_path / "nowhere" / "a.keras") == {}

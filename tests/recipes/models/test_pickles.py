@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfprune.recipes.models.pickles import PickledArray, RefusedPickleError, RestrictedUnpickler
+from tfprune.recipes.models.pickle_reader import PickleReader, RefusedPickleError
+from tfprune.recipes.models.pickles import ARRAYS, PickledArray
 
 
 def load(content):
-    return RestrictedUnpickler(io.BytesIO(content)).load()
+    return PickleReader(ARRAYS, limit=len(content)).load(io.BytesIO(content))
 
 
 arrays = hnp.arrays(

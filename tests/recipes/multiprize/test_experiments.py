@@ -173,7 +173,7 @@ def test_the_table_of_flags_names_ours():
     flags = {flag.removeprefix("no_") for cell in ours for flag in re.findall(r"`--(\w+)", cell)}
     assert flags <= {field.name for field in fields(MultiPrizeConfig)}
     own = {field.name for field in fields(MultiPrizeConfig)} - {field.name for field in fields(RunConfig)}
-    ours_alone = {"experiment", "fraction", "final_pool", "original_quirks"}
+    ours_alone = {"experiment", "final_pool", "original_quirks"}
     assert own - flags == ours_alone
 
 

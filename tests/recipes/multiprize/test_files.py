@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
+from tests.recipes.models.torch_bytes import archive
+from tests.recipes.multiprize.test_original_checkpoint import checkpoint
 from tfprune.cli.main import main as tfprune_command
 from tfprune.cli.programs import evaluate, train_cifar
 from tfprune.exporting import load_packed
 from tfprune.layers import collapsed_layers, subnet_layers
-from tfprune.recipes.models.checkpoint import read_notes, write_notes
 from tfprune.recipes.multiprize import MultiPrizeConfig, run
 
 NARROW = ["--method", "multiprize", "--dataset", "digits", "--arch", "Conv2", "--width_multiplier", "0.0625"]
@@ -51,9 +52,9 @@ def test_evaluation_and_export_need_no_flags(tiny_world, few_digits, capsys, tmp
 def test_a_network_with_logits_for_patches(tiny_world, few_digits):
     settings = {"arch": "ResNet-20", "width_multiplier": 0.25, "final_pool": 1, "epochs": 0}
     tiny_world(**settings)
-    network = keras.saving.load_model("run/last.keras")
+    network = keras.saving.load_model("run/trained.keras")
     assert network.output_shape[-1] == 40
-    tiny_world(None, evaluate=True, pretrained="run/last.keras", **settings | {"density": 0.3})
+    tiny_world(None, evaluate=True, pretrained="run/trained.keras", **settings | {"density": 0.3})
 
 
 @pytest.mark.slow
@@ -62,20 +63,20 @@ def test_pretrained(tiny_world, few_digits, dense):
     first = tiny_world("first", dense=dense)
     images = few_digits.normalize(few_digits.test_images)
     if dense:
-        second = tiny_world("second", pretrained="first/last.keras", epochs=0)
+        second = tiny_world("second", pretrained="first/trained.keras", epochs=0)
         assert second.numbers["density"] == pytest.approx(0.3, abs=0.01)
         for one, other in zip(first.model.layers, second.model.layers, strict=True):
             if hasattr(one, "kernel"):
                 np.testing.assert_array_equal(one.kernel, other.kernel)
         return
-    second = tiny_world("second", pretrained="first/last.keras", epochs=0)
+    second = tiny_world("second", pretrained="first/trained.keras", epochs=0)
     np.testing.assert_array_equal(first.model(images), second.model(images))
-    sparser = tiny_world("sparser", pretrained="first/last.keras", density=0.1, seed=9, epochs=0)
+    sparser = tiny_world("sparser", pretrained="first/trained.keras", density=0.1, seed=9, epochs=0)
     for one, other in zip(subnet_layers(first.model), subnet_layers(sparser.model), strict=True):
         np.testing.assert_array_equal(one.scores, other.scores)
         size = int(np.prod(one.mask.shape))
         assert np.sum(other.mask) == size - int(0.9 * size)
-    measured = tiny_world(None, evaluate=True, pretrained="first/last.keras", density=None)
+    measured = tiny_world(None, evaluate=True, pretrained="first/trained.keras", density=None)
     assert measured.folder is None
     assert measured.numbers["accuracy"] == first.numbers["accuracy"]
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["first", "results.csv", "second", "sparser"]
@@ -86,7 +87,7 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
     settings = {"binary_activations": True, "optimizer": "adam", "learning_rate": 0.1}
     first = tiny_world("first", **settings, batch_norm="affine")
     second = tiny_world(
-        "second", **settings, pretrained="first/last.keras", learn_batchnorm=True, tune_batchnorm=True
+        "second", **settings, pretrained="first/trained.keras", learn_batchnorm=True, tune_batchnorm=True
     ).model
     changed = {}
     for one, other in zip(first.model.layers, second.layers, strict=True):
@@ -98,11 +99,8 @@ def test_a_second_stage_trains_batch_norms_alone(tiny_world):
 
 
 def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkeypatch):
-    torch = pytest.importorskip("torch")
-    from tests.recipes.multiprize.test_original_checkpoint import checkpoint  # needs torch, too
-
     monkeypatch.chdir(tmp_path)
-    torch.save(checkpoint(golden_biprop), "best.pth")
+    archive("best.pth", checkpoint(golden_biprop))
     images = np.clip(40 * golden_biprop["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
     data = replace(few_digits, train_images=images, train_labels=golden_biprop["train/y"], mean=(120.0,) * 3)
     data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden_biprop["train/y"])
@@ -120,7 +118,7 @@ def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
     tiny_world(epochs=0)
     start = [*NARROW, "--density", "0.3", "--train_path", "new", "--pretrained"]
     assert "does not exist" in failed(train_cifar, [*start, "none.keras"], capsys)
-    content = Path("run/last.keras").read_bytes()
+    content = Path("run/trained.keras").read_bytes()
     Path("cut.keras").write_bytes(content[: len(content) // 2])
     assert "damaged or not a Keras file" in failed(train_cifar, [*start, "cut.keras"], capsys)
     assert "cannot read none.pth" in failed(train_cifar, [*start, "none.pth"], capsys)
@@ -132,11 +130,11 @@ def test_files_that_cannot_be_used(tiny_world, capsys, tmp_path):
     assert "refused: the file asks for" in failed(train_cifar, [*start, "hostile.pth"], capsys)
     assert not Path("hacked").exists()
     wider = [word if word != "0.0625" else "0.125" for word in start]
-    error = failed(train_cifar, [*wider, "run/last.keras"], capsys)
+    error = failed(train_cifar, [*wider, "run/trained.keras"], capsys)
     assert "expected the shape [3, 3, 1, 8] of stage0.0_conv/" in error
-    assert "run/last.keras has [3, 3, 1, 4]; build the model of the file" in error
+    assert "run/trained.keras has [3, 3, 1, 4]; build the model of the file" in error
     other = ["Conv4" if word == "Conv2" else word for word in start]
-    assert "the file is a Conv2, expected Conv4" in failed(train_cifar, [*other, "run/last.keras"], capsys)
+    assert "the file is a Conv2, expected Conv4" in failed(train_cifar, [*other, "run/trained.keras"], capsys)
     assert not Path("new").exists()
 
 
@@ -159,13 +157,3 @@ def test_a_collapsed_layer_beside_a_shortcut_is_named(tiny_world, few_digits, ca
     assert result.numbers["collapsed_layers"] == len(names) > 0
     assert f"no weight is left in {', '.join(names)}" in capsys.readouterr().out
     assert np.isfinite(result.numbers["loss"])
-
-
-def test_notes(tmp_path):
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "a.keras")
-    assert read_notes(tmp_path / "a.keras") == {}
-    write_notes(tmp_path / "a.keras", {"arch": "x", "mean": [1.5]})
-    assert read_notes(tmp_path / "a.keras") == {"arch": "x", "mean": [1.5]}
-    assert keras.saving.load_model(tmp_path / "a.keras").output_shape == (None, 1)
-    (tmp_path / "b.keras").write_bytes((tmp_path / "a.keras").read_bytes()[:300])
-    assert read_notes(tmp_path / "b.keras") == read_notes(tmp_path / "none.keras") == {}

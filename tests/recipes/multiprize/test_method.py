@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.event_files import check_histogram, read_events
 from tfprune.errors import ConfigError
+from tfprune.exporting import read_record
 from tfprune.layers import GlobalSubnet, subnet_layers
 from tfprune.recipes.data import BatchRequest
-from tfprune.recipes.models.checkpoint import read_notes
 from tfprune.recipes.training import Loop, evaluate
 
 
@@ -36,7 +37,7 @@ def rows(path):
 def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     result = tiny_world(save_every=1, histograms=True, export=True)
     assert result.folder == Path("run")
-    first, best, last = (keras.saving.load_model(f"run/{name}.keras") for name in ("first", "best", "last"))
+    first, best, last = (keras.saving.load_model(f"run/{name}.keras") for name in ("initial", "best", "trained"))
     same(arrays(last), arrays(result.model))
     for layer, before, saved in zip(*map(subnet_layers, (result.model, first, last)), strict=True):
         np.testing.assert_array_equal(layer.kernel, before.kernel)
@@ -53,11 +54,11 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     epochs = rows("run/metrics/training.csv")
     chosen = max(epochs, key=lambda row: float(row["test_accuracy"]))
     assert float(chosen["test_accuracy"]) == numbers["best_accuracy"]
-    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_notes("run/best.keras")["epoch"]
+    assert int(chosen["epoch"]) == numbers["best_epoch"] == read_record("run/best.keras")["numbers"]["epoch"]
     same(arrays(best), arrays(keras.saving.load_model(f"run/epoch_{chosen['epoch']}.keras")))
-    notes = read_notes("run/last.keras")
+    notes = read_record("run/trained.keras")
     assert notes["dataset"] == "digits"
-    assert (notes["arch"], notes["num_classes"], notes["epoch"]) == ("Conv2", 10, 2)
+    assert (notes["arch"], notes["num_classes"], notes["numbers"]["epoch"]) == ("Conv2", 10, 2)
     np.testing.assert_allclose(
         (few_digits.test_images[:1] - np.float32(notes["mean"])) / np.float32(notes["std"]),
         few_digits.normalize(few_digits.test_images[:1]),
@@ -66,6 +67,25 @@ def test_a_run_and_its_files(tiny_world, few_digits, tmp_path):
     plain = tf.saved_model.load("run/saved_model")
     images = few_digits.normalize(few_digits.test_images)
     np.testing.assert_allclose(plain.serve(images), last(images, training=False), atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_densities_and_scores_of_each_layer(tiny_world, scope):
+    ramp = {"density_ramp_epochs": 1} if scope == "global" else {}
+    result = tiny_world(density=0.2, scope=scope, save_every=1, **ramp)
+    found, written = rows("run/metrics/training_weights.csv"), read_events(result.folder / "events" / "training")
+    scores = read_events(result.folder / "events" / "scores")
+    assert [int(row["epoch"]) for row in found] == [1] * 5 + [2] * 5
+    for epoch in (1, 2):
+        saved = keras.saving.load_model(f"run/epoch_{epoch}.keras" if epoch == 1 else "run/trained.keras")
+        for layer, row in zip(subnet_layers(saved), [row for row in found if int(row["epoch"]) == epoch], strict=True):
+            assert row["weight"] == f"{layer.name}/kernel"
+            assert float(row["density"]) == pytest.approx(np.mean(layer.mask))
+            assert float(written[f"density/{row['weight']}", int(row["step"])]) == pytest.approx(float(row["density"]))
+            check_histogram(scores[f"scores/{row['weight']}", epoch], np.asarray(layer.scores))
+    assert [(row["weight"], int(row["kept"]), int(row["of"])) for row in rows("run/density.csv")] == [
+        (f"{layer.name}/kernel", np.count_nonzero(layer.mask), np.size(layer.mask)) for layer in subnet_layers(saved)
+    ]
 
 
 @pytest.mark.slow
@@ -78,7 +98,7 @@ def test_histograms(tiny_world, few_digits):
             found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
     assert [step for step, _ in found["fc/scores"]] == [1, 2]
     assert "fc/mask" not in found
-    saved = keras.saving.load_model("run/last.keras")
+    saved = keras.saving.load_model("run/trained.keras")
     assert float(found["kept/fc"][-1][1]) == pytest.approx(np.mean(saved.get_layer("fc").mask))
     last = found["fc/scores"][-1][1]
     assert last[:, 2].sum() == 16 * 10
@@ -99,6 +119,19 @@ def test_histograms(tiny_world, few_digits):
         assert (edges[0], edges[-1]) == pytest.approx((np.min(gradient), np.max(gradient)), rel=1e-4)
         assert np.abs(counts - bins[:, 2]).sum() <= 0.01 * np.size(gradient) + 2  # rounding moves some over an edge
     assert Path("run/events/training").is_dir()
+
+
+def test_a_run_of_older_names_is_resumed_with_the_names_of_today(tiny_world):
+    result = tiny_world(epochs=1)
+    for today, before in {"initial": "first", "trained": "last"}.items():
+        Path(f"run/{today}.keras").rename(f"run/{before}.keras")
+        manifest = Path("run/run.json")
+        manifest.write_text(manifest.read_text().replace(f"{today}.keras", f"{before}.keras"))
+    initial = arrays(keras.saving.load_model("run/first.keras"))
+    assert tiny_world(epochs=1, resume=True).numbers["accuracy"] == result.numbers["accuracy"]
+    assert read_record("run/trained.keras")["numbers"]["epoch"] == 1
+    same(arrays(keras.saving.load_model("run/trained.keras")), arrays(result.model))
+    same(arrays(keras.saving.load_model("run/initial.keras")), initial)
 
 
 def test_the_density_falls_and_only_its_end_counts_as_best(tiny_world):
@@ -148,7 +181,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tiny_world, monkey
     resumed = tiny_world("broken", resume=True, **settings)
     assert count[0] == 6
     same(arrays(whole.model), arrays(resumed.model))
-    for name in ("best", "last"):
+    for name in ("best", "trained"):
         same(*(arrays(keras.saving.load_model(f"{folder}/{name}.keras")) for folder in ("whole", "broken")))
     assert Path("whole/metrics/training.csv").read_text() == Path("broken/metrics/training.csv").read_text()
     again = tiny_world("broken", resume=True, **settings)
@@ -163,7 +196,7 @@ def test_other_selections(tiny_world, selection):
     with pytest.raises(ConfigError, match="expected --no_export") if selection == "sampled" else nullcontext():
         tiny_world("exported", **settings, export=True, epochs=0)
     result = tiny_world(**settings, epochs=1)
-    before, after = (keras.saving.load_model(f"run/{name}.keras") for name in ("first", "last"))
+    before, after = (keras.saving.load_model(f"run/{name}.keras") for name in ("initial", "trained"))
     for one, other in zip(*map(subnet_layers, (before, after)), strict=True):
         assert np.array_equal(one.scores, other.scores) is (selection == "fixed")
         np.testing.assert_array_equal(one.mask, other.mask)

@@ -10,6 +10,12 @@ def test_schedules_by_data_set():
     assert DenseConfig(dataset="tiny-imagenet", epochs=10, milestones=(5,)).schedule == (10, (5,))
 
 
+def test_milestones_fit_the_epochs():
+    assert DenseConfig(epochs=10).schedule == (10, (5, 7))
+    assert DenseConfig(epochs=2).schedule == (2, (1,))
+    assert TicketConfig(epochs=1).schedule == (1, ())
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -23,6 +29,7 @@ def test_schedules_by_data_set():
         ({"ticket": "iterative", "rewind_epoch": 160}, "before the last"),
         ({"fixed_permutation": True}, "shuffle_pixels"),
         ({"rule": "linear"}, "linear_decay"),
+        ({"milestones": (3, 3)}, "--milestones: expected values that differ, received 3 3"),
         ({"resume": True, "overwrite": True}, "one of them"),
     ],
 )

@@ -1,11 +1,13 @@
 """All stages on a tiny network."""
 
+import csv
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+from tests.event_files import check_histogram, read_events
 from tfprune.criteria import SmartRatio
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.graph import prunable_weights
@@ -48,8 +50,30 @@ def test_pruned_weights_end_at_zero(tiny_world, ticket):
         np.testing.assert_array_equal(start.weights[name], first)
 
 
+@pytest.mark.parametrize("ticket", ["magnitude", "smart_ratio"])
+def test_scores_and_densities_of_single_weights(tiny_world, ticket):
+    result = tiny_world(ticket=ticket, epochs=1)
+    scores = read_events(result.folder / "events" / "scores")
+    for name, weight in kernels(result.folder / "initial.keras").items():
+        if ticket == "magnitude":
+            check_histogram(scores[f"scores/{name}", 0], np.abs(weight))
+            check_histogram(scores[f"scores_log10/{name}", 0], np.log10(np.abs(weight)))
+        else:  # drawn from 0 to 1
+            assert scores[f"scores/{name}", 0][-1, 1] <= 1
+    with (result.folder / "density.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["weight"]: (int(row["kept"]), int(row["of"])) for row in rows} == result.masks.counts
+    with (result.folder / "metrics" / "training_weights.csv").open(newline="") as file:
+        found = {row["weight"]: float(row["density"]) for row in csv.DictReader(file)}
+    assert found == {name: kept / size for name, (kept, size) in result.masks.counts.items()}
+    events = read_events(result.folder / "events" / "training")
+    for name, density in found.items():
+        assert float(events[f"density/{name}", 4]) == pytest.approx(density)
+
+
 def test_dense(tiny_world):
     result = tiny_world.dense()
+    assert not (result.folder / "metrics" / "training_weights.csv").exists()
     assert result.masks.density == 1
     assert not (result.folder / "ticket.npz").exists()
 
@@ -109,6 +133,14 @@ def test_iterative(tiny_world, rewind):
     start = Ticket.load(result.folder / "ticket.npz").weights["conv1/kernel"]
     first = kernels(result.folder / "initial.keras")["conv1/kernel"]
     assert np.array_equal(start, first) is (rewind == 0)
+    scores = read_events(result.folder / "events" / "scores")
+    assert {step for _, step in scores} == {1, 2}
+    largest = scores["scores/conv1/kernel", 1]
+    kept = rounds[0]["conv1/kernel"].sum()
+    assert largest[:, 2].sum() == 9 * 8 * 12 > kept
+    densities = read_events(result.folder / "events" / "round2")
+    for name, (kept, size) in rounds[0].counts.items():  # round 2 trains what round 1 left
+        assert float(densities[f"density/{name}", 4 * (2 - rewind)]) == pytest.approx(kept / size)
 
 
 def test_resume_gives_the_same(tiny_world, monkeypatch):

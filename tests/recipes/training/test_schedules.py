@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.recipes.training import PeriodicDecay, StepDecay
+from tfprune.recipes.training import EpochRates, PeriodicDecay, StepDecay, missed_drops
 
 
 def test_points_are_fractions_or_epochs():
@@ -18,6 +18,41 @@ def test_fractions_are_rounded_down_and_points_may_be_unordered():
     decay = StepDecay(1.0, (5, 0.5), 0.1, epochs=7, steps_per_epoch=1)
     assert [round(float(decay(epoch)), 6) for epoch in range(7)] == [1, 1, 1, 0.1, 0.1, 0.01, 0.01]
     assert float(StepDecay(1.0, (), 0.1, epochs=7, steps_per_epoch=1)(6)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("epochs", "points", "drops"),
+    [
+        (100, (0.3, 0.6, 0.8), [30, 60, 80]),
+        (10, (0.3, 0.6, 0.8), [3, 6, 8]),
+        (5, (0.3, 0.6, 0.8), [1, 3, 4]),
+        (3, (0.3, 0.6, 0.8), [1, 2, 3]),
+        (2, (0.8, 0.3, 0.6), [1, 2, 3]),
+        (1, (0.3, 0.6, 0.8), [1, 2, 3]),
+        (4, (0.5, 2), [2, 3]),
+        (2, (0.1, 0.2, 1), [1, 2, 3]),
+    ],
+)
+def test_drops_are_an_epoch_apart(epochs, points, drops):
+    decay = StepDecay(1.0, points, 0.5, epochs, steps_per_epoch=3)
+    assert decay.drops == drops
+    assert [float(decay(3 * epoch)) for epoch in range(5)] == [
+        0.5 ** sum(d <= epoch for d in drops) for epoch in range(5)
+    ]
+    assert float(decay(2)) == 1.0
+    assert missed_drops(decay, epochs) == [drop for drop in drops if drop >= epochs]
+
+
+def test_a_drop_is_given_once():
+    with pytest.raises(ConfigError, match=r"points: expected different epochs, received \[3, 3\]"):
+        StepDecay(0.1, (3, 3.5), 0.1, epochs=5, steps_per_epoch=1)
+
+
+def test_drops_of_policies_that_are_missed():
+    assert missed_drops(EpochRates(0.1, "xnor", 50, 1), 50) == [54]
+    assert missed_drops(EpochRates(0.1, "multistep", 20, 1, every=20), 20) == [20]
+    assert missed_drops(EpochRates(0.1, "multistep", 21, 1, every=20), 21) == []
+    assert missed_drops(EpochRates(0.1, "cosine", 2, 1), 2) == []
 
 
 def test_step_decay_serializes():
@@ -70,6 +105,7 @@ def test_periodic_decay_in_keras_optimizers():
         ({"every_epochs": 0}, "every_epochs: expected a whole number of at least 1"),
         ({"steps_per_epoch": 1.5}, "steps_per_epoch: expected a whole number of at least 1"),
         ({"offset": -1}, "offset: expected a whole number of at least 0"),
+        ({"every_epochs": 2, "offset": 2}, "every_epochs: expected more than the 2 by which all decays are earlier"),
     ],
 )
 def test_wrong_arguments(change, message):

@@ -133,6 +133,7 @@ class WeightCriterion(ABC):
         *,
         masks: Masks | None = None,
         kept: int | None = None,
+        on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
     ) -> Masks:
         """Prunes: decides which weights are kept. The model is not changed.
 
@@ -146,6 +147,8 @@ class WeightCriterion(ABC):
             data: Batches `(x, y)` or arrays, see `CriterionData`, for criteria that use data.
             masks: The masks of an earlier pruning. Default: everything is left.
             kept: Instead of a density, the number of weights to keep (scope `global` only).
+            on_scores: Called at the end with the scores of the last round by name, float64. A criterion that draws sets
+                of weights has none, and does not call it.
 
         Returns:
             The masks of all prunable weights.
@@ -156,6 +159,7 @@ class WeightCriterion(ABC):
             UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
         """
         run = self._run()
+        object.__setattr__(run, "_on_scores", on_scores)
         weights = run._prunable(model)
         start = Masks.full(weights) if masks is None else masks
         start.check(weights)
@@ -235,17 +239,25 @@ class WeightCriterion(ABC):
         """Returns the masks after all rounds, given how many weights each of them keeps."""
         selection = Selection(original_ties=self.original_ties, revive=self.revive)
         choose = selection if self.traceable else tf.function(selection)
+        wanted = self.__dict__.get("_on_scores") is not None
 
         def score_and_choose(masks: dict[str, tf.Tensor], kept: tf.Tensor) -> Any:
-            return choose(self._checked_scores(model, masks, data), masks, kept)
+            scores = self._checked_scores(model, masks, data)
+            return *choose(scores, masks, kept), scores if wanted else {}
 
         masks: dict[str, tf.Tensor] = {name: tf.constant(start[name]) for name in start}
         self.prepare(model, masks, data)
         step = tf.function(score_and_choose) if self.traceable else score_and_choose
         for kept in counts:
-            masks, summary = step(masks, tf.constant(kept, tf.int32))
+            masks, summary, scores = step(masks, tf.constant(kept, tf.int32))
             self._check_scores(summary.numpy(), list(start))
+        self._give_scores(scores)
         return {name: masks[name].numpy() for name in start}
+
+    def _give_scores(self, scores: Mapping[str, tf.Tensor]) -> None:
+        """Passes the scores that decided to who asked for them."""
+        if (on_scores := self.__dict__.get("_on_scores")) is not None:
+            on_scores({name: np.asarray(score, np.float64) for name, score in scores.items()})
 
     def _run(self) -> Self:
         """Returns a copy of this criterion for one pruning, in which `once` remembers what it made."""

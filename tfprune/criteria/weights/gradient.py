@@ -1,7 +1,8 @@
 """Criteria by first derivatives of the loss on data: SNIP, the gradient norm, the empirical Fisher matrix.
 
-All are computed on a copy of the model, in double precision unless asked otherwise. `BatchLosses` sums what is computed
-from the losses of batches; GraSP uses it, too.
+All are computed on a copy of the model, in double precision unless asked otherwise, and by the loss's mean over all
+examples, whatever batches they come in. `BatchLosses` averages what is computed from the losses of batches; GraSP uses
+it, too.
 """
 
 from abc import abstractmethod
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 import keras
 import tensorflow as tf
 
-from tfprune.criteria.data import CriterionData
+from tfprune.criteria.data import CriterionData, examples_at_once
 from tfprune.criteria.loss import data_loss, last_activation
 from tfprune.criteria.registry import DataUse
 from tfprune.criteria.weights.criterion import Precision, Tensors, WeightCriterion, register_weight_criterion
@@ -25,38 +26,50 @@ from tfprune.errors import ConfigError, check_choice
 class DataCriterion(WeightCriterion):
     """Base class of criteria for weights that use the loss on data.
 
-    The model runs in inference mode, except for batch norms if so asked.
+    The model runs in inference mode, except for batch norms if so asked. Scores are those of the loss's mean over all
+    examples. They are accumulated over batches, and memory is that of one batch. Without statistics of the batch, the
+    scores depend on the batches only by rounding.
 
     Attributes:
-        loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
-            is not compiled.
+        loss: What `compile(loss=...)` takes, a mean over examples. Default: the loss that the model is compiled with,
+            and cross-entropy if it is not compiled.
         precision: Number format of the computation.
+        batch_size: The most examples to compute with at the same time; this bounds the memory. Arrays and larger
+            batches are cut, see `CriterionData.batches`. Default: `examples_at_once(model)`.
     """
 
     uses_data: ClassVar[DataUse] = "always"
     loss: Any = None
     precision: Precision = "float64"
+    batch_size: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("precision", self.precision, Precision)
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ConfigError(f"batch_size: expected a whole number of at least 1, received {size!r}")
 
     def _losses(self, model: keras.Model, masks: Tensors, data: CriterionData | None, **options: Any) -> "BatchLosses":
         """Returns the losses on the data, which are made once in a pruning; options as for `BatchLosses`."""
 
-        def make() -> BatchLosses:
-            scoring = ScoringModel(model, list(masks), self.precision)
-            return BatchLosses(model, scoring, CriterionData.required(data, self.name), loss=self.loss, **options)
+        return self.once("losses", lambda: self._new_losses(model, masks, data, **options))
 
-        return self.once("losses", make)
+    def _new_losses(
+        self, model: keras.Model, masks: Tensors, data: CriterionData | None, **options: Any
+    ) -> "BatchLosses":
+        source = CriterionData.required(data, self.name)
+        scoring = ScoringModel(model, list(masks), self.precision)
+        size = self.batch_size or examples_at_once(model)
+        return BatchLosses(model, scoring, source, loss=self.loss, batch_size=size, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientCriterion(DataCriterion):
-    """Base class of criteria that score a weight by itself and by the gradient of the loss, summed over the batches.
+    """Base class of criteria that score a weight by itself and by the gradient of the loss.
 
     Attributes:
-        batch_statistics: Let batch norms use the statistics of the batch.
+        batch_statistics: Let batch norms use the statistics of the batch, or of each part that `batch_size` cuts it to.
     """
 
     batch_statistics: bool = False
@@ -68,7 +81,7 @@ class GradientCriterion(DataCriterion):
     def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
         """Scores the weights, see `WeightCriterion.scores`."""
         losses = self._losses(model, masks, data, batch_statistics=self.batch_statistics)
-        gradients, _ = losses.summed(losses.gradients, losses.scoring.values(masks))
+        gradients = losses.mean(losses.gradients, losses.scoring.values(masks))
         return {name: self._score(kernel.value, gradients[name]) for name, kernel in losses.scoring.kernels.items()}
 
 
@@ -77,8 +90,8 @@ class GradientCriterion(DataCriterion):
 class SNIP(GradientCriterion):
     """Connection sensitivity: absolute product of a weight and its gradient.
 
-    This is the absolute derivative of the loss by a weight's mask, `|w * dL/d(mask w)|`, for the sum over the batches.
-    The authors' code divides by the sum of all scores, which does not change their order.
+    This is the absolute derivative of the loss by a weight's mask, `|w * dL/d(mask w)|`. The authors' code divides by
+    the sum of all scores, which does not change their order.
 
     Reference:
         Lee et al., SNIP: Single-shot Network Pruning based on Connection Sensitivity (ICLR 2019), equation 6;
@@ -94,8 +107,7 @@ class SNIP(GradientCriterion):
 class GradNorm(GradientCriterion):
     """Absolute gradient of the loss by a weight.
 
-    It is `|dL/dw|` for the sum over the batches: SNIP without the weight. Pruned weights have gradients, too, and come
-    back with `revive`.
+    It is `|dL/dw|`: SNIP without the weight. Pruned weights have gradients, too, and come back with `revive`.
 
     Reference:
         The gradient norm as a proxy: Abdelfattah et al., Zero-Cost Proxies for Lightweight NAS (ICLR 2021);
@@ -124,12 +136,12 @@ class Fisher(DataCriterion):
         """Scores the weights, see `WeightCriterion.scores`."""
         losses = self._losses(model, masks, data)
         kernels = losses.scoring.values(masks)
-        squares, examples = losses.summed(losses.squared_gradients, kernels)
-        return {name: kernels[name] ** 2 * value / (2 * examples) for name, value in squares.items()}
+        squares = losses.mean(losses.squared_gradients, kernels)
+        return {name: kernels[name] ** 2 * value / 2 for name, value in squares.items()}
 
 
 class BatchLosses:
-    """Losses of batches as functions of kernels, and sums over all batches of what is computed from them.
+    """Losses of batches as functions of kernels, and means over all examples of what is computed from them.
 
     Args:
         model: The model, which decides what the loss is.
@@ -138,7 +150,8 @@ class BatchLosses:
         loss: What `compile(loss=...)` takes. None: the model's, or cross-entropy.
         temperature: Divides the logits.
         batch_statistics: Let batch norms use the statistics of the batch.
-        parts: Split each batch into this many parts, one after the other.
+        batch_size: The most examples of a batch; arrays and larger batches are cut, see `CriterionData.batches`.
+        parts: Then split each batch into this many parts, one after the other.
 
     Attributes:
         scoring: The copy.
@@ -156,9 +169,10 @@ class BatchLosses:
         loss: Any = None,
         temperature: float = 1.0,
         batch_statistics: bool = False,
+        batch_size: int | None = None,
         parts: int = 1,
     ) -> None:
-        self.scoring, self._data, self._parts = scoring, data, parts
+        self.scoring, self._data, self._batch_size, self._parts = scoring, data, batch_size, parts
         self._batch_statistics = batch_statistics
         _, y = next(data.batches(1))
         self._loss = data_loss(model, loss, y, dtype=scoring.dtype)
@@ -178,7 +192,7 @@ class BatchLosses:
         return _dense(tape.gradient(value, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
     def squared_gradients(self, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
-        """Returns the squared gradients of single examples, summed over a batch, by the name of the kernel."""
+        """Returns the squared gradients of single examples, their mean over a batch, by the name of the kernel."""
         names = list(kernels)
 
         def add(row: tf.Tensor, *totals: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -189,7 +203,7 @@ class BatchLosses:
         rows = tf.shape(keras.tree.flatten(y)[0])[0]
         start = (tf.constant(0), *(tf.zeros_like(kernels[name]) for name in names))
         _, *totals = tf.while_loop(lambda row, *_: row < rows, add, start, parallel_iterations=1)
-        return dict(zip(names, totals, strict=True))
+        return {name: total / tf.cast(rows, total.dtype) for name, total in zip(names, totals, strict=True)}
 
     def hessian_product(self, vector: Tensors, kernels: Tensors, x: Any, y: Any) -> dict[str, tf.Tensor]:
         """Returns the Hessian of a batch's loss times a vector, by differentiating twice.
@@ -206,17 +220,16 @@ class BatchLosses:
             along = tf.add_n([tf.reduce_sum(vector[name] * gradient) for name, gradient in gradients.items()])
         return tape.gradient(along, kernels, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    def summed(
-        self, method: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors
-    ) -> tuple[dict[str, tf.Tensor], int]:
-        """Sums what a method returns over all batches, or parts of batches.
+    def mean(self, method: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors) -> dict[str, tf.Tensor]:
+        """Averages what a method returns, itself the mean over a batch, over all examples.
 
         Args:
             method: A method of this object that takes `(*tensors, x, y)`. It is traced once, for batches of any size.
             *tensors: Its first arguments.
 
         Returns:
-            The sums by name, and the number of examples.
+            The means by name: those of one batch with all examples, up to rounding, unless statistics of batches are
+            used.
         """
         function = self._traced.get(method.__name__)
         if function is None:
@@ -224,10 +237,11 @@ class BatchLosses:
         total: dict[str, tf.Tensor] = {}
         examples = 0
         for x, y in self._batches():
-            found = function(*tensors, x, y)
+            rows = len(keras.tree.flatten(y)[0])
+            found = {name: rows * value for name, value in function(*tensors, x, y).items()}
             total = {name: total[name] + value if total else value for name, value in found.items()}
-            examples += len(keras.tree.flatten(y)[0])
-        return total, examples
+            examples += rows
+        return {name: value / examples for name, value in total.items()}
 
     def _trace(self, method: Callable[..., dict[str, tf.Tensor]], *tensors: Tensors) -> Callable[..., Any]:
         x, y = next(self._batches())
@@ -237,7 +251,7 @@ class BatchLosses:
 
     def _batches(self) -> Iterator[tuple[Any, Any]]:
         """Iterates over the batches, part by part; parts without an example are left out."""
-        for x, y in self._data.batches():
+        for x, y in self._data.batches(size=self._batch_size):
             rows = len(keras.tree.flatten(y)[0])
             size = rows // self._parts
             bounds = [part * size for part in range(self._parts)] + [rows]

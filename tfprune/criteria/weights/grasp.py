@@ -21,12 +21,14 @@ Variant = Literal["wang", "peekaboo"]
 class GraSP(DataCriterion):
     """Gradient flow: keeps weights whose removal reduces the gradient norm.
 
-    The scores are `w * Hg`, with the gradient g, summed over batches, and the Hessian H of the loss. There are two
-    published variants; each of their settings can be chosen separately, too.
+    The scores are `w * Hg`, with the gradient g and the Hessian H of the loss. A first pass over all batches computes
+    g, a second one Hg with the whole g. There are two published variants; each of their settings can be chosen
+    separately, too.
 
     - `wang`, by the authors of GraSP: batch norms use the statistics of the batch, each batch is split into two halves
       (it should have the same number of examples of each class, sorted by class), and the kernels of dense layers are
-      drawn again from Glorot's distribution, for the scores only.
+      drawn again from Glorot's distribution, for the scores only. The statistics are those of half a batch, or half of
+      `batch_size` examples where it cuts batches.
     - `peekaboo`: batch norms use their moving averages, which mean nothing before training, and batches are not split.
       On a ResNet-20 it finds far worse tickets (README, "Pruning before training").
 
@@ -34,7 +36,7 @@ class GraSP(DataCriterion):
         variant: Which of the two.
         temperature: Divides the logits.
         batch_statistics: Let batch norms use the statistics of the batch. Default: that of the variant.
-        parts: Split each batch into this many parts. Default: that of the variant.
+        parts: Split each batch, after `batch_size` has cut it, into this many parts. Default: that of the variant.
         redraw_dense: Draw the kernels of dense layers again. Default: that of the variant.
         seed: Seed of these draws.
 
@@ -62,26 +64,24 @@ class GraSP(DataCriterion):
         """Scores the weights, see `WeightCriterion.scores`."""
         losses = self.once("losses", lambda: self._variant_losses(model, masks, data))
         kernels = losses.scoring.values(masks)
-        gradient, _ = losses.summed(losses.gradients, kernels)
+        gradient = losses.mean(losses.gradients, kernels)
         gradient = {name: tf.where(masks[name], value, tf.zeros_like(value)) for name, value in gradient.items()}
-        product, _ = losses.summed(losses.hessian_product, gradient, kernels)
+        product = losses.mean(losses.hessian_product, gradient, kernels)
         return {name: kernel * product[name] for name, kernel in kernels.items()}  # 0 where pruned
 
     def _variant_losses(self, model: keras.Model, masks: Tensors, data: CriterionData | None) -> BatchLosses:
-        source = CriterionData.required(data, self.name)
-        scoring = ScoringModel(model, list(masks), self.precision)
         authors = self.variant == "wang"
-        if authors if self.redraw_dense is None else self.redraw_dense:
-            _redraw(scoring, self.seed)
-        return BatchLosses(
+        losses = self._new_losses(
             model,
-            scoring,
-            source,
-            loss=self.loss,
+            masks,
+            data,
             temperature=self.temperature,
             batch_statistics=authors if self.batch_statistics is None else self.batch_statistics,
             parts=self.parts or (2 if authors else 1),
         )
+        if authors if self.redraw_dense is None else self.redraw_dense:
+            _redraw(losses.scoring, self.seed)
+        return losses
 
 
 def _redraw(scoring: ScoringModel, seed: int) -> None:

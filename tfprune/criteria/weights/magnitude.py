@@ -91,6 +91,7 @@ class Lottery(WeightCriterion):
                 f"{count:,}; raise it, or set layers='all'"
             )
         scores = self._checked_scores(model, {name: tf.constant(start[name]) for name in pruned}, data)
+        self._give_scores(scores)
         return {name: start[name] for name in start} | self._largest(scores, start, remaining)
 
     def _largest(self, scores: Mapping[str, tf.Tensor], start: Masks, count: int) -> dict[str, np.ndarray]:

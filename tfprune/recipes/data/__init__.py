@@ -5,7 +5,7 @@ returns the batches that a `BatchRequest` describes.
 """
 
 from tfprune.recipes.data.augmix import AugMix
-from tfprune.recipes.data.dataset import BatchRequest, ImageDataset
+from tfprune.recipes.data.dataset import BatchRequest, ImageDataset, PruneBatches
 from tfprune.recipes.data.in_memory import ImageData, data_fraction, fixed_batches, random_labels, shuffled_pixels
 from tfprune.recipes.data.knowledge import ShardedRows
 from tfprune.recipes.data.loading import data_names, load_data, open_data, register_data
@@ -19,6 +19,7 @@ __all__ = [
     "GaussianNoise",
     "ImageData",
     "ImageDataset",
+    "PruneBatches",
     "ShardedRows",
     "StreamedData",
     "Subsets",

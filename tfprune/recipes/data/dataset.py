@@ -7,9 +7,10 @@ from step k on, and each of several workers can request its own rows of every ba
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -17,11 +18,13 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
+from tfprune.reprs import short_repr
 from tfprune.tables import count
 
 Batch = dict[str, tf.Tensor]
 Reader = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Batch]]
 _LOOKED_UP_AT_ONCE = 1024
+_READ_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,15 @@ class ImageDataset(ABC):
     def test_examples(self) -> int:
         """Number of test images."""
 
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared, as plain values that a model's file records.
+
+        `mean` and `std` of pixels of 0 .. 255, by which a model's inputs are normalized; `image_size` and `resize_size`
+        of images from the disk; `augmentation`, how training images are changed. Default: nothing is known.
+        """
+        return {}
+
     @abstractmethod
     def training_reader(self, request: BatchRequest) -> Reader:
         """Returns a function that reads, augments and normalizes the images of one training batch.
@@ -214,7 +226,8 @@ class ImageDataset(ABC):
             seed: Seed of the choice and of the augmentation.
 
         Returns:
-            Images `[count, height, width, channels]` float32, normalized, and labels `[count]` int64.
+            Images `[count, height, width, channels]` float32, normalized, and labels `[count]` int64; sorted by class
+            if `balanced`.
 
         Raises:
             ConfigError: There are not enough images, or not enough of a class.
@@ -222,12 +235,29 @@ class ImageDataset(ABC):
         Reference:
             Chen et al., Peek-a-Boo (ICLR 2022), the authors' `main_cifar.py`: 100 images of any class, augmented.
         """
+        (batch,) = self.prune_batches(count, count, balanced=balanced, seed=seed)
+        return batch
+
+    def prune_batches(self, count: int, batch_size: int, *, balanced: bool = False, seed: int = 0) -> "PruneBatches":
+        """Draws the same images as `prune_images`, which are read batch by batch.
+
+        Args:
+            count: How many images.
+            batch_size: Images per batch; the last batch may be shorter.
+            balanced: Whether to draw the same number from each class. Every batch then has about as many images of each
+                class, and is sorted by class; if there are more classes than images in a batch, the classes take turns.
+            seed: Seed of the choice and of the augmentation.
+
+        Returns:
+            The batches, as often as they are iterated over.
+
+        Raises:
+            ConfigError: There are not enough images, or not enough of a class.
+        """
         positions = prune_positions(
             self.train_examples, self.num_classes, self.train_labels_at, count, balanced=balanced, seed=seed
         )
-        read = self.training_reader(BatchRequest(batch_size=count, epochs=1, seed=seed))
-        batch = read(tf.constant(0, tf.int64), tf.constant(positions, tf.int64))[1]
-        return batch["images"].numpy(), batch["labels"].numpy()
+        return PruneBatches(self, positions, batch_size, by_class=balanced, seed=seed)
 
     def notes(self) -> tuple[str, ...]:
         """Returns lines for the user after the data were used, such as how many images could not be read."""
@@ -247,6 +277,54 @@ class ImageDataset(ABC):
                 f"expected a batch size from 1 to the {self.train_examples} training images, received {batch_size}"
             )
         return self.train_examples // batch_size
+
+
+@dataclass(frozen=True, eq=False)
+class PruneBatches:
+    """Training images to prune by, each augmented once; iterating reads the images again.
+
+    An image and its augmentation do not depend on the batch size.
+
+    Attributes:
+        data: The data set.
+        positions: `[images]`, int64, of the images in file order.
+        batch_size: Images per batch; the last batch may be shorter.
+        by_class: Whether to sort each batch by class.
+        seed: Seed of the augmentation.
+    """
+
+    data: ImageDataset
+    positions: np.ndarray
+    batch_size: int
+    by_class: bool = False
+    seed: int = 0
+
+    __repr__ = short_repr
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Iterates over images `[batch, height, width, channels]` float32, normalized, and labels `[batch]` int64."""
+        at_once = min(len(self.positions), _READ_AT_ONCE)
+        images, labels = np.empty([0, *self.data.input_shape], np.float32), np.empty([0], np.int64)
+        for start in range(0, len(self.positions), at_once):
+            block = self._read(start // at_once, np.resize(self.positions[start:], at_once))
+            left = len(self.positions) - start
+            images = np.concatenate([images, block["images"][:left]])
+            labels = np.concatenate([labels, block["labels"][:left]])
+            while len(labels) >= self.batch_size or (len(labels) and left <= at_once):
+                order = np.arange(min(self.batch_size, len(labels)))
+                if self.by_class:
+                    order = np.argsort(labels[order], kind="stable")
+                yield images[order], labels[order]
+                images, labels = images[self.batch_size :], labels[self.batch_size :]
+
+    def _read(self, number: int, positions: np.ndarray) -> dict[str, np.ndarray]:
+        batch = self._reader(tf.constant(number, tf.int64), tf.constant(positions, tf.int64))[1]
+        return {name: values.numpy() for name, values in batch.items()}
+
+    @cached_property
+    def _reader(self) -> Reader:
+        size = min(len(self.positions), _READ_AT_ONCE)
+        return self.data.training_reader(BatchRequest(batch_size=size, epochs=1, seed=self.seed))
 
 
 def _knowledge_rows(knowledge: Knowledge, count: int) -> Callable[[tf.Tensor, Batch], Batch]:
@@ -310,7 +388,7 @@ def prune_positions(
         seed: Seed of the draws.
 
     Returns:
-        `[count]`, int64, in random order.
+        `[count]`, int64, in random order; if `balanced`, one image of each class after the other, again and again.
 
     Raises:
         ConfigError: There are not enough images, or not enough of a class.
@@ -323,15 +401,16 @@ def prune_positions(
         return order[:count]
     wanted = np.full(num_classes, count // num_classes)
     wanted[generator.permutation(num_classes)[: count % num_classes]] += 1
-    left, chosen = wanted.copy(), []
+    left = wanted.copy()
+    rounds: list[list[tuple[int, int]]] = [[] for _ in range(wanted.max())]  # the k-th images of all classes
     for start in range(0, examples, _LOOKED_UP_AT_ONCE):
         some = order[start : start + _LOOKED_UP_AT_ONCE]
         for position, label in zip(some, labels(some), strict=True):
             if left[label]:
+                rounds[wanted[label] - left[label]].append((label, position))
                 left[label] -= 1
-                chosen.append(position)
         if not left.any():
-            return np.asarray(chosen, np.int64)
+            return np.array([position for some in rounds for _, position in sorted(some)], np.int64)
     label = int(np.argmax(left))
     raise ConfigError(
         f"expected {wanted[label]} training images in every class to prune by, found {wanted[label] - left[label]} in "

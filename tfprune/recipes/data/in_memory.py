@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -63,6 +64,15 @@ class ImageData(ImageDataset):
     def test_examples(self) -> int:
         """Number of test images."""
         return len(self.test_labels)
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared, see `ImageDataset.preparation`."""
+        return {
+            "mean": [float(value) for value in self.mean],
+            "std": [float(value) for value in self.std],
+            "augmentation": {"flip": self.flip, "crop_padding": self.crop_padding},
+        }
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
         """Normalizes images as the models of this data set expect them.

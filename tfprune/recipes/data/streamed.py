@@ -79,6 +79,17 @@ class StreamedData(ImageDataset):
         self._check_some()
 
     @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared, see `ImageDataset.preparation`."""
+        return {
+            "mean": [255 * float(value) for value in self.mean],
+            "std": [255 * float(value) for value in self.std],
+            "image_size": self.image_size,
+            "resize_size": self.resize_size,
+            "augmentation": {"flip": self._appearance.flip, "crop_area": list(self._appearance.scale)},
+        }
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)` of the images in a batch."""
         return self.image_size, self.image_size, 3

@@ -17,11 +17,12 @@ from tfprune.errors import RunFolderError
 from tfprune.recipes.dpp.config import CompareConfig, TeacherConfig
 from tfprune.recipes.dpp.evaluation import simulated_error
 from tfprune.recipes.dpp.files import Rows, draw_curves, make_folder, mean_curves, write_rows, write_table
-from tfprune.recipes.dpp.pruning import draw_masks, prune_student
+from tfprune.recipes.dpp.pruning import draw_masks, parameters_left, prune_student
 from tfprune.recipes.dpp.student import TrainedStudent, initial_student, train_student
 from tfprune.recipes.dpp.teacher import TeacherTask
 
 _CHOICES = ("dpp_node", "random_node", "importance_node", "dpp_edge", "random_edge", "importance_edge")
+_RANDOM_SIZE = "dpp_node_random"  # dpp_node whose number of nodes is random
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class ComparisonRow:
         choice: What was pruned and how it was chosen.
         reweight: 1 if reweighted.
         nodes: The number of nodes with as many parameters.
-        k: Nodes kept, or edges kept in each node.
-        parameters: Weights left, with those of the output layer.
+        k: Nodes kept, or edges kept in each node; the expected size for `dpp_node_random`.
+        parameters: Weights left, with those of the output layer; their mean over the masks for `dpp_node_random`.
         masks: Number of masks.
         error: Mean generalization error over the masks, in theory.
         standard_error: Standard error of this mean over the masks.
@@ -49,7 +50,7 @@ class ComparisonRow:
     reweight: int
     nodes: int
     k: int
-    parameters: int
+    parameters: float
     masks: int
     error: float
     standard_error: float
@@ -77,7 +78,7 @@ def run(config: CompareConfig) -> list[ComparisonRow]:
     for repeat in range(config.repeats):
         task, trained = _student(config, folder, repeat)
         rows += _prune_in_all_ways(config, repeat, task, trained)
-        write_rows(folder, [asdict(row) for row in rows])
+        write_rows(folder / "results.csv", [asdict(row) for row in rows])
     print(_summarize([asdict(row) for row in rows], folder))
     return rows
 
@@ -118,12 +119,19 @@ def _prune_in_all_ways(
     inputs, labels = task.test(config.examples)
     seeds = np.random.SeedSequence([config.seed, repeat])
     rows = []
-    for choice in tqdm(_CHOICES, desc=f"pruning student {repeat + 1}", disable=None):
-        nodes = choice.endswith("node")
+    choices = (*_CHOICES, _RANDOM_SIZE) if config.random_k else _CHOICES
+    for choice in tqdm(choices, desc=f"pruning student {repeat + 1}", disable=None):
+        nodes = not choice.endswith("edge")
         for count, state in zip(config.nodes, seeds.generate_state(len(config.nodes)), strict=True):
             k = count if nodes else config.edges(count)
-            masks = draw_masks(choice, student, trained.moments, k, config.num_masks, seed=int(state % 2**31))
-            left = k * (config.input_dim + 1) if nodes else config.student_h_size * (k + 1)
+            seed = int(state % 2**31)
+            if choice == _RANDOM_SIZE:
+                ways: dict[str, Any] = {"choice": "dpp_node", "k": "random", "expected_size": k}
+            else:
+                ways = {"choice": choice, "k": k}
+            masks = draw_masks(student=student, moments=trained.moments, count=config.num_masks, seed=seed, **ways)
+            counts = {parameters_left(mask) for mask in masks}
+            left = counts.pop() if len(counts) == 1 else float(np.mean([parameters_left(mask) for mask in masks]))
             for reweight in (False, True):
                 networks = [
                     prune_student(student, mask, trained.moments, nodes=nodes, reweight=reweight) for mask in masks
@@ -163,11 +171,12 @@ def _summarize(rows: Rows, folder: Path) -> str:
         means,
         unpruned=unpruned,
         x_label="parameters left (crosses: simulated, first masks)",
-        y_label="generalisation error",
+        y_label="generalization error",
         log=True,
     )
     counts = sorted({row["nodes"] for row in rows})
-    parameters = [f"{row['parameters']:,}" for count in counts for row in rows if row["nodes"] == count]
+    fixed = [row for row in rows if row["choice"] != _RANDOM_SIZE]
+    parameters = [f"{row['parameters']:,.0f}" for count in counts for row in fixed if row["nodes"] == count]
     heads = list(dict.fromkeys(parameters))
     table = write_table(folder, "k nodes", list(map(str, counts)), means)
     return (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.settings import Settings, check_output, setting
+from tfprune.settings import Settings, check_output, require, setting
 
 Choice = Literal["dpp_node", "dpp_edge", "random_node", "random_edge", "importance_node", "importance_edge"]
 Mode = Literal["normal", "soft_committee"]
@@ -70,16 +70,32 @@ class PruneStudentConfig(Settings):
 
     student: str = setting(help="The student, from `tfprune dpp student`.")
     teacher: str = setting(help="Its teacher.")
-    k: int = setting(help="Nodes to keep, or edges to keep in each node.", at_least=1)
-    out: str = setting(help="The .npz file to write.")
+    k: int | Literal["random"] = setting(
+        help="Nodes to keep, or edges to keep in each node. random: as many as an L-ensemble draws (for dpp_node and "
+        "dpp_edge).",
+        at_least=1,
+    )
+    out: str = setting(help="The .npz file to write; a .csv file beside it has a row for each mask.")
     choice: Choice = setting("dpp_node", "What is pruned, and how it is chosen.")
     num_masks: int = setting(100, "How many masks to draw; choices by importance have one.", at_least=1)
+    expected_size: float | None = setting(
+        None,
+        "Expected number of nodes, or of edges of a node, if k is random. Empty draws count as 0; they are rejected, "
+        "so that masks keep a little more on average.",
+        if_none="half of them",
+        above=0,
+    )
+    kernels: str | None = setting(
+        None,
+        "An .npz file of the kernels that a DPP draws from: read if it exists, otherwise written.",
+        if_none="none",
+    )
     reweight: bool = setting(False, "Change the kept weights to compensate for the removed ones.")
     seed: int = setting(1, "Seed of the masks.", at_least=0)
     sampler: Literal["tfprune", "dppy"] = setting(
         "tfprune",
         "What samples from DPPs: our sampler, or the library DPPy, which has the same distribution and is many times "
-        "slower.",
+        "slower. Subsets of random size are sampled by tensorflow-probability.",
     )
     original_quirks: bool = setting(
         False,
@@ -88,11 +104,29 @@ class PruneStudentConfig(Settings):
     )
     overwrite: bool = setting(False, "Replace an existing file.")
 
+    @property
+    def table(self) -> str:
+        """The .csv file with a row for each mask."""
+        return str(Path(self.out).with_suffix(".csv"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        drawn, varies = self.choice in ("dpp_node", "dpp_edge"), self.k == "random"
+        require(drawn or not varies, "k", f"a whole number for {self.choice}", self.k)
+        if self.expected_size is not None and not varies:
+            raise ConfigError("--expected_size: it is for --k random; leave it out")
+        if self.sampler != "tfprune" and varies:
+            raise ConfigError("--sampler: subsets of random size are sampled by tensorflow-probability; leave it out")
+        if self.kernels is not None and not drawn:
+            raise ConfigError(f"--kernels: {self.choice} draws from no kernel; leave it out")
+
     def check_files(self) -> None:
-        """Checks that student and teacher exist and the result can be written."""
+        """Checks that student and teacher exist and the results can be written."""
         _check_input(self.student, "student")
         _check_input(self.teacher, "teacher")
         check_output(self.out, suffix=".npz", overwrite=self.overwrite)
+        check_output(self.table, overwrite=self.overwrite)
+        check_output(self.kernels, suffix=".npz", overwrite=True)
 
 
 @dataclass(frozen=True)
@@ -139,6 +173,11 @@ class CompareConfig(RepeatsConfig):
         None,
         "Numbers of nodes to keep. Edges follow: K e + K = k (N + 1).",
         if_none="1 to one less than all",
+    )
+    random_k: bool = setting(
+        False,
+        "Also draw nodes from L-ensembles, whose number is random, with node_k as the expected size; empty draws are "
+        "rejected.",
     )
     simulated: int = setting(5, "How many of these masks are also simulated.", at_least=1)
     examples: int = setting(10_000, "Fresh examples to simulate on.", at_least=2)

@@ -48,8 +48,8 @@ def run(config: EvaluateMasksConfig) -> dict[str, np.ndarray]:
         config: The settings.
 
     Returns:
-        Order parameters `q`, `r` (means over the masks) and `t`, `errors` in theory `[masks]`, and `simulated` errors
-        with their standard errors for the first masks, `[masks, 2]`.
+        Order parameters `q`, `r` (means over the masks) and `t`, `errors` in theory and `log_probabilities`, `[masks]`,
+        and `simulated` errors with their standard errors for the first masks, `[masks, 2]`.
 
     Raises:
         TfpruneError: An error the user can fix.
@@ -66,6 +66,7 @@ def run(config: EvaluateMasksConfig) -> dict[str, np.ndarray]:
     inputs, labels = task.test(config.examples)
     simulated = np.array([simulated_error(each, inputs, labels) for each in pruned.networks[:_SIMULATED]])
     numbers = {"q": q, "r": r, "t": whole.t, "errors": errors, "simulated": simulated}
+    numbers["log_probabilities"] = pruned.log_probabilities
     alignment = Alignment.from_overlaps(whole.r)
     _print(pruned, numbers, generalization_error(pruned.whole, task.network, noise=task.noise), alignment)
     order = alignment.order

@@ -1,11 +1,12 @@
 """Files of the commands, each replaced in one step.
 
-Teachers, students and masks are .npz archives that record what they contain. Comparisons over several models write
-their rows to `results.csv`, and means over the models to `table.md` and a figure. Figures need matplotlib, which takes
-time to import and is therefore imported on first use.
+Teachers, students, kernels and masks are .npz archives that record what they contain. Comparisons over several models
+write their rows to `results.csv`, and means over the models to `table.md` and a figure. Figures need matplotlib, which
+takes time to import and is therefore imported on first use.
 """
 
 import csv
+import hashlib
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,11 @@ def load_arrays(path: str | Path, kind: str) -> dict[str, np.ndarray]:
     return arrays
 
 
+def digest(array: np.ndarray) -> str:
+    """Returns a digest of numbers, which distinguishes them from others."""
+    return hashlib.sha256(np.ascontiguousarray(array, np.float64).tobytes()).hexdigest()[:16]
+
+
 def make_folder(path: str) -> Path:
     """Creates a folder unless it exists; raises `RunFolderError` if that fails."""
     folder = Path(path)
@@ -75,13 +81,13 @@ def make_folder(path: str) -> Path:
     return folder
 
 
-def write_rows(folder: Path, rows: Rows) -> None:
-    """Writes `results.csv`; all rows have the fields of the first."""
+def write_rows(path: Path, rows: Rows) -> None:
+    """Writes a CSV file; all rows have the fields of the first."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(folder / "results.csv", buffer.getvalue())
+    write_text(path, buffer.getvalue())
 
 
 def mean_curves(rows: Rows, value: str, *, at: str, x: str, other: str | None = None) -> Curves:
@@ -103,7 +109,8 @@ def mean_curves(rows: Rows, value: str, *, at: str, x: str, other: str | None = 
         for point in sorted({row[at] for row in mine}):
             here = [row for row in mine if row[at] == point]
             extra = float("nan") if other is None else float(np.mean([row[other] for row in here]))
-            found.setdefault(name, []).append((here[0][x], *_mean(here, value), extra))
+            place = float(np.mean([row[x] for row in here]))
+            found.setdefault(name, []).append((place, *_mean(here, value), extra))
     return found
 
 
@@ -146,7 +153,7 @@ def draw_curves(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    figure = Figure(figsize=(7, 5.2), layout="constrained")
     axes = figure.subplots()
     ways = list(dict.fromkeys(label.removesuffix(" reweighted") for label in curves))
     for label, points in curves.items():
@@ -161,7 +168,7 @@ def draw_curves(
         axes.set_yscale("log")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
     _write_figure(figure, path)
 
 

@@ -101,7 +101,7 @@ def run(config: ImageConfig) -> list[ImageRow]:
                 seed=config.seed + repeat,
             )
         rows += _prune_in_all_ways(config, repeat, model, moments, inputs, tests)
-        write_rows(folder, [asdict(row) for row in rows])
+        write_rows(folder / "results.csv", [asdict(row) for row in rows])
     _summarize(config.density, folder, rows)
     return rows
 

@@ -4,7 +4,6 @@ A `TeacherTask` is a teacher with a rule for its examples. They are drawn in blo
 from its own seed, so files hold no data and a training can continue at any block. `run` is `tfprune dpp teacher`.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from tfprune.dpp import Committee
 from tfprune.recipes.dpp.config import TeacherConfig
-from tfprune.recipes.dpp.files import load_arrays, save_arrays
+from tfprune.recipes.dpp.files import digest, load_arrays, save_arrays
 from tfprune.reprs import short_repr
 
 _BLOCK = 5000
@@ -69,7 +68,7 @@ class TeacherTask:
     @property
     def digest(self) -> str:
         """A digest of the weights, which distinguishes this teacher from others."""
-        return hashlib.sha256(np.ascontiguousarray(self.network.weights, np.float64).tobytes()).hexdigest()[:16]
+        return digest(self.network.weights)
 
     def save(self, path: str) -> None:
         """Writes the task to an .npz file."""

@@ -31,6 +31,8 @@ _SETTINGS = (
 def baseline_path(config: EKGConfig, data: ImageDataset) -> Path:
     """Returns where the baseline of these settings is stored; its name has a digest of all settings that change it."""
     settings = {name: getattr(config, name) for name in _SETTINGS}
+    if config.fraction < 1:
+        settings["fraction"] = config.fraction
     if config.stem != "auto":
         settings["stem"] = config.stem
     if isinstance(config, ImageNetConfig):  # any folder of images can be meant

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig
-from tfprune.settings import setting
+from tfprune.settings import require, setting
 
 SearchPrecision = Literal["float32", "mixed_bfloat16"]
 KnowledgeType = Literal["float32", "float16"]
@@ -35,9 +36,13 @@ class EKGConfig(RunConfig):
         "Trained model to start from: a `.keras` file or EKG's `.pkl`.",
         if_none="a baseline is trained first and kept in `baseline_path`",
         group="data and model",
+        path="file",
     )
     baseline_path: str = setting(
-        "runs/baselines", "Folder where trained baselines are kept for the next run.", group="baseline"
+        "runs/baselines",
+        "Folder where trained baselines are kept for the next run.",
+        group="baseline",
+        path="folder",
     )
     baseline_epoch: int = setting(
         200, "Epochs of training a baseline, if none is given or kept.", group="baseline", above=0
@@ -68,7 +73,8 @@ class EKGConfig(RunConfig):
     )
     decay_points: tuple[float, ...] = setting(
         (0.3, 0.6, 0.8),
-        "Where the learning rate drops: fractions of the epochs (< 1) or epochs.",
+        "Where the learning rate drops: fractions of the epochs (< 1) or epochs. Drops are at least one epoch apart, "
+        "and none comes in the first epoch.",
         group="fine-tuning",
         above=0,
     )
@@ -114,8 +120,9 @@ class EKGConfig(RunConfig):
     record_landscape: RecordedLandscape | None = setting(
         None,
         "Measure the loss landscape of every interim sub-network on the search's validation images, and add it to the "
-        "search's metrics: the fluctuation of 5 sections of 5 points (sections), or also the extreme eigenvalues of "
-        "the Hessian (hessian). Takes about 100 (500) passes over the images for each.",
+        "search's metrics: the fluctuation of 5 sections of 5 points, up to half the norm of each filter (sections), "
+        "or also the extreme eigenvalues of the Hessian (hessian). Takes as long as about 20 (700) forward passes over "
+        "the images for each, and tracing.",
         if_none="nothing",
         group="search",
     )
@@ -134,6 +141,13 @@ class EKGConfig(RunConfig):
         "choices number for number.",
         group="search",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.record_landscape is not None and not self.searching:
+            raise ConfigError("--record_landscape: it is recorded in the search; leave out --no_searching, or this")
+        drops = [int(point) if point >= 1 else point for point in self.decay_points]
+        require(len(set(drops)) == len(drops), "decay_points", "values that differ", self.decay_points)
 
 
 register_method(

@@ -18,10 +18,12 @@ from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.knowledge_loss import KnowledgeObjective
 from tfprune.recipes.ekg.stages import build_memory_bank, check_room, run_search, warm_up
 from tfprune.recipes.method import Method, Result, plain
+from tfprune.recipes.models import TRAINED_MODEL
 from tfprune.recipes.training import Evaluation, StepDecay
 from tfprune.report import compare_latency, comparison_table
 
 _RECALIBRATION_IMAGES = 2560
+_VIEWS: dict[str, Any] = {"views": 2, "color_jitter": True}
 EKGResult = Result
 
 
@@ -48,10 +50,9 @@ def run(config: EKGConfig, data: ImageDataset | None = None) -> Result:
 class EKGMethod(Method[EKGConfig]):
     """Searches a trained model for its best smaller sub-network and fine-tunes it with an ensemble's knowledge."""
 
-    result_file = "finetuned.keras"
-
     def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns all data; fails early if they do not fill one batch."""
+        """Returns the data of search, memory bank and trainings; fails early if they do not fill one batch."""
+        data = super().prepare_data(data)
         batch_size, images = self.config.batch_size, data.train_examples
         if batch_size > images:
             raise ConfigError(
@@ -100,9 +101,9 @@ class EKGMethod(Method[EKGConfig]):
     def numbers(self, tested: Evaluation, model: keras.Model, masks: Masks | None) -> dict[str, object]:
         """Returns the columns of the results: accuracy, size and speed before and after."""
         assert self.baseline is not None, "the stages train it"
-        save_model(self.baseline, self.folder.file("baseline.keras"))
+        self.save(self.baseline, "baseline.keras")
         models = {"before": self.baseline, "after": model}
-        files = {"before": "baseline.keras", "after": self.result_file}
+        files = {"before": "baseline.keras", "after": TRAINED_MODEL}
         latency = compare_latency(models)
         self.rows: dict[str, dict[str, Any]] = {}
         for name, each in models.items():
@@ -128,6 +129,11 @@ class EKGMethod(Method[EKGConfig]):
         """Path of the run folder if the settings name none."""
         return f"runs/ekg/{self.arch}-{self.config.dataset}-{self.config.search_target_rate:g}"
 
+    def augmentation(self, file: str) -> dict[str, Any]:
+        """Returns how images are changed besides what the data set does: for fine-tuning with the memory bank."""
+        learns = self.config.Knowledge and self.config.searching and self.config.train_epoch > 0
+        return _VIEWS if learns and file in (TRAINED_MODEL, "saved_model") else {}
+
     def test(self, model: keras.Model, *, batch_statistics: bool = False) -> Evaluation:
         """Evaluates a model on the test images, with the statistics of each batch if the settings say so."""
         return super().test(model, batch_statistics=batch_statistics or self.config.batch_statistics)
@@ -148,7 +154,7 @@ class EKGMethod(Method[EKGConfig]):
             learning_rate=config.baseline_learning_rate,
         )
         if self.workers.is_chief:
-            save_model(model, baseline_path(config, self.data))
+            save_model(model, baseline_path(config, self.data), record=self.record("baseline.keras"))
         return model
 
     def trained(
@@ -173,6 +179,7 @@ class EKGMethod(Method[EKGConfig]):
         config, flops = self.config, complexity(model).flops
         steps = self.data.steps_per_epoch(config.batch_size)
         rate = StepDecay(learning_rate, config.decay_points, config.decay_rate, epochs, steps)
+        self.tell_missed_drops(rate, epochs, "decay_points")
         fast, optimizer = self.trainable(
             model,
             lambda fast: fast,
@@ -181,7 +188,7 @@ class EKGMethod(Method[EKGConfig]):
         options: dict[str, Any] = {}
         if bank is not None:
             options = {
-                "batches": {"views": 2, "color_jitter": True, "knowledge": bank},
+                "batches": _VIEWS | {"knowledge": bank},
                 "objective": KnowledgeObjective(self.data.num_classes),
             }
 
@@ -206,7 +213,10 @@ class EKGMethod(Method[EKGConfig]):
         config = self.config
         with self.times.stage("warm_up"):
             warm = self.cached(
-                "warmed_up.keras", lambda: self._warmed_up(baseline, subsets.training), self.load_model, save_model
+                "warmed_up.keras",
+                lambda: self._warmed_up(baseline, subsets.training),
+                self.load_model,
+                lambda model, file: self.save(model, file.name),
             )
         with self.workers.chief_first():
             with self.times.stage("search"):
@@ -218,7 +228,7 @@ class EKGMethod(Method[EKGConfig]):
             small = found.slim()
             images = subsets.training[:_RECALIBRATION_IMAGES]
             recalibrate_batch_norm(small, self.data.plain_batches(config.val_batch_size, images))
-            save_model(small, self.folder.file("slimmed.keras"))
+            self.save(small, "slimmed.keras")
         return small, bank
 
     def _warmed_up(self, baseline: keras.Model, images: np.ndarray) -> keras.Model:

@@ -6,10 +6,12 @@ loads trained ones from a file, `load_application` a model of `keras.application
 
 from tfprune.recipes.models.application import Application, application_names, load_application
 from tfprune.recipes.models.building import build_model, model_names
-from tfprune.recipes.models.checkpoint import load_checkpoint, model_from_arrays
+from tfprune.recipes.models.checkpoint import BEST_MODEL, TRAINED_MODEL, load_checkpoint, model_from_arrays
 from tfprune.recipes.models.initializers import initialize, initializer, initializer_names
 
 __all__ = [
+    "BEST_MODEL",
+    "TRAINED_MODEL",
     "Application",
     "application_names",
     "build_model",

@@ -1,8 +1,7 @@
-"""Trained models from files, and notes in these files.
+"""Trained models from files, and what is known about them.
 
 `load_checkpoint` loads a `.keras` file, or a `.pkl` file of the EKG authors, also of a slimmed model, and checks that
-it fits the architecture and the data. No code of a file is run. `write_notes` and `read_notes` store in a `.keras` file
-what it contains.
+it fits the architecture and the data. No code of a file is run. `recorded_origin` says what a file was trained on.
 """
 
 import json
@@ -19,6 +18,7 @@ import yaml
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, ConfigError, first_line
+from tfprune.exporting import read_record
 from tfprune.files import as_path
 from tfprune.recipes.models.building import (
     build_model,
@@ -29,12 +29,12 @@ from tfprune.recipes.models.building import (
 )
 from tfprune.recipes.models.pickles import read_pickled_arrays
 
+BEST_MODEL = "best.keras"  # in a run folder: the epoch with the best accuracy on the test images
+TRAINED_MODEL = "trained.keras"  # in a run folder: the result
 _PATCHES = "final_pool"  # with this layer, a model has logits for each of several patches; labels count the first
-_RESULTS = ("finetuned.keras", "slimmed.keras", "best.keras", "trained.keras", "last.keras")
+_SUFFIXES = (".keras", ".pkl")
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
-_MEMBER = "tfprune.json"
-_LARGEST_NOTES = 1 << 20
 _LARGEST_CONFIG = 64 << 20
 
 
@@ -78,8 +78,12 @@ def model_file(path: str | os.PathLike[str]) -> Path:
 
     Args:
         path: A file or the folder of a run.
+
+    Returns:
+        `best.keras` in the folder if there is one, otherwise `trained.keras`; the path itself if there is neither.
     """
-    return next((Path(path) / name for name in _RESULTS if (Path(path) / name).is_file()), Path(path))
+    results = (Path(path) / name for name in (BEST_MODEL, TRAINED_MODEL))
+    return next(filter(Path.is_file, results), Path(path))
 
 
 def check_weights_file(file: Path) -> None:
@@ -93,7 +97,11 @@ def check_weights_file(file: Path) -> None:
     """
     try:
         if file.is_dir():
-            raise CheckpointError(f"expected a file of weights, {file} is a folder; name a .keras or .pkl file in it")
+            found = ", ".join(sorted(each.name for each in file.iterdir() if each.suffix in _SUFFIXES)) or "none"
+            raise CheckpointError(
+                f"expected a file of weights, or a folder with {BEST_MODEL} or {TRAINED_MODEL}; files of weights in "
+                f"{file}: {found}; name one"
+            )
         if not file.exists():
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
         with file.open("rb") as opened:
@@ -101,7 +109,7 @@ def check_weights_file(file: Path) -> None:
                 raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
     except OSError as error:
         raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
-    if file.suffix not in (".keras", ".pkl"):
+    if file.suffix not in _SUFFIXES:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
 
@@ -239,50 +247,33 @@ def _shaped(path: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return trimmed
 
 
-def write_notes(path: str | os.PathLike[str], notes: Mapping[str, Any]) -> None:
-    """Adds notes to a `.keras` file, which Keras ignores.
-
-    Args:
-        path: The file, without notes.
-        notes: Plain values by name.
-    """
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(_MEMBER, json.dumps(dict(notes), indent=1) + "\n")
-
-
-def read_notes(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads the notes of a `.keras` file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The notes; empty if the file has none that can be read, or is not a `.keras` file.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(_MEMBER).file_size > _LARGEST_NOTES:
-                return {}
-            notes = json.loads(archive.read(_MEMBER))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return {}
-    return notes if isinstance(notes, dict) else {}
-
-
 def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns what is recorded about a model: by its notes, or else by the settings of the run whose folder it is in.
+    """Returns what is known about a model: by the record in its file, or else by the settings of the run beside it.
 
     Args:
         path: The file.
 
     Returns:
-        Values such as `arch` and `dataset` by name; empty if nothing is recorded.
+        Values by name: of the record, of the settings in it, and `data_path` if the run's folder still has it for the
+        same data; of the `settings.yaml` beside a file without a record. Empty if nothing is known.
     """
-    if notes := read_notes(path):
-        return notes
+    record, beside = read_record(path), _settings_beside(Path(path))
+    if "dataset" not in record:
+        return beside | record
+    settings = record.get("settings")
+    origin = (settings if isinstance(settings, dict) else {}) | record
+    if "resize_size" in origin and isinstance(settings, dict):
+        origin["dataset"] = settings.get("dataset")  # a folder of images has a name that says nothing to others
+    if beside.get("dataset") == origin.get("dataset"):
+        origin["data_path"] = beside.get("data_path")
+    return origin
+
+
+def _settings_beside(file: Path) -> dict[str, Any]:
+    """Returns the settings of the run whose folder a file is in; empty if it is in none."""
     try:
-        settings = yaml.safe_load((Path(path).parent / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):  # no folder of a run
+        settings = yaml.safe_load((file.parent / "settings.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     return settings if isinstance(settings, dict) else {}
 

@@ -1,10 +1,9 @@
 """Safe reading of pickled arrays, such as the weights of the EKG authors.
 
-A pickle can run any code when it is loaded. `RestrictedUnpickler` instead replaces everything that NumPy's pickles name
-by stand-ins, which check what they receive, and refuses all other names. `torch_file` does the same for PyTorch.
+`PickleReader` reads them; what NumPy's pickles name is replaced by stand-ins, which check what they receive.
+`torch_file` does the same for PyTorch.
 """
 
-import pickle
 import re
 from math import prod
 from pathlib import Path
@@ -13,6 +12,14 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError
+from tfprune.recipes.models.pickle_reader import (
+    Call,
+    PickleReader,
+    RefusedPickleError,
+    Stateful,
+    checked_shape,
+    shown,
+)
 
 _DTYPE = re.compile(r"[<>|=]?([biuf])([1248])")
 
@@ -33,7 +40,7 @@ def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
-            content = RestrictedUnpickler(file).load()
+            content = PickleReader(ARRAYS, limit=path.stat().st_size).load(file)
     except RefusedPickleError as error:
         raise CheckpointError(
             f"refused: the file asks for {error}; nothing in {path} was run; expected a pickled dictionary of arrays"
@@ -48,53 +55,39 @@ def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, array in content.items():
         if not isinstance(name, str):
-            raise CheckpointError(f"expected arrays by name, {path} has the key {name!r:.40}")
+            raise CheckpointError(f"expected arrays by name, {path} has the key {shown(name)}")
         if name.startswith("__"):
             continue
         if not isinstance(array, PickledArray) or array.value is None:
-            raise CheckpointError(f"expected an array of numbers under {name!r:.60}, {path} has something else")
+            raise CheckpointError(f"expected an array of numbers under {shown(name)}, {path} has something else")
         arrays[name] = array.value
     return arrays
 
 
-class RefusedPickleError(pickle.UnpicklingError):
-    """A pickle names something else than arrays of numbers."""
-
-
-class StandIn:
-    """Replaces what a file may name; a file cannot set its state."""
-
-    def __setstate__(self, state: Any) -> None:
-        raise RefusedPickleError("a change of the reader itself")
-
-
-def refused_name(module: str, name: str) -> RefusedPickleError:
-    """Returns the error for a name that is not allowed; its text is printable, whatever the name is."""
-    return RefusedPickleError(f"{module}.{name}"[:80].encode("unicode_escape").decode("ascii"))
-
-
-class _DType:
+class _DType(Stateful):
     """Replaces `numpy.dtype`."""
 
     def __init__(self, code: str, align: object = False, copy: object = False) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise RefusedPickleError(f"an array of type {code!r:.40}, where arrays of numbers were expected")
+            raise RefusedPickleError(f"an array of type {shown(code)}, where arrays of numbers were expected")
         self.numpy = np.dtype(code)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: Any) -> None:
+        """Sets the byte order."""
         order, *rest = state[1:5]
         if order not in ("<", ">", "|", "=") or any(part is not None for part in rest):
             raise RefusedPickleError("an array of a structured type, where arrays of numbers were expected")
         self.numpy = self.numpy.newbyteorder(order)
 
 
-class PickledArray:
+class PickledArray(Stateful):
     """Replaces `numpy.ndarray`: collects the data of one array."""
 
     def __init__(self) -> None:
         self.value: np.ndarray | None = None
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def set_state(self, state: Any) -> None:
+        """Sets the array from its shape, type, order and bytes."""
         shape, dtype, fortran, raw = state[-4:]
         self.fill(raw, dtype, shape, "F" if fortran else "C")
 
@@ -112,65 +105,36 @@ class PickledArray:
         """
         if not isinstance(dtype, _DType) or not isinstance(raw, bytes | bytearray):
             raise RefusedPickleError("an array of Python objects, where arrays of numbers were expected")
-        sizes = tuple(shape) if isinstance(shape, tuple) else ()
-        if not all(isinstance(size, int) and size >= 0 for size in sizes):
-            raise RefusedPickleError(f"an array of the shape {shape!r:.40}")
+        sizes = checked_shape(shape)
         if prod(sizes) * dtype.numpy.itemsize != len(raw):
-            raise RefusedPickleError(f"an array of the shape {shape!r:.40} with {len(raw)} bytes")
+            raise RefusedPickleError(f"an array of the shape {shown(shape)} with {len(raw)} bytes")
         self.value = np.frombuffer(raw, dtype.numpy).reshape(sizes, order="F" if order == "F" else "C")
 
 
-class _Reconstruct(StandIn):
-    """Replaces `numpy.core.multiarray._reconstruct`."""
-
-    def __new__(cls, subtype: object, shape: object, code: object) -> PickledArray:  # type: ignore[misc]
-        return PickledArray()
-
-
-class _FromBuffer(StandIn):
-    """Replaces `numpy.core.numeric._frombuffer` (pickle protocol 5)."""
-
-    def __new__(cls, raw: object, dtype: object, shape: object, order: str) -> PickledArray:  # type: ignore[misc]
-        array = PickledArray()
-        array.fill(raw, dtype, shape, order)
-        return array
+def _from_buffer(raw: object, dtype: object, shape: object, order: str) -> PickledArray:
+    """Replaces `_frombuffer`, which pickle protocol 5 names."""
+    array = PickledArray()
+    array.fill(raw, dtype, shape, order)
+    return array
 
 
-class _Encode(StandIn):
-    """Replaces `_codecs.encode`, by which pickle protocols 0 to 2 write bytes."""
+def _scalar(dtype: object, raw: object) -> Any:
+    """Replaces `scalar`: returns a number."""
+    array = PickledArray()
+    array.fill(raw, dtype, (), "C")
+    assert array.value is not None, "it was filled"
+    return array.value.item()
 
-    def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
-        if encoding != "latin1":
-            raise RefusedPickleError(f"the encoding {encoding!r:.40}")
-        return text.encode("latin1")
 
-
-_ALLOWED: dict[tuple[str, str], type] = {
-    ("numpy", "ndarray"): PickledArray,
-    ("numpy", "dtype"): _DType,
-    ("_codecs", "encode"): _Encode,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _FromBuffer for core in ("core", "_core")},
+SCALARS: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): Call(_DType),
+    **{(f"numpy.{core}.multiarray", "scalar"): Call(_scalar) for core in ("core", "_core")},
 }
-
-
-class RestrictedUnpickler(pickle.Unpickler):
-    """Loads containers, text, numbers and arrays as `PickledArray`; refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> type:
-        """Returns the stand-in of a name.
-
-        Raises:
-            RefusedPickleError: The name is not allowed.
-        """
-        if (module, name) not in _ALLOWED:
-            raise refused_name(module, name)
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: object) -> object:
-        """Refuses objects outside of the file.
-
-        Raises:
-            RefusedPickleError: Always.
-        """
-        raise RefusedPickleError("an object kept outside of it")
+"""What stands for the names in NumPy's pickles of numbers."""
+ARRAYS: dict[tuple[str, str], Any] = {
+    **SCALARS,
+    ("numpy", "ndarray"): PickledArray,  # only an argument of _reconstruct
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): Call(lambda *_: PickledArray()) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): Call(_from_buffer) for core in ("core", "_core")},
+}
+"""What stands for the names in NumPy's pickles of arrays and numbers."""

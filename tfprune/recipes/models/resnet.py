@@ -14,6 +14,12 @@ from tfprune.recipes.models.blocks import LayerFactory, ModelOptions, Start
 
 _EKG = Start(init="kaiming_truncated_normal", mode="fan_out", zero_gamma=True)
 _START = Start()
+_PROJECTION = "conv3"
+
+
+def projection_names(model: keras.Model) -> tuple[str, ...]:
+    """Returns the names of the 1 x 1 convolutions in the shortcuts of a model that this module built."""
+    return tuple(layer.name for layer in model.layers if layer.name.endswith(f"_{_PROJECTION}"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class ResNet:
                 prefix = f"block{stage}.{block}_"
                 inner = width * self.inner
                 if self.has_projection(stage, block):
-                    widths[prefix + "conv3"] = width * self.expansion
+                    widths[prefix + _PROJECTION] = width * self.expansion
                 if self.bottleneck:
                     widths[prefix + "conv0"] = inner
                 widths[prefix + "conv1"] = inner
@@ -192,7 +198,7 @@ class WideResNet:
         stride = 2 if stage > 0 and block == 0 else 1
         shortcut = x
         if self.has_projection(stage, block):
-            shortcut = make.convolution(x, prefix + "conv3", kernel=1, stride=stride)
+            shortcut = make.convolution(x, prefix + _PROJECTION, kernel=1, stride=stride)
         x = make.activation(make.batch_norm(x, prefix + "bn1"), prefix + "relu1")
         x = make.convolution(x, prefix + "conv1", kernel=3)
         x = make.activation(make.batch_norm(x, prefix + "bn2"), prefix + "relu2")

@@ -1,21 +1,28 @@
 """Safe reading of files of `torch.save`, without PyTorch and without running any code of the file.
 
-Such a file is a zip archive of a pickle and one member per storage. The pickle is read as in `pickles`: names that
-PyTorch's files contain are replaced by stand-ins that check what they receive, all others are refused.
+Since PyTorch 1.6 such a file is a zip archive of a pickle and one member per storage. Before, it was a sequence of
+pickles (a magic number, the version, the machine, the content, the keys of the storages) with the storages behind them.
+Either way the content is read as in `pickle_reader`, and tensors become views of storages.
 """
 
-import pickle
+import struct
 import zipfile
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.recipes.models.pickles import RefusedPickleError, StandIn, refused_name
+from tfprune.recipes.models.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape, is_size, shown
+from tfprune.recipes.models.pickles import SCALARS
 
+_LARGEST_PICKLE = 64 << 20
+_ARCHIVE = b"PK\x03\x04"
+_TAR = (257, b"ustar")
+_POINTER = b"version https://git-lfs"
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 _STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -27,162 +34,220 @@ _STORAGES = {
     "ByteStorage": "<u1",
     "BoolStorage": "<u1",
 }
-_SCALARS = {f"{kind}{size}": f"<{kind}{size}" for kind in "fiu" for size in (1, 2, 4, 8) if f"{kind}{size}" != "f1"}
 
 
 def read_torch_file(path: Path) -> Any:
     """Reads a file of `torch.save`: containers, numbers and text, with NumPy arrays for tensors.
 
     Args:
-        path: The file, in the zip format of PyTorch since version 1.6.
+        path: The file, as PyTorch has written it since version 0.1.10.
 
     Returns:
-        The content, usually a dictionary.
+        The content, usually a dictionary. Arrays are read-only, and may be views of the same numbers.
 
     Raises:
-        CheckpointError: The file is missing, damaged, in the older format, or contains anything else.
+        CheckpointError: The file is missing, damaged, of another kind, or contains anything else.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Reader(archive).load()
+        with path.open("rb") as file:
+            _check_kind(file, path)
+            size = path.stat().st_size
+            return _read_archive(file, size) if file.read(4) == _ARCHIVE else _read_sequence(file, size)
     except RefusedPickleError as error:
         raise CheckpointError(
             f"refused: the file asks for {error}; nothing in {path} was run; expected tensors, numbers and text"
         ) from error
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file can fail in any way
         raise CheckpointError(
-            f"{path} is damaged or not a file of torch.save in its zip format ({type(error).__name__}: "
-            f"{str(error)[:80]}); save it again with PyTorch 1.6 or later"
+            f"{path} is damaged or not a file of torch.save ({type(error).__name__}: {str(error)[:80]}); download or "
+            "save it again"
         ) from error
 
 
-class _Dictionary(dict):
-    """Replaces `OrderedDict`; attributes that PyTorch adds to it are ignored."""
-
-    def __setstate__(self, state: object) -> None:
-        """Ignores the attributes."""
-
-
-class _Storage(StandIn):
-    """Replaces a storage class, whose name gives the type of its numbers."""
-
-    def __init__(self, code: str) -> None:
-        self.dtype = np.dtype(code)
-
-
-class _Function(StandIn):
-    """Replaces a function that the file may call."""
-
-    def __init__(self, function: Any) -> None:
-        self._function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self._function(*args)
+def _check_kind(file: BinaryIO, path: Path) -> None:
+    """Raises an error for files that are often met in place of those that can be read."""
+    start, magic = _TAR
+    head = file.read(start + len(magic))
+    file.seek(0)
+    if head.startswith(_POINTER):
+        raise CheckpointError(f"{path} is a pointer of Git LFS, not the file itself; fetch it by `git lfs pull`")
+    if head[start:] == magic:
+        raise CheckpointError(
+            f"{path} is a tar file, as PyTorch wrote it before version 0.1.10; save it again with a later one"
+        )
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """Returns a tensor as a copy of a part of a storage."""
-    if not isinstance(storage, np.ndarray) or not all(isinstance(each, tuple) for each in (shape, strides)):
-        raise RefusedPickleError("a tensor of something else than numbers")
-    sizes = (offset, *shape, *strides)
-    if not all(isinstance(size, int) and size >= 0 for size in sizes) or len(shape) != len(strides):
-        raise RefusedPickleError(f"a tensor of the shape {shape!r:.40}")
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    if prod(shape) > storage.size or (prod(shape) and last >= storage.size):
-        raise RefusedPickleError(f"a tensor of the shape {shape!r:.40} in a storage of {storage.size} numbers")
-    steps = tuple(stride * storage.itemsize for stride in strides)
-    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False).copy()
-
-
-def _scalar(dtype: Any, raw: Any) -> float:
-    """Returns a number that NumPy pickled."""
-    if not isinstance(dtype, _DType) or not isinstance(raw, bytes) or len(raw) != np.dtype(dtype.code).itemsize:
-        raise RefusedPickleError("something else than a number")
-    return np.frombuffer(raw, dtype.code)[0].item()
-
-
-class _DType:
-    """Replaces `numpy.dtype` of a number."""
-
-    def __init__(self, code: Any = "", *_: Any) -> None:
-        if code not in _SCALARS:
-            raise RefusedPickleError(f"a number of the type {code!r:.40}")
-        self.code = _SCALARS[code]
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "=", "|"):
-            raise RefusedPickleError("a number of another byte order")
-
-
-def _bytes(text: Any, encoding: Any) -> bytes:
-    """Returns the bytes of a text, as which pickle protocol 2 stores them."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise RefusedPickleError(f"the encoding {encoding!r:.40}")
-    return text.encode("latin1")
-
-
-_FUNCTIONS = {
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-    ("_codecs", "encode"): _bytes,
-    ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,
-}
-
-
-class _Reader(pickle.Unpickler):
-    """Reads the pickle of an archive, and storages from other members."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
+def _read_archive(file: BinaryIO, size: int) -> Any:
+    """Returns the content of a zip archive."""
+    with zipfile.ZipFile(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(names) != 1:
             raise RefusedPickleError("an archive without one data.pkl")
-        self._folder = names[0].partition("/")[0]
-        if f"{self._folder}/byteorder" in archive.namelist() and self._read("byteorder") != b"little":
-            raise RefusedPickleError("numbers of another byte order")
-        super().__init__(BytesIO(self._read("data.pkl")))
-        self._storages: dict[str, np.ndarray] = {}
+        members = _Members(archive, names[0].partition("/")[0], size)
+        order = members.read("byteorder", 16) if members.has("byteorder") else b"little"
+        _check_order(order == b"little")
+        return _reader(members).load(BytesIO(members.read("data.pkl", _LARGEST_PICKLE)))
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns the stand-in of a name.
 
-        Raises:
-            RefusedPickleError: The name is not allowed.
-        """
-        if (module, name) == ("collections", "OrderedDict"):
-            return _Dictionary
-        if (module, name) == ("numpy", "dtype"):
-            return _DType
-        if module == "torch" and name in _STORAGES:
-            return _Storage(_STORAGES[name])
-        if (module, name) not in _FUNCTIONS:
-            raise refused_name(module, name)
-        return _Function(_FUNCTIONS[module, name])
+def _read_sequence(file: BinaryIO, size: int) -> Any:
+    """Returns the content of a file from before PyTorch 1.6."""
+    file.seek(0)
+    plain = PickleReader({}, limit=1 << 10)
+    for expected in (_MAGIC, _VERSION):
+        if (found := plain.load(file)) != expected:
+            raise ValueError(f"expected {expected} at its beginning, found {shown(found)}")
+    machine = plain.load(file)
+    _check_order(isinstance(machine, dict) and machine.get("little_endian") is True)
+    storages = _Following(size)
+    content = _reader(storages).load(file)
+    storages.fill(file, PickleReader({}, limit=_LARGEST_PICKLE).load(file))
+    return content
 
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        """Reads a storage from its member.
+
+def _check_order(little: bool) -> None:
+    if not little:
+        raise RefusedPickleError("numbers of another byte order")
+
+
+class _Storages:
+    """The storages of a file; together they are no larger than the file.
+
+    Args:
+        size: Bytes of the file.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self._left = size
+
+    def __call__(self, pid: Any) -> np.ndarray:
+        """Returns the storage of a persistent id, or the part of it that the id describes.
 
         Raises:
             RefusedPickleError: It is not a storage of numbers.
         """
-        if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage" or not isinstance(pid[1], _Storage):
+        if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
             raise RefusedPickleError("an object kept outside of it")
-        _, storage, key, _, count = pid
-        if not isinstance(key, str) or not key.isdecimal() or not isinstance(count, int):
-            raise RefusedPickleError(f"a storage named {key!r:.40}")
-        if key not in self._storages:
-            raw = self._read(f"data/{key}")
-            if len(raw) != count * storage.dtype.itemsize:
-                raise RefusedPickleError(f"a storage of {count} numbers with {len(raw)} bytes")
-            self._storages[key] = np.frombuffer(raw, storage.dtype)
-        return self._storages[key]
+        _, dtype, key, _, count, *view = pid
+        if not isinstance(dtype, np.dtype) or not is_size(count):
+            raise RefusedPickleError("an object kept outside of it")
+        if not isinstance(key, str) or not key.isdecimal():
+            raise RefusedPickleError(f"a storage named {shown(key)}")
+        if key not in self.arrays:
+            self._left -= count * dtype.itemsize
+            if self._left < 0:
+                raise EOFError(f"it has no room for a storage of {count} numbers")
+            self.arrays[key] = self.open(key, dtype, count)
+        array = self.arrays[key]
+        if (array.dtype, array.size) != (dtype, count):
+            raise RefusedPickleError("a storage of two types or sizes")
+        return array if view in ([], [None]) else _part(array, view[0])
 
-    def _read(self, name: str) -> bytes:
-        """Reads a member, which must not be compressed, so that a small file cannot become a large one."""
+    def open(self, key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        """Returns the array of a storage when it is met for the first time."""
+        raise NotImplementedError
+
+
+class _Members(_Storages):
+    """Storages that are members of an archive; none may be compressed, so that a small file cannot become a large one.
+
+    Args:
+        archive: The archive.
+        folder: The folder of all members.
+        size: Bytes of the file.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, folder: str, size: int) -> None:
+        super().__init__(size)
+        self._archive = archive
+        self._folder = folder
+
+    def has(self, name: str) -> bool:
+        """Returns whether there is such a member."""
+        return f"{self._folder}/{name}" in self._archive.NameToInfo
+
+    def read(self, name: str, most: int) -> bytes:
+        """Reads a member of at most so many bytes."""
         info = self._archive.getinfo(f"{self._folder}/{name}")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise RefusedPickleError("members that are compressed")
+        if info.file_size > most:
+            raise RefusedPickleError(f"a member {name} of {info.file_size} bytes, where at most {most} were expected")
         return self._archive.read(info)
+
+    def open(self, key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        """Reads a storage."""
+        raw = self.read(f"data/{key}", count * dtype.itemsize)
+        if len(raw) != count * dtype.itemsize:
+            raise RefusedPickleError(f"a storage of {count} numbers with {len(raw)} bytes")
+        return np.frombuffer(raw, dtype)
+
+
+class _Following(_Storages):
+    """Storages that follow the content; their arrays are filled when the content has been read."""
+
+    def open(self, key: str, dtype: np.dtype, count: int) -> np.ndarray:
+        """Returns an array to fill."""
+        return np.zeros(count, dtype)
+
+    def fill(self, file: BinaryIO, keys: Any) -> None:
+        """Reads all storages, each with its number of elements before it.
+
+        Args:
+            file: The stream, at the first storage.
+            keys: The keys in the order of the storages.
+        """
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.arrays):
+            raise ValueError("the list of its storages is another one than its content needs")
+        for key in keys:
+            array = self.arrays[key]
+            if struct.unpack("<q", file.read(8)) != (array.size,):
+                raise ValueError("a storage has another size than its content says")
+            if file.readinto(array.view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
+                raise EOFError("it ends early")
+            array.flags.writeable = False
+
+
+def _reader(storages: _Storages) -> PickleReader:
+    return PickleReader(_NAMES, _LARGEST_PICKLE, storages)
+
+
+def _part(storage: np.ndarray, view: Any) -> np.ndarray:
+    """Returns a part of a storage: `(key, offset, size)`."""
+    if not isinstance(view, tuple) or len(view) != 3 or not (is_size(view[1]) and is_size(view[2])):
+        raise RefusedPickleError(f"a part {shown(view)} of a storage")
+    _, offset, size = view
+    if offset + size > storage.size:
+        raise RefusedPickleError(f"a part {shown(view)} of a storage of {storage.size} numbers")
+    return storage[offset : offset + size]
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
+    """Returns a tensor as a view of a storage."""
+    if not isinstance(storage, np.ndarray):
+        raise RefusedPickleError("a tensor of something else than numbers")
+    sizes, steps = checked_shape(shape), checked_shape(strides)
+    if len(sizes) != len(steps) or not is_size(offset):
+        raise RefusedPickleError(f"a tensor of the shape {shown(shape)} and the strides {shown(strides)}")
+    last = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
+    count: int = prod(sizes)
+    if count > storage.size or (count and last >= storage.size):
+        raise RefusedPickleError(f"a tensor of the shape {shown(shape)} in a storage of {storage.size} numbers")
+    strides = tuple(step * storage.itemsize for step in steps)
+    return np.lib.stride_tricks.as_strided(storage[offset:], sizes, strides, writeable=False)
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    **SCALARS,
+    ("collections", "OrderedDict"): Call(lambda: {}),
+    ("torch", "Size"): Call(checked_shape),
+    ("torch._utils", "_rebuild_tensor"): Call(_tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
+    ("torch._utils", "_rebuild_parameter"): Call(lambda tensor, *_: tensor),
+    **{("torch", name): np.dtype(code) for name, code in _STORAGES.items()},
+}
+"""What stands for the names in PyTorch's files; the name of a class of storages gives the type of its numbers."""

@@ -95,8 +95,10 @@ class MultiPrizeConfig(RunConfig):
     )
     pretrained: str | None = setting(
         None,
-        "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors.",
+        "Model to start from: a `.keras` file of ours, or a checkpoint (`.pth`, `.state`) of the authors. Checkpoints "
+        "from before February 2022 need the --density and --scope that they were trained with.",
         group="run",
+        path="file",
     )
     save_every: int = setting(
         0,
@@ -111,13 +113,6 @@ class MultiPrizeConfig(RunConfig):
     )
     seed: int = setting(0, "Seed of weights, scores, data order and augmentation.")
     dataset: str = setting("CIFAR10", "Data set: CIFAR10, CIFAR100, mnist or digits (included, no download).")
-    fraction: float = setting(
-        1.0,
-        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
-        group="data and model",
-        above=0,
-        at_most=1,
-    )
     arch: str = setting(
         "Conv4",
         "Architecture, such as Conv4, VGG-Small-BN, ResNet-18, WideResNet-34-2. `docs/models.md` lists them all.",
@@ -258,12 +253,6 @@ class MultiPrizeConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.fraction == 1 or not self.on_disk,
-            "fraction",
-            "1 for images that are read from the disk",
-            self.fraction,
-        )
         for name in ("name", "experiment"):
             value = getattr(self, name)
             plain = value is None or (PurePath(value).name == value and value not in ("", ".."))

@@ -3,19 +3,33 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from tfprune.console import quiet
 from tfprune.errors import ConfigError
+from tfprune.exporting import add_record
+from tfprune.files import replaced_file
 from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageDataset
-from tfprune.recipes.method import Method, Result, open_images, open_strategy, subset, summary_line
-from tfprune.recipes.multiprize.checkpoints import CheckpointWriter, model_notes
+from tfprune.recipes.method import (
+    Method,
+    Result,
+    densities,
+    open_images,
+    open_strategy,
+    subset,
+    summary_line,
+    tested_numbers,
+)
+from tfprune.recipes.models import TRAINED_MODEL
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.models import (
     check_not_cut,
+    kept_counts,
     kept_numbers,
     random_model,
     saved_model,
@@ -23,7 +37,14 @@ from tfprune.recipes.multiprize.models import (
     with_scores,
 )
 from tfprune.recipes.multiprize.run_directory import open_run_directory, results_table, table_row
-from tfprune.recipes.multiprize.training import Histograms, make_objective, make_optimizer, make_views
+from tfprune.recipes.multiprize.training import (
+    Histograms,
+    make_objective,
+    make_optimizer,
+    make_rate,
+    make_views,
+    recorded_views,
+)
 from tfprune.recipes.training import DensityRamp, Evaluation, GradientProbe, RunFolder, Workers, evaluate
 from tfprune.recipes.training.run_folder import Row
 
@@ -56,10 +77,6 @@ def run(config: MultiPrizeConfig, data: ImageDataset | None = None) -> Result:
 class MultiPrize(Method[MultiPrizeConfig]):
     """Trains the scores of a random model, and keeps the weights with the largest ones."""
 
-    def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the fraction of the training images that the settings ask for."""
-        return subset(data, self.config.fraction, self.config.seed)
-
     def setup(self) -> None:
         """Builds the trainable model and its optimizer, and checks that its first masks leave it connected."""
         config = self.config
@@ -67,6 +84,8 @@ class MultiPrize(Method[MultiPrizeConfig]):
             raise ConfigError("--selection sampled: expected --no_export, as there is no one kernel to export; add it")
         self.ramp = DensityRamp(config.kept, config.ramp_epochs)
         steps = self.data.steps_per_epoch(config.batch_size)
+        flag = "lr_adjust" if config.lr_policy == "multistep" else "lr_policy"
+        self.tell_missed_drops(make_rate(config, steps), config.epochs, flag)
         self.model, self.optimizer = self.trainable(
             random_model(config, self.data), self._with_scores, lambda model: make_optimizer(config, model, steps)
         )
@@ -82,11 +101,10 @@ class MultiPrize(Method[MultiPrizeConfig]):
     def stages(self) -> tuple[keras.Model, Masks | None]:
         """Trains the scores, or the weights of the dense twin."""
         config = self.config
-        self.files = CheckpointWriter(self.folder, model_notes(config, self.data), every=config.save_every)
         self.objective, self.views = make_objective(config), make_views(config)
         self.histograms = self._make_histograms() if config.histograms and self.workers.is_chief else None
         if self.workers.is_chief:
-            self.files.write_first(self.model)
+            self.save_initial(self.model)
         with self.times.stage("training"):
             self.rows: list[Row] = self.train(
                 self.model,
@@ -96,16 +114,28 @@ class MultiPrize(Method[MultiPrizeConfig]):
                 objective=self.objective,
                 before_epoch=self._set_density,
                 test=self._test_epoch,
+                weights=None if config.dense else lambda: densities(kept_counts(self.model)),
             )
         return self.model, None
 
-    def save_result(self, model: keras.Model) -> None:
-        """Saves the model of a run without epochs; otherwise the last epoch did."""
-        if not (self.folder.path / "last.keras").exists():
-            self.files.write_epoch(model, 0, self.test(model))
+    def save_result(self, model: keras.Model, tested: Evaluation) -> None:
+        """Saves the model unless the last epoch did, which a run without epochs does not have."""
+        if not (self.folder.path / TRAINED_MODEL).exists():
+            self.save(model, TRAINED_MODEL, epoch=len(self.rows), **tested_numbers(tested))
+
+    def write_model(self, model: keras.Model, path: Path, record: Mapping[str, Any]) -> None:
+        """Writes a model with its own layers: weights, scores, masks, statistics."""
+        with replaced_file(path) as partial, quiet():
+            model.save(partial)
+            add_record(partial, record)
+
+    def augmentation(self, file: str) -> dict[str, Any]:
+        """Returns how the views of images are made, besides what the data set does."""
+        return recorded_views(self.config)
 
     def numbers(self, tested: Evaluation, model: keras.Model, masks: Masks | None) -> dict[str, object]:
         """Returns the columns of the results."""
+        self.write_densities(kept_counts(model))
         best = self.best or {}
         wanted = [float(row["train_accuracy"]) for row in self.rows if row["density"] == self.config.kept]
         return {
@@ -161,9 +191,13 @@ class MultiPrize(Method[MultiPrizeConfig]):
         """Saves the model of an epoch; one that is denser than asked for must not be the best."""
         # A resumed run may start in the middle of an epoch, so the number of rows decides which epoch it is.
         epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
-        numbers = self.files.write_epoch(self.model, epoch, tested)
+        numbers = {"epoch": epoch, **tested_numbers(tested)}
+        self.save(self.model, TRAINED_MODEL, **numbers)
+        if self.config.save_every and epoch % self.config.save_every == 0:
+            self.save(self.model, f"epoch_{epoch}.keras", **numbers)
         if may_be_best:
-            self.keep_best(numbers, lambda file: self.files.write(self.model, file, numbers))
+            self.keep_best(numbers, lambda: self.model)
+        self.write_scores(epoch, {f"{layer.name}/kernel": layer.scores for layer in subnet_layers(self.model)})
         if self.histograms is not None:
             self.histograms.write(epoch)
 

@@ -13,11 +13,20 @@ from tfprune.keras_private import flat_layers
 from tfprune.layers import Subnet, collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.models import build_model, load_checkpoint
-from tfprune.recipes.multiprize.checkpoints import load_original
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
+from tfprune.recipes.multiprize.original_checkpoint import (
+    SUFFIXES,
+    OriginalCheckpoint,
+    load_original,
+    read_original,
+)
 from tfprune.recipes.training import fast_copy
 
-_ORIGINAL = (".pth", ".pt", ".state", ".tar")
+_OF_MODEL = (
+    *("arch", "dataset", "stem", "final_pool", "width_multiplier", "binary_activations"),
+    *("precision", "sync_batch_norm"),
+)
+_OF_SUBNET = ("scope", "selection", "original_quirks")
 
 
 def random_model(config: MultiPrizeConfig, data: ImageDataset) -> keras.Model:
@@ -99,18 +108,34 @@ def saved_model(config: MultiPrizeConfig, path: str, data: ImageDataset) -> kera
 
     Raises:
         CheckpointError: The file is missing, damaged, hostile, or belongs to another model.
-        ConfigError: A checkpoint of the authors is to be a dense model.
+        ConfigError: The settings contradict the file.
     """
-    if Path(path).suffix not in _ORIGINAL:
-        model = load_checkpoint(path, arch=config.arch, num_classes=data.num_classes, input_shape=data.input_shape)
-    elif config.dense:
-        raise ConfigError(f"--dense: expected a .keras file, as {path} is read as one of sub-networks; leave it out")
-    else:
-        model = trainable_model(config, random_model(config, data), tf.distribute.get_strategy())
-        load_original(path, model)
+    if Path(path).suffix in SUFFIXES:
+        original = read_original(path)
+        settings = _settings_of(original, config)
+        model = trainable_model(settings, random_model(settings, data), tf.distribute.get_strategy())
+        load_original(original, model, density=config.density)
+        return model
+    model = load_checkpoint(path, arch=config.arch, num_classes=data.num_classes, input_shape=data.input_shape)
     if config.density is not None:
         set_density(model, config.density)
     return model
+
+
+def _settings_of(original: OriginalCheckpoint, config: MultiPrizeConfig) -> MultiPrizeConfig:
+    """Returns the settings of the model in a checkpoint of the authors: what the file does not say is as in `config`.
+
+    Raises:
+        ConfigError: The scope of a model to evaluate is given, and the file says another one.
+    """
+    said = original.settings
+    if config.evaluate and config.changed(["scope"]) and said.get("scope", config.scope) != config.scope:
+        raise ConfigError(
+            f"--scope: expected that of {original.path}, {said['scope']}, received {config.scope}; leave it out"
+        )
+    names = _OF_MODEL if said.get("dense") else (*_OF_MODEL, *_OF_SUBNET)
+    values = {name: getattr(config, name) for name in names} | said
+    return MultiPrizeConfig(evaluate=True, pretrained=str(original.path), **values)
 
 
 def start_from(model: keras.Model, saved: keras.Model, path: str) -> None:
@@ -178,15 +203,23 @@ def kept_numbers(model: keras.Model) -> dict[str, object]:
 
     Of a sampled sub-network `kept` is the expected number.
     """
-    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
-    total = sum(int(np.prod(layer.kernel.shape)) for layer in layers)
-    kept = round(sum(_kept(layer) for layer in layers))
+    counts = kept_counts(model)
+    kept, total = round(sum(kept for kept, _ in counts.values())), sum(size for _, size in counts.values())
     return {
         "density": kept / total,
         "kept": kept,
         "prunable": total,
         "collapsed_layers": len(collapsed_layers(model)),
     }
+
+
+def kept_counts(model: keras.Model) -> dict[str, tuple[float, int]]:
+    """Returns how many weights each kernel of the sub-network keeps, and has; without one those of all layers.
+
+    Of a sampled sub-network the first is the expected number.
+    """
+    layers = subnet_layers(model) or [layer for layer in flat_layers(model) if hasattr(layer, "kernel")]
+    return {f"{layer.name}/kernel": (_kept(layer), int(np.prod(layer.kernel.shape))) for layer in layers}
 
 
 def _kept(layer: keras.layers.Layer) -> float:

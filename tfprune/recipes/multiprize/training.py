@@ -17,15 +17,14 @@ from tfprune.recipes.training import Consistency, CrossEntropy, EpochRates, Grad
 _VIEWS = 3
 
 
-def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns SGD in PyTorch's form, or Adam; not built.
+def make_rate(config: MultiPrizeConfig, steps_per_epoch: int) -> EpochRates:
+    """Returns the learning rate.
 
     Args:
         config: The settings.
-        model: The model to train.
         steps_per_epoch: Optimizer steps of an epoch.
     """
-    rate = EpochRates(
+    return EpochRates(
         config.learning_rate,
         config.lr_policy,
         config.epochs,
@@ -34,6 +33,17 @@ def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch
         config.lr_adjust,
         config.lr_gamma,
     )
+
+
+def make_optimizer(config: MultiPrizeConfig, model: keras.Model, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Returns SGD in PyTorch's form, or Adam; not built.
+
+    Args:
+        config: The settings.
+        model: The model to train.
+        steps_per_epoch: Optimizer steps of an epoch.
+    """
+    rate = make_rate(config, steps_per_epoch)
     clip = 1.0 if config.grad_clip else None
     if config.optimizer == "adam":
         return Adam(rate, clipvalue=clip)
@@ -51,6 +61,17 @@ def make_objective(config: MultiPrizeConfig) -> CrossEntropy:
 def make_views(config: MultiPrizeConfig) -> dict[str, Any]:
     """Returns how many views of each image a batch has, `views`, and how they are changed, `view`."""
     return {"views": _VIEWS if config.jsd else 1, "view": _view(config)}
+
+
+def recorded_views(config: MultiPrizeConfig) -> dict[str, Any]:
+    """Returns the settings that say how views are changed, for a record; empty if they are not."""
+    if config.augmix:
+        names = ["augmix", "augmix_severity", "augmix_width", "augmix_depth", "all_augmix", "jsd"]
+    elif config.gaussian_noise:
+        names = ["gaussian_noise", "noise_deviation", "noise_clean", "jsd"]
+    else:
+        names = []
+    return {name: getattr(config, name) for name in names}
 
 
 class Histograms:

@@ -1,13 +1,12 @@
 """The settings of Peek-a-Boo, whose fields are the flags and the YAML keys, and of its two stages on ImageNet."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, require, same_setting, setting
+from tfprune.settings import Settings, check_output, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]
@@ -27,9 +26,10 @@ _PSG_ONLY = (
 class PeekabooConfig(RunConfig):
     """Peek-a-Boo: prunes a model before training, then trains the signs of the kept weights.
 
-    The defaults are the published recipe for CIFAR-10 without PSG, which `configs/peekaboo/cifar10_resnet18.yaml`
-    adds. On ImageNet they are those of the authors' `main_imagenet_train.py`: the learning rate is for batches of 256
-    and grows with the batch size, and the first drop of `ar` comes an epoch early.
+    The defaults are the published commands for CIFAR-10 and for ImageNet without PSG, which
+    `configs/peekaboo/cifar10_resnet18.yaml` and `imagenet_resnet50.yaml` add. On ImageNet the learning rate is for
+    batches of 256 and grows with the batch size, and `ar` drops an epoch early, as in the authors'
+    `main_imagenet_train.py`. What is pruned is what the authors' models prune, see `docs/scopes.md`.
     """
 
     HELP_ORDER: ClassVar[tuple[str, ...]] = (*RunConfig.HELP_ORDER, "pruning")
@@ -44,13 +44,6 @@ class PeekabooConfig(RunConfig):
         "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and Bop's "
         "state stay float32.",
     )
-    fraction: float = setting(
-        1.0,
-        "Fraction of the training images to use, of each class; 1 for images that are read from the disk.",
-        group="data and model",
-        above=0,
-        at_most=1,
-    )
     arch: str = setting(
         "ResNet-18",
         "Architecture, such as ResNet-18, ResNet-20, WideResNet-28-10; the original's VGG16 is VGG-16-maxpool, its "
@@ -64,7 +57,10 @@ class PeekabooConfig(RunConfig):
         group="data and model",
     )
     trained_param: str | None = setting(
-        None, "Model to start from instead: a `.keras` file of the same architecture.", group="data and model"
+        None,
+        "Model to start from instead: a `.keras` file of the same architecture.",
+        group="data and model",
+        path="file",
     )
     masks: str | None = setting(
         None,
@@ -72,6 +68,7 @@ class PeekabooConfig(RunConfig):
         "initial weights to start from, too; masks alone, such as `tfprune prune` writes, go with the initial weights "
         "that `seed` and `init_method` give.",
         group="data and model",
+        path="file",
     )
     pruner: str = setting(
         "SynFlow",
@@ -98,18 +95,31 @@ class PeekabooConfig(RunConfig):
         100, "Training images that SNIP, GraSP and similar criteria use.", group="pruning", above=0
     )
     prune_balanced: bool = setting(False, "Take equally many of these from each class.", group="pruning")
-    prune_batch_size: int = setting(256, "Images per batch of these.", group="pruning", above=0)
+    prune_batch_size: int | None = setting(
+        None,
+        "The most of these images for which gradients are computed at the same time; this bounds the memory. It "
+        "changes masks only where batch norms use the statistics of the batch, as with GraSP.",
+        if_none="as many as need about 5 GB",
+        group="pruning",
+        above=0,
+    )
     prune_epoch: int = setting(
         0, "Epoch before which the (last) pruning happens; 0 for before training.", group="pruning", at_least=0
     )
     prune_shots: int = setting(
         1,
-        "Prunings until `prune_epoch`, evenly spaced, each to a lower density.",
+        "Prunings, evenly spaced, the last one before `prune_epoch`; each removes equally many weights.",
         group="pruning",
         above=0,
     )
-    prune_classifier: bool = setting(
-        False, "Prune the last dense layer, too, as the originals do for VGG and for ImageNet.", group="pruning"
+    prune_classifier: bool | None = setting(
+        None,
+        "Prune the last dense layer, too.",
+        if_none="as the original: that of models without shortcuts (VGG, Conv), and on ImageNet",
+        group="pruning",
+    )
+    prune_shortcuts: bool = setting(
+        True, "Prune the 1x1 convolutions of shortcuts, too; the original does not on ImageNet.", group="pruning"
     )
     original_ties: bool = setting(
         False,
@@ -134,7 +144,7 @@ class PeekabooConfig(RunConfig):
     momentum: float = setting(0.9, "Momentum of SGD.", group="training", at_least=0, below=1)
     weight_decay: float = setting(5e-4, "L2 coefficient of SGD, added to the gradients.", group="training", at_least=0)
     milestones: tuple[int, ...] = setting(
-        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0
+        (80, 120), "Epochs at which the learning rate is divided by 10.", group="training", above=0, distinct=True
     )
     epochs: int = setting(180, "Epochs of training; 0 stops after pruning.", group="training", at_least=0)
     psg: bool = setting(
@@ -166,12 +176,6 @@ class PeekabooConfig(RunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.fraction == 1 or not self.on_disk,
-            "fraction",
-            "1 for images that are read from the disk",
-            self.fraction,
-        )
         self._check_psg()
         self._check_pruning()
 
@@ -225,11 +229,11 @@ TrainImageNetConfig: Any = register_method(
         "arch": "ResNet-50",
         "density": 0.5,
         "prune_classifier": True,
-        "ar_decay_freq": 100,
-        "ar_decay_ratio": 0.1,
+        "prune_shortcuts": False,
+        "ar_decay_freq": 30,
         "weight_decay": 1e-4,
-        "milestones": (30, 60),
-        "epochs": 90,
+        "milestones": (30, 60, 90),
+        "epochs": 100,
     },
 ).imagenet_config
 """Peek-a-Boo on ImageNet: prunes a model and trains the signs of the kept weights, or trains one pruned before."""
@@ -265,8 +269,9 @@ class PruneImageNetConfig(Settings):
     grasp_variant: GraSPVariant = same_setting(TrainImageNetConfig, "grasp_variant")
     prune_images: int = same_setting(TrainImageNetConfig, "prune_images")
     prune_balanced: bool = same_setting(TrainImageNetConfig, "prune_balanced")
-    prune_batch_size: int = same_setting(TrainImageNetConfig, "prune_batch_size")
-    prune_classifier: bool = same_setting(TrainImageNetConfig, "prune_classifier")
+    prune_batch_size: int | None = same_setting(TrainImageNetConfig, "prune_batch_size")
+    prune_classifier: bool | None = same_setting(TrainImageNetConfig, "prune_classifier")
+    prune_shortcuts: bool = same_setting(TrainImageNetConfig, "prune_shortcuts")
     original_ties: bool = same_setting(TrainImageNetConfig, "original_ties")
 
     def __post_init__(self) -> None:
@@ -274,11 +279,7 @@ class PruneImageNetConfig(Settings):
         self.training()
         if self.pruner.lower() == "none":
             raise ConfigError("--pruner: expected a criterion to prune by, received none")
-        out = Path(self.out)
-        if out.suffix != ".npz" or not out.parent.is_dir():
-            raise ConfigError(f"--out: expected a file that ends in .npz in a folder that exists, received {self.out}")
-        if out.exists() and not self.overwrite:
-            raise ConfigError(f"--out: {self.out} exists; add --overwrite to replace it, or name another")
+        check_output(self.out, suffix=".npz", overwrite=self.overwrite)
 
     def training(self) -> PeekabooConfig:
         """Returns the config of a training that would prune in the same way.

@@ -3,15 +3,17 @@
 import keras
 
 from tfprune.errors import ConfigError
-from tfprune.exporting import save_model
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.data import ImageDataset
-from tfprune.recipes.method import Method, Result, plain, subset
+from tfprune.recipes.method import Method, Result, densities, plain
+from tfprune.recipes.models.building import find_architecture
+from tfprune.recipes.models.resnet import projection_names
 from tfprune.recipes.peekaboo.config import PeekabooConfig
 from tfprune.recipes.peekaboo.pruning import (
+    classifier_names,
     find_masks,
     initial_model,
     make_criterion,
@@ -49,10 +51,6 @@ def run(config: PeekabooConfig, data: ImageDataset | None = None) -> Result:
 class Peekaboo(Method[PeekabooConfig]):
     """Prunes a model, then trains the signs of its kept weights with Bop and all else with SGD."""
 
-    def prepare_data(self, data: ImageDataset) -> ImageDataset:
-        """Returns the fraction of the training images that the settings ask for."""
-        return subset(data, self.config.fraction, self.config.seed)
-
     def setup(self) -> None:
         """Builds the initial model, reads given masks and checks the criterion."""
         self.model = initial_model(self.config, self.data)
@@ -78,11 +76,10 @@ class Peekaboo(Method[PeekabooConfig]):
                 optimizer,
                 epochs=config.epochs,
                 before_epoch=lambda epoch: self._prune_between(epoch, sparse),
-                after_epoch=lambda accuracy: self.keep_best(
-                    {"test_accuracy": accuracy}, lambda file: save_model(plain(sparse), file)
-                ),
+                test=lambda: self._test_epoch(sparse, optimizer),
+                weights=lambda: self.weight_numbers,
             )
-        masks = masks_of(sparse)
+        masks = self._masks_of(sparse)
         masks.save(self.folder.file("masks.npz"))
         return plain(sparse), masks
 
@@ -105,24 +102,54 @@ class Peekaboo(Method[PeekabooConfig]):
 
     def _given_masks(self) -> Masks:
         """Returns the masks of the file, or masks that keep all; a ticket's initial weights go into the model."""
-        config, model, unpruned = self.config, self.model, unpruned_layers(self.model, self.config.prune_classifier)
+        config, model = self.config, self.model
         if config.masks is None:
-            return Masks.full(prunable_weights(model, ignore=unpruned))
+            return Masks.full(prunable_weights(model, ignore=unpruned_layers(config, model)))
         ticket = Ticket.load(config.masks)
         if ticket.weights and config.trained_param is not None:
             raise ConfigError(
                 f"--masks {config.masks} holds initial weights, and --trained_param gives others: give one"
             )
         ticket.start(model, **model_origin(config, self.data))
-        masks_last = any(name.startswith(f"{model.layers[-1].name}/") for name in ticket.masks)
-        ticket.masks.check(prunable_weights(model, ignore=() if masks_last else unpruned))
+        pruned = {layer_of(name) for name in ticket.masks}
+        optional = (*classifier_names(model), *projection_names(model))
+        ticket.masks.check(prunable_weights(model, ignore=[name for name in optional if name not in pruned]))
         return ticket.masks
+
+    def _test_epoch(self, sparse: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
+        """Tests the model and keeps it if it is the best; returns the columns of the epoch's metrics.
+
+        Flips are counted on the device and read here, once per epoch; the counters are part of the checkpoints.
+        """
+        tested = self.test(sparse)
+        self.keep_best({"test_accuracy": tested.top1}, lambda: plain(sparse))
+        self.weight_numbers = densities(masks_of(sparse).counts)
+        numbers = {"test_loss": tested.loss, "test_accuracy": tested.top1, "density": self._masks_of(sparse).density}
+        bop = getattr(optimizer, "inner_optimizer", optimizer)  # within a scaled loss
+        if isinstance(bop, Bop):
+            names = {kernel.path: name for name, kernel in _masked_kernels(sparse).items()}
+            flips = {names[path]: count for path, count in bop.flips_by_variable.items()}
+            for name, columns in self.weight_numbers.items():
+                columns["flips"] = flips.get(name, 0)
+            numbers |= {"ar": float(bop.last_adaptivity_rate), "flips": sum(flips.values())}
+            bop.reset_flips()
+        return numbers
+
+    def _masks_of(self, sparse: keras.Model) -> Masks:
+        """Returns the masks of what may be pruned."""
+        return Masks({name: mask for name, mask in masks_of(sparse).items() if name in self.given})
 
     def _masked(self, fast: keras.Model, masks: Masks) -> keras.Model:
         """Puts masked layers, or layers with predictive sign gradients, into a model."""
         config = self.config
+        # Shortcuts that are not pruned are trained like all convolutions, so they have masks, too.
+        unmasked = [name for name in classifier_names(self.model) if f"{name}/kernel" not in masks]
+        every = {**Masks.full(prunable_weights(self.model, ignore=unmasked)), **masks}
         if not config.psg:
-            return convert(fast, "masked", masks)
+            return convert(fast, "masked", every)
+        by_sgd = {name: every.pop(name) for name in list(every) if layer_of(name) in sgd_classifier(config, self.model)}
+        if by_sgd:
+            fast = convert(fast, "masked", by_sgd)
         options = {
             "input_bits": config.psg_input_bits,
             "gradient_bits": config.psg_gradient_bits,
@@ -132,23 +159,32 @@ class Peekaboo(Method[PeekabooConfig]):
             "take_sign": config.psg_take_sign,
             "quantize": config.psg_quantize,
         }
-        return convert(fast, "psg", masks, options=options)
+        return convert(fast, "psg", every, options=options)
 
     def _optimizer(self, sparse: keras.Model) -> keras.optimizers.Optimizer:
         """Returns SGD in PyTorch's form, within Bop for the masked kernels if the settings say so."""
-        config, steps = self.config, self.data.steps_per_epoch(self.config.batch_size)
-        rate = StepDecay(config.base_learning_rate, config.milestones, _DROP, config.epochs, steps)
-        sgd = SGD(rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
+        config = self.config
+        learning_rate, ar = schedules(config, self.data.steps_per_epoch(config.batch_size))
+        self.tell_missed_drops(learning_rate, config.epochs, "milestones")
+        sgd = SGD(learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, momentum_form="torch")
         if config.optimizer == "SGD":
             return sgd
-        ar = PeriodicDecay(config.ar, config.ar_decay_ratio, config.ar_decay_freq, steps, offset=config.ar_epochs_early)
-        return Bop(ar, config.tau, companion=sgd, sign_trained=_sign_trained(sparse))
+        by_sgd = sgd_classifier(config, sparse)
+        signs = [kernel.path for name, kernel in _masked_kernels(sparse).items() if layer_of(name) not in by_sgd]
+        return Bop(ar, config.tau, companion=sgd, sign_trained=signs)
 
     def _pruned(self, epoch: int, model: keras.Model, masks: Masks, file: str) -> Masks:
         """Returns the masks of the pruning before an epoch and prints their table."""
         found = self.cached(
             file,
-            lambda: find_masks(self.config, model, self.data, self.schedule[epoch], masks=masks),
+            lambda: find_masks(
+                self.config,
+                model,
+                self.data,
+                self.schedule[epoch],
+                masks=masks,
+                on_scores=lambda scores: self.write_scores(epoch, scores),
+            ),
             Masks.load,
             Masks.save,
         )
@@ -159,7 +195,24 @@ class Peekaboo(Method[PeekabooConfig]):
         """Prunes the model in training before an epoch that the schedule names."""
         if epoch and epoch in self.schedule:
             model = _with_weights_of(sparse, self.model)
-            set_masks(sparse, self._pruned(epoch, model, masks_of(sparse), f"masks_epoch{epoch}.npz"))
+            set_masks(sparse, self._pruned(epoch, model, self._masks_of(sparse), f"masks_epoch{epoch}.npz"))
+
+
+def schedules(config: PeekabooConfig, steps_per_epoch: int) -> tuple[StepDecay, PeriodicDecay]:
+    """Returns the learning rate of SGD and the adaptivity rate of Bop.
+
+    Args:
+        config: The settings.
+        steps_per_epoch: Optimizer steps of an epoch.
+
+    Reference:
+        The authors' `main_cifar.py` and `main_imagenet_train.py`.
+    """
+    freq, early = config.ar_decay_freq, config.ar_epochs_early
+    return (
+        StepDecay(config.base_learning_rate, config.milestones, _DROP, config.epochs, steps_per_epoch),
+        PeriodicDecay(config.ar, config.ar_decay_ratio, freq, steps_per_epoch, offset=early),
+    )
 
 
 def set_masks(sparse: keras.Model, masks: Masks) -> None:
@@ -178,8 +231,25 @@ def _with_weights_of(sparse: keras.Model, model: keras.Model) -> keras.Model:
     return copy
 
 
-def _sign_trained(model: keras.Model) -> list[str]:
-    """Returns the paths of all masked kernels but that of the last dense layer, which the original trains by SGD."""
-    *hidden, last = model.layers
-    layers = hidden if isinstance(last, keras.layers.Dense) else model.layers
-    return [kernel.path for layer in layers if isinstance(layer, Masked) for kernel in layer.masked_kernels.values()]
+def sgd_classifier(config: PeekabooConfig, model: keras.Model) -> tuple[str, ...]:
+    """Returns the name of the classifier if SGD trains it, and not Bop like all other layers with kernels.
+
+    Bop of the original trains the convolutions, and the dense layers of its Conv models are convolutions.
+    """
+    return () if find_architecture(config.arch).classifier_like_layers else classifier_names(model)
+
+
+def layer_of(name: str) -> str:
+    """Returns the layer of a mask."""
+    return name.partition("/")[0]
+
+
+def _masked_kernels(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns the masked kernels by the names of their masks."""
+    layers = {layer.name: layer for layer in model.layers}
+    return {
+        f"{name}/{attribute}": kernel
+        for name, layer in layers.items()
+        if isinstance(layer, Masked)
+        for attribute, kernel in layer.masked_kernels.items()
+    }

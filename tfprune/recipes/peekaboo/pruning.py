@@ -1,15 +1,22 @@
 """When and how Peek-a-Boo prunes; pruning for ImageNet as a stage of its own."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 
-from tfprune.criteria import WeightCriterion, weight_criterion, weight_names
+from tfprune.criteria import WeightCriterion, examples_at_once, weight_criterion, weight_names
+from tfprune.criteria.weights.gradient import DataCriterion
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks, Ticket
 from tfprune.recipes.data import ImageDataset
 from tfprune.recipes.method import open_images
 from tfprune.recipes.models import build_model, load_checkpoint
+from tfprune.recipes.models.blocks import Chain
+from tfprune.recipes.models.building import find_architecture
+from tfprune.recipes.models.resnet import projection_names
 from tfprune.recipes.peekaboo.config import PeekabooConfig, PruneImageNetConfig
 
 _SAME = {"mag": "magnitude"}
@@ -43,7 +50,8 @@ def run(config: PruneImageNetConfig) -> Ticket:
 def pruning_schedule(config: PeekabooConfig) -> dict[int, float]:
     """Returns when to prune during a training, and how far.
 
-    The prunings are evenly spaced, the last one is before epoch `prune_epoch`, and each removes equally many weights.
+    The prunings are evenly spaced up to rounding, the last one is before epoch `prune_epoch`, and each removes equally
+    many weights.
 
     Args:
         config: Uses `density`, `prune_epoch`, `prune_shots`.
@@ -52,24 +60,29 @@ def pruning_schedule(config: PeekabooConfig) -> dict[int, float]:
         From an epoch, counted from 0, to the density after the pruning before it; empty if nothing is pruned.
 
     Example:
-        >>> pruning_schedule(PeekabooConfig(density=0.2, prune_epoch=10, prune_shots=2))
-        {5: 0.6, 10: 0.2}
+        >>> pruning_schedule(PeekabooConfig(density=0.25, prune_epoch=10, prune_shots=3))
+        {3: 0.75, 6: 0.5, 10: 0.25}
 
     Reference:
-        The authors' `main_cifar.py`, where several prunings before the first epoch stop after one; here that is an
-        error.
+        The authors' `--prune-epoch`, "the epoch index of when (the last) pruning is performed". Their `main_cifar.py`
+        rounds the interval down instead, so that of three prunings until epoch 10 the last one is before epoch 9, and
+        several prunings before the first epoch stop after one; here that is an error.
     """
     if not config.prunes:
         return {}
-    interval = config.prune_epoch // config.prune_shots
-    early = {
-        shot * interval: 1 - (1 - config.density) * shot / config.prune_shots for shot in range(1, config.prune_shots)
-    }
-    return early | {config.prune_shots * interval: config.density}  # the last density exactly, without rounding
+    shots, last = config.prune_shots, config.prune_epoch
+    early = {shot * last // shots: 1 - (1 - config.density) * shot / shots for shot in range(1, shots)}
+    return early | {last: config.density}  # the last density exactly, without rounding
 
 
 def find_masks(
-    config: PeekabooConfig, model: keras.Model, data: ImageDataset, density: float, *, masks: Masks | None = None
+    config: PeekabooConfig,
+    model: keras.Model,
+    data: ImageDataset,
+    density: float,
+    *,
+    masks: Masks | None = None,
+    on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
 ) -> Masks:
     """Prunes a model as the settings say.
 
@@ -79,6 +92,7 @@ def find_masks(
         data: Where a criterion that uses data takes its images from.
         density: Fraction of the prunable weights to keep.
         masks: The result of earlier prunings.
+        on_scores: Called with the scores, see `WeightCriterion`.
 
     Returns:
         The masks of all prunable weights.
@@ -89,10 +103,9 @@ def find_masks(
     criterion = make_criterion(config, model)
     batches = None
     if criterion.uses_data == "always":
-        images, labels = data.prune_images(config.prune_images, balanced=config.prune_balanced, seed=config.seed)
-        size = config.prune_batch_size
-        batches = [(images[i : i + size], labels[i : i + size]) for i in range(0, len(images), size)]
-    return criterion(model, density, batches, masks=masks)
+        size = config.prune_batch_size or examples_at_once(model)
+        batches = data.prune_batches(config.prune_images, size, balanced=config.prune_balanced, seed=config.seed)
+    return criterion(model, density, batches, masks=masks, on_scores=on_scores)
 
 
 def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterion:
@@ -106,15 +119,18 @@ def make_criterion(config: PeekabooConfig, model: keras.Model) -> WeightCriterio
     if name not in weight_names():
         raise ConfigError(f"--pruner: expected one of {', '.join(weight_names())} or none, received {config.pruner!r}")
     own = {"variant": config.grasp_variant} if name == "grasp" else {}
-    return weight_criterion(
+    criterion = weight_criterion(
         name,
         **own,
         iterations=config.prune_iters,
         schedule=config.prune_schedule,
         scope=config.prune_scope,
-        ignore=unpruned_layers(model, config.prune_classifier),
+        ignore=unpruned_layers(config, model),
         original_ties=config.original_ties,
     )
+    if isinstance(criterion, DataCriterion):
+        return replace(criterion, batch_size=config.prune_batch_size)
+    return criterion
 
 
 def initial_model(config: PeekabooConfig, data: ImageDataset) -> keras.Model:
@@ -137,7 +153,25 @@ def model_origin(config: PeekabooConfig, data: ImageDataset) -> dict[str, Any]:
     return {"arch": config.arch, "num_classes": data.num_classes, "stem": config.stem}
 
 
-def unpruned_layers(model: keras.Model, prune_classifier: bool) -> tuple[str, ...]:
-    """Returns the layers that are not pruned: a last dense layer, which returns the logits, unless it is asked for."""
+def unpruned_layers(config: PeekabooConfig, model: keras.Model) -> tuple[str, ...]:
+    """Returns the layers that keep all their weights: the classifier and the projections of shortcuts, as set.
+
+    Args:
+        config: Uses `prune_classifier`, `prune_shortcuts`, and by default the architecture.
+        model: The plain model.
+
+    Reference:
+        The authors' models, where the classifier of residual models for small images is a plain layer, as are the
+        projections of those for ImageNet; all other kernels have masks.
+    """
+    prunes_classifier = config.prune_classifier
+    if prunes_classifier is None:
+        prunes_classifier = isinstance(find_architecture(config.arch), Chain)
+    classifier = () if prunes_classifier else classifier_names(model)
+    return (*classifier, *(() if config.prune_shortcuts else projection_names(model)))
+
+
+def classifier_names(model: keras.Model) -> tuple[str, ...]:
+    """Returns the name of the last dense layer, which returns the logits, if there is one."""
     last = model.layers[-1]
-    return (last.name,) if isinstance(last, keras.layers.Dense) and not prune_classifier else ()
+    return (last.name,) if isinstance(last, keras.layers.Dense) else ()

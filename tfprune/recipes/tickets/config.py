@@ -5,17 +5,20 @@ from typing import Literal
 
 from tfprune.errors import ConfigError
 from tfprune.recipes.catalog import register_method
-from tfprune.recipes.run_config import RunConfig
+from tfprune.recipes.run_config import RunConfig, usual_milestones
 from tfprune.settings import require, setting
+from tfprune.tables import listed
 
 Corrupt = Literal["pruning", "training", "both"]
 Rule = Literal["quadratic", "linear_decay", "ascend", "cubic", "uniform"]
 Treatment = Literal["auto", "chain", "residual"]
+ScorePrecision = Literal["float64", "float32"]
 TICKETS = ("smart_ratio", "hybrid", "lottery", "magnitude", "snip", "grasp", "synflow", "random", "iterative")
 BY_RATIO = ("smart_ratio", "hybrid")
+ON_DATA = ("snip", "grasp")
+SCORED = (*ON_DATA, "synflow")
 _LONG = "tiny-imagenet"
-_EPOCHS, _MILESTONES = 160, (80, 120)
-_LONG_EPOCHS, _LONG_MILESTONES = 300, (150, 225)
+_EPOCHS, _LONG_EPOCHS = 160, 300
 _IN_MEMORY = "training images, of data in memory only"
 _IMAGENET = {"arch": "ResNet-50", "milestones": (30, 60), "epochs": 90}
 
@@ -41,6 +44,7 @@ class DenseConfig(RunConfig):
         "Model to start from: a `.keras` file of the same architecture, such as `initial.keras` of another run.",
         if_none="a model with random weights",
         group="data and model",
+        path="file",
     )
     random_labels: bool = setting(
         False, "Draw the training labels at random; the test labels stay as they are.", group=_IN_MEMORY
@@ -63,9 +67,10 @@ class DenseConfig(RunConfig):
     milestones: tuple[int, ...] | None = setting(
         None,
         "Epochs at which the learning rate drops.",
-        if_none="80 and 120; 150 and 225 for tiny-imagenet",
+        if_none="half and three quarters of the epochs: 80 and 120 of 160",
         group="training",
         above=0,
+        distinct=True,
     )
     gamma: float = setting(0.1, "Factor of each drop.", group="training", above=0)
     epochs: int | None = setting(
@@ -81,10 +86,9 @@ class DenseConfig(RunConfig):
 
     @property
     def schedule(self) -> tuple[int, tuple[int, ...]]:
-        """Epochs and milestones: those given, or those of the data set."""
-        long = self.dataset.casefold() == _LONG
-        epochs = self.epochs or (_LONG_EPOCHS if long else _EPOCHS)
-        return epochs, (_LONG_MILESTONES if long else _MILESTONES) if self.milestones is None else self.milestones
+        """Epochs and milestones: those given, or those of the data set and the usual ones of the epochs."""
+        epochs = self.epochs or (_LONG_EPOCHS if self.dataset.casefold() == _LONG else _EPOCHS)
+        return epochs, usual_milestones(epochs) if self.milestones is None else self.milestones
 
     @property
     def default_path(self) -> str:
@@ -111,6 +115,7 @@ class TicketConfig(DenseConfig):
         "(magnitude, in rounds of training); or a file: masks that `tfprune prune` wrote (.npz), or a pruned model "
         "(.keras), whose nonzero weights are kept.",
         group="ticket",
+        path="file",
     )
     density: float = setting(
         0.02,
@@ -144,8 +149,21 @@ class TicketConfig(DenseConfig):
         "later layers.",
         group="ticket",
     )
-    samples_per_class: int = setting(
-        10, "Images of each class that snip and grasp use, sorted by class.", group="ticket", above=0
+    samples_per_class: int = setting(10, "Images of each class that snip and grasp use.", group="ticket", above=0)
+    prune_batch_size: int | None = setting(
+        None,
+        "The most images for which snip and grasp compute gradients at the same time; this bounds the memory. Each "
+        "batch has as many images of each class as of another, sorted by class; batch norms use its statistics, with "
+        "grasp those of half a batch. The original takes all images at once, and 200 at once of tiny-imagenet.",
+        if_none="as many as need about 5 GB in float64",
+        group="ticket",
+        above=0,
+    )
+    prune_precision: ScorePrecision = setting(
+        "float64",
+        "Number format of the scores of snip, grasp and synflow: float64, or float32, as the original has it, with "
+        "half of the memory.",
+        group="ticket",
     )
     prune_iters: int = setting(100, "Rounds in which synflow prunes.", group="ticket", above=0)
     rounds: int = setting(5, "Rounds of training and pruning of an iterative ticket.", group="ticket", above=0)
@@ -178,6 +196,9 @@ class TicketConfig(DenseConfig):
             raise ConfigError(f"--hybrid is for smart_ratio, received --ticket {self.ticket}: leave one out")
         if self.inverse and (self.from_file or self.ticket == "iterative"):
             raise ConfigError(f"--inverse needs scores, --ticket {self.ticket} has none: name another ticket")
+        for name, tickets in (("prune_batch_size", ON_DATA), ("prune_precision", SCORED)):
+            if self.changed((name,)) and self.ticket not in tickets:
+                raise ConfigError(f"--{name} is for {listed(tickets)}, received --ticket {self.ticket}: leave it out")
         if self.rewind_epoch and self.ticket != "iterative":
             raise ConfigError("--rewind_epoch is for iterative tickets; others start from the weights of --init")
 

@@ -1,6 +1,7 @@
 """Dense training, tickets and their sanity checks (Su et al., NeurIPS 2020)."""
 
 import keras
+import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.graph import convert, prunable_weights
@@ -8,7 +9,7 @@ from tfprune.masks import Masks, Ticket, rearranged_masks, shuffled_weights
 from tfprune.optimizers import SGD
 from tfprune.pruning import iterative_tickets
 from tfprune.recipes.data import ImageData, ImageDataset, data_fraction, random_labels, shuffled_pixels
-from tfprune.recipes.method import Method, Result, plain
+from tfprune.recipes.method import Method, Result, densities, plain
 from tfprune.recipes.tickets.config import DenseConfig, TicketConfig
 from tfprune.recipes.tickets.pruning import find_ticket
 from tfprune.recipes.training import StepDecay
@@ -93,6 +94,7 @@ class Dense(Method[DenseConfig]):
             epochs - first_epoch,
             data.steps_per_epoch(config.batch_size),
         )
+        self.tell_missed_drops(rate, epochs - first_epoch, "milestones")
         sparse, optimizer = self.trainable(
             model,
             lambda fast: convert(fast, "masked", masks),
@@ -107,6 +109,7 @@ class Dense(Method[DenseConfig]):
             name=name,
             first_epoch=first_epoch,
             last_epoch=last_epoch,
+            weights=None if masks.kept == masks.total else lambda: densities(masks.counts),
         )
         return plain(sparse)
 
@@ -144,7 +147,11 @@ class Tickets(Dense):
         """Returns the masks of the file, or those that pruning finds."""
 
         def find() -> Masks:
-            return find_ticket(self.config, self.model, self.pruning_data) if self.given is None else self.given
+            if self.given is not None:
+                return self.given
+            return find_ticket(
+                self.config, self.model, self.pruning_data, on_scores=lambda scores: self.write_scores(0, scores)
+            )
 
         return self.cached("masks.npz", find, Masks.load, Masks.save)
 
@@ -161,9 +168,12 @@ class Tickets(Dense):
         masks = done[-1] if done else None
 
         def train(number: int, model: keras.Model, masks: Masks) -> keras.Model:
-            return self.trained(
+            trained = self.trained(
                 model, masks, name=f"round{number}", first_epoch=config.rewind_epoch, data=self.pruning_data
             )
+            weights = prunable_weights(trained)
+            self.write_scores(number, {name: np.abs(np.asarray(weight)) for name, weight in weights.items()})
+            return trained
 
         rounds = iterative_tickets(
             self.model, config.density, train, rounds=config.rounds, masks=masks, first_round=len(done) + 1

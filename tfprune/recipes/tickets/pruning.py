@@ -1,26 +1,34 @@
 """The masks of a ticket: from a criterion or a file, with the sanity checks of masks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.criteria import WeightCriterion, weight_criterion
+from tfprune.criteria import WeightCriterion, examples_at_once, weight_criterion
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket, inverse_masks, rearranged_masks
-from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.data import ImageDataset, PruneBatches
 from tfprune.recipes.models import load_checkpoint
-from tfprune.recipes.tickets.config import BY_RATIO, TicketConfig
+from tfprune.recipes.tickets.config import BY_RATIO, SCORED, TicketConfig
 
 
-def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) -> Masks:
+def find_ticket(
+    config: TicketConfig,
+    model: keras.Model,
+    data: ImageDataset,
+    *,
+    on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
+) -> Masks:
     """Prunes a model as the settings say, sanity checks of masks included.
 
     Args:
         config: The settings; the ticket is not iterative.
         model: A plain model that returns logits. It is not changed, unless the ticket is a file that holds weights.
         data: Where a criterion that uses data takes its images from.
+        on_scores: Called with the scores, see `WeightCriterion`.
 
     Returns:
         The masks.
@@ -33,8 +41,10 @@ def find_ticket(config: TicketConfig, model: keras.Model, data: ImageDataset) ->
         masks = _from_file(config, model, data)
     else:
         criterion = make_criterion(config)
-        batches = prune_batch(config, data) if criterion.uses_data == "always" else None
-        masks = criterion(model, config.density, batches, **_original_count(config, criterion, model))
+        batches = prune_batches(config, model, data) if criterion.uses_data == "always" else None
+        masks = criterion(
+            model, config.density, batches, on_scores=on_scores, **_original_count(config, criterion, model)
+        )
         if config.inverse:
             masks = inverse_masks(masks, criterion.weight_scores(model, None, batches))
     return rearranged_masks(masks, config.seed) if config.rearrange else masks
@@ -50,22 +60,22 @@ def make_criterion(config: TicketConfig) -> WeightCriterion:
     elif name == "lottery":
         settings = {"original_quirks": config.original_quirks}
     elif name == "snip":
-        settings = {"batch_statistics": True, "precision": "float32"}
+        settings = {"batch_statistics": True, "batch_size": config.prune_batch_size}
     elif name == "grasp":
-        settings = {"variant": "wang", "seed": config.seed, "precision": "float32"}
+        settings = {"variant": "wang", "seed": config.seed, "batch_size": config.prune_batch_size}
     elif name == "synflow":
         settings = {"iterations": config.prune_iters}
     elif name == "random":
         settings = {"seed": config.seed}
+    if name in SCORED:
+        settings["precision"] = config.prune_precision
     return weight_criterion(name, **settings)
 
 
-def prune_batch(config: TicketConfig, data: ImageDataset) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns one batch with equally many images of every class, sorted by class, as the original does."""
-    count = config.samples_per_class * data.num_classes
-    images, labels = data.prune_images(count, balanced=True, seed=config.seed)
-    order = np.argsort(labels, kind="stable")
-    return [(images[order], labels[order])]
+def prune_batches(config: TicketConfig, model: keras.Model, data: ImageDataset) -> PruneBatches:
+    """Returns batches with equally many images of every class, sorted by class, as the original has them."""
+    size = config.prune_batch_size or examples_at_once(model)
+    return data.prune_batches(config.samples_per_class * data.num_classes, size, balanced=True, seed=config.seed)
 
 
 def _original_count(config: TicketConfig, criterion: WeightCriterion, model: keras.Model) -> dict[str, Any]:

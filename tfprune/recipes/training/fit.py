@@ -11,8 +11,9 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType, TracebackType
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
@@ -27,6 +28,7 @@ from tfprune.tables import count
 
 # Schedulers send SIGTERM some time before they kill a process.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WeightNumbers: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 class LoopState(tf.train.experimental.PythonState):
@@ -184,13 +186,16 @@ class Fit:
         """Number of steps and epochs done."""
         return self._state
 
-    def open(self, name: str, run: RunFolder | None, *, resume: bool) -> None:
+    def open(
+        self, name: str, run: RunFolder | None, *, resume: bool, weights: Callable[[], WeightNumbers] | None = None
+    ) -> None:
         """Restores the latest checkpoint, if there is one, and opens the tables.
 
         Args:
             name: Name of the training in the run folder.
             run: The run folder; None to write nothing.
             resume: Whether there may be checkpoints to continue from.
+            weights: Returns the numbers of single weights after an epoch. Default: there are none.
 
         Raises:
             RunFolderError: There are checkpoints of this name and `resume` is off, or none of them can be read.
@@ -201,7 +206,8 @@ class Fit:
             if self._checkpoints and not resume:
                 raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
             self._checkpoints.restore()
-        self._journal = Journal(run, name, last_step=self._state.step)
+        self._weights = weights
+        self._journal = Journal(run, name, last_step=self._state.step, weights=weights is not None)
 
     def configure_logging(
         self, description: str, *, postfix: Callable[[], str] | None, log_every: int, checkpoint_minutes: float
@@ -279,9 +285,14 @@ class Fit:
         row: Row = {"epoch": state.epochs_done + 1, "step": state.step, "learning_rate": self._rate, **means}
         row.update(evaluate() if evaluate else {})
         self._journal.write_epoch(row)
+        if self._weights is not None:
+            self._journal.write_weights(state.epochs_done + 1, state.step, self._weights())
         state.close_epoch()
         self._save()
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("epoch", "step"))
+        numbers = {name: value for name, value in row.items() if name not in ("epoch", "step")}
+        shown = ", ".join(
+            f"{name} {value if isinstance(value, int) else format(value, '.4g')}" for name, value in numbers.items()
+        )
         tqdm.write(f"{self._description} {state.epochs_done}/{self._epochs}: {shown}")
 
     def _next(self, data: Iterator[Batch]) -> Batch:

@@ -1,7 +1,8 @@
 """What a training writes while it runs: tables, TensorBoard events, checkpoints, times.
 
-A `Journal` writes one row per epoch, and one per some number of steps, to tables and TensorBoard. `Checkpoints` writes
-checkpoints and restores the latest one that is not damaged. `StageTimes` adds up the seconds of the stages of a run.
+A `Journal` writes one row per epoch, one per some number of steps, and one per epoch and weight, to tables and
+TensorBoard. `ScoreEvents` writes how the scores of weights are distributed. `Checkpoints` writes checkpoints and
+restores the latest one that is not damaged. `StageTimes` adds up the seconds of the stages of a run.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import RunFolderError
@@ -21,6 +23,7 @@ from tfprune.files import write_text, writing
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
+_KEYS = ("epoch", "step", "weight")
 # TensorFlow's reader raises IndexError if a file ends early.
 _DAMAGED = (tf.errors.OpError, IndexError)
 
@@ -34,15 +37,17 @@ class Journal:
         run: The run folder; None to keep rows in memory only.
         name: Name of the tables `<name>` and `<name>_steps` and of the events.
         last_step: Step of the checkpoint to continue from, or 0.
+        weights: Whether there is a table of single weights, `<name>_weights`.
 
     Attributes:
         epochs: The rows of all epochs so far.
     """
 
-    def __init__(self, run: RunFolder | None, name: str, *, last_step: int) -> None:
+    def __init__(self, run: RunFolder | None, name: str, *, last_step: int, weights: bool = False) -> None:
         self.epochs: list[Row] = []
         self._epoch_log: MetricsLog | None = None
         self._step_log: MetricsLog | None = None
+        self._weight_log: MetricsLog | None = None
         self._events: tf.summary.SummaryWriter | None = None
         if run is None:
             return
@@ -55,6 +60,10 @@ class Journal:
             self._write_events("epoch", row)
         for row in self._step_log.rows:
             self._write_events("step", row)
+        if weights:
+            self._weight_log = run.metrics(f"{name}_weights", last_step=last_step)
+            for row in self._weight_log.rows:
+                self._write_weight_events(row)
 
     def __enter__(self) -> "Journal":
         return self
@@ -78,14 +87,69 @@ class Journal:
             self._step_log.append(row)
         self._write_events("step", row)
 
+    def write_weights(self, epoch: int, step: int, numbers: Mapping[str, Mapping[str, float]]) -> None:
+        """Adds a row for each weight to the table of weights, after an epoch.
+
+        Args:
+            epoch: Epochs done so far.
+            step: Steps done so far.
+            numbers: The columns, by the name of the weight.
+        """
+        for name, columns in numbers.items():
+            row: Row = {"epoch": epoch, "step": step, "weight": name, **columns}
+            if self._weight_log:
+                self._weight_log.append(row)
+            self._write_weight_events(row)
+
     def _write_events(self, group: str, row: Row) -> None:
+        self._write_scalars(row, {f"{group}/{name}": value for name, value in row.items() if name not in _KEYS})
+
+    def _write_weight_events(self, row: Row) -> None:
+        names = [name for name in row if name not in _KEYS]
+        self._write_scalars(row, {f"{name}/{row['weight']}": row[name] for name in names})
+
+    def _write_scalars(self, row: Row, scalars: Mapping[str, float | str]) -> None:
         if not self._events:
             return
         with writing(self._folder, tf.errors.OpError):
             with self._events.as_default(step=int(row["step"])):
-                for name, value in row.items():
-                    if name not in ("epoch", "step"):
-                        tf.summary.scalar(f"{group}/{name}", value)
+                for tag, value in scalars.items():
+                    tf.summary.scalar(tag, value)
+            self._events.flush()
+
+
+class ScoreEvents:
+    """Writes the distributions of the scores of weights for TensorBoard.
+
+    Scores may span many orders of magnitude, as SynFlow's do, so there are two histograms of each weight: `scores`, and
+    `scores_log10`, the logarithms of the absolute scores that are not 0.
+
+    Args:
+        folder: The folder of the events. What is there stays.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with writing(folder, tf.errors.OpError):
+            self._events = tf.summary.create_file_writer(str(folder))
+
+    def write(self, step: int, scores: Mapping[str, Any]) -> None:
+        """Writes the histograms of a pruning.
+
+        Args:
+            step: When it happened, such as an epoch or a round.
+            scores: Arrays by the name of the weight.
+
+        Raises:
+            WriteError: The events cannot be written.
+        """
+        with writing(self._folder, tf.errors.OpError):
+            with self._events.as_default(step=step):
+                for name, values in scores.items():
+                    values = np.asarray(values, np.float64)
+                    tf.summary.histogram(f"scores/{name}", values)
+                    if (used := np.abs(values[values != 0])).size:
+                        tf.summary.histogram(f"scores_log10/{name}", np.log10(used))
             self._events.flush()
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tfprune.errors import ConfigError
 from tfprune.keras_private import flat_layers
 from tfprune.recipes.data.dataset import Batch
-from tfprune.recipes.training.fit import Fit
+from tfprune.recipes.training.fit import Fit, WeightNumbers
 from tfprune.recipes.training.objectives import Metrics, Objective
 from tfprune.recipes.training.run_folder import Row, RunFolder
 from tfprune.recipes.training.step import (
@@ -124,6 +124,7 @@ class Loop:
         run: RunFolder | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         before_epoch: Callable[[int], None] | None = None,
+        weights: Callable[[], WeightNumbers] | None = None,
         resume: bool = False,
         description: str = "training",
         postfix: Callable[[], str] | None = None,
@@ -144,6 +145,7 @@ class Loop:
             evaluate: Called after each epoch; returns numbers for the row of the epoch.
             before_epoch: Called with the number of each epoch, from 0, before its first step. It may change variables
                 of the model. After a crash it is called again for the same epoch, with the same variables.
+            weights: Called after `evaluate`; returns numbers of single weights by name, for the table `<name>_weights`.
             resume: Whether to continue from the latest checkpoint, if there is one.
             description: Text before the progress bar.
             postfix: Returns text to show after the progress bar.
@@ -161,7 +163,7 @@ class Loop:
             WorkerError: Another worker stopped.
         """
         fit = Fit(self.run_step, self.model, self.optimizer, steps_per_epoch=steps_per_epoch, epochs=epochs)
-        fit.open(name, run if self.workers.is_chief else None, resume=resume)
+        fit.open(name, run if self.workers.is_chief else None, resume=resume, weights=weights)
         fit.configure_logging(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
         self.workers.share_variables([*self.model.variables, *self.optimizer.variables])
         fit.state.deserialize(self.workers.share_text(fit.state.serialize()))

@@ -31,8 +31,9 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
 
     Args:
         base: Learning rate of the first epoch.
-        points: Epochs from whose start on the rate is lower, counted from 0. A number below 1 is a fraction of
-            `epochs`, rounded down.
+        points: Epochs from whose start on the rate is lower, counted from 0; each once. A number below 1 is a fraction
+            of `epochs`, rounded down; such a drop comes later where it would be in the first epoch or in that of
+            another drop.
         rate: Factor of each drop.
         epochs: Epochs of the whole training.
         steps_per_epoch: Optimizer steps of an epoch.
@@ -41,6 +42,12 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         >>> decay = StepDecay(0.1, points=(0.5,), rate=0.1, epochs=4, steps_per_epoch=10)
         >>> [round(float(decay(step)), 4) for step in (0, 19, 20)]
         [0.1, 0.1, 0.01]
+
+    Attributes:
+        drops: Epochs of the drops, in order; those from `epochs` on are not reached.
+
+    Raises:
+        ConfigError: Two points are the same epoch.
 
     Reference:
         EKG, op_utils.py, `Optimizer`.
@@ -53,13 +60,13 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         # Python numbers only: a tensor created here would belong to the graph that is open now.
-        self._epochs_of_drop = sorted(int(point * epochs) if point < 1 else int(point) for point in self.points)
+        self.drops = _drops(self.points, epochs)
         self._rates = [base * rate**passed for passed in range(len(self.points) + 1)]
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the learning rate at an optimizer step (counted from 0), a float32 scalar."""
         epoch = tf.cast(step, tf.int64) // self.steps_per_epoch
-        passed = tf.reduce_sum(tf.cast(epoch >= tf.constant(self._epochs_of_drop, tf.int64), tf.int32))
+        passed = tf.reduce_sum(tf.cast(epoch >= tf.constant(self.drops, tf.int64), tf.int32))
         return tf.gather(tf.constant(self._rates, tf.float32), passed)
 
     def get_config(self) -> dict[str, Any]:
@@ -71,6 +78,19 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
             "epochs": self.epochs,
             "steps_per_epoch": self.steps_per_epoch,
         }
+
+
+def _drops(points: Sequence[float], epochs: int) -> list[int]:
+    """Returns the epochs of the drops, at least one apart, the first not in epoch 0."""
+    drops = [int(point) for point in points if point >= 1]
+    if len(set(drops)) < len(drops):
+        raise ConfigError(f"points: expected different epochs, received {drops}; the learning rate drops once in each")
+    for point in sorted(point for point in points if point < 1):
+        drop = max(1, int(point * epochs))
+        while drop in drops:
+            drop += 1
+        drops.append(drop)
+    return sorted(drops)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -85,7 +105,7 @@ class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
         ratio: Factor of each decay, above 0.
         every_epochs: Epochs from one decay to the next.
         steps_per_epoch: Optimizer steps of an epoch.
-        offset: Epochs by which all decays are earlier.
+        offset: Epochs by which all decays are earlier, fewer than `every_epochs`.
 
     Raises:
         ConfigError: A number is out of range.
@@ -111,6 +131,11 @@ class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
         ):
             if int(count) != count or count < least:
                 raise ConfigError(f"{name}: expected a whole number of at least {least}, received {count}")
+        if offset >= every_epochs:
+            raise ConfigError(
+                f"every_epochs: expected more than the {offset} by which all decays are earlier, received "
+                f"{every_epochs}: the first would come before the training"
+            )
         self.initial = float(initial)
         self.ratio = float(ratio)
         self.every_epochs = int(every_epochs)
@@ -151,6 +176,9 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         every: Epochs between two drops of `multistep`.
         gamma: Factor of each drop of `multistep`.
 
+    Attributes:
+        drops: Epochs of the drops of policies that have some; of `multistep` the first one.
+
     Raises:
         ConfigError: There is no such policy, or a number is out of range.
 
@@ -183,6 +211,7 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         }
         self._settings |= {"warmup": warmup, "every": every, "gamma": gamma}
         self._rates = [self.rate(epoch) for epoch in range(max(epochs, 1))]
+        self.drops = list(_STEPS.get(policy, {})) or ([every] if policy == "multistep" else [])
 
     def rate(self, epoch: int) -> float:
         """Returns the rate of an epoch.
@@ -213,6 +242,11 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of an equal schedule."""
         return dict(self._settings)
+
+
+def missed_drops(schedule: StepDecay | EpochRates, epochs: int) -> list[int]:
+    """Returns the epochs of the drops of a learning rate that come after the end of a training."""
+    return [drop for drop in schedule.drops if drop >= epochs]
 
 
 @dataclass(frozen=True)

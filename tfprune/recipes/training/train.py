@@ -15,6 +15,7 @@ from tfprune.graph import convert
 from tfprune.layers import refresh_masks, set_density
 from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.training.evaluation import evaluate
+from tfprune.recipes.training.fit import WeightNumbers
 from tfprune.recipes.training.loop import Loop
 from tfprune.recipes.training.objectives import CrossEntropy, Objective
 from tfprune.recipes.training.run_folder import Row, RunFolder
@@ -63,6 +64,7 @@ def train_model(
     before_epoch: Callable[[int], None] | None = None,
     after_epoch: Callable[[float], None] | None = None,
     test: Callable[[], dict[str, float]] | None = None,
+    weights: Callable[[], WeightNumbers] | None = None,
     description: str = "training",
     postfix: Callable[[], str] | None = None,
 ) -> list[Row]:
@@ -83,6 +85,7 @@ def train_model(
         before_epoch: Called with the number of each epoch, from 0, before its first step, see `Loop.fit`.
         after_epoch: Called after each evaluation with the accuracy on the test images.
         test: Called after each epoch instead of that evaluation; returns numbers for the epoch's row.
+        weights: Called after it; returns numbers of single weights, see `Loop.fit`.
         description: Text before the progress bar.
         postfix: Returns text to show after the progress bar.
 
@@ -122,6 +125,7 @@ def train_model(
         run=run,
         evaluate=(test or evaluate_epoch) if config.test_each_epoch else None,
         before_epoch=before_epoch,
+        weights=weights,
         resume=resume,
         description=description,
         postfix=postfix,
