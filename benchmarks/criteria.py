@@ -2,7 +2,7 @@
 
     python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.5
     python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.45 --warm_up --rounds 10 \
-        --criteria taylor l2 --no_training --out benchmarks/results/criteria_warm_up.jsonl
+        --criteria taylor l2 ekg --no_training --out benchmarks/results/criteria_warm_up.jsonl
 
 Three columns for each criterion: right after pruning, with batch norm averages taken anew, and after one epoch of
 training. Criteria that look at data look at 10 batches of 128 training images. With `--warm_up` they have what EKG's

@@ -140,7 +140,9 @@ def curvature(
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     center = objective.value(objective.start)
     size = sum(each.size for each in objective.start)
-    with tqdm(desc="Hessian products", unit="", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        desc=f"Hessian products of {model.name}", unit="", disable=None if progress else True, leave=False
+    ) as bar:
         counted = _Counted(objective.hessian_product, products, bar)
         try:
             ends = extreme_eigenvalues(counted, size, tolerance=tolerance, seed=seed)

@@ -51,8 +51,8 @@ class Section:
     def fluctuations(self) -> np.ndarray:
         """Root mean square of `loss - center` over the points of each direction or plane, without the center.
 
-        The papers do not define the fluctuation of a section as a number; this is our definition. It has the unit of
-        the loss, and it depends on the radius and on what batch norms do.
+        Neither Li et al. nor EKG's code define the fluctuation of a section as a number; this definition is ours. It
+        has the unit of the loss, and depends on the radius and on what batch norms do.
         """
         changes = (self.losses - self.center).reshape(len(self.losses), -1)
         others = np.delete(changes, changes.shape[1] // 2, axis=1)
@@ -210,7 +210,9 @@ def section(
     losses = np.full((drawn, *[points] * dimensions), center)
     places = list(np.ndindex(*losses.shape[1:]))
     total = drawn * (len(places) - 1)
-    with tqdm(total=total, desc="section", unit="point", disable=None if progress else True, leave=False) as bar:
+    with tqdm(
+        total=total, desc=f"sections of {model.name}", unit="point", disable=None if progress else True, leave=False
+    ) as bar:
         for values in losses:
             axes = [random.draw() for _ in range(dimensions)]
             for place in places:

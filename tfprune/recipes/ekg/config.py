@@ -120,8 +120,9 @@ class EKGConfig(RunConfig):
     record_landscape: RecordedLandscape | None = setting(
         None,
         "Measure the loss landscape of every interim sub-network on the search's validation images, and add it to the "
-        "search's metrics: the fluctuation of 5 sections of 5 points (sections), or also the extreme eigenvalues of "
-        "the Hessian (hessian). Takes as long as about 20 (700) forward passes over the images for each, and tracing.",
+        "search's metrics: the fluctuation of 5 sections of 5 points, up to half the norm of each filter (sections), "
+        "or also the extreme eigenvalues of the Hessian (hessian). Takes as long as about 20 (700) forward passes over "
+        "the images for each, and tracing.",
         if_none="nothing",
         group="search",
     )

@@ -32,8 +32,8 @@ _SEARCH_FILE = "search.npz"
 _STEPS_PER_LINE = 10
 _LANDSCAPES = {  # by the value of `record_landscape`
     None: None,
-    "sections": LandscapeSettings(directions=5, points=5, hessian=False),
-    "hessian": LandscapeSettings(directions=5, points=5),
+    "sections": LandscapeSettings(directions=5, points=5, radius=0.5, hessian=False),
+    "hessian": LandscapeSettings(directions=5, points=5, radius=0.5),
 }
 _CURVES = ("accuracy", "loss", "flops_rate", "fluctuation", "hessian_min", "hessian_max", "hessian_ratio")
 _STATE_ARRAYS = ("rates", "orders", "knowledge")
