@@ -141,7 +141,7 @@ def curvature(
     center = objective.value(objective.start)
     size = sum(each.size for each in objective.start)
     with tqdm(
-        desc=f"Hessian products of {model.name}", unit="", disable=None if progress else True, leave=False
+        desc=f"Hessian products of {model.name}", unit=" products", disable=None if progress else True, leave=False
     ) as bar:
         counted = _Counted(objective.hessian_product, products, bar)
         try:

@@ -211,7 +211,7 @@ def section(
     places = list(np.ndindex(*losses.shape[1:]))
     total = drawn * (len(places) - 1)
     with tqdm(
-        total=total, desc=f"sections of {model.name}", unit="point", disable=None if progress else True, leave=False
+        total=total, desc=f"sections of {model.name}", unit=" points", disable=None if progress else True, leave=False
     ) as bar:
         for values in losses:
             axes = [random.draw() for _ in range(dimensions)]
