@@ -216,10 +216,6 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "reweight": True}, "--reweight: .* give --data"),
         ({"flops": 0.5, "data": "digits"}, "--data: criterion l2 uses no .* out, or add --reweight or --recal"),
         ({"plan": "p.json", "criterion": "taylor", "data": "digits"}, "--data: a plan that is read uses no"),
-        (
-            {"density": 0.5, "criterion": "hybrid", "out": "b.npz", "data": "digits"},
-            "criterion hybrid .* leave it out$",
-        ),
         ({"flops": 0.5, "data_path": "folder"}, "--data_path: .* give --data"),
         ({"flops": 0.5, "criterion": "l3"}, "--criterion: expected one of l1, .*, dpp_edge, received l3; use one of"),
         ({"flops": 0.5, "plugin": ("no_such_module",)}, "cannot import the plugin no_such_module: ModuleNotFoundError"),
