@@ -30,8 +30,8 @@ def test_lines():
         "settings other than the defaults: epochs 7, milestones 2 3, seed 1",
     ]
     assert record_lines({}) == []
-    # ImageNet has other defaults: a density of 0.5, and 90 epochs.
-    on_disk = RECORD | {"settings": {"density": 0.5, "epochs": 90, "resize_size": 256}}
+    # ImageNet has other defaults: a density of 0.5, and 100 epochs.
+    on_disk = RECORD | {"settings": {"density": 0.5, "epochs": 100, "resize_size": 256}}
     assert not any("settings" in line for line in record_lines(on_disk))
     unknown = record_lines(RECORD | {"method": "mine"})
     assert unknown[-1].endswith(": density 0.3, epochs 7, milestones 2 3, momentum 0.9, seed 1")
