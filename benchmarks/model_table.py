@@ -14,13 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from pages import DOCS, rewrite
 from program import new_parser
 
 from tfprune.recipes.models import build_model, model_names
 from tfprune.recipes.models.architectures import GROUPS
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "models.md"
-BEGIN, END = "<!-- table: written by benchmarks/model_table.py -->", "<!-- end of the table -->"
+PAGE = DOCS / "models.md"
 
 SOURCES = {
     "resnet": "He et al., CVPR 2016",
@@ -102,9 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the table into the page."""
     options = make_parser().parse_args(arguments)
-    before, _, rest = options.page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    options.page.write_text(f"{before}{BEGIN}\n\n{table(options.groups)}\n\n{END}{after}")
+    rewrite(options.page, "model_table.py", table(options.groups))
 
 
 if __name__ == "__main__":

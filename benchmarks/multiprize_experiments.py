@@ -15,14 +15,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pages import DOCS, rewrite
 from program import new_parser
 
 from tfprune.cli.settings_file import read_settings
 from tfprune.recipes.catalog import configs
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, ROWS = ROOT / "docs" / "multiprize_experiments.md", ROOT / "docs" / "multiprize_experiments.csv"
-BEGIN = "<!-- tables: written by benchmarks/multiprize_experiments.py -->"
+PAGE, ROWS = DOCS / "multiprize_experiments.md", DOCS / "multiprize_experiments.csv"
 OPEN_DENSITY = 0.2
 
 # the authors' names without _BinAct -> ours; of networks that they can only build with signs, signs are meant
@@ -186,11 +186,6 @@ def tables() -> str:
     return "\n".join(lines)
 
 
-def page(before: str) -> str:
-    """The whole page with the tables in the place of those there are."""
-    return f"{before.partition(BEGIN)[0]}{BEGIN}\n\n{tables()}"
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = new_parser(__doc__)
@@ -200,8 +195,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Writes the tables into the page."""
-    file = make_parser().parse_args(arguments).page
-    file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(make_parser().parse_args(arguments).page, "multiprize_experiments.py", tables())
 
 
 if __name__ == "__main__":

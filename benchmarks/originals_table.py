@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pages import DOCS, rewrite
 from program import new_parser
 
 from tfprune.cli.main import COMMANDS
@@ -27,8 +28,7 @@ from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.settings import settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, ROWS = ROOT / "docs" / "originals.md", Path(__file__).with_suffix("").with_name("originals.yaml")
-BEGIN, END = "<!-- tables: written by benchmarks/originals_table.py -->", "<!-- end of the tables -->"
+PAGE, ROWS = DOCS / "originals.md", Path(__file__).with_suffix("").with_name("originals.yaml")
 STATUS = ("kept", "differs", "not kept")
 FOLDERS = ("benchmarks/", "configs/", "docs/", "examples/", "tests/", "tfprune/")
 
@@ -139,11 +139,6 @@ def tables() -> str:
     return "\n".join(lines)
 
 
-def page(before: str) -> str:
-    """Returns the whole page with the tables in the place of those there are."""
-    return f"{before.partition(BEGIN)[0]}{BEGIN}\n\n{tables()}\n\n{END}{before.partition(END)[2]}"
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = new_parser(__doc__)
@@ -157,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wrong := list(mistakes()):
         print(*wrong, sep="\n")
         return 2
-    file.write_text(page(file.read_text(encoding="utf-8")), encoding="utf-8")
+    rewrite(file, "originals_table.py", tables())
     return 0
 
 

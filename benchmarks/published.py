@@ -21,14 +21,14 @@ from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from pages import DOCS, rewrite
 from program import new_parser, use_threads
 
 from tfprune.cli.programs import train_cifar
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "results_published.md"
+PAGE = DOCS / "results_published.md"
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- tables: written by benchmarks/published.py -->", "<!-- end of the tables -->"
 EDGES = {83: 2.403, 166: 1.231, 250: 0.591, 333: 0.240, 417: 0.071}
 NODES = {1: 3.737, 2: 2.310, 3: 1.438, 4: 0.740, 5: 0.258}
 
@@ -250,10 +250,9 @@ def error_table(path: Path = RESULTS / "dpp_compare.csv") -> str:
     return "\n".join(lines)
 
 
-def page(before: str, rows: Sequence[Row]) -> str:
-    """Returns the whole page with the tables in the place of those there are."""
-    head, rest = before.partition(BEGIN)[0], before.partition(END)[2]
-    return f"{head}{BEGIN}\n\n{accuracy_table(rows)}\n\n{error_table()}\n\n{END}{rest}"
+def tables(rows: Sequence[Row]) -> str:
+    """Returns what the program writes into the page."""
+    return f"{accuracy_table(rows)}\n\n{error_table()}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -279,8 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs what is not done yet, and prints or writes the table; returns the exit code of a run that was stopped."""
     args = make_parser().parse_args(arguments)
     if args.table:
-        before = args.table.read_text(encoding="utf-8")
-        args.table.write_text(page(before, read(args.out)), encoding="utf-8")
+        rewrite(args.table, "published.py", tables(read(args.out)))
         return 0
     use_threads(args.threads)
     for name, seed in todo(args, read(args.out)):

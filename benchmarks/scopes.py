@@ -16,6 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from pages import DOCS, rewrite
 from program import new_parser
 
 import tfprune
@@ -25,8 +26,7 @@ from tfprune.recipes.models import build_model
 from tfprune.recipes.models.resnet import projection_names
 from tfprune.recipes.peekaboo.pruning import unpruned_layers
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "scopes.md"
-BEGIN, END = "<!-- table: written by benchmarks/scopes.py -->", "<!-- end of the table -->"
+PAGE = DOCS / "scopes.md"
 HEAD = "| method | model, classes | first layer | 1x1 shortcuts | last layer | original | here | setting |"
 RULE = "| --- | --- | --- | --- | --- | ---: | ---: | --- |"
 
@@ -179,10 +179,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None, make_table: Callable[[], str] = table) -> None:
     """Writes the table into the page."""
-    options = make_parser().parse_args(arguments)
-    before, _, rest = options.page.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    options.page.write_text(f"{before}{BEGIN}\n\n{make_table()}\n\n{END}{after}")
+    rewrite(make_parser().parse_args(arguments).page, "scopes.py", make_table())
 
 
 if __name__ == "__main__":

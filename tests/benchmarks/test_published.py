@@ -2,6 +2,7 @@ import json
 
 import published
 import pytest
+from pages import written_part
 
 
 def options(tmp_path, *words):
@@ -34,8 +35,9 @@ def program(monkeypatch):
 
 
 def test_the_page_is_what_the_rows_give():
-    there = published.PAGE.read_text(encoding="utf-8")
-    assert published.page(there, published.read(published.RESULTS / "published.jsonl")) == there
+    page = published.PAGE.read_text(encoding="utf-8")
+    rows = published.read(published.RESULTS / "published.jsonl")
+    assert written_part(page, "published.py") == published.tables(rows)
 
 
 def test_rows_say_how_much_of_the_published_work_they_are(program, tmp_path, capsys):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import scopes
+from pages import written_part
 
 from tests.golden_arrays import GoldenArrays
 
@@ -19,7 +20,7 @@ def lines():
 
 
 def test_the_page_is_what_is_counted(lines):
-    written = PAGE.partition(scopes.BEGIN)[2].partition(scopes.END)[0].strip().splitlines()
+    written = written_part(PAGE, "scopes.py").splitlines()
     assert written == lines
 
 
