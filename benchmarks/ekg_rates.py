@@ -21,6 +21,7 @@ import keras
 from criteria import scoring_data, tested
 from landscape_study import Study, append, rows_of, study_parser
 from matplotlib.figure import Figure
+from pages import DOCS, rewrite
 from program import use_threads
 
 from tfprune.criteria import get
@@ -29,6 +30,7 @@ from tfprune.pruning import prune_channels
 from tfprune.recipes.data import search_subsets
 from tfprune.search.greedy import Search
 
+RESULTS = Path(__file__).parent / "results" / "ekg_rates.csv"
 ROUNDS = {"taylor": ("taylor", 1), "l2": ("l2", 1), "l2 in 10 rounds": ("l2", 10)}
 EKG = "EKG's search"
 
@@ -79,14 +81,15 @@ def measure(args: argparse.Namespace) -> None:
             append(args.out, row | study.trained(model, args.seed))
 
 
-def show(rows: Sequence[dict[str, str]]) -> None:
-    """Prints the table in Markdown."""
+def table(rows: Sequence[dict[str, str]]) -> str:
+    """Returns the table of the page."""
     titles = ("method", "FLOPs at most", "parameters", "CPU s to choose", "before training", "after")
-    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
+    lines = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     for row in rows:
         before, after = (f"{float(row[name]):.2%}" for name in ("before", "test_accuracy"))
         sizes = f"{float(row['rate']):.0%} | {int(row['params']):,}"
-        print(f"| {row['method']} | {sizes} | {float(row['search_cpu_s']):.0f} | {before} | {after} |")
+        lines.append(f"| {row['method']} | {sizes} | {float(row['search_cpu_s']):.0f} | {before} | {after} |")
+    return "\n".join(lines)
 
 
 def plot(rows: Sequence[dict[str, str]], file: Path) -> None:
@@ -115,18 +118,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser = study_parser(__doc__)
     parser.add_argument("--rates", type=float, nargs="+", default=(0.85, 0.7, 0.55, 0.45, 0.35))
     parser.add_argument("--seed", type=int, default=1, help="of the short passes")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/ekg_rates.csv"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/figures/ekg_rates.png"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, default=DOCS / "figures" / "ekg_rates.png")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures what is not measured yet, prints the table, and draws the figure."""
+    """Measures what is not measured yet, writes the table into the page, and draws the figure."""
     args = make_parser().parse_args(arguments)
     use_threads(1)
     measure(args)
     rows = rows_of(args.out)
-    show(rows)
+    print(table(rows))
+    rewrite(args.page, "ekg_rates.py", table(rows))
     plot(rows, args.figure)
 
 

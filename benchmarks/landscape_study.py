@@ -4,9 +4,9 @@
 
 The model is first trained for a short pass, since it may not have seen such images. Then it is pruned to the same FLOPs
 by several criteria, by their scores with noise, and at random. Each sub-network is measured with batch norm averages
-taken anew (`before.csv`), and on the test images after the same short pass over the same images (`after.csv`). A row
-that is there is not measured again. In the end rank correlations are printed and a figure is drawn; `--subnetworks 0`
-does only that.
+taken again (`before.csv`), and on the test images after the same short pass over the same images (`after.csv`). A row
+that is there is not measured again. In the end the tables are written into the page and a figure is drawn;
+`--subnetworks 0` does only that.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from criteria import one_epoch, scoring_data, tested
+from pages import DOCS, rewrite
 from program import new_parser, use_threads
 from rank_correlations import markdown, plot
 
@@ -43,7 +44,10 @@ MEASURES = {
     "fluctuation": "fluctuation of sections",
     "ratio": "abs(smallest / largest eigenvalue)",
 }
+PAGE, RESULTS = DOCS / "results_landscape.md", Path(__file__).parent / "results" / "landscape_study"
 OUTCOME = ("accuracy", "test accuracy after a short pass, %")
+CORRELATIONS = """Rank correlations with the accuracy after the short pass; in brackets the middle 95 % of 2,000
+bootstrap draws of sub-networks:"""
 Row = dict[str, Any]
 
 
@@ -66,6 +70,13 @@ class Choice(NamedTuple):
     def name(self) -> str:
         """Of files and rows."""
         return f"{self.criterion}_{self.scope}_{self.noise:g}_{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """Of the page."""
+        where = {"global": "whole model", "local": "each group"}[self.scope]
+        chance = [f"noise {self.noise:g}"] if self.noise else []
+        return ", ".join([f"`{self.criterion}`", where, *chance, *([f"seed {self.seed}"] if self.seed else [])])
 
 
 def disturbed(seed: int) -> tuple[Choice, ...]:
@@ -142,11 +153,11 @@ class Study:
         return scores * np.exp(choice.noise * np.random.default_rng(choice.seed).standard_normal(len(scores)))
 
     def recalibrate(self, model: keras.Model) -> None:
-        """Takes batch norm averages anew."""
+        """Takes batch norm averages again."""
         recalibrate_batch_norm(model, self.first(5000, 500))
 
     def subnetwork(self, choice: Choice) -> keras.Model:
-        """The pruned model with batch norm averages taken anew, not trained further."""
+        """The pruned model with batch norm averages taken again, not trained further."""
         path = self.args.work / f"{choice.name}.keras"
         if path.exists():
             return keras.saving.load_model(path)
@@ -242,6 +253,23 @@ def joined(folder: Path) -> dict[str, np.ndarray]:
     return columns | {"name": np.array(names), OUTCOME[0]: np.array([np.mean(accuracies[name]) for name in names])}
 
 
+def tables(folder: Path) -> str:
+    """Returns the part of the page: the sub-networks, the most accurate first, and the rank correlations."""
+    table = joined(folder)
+    before = {row["name"]: row for row in rows_of(folder / "before.csv")}
+    labels = {choice.name: choice.label for choice in CHOICES}
+    lines = ["| channels chosen by | parameters | validation loss | fluctuation | condition measure | accuracy after |"]
+    lines.append("|---" * 6 + "|")
+    for place in np.argsort(-table["accuracy"], kind="stable"):
+        row = before[table["name"][place]]
+        value = {name: float(row[name]) for name in (*MEASURES, "fluctuation_error")}
+        cells = [labels[row["name"]], f"{int(row['params']):,}", f"{value['validation_loss']:.3f}"]
+        cells += [f"{value['fluctuation']:.3f} ± {value['fluctuation_error']:.3f}", f"{value['ratio']:.3f}"]
+        lines.append(f"| {' | '.join(cells)} | {table['accuracy'][place]:.2f} % |")
+    correlations = markdown(table, MEASURES, OUTCOME[0], "validation_loss")
+    return f"{len(before)} sub-networks:\n\n" + "\n".join(lines) + f"\n\n{CORRELATIONS}\n\n{correlations}"
+
+
 def study_parser(description: str | None) -> argparse.ArgumentParser:
     """Returns a parser of what a `Study` needs."""
     parser = new_parser(description)
@@ -255,6 +283,7 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="mixed_bfloat16", help="of the training")
     parser.add_argument("--held_out", type=int, default=5000, help="training images kept for validation, the last ones")
     parser.add_argument("--work", type=Path, default=Path("runs/landscape_study"), help="folder of the models")
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the tables are written to")
     return parser
 
 
@@ -270,8 +299,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--radius", type=float, default=0.5)
     parser.add_argument("--curvature_images", type=int, default=64, help="the first training images, one batch")
     parser.add_argument("--tolerance", type=float, default=0.05, help="of the eigenvalues")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/landscape_study"))
-    parser.add_argument("--figure", type=Path, default=Path("docs/figures/landscape_study.png"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--figure", type=Path, default=DOCS / "figures" / "landscape_study.png")
     return parser
 
 
@@ -281,8 +310,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_threads(1)
     if args.subnetworks:
         measure(args)
+    print(tables(args.out))
+    rewrite(args.page, "landscape_study.py", tables(args.out))
     table = joined(args.out)
-    print(f"{len(table['name'])} sub-networks\n{markdown(table, MEASURES, OUTCOME[0], 'validation_loss')}")
     plot(table, MEASURES, OUTCOME, np.array([name.split("_")[0] for name in table["name"]]), args.figure)
 
 

@@ -73,7 +73,7 @@ SMALLEST = {
     ),
     "ekg_rates.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
-        "--rates 0.98 0.95 --work work --out rows.csv --figure figure.png",
+        "--rates 0.98 0.95 --work work --out rows.csv --figure figure.png --page page.md",
         "| l2 in 10 rounds | 95% | ",
         slow=True,
     ),
@@ -97,7 +97,7 @@ SMALLEST = {
     "landscape_study.py": Small(
         "--dataset digits --arch ResNet-8x2 --trained_param small.keras --fraction 0.2 --batch_size 32 --held_out 100 "
         "--subnetworks 4 --section_images 8 --directions 2 --points 3 --curvature_images 8 --tolerance 0.5 "
-        "--work work --out rows --figure figure.png",
+        "--work work --out rows --figure figure.png --page page.md",
         "| fluctuation of sections | ",
         slow=True,
     ),
@@ -281,8 +281,10 @@ def page_and_rows(words, monkeypatch, tiny):
 PREPARE = {
     "applications.py": tiny_applications,
     "compare_checkouts.py": checkouts,
+    "ekg_rates.py": page_without_table,
     "field.py": tiny_field,
     "graph.py": tiny_graph,
+    "landscape_study.py": page_without_table,
     "latency.py": tiny_latency,
     "model_table.py": page_without_table,
     "multiprize_experiments.py": page_without_table,
