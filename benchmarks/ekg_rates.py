@@ -5,7 +5,7 @@
 All start from the trained model after a short pass, as in landscape_study.py. One search to the lowest rate passes
 through all others: its first sub-network at or below each rate is taken, with the CPU seconds spent so far. Criteria
 prune in one round, or in several. Then all get the same short pass over the same images. A row that is there is not
-measured again.
+measured again. Without `--trained_param`, only the table and the figure are made.
 """
 
 import argparse
@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures what is not measured yet, writes the table into the page, and draws the figure."""
     args = make_parser().parse_args(arguments)
     use_threads(1)
-    measure(args)
+    if args.trained_param:
+        measure(args)
     rows = rows_of(args.out)
     print(table(rows))
     rewrite(args.page, "ekg_rates.py", table(rows))

@@ -5,8 +5,8 @@
 The model is first trained for a short pass, since it may not have seen such images. Then it is pruned to the same FLOPs
 by several criteria, by their scores with noise, and at random. Each sub-network is measured with batch norm averages
 taken again (`before.csv`), and on the test images after the same short pass over the same images (`after.csv`). A row
-that is there is not measured again. In the end the tables are written into the page and a figure is drawn;
-`--subnetworks 0` does only that.
+that is there is not measured again. In the end the tables are written into the page and a figure is drawn; without
+`--trained_param` that is all.
 """
 
 import argparse
@@ -276,7 +276,7 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--arch", default="ResNet-56")
     parser.add_argument("--dataset", default="CIFAR10")
     parser.add_argument("--data_path")
-    parser.add_argument("--trained_param", required=True)
+    parser.add_argument("--trained_param", help="the trained model; default: only write what was measured")
     parser.add_argument("--fraction", type=float, default=10240 / 45000, help="of the training images in a short pass")
     parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.005, help="learning rate at the beginning of a short pass")
@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures what is not measured yet, prints the correlations, and draws the figure."""
     args = make_parser().parse_args(arguments)
     use_threads(1)
-    if args.subnetworks:
+    if args.trained_param:
         measure(args)
     print(tables(args.out))
     rewrite(args.page, "landscape_study.py", tables(args.out))

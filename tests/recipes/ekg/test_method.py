@@ -302,7 +302,7 @@ def test_without_searching_the_network_is_tuned_as_it_is(calls, tmp_path, tiny):
 @pytest.mark.slow
 def test_export_is_a_switch(calls, tmp_path, monkeypatch):
     exported = []
-    monkeypatch.setattr(base, "export_saved_model", lambda model, path: exported.append((model, path)))
+    monkeypatch.setattr(base, "export_saved_model", lambda model, path, record: exported.append((model, path)))
     run(tmp_path / "without", train_epoch=0)
     assert exported == []
     result = run(tmp_path / "with", train_epoch=0, export=True)
