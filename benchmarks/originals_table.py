@@ -123,7 +123,7 @@ def mistakes() -> Iterator[str]:
 
 def _line(row: Row) -> str:
     status = f"{row['status']}: {row['why']}" if "why" in row else row["status"]
-    cells = (row["promise"], row["here"], status, row.get("check", ""))
+    cells = (status, row["promise"], row["here"], row.get("check", ""))
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
@@ -135,7 +135,7 @@ def tables() -> str:
     for each in originals():
         name = each["name"]
         lines += ["", f"## {name[0].upper()}{name[1:]}", "", f"*{each['title']}*: {each['pages']}.", ""]
-        lines += ["| promise | here | status | shown by |", "|---|---|---|---|", *map(_line, each["rows"])]
+        lines += ["| status | promise | here | shown by |", "|---|---|---|---|", *map(_line, each["rows"])]
     return "\n".join(lines)
 
 

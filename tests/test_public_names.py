@@ -1,13 +1,17 @@
 import importlib
 import importlib.util
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal, get_origin
 
 import pytest
 
 import tfprune
 
+ROOT = Path(__file__).parents[1]
+NO_NAMES = {"tfprune.json"}  # a file
 RECIPES = ("ekg", "multiprize", "peekaboo", "tickets")
 SHORT_NAMES = (*RECIPES, "data", "models", "training")
 PACKAGES = (
@@ -71,3 +75,22 @@ def test_importing_the_package_imports_no_tensorflow():
 def test_a_function_is_not_hidden_by_its_module():
     code = "import tfprune.recipes.tickets.pruning as module\nimport tfprune\n"
     subprocess.run([sys.executable, "-c", f"{code}assert callable(tfprune.tickets.find_ticket)"], check=True)
+
+
+def test_names_in_the_documentation_need_no_other_import():
+    """Every `tfprune.a.b` of the pages is an attribute after `import tfprune` alone."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages if page.name != "DESIGN.md")
+    names = sorted(set(re.findall(r"(?<![\w/.])tfprune(?:\.[A-Za-z]\w*)+(?![\w.]*[/])", text)) - NO_NAMES)
+    assert len(names) > 25
+    code = (
+        "import sys, tfprune\n"
+        "def known(name):\n"
+        "    value = tfprune\n"
+        "    for part in name.split('.')[1:]:\n"
+        "        value = getattr(value, part, None)\n"
+        "    return value is not None\n"
+        "print([name for name in sys.argv[1:] if not known(name)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -5,6 +5,7 @@ from . import ekg as ekg
 from . import exporting as exporting
 from . import landscape as landscape
 from . import layers as layers
+from . import masks as masks
 from . import models as models
 from . import multiprize as multiprize
 from . import optimizers as optimizers

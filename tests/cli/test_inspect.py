@@ -1,11 +1,12 @@
 import keras
+import numpy as np
 import pytest
 
 from tfprune.cli.inspect import run
 from tfprune.cli.model_configs import InspectConfig
 from tfprune.errors import CheckpointError, ConfigError, UnsupportedLayerError
 from tfprune.exporting import export
-from tfprune.graph import complexity
+from tfprune.graph import complexity, convert
 
 
 def test_groups_and_layers(folder, screen):
@@ -94,3 +95,16 @@ def test_tflite_files(folder, screen, tmp_path):
     assert not any("median" in line for line in screen.lines[len(lines) :])
     with pytest.raises(ConfigError, match=r"net.tflite has no layers to compare or to ignore"):
         run(InspectConfig(path, str(folder / "net.keras")), screen)
+
+
+def test_a_sub_network_is_shown_with_built_in_layers(folder, screen, tmp_path):
+    net = convert(keras.saving.load_model(folder / "net.keras"), "subnet", density=0.25)
+    net.save(tmp_path / "ticket.keras")
+    numbers = run(InspectConfig(str(tmp_path / "ticket.keras"), latency=False), screen)
+    kernels = [layer.kernel for layer in net.layers if hasattr(layer, "kernel")]
+    total = sum(int(np.prod(kernel.shape)) for kernel in kernels)
+    kept = sum(int(np.asarray(layer.mask).sum()) for layer in net.layers if hasattr(layer, "mask"))
+    share = f"{kept / total:.2%}"
+    assert f"sub-network of {kept:,} of {total:,} weights ({share}); shown with built-in layers" in screen.lines
+    assert any(line.endswith("2 channel groups, 14 channels") for line in screen.lines)
+    assert numbers.model.params == convert(net, "plain").count_params()

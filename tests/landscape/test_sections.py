@@ -87,7 +87,7 @@ def test_a_plane_has_the_sections_of_its_directions():
     corner = Objective(model, (X, Y))
     directions = FilterDirections(model, model.trainable_variables, 7)
     first, second = directions.draw(), directions.draw()
-    weights = [w + 1.0 * a - 0.5 * b for w, a, b in zip(corner.start, first, second, strict=True)]
+    weights = [w + 0.5 * a - 0.25 * b for w, a, b in zip(corner.start, first, second, strict=True)]
     assert plane.losses[0, 4, 1] == pytest.approx(corner.value(weights), rel=1e-6)
 
 
@@ -214,9 +214,11 @@ def test_data_are_read_once():
     ("settings", "message"),
     [
         ({"points": 4}, "--points: expected an odd number, as the center is one of them, received 4"),
-        ({"points": 1}, "--points: expected a value of at least 3, received 1"),
+        ({"points": 1}, "--points: expected a value from 3 to 1001, received 1"),
+        ({"points": 10**9 + 1}, "--points: expected a value from 3 to 1001, received 1000000001"),
+        ({"directions": 10**6}, "--directions: expected a value from 1 to 10000, received 1000000"),
         ({"dimensions": 3}, "--dimensions: expected a value from 1 to 2, received 3"),
-        ({"directions": 0}, "--directions: expected a value of at least 1, received 0"),
+        ({"directions": 0}, "--directions: expected a value from 1 to 10000, received 0"),
         ({"radius": 0.0}, "--radius: expected a value above 0, received 0.0"),
         ({"radius": float("inf")}, "--radius: expected a finite number, received inf"),
         ({"seed": -1}, "--seed: expected a value of at least 0, received -1"),
@@ -315,3 +317,23 @@ def test_measure_gives_both():
     short = measure(model, (X, Y), LandscapeSettings(hessian=False, directions=1, points=3), progress=False)
     assert short.curvature is None
     assert list(short.numbers) == ["center_loss", "fluctuation", "fluctuation_error"]
+
+
+@pytest.mark.parametrize(
+    ("data", "loss", "message"),
+    [
+        ((X, Y + 100), None, "Received a label value of 10"),
+        ((X, Y), "mean_squared_error", "Dimensions must be equal"),
+        ((X, Y), "categorical_crossentropy", "must have the same rank"),
+        ((np.concatenate([X, X], axis=-1), Y), None, "but received input with shape"),
+    ],
+)
+def test_labels_and_inputs_that_do_not_fit_are_one_line(data, loss, message):
+    with pytest.raises(ConfigError, match=r"^data: expected inputs and labels that .* take: .*" + message) as raised:
+        section(network(), data, loss=loss, progress=False)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_model():
+    with pytest.raises(UnsupportedLayerError, match=r"expected a functional or sequential model, received 'x'"):
+        section("x", (X, Y), progress=False)

@@ -3,6 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+import keras
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -13,7 +15,8 @@ from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile, read_record
-from tfprune.graph import channel_groups
+from tfprune.graph import channel_groups, convert
+from tfprune.layers import subnet_layers
 from tfprune.report import Summary, compare_latency, has_unknown_sizes, report_console, summarize
 from tfprune.tables import Column, count, make_table
 
@@ -41,12 +44,16 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     with working(f"reading {config.model}"):
         model = load_model_file(config.model)
         small = load_model_file(config.small) if config.small is not None else None
+        selected = _selected(model)
+        model = convert(model, "plain") if selected else model
         groups = channel_groups(model, ignore=config.ignore)
     if config.latency and config.input_shape is None and has_unknown_sizes(model):
         raise ConfigError(
             f"{config.model} takes inputs of any size: give --input_shape, such as 224 224 3, or --no_latency"
         )
     _print_record(config.model, console)
+    if selected:
+        console.print(Text(f"{selected}; shown with built-in layers\n"))
     console.print(Text(f"{model.name}: {groups.table(width=console.width)}\n"))
     numbers = summarize(
         model,
@@ -58,6 +65,16 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     )
     console.print(numbers)
     return numbers
+
+
+def _selected(model: keras.Model) -> str:
+    """Returns how many weights a sub-network selects, in words; empty for other models."""
+    layers = subnet_layers(model)
+    if not layers or any(layer.selection == "sampled" for layer in layers):
+        return ""
+    masks = [np.asarray(layer.mask) for layer in layers]
+    kept, total = sum(int(mask.sum()) for mask in masks), sum(mask.size for mask in masks)
+    return f"sub-network of {kept:,} of {total:,} weights ({kept / total:.2%})"
 
 
 def _print_record(path: str, console: Console) -> None:

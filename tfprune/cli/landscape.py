@@ -108,9 +108,15 @@ def _note(config: LandscapeConfig, found: Mapping[str, Landscape]) -> str:
     text = (
         f"loss: mean over {count(section.examples, 'example')} in batches of {min(config.batch_size, section.examples)}"
         f"; statistics of batch norms: {norms[config.batch_norm]}; fluctuation: root mean square of its change over "
-        f"{count(config.drawn, noun)} up to {config.radius:g} norms of the filters, ± standard error"
+        f"{count(config.drawn, noun)}, each filter moved by at most {config.radius:g} of its norm"
     )
-    return text + ("; |ratio|: smallest over largest eigenvalue of the Hessian" if config.hessian else "")
+    if config.drawn > 1:
+        text += ", ± standard error"
+    if config.hessian:
+        text += "; |ratio|: smallest over largest eigenvalue of the Hessian"
+    if len(found) > 1:
+        text += "; models of different widths have different random directions"
+    return text
 
 
 def _write(config: LandscapeConfig, found: Mapping[str, Landscape]) -> None:

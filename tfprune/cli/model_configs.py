@@ -101,8 +101,8 @@ class LandscapeConfig(LandscapeSettings):
 
     models: tuple[str, ...] = setting(help="The .keras files, to be compared.", positional=True, kw_only=True)
     data: str = setting(
-        help="Examples and labels that the loss is taken on: CIFAR10, CIFAR100, digits, or an .npz file with arrays x "
-        "and y.",
+        help="Examples and labels that the loss is taken on: training images of CIFAR10, CIFAR100 or digits, or arrays "
+        "x and y of an .npz file.",
         group="data",
         kw_only=True,
     )

@@ -138,7 +138,6 @@ def curvature(
     """
     LandscapeSettings(tolerance=tolerance, products=products, batch_norm=batch_norm, dtype=dtype, seed=seed)  # checks
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
-    center = objective.value(objective.start)
     size = sum(each.size for each in objective.start)
     with tqdm(
         desc=f"Hessian products of {model.name}", unit=" products", disable=None if progress else True, leave=False
@@ -151,7 +150,9 @@ def curvature(
                 f"TensorFlow's second derivatives of {model.name} are not symmetric, so they are wrong: a layer has a "
                 "gradient of its own, such as PSG layers, or one that is not differentiable, such as bilinear resizing"
             ) from None
-    found = Curvature(*ends, counted.count, center, size, examples=objective.examples, batch_norm=batch_norm, seed=seed)
+    found = Curvature(
+        *ends, counted.count, objective.center, size, examples=objective.examples, batch_norm=batch_norm, seed=seed
+    )
     if not found.converged:
         reason = f"in {counted.count} products" if np.isnan(found.residual) else f"but to {found.residual:.2g}"
         warnings.warn(

@@ -144,7 +144,7 @@ def section(
     dimensions: int = 1,
     directions: int | None = None,
     points: int = 21,
-    radius: float = 1.0,
+    radius: float = 0.5,
     batch_norm: BatchNorm = "batch",
     batches: int | None = None,
     dtype: Precision = "float32",
@@ -206,8 +206,7 @@ def section(
     random = FilterDirections(objective.model, objective.variables, seed)
     outward = radius * np.arange(1, points // 2 + 1) / (points // 2)
     steps = np.concatenate([-outward[::-1], [0.0], outward])
-    center = _finite(objective.value(objective.start), 0.0)
-    losses = np.full((drawn, *[points] * dimensions), center)
+    losses = np.full((drawn, *[points] * dimensions), objective.center)
     places = list(np.ndindex(*losses.shape[1:]))
     total = drawn * (len(places) - 1)
     with tqdm(
@@ -218,9 +217,9 @@ def section(
             for place in places:
                 offsets = steps[list(place)]
                 if offsets.any():
-                    values[place] = _finite(objective.value(_moved(objective.start, axes, offsets)), radius)
+                    values[place] = _finite(objective.value(_moved(objective.start, axes, offsets)))
                     bar.update()
-    return Section(steps, losses, center, batch_norm, objective.examples, seed)
+    return Section(steps, losses, objective.center, batch_norm, objective.examples, seed)
 
 
 def _moved(start: list[np.ndarray], axes: list[list[np.ndarray]], offsets: np.ndarray) -> list[np.ndarray]:
@@ -231,10 +230,7 @@ def _moved(start: list[np.ndarray], axes: list[list[np.ndarray]], offsets: np.nd
     ]
 
 
-def _finite(loss: float, radius: float) -> float:
+def _finite(loss: float) -> float:
     if not np.isfinite(loss):
-        advice = "try a smaller radius" if radius else "give a model and data with a finite loss"
-        raise ConfigError(
-            f"expected a finite loss, received {loss} {'away from' if radius else 'at'} the center; {advice}"
-        )
+        raise ConfigError(f"expected a finite loss, received {loss} away from the center; try a smaller radius")
     return loss

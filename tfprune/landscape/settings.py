@@ -24,13 +24,21 @@ class LandscapeSettings(Settings):
         if_none="10 directions, 1 plane",
         group="sections",
         at_least=1,
+        at_most=10_000,
     )
     dimensions: int = setting(1, "1 for curves, 2 for planes.", group="sections", at_least=1, at_most=2)
     points: int = setting(
-        21, "Points along each axis, an odd number: the center is one of them.", group="sections", at_least=3
+        21,
+        "Points along each axis, an odd number: the center is one of them.",
+        group="sections",
+        at_least=3,
+        at_most=1001,
     )
     radius: float = setting(
-        1.0, "The largest step; at 1 each filter is moved by its own norm.", group="sections", above=0
+        0.5,
+        "The largest step; at 1 each filter is moved by its own norm, and many losses end near that of chance.",
+        group="sections",
+        above=0,
     )
     hessian: bool = setting(
         True,

@@ -343,6 +343,15 @@ class Method(Generic[Config]):
         return evaluate(model, batches, batch_statistics=batch_statistics, compile=self.config.compile)
 
     @property
+    def tested_epoch(self) -> int:
+        """The number, from 1, of the epoch that was trained last and is being tested, on the chief.
+
+        It follows from the rows of the epochs before, as a resumed run may start in the middle of an epoch.
+        """
+        rows = self.folder.path / "metrics" / "training.jsonl"
+        return 1 + (len(rows.read_text(encoding="utf-8").splitlines()) if rows.exists() else 0)
+
+    @property
     def best(self) -> dict[str, Any] | None:
         """The content of `best.json`: numbers of the best model so far."""
         record = self.folder.path / "best.json"

@@ -241,7 +241,7 @@ def test_data_are_missing(model, name):
         weight_criterion(name)(model, 0.5)
 
 
-@pytest.mark.parametrize("name", ["synflow", "snip", "grasp", "magnitude"])
+@pytest.mark.parametrize("name", ["synflow", "snip", "grasp", "magnitude", "lottery"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_scores_that_are_not_finite(data, name, value):
     model = make_model()
@@ -249,7 +249,7 @@ def test_scores_that_are_not_finite(data, name, value):
     kernel[0, 0, 0, 0] = value
     model.get_layer("conv").kernel.assign(kernel)
     with pytest.raises(ConfigError, match=rf"criterion {name}: expected finite scores, .* first in conv/kernel"):
-        weight_criterion(name)(model, 0.5, used(name, data))
+        weight_criterion(name)(model, 0.9, used(name, data))
 
 
 @pytest.mark.parametrize(("name", "density"), [("magnitude", 0.5), ("lottery", 0.8), ("smart_ratio", 0.5)])

@@ -225,6 +225,13 @@ def test_a_choice_without_a_dpp_has_no_log_probability(files):
     assert all(np.isnan(row["log_probability"]) for row in _rows(files[0] / "chance.csv"))
 
 
+def test_kernels_are_not_overwritten_by_the_masks(files, capsys):
+    path = files[0] / "both.npz"
+    assert _prune(files, "both.npz", "--k", "2", "--kernels", str(path))[1] == 2
+    assert "--kernels: expected another file than --out" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_kernels_are_stored_and_read_again(files, capsys):
     folder, _, student = files
     stored = folder / "kernels" / "node.npz"

@@ -227,3 +227,15 @@ def test_other_networks(golden, tmp_path):
     sequence(path, [1, 2])
     with pytest.raises(CheckpointError, match=r"expected a checkpoint with a state_dict"):
         load_original(path, narrow())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_refused(golden, tmp_path, value):
+    content = checkpoint(golden)
+    name = next(name for name in content["state_dict"] if name.endswith(".scores"))
+    scores = golden[f"narrow/init/{name.removeprefix('module.')}"].copy()
+    scores.flat[0] = value
+    content["state_dict"][name] = Tensor(scores)
+    archive(tmp_path / "a.pth", content)
+    with pytest.raises(CheckpointError, match=r"expected finite numbers in .*a.pth, .*scores.* has others"):
+        load_original(tmp_path / "a.pth", narrow())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.exporting import read_record
 from tfprune.masks import Masks
 from tfprune.recipes.peekaboo import method
 
@@ -78,6 +79,18 @@ def test_pruning_in_the_midst_of_training(tiny_world):
     assert first.kept == kept_of(0.6)
     assert result.masks.kept == kept_of(0.2)
     assert result.masks & first == result.masks
+
+
+def test_the_best_model_has_the_density_that_was_asked_for(tiny_world):
+    """Epochs before the last pruning are denser, and often better."""
+    result = tiny_world(density=0.2, prune_epoch=2, epochs=3, pruner="Mag", prune_iters=1)
+    rows = [json.loads(line) for line in (result.folder / "metrics" / "training.jsonl").read_text().splitlines()]
+    assert [row["density"] == 1 for row in rows] == [True, True, False]
+    best = json.loads((result.folder / "best.json").read_text())
+    assert (best["epoch"], best["test_accuracy"]) == (3, rows[2]["test_accuracy"])
+    model = keras.saving.load_model(result.folder / "best.keras")
+    assert sum(np.count_nonzero(kernel) for kernel in kernels(model).values()) == kept_of(0.2)
+    assert read_record(result.folder / "best.keras")["numbers"]["epoch"] == 3
 
 
 @pytest.mark.parametrize("psg", [False, pytest.param(True, marks=pytest.mark.slow)])

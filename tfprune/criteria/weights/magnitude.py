@@ -91,6 +91,8 @@ class Lottery(WeightCriterion):
                 f"{count:,}; raise it, or set layers='all'"
             )
         scores = self._checked_scores(model, {name: tf.constant(start[name]) for name in pruned}, data)
+        sums = np.array([[float(tf.reduce_sum(score)), float(tf.reduce_max(score))] for score in scores.values()])
+        self._check_scores(sums, list(scores))
         self._give_scores(scores)
         return {name: start[name] for name in start} | self._largest(scores, start, remaining)
 

@@ -119,6 +119,8 @@ class PruneStudentConfig(Settings):
             raise ConfigError("--sampler: subsets of random size are sampled by tensorflow-probability; leave it out")
         if self.kernels is not None and not drawn:
             raise ConfigError(f"--kernels: {self.choice} draws from no kernel; leave it out")
+        if self.kernels is not None and Path(self.kernels).absolute() == Path(self.out).absolute():
+            raise ConfigError(f"--kernels: expected another file than --out, received {self.out} twice")
 
     def check_files(self) -> None:
         """Checks that student and teacher exist and the results can be written."""

@@ -189,8 +189,7 @@ class MultiPrize(Method[MultiPrizeConfig]):
 
     def _save_epoch(self, tested: Evaluation, *, may_be_best: bool) -> None:
         """Saves the model of an epoch; one that is denser than asked for must not be the best."""
-        # A resumed run may start in the middle of an epoch, so the number of rows decides which epoch it is.
-        epoch = 1 + len((self.folder.path / "metrics" / "training.jsonl").read_text(encoding="utf-8").splitlines())
+        epoch = self.tested_epoch
         numbers = {"epoch": epoch, **tested_numbers(tested)}
         self.save(self.model, TRAINED_MODEL, **numbers)
         if self.config.save_every and epoch % self.config.save_every == 0:

@@ -206,6 +206,8 @@ def _modules(state: dict[Any, Any], path: Path) -> dict[str, dict[str, np.ndarra
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
             raise CheckpointError(f"expected tensors by name in {path}, found {shown(key)}; give another file")
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise CheckpointError(f"expected finite numbers in {path}, {shown(key)} has others; give another file")
         module, _, name = key.removeprefix("module.").rpartition(".")
         if name != "num_batches_tracked":
             modules.setdefault(module, {})[name] = value

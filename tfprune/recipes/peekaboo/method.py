@@ -8,7 +8,7 @@ from tfprune.layers import Masked
 from tfprune.masks import Masks, Ticket
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.data import ImageDataset
-from tfprune.recipes.method import Method, Result, densities, plain
+from tfprune.recipes.method import Method, Result, densities, plain, tested_numbers
 from tfprune.recipes.models.building import find_architecture
 from tfprune.recipes.models.resnet import projection_names
 from tfprune.recipes.peekaboo.config import PeekabooConfig
@@ -117,12 +117,14 @@ class Peekaboo(Method[PeekabooConfig]):
         return ticket.masks
 
     def _test_epoch(self, sparse: keras.Model, optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-        """Tests the model and keeps it if it is the best; returns the columns of the epoch's metrics.
+        """Tests the model and keeps it if it is the best that is fully pruned.
 
-        Flips are counted on the device and read here, once per epoch; the counters are part of the checkpoints.
+        Returns the columns of the epoch's metrics. Flips are counted on the device and read here, once per epoch; the
+        counters are part of the checkpoints.
         """
         tested = self.test(sparse)
-        self.keep_best({"test_accuracy": tested.top1}, lambda: plain(sparse))
+        if self.workers.is_chief and self.tested_epoch > max(self.schedule, default=0):
+            self.keep_best({"epoch": self.tested_epoch, **tested_numbers(tested)}, lambda: plain(sparse))
         self.weight_numbers = densities(masks_of(sparse).counts)
         numbers = {"test_loss": tested.loss, "test_accuracy": tested.top1, "density": self._masks_of(sparse).density}
         bop = getattr(optimizer, "inner_optimizer", optimizer)  # within a scaled loss
