@@ -313,7 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(tables(args.out))
     rewrite(args.page, "landscape_study.py", tables(args.out))
     table = joined(args.out)
-    plot(table, MEASURES, OUTCOME, np.array([name.split("_")[0] for name in table["name"]]), args.figure)
+    plot(table, MEASURES, OUTCOME, np.array([name.rsplit("_", 3)[0] for name in table["name"]]), args.figure)
 
 
 if __name__ == "__main__":
