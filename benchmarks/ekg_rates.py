@@ -81,6 +81,11 @@ def measure(args: argparse.Namespace) -> None:
             append(args.out, row | study.trained(model, args.seed))
 
 
+def measured(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a file, from the highest rate to the lowest."""
+    return sorted(rows_of(path), key=lambda row: -float(row["rate"]))
+
+
 def table(rows: Sequence[dict[str, str]]) -> str:
     """Returns the table of the page."""
     titles = ("method", "FLOPs at most", "parameters", "CPU s to choose", "before training", "after")
@@ -129,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     use_threads(1)
     if args.trained_param:
         measure(args)
-    rows = rows_of(args.out)
+    rows = measured(args.out)
     print(table(rows))
     rewrite(args.page, "ekg_rates.py", table(rows))
     plot(rows, args.figure)

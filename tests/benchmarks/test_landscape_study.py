@@ -13,7 +13,7 @@ def test_the_tables_of_the_study_are_those_of_its_rows():
 
 
 def test_the_table_of_rates_is_that_of_its_rows():
-    assert written_part(PAGE, "ekg_rates.py") == ekg_rates.table(ekg_rates.rows_of(ekg_rates.RESULTS))
+    assert written_part(PAGE, "ekg_rates.py") == ekg_rates.table(ekg_rates.measured(ekg_rates.RESULTS))
 
 
 def test_choices_differ_and_are_named():
