@@ -83,7 +83,7 @@ def test_planes(files, examples, screen, tmp_path):
     assert found.shape == (1, 3, 3)
     assert screen.lines[0] == "model loss fluctuation"
     points = table(tmp_path / "sections.csv")
-    row = next(row for row in points if (row["first_step"], row["second_step"]) == ("1.0", "-1.0"))
+    row = next(row for row in points if (row["first_step"], row["second_step"]) == ("0.5", "-0.5"))
     assert (row["plane"], float(row["loss"])) == ("0", found[0, 2, 0])
 
 
