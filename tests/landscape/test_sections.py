@@ -243,7 +243,7 @@ def test_data_and_models_that_cannot_be_used():
         def call(self, inputs):
             return inputs
 
-    with pytest.raises(UnsupportedLayerError, match=r"expected a functional or sequential model, received own\w* \(Own\)"):
+    with pytest.raises(UnsupportedLayerError, match=r"a functional or sequential model, received own\w* \(Own\)"):
         section(Own(), (X, Y), progress=False)
 
 
