@@ -4,10 +4,10 @@
     python benchmarks/criteria.py --data_path DIR --trained_param res56_cifar10.pkl --flops 0.45 --warm_up --rounds 10 \
         --criteria taylor l2 ekg --no_training --out benchmarks/results/criteria_warm_up.jsonl
 
-Three columns for each criterion: right after pruning, with batch norm averages taken anew, and after one epoch of
+Three columns for each criterion: right after pruning, with batch norm averages measured again, and after one epoch of
 training. Criteria that look at data look at 10 batches of 128 training images. With `--warm_up` they have what EKG's
 search has: the network after its ten training steps, and the 320 images that it searches on. With several rounds the
-remaining channels are scored again in each, after batch norm averages were taken anew on these images. Rows are
+remaining channels are scored again in each, after batch norm averages were measured again on these images. Rows are
 appended to a file of JSON lines as they are done; a row that is there is not measured again.
 """
 
@@ -105,7 +105,7 @@ def measure(
 
 def show(rows: list[Mapping[str, Any]]) -> None:
     """Prints the table in Markdown."""
-    titles = ("criterion", "ranking", "rounds", "FLOPs", "parameters", "pruned", "averages anew", "one epoch")
+    titles = ("criterion", "ranking", "rounds", "FLOPs", "parameters", "pruned", "averages again", "one epoch")
     print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for row in rows:
         accuracies = " | ".join(

@@ -1,6 +1,6 @@
 """Accuracy of networks whose channels were drawn by dpp_node, with data and without, beside chance and size.
 
-Equal densities of all groups, no training; batch norms are measured anew on the images that dpp_node looks at. The
+Equal densities of all groups, no training; batch norms are measured again on the images that dpp_node looks at. The
 networks are small residual ones trained on the digits, each seed another network and another draw, which are reweighted
 on these images, too; or, with `--trained_param`, one CIFAR-10 network, each seed another draw.
 

@@ -17,12 +17,15 @@ def written_part(page: str, program: str) -> str:
 
 
 def with_part(page: str, program: str, part: str) -> str:
-    """Returns a page with another part in the place of the one that a program writes.
+    """Replaces the part of a page that a program writes.
 
     Args:
         page: The text of the page.
         program: File of the program.
         part: The new part.
+
+    Returns:
+        The new text of the page.
 
     Raises:
         ValueError: The page does not say where the part begins.

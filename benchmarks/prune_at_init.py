@@ -2,7 +2,7 @@
 
 Ways to run 100 iterations of SynFlow are compared, in one run:
 - ours: one compiled step of scoring and exact selection, called 100 times; copying and tracing included;
-- plain: the scoring model built anew in every iteration, run eagerly, selection by `np.partition`, as a first version
+- plain: the scoring model built again in every iteration, run eagerly, selection by `np.partition`, as a first version
   in Keras would have it (a few iterations are timed);
 - torch (with --torch, ResNet-18): the published procedure in PyTorch, see `torch_synflow.py`.
 Ours and the others take turns, as the machine may be busy.

@@ -52,7 +52,7 @@ def command_line(settings: str, folder: Path) -> list[str]:
 
 
 def _table(name: str) -> Stage:
-    """A training: it opens its table anew."""
+    """A training: it opens its table again."""
     return Stage(name, lambda life: life.wrote(f"metrics/{name}.jsonl"))
 
 

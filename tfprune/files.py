@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.reprs import described
@@ -124,6 +125,21 @@ def write_text(path: Path, text: str) -> None:
         WriteError: It cannot be written.
     """
     write_bytes(path, text.encode("utf-8"))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], *, header: bool = True) -> str:
+    """Returns rows as CSV; all have the columns of the first.
+
+    Args:
+        rows: Values by column, at least one row.
+        header: Whether the names of the columns come first.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _to_disk(path: Path) -> None:

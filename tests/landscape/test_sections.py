@@ -183,7 +183,7 @@ DATA = {
     "list": lambda: [(X[:12], Y[:12]), (X[12:], Y[12:])],
     "tf.data": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).batch(8),
     "mappings": lambda: [{"images": X, "labels": Y}],
-    "shuffled anew in each pass": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(30).batch(7),
+    "shuffled again in each pass": lambda: tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(30).batch(7),
 }
 
 

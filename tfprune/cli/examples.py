@@ -1,6 +1,7 @@
 """Examples for criteria, batch norms and calibration, by the name of a data set or file."""
 
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ def load_test_examples(name: str, data_path: str | None, model: keras.Model) -> 
     return found, words
 
 
+@lru_cache(maxsize=1)  # several models are compared on the same data, and accuracies need their test images
 def _data_set(name: str, data_path: str | None) -> ImageData | None:
     """Returns a data set; None if the name is that of a file."""
     if name.casefold() in (known.casefold() for known in data_names()):

@@ -1,9 +1,7 @@
 """What `tfprune landscape` does."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from inspect import signature
 from math import isfinite
@@ -22,7 +20,7 @@ from tfprune.console import report_console, working
 from tfprune.criteria.loss import last_activation
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
-from tfprune.files import write_text, writing
+from tfprune.files import csv_text, write_text, writing
 from tfprune.landscape import Landscape, measure
 from tfprune.landscape.figures import draw_sections
 from tfprune.tables import Column, count, make_table, paragraph, shortened
@@ -127,8 +125,8 @@ def _write(config: LandscapeConfig, found: Mapping[str, Landscape]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     values = {"settings": config.settings(), "models": {path: _values(each) for path, each in found.items()}}
     write_text(folder / "landscape.json", json.dumps(values, indent=1) + "\n")
-    write_text(folder / "landscape.csv", _csv([{"model": path} | each.numbers for path, each in found.items()]))
-    write_text(folder / "sections.csv", _csv([row for path, each in found.items() for row in _points(path, each)]))
+    write_text(folder / "landscape.csv", csv_text([{"model": path} | each.numbers for path, each in found.items()]))
+    write_text(folder / "sections.csv", csv_text([row for path, each in found.items() for row in _points(path, each)]))
     draw_sections({shortened(path, _TITLE): each.section for path, each in found.items()}, folder / "landscape.png")
 
 
@@ -152,11 +150,3 @@ def _points(path: str, landscape: Landscape) -> list[dict[str, Any]]:
         | {"loss": float(section.losses[number, *places])}
         for number, *places in np.ndindex(*section.losses.shape)
     ]
-
-
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

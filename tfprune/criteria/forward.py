@@ -24,19 +24,18 @@ Look = Callable[[Call, Mapping[int, tf.Tensor]], Iterable[tuple[Any, tf.Tensor]]
 to be measured there: names, and float64 rows `[..., rows, features]`."""
 
 
-def traced(function: Callable[[Any, Any], Any], x: Any, y: Any) -> Callable[[Any, Any], Any]:
-    """Returns a `tf.function` of `(x, y)`, traced once for batches of any size.
+def traced(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
+    """Returns a `tf.function`, traced once for batches of any size.
 
     Args:
-        function: The function.
-        x: Inputs of an example batch.
-        y: Its labels.
+        function: The function, such as one of inputs and labels.
+        *example: Its arguments for an example batch.
 
     Returns:
         The traced function. Batches of other shapes or types than those of the example are traced again.
     """
     compiled = tf.function(function, reduce_retracing=True)
-    compiled.get_concrete_function(*keras.tree.map_structure(_any_size, (x, y)))
+    compiled.get_concrete_function(*keras.tree.map_structure(_any_size, example))
     return compiled
 
 

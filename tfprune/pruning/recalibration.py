@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.criteria.forward import traced
 from tfprune.errors import ConfigError
 from tfprune.keras_private import flat_layers
 
@@ -64,10 +65,7 @@ class Recalibration:
         for batch in batches:
             images = keras.tree.map_structure(tf.convert_to_tensor, batch["images"])
             if self._compute is None:
-                # One trace for all batch sizes; as a plain function, it would be traced for the short last batch.
-                signature = keras.tree.map_structure(_any_size, images)
-                self._compute = tf.function(self._statistics, reduce_retracing=True)
-                self._compute.get_concrete_function(signature)
+                self._compute = traced(self._statistics, images)
             sums = [total + value for total, value in zip(sums, self._compute(images), strict=True)]
             count += 1
         if not count:
@@ -88,7 +86,3 @@ class Recalibration:
             frozen[position] = tf.zeros_like(frozen[position])
         _, values = self._model.stateless_call(trainable, frozen, images, training=True)
         return [values[position] for position in self._positions]
-
-
-def _any_size(tensor: tf.Tensor) -> tf.TensorSpec:
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)

@@ -30,7 +30,7 @@ class GraSP(DataCriterion):
       drawn again from Glorot's distribution, for the scores only. The statistics are those of half a batch, or half of
       `batch_size` examples where it cuts batches.
     - `peekaboo`: batch norms use their moving averages, which mean nothing before training, and batches are not split.
-      On a ResNet-20 it finds far worse tickets (README, "Pruning before training").
+      On a ResNet-20 it finds far worse tickets (docs/measured.md, "Pruning before training").
 
     Attributes:
         variant: Which of the two.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfprune.criteria.data import CriterionData
 from tfprune.criteria.weights.criterion import Tensors, WeightCriterion, register_weight_criterion
+from tfprune.criteria.weights.selection import summary
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import model_calls, prunable_weights
 from tfprune.layers.kernels import prunable_kernels
@@ -91,8 +92,7 @@ class Lottery(WeightCriterion):
                 f"{count:,}; raise it, or set layers='all'"
             )
         scores = self._checked_scores(model, {name: tf.constant(start[name]) for name in pruned}, data)
-        sums = np.array([[float(tf.reduce_sum(score)), float(tf.reduce_max(score))] for score in scores.values()])
-        self._check_scores(sums, list(scores))
+        self._check_scores(summary(scores).numpy(), list(scores))
         self._give_scores(scores)
         return {name: start[name] for name in start} | self._largest(scores, start, remaining)
 

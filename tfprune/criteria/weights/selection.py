@@ -118,7 +118,7 @@ class Selection:
         chosen = {
             name: tf.reshape(mark, score.shape) for mark, (name, score) in zip(marks, scores.items(), strict=True)
         }
-        return chosen, tf.stack([_summary(score) for score in scores.values()])
+        return chosen, summary(scores)
 
     def _ranked(self, score: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         """Returns the scores with pruned weights last."""
@@ -130,6 +130,9 @@ class Selection:
         return exact_top_of_all(scores, kept)
 
 
-def _summary(score: tf.Tensor) -> tf.Tensor:
-    """Returns the sum, which is not finite if a score is not, and the maximum: both are 0 only if all scores are."""
-    return tf.stack([tf.reduce_sum(score), tf.reduce_max(score)])
+def summary(scores: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Returns the sum and the maximum of each kernel's scores, `[kernels, 2]`.
+
+    The sum is not finite if a score is not; both are 0 only if all scores are.
+    """
+    return tf.stack([[tf.reduce_sum(score), tf.reduce_max(score)] for score in scores.values()])

@@ -5,7 +5,6 @@ write their rows to `results.csv`, and means over the models to `table.md` and a
 takes time to import and is therefore imported on first use.
 """
 
-import csv
 import hashlib
 import io
 import zipfile
@@ -17,7 +16,7 @@ import numpy as np
 
 from tfprune.console import report_console
 from tfprune.errors import CheckpointError, RunFolderError
-from tfprune.files import write_bytes, write_text
+from tfprune.files import csv_text, write_bytes, write_text
 from tfprune.tables import make_grid
 
 Rows = Sequence[Mapping[str, Any]]
@@ -83,11 +82,7 @@ def make_folder(path: str) -> Path:
 
 def write_rows(path: Path, rows: Rows) -> None:
     """Writes a CSV file; all rows have the fields of the first."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, csv_text(rows))
 
 
 def mean_curves(rows: Rows, value: str, *, at: str, x: str, other: str | None = None) -> Curves:

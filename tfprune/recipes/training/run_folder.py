@@ -4,8 +4,6 @@
 Its tables are `MetricsLog`s. Of several workers only the chief writes there; the others have a `WorkerFolder`.
 """
 
-import csv
-import io
 import json
 import os
 import platform
@@ -23,7 +21,7 @@ import yaml
 
 import tfprune
 from tfprune.errors import RunFolderError
-from tfprune.files import write_text, writing
+from tfprune.files import csv_text, write_text, writing
 
 _MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
@@ -56,7 +54,7 @@ class MetricsLog:
         self._jsonl = stem.with_name(stem.name + ".jsonl")
         self.rows = [row for row in self._read() if float(row["step"]) <= last_step]
         write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in self.rows))
-        write_text(self._csv, self._as_csv(self.rows, header=True) if self.rows else "")
+        write_text(self._csv, csv_text(self.rows, header=True) if self.rows else "")
 
     def append(self, row: Mapping[str, float | str]) -> None:
         """Writes a row; it remains if the process is killed after that.
@@ -73,7 +71,7 @@ class MetricsLog:
         with writing(self._jsonl), self._jsonl.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(row)) + "\n")
         with writing(self._csv), self._csv.open("a", encoding="utf-8", newline="") as file:
-            file.write(self._as_csv([dict(row)], header=not self.rows))
+            file.write(csv_text([dict(row)], header=not self.rows))
         self.rows.append(dict(row))
 
     def _read(self) -> list[Row]:
@@ -91,15 +89,6 @@ class MetricsLog:
                     f"{self._jsonl} is damaged: line {len(rows) + 1} is not a row; remove it"
                 ) from error
         return rows
-
-    @staticmethod
-    def _as_csv(rows: list[Row], *, header: bool) -> str:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
 
 
 class RunFolder:
