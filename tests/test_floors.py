@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 LIBRARY = (
     ("reprs", "tables"),
     ("errors",),
+    ("reading",),
     ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),

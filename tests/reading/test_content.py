@@ -1,0 +1,65 @@
+"""Files are read within limits; whatever goes wrong is one line."""
+
+import os
+
+import pytest
+
+from tfprune.errors import CheckpointError, ConfigError, PruningError
+from tfprune.reading import RefusedError, open_file, read_bytes, read_text, reading
+
+
+def test_a_regular_file_is_read(tmp_path):
+    (tmp_path / "a").write_bytes("ä".encode())
+    assert read_bytes(tmp_path / "a", 2) == "ä".encode()
+    assert read_text(tmp_path / "a") == "ä"
+    with open_file(tmp_path / "a") as file:
+        assert file.read() == "ä".encode()
+
+
+def test_a_longer_file_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes(b"123")
+    with pytest.raises(RefusedError, match="it has more than 2 bytes"):
+        read_bytes(tmp_path / "a", 2)
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RefusedError, match="no regular file"):
+        read_bytes(tmp_path / "pipe", 10)
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_refused(path):
+    with pytest.raises(RefusedError, match="no regular file"):
+        read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (RefusedError("it has two heads"), "cannot read f: expected a plan, it has two heads; write it again"),
+        (RecursionError("maximum"), "cannot read f: expected a plan, it is nested too deeply; write it again"),
+        (MemoryError(), "cannot read f: expected a plan, it needs more memory than there is; write it again"),
+        (ValueError("bad\nworse"), "cannot read f: expected a plan, bad; write it again"),
+        (FileNotFoundError(2, "No such file"), "cannot read f: No such file; check the path"),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_is_one_line(raised, said):
+    with pytest.raises(PruningError) as caught, reading("f", "a plan", error=PruningError, advice="write it again"):
+        raise raised
+    assert str(caught.value) == said
+
+
+def test_own_errors_and_interrupts_pass():
+    for kind in (ConfigError, KeyboardInterrupt):
+        with pytest.raises(kind, match="own"), reading("f", "a plan"):
+            raise kind("own")
+
+
+def test_a_folder_and_text_that_is_none(tmp_path):
+    (tmp_path / "a").write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match="it is not a text file"), reading(tmp_path / "a", "a plan"):
+        read_text(tmp_path / "a")
+    with pytest.raises(CheckpointError, match="it is a folder"), reading(tmp_path, "a plan"):
+        read_text(tmp_path)

@@ -1,0 +1,9 @@
+"""Reading of files that others made: within limits, running nothing of theirs, with one line for what is wrong.
+
+`open_file` and `read_bytes` open regular files only. `reading` turns whatever a reader raises into one line for the
+user. `RefusedError` is what a reader raises for a file that asks for too much, or for something else than was expected.
+"""
+
+from tfprune.reading.content import RefusedError, open_file, read_bytes, read_text, reading
+
+__all__ = ["RefusedError", "open_file", "read_bytes", "read_text", "reading"]
