@@ -19,7 +19,7 @@ LIBRARY = (
     ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
-    ("graph",),
+    ("graph", "model_file"),
     ("criteria", "exporting", "report"),
     ("pruning",),
     ("landscape",),

@@ -16,21 +16,25 @@ import tensorflow as tf
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, first_line
+from tfprune.files import as_path
 from tfprune.keras_private import SafeModeScope, SharedObjects, compute_output_spec, load_state
-from tfprune.reading import RefusedError, reading
+from tfprune.reading import RefusedError, check_weights, reading
 from tfprune.reading.keras_config import check_work, unknown_names
 from tfprune.reading.keras_file import KerasFile, value_count
+from tfprune.settings import check_model_file
 
 _FREE = 1 << 20  # values that need not be in the file: states of random generators and of recurrent layers
+_CAUSE = "Exception encountered: "  # in messages of Keras, before the one that it had caught
 
 
-def load_model(path: str | os.PathLike[str]) -> keras.Model:
+def load_model(path: str | os.PathLike[str], *, finite: bool = True) -> keras.Model:
     """Reads a model from a `.keras` file that anyone may have made.
 
-    `keras.saving.load_model` is for files that one trusts: others can make it fill the memory, or end the process.
+    `keras.saving.load_model` is for files that one trusts: others can make it fill the memory, or run for hours.
 
     Args:
         path: The file.
+        finite: Whether a model with NaN or infinite weights is refused.
 
     Returns:
         The model, not compiled.
@@ -38,29 +42,53 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     Raises:
         CheckpointError: The file is missing, damaged, hostile, or holds no model; or it has layers or functions that
             are not registered.
+        ConfigError: The path is none.
 
     Example:
         >>> keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save("model.keras")
         >>> tfprune.load_model("model.keras").count_params()
         10
     """
+    path = as_path(path)
+    check_model_file(str(path))
     with reading(path, "a Keras model", advice="save it again with model.save('name.keras')"):
         file = KerasFile(path)
         check_work(file.config)
         if unknown := unknown_names(file.config, _is_registered):
             raise CheckpointError(
-                f"{os.fspath(path)} has {', '.join(unknown)}, which Keras does not know; name the Python module that "
+                f"{path} has {', '.join(unknown)}, which Keras does not know; name the Python module that "
                 "registers what is missing (keras.saving.register_keras_serializable) with --plugin"
             )
-        with file.assets() as assets, _at_most(value_count(file.arrays) + _FREE):
-            with SafeModeScope(True), SharedObjects():
-                model = keras.saving.deserialize_keras_object(file.config, safe_mode=True)
+        with _at_most(value_count(file.arrays) + _FREE):
+            model = _build(file.config)
             if not isinstance(model, keras.Model):
                 raise CheckpointError(
-                    f"expected a model in {os.fspath(path)}, it holds a {type(model).__name__}; save the whole model"
+                    f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model"
                 )
-            _fill(model, file.arrays, assets)
+            with file.assets() as assets:
+                _fill(model, file.arrays, assets)
+        if finite and (doubt := nonfinite_weights(model)):
+            raise RefusedError(doubt)
     return model
+
+
+def nonfinite_weights(model: keras.Model) -> str:
+    """Returns a clause on weights of a model that are NaN, infinite or beyond float32; empty if there are none."""
+    weights = {weight.path: weight.numpy() for weight in model.weights if weight.dtype != "string"}
+    try:
+        check_weights(weights)
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
+def _build(config: Mapping[str, Any]) -> Any:
+    """Returns what a configuration describes, with weights that are drawn anew."""
+    with SafeModeScope(True), SharedObjects():
+        try:
+            return keras.saving.deserialize_keras_object(config, safe_mode=True)
+        except TypeError as error:
+            raise RefusedError(first_line(TypeError(str(error).rpartition(_CAUSE)[2]))) from error
 
 
 def _is_registered(name: str) -> bool:

@@ -35,7 +35,7 @@ _REFUSED = {_EXTERNAL: "its values are in another file", _FILTERS: "it is compre
 _SHARED = 2
 
 _FIXED, _FLOAT, _OPAQUE, _ENUM = 0, 1, 5, 8
-_EXPONENT_BITS = {(2, 5): np.dtype("<f2"), (4, 8): np.dtype("<f4"), (8, 11): np.dtype("<f8")}
+_EXPONENT_BITS = {2: 5, 4: 8, 8: 11}  # by the bytes of a floating-point number
 _COMPACT, _CONTIGUOUS = 0, 1
 
 
@@ -164,7 +164,7 @@ class _File:
                 for index in range(symbols):
                     start = child + _SYMBOLS.size + index * _SYMBOL.size
                     offset, address, cache = _SYMBOL.unpack(self._bytes(start, _SYMBOL.size))
-                    name = texts[offset : texts.find(b"\0", offset)].decode("utf-8")
+                    name = texts[offset : texts.find(b"\0", offset)].decode("utf-8", "replace")
                     if cache == 2 or not name or "/" in name:
                         raise RefusedError(f"its member {name!r:.100} is a link")
                     yield name, address
@@ -198,8 +198,8 @@ class _File:
         if kind != _CONTIGUOUS:
             return None
         address, stored = _PAIR.unpack(_start(layout[2:], _PAIR.size))
-        if size == 0 and address == _NOWHERE:
-            return self._bytes(0, 0)
+        if address == _NOWHERE:
+            return self._bytes(0, 0) if size == 0 else None
         return self._bytes(address, size) if stored == size else None
 
 
@@ -225,9 +225,8 @@ def _dtype(message: memoryview) -> np.dtype:
     kind, bits, size = message[0] & 15, message[1], int.from_bytes(_start(message, 8)[4:8], "little")
     if kind == _FIXED and size in (1, 2, 4, 8):
         return np.dtype(f"{'>' if bits & 1 else '<'}{'i' if bits & 8 else 'u'}{size}")
-    if kind == _FLOAT and (size, message[13]) in _EXPONENT_BITS:
-        dtype = _EXPONENT_BITS[size, message[13]]
-        return dtype.newbyteorder(">") if bits & 1 else dtype
+    if kind == _FLOAT and _EXPONENT_BITS.get(size) == message[13]:
+        return np.dtype(f"{'>' if bits & 1 else '<'}f{size}")
     if kind == _OPAQUE and size == 2:
         return np.dtype(ml_dtypes.bfloat16)  # Keras stores these as bytes
     if kind == _ENUM and size == 1:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from tfprune.reading.content import RefusedError
+from tfprune.reading.content import RefusedError, shown
 
 MOST_OBJECTS = 50_000
 """Layers, calls of layers, initializers and so on that a configuration may describe."""
@@ -73,20 +73,22 @@ def unknown_names(config: Config, registered: Callable[[str], bool]) -> tuple[st
     """
     unknown: dict[str, None] = {}
     for part in _objects(config):
-        kind, values, module = part["class_name"], part.get("config"), part.get("module")
-        name = values if kind == "function" else part.get("registered_name")
+        kind, values, module = part["class_name"], part["config"], part.get("module")
+        function = kind == "function"
+        name = values if function else part.get("registered_name")
+        if isinstance(values, dict):
+            _check_values(kind, values)
         if isinstance(name, str) and registered(name):
             continue
         if kind in _RUN_CODE:
             raise RefusedError(f"it has a {kind}, which runs code; Keras' safe mode refuses it, too")
-        if isinstance(values, dict):
-            _check_values(str(kind), values)
-        if not _of_keras(kind, module, "registered_name" in part):
-            if not isinstance(name, str) or str(module).split(".")[0] == "keras":
-                raise RefusedError(
-                    f"it names {_shown(module, name if kind == 'function' else kind)}, no part of a model"
-                )
-            unknown[f"the {'function' if kind == 'function' else 'class'} {name:.100}"] = None
+        if _of_keras(part):
+            continue
+        if not isinstance(name, str) or str(module).split(".")[0] == "keras":
+            raise RefusedError(
+                f"it names {shown(f'{module}.{name if function else kind}')}, which is no part of a model"
+            )
+        unknown[f"the {'function' if function else 'class'} {name:.100}"] = None
     return tuple(unknown)
 
 
@@ -96,7 +98,8 @@ def check_work(config: Config) -> None:
     Raises:
         RefusedError: It is too much.
     """
-    if _calls(config, total := _Total()) + total.calls > MOST_CALLS:
+    _calls(config, total := _Total())
+    if total.calls > MOST_CALLS:
         raise RefusedError(f"its configuration asks for more than {MOST_CALLS:,} calls of layers")
     settings = [values for part in _objects(config) if isinstance(values := part.get("config"), dict)]
     inputs = [_size(values.get("batch_shape")) for values in settings]
@@ -119,56 +122,50 @@ def _objects(config: Config) -> Iterator[Config]:
             pending += reversed(part)
 
 
-def _of_keras(kind: object, module: object, named: bool) -> bool:
+def _of_keras(part: Config) -> bool:
     """Returns whether Keras itself has what a part of a configuration names, or the part is a value."""
+    kind, module = part["class_name"], part.get("module")
     if module is None:
-        return kind in _VALUES or not named  # an initializer and the like by its name alone
-    return module in _MODULES or (module == "builtins" and kind == "function") or _is_inner(module)
+        return kind in _VALUES or "registered_name" not in part  # an initializer and the like by its name alone
+    if module == "builtins" and kind == "function":
+        return ">" not in str(part["config"])
+    return module in _MODULES or (isinstance(module, str) and f"{module}.".startswith(_INNER_MODULES))
 
 
-def _is_inner(module: object) -> bool:
-    return isinstance(module, str) and f"{module}.".startswith(_INNER_MODULES)
-
-
-def _shown(module: object, name: object) -> str:
-    return repr(f"{module}.{name}")[:120]
-
-
-def _check_values(kind: str, values: Config) -> None:
+def _check_values(kind: object, values: Config) -> None:
     """Raises RefusedError for settings that make Keras read other files, or do something very often."""
     for name in _FILES:
         if isinstance(values.get(name), str):
-            raise RefusedError(f"its {kind:.60} takes its {name} from another file")
+            raise RefusedError(f"its {shown(kind)} takes its {name} from another file")
     for name in _REPEATS:
         if isinstance(values.get(name), int) and values[name] > MOST_REPEATS:
-            raise RefusedError(f"its {kind:.60} has a {name} of more than {MOST_REPEATS:,}")
+            raise RefusedError(f"its {shown(kind)} has a setting {name} of more than {MOST_REPEATS:,}")
     if kind == "__numpy__" and values.get("dtype") not in _TYPES:
-        raise RefusedError(f"it has an array of the type {values.get('dtype')!r:.60}")
+        raise RefusedError(f"it has an array of the type {shown(values.get('dtype'))}")
 
 
 class _Total:
-    """Calls of layers within the models of a configuration, by which Keras makes these models."""
+    """Calls of layers by which Keras makes the models of a configuration."""
 
     calls = 0
 
 
 def _calls(part: Any, total: _Total) -> int:
-    """Returns how often layers are called when that which a part describes is called once."""
+    """Returns how often layers are called when the models in a part are called once; 0 if it has none."""
     if isinstance(part, list):
         return sum(_calls(each, total) for each in part)
     if not isinstance(part, dict):
         return 0
-    values = part.get("config")
-    layers = values.get("layers") if isinstance(values, dict) else None
+    layers = part.get("layers")
     if not isinstance(layers, list):
-        return sum(_calls(each, total) for each in part.values()) + ("class_name" in part)
+        return sum(_calls(each, total) for each in part.values())
     calls = 0
     for layer in layers:
         nodes = layer.get("inbound_nodes") if isinstance(layer, dict) else None
-        calls += _calls(layer, total) * max(1, len(nodes) if isinstance(nodes, list) else 1)
+        calls += max(1, _calls(layer, total)) * max(1, len(nodes) if isinstance(nodes, list) else 1)
     # A sequential model is made anew for each layer, a functional one is searched for each call that comes too early.
-    again = len(layers) * calls // 8 if part.get("class_name") == "Sequential" else len(layers) * _early(layers) // 64
-    total.calls += calls + again
+    functional = "output_layers" in part
+    total.calls += calls + (len(layers) * _early(layers) // 64 if functional else len(layers) * calls // 8)
     return calls
 
 
