@@ -76,13 +76,14 @@ class Source:
         self._rows(arrays, "arrays")
         return arrays
 
-    def batches(self, *, size: int | None = None, bounded: bool = False) -> Iterator[Batch]:
+    def batches(self, *, size: int | None = None, bounded: bool = False, once: bool = False) -> Iterator[Batch]:
         """Iterates over the data.
 
         Args:
             size: The most examples of a batch that is cut from arrays: each of as few as possible takes every n-th
                 example. Default: `ROWS` successive ones. Batches stay as they are.
-            bounded: Whether the caller stops by itself, so that data may be endless, and need to be read only once.
+            bounded: Whether the caller stops by itself, so that data may be endless.
+            once: Whether data may be an iterator, which can be read only once and may be endless without saying so.
 
         Yields:
             The batches.
@@ -91,7 +92,7 @@ class Source:
             ConfigError: The data have another form, are endless, used up by reading, or empty.
         """
         arrays = self.arrays
-        found = self._cut(arrays, size) if arrays is not None else self._read(bounded)
+        found = self._cut(arrays, size) if arrays is not None else self._read(bounded, once or bounded)
         empty = True
         for batch in found:
             yield batch
@@ -111,23 +112,23 @@ class Source:
             x, y, *weights = keras.tree.map_structure(lambda leaf, of=part: None if leaf is None else leaf[of], arrays)
             yield Batch(x, y, len(chosen), place_in(chosen), bool(weights))
 
-    def _read(self, bounded: bool) -> Iterator[Batch]:
+    def _read(self, bounded: bool, once: bool) -> Iterator[Batch]:
         """Reads batches."""
-        for number, element in enumerate(self._elements(bounded), start=1):
+        for number, element in enumerate(self._elements(bounded, once), start=1):
             parts = self._parts(element)
             rows = self._rows(parts, "batches")
             if not rows:
                 raise ConfigError(f"{self.setting}: expected examples in each batch, received none in batch {number}")
             yield Batch(parts[0], parts[1], rows, place_in(range(rows), f" of batch {number}"), len(parts) > 2)
 
-    def _elements(self, bounded: bool) -> Iterable[Any]:
+    def _elements(self, bounded: bool, once: bool) -> Iterable[Any]:
         data, setting = self.data, self.setting
         if isinstance(data, keras.utils.PyDataset):
             self._check_end(data.num_batches is None, bounded)
             return (data[index] for index in islice(count(), data.num_batches))
         if isinstance(data, str | bytes | type) or not isinstance(data, Iterable):
             raise ConfigError(f"{setting}: {_EXPECTED}, received {type(data).__name__}")
-        if isinstance(data, Iterator) and not bounded:
+        if isinstance(data, Iterator) and not once:
             raise ConfigError(
                 f"{setting}: {_EXPECTED}, received {type(data).__name__}, which can be read only once and may be "
                 "endless; give a list of its batches"
