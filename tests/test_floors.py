@@ -15,11 +15,12 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 LIBRARY = (
     ("reprs", "tables"),
     ("errors",),
-    ("reading",),
+    ("reading", "arrays"),
     ("files", "cluster", "console", "settings", "keras_private"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
     ("graph",),
+    ("batches",),
     ("criteria", "exporting", "report"),
     ("pruning",),
     ("landscape",),

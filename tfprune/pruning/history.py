@@ -9,13 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.criteria.data import input_batches
+from tfprune.batches.inputs import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import ChannelGroups, Match, channel_groups
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
 from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, read_plans, write_plans
-from tfprune.pruning.recalibration import recalibrate_batch_norm
+from tfprune.pruning.recalibration import Recalibration
 from tfprune.reprs import described
 from tfprune.tables import count
 
@@ -100,7 +100,7 @@ class PruningHistory:
         """
         if not self.plans:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
-        check_not_quantized(model)
+        check_weights(model)
         groups = channel_groups(model)
         for plan in self.plans:
             plan.check(model, groups, match)
@@ -187,7 +187,7 @@ def carried_out(
     """
     small = cut(model, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=3)
     if recalibrate is not None:
-        recalibrate_batch_norm(small, input_batches(recalibrate))
+        Recalibration(small)({"images": x} for x in input_batches(small, recalibrate, "recalibrate"))
     return small
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from tfprune.errors import PruningError, TfpruneError, check_choice
 from tfprune.files import as_path, write_text
 from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -128,7 +128,7 @@ class PruningPlan:
         model = self.source if model is None else model
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
-        check_not_quantized(model)
+        check_weights(model)
         groups = channel_groups(model)
         self.check(model, groups, match)
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
