@@ -17,6 +17,7 @@ LIBRARY = (
     ("errors",),
     ("reading", "arrays"),
     ("files", "cluster", "console", "settings", "keras_private"),
+    ("locks",),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
     ("graph",),
