@@ -2,8 +2,21 @@
 
 `open_file` and `read_bytes` open regular files only. `reading` turns whatever a reader raises into one line for the
 user. `RefusedError` is what a reader raises for a file that asks for too much, or for something else than was expected.
+`typed` turns plain values into objects of declared types.
 """
 
 from tfprune.reading.content import RefusedError, open_file, read_bytes, read_text, reading
+from tfprune.reading.schema import Count, Name, Size, json_value, typed
 
-__all__ = ["RefusedError", "open_file", "read_bytes", "read_text", "reading"]
+__all__ = [
+    "Count",
+    "Name",
+    "RefusedError",
+    "Size",
+    "json_value",
+    "open_file",
+    "read_bytes",
+    "read_text",
+    "reading",
+    "typed",
+]
