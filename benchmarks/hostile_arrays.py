@@ -216,7 +216,7 @@ def _edits(name: str) -> Iterator[tuple[str, Callable[[h5py.File], None]]]:
 
     def zeros(file: h5py.File) -> None:
         """Two gigabytes of zeros, in a few kilobytes."""
-        chunk = zlib.compress(bytes(1 << 26), 1)
+        chunk = zlib.compress(bytes(1 << 26), 9)
         made = file.create_dataset(name, (1 << 29,), "f4", chunks=(1 << 24,), compression="gzip")
         for number in range(32):
             made.id.write_direct_chunk((number << 24,), chunk)

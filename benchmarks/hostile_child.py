@@ -24,7 +24,8 @@ from tfprune.errors import TfpruneError
 
 MEMORY = 1 << 30
 CPU_SECONDS = 20
-WALL_SECONDS = 60
+WALL_SECONDS = 120
+IDLE_SECONDS = 8
 LONGEST_FILE = 1 << 28
 LONGEST_LINE = 400
 _NO_MEMORY = re.compile(
@@ -177,7 +178,7 @@ def in_child(call: Any, log: Path, folder: Path, *, limited: bool = True) -> dic
         finally:
             os._exit(0)
     os.close(send)
-    answer, late = _all_of(receive, time.monotonic() + WALL_SECONDS)
+    answer, late = _all_of(receive, child)
     os.close(receive)
     if late:
         os.killpg(child, signal.SIGKILL)
@@ -196,17 +197,30 @@ def in_child(call: Any, log: Path, folder: Path, *, limited: bool = True) -> dic
     return found
 
 
-def _all_of(handle: int, until: float) -> tuple[bytes, bool]:
-    """Returns what is written to a pipe until it is closed, and whether that took too long."""
+def _all_of(handle: int, child: int) -> tuple[bytes, bool]:
+    """Returns what a child writes to a pipe until it ends, and whether it takes too long, or waits for something."""
     parts = []
+    began = since = time.monotonic()
+    used = -1
     while True:
-        ready, _, _ = select.select([handle], [], [], max(0.0, until - time.monotonic()))
-        if not ready:
+        ready, _, _ = select.select([handle], [], [], 0.5)
+        if ready:
+            part = os.read(handle, 1 << 16)
+            if not part:
+                return b"".join(parts), False
+            parts.append(part)
+            continue
+        now = time.monotonic()
+        if (ticks := _ticks(child)) != used:
+            used, since = ticks, now
+        if now - began > WALL_SECONDS or now - since > IDLE_SECONDS:
             return b"".join(parts), True
-        part = os.read(handle, 1 << 16)
-        if not part:
-            return b"".join(parts), False
-        parts.append(part)
+
+
+def _ticks(process: int) -> int:
+    """Returns the CPU time of a process in the system's unit."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _last_words(log: Path) -> str:
@@ -250,7 +264,8 @@ def answers(orders: Iterable[str]) -> Iterable[dict[str, Any]]:
         answer = in_child(lambda form=form, folder=folder: read(form.read, folder), log, folder)
         log_kept = [each for each in listing(place, folder) if each[0] != str(log)]
         if log_kept != [each for each in before if each[0] != str(log)]:
-            answer |= {"outcome": "escape", "told": "files beside the folder of the input were changed"}
+            told = f"files beside the input's folder were changed; {answer['told']}"
+            answer |= {"outcome": "escape", "told": told}
         yield answer
 
 

@@ -32,6 +32,8 @@ def kind(name: str, content: bytes) -> str:
 
 def changed_structure(name: str, content: bytes, rng: random.Random) -> tuple[str, bytes]:
     """Returns a file with one part of its meaning changed, and how; other bytes where nothing is known of it."""
+    if not content:
+        return "a line", b"\0\n"
     match kind(name, content):
         case "json":
             return hostile_texts.changed_json(content, rng)
@@ -57,6 +59,8 @@ def bombs(name: str, content: bytes) -> Bombs:
     """Yields what each bomb that fits the kind of a file is, and a function that makes it of the file."""
     yield "empty", lambda: b""
     yield "zeros", lambda: b"\0" * 4096
+    if not content:
+        return
     match kind(name, content):
         case "json":
             yield from hostile_texts.json_bombs(content)
