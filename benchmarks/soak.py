@@ -223,8 +223,9 @@ class Soak:
 
     def _join(self, life: Life, folder: Path) -> None:
         """Starts a second process in the folder of a run, which is stopped meanwhile, so that it does not end."""
-        flag = JOINING[self.refused.total() % len(JOINING)]
-        words = [flag if word == "--resume" else word for word in self._words(folder)]
+        words = self._words(folder)
+        flag = JOINING[self.refused.total() % len(JOINING)] if "--resume" in words else "the same flags"
+        words = [flag if word == "--resume" else word for word in words]
         with life.paused():
             if life.ended:
                 return
@@ -242,14 +243,14 @@ class Soak:
         while not any(each.ended for each in rivals):
             time.sleep(POLL)
         lost, won = sorted(rivals, key=lambda each: not each.ended)
-        self._refused(lost, lost.codes(0)[0], won, "one of two that began at once")
+        self._refused(lost, lost.codes(0)[0], "one of two that began at once", won, "in use")
         return won
 
-    def _refused(self, second: Life, code: int | None, first: Life, what: str) -> None:
-        """Checks that a second process was refused by one line that names the first."""
+    def _refused(self, second: Life, code: int | None, what: str, first: Life, words: str) -> None:
+        """Checks that a second process was refused by one line that holds these words."""
         stage, said = first.watch(self.case.all_stages), second.logs[0].read_text().strip()
         print(f"{self.case.name}: {what} in {stage}: exit code {code}: {said}", flush=True)
-        if code == REFUSED and str(first.processes[0].pid) in said and len(said.splitlines()) == 1:
+        if code == REFUSED and words in said and len(said.splitlines()) == 1:
             self.refused[stage] += 1
         else:
             self.differences.append(f"{what} in {stage}: exit code {code}, expected {REFUSED} and one line: {said}")

@@ -70,17 +70,20 @@ COMMANDS = (
         (wrote("kept", "student.progress.npz"),),
         "-m tfprune dpp student --teacher {made}/long_teacher.npz --out {run}/student.npz --overwrite",
         before=("-m tfprune dpp teacher --out {made}/long_teacher.npz --num_data 500000 --overwrite",),
+        locked=True,
     ),
     Case(
         "compare",
         (wrote("pruning", "student_0.npz"), wrote("student", "results.csv"), wrote("last_pruning", "student_1.npz")),
         "-m tfprune dpp compare --out {run} --repeats 2 --num_masks 5 --examples 2000 --input_dim 100 --num_data 40000 "
         "--node_k 2 4",
+        locked=True,
     ),
     Case(
         "image",
         (wrote("last_classifier", "results.csv"),),
         "-m tfprune dpp image --out {run} --repeats 2 --num_masks 2 --examples 300 --widths 20 20 --density 0.3 0.6 "
         "--epochs 5 --pool 2 --overwrite",
+        locked=True,
     ),
 )
