@@ -19,6 +19,7 @@ from tfprune.exporting import read_record
 from tfprune.files import as_path
 from tfprune.model_file import load_model
 from tfprune.reading.keras_file import read_config
+from tfprune.reading.pickles import read_pickled_arrays
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -26,7 +27,6 @@ from tfprune.recipes.models.building import (
     recognize_architecture,
     sized_layers,
 )
-from tfprune.recipes.models.pickles import read_pickled_arrays
 
 BEST_MODEL = "best.keras"  # in a run folder: the epoch with the best accuracy on the test images
 TRAINED_MODEL = "trained.keras"  # in a run folder: the result
