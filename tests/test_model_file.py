@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfprune.errors import CheckpointError
 from tfprune.layers import FusedBatchNormalization
-from tfprune.model_file import load_model, nonfinite_weights
+from tfprune.model_file import load_model
 
 
 def test_models_of_any_kind(tmp_path):
@@ -37,12 +37,12 @@ def test_compiled_and_trained_models(tmp_path):
 
 def test_damaged_files(tmp_path):
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(CheckpointError, match=r"text.keras: expected a Keras model, it is damaged or no ZIP archive"):
+    with pytest.raises(CheckpointError, match=r"text.keras: expected a Keras model, File is not a zip file"):
         load_model(str(tmp_path / "text.keras"))
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     (tmp_path / "a.npz").rename(tmp_path / "zip.keras")
     with pytest.raises(
-        CheckpointError, match=r"zip.keras: expected a Keras model, it has no member config.json"
+        CheckpointError, match=r"zip.keras: expected a Keras model, it has no member 'config.json'"
     ) as caught:
         load_model(str(tmp_path / "zip.keras"))
     assert "\n" not in str(caught.value)
@@ -232,18 +232,6 @@ def test_the_weights_are_those_that_keras_reads(tmp_path):
     for found, same in zip(loaded.weights, expected.weights, strict=True):
         assert found.dtype == same.dtype
         np.testing.assert_array_equal(found, same)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_not_finite(value, tmp_path):
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="a"), keras.layers.Dense(2, name="b")])
-    model.get_layer("b").bias.assign([1, value])
-    model.save(tmp_path / "model.keras")
-    assert "its array 'b/bias' has NaN or infinite numbers" in refusal(tmp_path / "model.keras")
-    loaded = load_model(tmp_path / "model.keras", finite=False)
-    np.testing.assert_array_equal(loaded.get_layer("b").bias, [1, value])
-    assert nonfinite_weights(loaded) == "its array 'b/bias' has NaN or infinite numbers"
-    assert nonfinite_weights(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])) == ""
 
 
 def test_other_sizes_than_in_the_weights(tmp_path):

@@ -18,7 +18,7 @@ import tfprune.layers  # noqa: F401  (registers the layers that a saved model ma
 from tfprune.errors import CheckpointError, first_line
 from tfprune.files import as_path
 from tfprune.keras_private import SafeModeScope, SharedObjects, compute_output_spec, load_state
-from tfprune.reading import RefusedError, check_weights, reading
+from tfprune.reading import RefusedError, reading
 from tfprune.reading.keras_config import check_work, unknown_names
 from tfprune.reading.keras_file import KerasFile, value_count
 from tfprune.settings import check_model_file
@@ -27,14 +27,13 @@ _FREE = 1 << 20  # values that need not be in the file: states of random generat
 _CAUSE = "Exception encountered: "  # in messages of Keras, before the one that it had caught
 
 
-def load_model(path: str | os.PathLike[str], *, finite: bool = True) -> keras.Model:
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Reads a model from a `.keras` file that anyone may have made.
 
     `keras.saving.load_model` is for files that one trusts: others can make it fill the memory, or run for hours.
 
     Args:
         path: The file.
-        finite: Whether a model with NaN or infinite weights is refused.
 
     Returns:
         The model, not compiled.
@@ -67,19 +66,7 @@ def load_model(path: str | os.PathLike[str], *, finite: bool = True) -> keras.Mo
                 )
             with file.assets() as assets:
                 _fill(model, file.arrays, assets)
-        if finite and (doubt := nonfinite_weights(model)):
-            raise RefusedError(doubt)
     return model
-
-
-def nonfinite_weights(model: keras.Model) -> str:
-    """Returns a clause on weights of a model that are NaN, infinite or beyond float32; empty if there are none."""
-    weights = {weight.path: weight.numpy() for weight in model.weights if weight.dtype != "string"}
-    try:
-        check_weights(weights)
-    except RefusedError as error:
-        return str(error)
-    return ""
 
 
 def _build(config: Mapping[str, Any]) -> Any:

@@ -16,8 +16,9 @@ from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile, read_record
 from tfprune.graph import channel_groups, convert
+from tfprune.graph.calls import check_finite_weights
 from tfprune.layers import subnet_layers
-from tfprune.model_file import load_model, nonfinite_weights
+from tfprune.model_file import load_model
 from tfprune.report import Summary, compare_latency, has_unknown_sizes, report_console, summarize
 from tfprune.tables import Column, count, make_table
 
@@ -70,9 +71,11 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
 
 def _read(path: str, console: Console) -> keras.Model:
     """Returns a model, also one with NaN or infinite weights, which is said."""
-    model = load_model(path, finite=False)
-    if doubt := nonfinite_weights(model):
-        console.print(Text(f"{path}: {doubt}; it can be looked at, and neither pruned nor exported\n"))
+    model = load_model(path)
+    try:
+        check_finite_weights(model)
+    except ConfigError as error:
+        console.print(Text(f"{path}: {error}\n"))
     return model
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import ml_dtypes
 import numpy as np
 
-from tfprune.reading.content import RefusedError
+from tfprune.reading.content import RefusedError, shown
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = (1 << 64) - 1
@@ -85,7 +85,7 @@ class _File:
             names: set[str] = set()
             for name, address in self._members(*_PAIR.unpack(_start(tables[0], _PAIR.size))):
                 if name in names:
-                    raise RefusedError(f"its group {entry.name!r:.100} has two members {name!r:.100}")
+                    raise RefusedError(f"its group {shown(entry.name)} has two members {shown(name)}")
                 names.add(name)
                 pending.append(_Entry(f"{entry.name}/{name}".lstrip("/"), address, entry.depth + 1))
         return arrays
@@ -166,25 +166,25 @@ class _File:
                     offset, address, cache = _SYMBOL.unpack(self._bytes(start, _SYMBOL.size))
                     name = texts[offset : texts.find(b"\0", offset)].decode("utf-8", "replace")
                     if cache == 2 or not name or "/" in name:
-                        raise RefusedError(f"its member {name!r:.100} is a link")
+                        raise RefusedError(f"its member {shown(name)} is a link")
                     yield name, address
 
     def _array(self, name: str, messages: dict[int, memoryview]) -> np.ndarray:
         for kind, reason in _REFUSED.items():
             if kind in messages:
-                raise RefusedError(f"it has an array {name!r:.100}: {reason}")
+                raise RefusedError(f"it has an array {shown(name)}: {reason}")
         try:
             shape, dtype = _shape(messages[_SPACE]), _dtype(messages[_TYPE])
             layout = messages[_LAYOUT]
         except (KeyError, IndexError) as error:
-            raise RefusedError(f"it has no array {name!r:.100} where one was expected") from error
+            raise RefusedError(f"it has no array {shown(name)} where one was expected") from error
         size = math.prod(shape) * dtype.itemsize
         self._left -= size
         if self._left < 0:
-            raise RefusedError(f"its array {name!r:.100} claims to be larger than the file")
+            raise RefusedError(f"its array {shown(name)} claims to be larger than the file")
         data = self._data(layout, size)
         if data is None:
-            raise RefusedError(f"its array {name!r:.100} is not stored as it is")
+            raise RefusedError(f"its array {shown(name)} is not stored as it is")
         return np.frombuffer(data, dtype).reshape(shape)
 
     def _data(self, layout: memoryview, size: int) -> memoryview | None:

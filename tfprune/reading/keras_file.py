@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.reading.archives import open_archive, read_member
-from tfprune.reading.content import RefusedError
+from tfprune.reading.content import RefusedError, shown
 from tfprune.reading.hdf5 import read_arrays
 from tfprune.reading.keras_config import parse_config
 
@@ -44,13 +44,14 @@ class KerasFile:
         self._assets: dict[PurePosixPath, bytes] = {}
         with open_archive(path) as archive:
             self.config = parse_config(read_member(archive, _CONFIG, _LARGEST_CONFIG))
-            arrays = read_arrays(read_member(archive, _WEIGHTS))
-            for name in archive.namelist():
+            sizes = {member.filename: member.file_size for member in archive.infolist()}
+            arrays = read_arrays(read_member(archive, _WEIGHTS, sizes.get(_WEIGHTS, 0)))
+            for name in sizes:
                 asset = PurePosixPath(name)
-                if asset.parts[0] == _ASSETS and not name.endswith("/"):
+                if asset.parts[:1] == (_ASSETS,) and not name.endswith("/"):
                     if ".." in asset.parts or "\\" in name or "\0" in name:
-                        raise RefusedError(f"its member {name!r:.100} is outside its folder")
-                    self._assets[asset.relative_to(_ASSETS)] = read_member(archive, name)
+                        raise RefusedError(f"its member {shown(name)} is outside its folder")
+                    self._assets[asset.relative_to(_ASSETS)] = read_member(archive, name, sizes[name])
         self.arrays = {name: array for name, array in arrays.items() if not name.startswith(_OPTIMIZER)}
         self.optimizer_bytes = sum(array.nbytes for name, array in arrays.items() if name not in self.arrays)
 

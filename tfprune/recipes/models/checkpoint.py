@@ -17,6 +17,7 @@ import yaml
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
+from tfprune.graph.calls import check_finite_weights
 from tfprune.model_file import load_model
 from tfprune.reading.keras_file import read_config
 from tfprune.reading.pickles import read_pickled_arrays
@@ -54,7 +55,7 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: The file is missing, damaged, unsafe, or contains another model.
-        ConfigError: The architecture is unknown.
+        ConfigError: The architecture is unknown, or weights of a `.keras` file are NaN or infinite.
     """
     if arch is not None:
         find_architecture(arch)
@@ -114,6 +115,7 @@ def check_weights_file(file: Path) -> None:
 def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
     """Loads a `.keras` file and checks architecture, images and classes."""
     model = load_model(file)
+    check_finite_weights(model)
     if arch is not None:
         # The names of layers do not distinguish the architectures of a family.
         if model.name != arch and model.name in model_names():
@@ -278,6 +280,6 @@ def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
     try:
         layers = read_config(path)["config"]["layers"]
         shape = next(layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer")[1:]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError, StopIteration):
+    except Exception:  # damaged files make libraries raise anything
         return None
     return tuple(shape) if all(isinstance(size, int) for size in shape) else None
