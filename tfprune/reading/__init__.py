@@ -2,10 +2,29 @@
 
 `open_file` and `read_bytes` open regular files only. `reading` turns whatever a reader raises into one line for the
 user. `RefusedError` is what a reader raises for a file that asks for too much, or for something else than was expected;
-`shown` shortens what its message shows of the file. `check_weights` says what weights must be.
+`shown` shortens what its message shows of the file.
+
+Each format has a module, of which some are only imported from where they are needed. `open_archive` opens zip archives
+and `open_arrays` `.npz` files; `pickle_reader` reads pickles, `pickles` those of NumPy, `torch_file` those of PyTorch.
+`check_weights` says what weights must be.
 """
 
+from tfprune.reading.archives import open_archive, read_member
+from tfprune.reading.arrays import ArrayFile, Expected, open_arrays
 from tfprune.reading.content import RefusedError, open_file, read_bytes, read_text, reading, shown
 from tfprune.reading.weights import check_weights
 
-__all__ = ["RefusedError", "check_weights", "open_file", "read_bytes", "read_text", "reading", "shown"]
+__all__ = [
+    "ArrayFile",
+    "Expected",
+    "RefusedError",
+    "check_weights",
+    "open_archive",
+    "open_arrays",
+    "open_file",
+    "read_bytes",
+    "read_member",
+    "read_text",
+    "reading",
+    "shown",
+]
