@@ -20,6 +20,7 @@ import tfprune.layers  # noqa: F401  (registers the layers that a saved model ma
 from tfprune.errors import CheckpointError, ConfigError, first_line
 from tfprune.exporting import read_record
 from tfprune.files import as_path
+from tfprune.reading import RefusedError, check_weights, open_file, reading
 from tfprune.reading.pickles import read_pickled_arrays
 from tfprune.recipes.models.building import (
     build_model,
@@ -95,7 +96,7 @@ def check_weights_file(file: Path) -> None:
     Raises:
         CheckpointError: It is not.
     """
-    try:
+    with reading(file, "a file of weights"):
         if file.is_dir():
             found = ", ".join(sorted(each.name for each in file.iterdir() if each.suffix in _SUFFIXES)) or "none"
             raise CheckpointError(
@@ -104,11 +105,9 @@ def check_weights_file(file: Path) -> None:
             )
         if not file.exists():
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             if not opened.read(1):
                 raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
     if file.suffix not in _SUFFIXES:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
@@ -166,12 +165,17 @@ def model_from_arrays(
         ConfigError: The architecture is unknown.
     """
     weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
+    if len(weights) < len(arrays):
+        raise CheckpointError("the file has two arrays for one variable; download it again")
     check_architecture({path.rpartition("/")[0] for path in weights}, arch)
     widths = {
         path.removesuffix("/kernel"): array.shape[3]
         for path, array in weights.items()
         if path.endswith("/kernel") and array.ndim == 4
     }
+    for name, most in find_architecture(arch).default_widths().items():
+        if widths.get(name, most) > most:  # a few numbers could ask for a model of any size
+            raise CheckpointError(f"expected at most {most} channels of {name} as in {arch}, received {widths[name]}")
     _check_ends(weights, num_classes, input_shape)
     try:
         model = build_model(arch, num_classes=num_classes, input_shape=input_shape, widths=widths, seed=0)
@@ -179,8 +183,13 @@ def model_from_arrays(
         raise CheckpointError(f"the kernels do not fit together: {error}") from error
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.variables}
     _check_names(set(weights), set(variables), arch)
+    values = {path: _shaped(path, weights[path], tuple(variable.shape)) for path, variable in variables.items()}
+    try:
+        check_weights(values)
+    except RefusedError as error:
+        raise CheckpointError(f"{error}; download the file again") from error
     for path, variable in variables.items():
-        variable.assign(_shaped(path, weights[path], tuple(variable.shape)))
+        variable.assign(values[path])
     return model
 
 
