@@ -53,7 +53,7 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path, scalar, value):
         (b"a: !!binary x\n", "it has invalid YAML at line 1, column 4: expected no tag, "),
         (b"a: !!set {b, c}\n", "it has invalid YAML at line 1, column 4: expected no tag, "),
         (b"a: !!merge x\n", "it has invalid YAML at line 1, column 4: expected no tag, "),
-        (b"a: !<x\xc3\xa4> b\n", "it has invalid YAML at line 1, column 6: "),
+        (b"a: !<x\xc3\xa4> b\n", "it has invalid YAML at line 1, column 7: "),
         (b"a: !!seq x\n", "it has invalid YAML at line 1, column 4: expected no tag, "),
         (b"a: !!str [b]\n", "it has invalid YAML at line 1, column 4: expected no tag, "),
         (b"a: !!int abc\n", "it has invalid YAML at line 1, column 4: 'abc' is no !!int; "),
@@ -138,14 +138,14 @@ def test_a_few_aliases_that_stand_for_more_values_than_there_may_be(form):
         inner = names if form == "[{}]" else [f"{key}: {name}" for key, name in zip("bcde", names, strict=True)]
         rows.append(f"- &a{number} {form.format(', '.join(inner))}")
     assert len(str(yaml_value("\n".join(rows[:8])))) > 4**7
-    with pytest.raises(RefusedError, match="more than 1,048,576 values"):
+    with pytest.raises(RefusedError, match="more than 131,072 values"):
         yaml_value("\n".join(rows))
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {"a": [1, -2.5, 1e300, None, True, "on", "1e-2", "", "é", "a: b", "x\ny", "*a", "!!int 5", "'", '"']},
+        {"a": [1, -2.5, 1e300, None, True, "on", "5", "", "é", "a: b", "x\ny", "*a", "!!int 5", "'", '"']},
         {"b": {"c": [[], {}, [[1]]]}},
     ],
 )

@@ -9,7 +9,7 @@ DEEPEST = 100
 """Lists and mappings within each other."""
 
 MOST_VALUES = 1 << 20
-"""Values of a text, those of aliases counted wherever they stand."""
+"""Values of a text."""
 
 MOST_DIGITS = 1_000
 """Digits of a whole number."""
@@ -20,9 +20,9 @@ def too_deep() -> RefusedError:
     return RefusedError(f"it is nested more than {DEEPEST} levels deep, or contains itself")
 
 
-def too_many() -> RefusedError:
-    """Returns the error for more than `MOST_VALUES` values."""
-    return RefusedError(f"it has more than {MOST_VALUES:,} values")
+def too_many(most: int = MOST_VALUES) -> RefusedError:
+    """Returns the error for more values than there may be."""
+    return RefusedError(f"it has more than {most:,} values")
 
 
 def whole_number(text: str) -> int:

@@ -6,19 +6,23 @@ aliases wherever these lead.
 
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from tfprune.errors import ConfigError, TfpruneError, first_line
 from tfprune.reading.content import RefusedError, read_text, reading, shown
-from tfprune.reading.values import DEEPEST, MOST_VALUES, check_values, too_deep, too_many, whole_number
+from tfprune.reading.values import DEEPEST, check_values, too_deep, too_many, whole_number
 
 LARGEST_YAML = 1 << 18
 """Bytes of the longest YAML file; PyYAML needs a second for 100 kB."""
 
+MOST_YAML_VALUES = 1 << 17
+"""Values of a YAML text, those of aliases counted wherever they stand: as many as the longest file has without them."""
+
 _TAGS = "tag:yaml.org,2002:"
-_SCALARS = {
+_SCALARS: dict[str, tuple[re.Pattern[str], Callable[[str], Any]]] = {
     "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), lambda text: text[0] in "tT"),
     "null": (re.compile(r"~|null|Null|NULL|None|"), lambda text: None),
     "int": (re.compile(r"[-+]?(?:0|[1-9][0-9]*)"), whole_number),
@@ -76,7 +80,7 @@ def yaml_value(text: str) -> Any:
 
     Raises:
         RefusedError: It is no YAML, has a key twice, a tag that is none of YAML 1.2 or does not fit, a key that is no
-            scalar, or is beyond the limits of `tfprune.reading.values`.
+            scalar, has more values than `MOST_YAML_VALUES`, or is beyond the limits of `tfprune.reading.values`.
 
     Example:
         >>> yaml_value("seed: !!int abc")
@@ -113,13 +117,13 @@ class _Values:
     """The values of nodes, which are counted."""
 
     def __init__(self) -> None:
-        self._left = MOST_VALUES
+        self._left = MOST_YAML_VALUES
 
     def value(self, node: yaml.Node, depth: int) -> Any:
         """Returns what a node within so many others stands for."""
         self._left -= 1
         if self._left < 0:
-            raise too_many()
+            raise too_many(MOST_YAML_VALUES)
         if depth > DEEPEST:
             raise too_deep()
         tag = node.tag.removeprefix(_TAGS)

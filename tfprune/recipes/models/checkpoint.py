@@ -14,13 +14,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import yaml
 
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, ConfigError, first_line
 from tfprune.exporting import read_record
 from tfprune.files import as_path
 from tfprune.reading.pickles import read_pickled_arrays
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -272,10 +272,9 @@ def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _settings_beside(file: Path) -> dict[str, Any]:
     """Returns the settings of the run whose folder a file is in; empty if it is in none."""
     try:
-        settings = yaml.safe_load((file.parent / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_settings(file.parent / "settings.yaml")
+    except ConfigError:
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
