@@ -24,6 +24,7 @@ from rich.text import Text
 
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.files import write_text
+from tfprune.model_file import load_model
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.sanity_config import OF_DATA, TRAINED, SanityConfig
@@ -160,7 +161,7 @@ class _Trainings:
         """Returns a file with masks by magnitude of a trained model, which is written if it is missing."""
         file = dense / "lottery.npz"
         if not file.exists():
-            trained = keras.saving.load_model(dense / "trained.keras", compile=False)
+            trained = load_model(dense / "trained.keras")
             weight_criterion("lottery")(trained, self._config.density).save(file)
         return file
 

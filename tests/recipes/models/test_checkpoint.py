@@ -75,6 +75,14 @@ def test_keras_file_loads(saved):
         np.testing.assert_array_equal(a, b)
 
 
+def test_weights_that_are_not_finite(tmp_path, saved):
+    model = keras.saving.load_model(saved)
+    model.get_layer("bn").gamma.assign(model.get_layer("bn").gamma * np.nan)
+    model.save(tmp_path / "nan.keras")
+    with pytest.raises(ConfigError, match=r"the weight bn/gamma of ResNet-20: expected finite numbers"):
+        load_checkpoint(tmp_path / "nan.keras", arch="ResNet-20", **DIGITS)
+
+
 def test_a_checkpoint_of_another_architecture_is_reported(saved, weights):
     assert "is a ResNet-20, expected ResNet-56" in refusal(saved, "ResNet-56")
     assert "is a ResNet-56, expected ResNet-20" in refusal(weights, **CIFAR)
@@ -94,7 +102,7 @@ def test_files_that_are_not_models(tmp_path, saved):
         assert "empty" in refusal(empty)
         noise = tmp_path / f"noise{suffix}"
         noise.write_bytes(bytes(range(256)) * 4)
-        assert "damaged" in refusal(noise)
+        assert ("damaged" if suffix == ".pkl" else "not a zip file") in refusal(noise)
     other = tmp_path / "weights.h5"
     other.write_bytes(b"x")
     assert "expected a .keras or a .pkl file" in refusal(other)
@@ -106,7 +114,7 @@ def test_truncated_files(tmp_path, saved, weights, part):
         content = source.read_bytes()
         cut = tmp_path / f"cut{source.suffix}"
         cut.write_bytes(content[: int(len(content) * part)])
-        assert "damaged" in refusal(cut, arch, **shape)
+        assert ("damaged" if cut.suffix == ".pkl" else "not a zip file") in refusal(cut, arch, **shape)
 
 
 def test_a_keras_file_of_anything_else(tmp_path, saved):
@@ -152,7 +160,7 @@ def test_unsafe_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
     path = tmp_path / "lambda.keras"
     keras.Model(inputs, layer(inputs)).save(path)
     trace.unlink(missing_ok=True)
-    assert refusal(path).startswith("refused")
+    assert "it has a Lambda, which runs code" in refusal(path)
     assert not trace.exists()
 
     with zipfile.ZipFile(saved) as archive:
@@ -166,7 +174,7 @@ def test_unsafe_keras_files_are_refused_and_nothing_runs(tmp_path, saved):
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in (files | {"config.json": json.dumps(config)}).items():
             archive.writestr(name, content)
-    assert refusal(path).startswith("refused")
+    assert "it names 'subprocess.Popen', which is no part of a model" in refusal(path)
     assert not trace.exists()
 
 

@@ -4,10 +4,8 @@
 it fits the architecture and the data. No code of a file is run. `recorded_origin` says what a file was trained on.
 """
 
-import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
-import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
-from tfprune.errors import CheckpointError, ConfigError, first_line
+from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
+from tfprune.graph.calls import check_finite_weights
+from tfprune.model_file import load_model
+from tfprune.reading.keras_file import read_config
 from tfprune.reading.pickles import read_pickled_arrays
 from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.models.building import (
@@ -35,7 +35,6 @@ _PATCHES = "final_pool"  # with this layer, a model has logits for each of sever
 _SUFFIXES = (".keras", ".pkl")
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
-_LARGEST_CONFIG = 64 << 20
 
 
 def load_checkpoint(
@@ -56,7 +55,7 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: The file is missing, damaged, unsafe, or contains another model.
-        ConfigError: The architecture is unknown.
+        ConfigError: The architecture is unknown, or weights of a `.keras` file are NaN or infinite.
     """
     if arch is not None:
         find_architecture(arch)
@@ -115,17 +114,8 @@ def check_weights_file(file: Path) -> None:
 
 def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
     """Loads a `.keras` file and checks architecture, images and classes."""
-    if not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file} is damaged or not a Keras file; download or save it again")
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged or unsafe file can make Keras raise anything
-        raise CheckpointError(
-            f"refused: Keras does not load {file} in safe mode: {first_line(error)}; "
-            "expected a model of layers of Keras and tfprune"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
+    model = load_model(file)
+    check_finite_weights(model)
     if arch is not None:
         # The names of layers do not distinguish the architectures of a family.
         if model.name != arch and model.name in model_names():
@@ -287,11 +277,8 @@ def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
         `(height, width, channels)`; None if the file does not contain it, or is not a `.keras` file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("config.json").file_size > _LARGEST_CONFIG:
-                return None
-            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        layers = read_config(path)["config"]["layers"]
         shape = next(layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer")[1:]
-    except (OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile):
+    except Exception:  # damaged files make libraries raise anything
         return None
     return tuple(shape) if all(isinstance(size, int) for size in shape) else None
