@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import yaml
 
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
@@ -22,6 +21,7 @@ from tfprune.model_file import load_model
 from tfprune.reading import RefusedError, check_weights, open_file, reading
 from tfprune.reading.keras_file import read_config
 from tfprune.reading.pickles import read_pickled_arrays
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -271,10 +271,9 @@ def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _settings_beside(file: Path) -> dict[str, Any]:
     """Returns the settings of the run whose folder a file is in; empty if it is in none."""
     try:
-        settings = yaml.safe_load((file.parent / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_settings(file.parent / "settings.yaml")
+    except ConfigError:
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
