@@ -115,6 +115,8 @@ def run_search(
     path = run.file(_SEARCH_FILE)
     state = load_state(path, search) if path.exists() else search.start()
     log = run.metrics("search", last_step=len(state.history) - 1)
+    if lost := len(state.history) - 1 - len({row["step"] for row in log.rows}):
+        print(f"the table of the search lacks {lost} of its rows: they were damaged; the search itself is complete")
     landscape = _LANDSCAPES[config.record_landscape]
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
         for row in log.rows:
