@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tfprune.batches.inputs import InputCheck
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.reading import Expected, open_arrays, reading, shown
 from tfprune.recipes.data import ImageData, data_names, load_data
@@ -120,8 +121,6 @@ def _chosen(available: int, count: int | None) -> np.ndarray:
 def _check(found: Examples, name: str, model: keras.Model) -> None:
     if len(model.inputs) != 1:
         raise ConfigError(f"--data: expected a model with one input, received one with {len(model.inputs)}; use Python")
-    taken, given = model.inputs[0].shape[1:], found.x.shape[1:]
-    if len(taken) != len(given) or any(a not in (None, b) for a, b in zip(taken, given, strict=True)):
-        raise ConfigError(f"--data: the model takes examples of shape {list(taken)}, those of {name} are {list(given)}")
     if not len(found.x):
         raise ConfigError(f"--data: expected examples in {name}, received none")
+    InputCheck(model, f"--data: {name}")(found.x)
