@@ -60,7 +60,7 @@ class Format:
 
 def _only(folder: Path) -> Path:
     """Returns the file of an input that has one."""
-    return next(path for path in sorted(folder.iterdir()) if path.name != "tmp")
+    return next((path for path in sorted(folder.iterdir()) if path.name != "tmp"), folder / "missing.npz")
 
 
 def _pickle(folder: Path) -> None:

@@ -44,6 +44,7 @@ OUTCOMES = {
     "moves": "escape",
     "starts": "escape",
     "starts_a_shell": "escape",
+    "imports": "escape",
     "connects": "escape",
 }
 
