@@ -63,6 +63,7 @@ __all__ = [
     "input_structure",
     "lambda_output_shape",
     "linear_operations",
+    "loss_settings",
     "math_operations",
     "nn_operations",
     "numpy_operations",
@@ -259,6 +260,21 @@ def compiled_loss(model: keras.Model) -> tuple[Any, Any] | None:
     """Returns the loss that a model is compiled with, and the weights of losses; None if it is not compiled."""
     loss = getattr(model, "_compile_loss", None)
     return None if loss is None else (loss._user_loss, loss._user_loss_weights)
+
+
+def loss_settings(loss: Any) -> tuple[str | None, dict[str, Any]]:
+    """Returns the name of the function that a loss computes, and its arguments; None if it is not Keras' own.
+
+    `get_config` does not have all arguments.
+
+    Args:
+        loss: A function, or an object of a class of losses.
+    """
+    own = type(loss).__module__.startswith("keras.")
+    function = getattr(loss, "fn", None) if own else loss
+    if not str(getattr(function, "__module__", "")).startswith("keras."):
+        return None, {}
+    return getattr(function, "__name__", None), dict(getattr(loss, "_fn_kwargs", {}))
 
 
 def set_loss_precision(function: CompileLoss, dtype: str) -> None:

@@ -182,6 +182,8 @@ def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
         if "expected one argument" in message or "expected at least one argument" in message:
             words = _value_of(settings[name]) if name in settings else "a file"
             return f"--{name}: expected {words}, received nothing"
+        if name in settings and not received and ": " in message:  # such as a number that Python does not read
+            return f"--{name}: expected {_value_of(settings[name])}; {' '.join(message.partition(': ')[2].split())}"
         if received and name in settings:
             near = f"; --{name}_of is for single layers" if f"{name}_of" in settings and "=" in received[1] else ""
             return f"--{name}: expected {_value_of(settings[name])}, received {received[1].strip(chr(39))!r}{near}"

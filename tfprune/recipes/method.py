@@ -159,9 +159,9 @@ class Method(Generic[Config]):
             TfpruneError: Something that the user can fix, such as a folder that holds another run.
             KeyboardInterrupt: After Ctrl-C, when everything done so far was saved.
         """
-        self.folder = self.open_folder()
-        self.times = StageTimes(self.folder.file("seconds.json"))
-        return self.report(*self.stages())
+        with self.open_folder() as self.folder:
+            self.times = StageTimes(self.folder.file("seconds.json"))
+            return self.report(*self.stages())
 
     def open_folder(self) -> RunFolder:
         """Creates or opens the run folder."""

@@ -85,24 +85,24 @@ def run(config: SanityConfig, console: Console | None = None) -> Cells:
         data = data_fraction(data, config.fraction)
     data.steps_per_epoch(config.batch_size)
     _check_density(config, data)
-    folder = RunFolder.create(
+    with RunFolder.create(
         config.folder, config.settings(), resume=config.resume, overwrite=config.overwrite, seed=0
-    )
-    trainings = _Trainings(config, data, folder.folder("runs"))
-    accuracies: dict[str, dict[str, list[float]]] = {}
-    # One seed after the other, so that a stopped run has complete rows of the table.
-    for seed in range(config.seeds):
-        for method in config.methods:
-            for check in (ORIGINAL, *config.checks):
-                if check == ORIGINAL or config.applies(method, check):
-                    accuracy = trainings.accuracy(method, check, seed)
-                    accuracies.setdefault(method, {}).setdefault(check, []).append(accuracy)
-    cells = sanity_cells(accuracies)
-    console.print(Text(sanity_table(cells, width=console.width) + "\n"))
-    console.print(Text(paragraph(_legend(config, data), width=console.width), style="dim"))
-    _write(folder, accuracies, cells)
-    plot_sanity(cells, folder.file("sanity.png"))
-    console.print(Text(f"results in {folder.path}"))
+    ) as folder:
+        trainings = _Trainings(config, data, folder.folder("runs"))
+        accuracies: dict[str, dict[str, list[float]]] = {}
+        # One seed after the other, so that a stopped run has complete rows of the table.
+        for seed in range(config.seeds):
+            for method in config.methods:
+                for check in (ORIGINAL, *config.checks):
+                    if check == ORIGINAL or config.applies(method, check):
+                        accuracy = trainings.accuracy(method, check, seed)
+                        accuracies.setdefault(method, {}).setdefault(check, []).append(accuracy)
+        cells = sanity_cells(accuracies)
+        console.print(Text(sanity_table(cells, width=console.width) + "\n"))
+        console.print(Text(paragraph(_legend(config, data), width=console.width), style="dim"))
+        _write(folder, accuracies, cells)
+        plot_sanity(cells, folder.file("sanity.png"))
+        console.print(Text(f"results in {folder.path}"))
     return cells
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.recipes.models.torch_bytes import archive
+from tests.reading.torch_bytes import archive
 from tests.recipes.multiprize.test_original_checkpoint import checkpoint
 from tfprune.cli.main import main as tfprune_command
 from tfprune.cli.programs import evaluate, train_cifar

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tfprune
+from tests.reading.torch_bytes import Called, Named, Tensor, archive, sequence
 from tests.recipes.models.test_golden_biprop import build
-from tests.recipes.models.torch_bytes import Called, Named, Tensor, archive, sequence
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.layers import subnet_layers
 from tfprune.recipes.multiprize import MultiPrizeConfig, load_original, run

@@ -8,15 +8,17 @@ takes time to import and is therefore imported on first use.
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfprune.console import report_console
-from tfprune.errors import CheckpointError, RunFolderError
+from tfprune.errors import CheckpointError
 from tfprune.files import csv_text, write_bytes, write_text
+from tfprune.locks import Lock
 from tfprune.tables import make_grid
 
 Rows = Sequence[Mapping[str, Any]]
@@ -70,14 +72,22 @@ def digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array, np.float64).tobytes()).hexdigest()[:16]
 
 
-def make_folder(path: str) -> Path:
-    """Creates a folder unless it exists; raises `RunFolderError` if that fails."""
+@contextmanager
+def locked_folder(path: str) -> Iterator[Path]:
+    """Creates a folder unless it exists, and keeps other processes out while the block runs.
+
+    Args:
+        path: The folder.
+
+    Yields:
+        The folder.
+
+    Raises:
+        RunFolderError: It cannot be created, or another process works there.
+    """
     folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot make the folder {folder}: {error}; name another") from error
-    return folder
+    with Lock(folder / "run.lock", folder, "wait for its end, or name another --out"):
+        yield folder
 
 
 def write_rows(path: Path, rows: Rows) -> None:

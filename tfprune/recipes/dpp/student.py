@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from tfprune.dpp import Alignment, Committee, OrderParameters, generalization_error
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.locks import Lock
 from tfprune.recipes.dpp.config import StudentConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays
 from tfprune.recipes.dpp.teacher import TeacherTask
@@ -145,20 +146,22 @@ def train_student(
 
     Raises:
         ConfigError: The training diverged.
-        RunFolderError: The saved state belongs to a training with other settings.
+        RunFolderError: The saved state belongs to a training with other settings, or another process trains it.
         KeyboardInterrupt: After Ctrl-C, when the block of examples was finished and the state saved.
     """
-    progress = _Progress(Path(out).with_suffix(".progress.npz"), _fingerprint(task, initial, lr, epochs))
-    state = progress.load()
-    if state is None:
-        state = _TrainingState.initial(initial)
-    else:
-        print(f"going on after {len(state.losses)} of {epochs * task.blocks} blocks of examples")
-    _train(task, initial.nonlinearity, lr, epochs, state, progress)
-    network = replace(initial, weights=state.weights.astype(float), outgoing=state.outgoing.astype(float))
-    student = TrainedStudent(network, state.moments / task.num_data, state.losses, task.digest, lr, seed)
-    student.save(str(out))
-    progress.remove()
+    out = Path(out)
+    with Lock(out.with_suffix(".lock"), out, "wait for its end, or name another --out"):
+        progress = _Progress(out.with_suffix(".progress.npz"), _fingerprint(task, initial, lr, epochs))
+        state = progress.load()
+        if state is None:
+            state = _TrainingState.initial(initial)
+        else:
+            print(f"going on after {len(state.losses)} of {epochs * task.blocks} blocks of examples")
+        _train(task, initial.nonlinearity, lr, epochs, state, progress)
+        network = replace(initial, weights=state.weights.astype(float), outgoing=state.outgoing.astype(float))
+        student = TrainedStudent(network, state.moments / task.num_data, state.losses, task.digest, lr, seed)
+        student.save(str(out))
+        progress.remove()
     return student
 
 

@@ -20,6 +20,7 @@ import tfprune.layers  # noqa: F401  (registers the layers that a saved model ma
 from tfprune.errors import CheckpointError, ConfigError, first_line
 from tfprune.exporting import read_record
 from tfprune.files import as_path
+from tfprune.reading.pickles import read_pickled_arrays
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -27,7 +28,6 @@ from tfprune.recipes.models.building import (
     recognize_architecture,
     sized_layers,
 )
-from tfprune.recipes.models.pickles import read_pickled_arrays
 
 BEST_MODEL = "best.keras"  # in a run folder: the epoch with the best accuracy on the test images
 TRAINED_MODEL = "trained.keras"  # in a run folder: the result

@@ -14,8 +14,8 @@ import numpy as np
 from tfprune.errors import CheckpointError
 from tfprune.keras_private import flat_layers, producer
 from tfprune.layers import Subnet, refresh_masks, set_density, subnet_layers
-from tfprune.recipes.models.pickle_reader import shown
-from tfprune.recipes.models.torch_file import read_torch_file
+from tfprune.reading import shown
+from tfprune.reading.torch_file import read_torch_file
 
 SUFFIXES = (".pth", ".pt", ".state", ".tar")
 _PARTS = {"running_mean": "moving_mean", "running_var": "moving_variance", "weight": "gamma", "bias": "beta"}

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeAlias
 
 import tensorflow as tf
@@ -22,9 +23,11 @@ import yaml
 import tfprune
 from tfprune.errors import RunFolderError
 from tfprune.files import csv_text, write_text, writing
+from tfprune.locks import Lock
 
 _MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
+_LOCK = "run.lock"
 # Files that a training writes into folders where users may put files of their own, which are not removed.
 _CONTENTS = {
     "metrics": ("*.csv", "*.jsonl"),
@@ -95,17 +98,32 @@ class RunFolder:
     """Settings, environment, metrics, events, checkpoints, results and models of one run.
 
     `run.json` lists the top-level names that the run created; overwriting the run removes these and nothing else. Use
-    `RunFolder.create` to make one.
+    `RunFolder.create` to make one. It holds the lock `run.lock` until `close`, or the end of a `with` block, so that no
+    other process opens the folder, see `tfprune.locks.Lock`.
 
     Attributes:
         path: The folder.
         resumed: Whether it already contained the run.
     """
 
-    def __init__(self, path: Path, *, resumed: bool, entries: list[str]) -> None:
+    def __init__(self, path: Path, *, resumed: bool, entries: list[str], lock: Lock | None = None) -> None:
         self.path = path
         self.resumed = resumed
         self._entries = entries
+        self._lock = lock
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets other processes have the folder. Without it they get it when this object or process ends."""
+        if self._lock is not None:
+            self._lock.release()
 
     @classmethod
     def create(
@@ -130,13 +148,16 @@ class RunFolder:
             The folder.
 
         Raises:
-            RunFolderError: The folder cannot be written, contains a run and neither flag is given, contains a run with
-                other settings (`resume`), or other files under names that a run needs.
+            RunFolderError: Another process uses the folder; it cannot be written, contains a run and neither flag is
+                given, contains a run with other settings (`resume`), or other files under names that a run needs.
         """
         path = Path(path)
         settings = yaml.safe_load(yaml.safe_dump(dict(settings)))
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(path / _LOCK, path, "wait for its end, stop it, or take another --train_path")
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        try:
             entries = _read_manifest(path)
             if entries is not None and overwrite:
                 _remove(path, entries)
@@ -149,11 +170,14 @@ class RunFolder:
                         "or another --train_path"
                     )
                 _check_same(path, settings)
-                return cls(path, resumed=True, entries=entries)
-            run = cls(path, resumed=False, entries=entries or [])
+                return cls(path, resumed=True, entries=entries, lock=lock)
+            run = cls(path, resumed=False, entries=entries or [], lock=lock)
             run._write_start(settings, seed)
-        except OSError as error:
-            raise RunFolderError(f"cannot write the run folder {path}: {error.strerror or error}") from error
+        except BaseException as error:
+            lock.release()
+            if isinstance(error, OSError):
+                raise _unwritable(path, error) from error
+            raise
         return run
 
     def file(self, name: str) -> Path:
@@ -243,6 +267,10 @@ class RunFolder:
         write_text(self.file("environment.json"), json.dumps(environment, indent=1) + "\n")
         # Last, because a folder with settings is a run.
         write_text(self.file(_SETTINGS), yaml.safe_dump(settings, sort_keys=False))
+
+
+def _unwritable(path: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(f"cannot write the run folder {path}: {error.strerror or error}")
 
 
 def _read_manifest(path: Path) -> list[str] | None:

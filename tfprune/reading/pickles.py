@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.recipes.models.pickle_reader import (
+from tfprune.reading.content import shown
+from tfprune.reading.pickle_reader import (
     Call,
     PickleReader,
     RefusedPickleError,
     Stateful,
     checked_shape,
-    shown,
 )
 
 _DTYPE = re.compile(r"[<>|=]?([biuf])([1248])")

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfprune.recipes.models.pickle_reader import PickleReader, RefusedPickleError
-from tfprune.recipes.models.pickles import ARRAYS, PickledArray
+from tfprune.reading.pickle_reader import PickleReader, RefusedPickleError
+from tfprune.reading.pickles import ARRAYS, PickledArray
 
 
 def load(content):

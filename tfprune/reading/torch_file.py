@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.recipes.models.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape, is_size, shown
-from tfprune.recipes.models.pickles import SCALARS
+from tfprune.reading.content import shown
+from tfprune.reading.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape, is_size
+from tfprune.reading.pickles import SCALARS
 
 _LARGEST_PICKLE = 64 << 20
 _ARCHIVE = b"PK\x03\x04"

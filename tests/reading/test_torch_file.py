@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.recipes.models.torch_bytes import (
+from tests.reading.torch_bytes import (
     MACHINE,
     VERSION,
     Called,
@@ -21,7 +21,7 @@ from tests.recipes.models.torch_bytes import (
     sequence,
 )
 from tfprune.errors import CheckpointError
-from tfprune.recipes.models.torch_file import read_torch_file
+from tfprune.reading.torch_file import read_torch_file
 
 WRITERS = pytest.mark.parametrize("write", [archive, sequence])
 HERE = Path(__file__).parent

@@ -7,11 +7,12 @@ for them, and only the functions of this table are called. All else is refused.
 
 import pickle
 import pickletools
-import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
+
+from tfprune.reading.content import shown
 
 _INSTRUCTIONS = 1 << 20
 _UNFINISHED = 10_000  # values; pickles fill containers with a thousand at a time
@@ -247,18 +248,3 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
 def is_size(value: Any) -> bool:
     """Returns whether a value of a file is a whole number that can be a size."""
     return isinstance(value, int) and 0 <= value < _LARGEST_SIZE
-
-
-def shown(value: Any) -> str:
-    """Returns the beginning of a value's `repr`, however large or nested the value is.
-
-    Example:
-        >>> shown((1, 2, [3] * 1000))
-        '(1, 2, [...])'
-    """
-    return _REPR.repr(value)[: _REPR.maxstring]
-
-
-_REPR = reprlib.Repr()
-_REPR.maxlevel = 1
-_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 40

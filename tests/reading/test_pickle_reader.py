@@ -5,7 +5,8 @@ import pickle
 
 import pytest
 
-from tfprune.recipes.models.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape, shown
+from tfprune.reading import shown
+from tfprune.reading.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape
 
 
 def load(content, names=None, limit=1 << 20):
