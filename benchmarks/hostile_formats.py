@@ -129,10 +129,10 @@ def _settings(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    run = RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True)
-    run.metrics("training", last_step=30)
-    StageTimes(run.file("seconds.json"))
-    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True)
+    with RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True) as run:
+        run.metrics("training", last_step=30)
+        StageTimes(run.file("seconds.json"))
+    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True).close()
 
 
 def _few_digits() -> ImageData:

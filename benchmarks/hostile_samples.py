@@ -295,7 +295,8 @@ def run_folders(folder: Path) -> None:
             for step in range(1, 5):
                 log.append({"epoch": step, "step": 10 * step, "loss": 1 / step, "test_accuracy": 0.5, "seconds": 1.5})
         run.write_result({"accuracy": 0.75, "loss": 0.5, "finished": "2024-01-01T00:00:00"})
-        (run.file("masks.npz")).write_bytes(b"masks")
+        run.file("masks.npz").write_bytes(b"masks")
+        run.close()
         (place / "run" / "of_the_user.txt").write_text("keep", encoding="utf-8")
         (place / "other.txt").write_text("keep", encoding="utf-8")
 
