@@ -61,7 +61,7 @@ class Format:
 
 def _only(folder: Path) -> Path:
     """Returns the file of an input that has one."""
-    return next(path for path in sorted(folder.iterdir()) if path.name != "tmp")
+    return next((path for path in sorted(folder.iterdir()) if path.name != "tmp"), folder / "missing.npz")
 
 
 def _pickle(folder: Path) -> None:
@@ -130,10 +130,10 @@ def _settings(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    run = RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True)
-    run.metrics("training", last_step=30)
-    StageTimes(run.file("seconds.json"))
-    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True)
+    with RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True) as run:
+        run.metrics("training", last_step=30)
+        StageTimes(run.file("seconds.json"))
+    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True).close()
 
 
 def _few_digits() -> ImageData:

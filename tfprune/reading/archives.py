@@ -8,7 +8,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from tfprune.reading.content import RefusedError, open_file, shown
 
@@ -33,9 +33,8 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
 
     Raises:
         OSError: It cannot be opened.
-        RefusedError: It is no regular file, is encrypted, packed in an unusual way, has a name twice, or would become
-            larger than `ROOM` and `GROWTH` times the file.
-        zipfile.BadZipFile: It is no archive, or a damaged one.
+        RefusedError: It is no archive or a damaged one, has a name twice, a member that is encrypted or compressed in
+            an unknown way, or would become larger than `ROOM` and `GROWTH` times the file.
     """
     with open_file(path) as file, checked_archive(file) as archive:
         yield archive
@@ -48,56 +47,51 @@ def checked_archive(file: BinaryIO) -> zipfile.ZipFile:
         file: The file, which stays open when the archive is closed.
     """
     size = file.seek(0, os.SEEK_END)
-    archive = zipfile.ZipFile(file)
+    try:
+        archive = zipfile.ZipFile(file)
+    except (ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise RefusedError("it is damaged or no ZIP archive") from error
     members = archive.infolist()
     if len(members) > _MEMBERS:
         raise RefusedError(f"it has more than {_MEMBERS:,} members")
     if len(archive.NameToInfo) < len(members):
-        raise RefusedError("it has members of the same name")
+        raise RefusedError("it has two members of one name")
     for member in members:
         if member.flag_bits & _ENCRYPTED:
             raise RefusedError(f"its member {shown(member.filename)} is encrypted")
         if member.compress_type not in _METHODS:
-            raise RefusedError(f"its member {shown(member.filename)} is packed in an unusual way")
+            raise RefusedError(f"its member {shown(member.filename)} is compressed in an unknown way")
         if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
             raise RefusedError(f"its member {shown(member.filename)} has two sizes")
     if sum(member.compress_size for member in members) > size:
-        raise RefusedError("its members are larger than the file")
+        raise RefusedError("its members share bytes")
     unpacked, most = sum(member.file_size for member in members), max(ROOM, GROWTH * size)
     if unpacked > most:
-        raise RefusedError(f"it would need {unpacked:,} bytes when unpacked, where {most:,} are the most for its size")
+        raise RefusedError(f"it claims {unpacked:,} bytes, where {most:,} are the most for a file of {size:,}")
     return archive
 
 
-def read_member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:
     """Returns the content of a member.
 
     Args:
         archive: An archive of `open_archive`.
         name: Name of the member.
-        most: The most bytes it may have.
+        most: The most bytes it may have. Default: any number that `open_archive` accepts.
 
     Raises:
-        RefusedError: There is none, or it is longer.
-        Exception: It is damaged; of any type.
+        RefusedError: There is none, or it is longer, or damaged.
     """
     if name not in archive.NameToInfo:
         raise RefusedError(f"it has no member {shown(name)}")
     size = archive.getinfo(name).file_size
-    if size > most:
-        raise RefusedError(f"its member {shown(name)} has {size:,} bytes, where at most {most:,} were expected")
-    with archive.open(name) as member:
-        return read_exactly(member, size)
-
-
-def read_exactly(member: IO[bytes], size: int) -> bytes:
-    """Returns all bytes of a member, which must be so many; what a member unpacks beyond its size is not read.
-
-    Raises:
-        EOFError: It is shorter.
-        Exception: It is damaged; of any type.
-    """
-    content = member.read(size)  # without a size, all would be unpacked at once, whatever the directory says
+    if most is not None and size > most:
+        raise RefusedError(f"its member {shown(name)} has more than {most:,} bytes")
+    try:
+        with archive.open(name) as member:
+            content = member.read(size)  # without a size, all would be unpacked at once, whatever the directory says
+    except Exception as error:  # zlib, zipfile and struct raise errors of their own
+        raise RefusedError(f"its member {shown(name)} is damaged") from error
     if len(content) != size:
-        raise EOFError("it ends early")
+        raise RefusedError(f"its member {shown(name)} ends early")
     return content

@@ -12,15 +12,16 @@ from typing import Any
 
 import keras
 import numpy as np
-import yaml
 
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
 from tfprune.graph.calls import check_finite_weights
 from tfprune.model_file import load_model
+from tfprune.reading import RefusedError, check_weights, open_file, reading
 from tfprune.reading.keras_file import read_config
 from tfprune.reading.pickles import read_pickled_arrays
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -94,7 +95,7 @@ def check_weights_file(file: Path) -> None:
     Raises:
         CheckpointError: It is not.
     """
-    try:
+    with reading(file, "a file of weights"):
         if file.is_dir():
             found = ", ".join(sorted(each.name for each in file.iterdir() if each.suffix in _SUFFIXES)) or "none"
             raise CheckpointError(
@@ -103,11 +104,9 @@ def check_weights_file(file: Path) -> None:
             )
         if not file.exists():
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             if not opened.read(1):
                 raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
     if file.suffix not in _SUFFIXES:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
@@ -156,12 +155,17 @@ def model_from_arrays(
         ConfigError: The architecture is unknown.
     """
     weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
+    if len(weights) < len(arrays):
+        raise CheckpointError("the file has two arrays for one variable; download it again")
     check_architecture({path.rpartition("/")[0] for path in weights}, arch)
     widths = {
         path.removesuffix("/kernel"): array.shape[3]
         for path, array in weights.items()
         if path.endswith("/kernel") and array.ndim == 4
     }
+    for name, most in find_architecture(arch).default_widths().items():
+        if widths.get(name, most) > most:  # a few numbers could ask for a model of any size
+            raise CheckpointError(f"expected at most {most} channels of {name} as in {arch}, received {widths[name]}")
     _check_ends(weights, num_classes, input_shape)
     try:
         model = build_model(arch, num_classes=num_classes, input_shape=input_shape, widths=widths, seed=0)
@@ -169,8 +173,13 @@ def model_from_arrays(
         raise CheckpointError(f"the kernels do not fit together: {error}") from error
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.variables}
     _check_names(set(weights), set(variables), arch)
+    values = {path: _shaped(path, weights[path], tuple(variable.shape)) for path, variable in variables.items()}
+    try:
+        check_weights(values)
+    except RefusedError as error:
+        raise CheckpointError(f"{error}; download the file again") from error
     for path, variable in variables.items():
-        variable.assign(_shaped(path, weights[path], tuple(variable.shape)))
+        variable.assign(values[path])
     return model
 
 
@@ -262,10 +271,9 @@ def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _settings_beside(file: Path) -> dict[str, Any]:
     """Returns the settings of the run whose folder a file is in; empty if it is in none."""
     try:
-        settings = yaml.safe_load((file.parent / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_settings(file.parent / "settings.yaml")
+    except ConfigError:
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
