@@ -14,8 +14,8 @@ from tfprune.reading.content import RefusedError, shown
 MOST_OBJECTS = 50_000
 """Layers, calls of layers, initializers and so on that a configuration may describe."""
 
-MOST_CALLS = 25_000
-"""Calls of layers to make a model; Keras needs about a millisecond for one."""
+MOST_CALLS = 4_000
+"""Calls of layers to make a model; Keras needs up to four milliseconds for one."""
 
 MOST_VALUES = 1 << 28
 """Values of an input, or of the state of a recurrent layer that keeps it between batches."""
@@ -165,7 +165,7 @@ def _calls(part: Any, total: _Total) -> int:
         calls += max(1, _calls(layer, total)) * max(1, len(nodes) if isinstance(nodes, list) else 1)
     # A sequential model is made anew for each layer, a functional one is searched for each call that comes too early.
     functional = "output_layers" in part
-    total.calls += calls + (len(layers) * _early(layers) // 64 if functional else len(layers) * calls // 8)
+    total.calls += calls + (len(layers) * _early(layers) // 256 if functional else len(layers) * calls // 32)
     return calls
 
 
