@@ -247,13 +247,16 @@ class Soak:
         return won
 
     def _refused(self, second: Life, code: int | None, what: str, first: Life, words: str) -> None:
-        """Checks that a second process was refused by one line that holds these words."""
+        """Checks that a second process was refused, and that its last line says so, with these words."""
         stage, said = first.watch(self.case.all_stages), second.logs[0].read_text().strip()
-        print(f"{self.case.name}: {what} in {stage}: exit code {code}: {said}", flush=True)
-        if code == REFUSED and words in said and len(said.splitlines()) == 1:
+        print(f"{self.case.name}: {what} in {stage}: exit code {code}: {said[-300:]}", flush=True)
+        clause = said.rpartition(": error: ")[2]
+        if code == REFUSED and words in clause and clause != said and "\n" not in clause:
             self.refused[stage] += 1
         else:
-            self.differences.append(f"{what} in {stage}: exit code {code}, expected {REFUSED} and one line: {said}")
+            self.differences.append(
+                f"{what} in {stage}: exit code {code}, expected {REFUSED} and one line: {said[-500:]}"
+            )
 
     def _words(self, folder: Path) -> list[str]:
         return self.case.words(folder, self.folder.parent / "made")

@@ -126,10 +126,11 @@ def second(folder, words, code):
 @pytest.mark.parametrize(
     ("words", "code", "complaints"),
     [
-        ("held by process 3 on x", 2, 0),
-        ("held by process 3 on x\nand more", 2, 1),
-        ("held by another", 2, 1),
-        ("process 3 on x", 0, 1),
+        ("running on the CPU\na: error: held by process 3 on x", 2, 0),
+        ("a: error: held by process 3 on x\nand more", 2, 1),
+        ("a: error: held by another", 2, 1),
+        ("process 3 on x", 2, 1),
+        ("a: error: held by process 3 on x", 0, 1),
     ],
 )
 def test_a_second_process_must_be_refused_by_one_line(tmp_path, words, code, complaints):

@@ -25,6 +25,7 @@ from rich.text import Text
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
+from tfprune.model_file import load_model
 from tfprune.reading import RefusedError, read_text, reading
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
@@ -164,7 +165,7 @@ class _Trainings:
         """Returns a file with masks by magnitude of a trained model, which is written if it is missing."""
         file = dense / "lottery.npz"
         if not file.exists():
-            trained = keras.saving.load_model(dense / "trained.keras", compile=False)
+            trained = load_model(dense / "trained.keras")
             weight_criterion("lottery")(trained, self._config.density).save(file)
         return file
 
