@@ -47,6 +47,7 @@ setup(
         "pillow>=10.4,<14",  # AugMix's operations
         "scikit-learn>=1.5,<2",  # contains the digits that `make demo` uses
         "jsonargparse>=4.40,<5",
+        "msgspec>=0.19,<1",  # checks the types and bounds of what JSON files hold
         "pyyaml>=6,<7",
         "tqdm>=4.66,<5",
         "rich>=13.7,<16",

@@ -9,12 +9,23 @@ import difflib
 from collections.abc import Iterable
 from typing import get_args
 
+from tfprune.tables import shortened
+
 _CLOSE = 0.7  # similarity from which a word is suggested for another
 _LINE = 200  # characters of another library's message
+_WORD = 160  # characters of a word in a message, such as a path
+_MESSAGE = 800  # characters of a message
 
 
 class TfpruneError(Exception):
-    """Base class of all errors that a user of tfprune can cause and fix."""
+    """Base class of all errors that a user of tfprune can cause and fix.
+
+    Args:
+        message: What is wrong. Paths and values in it may be anything: it becomes one line of printable characters.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(one_line(str(message)))
 
 
 class ConfigError(TfpruneError, ValueError):
@@ -41,7 +52,7 @@ class SearchError(TfpruneError):
     """A search cannot start, or runs out of candidates before it reaches its target."""
 
 
-class PruningError(TfpruneError):
+class PruningError(TfpruneError, ValueError):
     """A target cannot be reached, or a plan does not fit the model that it is applied to."""
 
 
@@ -54,6 +65,18 @@ def check_choice(name: str, value: object, choices: object) -> None:
     if value not in get_args(choices):
         *most, last = get_args(choices)
         raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {value!r}")
+
+
+def one_line(text: str) -> str:
+    """Returns a text as one line of printable characters; long words, and a long text, lose their middle.
+
+    Example:
+        >>> one_line("a\\nb \\x07")
+        'a b \\\\x07'
+    """
+    words = (shortened(each, _WORD) for each in text.split())
+    line = " ".join("".join(c if c.isprintable() else ascii(c)[1:-1] for c in word) for word in words)
+    return shortened(line, _MESSAGE)
 
 
 def first_line(error: BaseException) -> str:

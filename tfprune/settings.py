@@ -7,15 +7,18 @@ A config is a frozen dataclass that derives from `Settings` and declares each fi
         density: float = setting(0.3, "Fraction of the weights that is kept.", group="pruning", above=0, at_most=1)
 """
 
+import math
 import os
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
 from inspect import get_annotations
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
+from tfprune.reprs import described
 
 _WORDS: dict[Any, tuple[str, str]] = {
     bool: ("true or false", ""),
@@ -23,6 +26,10 @@ _WORDS: dict[Any, tuple[str, str]] = {
     float: ("a number", "numbers"),
     str: ("text", "texts"),
 }
+_TYPES: dict[Any, Any] = {bool: bool, int: Integral, float: Real, str: str}
+_MOST_BITS = 1000  # of a whole number that a message shows
+_LARGEST = 2**31 - 1
+"""The largest whole number: counts, sizes and seeds fit into 32 bits, as TensorFlow and NumPy take them."""
 
 
 def setting(
@@ -180,30 +187,61 @@ class Setting:
             return f"{self.help} (default: {str(self.default).lower()})"
         return f"{self.help} (default: {'none' if self.default in ((), None) else shown(self.default)})"
 
-    def check(self, value: Any) -> None:
-        """Checks a value against choices and bounds.
+    def value(self, given: Any) -> Any:
+        """Returns what is given as the value of the field: a tuple for any list, Python's numbers for NumPy's.
 
         Args:
-            value: The value, of the right type.
+            given: What Python code, a flag or a file gives.
 
         Raises:
-            ConfigError: It is none of the choices, or out of bounds.
+            ConfigError: It has another type, is none of the choices, or is out of bounds.
         """
-        if value is None:
-            if not self.optional:
-                raise ConfigError(f"--{self.name}: expected {self.expected}, received None")
-            return
+        if given is None:
+            require(self.optional, self.name, self.expected, None)
+            return None
+        if not self.is_list:
+            value = self._single(given, given)
+        elif isinstance(given, list | tuple):
+            value = tuple(self._single(each, given) for each in given)
+        else:
+            raise _unexpected(self.name, self.expected, described(given))
+        self._check(value, tuple(given) if self.is_list else given)
+        return value
+
+    def _single(self, each: Any, given: Any) -> Any:
+        """Returns one value as Python's own type; raises `ConfigError` if it has another type."""
+        kind = type(self.choices[0]) if self.choices else self.kind
+        if isinstance(each, str) and (kind is str or each in self.words):
+            require("\0" not in each, self.name, "text without null characters", described(given))
+            return each
+        if kind is str and isinstance(each, os.PathLike) and not self.choices:
+            return self._single(os.fspath(each), given)
+        if not isinstance(each, _TYPES[kind]) or (kind is not bool and isinstance(each, bool)):
+            raise _unexpected(self.name, self.expected, described(given))
+        try:
+            return kind(each)
+        except OverflowError:
+            return math.inf
+
+    def _check(self, value: Any, given: Any) -> None:
+        """Raises `ConfigError` if a value is none of the choices, or out of bounds."""
         values = value if self.is_list else (value,)
         values = [each for each in values if each not in self.words] if self.words else values
-        require(bool(values) or not self.nonempty, self.name, "at least one value", value)
-        require(not self.distinct or len(set(values)) == len(values), self.name, "values that differ", value)
+        require(bool(values) or not self.nonempty, self.name, "at least one value", given)
+        require(not self.distinct or len(set(values)) == len(values), self.name, "values that differ", given)
         if self.choices:
-            require(all(each in self.choices for each in values), self.name, _listed(self.choices), value)
+            require(all(each in self.choices for each in values), self.name, _listed(self.choices), given)
         elif not all(map(self._in_bounds, values)):
             # A percentage is the usual mistake.
             half = self.above == 0 and self.at_most == 1 and any(each > 1 for each in values)
             message = f"{'values' if self.is_list else 'a value'} {self._bounds}"
-            raise _unexpected(self.name, message, value, "; half is 0.5" if half else "")
+            raise _unexpected(self.name, message, given, "; half is 0.5" if half else "")
+        elif self.kind is int:
+            words = f"{_WORDS[int][self.is_list]} from {-_LARGEST} to {_LARGEST}"
+            require(all(abs(each) <= _LARGEST for each in values), self.name, words, given)
+        elif self.kind is float:
+            words = "finite numbers" if self.is_list else "a finite number"
+            require(all(map(math.isfinite, values)), self.name, words, given)
 
     def _in_bounds(self, value: Any) -> bool:
         return (
@@ -225,7 +263,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Settings:
-    """Base class of configs: checks the choices and bounds of its settings when it is created.
+    """Base class of configs: checks the types, choices and bounds of its settings when it is created.
+
+    Lists may be given for tuples, NumPy's numbers for Python's, and paths for texts.
 
     A subclass whose settings depend on each other extends `__post_init__`.
     """
@@ -235,7 +275,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, each in settings_of(type(self)).items():
-            each.check(getattr(self, name))
+            object.__setattr__(self, name, each.value(getattr(self, name)))
 
     def settings(self) -> dict[str, object]:
         """Returns the settings that decide the result, as plain values for a YAML file."""
@@ -326,7 +366,9 @@ def require(holds: bool, name: str, expected: str, received: object) -> None:
 def shown(value: object) -> str:
     """Returns a value as a command line has it."""
     if isinstance(value, tuple):
-        return " ".join(map(str, value)) or "nothing"
+        return " ".join(map(shown, value)) or "nothing"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:  # Python does not write the longest at all
+        return f"a number of {value.bit_length()} bits"
     return str(value)
 
 

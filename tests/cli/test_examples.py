@@ -62,7 +62,7 @@ def files(tmp_path):
         ("nowhere.npz", DataUnavailableError, "cannot read .*No such file"),
         ("text.npz", DataUnavailableError, "cannot read .*text.npz"),
         ("objects.npz", DataUnavailableError, "cannot read .*objects.npz"),
-        ("unnamed.npz", ConfigError, r"expected arrays x and y in .*, received arr_0; np.savez"),
+        ("unnamed.npz", ConfigError, r"expected arrays x and y in .*, received 'arr_0'; np.savez"),
         ("uneven.npz", ConfigError, r"as many labels as examples .* \(3, 8, 8, 1\) and \(2,\)"),
         (
             "large.npz",

@@ -65,22 +65,45 @@ def test_what_cannot_be_replayed_is_refused(hand, make, tmp_path):
     used = PruningHistory([plan_channels(hand, make.fixed(), flops=0.5)])
     with pytest.raises(ConfigError, match="history: expected an empty one, received one of 1 steps"):
         prune_channels(hand, make.fixed(), flops=0.5, history=used)
-    with pytest.raises(PruningError, match=r"cannot read the plan .*missing.json"):
+    with pytest.raises(PruningError, match=r"cannot read .*missing.json: No such file"):
         PruningHistory.load(tmp_path / "missing.json")
     path = tmp_path / "other.json"
     for text, message in (
-        ("[1]", "no pruning plan"),
-        ("{", "no pruning plan, it is damaged"),
-        (json.dumps({"format": "tfprune pruning history 1", "plans": [{}]}), "no pruning plan"),
-        (json.dumps({"format": "tfprune pruning history 1", "plans": []}), "no pruning plan"),
+        ("[1]", "format: expected 'tfprune pruning plan 2', got None"),
+        ("{", "Input data was truncated"),
+        ("[" * 100_000, "it is nested too deeply"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": [{}]}), r"plans\[0\].format: expected"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": []}), "plans: expected array of length >= 1"),
+        (json.dumps({"format": "tfprune pruning history 1", "plans": 1}), "plans: expected array, got int"),
+        (json.dumps({"format": "tfprune pruning history 1"}), "object missing required field plans"),
     ):
         path.write_text(text)
-        with pytest.raises(PruningError, match=f"other.json: {message}"):
+        with pytest.raises(PruningError, match=f"other.json: expected a pruning plan, {message}"):
             PruningHistory.load(path)
     used.plans[0].save(path)
     assert PruningHistory.load(path).plans == used.plans  # a plan is a history of one step
     with pytest.raises(PruningError, match="cannot write the history"):
         used.save(path / "folder.json")
+
+
+def test_the_step_whose_plan_is_damaged_is_named(tmp_path, hand, make):
+    history = PruningHistory()
+    prune_channels(hand, make.kernels(), density=0.5, steps=2, history=history)
+    history.save(tmp_path / "steps.json")
+    content = json.loads((tmp_path / "steps.json").read_text())
+    content["plans"][1]["groups"][0]["keep"] = [1, 0]
+    (tmp_path / "steps.json").write_text(json.dumps(content))
+    with pytest.raises(PruningError, match=r"plans\[1\].groups\[0\].keep: expected for a at least one of"):
+        PruningHistory.load(tmp_path / "steps.json")
+
+
+def test_steps_in_another_order_are_refused(hand, make):
+    history = PruningHistory()
+    prune_channels(hand, make.kernels(), density=0.5, steps=2, history=history)
+    with pytest.raises(
+        PruningError, match="step 2 keeps channels that a step before removed; record the history again"
+    ):
+        PruningHistory(history.plans[::-1]).replay(hand)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +144,7 @@ def test_files_of_plans_and_of_histories_name_the_right_way_to_read_them(tmp_pat
     with pytest.raises(PruningError, match=r"steps.json: .* several steps; read it by PruningHistory.load"):
         PruningPlan.load(tmp_path / "steps.json")
     for kind in (PruningPlan, PruningHistory):
-        with pytest.raises(PruningError, match=r"cannot read the plan .*none.json: there is no such file"):
+        with pytest.raises(PruningError, match=r"cannot read .*none.json: No such file"):
             kind.load(tmp_path / "none.json")
 
 

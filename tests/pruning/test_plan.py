@@ -76,32 +76,89 @@ def test_a_plan_that_does_not_fit_is_refused(plan, make, mixed):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(format="1"), "expected a file of the format 'tfprune pruning plan 2'"),
+        (lambda content: content.update(format="1"), "format: expected 'tfprune pruning plan 2', got '1'"),
         (lambda content: content["groups"][0].update(keep=[]), "expected for a at least one of the channels 0 to 3"),
         (lambda content: content["groups"][0].update(keep=[0, 4]), r"received \[0, 4\]"),
-        (lambda content: content["groups"][0].update(keep=[2, 1]), "ascending"),
-        (lambda content: content["groups"][0].update(keep=["x"]), "damaged"),
-        (lambda content: content["groups"][0].pop("size"), "damaged: TypeError"),
-        (lambda content: content.pop("groups"), "damaged: KeyError"),
-        (lambda content: content["budget"].update(fraction=2), "flops: expected the fraction"),
-        (lambda content: content.update(surprise=1), "damaged"),
+        (lambda content: content["groups"][0].update(keep=[2, 1]), r"groups\[0\].keep: .* ascending"),
+        (lambda content: content["groups"][0].update(keep=[1, 1]), "ascending"),
+        (lambda content: content["groups"][0].update(keep=["x"]), r"groups\[0\].keep\[0\]: expected int, got str"),
+        (lambda content: content["groups"][0].update(keep=[True]), r"groups\[0\].keep\[0\]: expected int, got bool"),
+        (lambda content: content["groups"][0].update(keep=3), r"groups\[0\].keep: expected array, got int"),
+        (lambda content: content["groups"][0].update(size=4.0), r"groups\[0\].size: expected int, got float"),
+        (lambda content: content["groups"][0].update(size=0), r"groups\[0\].size: expected int >= 1"),
+        (lambda content: content["groups"][0].update(size=10**30), r"groups\[0\].size: "),
+        (lambda content: content["groups"][0].update(after=5), r"groups\[0\].after: expected at most 4"),
+        (lambda content: content["groups"][0].pop("size"), r"groups\[0\]: object missing required field size"),
+        (
+            lambda content: content["groups"][0].update(sizes=1),
+            r"groups\[0\]: expected the members .* got 'sizes', too",
+        ),
+        (lambda content: content["groups"][1].update(name="a"), "groups: .* different names, received 'a' twice"),
+        (
+            lambda content: content["groups"][0].update(bound=[{"reason": "luck", "channels": 1}]),
+            r"groups\[0\].bound\[0\].reason: expected ignored, .*, received 'luck'",
+        ),
+        (
+            lambda content: content["groups"][0].update(protected=[{"reason": "ignored", "channels": 5}]),
+            r"groups\[0\].protected\[0\].channels: expected at most 4",
+        ),
+        (lambda content: content.pop("groups"), "object missing required field groups"),
+        (lambda content: content.update(scope="galaxy"), "scope: invalid enum value 'galaxy'"),
+        (lambda content: content.update(criterion=""), "criterion: expected str of length >= 1"),
+        (lambda content: content.update(criterion=None), "criterion: expected str, got null"),
+        (lambda content: content.update(model=7), "model: expected str, got int"),
+        (lambda content: content["budget"].update(fraction=2), "budget.flops: expected the fraction"),
+        (lambda content: content["budget"].update(measure="luck"), "budget.measure: invalid enum value 'luck'"),
+        (lambda content: content["constraints"].update(round_to=0), "constraints.round_to: expected a whole number"),
+        (lambda content: content["before"].update(params=-1), "before.params: expected int >= 0"),
+        (lambda content: content["after"].update(params=23), "after.params: expected at most 22, .* received 23"),
+        (lambda content: content["after"].update(flops=12), "after: expected totals within the budget flops=0.5"),
+        (lambda content: content.update(surprise=1), "expected the members after, .*, got 'surprise', too"),
     ],
 )
 def test_damaged_plans_are_refused(plan, change, message):
     content = json.loads(plan.to_json())
     change(content)
-    with pytest.raises(PruningError, match=message):
+    with pytest.raises(PruningError, match=message) as caught:
         PruningPlan.from_json(json.dumps(content))
+    assert str(caught.value).startswith("cannot read the text: expected a pruning plan, ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content["before"].update(params=21), "before.params: expected 22, received 21"),
+        (lambda content: content["after"].update(params=7), "after.params: expected 8, received 7"),
+        (lambda content: content["before"].update(channels=8), "before.channels: expected 7, received 8"),
+        (lambda content: content["after"].update(channels=3), "after.channels: expected 4, received 3"),
+        (lambda content: content["groups"][0].update(keep=[0, 2]), "after.channels: expected 3, received 4"),
+        (lambda content: content["groups"][0].update(before=5), r"groups\[0\].before: expected 4, received 5"),
+        (lambda content: content["groups"][0].update(after=2), r"groups\[0\].after: expected 3, received 2"),
+        (
+            lambda content: content["groups"][0].update(layers=["b"]),
+            "the group a of 4 channels, produced by b, received",
+        ),
+        (lambda content: content["groups"][0].update(layers=["a", "b"]), "produced by a, b, received"),
+        (lambda content: content["groups"][1].update(name="x"), "expected the group x .*, received no group x"),
+        (lambda content: content["groups"].reverse(), "expected the groups in the order b, a, received .* a, b"),
+    ],
+)
+def test_a_plan_whose_numbers_are_of_another_model_is_not_carried_out(plan, change, message, make):
+    content = json.loads(plan.to_json())
+    change(content)
+    loaded = PruningPlan.from_json(json.dumps(content))
+    with pytest.raises(PruningError, match=f"does not fit hand_made: .*{message}"):
+        loaded.apply(make.hand_made())
 
 
 def test_files_that_hold_no_plan_are_refused(plan, tmp_path):
-    with pytest.raises(PruningError, match=r"cannot read the plan .*missing\.json"):
+    with pytest.raises(PruningError, match=r"cannot read .*missing\.json: No such file or directory; check the path"):
         PruningPlan.load(tmp_path / "missing.json")
     (tmp_path / "other.json").write_text("[1]")
-    with pytest.raises(PruningError, match=r"other.json: no pruning plan"):
+    with pytest.raises(PruningError, match=r"other.json: expected a pruning plan, format: expected .*, got None"):
         PruningPlan.load(tmp_path / "other.json")
     (tmp_path / "half.json").write_text(plan.to_json()[:50])
-    with pytest.raises(PruningError, match=r"half.json: no pruning plan, it is damaged"):
+    with pytest.raises(PruningError, match=r"half.json: expected a pruning plan, Input data was truncated"):
         PruningPlan.load(tmp_path / "half.json")
     with pytest.raises(PruningError, match=r"cannot write the plan .*half.json/folder.json: "):
         plan.save(tmp_path / "half.json" / "folder.json")

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
-import yaml
 
 import tfprune
 from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting, unknown_flag, usage, with_flags
-from tfprune.cli.settings_file import load_yaml, read_settings
 from tfprune.errors import ConfigError
+from tfprune.reading import RefusedError
+from tfprune.reading.yaml_file import read_settings, yaml_value
 from tfprune.settings import Setting, settings_of
 from tfprune.tables import WIDTH
 
 Config = TypeVar("Config")
 # Words on the command line mean what they mean in a file.
 _MODE = "tfprune"
-jsonargparse.set_loader(_MODE, load_yaml, exceptions=(yaml.YAMLError,))
+jsonargparse.set_loader(_MODE, yaml_value, exceptions=(RefusedError,))
 
 
 def parse(
@@ -182,6 +182,8 @@ def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
         if "expected one argument" in message or "expected at least one argument" in message:
             words = _value_of(settings[name]) if name in settings else "a file"
             return f"--{name}: expected {words}, received nothing"
+        if name in settings and not received and ": " in message:  # such as a number that Python does not read
+            return f"--{name}: expected {_value_of(settings[name])}; {' '.join(message.partition(': ')[2].split())}"
         if received and name in settings:
             near = f"; --{name}_of is for single layers" if f"{name}_of" in settings and "=" in received[1] else ""
             return f"--{name}: expected {_value_of(settings[name])}, received {received[1].strip(chr(39))!r}{near}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.ops.density import at_most
+from tfprune.reading import Count
 
 Measure = Literal["flops", "params", "density"]
 """What is counted: FLOPs (multiply-adds), parameters, or channels."""
@@ -73,9 +74,9 @@ class Totals:
         flops: FLOPs for one example, as `tfprune.complexity` counts.
     """
 
-    channels: int
-    params: int
-    flops: int
+    channels: Count
+    params: Count
+    flops: Count
 
     def of(self, measure: str) -> int:
         """Returns the total that a budget's measure refers to."""

@@ -12,9 +12,6 @@ from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.tables import Cell, Column, count, listed, make_table, paragraph
 
-FITS = "target"
-"""Reason of channels that were given back because the target is met with them, too."""
-
 _MOST_UNUSED = 0.05
 """The fraction of a target that may stay unused without a word."""
 
@@ -23,7 +20,7 @@ _SCOPES = {"global": "compared over the whole model", "local": "the same fractio
 
 def share_text(unknown: int, flops: int) -> str:
     """Returns which part of a model's FLOPs is estimated to be unknown, in percent."""
-    share = 100 * unknown / (flops + unknown)
+    share = 100 * unknown / max(1, flops + unknown)
     return f"about {share:.{1 if share < 10 else 0}f} %"
 
 

@@ -8,9 +8,17 @@ import numpy as np
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroup
 from tfprune.pruning.budget import WidthConstraints
-from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
+from tfprune.pruning.protection import IGNORED, NEEDED, PROTECTIONS, UNSCORED, WIDTH_KEPT
 from tfprune.pruning.widths import Widths
-from tfprune.reprs import short_repr
+from tfprune.reading import Count, Name, Size
+from tfprune.reprs import short, short_repr
+from tfprune.tables import shortened
+
+FITS = "target"
+"""Reason of channels that were given back because the target is met with them, too."""
+
+LIMITS = ("min_channels", "max_sparsity", "round_to", FITS)
+"""The reasons of channels that are kept beside those that their protection keeps."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,8 @@ class Hold:
         channels: How many channels.
     """
 
-    reason: str
-    channels: int
+    reason: Name
+    channels: Count
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,16 @@ class GroupPlan:
         bound: What kept channels that the ranking alone would have removed, with their number.
 
     Raises:
-        PruningError: `keep` is not an ascending selection of the group's channels, or empty.
+        PruningError: `keep` is not an ascending selection of the group's channels, or empty; or the width grows, or
+            more channels are held than there are, or for a reason that does not exist.
     """
 
-    name: str
-    layers: tuple[str, ...]
-    size: int
-    keep: tuple[int, ...]
-    before: int
-    after: int
+    name: Name
+    layers: tuple[Name, ...]
+    size: Size
+    keep: tuple[Count, ...]
+    before: Size
+    after: Size
     protected: tuple[Hold, ...] = ()
     bound: tuple[Hold, ...] = ()
 
@@ -58,9 +67,20 @@ class GroupPlan:
     def __post_init__(self) -> None:
         if not self.keep or list(self.keep) != sorted(set(self.keep)) or self.keep[0] < 0 or self.keep[-1] >= self.size:
             raise PruningError(
-                f"plan: expected for {self.name} at least one of the channels 0 to {self.size - 1}, ascending, "
-                f"received {list(self.keep)}"
+                f"keep: expected for {shortened(self.name, 60)} at least one of the channels 0 to {self.size - 1}, "
+                f"ascending, received {short(list(self.keep))}"
             )
+        if self.after > self.before:
+            raise PruningError(f"after: expected at most {self.before}, the width before, received {self.after}")
+        for name, known in (("protected", PROTECTIONS), ("bound", (*PROTECTIONS, *LIMITS))):
+            for index, hold in enumerate(getattr(self, name)):
+                if hold.reason not in known:
+                    received = short(hold.reason)
+                    raise PruningError(f"{name}[{index}].reason: expected {', '.join(known)}, received {received}")
+                if hold.channels > self.before:
+                    raise PruningError(
+                        f"{name}[{index}].channels: expected at most {self.before}, the width, received {hold.channels}"
+                    )
 
 
 def holds(

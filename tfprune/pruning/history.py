@@ -3,19 +3,23 @@
 import inspect
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+from msgspec import Meta
 
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import ConfigError, PruningError
-from tfprune.graph import ChannelGroups, Match, channel_groups
+from tfprune.files import as_path
+from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
-from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, read_plans, write_plans
+from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, plan_of, reading_plans, write_plans
 from tfprune.pruning.recalibration import Recalibration
+from tfprune.reading import RefusedError, json_value, read_text, typed
 from tfprune.reprs import described
 from tfprune.tables import count
 
@@ -102,8 +106,12 @@ class PruningHistory:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
         check_weights(model)
         groups = channel_groups(model)
-        for plan in self.plans:
-            plan.check(model, groups, match)
+        cost, kept = CostModel(model, groups), np.ones(groups.channels, bool)
+        for step, plan in enumerate(self.plans, start=1):
+            plan.check(model, groups, match, cost)
+            if np.any(plan.mask & ~kept):
+                raise PruningError(f"step {step} keeps channels that a step before removed; record the history again")
+            kept = plan.mask
         return groups
 
     def __repr__(self) -> str:
@@ -131,19 +139,29 @@ class PruningHistory:
         Raises:
             PruningError: The file is missing or holds no plans.
         """
-        return cls(read_plans(path, _plans))
+        with reading_plans(as_path(path)):
+            return cls(_plans(json_value(read_text(as_path(path)))))
 
 
-def _plans(text: str) -> list[PruningPlan]:
-    """Returns the plans of a file's text: those of a history, or a single one."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = None
-    steps = content.get("plans") if isinstance(content, dict) and content.get("format") == HISTORY_FORMAT else None
-    if isinstance(steps, list) and steps:
-        return [PruningPlan.from_json(json.dumps(step)) for step in steps]
-    return [PruningPlan.from_json(text)]
+@dataclass(frozen=True)
+class _Steps:
+    """What a file of several plans has."""
+
+    format: str
+    plans: Annotated[tuple[Any, ...], Meta(min_length=1)]
+
+
+def _plans(content: Any) -> list[PruningPlan]:
+    """Returns the plans that the values of a JSON text stand for: those of a history, or a single one."""
+    if not isinstance(content, dict) or content.get("format") != HISTORY_FORMAT:
+        return [plan_of(content)]
+    plans: list[PruningPlan] = []
+    for index, step in enumerate(typed(content, _Steps).plans):
+        try:
+            plans.append(plan_of(step))
+        except RefusedError as error:
+            raise RefusedError(f"plans[{index}].{error}") from error
+    return plans
 
 
 def check_between(between: object) -> None:

@@ -1,17 +1,18 @@
 """A pruning plan: a decision about a model's channels that can be read, stored and carried out."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
 
-from tfprune.errors import PruningError, TfpruneError, check_choice
+from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_path, write_text
-from tfprune.graph import ChannelGroups, Match, channel_groups, complexity
+from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
@@ -25,12 +26,15 @@ from tfprune.pruning.explain import (
     uncounted_text,
     unused_text,
 )
-from tfprune.pruning.group_plan import GroupPlan, Hold
-from tfprune.tables import WIDTH
-
-T = TypeVar("T")
+from tfprune.pruning.group_plan import GroupPlan
+from tfprune.pruning.removal import Scope
+from tfprune.pruning.widths import Widths
+from tfprune.reading import Count, Name, RefusedError, json_value, read_text, reading, typed
+from tfprune.reprs import short
+from tfprune.tables import WIDTH, shortened
 
 _FORMAT = "tfprune pruning plan 2"
+_NAMES = 60  # characters of names in a message
 HISTORY_FORMAT = "tfprune pruning history 1"
 """The format of a file of several plans, see `PruningHistory`."""
 
@@ -59,6 +63,9 @@ class PruningPlan:
         keep_width: Layers that were to keep the width of what they produce.
         source: The model that the plan was made from; None in a plan that was loaded.
 
+    Raises:
+        PruningError: Two groups have one name, or the totals contradict each other, the groups or the budget.
+
     Example:
         >>> import keras, tfprune
         >>> layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(8, 3), keras.layers.Flatten(), keras.layers.Dense(2)]
@@ -69,10 +76,10 @@ class PruningPlan:
         4
     """
 
-    model: str
-    criterion: str
+    model: Name
+    criterion: Name
     budget: Budget
-    scope: str
+    scope: Scope
     constraints: WidthConstraints
     ignore: tuple[str, ...]
     groups: tuple[GroupPlan, ...]
@@ -81,9 +88,22 @@ class PruningPlan:
     pinned: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
-    unknown: int = 0
+    unknown: Count = 0
     keep_width: tuple[str, ...] = ()
     source: keras.Model | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        names = [group.name for group in self.groups]
+        if twice := [name for index, name in enumerate(names) if name in names[:index]]:
+            raise PruningError(f"groups: expected groups of different names, received {short(twice[0])} twice")
+        for name in ("channels", "params", "flops"):
+            before, after = getattr(self.before, name), getattr(self.after, name)
+            if after > before:
+                raise PruningError(f"after.{name}: expected at most {before}, the number before, received {after}")
+        if not self.budget.met(self.after.of(self.budget.measure), self.before.of(self.budget.measure)):
+            raise PruningError(
+                f"after: expected totals within the budget {self.budget}, received {self.after} of {self.before}"
+            )
 
     @property
     def keep(self) -> Mapping[str, tuple[int, ...]]:
@@ -179,18 +199,8 @@ class PruningPlan:
         Raises:
             PruningError: The text is no plan, or a damaged one.
         """
-        try:
-            content = json.loads(text)
-            found = content.pop("format", None) if isinstance(content, dict) else None
-            if found == HISTORY_FORMAT:
-                raise PruningError("it has the plans of several steps; read it by PruningHistory.load")
-            if found != _FORMAT:
-                raise PruningError(f"expected a file of the format {_FORMAT!r}, received {found!r}")
-            return cls(**_fields(content))
-        except TfpruneError as error:
-            raise PruningError(f"no pruning plan: {error}") from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise PruningError(f"no pruning plan, it is damaged: {error!r}") from error
+        with reading_plans("the text"):
+            return plan_of(json_value(text))
 
     def save(self, path: str | Path) -> None:
         """Writes the plan to a JSON file, in one step.
@@ -213,32 +223,58 @@ class PruningPlan:
         Raises:
             PruningError: The file is missing or holds no plan.
         """
-        return read_plans(path, cls.from_json)
+        with reading_plans(as_path(path)):
+            return plan_of(json_value(read_text(as_path(path))))
 
-    def check(self, model: keras.Model, groups: ChannelGroups, match: Match = "name") -> None:
+    def check(
+        self, model: keras.Model, groups: ChannelGroups, match: Match = "name", cost: CostModel | None = None
+    ) -> None:
         """Raises `PruningError` if the plan does not belong to a model.
+
+        Groups, widths and numbers of parameters must agree. FLOPs may differ: they depend on the size of the inputs.
 
         Args:
             model: The model.
             groups: Its channel groups.
             match: See `apply`.
+            cost: Its costs. Default: they are counted.
         """
         check_choice("match", match, Match)
         found = {group.name: (group.size, group.layers) for group in groups}
         meant = {group.name: (group.size, group.layers) for group in self.groups}
-        if match == "name" and list(found) == list(meant) and found == meant:
-            return
         alike = [(size, len(layers)) for size, layers in found.values()] == [
             (size, len(layers)) for size, layers in meant.values()
-        ] and complexity(model).params == self.before.params
-        if match == "position" and alike:
+        ]
+        named = list(found) == list(meant) and found == meant
+        if alike and (named or match == "position"):
+            wrong = self._other_numbers(groups, cost or CostModel(model, groups))
+        else:
+            name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
+            wrong = f"expected {_described(name, meant)}, received {_described(name, found)}"
+        if not wrong:
             return
-        name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
         hint = 'or, as the groups agree in order and size, match them by position: apply(model, match="position")'
+        matching = alike and match == "name" and not named and not self._other_numbers(groups, CostModel(model, groups))
         raise PruningError(
-            f"the plan was made for {self.model} and does not fit {model.name}: expected "
-            f"{_described(name, meant)}, received {_described(name, found)}; make a plan for this model"
-            f"{', ' + hint if alike else ''}"
+            f"the plan was made for {shortened(self.model, _NAMES)} and does not fit {model.name}: {wrong}; "
+            f"make a plan for this model{', ' + hint if matching else ''}"
+        )
+
+    def _other_numbers(self, groups: ChannelGroups, cost: CostModel) -> str:
+        """Returns which number of the plan a model does not have; empty if it has all."""
+        widths, everything, mask = Widths(groups), np.ones(groups.channels, bool), self.mask
+        numbers = [
+            ("before.channels", self.before.channels, widths.channels(everything)),
+            ("after.channels", self.after.channels, widths.channels(mask)),
+            ("before.params", self.before.params, cost.totals(everything)[0]),
+            ("after.params", self.after.params, cost.totals(mask)[0]),
+        ]
+        for index, (plan, group) in enumerate(zip(self.groups, groups, strict=True)):
+            width = widths.layers[group.name]
+            numbers.append((f"groups[{index}].before", plan.before, width.of(everything)))
+            numbers.append((f"groups[{index}].after", plan.after, width.of(mask)))
+        return next(
+            (f"{name}: expected {there}, received {here}" for name, here, there in numbers if here != there), ""
         )
 
 
@@ -250,32 +286,29 @@ def write_plans(path: str | Path, text: str, content: str) -> None:
         raise PruningError(f"cannot write the {content} {path}: {error.strerror}") from error
 
 
-def read_plans(path: str | Path, parse: Callable[[str], T]) -> T:
-    """Returns what `parse` makes of the text of a file; raises `PruningError` with the path if it cannot be read."""
-    try:
-        text = as_path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PruningError(f"cannot read the plan {path}: {_cause(error)}") from error
-    try:
-        return parse(text)
-    except PruningError as error:
-        raise PruningError(f"{path}: {error}") from error
+def reading_plans(path: str | Path) -> AbstractContextManager[None]:
+    """Returns a context that turns what is wrong with a file of plans into one line, see `tfprune.reading.reading`."""
+    return reading(path, "a pruning plan", error=PruningError, advice="make the plan again")
 
 
-def _cause(error: OSError | UnicodeDecodeError) -> str:
-    """Returns why a file of plans cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file; check the path"
-    return error.strerror if isinstance(error, OSError) and error.strerror else "it is no text file"
+def plan_of(content: Any) -> PruningPlan:
+    """Returns the plan that the values of a JSON text stand for; raises `RefusedError` if they are none."""
+    found = content.get("format") if isinstance(content, dict) else None
+    if found == HISTORY_FORMAT:
+        raise RefusedError("it has the plans of several steps; read it by PruningHistory.load")
+    if found != _FORMAT:
+        raise RefusedError(f"format: expected {_FORMAT!r}, got {short(found)}")
+    return typed({name: value for name, value in content.items() if name != "format"}, PruningPlan)
 
 
 def _described(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> str:
     if not name:
-        return f"the groups in the order {', '.join(groups)}"
+        return f"the groups in the order {shortened(', '.join(groups), _NAMES)}"
     if name not in groups:
-        return f"no group {name}"
+        return f"no group {shortened(name, _NAMES)}"
     size, layers = groups[name]
-    return f"the group {name} of {size} channels, produced by {', '.join(layers)}"
+    produced = shortened(", ".join(layers), _NAMES)
+    return f"the group {shortened(name, _NAMES)} of {size} channels, produced by {produced}"
 
 
 def _as_json(value: Any) -> str:
@@ -283,21 +316,3 @@ def _as_json(value: Any) -> str:
     if isinstance(value, tuple | list) and value and isinstance(value[0], dict):
         return "[\n    " + ",\n    ".join(json.dumps(each) for each in value) + "\n  ]"
     return json.dumps(value)
-
-
-def _fields(content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the fields of the plan that is stored as `content`."""
-    found: dict[str, Any] = {
-        "budget": Budget(**content.pop("budget")),
-        "constraints": WidthConstraints(**content.pop("constraints")),
-        "groups": tuple(_group(each) for each in content.pop("groups")),
-        "before": Totals(**content.pop("before")),
-        "after": Totals(**content.pop("after")),
-    }
-    return found | {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-
-
-def _group(content: dict[str, Any]) -> GroupPlan:
-    holds: dict[str, Any] = {name: tuple(Hold(**each) for each in content.pop(name)) for name in ("protected", "bound")}
-    lists: dict[str, Any] = {name: tuple(content.pop(name)) for name in ("layers", "keep")}
-    return GroupPlan(**holds, **lists, **content)

@@ -13,8 +13,8 @@ from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
-from tfprune.pruning.explain import FITS, share_text
-from tfprune.pruning.group_plan import GroupPlan, Hold, describe_reasons, holds
+from tfprune.pruning.explain import share_text
+from tfprune.pruning.group_plan import FITS, GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.protection import (
     IGNORED,

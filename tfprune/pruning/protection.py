@@ -23,6 +23,9 @@ UNSCORED = "no score"
 NEEDED = "needed"
 """Without them a layer would have too few channels, or none."""
 
+PROTECTIONS = (IGNORED, WIDTH_KEPT, UNSCORED, NEEDED)
+"""All reasons why channels are not pruned at all."""
+
 
 def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Iterable[Ignored]) -> tuple[str, ...]:
     """Converts layers that a user names to texts: layers to their paths, nested models to their names; texts stay."""

@@ -111,7 +111,7 @@ class MultiPrizeConfig(RunConfig):
         "Also write histograms of all variables and their gradients for TensorBoard after each epoch.",
         group="run",
     )
-    seed: int = setting(0, "Seed of weights, scores, data order and augmentation.")
+    seed: int = setting(0, "Seed of weights, scores, data order and augmentation.", at_least=0)
     dataset: str = setting("CIFAR10", "Data set: CIFAR10, CIFAR100, mnist or digits (included, no download).")
     arch: str = setting(
         "Conv4",

@@ -38,7 +38,7 @@ class PeekabooConfig(RunConfig):
     train_path: str | None = setting(
         None, if_none="a folder under `runs/peekaboo` named after architecture, data set, pruner and density"
     )
-    seed: int = setting(0, "Seed of initial weights, pruning images, data order and augmentation.")
+    seed: int = setting(0, "Seed of initial weights, pruning images, data order and augmentation.", at_least=0)
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = setting(
         "float32",
         "Number format of training: float32, mixed_bfloat16 or mixed_float16 (with a scaled loss). Signs and Bop's "
@@ -253,7 +253,9 @@ class PruneImageNetConfig(Settings):
     out: str = setting(help="File to write, `.npz`.", group="result")
     overwrite: bool = setting(False, "Replace an existing file.", group="result")
     plugin: tuple[str, ...] = same_setting(TrainImageNetConfig, "plugin")
-    seed: int = setting(0, "Seed of initial weights and of the images used for pruning.", group="data and model")
+    seed: int = setting(
+        0, "Seed of initial weights and of the images used for pruning.", group="data and model", at_least=0
+    )
     dataset: str = same_setting(TrainImageNetConfig, "dataset")
     image_size: int = same_setting(TrainImageNetConfig, "image_size")
     arch: str = same_setting(TrainImageNetConfig, "arch")

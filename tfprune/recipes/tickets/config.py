@@ -30,7 +30,7 @@ class DenseConfig(RunConfig):
     method: Literal["dense"] = "dense"
     train_path: str | None = setting(None, if_none="a folder under `runs/dense` named after architecture and data set")
     seed: int = setting(
-        0, "Seed of initial weights, data order and augmentation, and of all random choices of a ticket."
+        0, "Seed of initial weights, data order and augmentation, and of all random choices of a ticket.", at_least=0
     )
     dataset: str = setting("CIFAR10", "Data set: CIFAR10, CIFAR100, tiny-imagenet or digits (included, no download).")
     data_path: str | None = setting(None, "Folder that holds the TFDS data sets (its `data_dir`), or Tiny-ImageNet.")
