@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tfprune.errors import CheckpointError, ConfigError, PruningError
-from tfprune.reading import RefusedError, open_file, read_bytes, read_text, reading
+from tfprune.reading import RefusedError, open_file, read_bytes, read_text, reading, shown
 
 
 def test_a_regular_file_is_read(tmp_path):
@@ -63,3 +63,14 @@ def test_a_folder_and_text_that_is_none(tmp_path):
         read_text(tmp_path / "a")
     with pytest.raises(CheckpointError, match="it is a folder"), reading(tmp_path, "a plan"):
         read_text(tmp_path)
+
+
+def test_what_a_message_shows_is_short_and_printable():
+    bomb = ()
+    for _ in range(60):
+        bomb = (bomb, bomb)
+    assert shown(bomb) == "((...), (...))"
+    assert shown({"a": [1] * 100}) == "{'a': [...]}"
+    for value in ("x" * 10_000, "\x1b[2J\n", 10**1000, [10**1000], b"\0" * 10_000):
+        assert len(shown(value)) <= 40
+        assert shown(value).isprintable()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import CheckpointError, ConfigError
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, replaced_file
 from tfprune.masks.masks import ORIGIN, WEIGHTS, Masks
 from tfprune.reprs import short_repr
 
@@ -56,7 +56,7 @@ class Ticket:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
         """
         try:
-            with replaced_file(as_path(path)) as partial:
+            with replaced_file(as_file(path)) as partial:
                 self.masks.save(partial)
                 with zipfile.ZipFile(partial, "a") as file:
                     _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import PruningError, check_choice
-from tfprune.files import as_path, write_text
+from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_not_quantized
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
@@ -281,7 +281,7 @@ class PruningPlan:
 def write_plans(path: str | Path, text: str, content: str) -> None:
     """Writes a JSON file of plans, in one step; raises `PruningError` with the word for its content if it cannot."""
     try:
-        write_text(as_path(path), text)
+        write_text(as_file(path), text)
     except OSError as error:
         raise PruningError(f"cannot write the {content} {path}: {error.strerror}") from error
 

@@ -1,10 +1,11 @@
 """The content of files, and one line for the user if it cannot be read."""
 
 import os
+import reprlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from tfprune.errors import CheckpointError, TfpruneError, first_line
 
@@ -123,3 +124,18 @@ def read_text(path: str | os.PathLike[str], most: int = LARGEST_TEXT) -> str:
         UnicodeDecodeError: It is no such text.
     """
     return read_bytes(path, most).decode("utf-8")
+
+
+def shown(value: Any) -> str:
+    """Returns the beginning of a value's `repr` for a message, however large or nested the value is.
+
+    Example:
+        >>> shown((1, 2, [3] * 1000))
+        '(1, 2, [...])'
+    """
+    return _REPR.repr(value)[: _REPR.maxstring]
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 1
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 40

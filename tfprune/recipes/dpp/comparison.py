@@ -14,9 +14,10 @@ from tqdm import tqdm
 
 from tfprune.dpp import Committee, generalization_error
 from tfprune.errors import RunFolderError
+from tfprune.files import make_folder
 from tfprune.recipes.dpp.config import CompareConfig, TeacherConfig
 from tfprune.recipes.dpp.evaluation import simulated_error
-from tfprune.recipes.dpp.files import Rows, draw_curves, make_folder, mean_curves, write_rows, write_table
+from tfprune.recipes.dpp.files import Rows, draw_curves, mean_curves, write_rows, write_table
 from tfprune.recipes.dpp.pruning import draw_masks, parameters_left, prune_student
 from tfprune.recipes.dpp.student import TrainedStudent, initial_student, train_student
 from tfprune.recipes.dpp.teacher import TeacherTask

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.console import report_console
-from tfprune.errors import CheckpointError, RunFolderError
+from tfprune.errors import CheckpointError
 from tfprune.files import csv_text, write_bytes, write_text
 from tfprune.tables import make_grid
 
@@ -68,16 +68,6 @@ def load_arrays(path: str | Path, kind: str) -> dict[str, np.ndarray]:
 def digest(array: np.ndarray) -> str:
     """Returns a digest of numbers, which distinguishes them from others."""
     return hashlib.sha256(np.ascontiguousarray(array, np.float64).tobytes()).hexdigest()[:16]
-
-
-def make_folder(path: str) -> Path:
-    """Creates a folder unless it exists; raises `RunFolderError` if that fails."""
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFolderError(f"cannot make the folder {folder}: {error}; name another") from error
-    return folder
 
 
 def write_rows(path: Path, rows: Rows) -> None:

@@ -30,9 +30,10 @@ from tfprune.dpp import (
     reweighted_readers,
 )
 from tfprune.errors import ConfigError
+from tfprune.files import make_folder
 from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.dpp.config import ImageConfig
-from tfprune.recipes.dpp.files import draw_curves, make_folder, mean_curves, write_rows, write_table
+from tfprune.recipes.dpp.files import draw_curves, mean_curves, write_rows, write_table
 from tfprune.recipes.dpp.pruning import as_mask, draw_masks
 
 _BYTES = 128 * 2**20  # for the kernels of edges that are decomposed together
@@ -79,12 +80,12 @@ def run(config: ImageConfig) -> list[ImageRow]:
     Raises:
         TfpruneError: An error the user can fix.
     """
-    folder = make_folder(config.out)
     with working(f"reading {config.dataset}"):
         data = load_data(config.dataset, config.data_path)
         inputs = _inputs(data, data.train_images, config.pool)[: config.examples]
         labels = data.train_labels[: len(inputs)]
         tests = _inputs(data, data.test_images, config.pool), data.test_labels
+    folder = make_folder(config.out)
     moments = gram(inputs)
     rows: list[ImageRow] = []
     for repeat in range(config.repeats):

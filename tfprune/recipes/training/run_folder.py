@@ -21,7 +21,7 @@ import yaml
 
 import tfprune
 from tfprune.errors import RunFolderError
-from tfprune.files import csv_text, write_text, writing
+from tfprune.files import as_path, csv_text, write_text, writing
 
 _MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
@@ -133,7 +133,7 @@ class RunFolder:
             RunFolderError: The folder cannot be written, contains a run and neither flag is given, contains a run with
                 other settings (`resume`), or other files under names that a run needs.
         """
-        path = Path(path)
+        path = as_path(path)
         settings = yaml.safe_load(yaml.safe_dump(dict(settings)))
         try:
             path.mkdir(parents=True, exist_ok=True)
