@@ -58,9 +58,9 @@ class Comparison:
         for name in sorted(old_files.keys() ^ new_files.keys()):
             self.differences.append(f"{name} is in {'OLD' if name in old_files else 'NEW'} only")
         for name in sorted(old_files.keys() & new_files.keys()):
-            self._compare_file(name, (old_files[name], new_files[name]))
+            self.compare_file(name, (old_files[name], new_files[name]))
 
-    def _compare_file(self, name: str, paths: tuple[Path, Path]) -> None:
+    def compare_file(self, name: str, paths: tuple[Path, Path]) -> None:
         """Compares two files according to their kind."""
         kind = _kind(paths[0])
         if kind == "ignored":
@@ -124,7 +124,7 @@ def contents(path: Path) -> Iterator[tuple[str, Any]]:
     if kind == "npy":
         yield "array", np.load(path)
     elif kind == "npz":
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:  # np.load alone may leave a damaged file open
             yield from arrays.items()
     elif kind == "keras":
         yield from _model(path)

@@ -25,7 +25,6 @@ from program import new_parser, use_threads
 from reweighting import trained_network
 
 from tfprune.criteria import DPPNode, Random
-from tfprune.criteria.data import input_batches
 from tfprune.files import write_text
 from tfprune.pruning import plan_channels
 from tfprune.pruning.recalibration import recalibrate_batch_norm
@@ -70,7 +69,7 @@ def rows(model: keras.Model, examples: Examples, seed: int, args: argparse.Names
             row = {"seed": seed, "way": way, "density": density, "unpruned": whole}
             for name in COLUMNS[:1] if same else COLUMNS:
                 small = plan.apply(reweight=examples.images if name == "reweighted" else None)
-                recalibrate_batch_norm(small, input_batches(examples.images))
+                recalibrate_batch_norm(small, examples.images)
                 row[name] = examples.accuracy(small)
             yield row
 

@@ -1,44 +1,83 @@
-"""Whether two runs have left the same."""
+"""Whether two runs have left the same, and what a run has written so far."""
 
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from compare_files import comparable, contents, is_time
+import tensorflow as tf
+from compare_files import Comparison, comparable, contents, files_of
+
+Snapshot = dict[str, tuple[float, int]]
+"""When each file of a folder was changed, in seconds since the epoch, and its length in bytes, by its path there."""
+
+_EVENTS = "tfevents"
+_HALF_WRITTEN = (".partial", ".old")
 
 
-def found_differences(expected: Path, received: Path, results: str) -> list[str]:
-    """What is not the same in the folders of two runs.
+def found_differences(expected: Path, received: Path, *, complete: bool = True) -> list[str]:
+    """What is not the same in the folders of two runs: files, weights and other arrays bit for bit, tables, settings.
+
+    Durations and dates are left out. What TensorBoard reads may be in another order, and there twice.
 
     Args:
-        expected: The one.
+        expected: The one, which has ended.
         received: The other.
-        results: A pattern for the files with the weights, `.keras` and `.npz`.
+        complete: Whether it has ended, too. Otherwise files may be missing, or be half written under the names that
+            files have until they are complete.
     """
-    weights = {file.relative_to(expected) for file in expected.glob(results)}
-    if not weights:
+    files, theirs = (
+        {name: path for name, path in files_of(folder).items() if _EVENTS not in name}
+        for folder in (expected, received)
+    )
+    if not files:
         return ["nothing to compare with"]
-    found = []
-    for name in sorted(weights | {file.relative_to(received) for file in received.glob(results)}):
-        if not ((expected / name).exists() and (received / name).exists()):
-            found.append(f"{name} in one of them only")
-        elif not same_weights(expected / name, received / name):
-            found.append(f"other weights in {name}")
-    ours, theirs = tables(expected), tables(received)
-    return found + [f"other rows in {name}" for name in sorted({*ours, *theirs}) if ours.get(name) != theirs.get(name)]
+    missing, more = files.keys() - theirs.keys(), theirs.keys() - files.keys()
+    if not complete:
+        missing, more = set(), {name for name in more if not any(mark in name for mark in _HALF_WRITTEN)}
+    found = [f"{name} is missing" for name in sorted(missing)] + [f"{name} was left over" for name in sorted(more)]
+    for name in sorted(files.keys() & theirs.keys()):
+        comparison = Comparison(expected, received, (_without(expected), _without(received)))
+        try:
+            comparison.compare_file(name, (files[name], theirs[name]))
+        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            found.append(f"{name} cannot be read: {error}")
+        found += comparison.differences + [note for note in comparison.notes if name.endswith(".png")]
+    if complete and _events(expected) != _events(received):
+        found.append("other events")
+    return found
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    """Whether two files hold the same arrays, bit for bit."""
-    first, second = ({k: comparable(k, value) for k, value in arrays(file).items()} for file in (one, other))
-    return first == second
+def snapshot(folder: Path) -> Snapshot:
+    """What is in a folder and in all folders in it."""
+    found = {}
+    for file in folder.rglob("*"):
+        try:
+            state = file.stat()
+        except FileNotFoundError:  # it was removed in between
+            continue
+        if not file.is_dir():
+            found[file.relative_to(folder).as_posix()] = (state.st_mtime, state.st_size)
+    return found
 
 
-def arrays(file: Path) -> dict[str, np.ndarray]:
-    """All arrays of a `.keras` or `.npz` file, by name."""
-    return {name: value for name, value in contents(file) if isinstance(value, np.ndarray)}
+def _without(folder: Path) -> Callable[[str], str]:
+    """Takes the place of a run out of a text."""
+    return lambda text: text.replace(str(folder.parent), "PLACE")
 
 
-def tables(run: Path) -> dict[str, dict[str, object]]:
-    """The values in all tables of a run and of those in it, but not how long they took."""
-    files = sorted(run.rglob("metrics/*.jsonl"))
-    return {str(file.relative_to(run)): {k: v for k, v in contents(file) if not is_time(k)} for file in files}
+def _events(run: Path) -> set[tuple[str, str, str]]:
+    """Returns folder, tag and step, and value of all that TensorBoard shows of a run."""
+    files = sorted(run.rglob(f"*{_EVENTS}*"))
+    return {
+        (str(file.parent.relative_to(run)), key.partition(" ")[2], comparable(key, value))
+        for file in files
+        for key, value in _whole_records(file)
+    }
+
+
+def _whole_records(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yields the events of a file up to the one that a kill cut off."""
+    with suppress(tf.errors.DataLossError):
+        yield from contents(file)

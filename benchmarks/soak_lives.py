@@ -3,16 +3,33 @@
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 
+from soak_files import Snapshot, snapshot
 from worker_environments import worker_environments
 
 ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run.
+
+    Attributes:
+        name: What it is called.
+        begun: Whether the processes have come to it.
+    """
+
+    name: str
+    begun: Callable[["Life"], bool]
 
 
 @dataclass
@@ -25,6 +42,7 @@ class Life:
         processes: They; the first is the chief.
         started: When, in seconds since the epoch.
         seconds: Times of the stages as the processes found them.
+        began: CPU seconds of the chief at which it was first seen in each stage, see `watch`.
     """
 
     run: Path
@@ -32,19 +50,20 @@ class Life:
     processes: tuple[subprocess.Popen, ...]
     started: float
     seconds: dict[str, float] = field(init=False)
+    began: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.seconds = self._times()
 
     @classmethod
-    def begin(cls, words: Sequence[str], folder: Path, workers: int) -> "Life":
-        """Starts a command, its run's folder being `run` in a folder that is made."""
+    def begin(cls, words: Sequence[str], folder: Path, workers: int = 1, log: str = "log") -> "Life":
+        """Starts a command, its run's folder being `run` in a folder that is made; each process has its log."""
         (folder / "run").mkdir(parents=True, exist_ok=True)
-        logs = tuple(folder / f"log{rank}.txt" for rank in range(workers))
+        logs = tuple(folder / f"{log}{rank}.txt" for rank in range(workers))
         processes, started = [], time.time()
-        for log, environment in zip(logs, worker_environments(workers), strict=True):
+        for path, environment in zip(logs, worker_environments(workers), strict=True):
             environment |= {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-            with log.open("w") as output:
+            with path.open("w") as output:
                 command = [sys.executable, *words]
                 processes.append(
                     subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
@@ -56,17 +75,37 @@ class Life:
         """Whether the chief is no more."""
         return self.processes[0].poll() is not None
 
+    def watch(self, stages: Sequence[Stage]) -> str:
+        """Notes which stages have begun, and returns the last of them; the first one begins with the process."""
+        spent = self.cpu_seconds()
+        for stage in stages:
+            if stage.name not in self.began and stage.begun(self):
+                self.began[stage.name] = spent if self.began else 0.0
+        return [stage.name for stage in stages if stage.name in self.began][-1]
+
     def codes(self, patience: float) -> list[int | None]:
         """The exit codes of all processes; None, and a kill, for those that do not end in so many seconds."""
         deadline = time.monotonic() + patience
         return [_code(process, deadline) for process in self.processes]
 
-    def wrote(self, name: str) -> bool:
-        """Whether they have written a file."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the chief where it is while the block runs."""
+        self.processes[0].send_signal(signal.SIGSTOP)
         try:
-            return (self.run / name).stat().st_mtime >= self.started
-        except FileNotFoundError:
-            return False
+            yield
+        finally:
+            self.processes[0].send_signal(signal.SIGCONT)
+
+    def wrote(self, name: str) -> bool:
+        """Whether they have written a file, or a file that a pattern names."""
+        times = [when for file, (when, _) in snapshot(self.run).items() if fnmatch(file, name)]
+        return any(when >= self.started for when in times)
+
+    def saved_since(self, before: Snapshot) -> bool:
+        """Whether they have begun to write since a `snapshot`: a model, a checkpoint, a table, but not events."""
+        now = snapshot(self.run)
+        return any(now.get(name) != before.get(name) and "events" not in name for name in now)
 
     def timed(self, stage: str) -> bool:
         """Whether they have come to the end of a stage whose time the run keeps."""

@@ -189,6 +189,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     partial = _partial(path)
     try:
         with writing(path):
+            partial.unlink(missing_ok=True)  # of a killed process; a link would lead to another file
             yield partial
             _to_disk(partial)
             os.replace(partial, path)
@@ -249,6 +250,31 @@ def _to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def lock_handle(handle: int, path: Path, *, wait: bool) -> bool:
+    """Locks an open file or folder for this process until it is closed, which the end of the process does, too.
+
+    Where the file system or the system has no locks, it says so in one line, and the caller goes on.
+
+    Args:
+        handle: Of the open file or folder.
+        path: Its path, for that line.
+        wait: Whether to wait for another process that holds the lock.
+
+    Returns:
+        Whether no other process holds it.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except (OSError, ImportError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this system has no such locks"
+        print(f"{path} cannot be locked ({reason}): let no other process write there meanwhile")
+    return True
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Locks a folder while the block runs; other processes that lock it wait.
@@ -259,18 +285,13 @@ def folder_lock(folder: Path) -> Iterator[None]:
         folder: The folder; it is created if it is missing.
 
     Raises:
-        RunFolderError: The folder cannot be created, or its file system has no locks.
+        WriteError: The folder cannot be created.
     """
-    import fcntl
-
     make_folder(folder)
     with writing(folder):
         handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError as error:
-            raise RunFolderError(f"cannot lock {folder}: {error.strerror}; use a folder on a local disk") from error
+        lock_handle(handle, folder, wait=True)
         yield
     finally:
         os.close(handle)

@@ -87,9 +87,9 @@ def test_an_endless_dataset_is_cut(one):
         (None, "received none; pass data="),
         (IMAGES[:0], "at least one example"),
         (tf.data.Dataset.from_tensor_slices(IMAGES[:0]).batch(2), "at least one example"),
-        ([IMAGES, IMAGES], r"for 1 inputs \(image\), received 2"),
-        ({"picture": IMAGES}, "for the inputs image, received picture; add image"),
-        (IMAGES[..., :2], r"shape \[examples, any, 3\] for the input image, received \[5, 2, 2\]"),
+        (([IMAGES, IMAGES], LABELS), r"expected 1 inputs \(image\), received 2"),
+        ({"picture": IMAGES}, r"expected 1 inputs \(image\), received picture; add image"),
+        (IMAGES[..., :2], r"the input image: expected arrays of shape \[examples, any, 3\], received \[5, 2, 2\]"),
         (tf.data.Dataset.from_tensor_slices(IMAGES), r"received \[2, 3\]; give batches"),
     ],
 )

@@ -199,8 +199,10 @@ def test_a_layer_without_second_derivative_is_named():
 
 def test_losses_that_are_not_finite_end_with_a_message():
     model, x, y, loss = quadratic(SPECTRA["few weights"])
-    with pytest.raises(ConfigError, match=r"expected a finite loss, received (nan|inf) at the center"):
+    with pytest.raises(ConfigError, match=r"data: labels: expected finite numbers"):
         curvature(model, (x, y * np.inf), loss=loss, progress=False)
+    with pytest.raises(ConfigError, match=r"expected a finite loss, received (nan|inf) at the center"):
+        curvature(model, (x, y), loss=lambda y, outputs: loss(y, outputs) * np.inf, progress=False)
 
 
 @pytest.mark.parametrize(

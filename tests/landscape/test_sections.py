@@ -322,14 +322,14 @@ def test_measure_gives_both():
 @pytest.mark.parametrize(
     ("data", "loss", "message"),
     [
-        ((X, Y + 100), None, "Received a label value of 10"),
-        ((X, Y), "mean_squared_error", "Dimensions must be equal"),
-        ((X, Y), "categorical_crossentropy", "must have the same rank"),
-        ((np.concatenate([X, X], axis=-1), Y), None, "but received input with shape"),
+        ((X, Y + 100), None, "labels: expected whole numbers from 0 to .* first at .0.: 10"),
+        ((X, Y), "mean_squared_error", "expected labels of shape .* for the loss mean_squared_error"),
+        ((X, Y), "categorical_crossentropy", "expected labels of shape .* for the loss categorical_crossentropy"),
+        ((np.concatenate([X, X], axis=-1), Y), None, "the input .* expected arrays of shape"),
     ],
 )
 def test_labels_and_inputs_that_do_not_fit_are_one_line(data, loss, message):
-    with pytest.raises(ConfigError, match=r"^data: expected inputs and labels that .* take: .*" + message) as raised:
+    with pytest.raises(ConfigError, match="^data: " + message) as raised:
         section(network(), data, loss=loss, progress=False)
     assert "\n" not in str(raised.value)
 

@@ -157,11 +157,11 @@ def test_batch_norms_get_the_statistics_of_the_data(make, kind):
     ("data", "message"),
     [
         (5, "recalibrate: expected batches .* received int"),
-        ({"x": 1}, "received dict"),
-        ([{"x": 1}], "expected batches with 'images', received x"),
-        ([np.zeros(3)], r"batch the data first"),
+        ({"x": 1}, "received int in place of an array"),
+        ([{"x": np.ones((2, 4, 4, 2))}], r"expected 1 inputs .*, received x; add"),
+        ([np.zeros(3)], r"recalibrate: the input .* of shape \[examples, .*\], received \[3\]"),
         (tf.data.Dataset.from_tensors(np.zeros((2, 4, 4, 2))).repeat(), r"repeats for ever; use \.take"),
-        ([], "at least one, received none"),
+        ([], "at least one batch, received none"),
     ],
 )
 def test_bad_data_for_recalibration_is_refused(make, data, message):

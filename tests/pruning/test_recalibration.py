@@ -49,7 +49,7 @@ def test_inputs_in_a_structure():
 
 def test_frozen_batch_norms_and_mistakes():
     model = network()
-    with pytest.raises(ConfigError, match="batches: expected at least one, received none"):
+    with pytest.raises(ConfigError, match="batches: expected at least one batch, received none"):
         recalibrate_batch_norm(model, [])
     model.get_layer("norm").trainable = False
     before = model.get_layer("norm").get_weights()

@@ -192,7 +192,9 @@ def test_bad_input_is_refused(examples):
     model = classifier(exciting)
     with pytest.raises(ConfigError, match="between 0 and 1, the fraction to keep, received 45"):
         tfprune.ekg.search(model, examples, flops=45)
-    with pytest.raises(ConfigError, match=r"one integer label per example, received labels of shape \(24, 3\)"):
+    with pytest.raises(
+        ConfigError, match=r"labels: expected class numbers of shape \[examples\], .* received shape \[24, 3\]"
+    ):
         tfprune.ekg.search(model, (examples[0], np.eye(3)[examples[1]]), flops=0.5)
     with pytest.raises(ConfigError, match="at least one batch"):
         tfprune.ekg.search(model, [], flops=0.5)

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, first_line
 from tfprune.graph.calls import functional_graph, model_graph
 from tfprune.keras_private import CompileLoss, compiled_loss, compute_output_spec, set_loss_precision
 
@@ -28,7 +28,7 @@ def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None
         A function of labels and outputs. Unlike the model's own, it changes nothing in the model when called.
 
     Raises:
-        ConfigError: No loss is given or compiled, and it cannot be cross-entropy.
+        ConfigError: No loss is given or compiled, and it cannot be cross-entropy; or the loss does not take the labels.
     """
     weights = None
     if loss is None:
@@ -36,7 +36,10 @@ def data_loss(model: keras.Model, loss: Any, y: Any, *, dtype: str | None = None
     graph = functional_graph(model)
     function = CompileLoss(loss, weights, output_names=graph.output_names)
     labels = keras.tree.map_structure(lambda leaf: keras.KerasTensor(leaf.shape, leaf.dtype.name), y)
-    compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
+    try:
+        compute_output_spec(function, labels, graph.output)  # it builds itself, and the metrics that it keeps
+    except (ValueError, TypeError, KeyError, tf.errors.InvalidArgumentError) as error:
+        raise ConfigError(f"data: expected labels that the loss takes: {first_line(error)}") from error
     if dtype is not None:
         set_loss_precision(function, dtype)
 

@@ -18,6 +18,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
 from tfprune.exporting.record import Record, add_record
 from tfprune.graph import ModelClassWarning, convert, model_calls, rebuild
+from tfprune.graph.calls import check_finite_weights
 from tfprune.graph.layer_copies import copied_layer
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import kernel_layer, named_kernels
@@ -55,7 +56,10 @@ def plain_model(model: keras.Model, *, has_class: bool = False) -> keras.Model:
 
     Raises:
         UnsupportedLayerError: The model has masked or gated layers, which built-in layers cannot express, or no graph.
+        ConfigError: A weight has NaN or infinity in it.
     """
+    if isinstance(model, keras.Layer):
+        check_finite_weights(model)
     with warnings.catch_warnings():
         if not has_class:
             warnings.simplefilter("ignore", ModelClassWarning)

@@ -8,8 +8,10 @@ from os import PathLike
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
+from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer, set_mask
 from tfprune.layers import GlobalSubnet
@@ -156,7 +158,7 @@ def model_graph(model: keras.Model) -> ModelGraph:
 def no_graph(model: Any) -> UnsupportedLayerError:
     """Returns the error for what should be a functional or sequential model, and is not."""
     if not isinstance(model, keras.Operation):
-        hint = "; load it first: keras.saving.load_model(path)" if isinstance(model, str | PathLike) else ""
+        hint = "; load it first: tfprune.load_model(path)" if isinstance(model, str | PathLike) else ""
         return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}{hint}")
     if isinstance(model, keras.Sequential) and not model.built:
         return UnsupportedLayerError(
@@ -201,6 +203,28 @@ def check_not_quantized(model: keras.Model) -> None:
             f"expected a model in floating point, received layers that Keras has quantized: {', '.join(quantized)}; "
             "prune, convert and export the model first, and quantize the result"
         )
+
+
+def check_weights(model: keras.Model) -> None:
+    """Checks that weights are finite numbers in floating point, which pruning can compare.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        UnsupportedLayerError: See `check_not_quantized`.
+        ConfigError: A weight has NaN or infinity in it.
+    """
+    check_not_quantized(model)
+    check_finite_weights(model)
+
+
+def check_finite_weights(model: keras.Model) -> None:
+    """Raises `ConfigError` if a weight of a model has NaN or infinity in it."""
+    for weight in model.weights:
+        if keras.backend.is_float_dtype(weight.dtype):
+            array = np.asarray(weight)
+            check_finite(array, f"the weight {weight.path} of {model.name}", within=array.dtype)
 
 
 def as_list(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:

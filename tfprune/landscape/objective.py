@@ -1,7 +1,6 @@
 """The loss of a model over some data, as a function of its trainable weights."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -12,28 +11,14 @@ from tfprune.criteria.data import CriterionData
 from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import data_loss
 from tfprune.criteria.weights.scoring_model import ScoringModel
-from tfprune.errors import ConfigError, TfpruneError, UnsupportedLayerError, first_line
+from tfprune.errors import ConfigError, UnsupportedLayerError, first_line
 from tfprune.graph import Forward
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_weights
 from tfprune.landscape.settings import BatchNorm, Precision
 from tfprune.pruning.recalibration import Recalibration
 
 Weights = Sequence[np.ndarray]
 """A value for each trainable weight, in the order of the model."""
-
-
-@contextmanager
-def _data_errors() -> Iterator[None]:
-    """Turns what Keras and TensorFlow raise of data that a model or its loss does not take into a `ConfigError`."""
-    try:
-        yield
-    except TfpruneError:
-        raise
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        reason = next((line for line in str(error).splitlines() if "Received a label value" in line), first_line(error))
-        raise ConfigError(
-            f"data: expected inputs and labels that the model and the loss take: {reason.strip()}"
-        ) from error
 
 
 class Objective:
@@ -73,8 +58,8 @@ class Objective:
         batches: int | None = None,
         dtype: Precision = "float32",
     ) -> None:
-        source = data if isinstance(data, CriterionData) else CriterionData(data)
-        check_not_quantized(model)
+        check_weights(model)
+        source = CriterionData.of(data).for_loss(model, loss)
         scoring = ScoringModel(model, (), dtype)
         self.model = scoring.model
         self._variables = self.model.trainable_variables
@@ -89,10 +74,9 @@ class Objective:
         self._products: Callable[[Any, Any], list[tf.Tensor]] | None = None
         self.start = [np.asarray(each, np.float64) for each in self._variables]
         x, y = self._batches[0]
-        with _data_errors():
-            self._loss = data_loss(model, loss, y, dtype=dtype)
-            self._values = traced(tf.autograph.experimental.do_not_convert(self._value), x, y)
-            self.center = self.value(self.start)
+        self._loss = data_loss(model, loss, y, dtype=dtype)
+        self._values = traced(tf.autograph.experimental.do_not_convert(self._value), x, y)
+        self.center = self.value(self.start)
         if not np.isfinite(self.center):
             raise ConfigError(
                 f"expected a finite loss, received {self.center} at the center; give a model and data with one"

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.criteria.data import input_batches
+from tfprune.batches.inputs import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
 from tfprune.graph.labels import weight_at
@@ -41,10 +41,9 @@ def cut(
         PruningError: The optimizer's state cannot be carried over.
     """
     small = slim(model, mask, groups)
-    if data is not None:
-        batches = (batch["images"] for batch in input_batches(data, "reweight"))
-        if skipped := reweight(small, model, mask, groups, batches):
-            warnings.warn(ReweightingWarning(skipped), stacklevel=stacklevel + 1)
+    skipped = reweight(small, model, mask, groups, input_batches(model, data, "reweight")) if data is not None else {}
+    if skipped:
+        warnings.warn(ReweightingWarning(skipped), stacklevel=stacklevel + 1)
     if keep_optimizer:
         carry_optimizer(model, small, mask, groups)
     return small

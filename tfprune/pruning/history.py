@@ -11,15 +11,15 @@ import keras
 import numpy as np
 from msgspec import Meta
 
-from tfprune.criteria.data import input_batches
+from tfprune.batches.inputs import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.files import as_path
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
 from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, plan_of, reading_plans, write_plans
-from tfprune.pruning.recalibration import recalibrate_batch_norm
-from tfprune.reading import RefusedError, json_value, read_text, typed
+from tfprune.pruning.recalibration import Recalibration
+from tfprune.reading import RefusedError, read_json, typed
 from tfprune.reprs import described
 from tfprune.tables import count
 
@@ -104,7 +104,7 @@ class PruningHistory:
         """
         if not self.plans:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
-        check_not_quantized(model)
+        check_weights(model)
         groups = channel_groups(model)
         cost, kept = CostModel(model, groups), np.ones(groups.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
@@ -140,7 +140,7 @@ class PruningHistory:
             PruningError: The file is missing or holds no plans.
         """
         with reading_plans(as_path(path)):
-            return cls(_plans(json_value(read_text(as_path(path)))))
+            return cls(_plans(read_json(as_path(path))))
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def carried_out(
     """
     small = cut(model, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=3)
     if recalibrate is not None:
-        recalibrate_batch_norm(small, input_batches(recalibrate))
+        Recalibration(small)({"images": x} for x in input_batches(small, recalibrate, "recalibrate"))
     return small
 
 

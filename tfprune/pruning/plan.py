@@ -13,7 +13,7 @@ import numpy as np
 from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
 from tfprune.pruning.explain import (
@@ -29,7 +29,7 @@ from tfprune.pruning.explain import (
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.removal import Scope
 from tfprune.pruning.widths import Widths
-from tfprune.reading import Count, Name, RefusedError, json_value, read_text, reading, typed
+from tfprune.reading import Count, Name, RefusedError, json_value, read_json, reading, typed
 from tfprune.reprs import short
 from tfprune.tables import WIDTH, shortened
 
@@ -148,7 +148,7 @@ class PruningPlan:
         model = self.source if model is None else model
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
-        check_not_quantized(model)
+        check_weights(model)
         groups = channel_groups(model)
         self.check(model, groups, match)
         return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
@@ -224,7 +224,7 @@ class PruningPlan:
             PruningError: The file is missing or holds no plan.
         """
         with reading_plans(as_path(path)):
-            return plan_of(json_value(read_text(as_path(path))))
+            return plan_of(read_json(as_path(path)))
 
     def check(
         self, model: keras.Model, groups: ChannelGroups, match: Match = "name", cost: CostModel | None = None

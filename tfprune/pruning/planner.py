@@ -11,7 +11,7 @@ from tfprune import criteria
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
-from tfprune.graph.calls import check_not_quantized
+from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import FITS, GroupPlan, Hold, describe_reasons, holds
@@ -338,7 +338,11 @@ class Scorer:
         return str(getattr(self._criterion, "name", type(self._criterion).__name__))
 
     def scores(self, model: keras.Model, groups: ChannelGroups) -> np.ndarray:
-        """Returns one score per prunable channel, float64 `[channels]`; raises `ConfigError` for another shape."""
+        """Returns one score per prunable channel, float64 `[channels]`.
+
+        Raises `ConfigError` for another shape, or if a weight of the model is not finite.
+        """
+        check_finite_weights(model)
         scores = np.asarray(self._criterion.scores(model, groups, self._data), np.float64)
         if scores.shape != (groups.channels,):
             raise ConfigError(

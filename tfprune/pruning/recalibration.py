@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.batches.inputs import input_batches
 from tfprune.criteria.forward import traced
 from tfprune.errors import ConfigError
 from tfprune.keras_private import flat_layers
@@ -13,7 +14,7 @@ from tfprune.keras_private import flat_layers
 Batch = Mapping[str, Any]
 
 
-def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
+def recalibrate_batch_norm(model: keras.Model, batches: Any) -> int:
     """Sets the moving mean and variance of all batch norms to the averages of the batch statistics.
 
     After channels are cut or weights replaced, the old averages do not fit any more. Every batch counts the same.
@@ -21,15 +22,17 @@ def recalibrate_batch_norm(model: keras.Model, batches: Iterable[Batch]) -> int:
 
     Args:
         model: A built model; its other variables do not change.
-        batches: Dicts with `images` `[batch, height, width, channels]`.
+        batches: Dicts with `images` `[batch, height, width, channels]`; or any other data, see
+            `tfprune.batches.source.Source`.
 
     Returns:
         The number of batch norms that were set.
 
     Raises:
-        ConfigError: If there is no batch, or a batch norm has momentum 1 and so never moves.
+        ConfigError: If there is no batch, the model does not take what there is, or a batch norm has momentum 1 and so
+            never moves.
     """
-    return Recalibration(model)(batches)
+    return Recalibration(model)({"images": x} for x in input_batches(model, batches, "batches"))
 
 
 class Recalibration:

@@ -1,6 +1,5 @@
 """EKG's search on any functional Keras model, in one call."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +7,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from tfprune.arrays import checked_array
+from tfprune.batches.source import Source
 from tfprune.errors import ConfigError
 from tfprune.graph import copied_layer, executable_groups, rebuild
 from tfprune.keras_private import producer
@@ -16,12 +17,10 @@ from tfprune.landscape.settings import LandscapeSettings
 from tfprune.search.greedy import Search
 from tfprune.search.state import SearchResult
 
-Examples = tuple[Any, Any] | Iterable[tuple[Any, Any]]
-
 
 def search(
     model: keras.Model,
-    data: Examples,
+    data: Any,
     flops: float,
     *,
     examples: int = 320,
@@ -39,8 +38,8 @@ def search(
     Args:
         model: A functional or sequential classifier with one input of numbers and one output `[batch, classes]`, logits
             or softmax. It is not changed.
-        data: Examples and integer labels, held out from training if you can: a pair of arrays, or batches of such pairs
-            (a `tf.data.Dataset`).
+        data: Examples and class numbers, held out from training if you can: a pair of arrays, or batches of such pairs
+            (a `tf.data.Dataset`, which may be endless).
         flops: Fraction of the FLOPs to keep, between 0 and 1.
         examples: How many examples to search with, the first ones; more take longer and give more reliable results.
         search_step: Fraction of its width that a gate gives up in one step, if a single layer makes its channels.
@@ -54,7 +53,8 @@ def search(
         The finished search; its `slim()` is the smaller model, with batch norm averages measured on the examples.
 
     Raises:
-        ConfigError: The data has another form, or `flops` is no fraction.
+        ConfigError: The data has another form, examples, labels or weights of the model are not finite or do not fit
+            each other, or `flops` is no fraction.
         SearchError: The model has nothing to prune, or not enough for the target, or does not return logits.
         UnsupportedLayerError: The model has no graph, or several inputs or outputs.
 
@@ -81,27 +81,22 @@ def search(
     return replace(found, model=model, groups=executable_groups(model), examples=values, landscapes=tuple(landscapes))
 
 
-def _first(data: Examples, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first examples, float32, and their labels, int64."""
-    if isinstance(data, tuple) and len(data) == 2:
-        values, labels = np.asarray(data[0])[:count], np.asarray(data[1])[:count]
-    else:
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
-        for batch in data:
-            parts.append((np.asarray(batch[0]), np.asarray(batch[1])))
-            if sum(len(each) for each, _ in parts) >= count:
-                break
-        if not parts:
-            raise ConfigError("expected data with at least one batch, received none")
-        values = np.concatenate([each for each, _ in parts])[:count]
-        labels = np.concatenate([each for _, each in parts])[:count]
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ConfigError(
-            f"expected one integer label per example, received labels of shape {labels.shape} and type {labels.dtype}"
-        )
-    return values.astype(np.float32), labels.astype(np.int64)
+def _first(data: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first examples, and their labels; `Search` checks what they are."""
+    images, labels = [], []
+    left = count
+    for batch in Source(data).batches(bounded=True):
+        if batch.y is None or keras.tree.is_nested(batch.x) or keras.tree.is_nested(batch.y):
+            raise ConfigError("data: expected examples and labels (x, y), one array each; add the labels")
+        images.append(checked_array(batch.x, "data: examples", finite=False)[:left])
+        labels.append(checked_array(batch.y, "data: labels", finite=False)[:left])
+        left -= batch.rows
+        if left <= 0:
+            break
+    shapes = {each.shape[1:] for each in images}
+    if len(shapes) > 1:
+        raise ConfigError(f"data: expected examples of one shape, received {', '.join(map(str, sorted(shapes)))}")
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def _logits(model: keras.Model) -> keras.Model:

@@ -7,8 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arrays import place_in
+from tfprune.batches.inputs import InputCheck
+from tfprune.batches.labels import class_numbers
 from tfprune.errors import ConfigError, SearchError
 from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups, slim
+from tfprune.graph.calls import check_weights
 from tfprune.landscape.measure import Landscape, measure
 from tfprune.landscape.settings import LandscapeSettings
 from tfprune.reprs import short_repr
@@ -46,7 +50,7 @@ class Search:
         original_quirks: See above.
 
     Raises:
-        ConfigError: There are no images, or another number of labels.
+        ConfigError: There are no images, or another number of labels, or the model does not take them.
         SearchError: The model does not return logits, or has nothing to prune.
 
     Reference:
@@ -76,6 +80,7 @@ class Search:
             raise SearchError(
                 f"expected a model with one output [batch, classes], received outputs {self.model.output_shape}"
             )
+        check_weights(self.model)
         self.groups = executable_groups(self.model)
         if not len(self.groups):
             raise SearchError(f"model {self.model.name} has no channels that can be searched{self._not_searched()}")
@@ -91,7 +96,12 @@ class Search:
             slice(start, min(start + self.batch_size, len(self.images)))
             for start in range(0, len(self.images), self.batch_size)
         ]
-        self.inputs = [tf.constant(self.images[batch]) for batch in self.batches]
+        check = InputCheck(self.model)
+        self.inputs = [
+            tf.cast(check(self.images[part], place_in(range(part.start, part.stop))), tf.float32)
+            for part in self.batches
+        ]
+        self.labels = class_numbers(self.labels, tuple(self.model.outputs[0].shape))
         quirks = self.original_quirks
         self.score_divisor = self.batch_size if quirks else len(self.images)
         self._divisor = self.batch_size * len(self.batches) if quirks else len(self.images)

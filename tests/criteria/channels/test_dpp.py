@@ -233,8 +233,12 @@ def test_layers_whose_outputs_are_something_else_are_refused_unless_ignored():
 def test_data_that_is_not_finite_is_refused():
     images = IMAGES.copy()
     images[70, 0, 0, 0] = np.nan
-    with pytest.raises(ConfigError, match="data: expected finite values in layer stem"):
+    with pytest.raises(
+        ConfigError, match=r"the input .*: expected finite .*, received 1 of .* at \[70, 0, 0, 0\]: nan"
+    ):
         measured(network(), images)
+    with pytest.raises(ConfigError, match="data: expected finite values in layer stem"):
+        measured(network(), np.full_like(IMAGES, 3e38))
 
 
 def test_filters_of_groups_that_read_other_channels_are_not_compared():

@@ -243,13 +243,21 @@ def test_data_are_missing(model, name):
 
 @pytest.mark.parametrize("name", ["synflow", "snip", "grasp", "magnitude", "lottery"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_scores_that_are_not_finite(data, name, value):
+def test_weights_that_are_not_finite(data, name, value):
     model = make_model()
     kernel = np.asarray(model.get_layer("conv").kernel).copy()
     kernel[0, 0, 0, 0] = value
     model.get_layer("conv").kernel.assign(kernel)
-    with pytest.raises(ConfigError, match=rf"criterion {name}: expected finite scores, .* first in conv/kernel"):
+    with pytest.raises(ConfigError, match=r"the weight conv/kernel of .*: expected finite numbers, received 1 of "):
         weight_criterion(name)(model, 0.9, used(name, data))
+
+
+def test_scores_that_are_not_finite():
+    model = make_model()
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 1e30))
+    with pytest.raises(ConfigError, match=r"criterion synflow: expected finite scores, .* first in conv/kernel"):
+        weight_criterion("synflow", precision="float32", iterations=1)(model, 0.9)
 
 
 @pytest.mark.parametrize(("name", "density"), [("magnitude", 0.5), ("lottery", 0.8), ("smart_ratio", 0.5)])

@@ -119,7 +119,7 @@ def test_recalibration_averages_batch_statistics(layer_class):
 
 def test_no_batches():
     for function in (evaluate, predict_logits, recalibrate_batch_norm):
-        with pytest.raises(ConfigError, match="expected at least one, received none"):
+        with pytest.raises(ConfigError, match="batches: expected at least one batch, received none"):
             function(batch_norm_model(), [])
     model = batch_norm_model()
     model.layers[1].momentum = 1.0

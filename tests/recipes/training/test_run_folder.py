@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import threading
 
 import pytest
 import tensorflow as tf
@@ -58,8 +59,50 @@ def test_overwriting_removes_only_files_of_the_run(tmp_path):
     run.write_result({"top1": 0.5})
     new = RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 1.0}, overwrite=True)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {"mine.txt", "checkpoints/train/mine.bin", "run.json", "settings.yaml", "environment.json"}
+    assert files == {
+        "mine.txt",
+        "checkpoints/train/mine.bin",
+        "run.json",
+        "run.lock",
+        "settings.yaml",
+        "environment.json",
+    }
     assert new.checkpoints("train").is_dir()
+
+
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_folder_in_use_is_not_touched(tmp_path, flags, begun):
+    """By another thread, here; for other processes see the tests of the locks."""
+    run = RunFolder.create(tmp_path, SETTINGS)
+    write_text(run.file("model.keras"), "x")
+    if not begun:
+        (tmp_path / "settings.yaml").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    errors = []
+
+    def other():
+        try:
+            RunFolder.create(tmp_path, SETTINGS, **flags)
+        except RunFolderError as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    (error,) = errors
+    assert error.startswith(f"{tmp_path} is in use: process {os.getpid()} on ")
+    assert error.endswith("; wait for its end, stop it, or take another --train_path")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_closed_folder_is_free(tmp_path):
+    with RunFolder.create(tmp_path, SETTINGS):
+        assert (tmp_path / "run.lock").exists()
+    assert not (tmp_path / "run.lock").exists()
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        RunFolder.create(tmp_path, SETTINGS)
+    assert not (tmp_path / "run.lock").exists()
 
 
 def test_other_files_are_never_overwritten(tmp_path):
@@ -78,7 +121,7 @@ def test_other_files_are_never_overwritten(tmp_path):
 @pytest.mark.parametrize("manifest", ['{"made": ["../../etc"]}', "[]", "{", '{"made": [1]}'])
 def test_a_foreign_manifest_removes_nothing(tmp_path, manifest):
     (tmp_path / "run.json").write_text(manifest)
-    with pytest.raises(RunFolderError, match="is not the list of a run's files"):
+    with pytest.raises(RunFolderError, match="expected the list of a run's files"):
         RunFolder.create(tmp_path, SETTINGS, overwrite=True)
 
 
@@ -105,8 +148,8 @@ def test_full_disk(tmp_path, small_files):
     journal = Journal(run, "fit", last_step=0)
     with small_files(250), refused("events/fit"):
         journal._write_events("epoch", {"step": 1, **{f"loss{number}": 1.0 for number in range(9)}})
-    with small_files(100), refused(r"results\.csv"):
-        run.write_result({"x": "y" * 200})
+    with small_files(1000), refused(r"results\.csv"):
+        run.write_result({"x": "y" * 2000})
 
 
 def test_results(tmp_path):

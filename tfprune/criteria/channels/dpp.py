@@ -125,7 +125,7 @@ def activation_kernels(
     """
     look = _PreActivations(model, groups)
     kernels = _GroupKernels(groups)
-    for (name, axis), products in second_moments(look.forward, data, look, batches).items():
+    for (name, axis), products in second_moments(look.forward, CriterionData.of(data, model), look, batches).items():
         kernels.add(look.channels[name][axis], products)
     return kernels.found
 

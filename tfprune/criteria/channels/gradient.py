@@ -59,7 +59,7 @@ class Taylor:
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
         """
-        source = CriterionData.required(data, self.name)
+        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
         axes = kernel_axes(groups, ("out",))
         variables = list({id(axis.variable): axis.variable for axis in axes}.values())
         totals = [np.zeros(len(axis.distinct)) for axis in axes]
@@ -134,7 +134,7 @@ class EKG:
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
         """
-        source = CriterionData.required(data, self.name)
+        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
         gates = GateGradients(model, groups)
         totals = [np.zeros(len(channels)) for channels in gates.channels]
         examples = 0

@@ -22,6 +22,7 @@ from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names,
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import prunable_weights, unpruned_weights
+from tfprune.graph.calls import check_finite_weights
 from tfprune.masks import Masks
 from tfprune.tables import listed
 
@@ -161,11 +162,12 @@ class WeightCriterion(ABC):
         run = self._run()
         object.__setattr__(run, "_on_scores", on_scores)
         weights = run._prunable(model)
+        check_finite_weights(model)
         start = Masks.full(weights) if masks is None else masks
         start.check(weights)
         start = Masks({name: start[name] for name in weights})
         counts = run._counts(model, start, density, kept)
-        chosen = run._choose(model, start, counts, run._checked_data(data))
+        chosen = run._choose(model, start, counts, run._checked_data(data, model))
         found = Masks(chosen, parameters=_parameters(model))
         if unseen := unpruned_weights(model, ignore=self.ignore):
             warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=2)
@@ -203,8 +205,10 @@ class WeightCriterion(ABC):
         chosen = {name: every[name] for name in names}
         start = Masks.full(chosen) if masks is None else masks
         start.check(chosen)
+        check_finite_weights(model)
         run = self._run()
-        scores = run._checked_scores(model, {name: tf.constant(start[name]) for name in names}, run._checked_data(data))
+        everything = {name: tf.constant(start[name]) for name in names}
+        scores = run._checked_scores(model, everything, run._checked_data(data, model))
         return {name: np.asarray(score, np.float64) for name, score in scores.items()}
 
     def _prunable(self, model: keras.Model) -> Mapping[str, keras.Variable]:
@@ -265,11 +269,11 @@ class WeightCriterion(ABC):
         object.__setattr__(run, "_made", {})
         return run
 
-    def _checked_data(self, data: Any) -> CriterionData | None:
+    def _checked_data(self, data: Any, model: keras.Model) -> CriterionData | None:
         reject_unused_data(self, data)
         if self.uses_data == "always":
-            return CriterionData.required(data, self.name)
-        return data if data is None or isinstance(data, CriterionData) else CriterionData(data)
+            return CriterionData.required(data, self.name, model)
+        return None if data is None else CriterionData.of(data, model)
 
     def _checked_scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None) -> dict[str, tf.Tensor]:
         """Returns the scores as tensors of one type, in the order of the masks."""

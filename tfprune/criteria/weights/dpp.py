@@ -50,7 +50,7 @@ class EdgeKernels:
             name: reads.by_channel(variable)
             for (name, variable), reads in zip(weights.items(), self.reads.values(), strict=True)
         }
-        self._moments = self._measured(Forward(model, groups), data)
+        self._moments = self._measured(Forward(model, groups), CriterionData.of(data, model))
 
     def carried(self, name: str) -> np.ndarray:
         """Returns the diagonals of all kernels of a weight, float64 `[groups, channels, features]`."""

@@ -58,7 +58,7 @@ class DataCriterion(WeightCriterion):
     def _new_losses(
         self, model: keras.Model, masks: Tensors, data: CriterionData | None, **options: Any
     ) -> "BatchLosses":
-        source = CriterionData.required(data, self.name)
+        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
         scoring = ScoringModel(model, list(masks), self.precision)
         size = self.batch_size or examples_at_once(model)
         return BatchLosses(model, scoring, source, loss=self.loss, batch_size=size, **options)

@@ -14,10 +14,9 @@ from tqdm import tqdm
 
 from tfprune.dpp import Committee, generalization_error
 from tfprune.errors import RunFolderError
-from tfprune.files import make_folder
 from tfprune.recipes.dpp.config import CompareConfig, TeacherConfig
 from tfprune.recipes.dpp.evaluation import simulated_error
-from tfprune.recipes.dpp.files import Rows, draw_curves, mean_curves, write_rows, write_table
+from tfprune.recipes.dpp.files import Rows, draw_curves, locked_folder, mean_curves, write_rows, write_table
 from tfprune.recipes.dpp.pruning import draw_masks, parameters_left, prune_student
 from tfprune.recipes.dpp.student import TrainedStudent, initial_student, train_student
 from tfprune.recipes.dpp.teacher import TeacherTask
@@ -74,13 +73,13 @@ def run(config: CompareConfig) -> list[ComparisonRow]:
         TfpruneError: An error the user can fix.
         KeyboardInterrupt: After Ctrl-C; the same command then continues.
     """
-    folder = make_folder(config.out)
     rows: list[ComparisonRow] = []
-    for repeat in range(config.repeats):
-        task, trained = _student(config, folder, repeat)
-        rows += _prune_in_all_ways(config, repeat, task, trained)
-        write_rows(folder / "results.csv", [asdict(row) for row in rows])
-    print(_summarize([asdict(row) for row in rows], folder))
+    with locked_folder(config.out) as folder:
+        for repeat in range(config.repeats):
+            task, trained = _student(config, folder, repeat)
+            rows += _prune_in_all_ways(config, repeat, task, trained)
+            write_rows(folder / "results.csv", [asdict(row) for row in rows])
+        print(_summarize([asdict(row) for row in rows], folder))
     return rows
 
 

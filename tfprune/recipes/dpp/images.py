@@ -30,10 +30,9 @@ from tfprune.dpp import (
     reweighted_readers,
 )
 from tfprune.errors import ConfigError
-from tfprune.files import make_folder
 from tfprune.recipes.data import ImageData, load_data
 from tfprune.recipes.dpp.config import ImageConfig
-from tfprune.recipes.dpp.files import draw_curves, mean_curves, write_rows, write_table
+from tfprune.recipes.dpp.files import draw_curves, locked_folder, mean_curves, write_rows, write_table
 from tfprune.recipes.dpp.pruning import as_mask, draw_masks
 
 _BYTES = 128 * 2**20  # for the kernels of edges that are decomposed together
@@ -85,25 +84,25 @@ def run(config: ImageConfig) -> list[ImageRow]:
         inputs = _inputs(data, data.train_images, config.pool)[: config.examples]
         labels = data.train_labels[: len(inputs)]
         tests = _inputs(data, data.test_images, config.pool), data.test_labels
-    folder = make_folder(config.out)
-    moments = gram(inputs)
-    rows: list[ImageRow] = []
-    for repeat in range(config.repeats):
-        with working(f"training classifier {repeat + 1} of {config.repeats}"):
-            model = train_mlp(
-                inputs,
-                labels,
-                config.widths,
-                data.num_classes,
-                lr=config.lr,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                stop_accuracy=config.stop_accuracy,
-                seed=config.seed + repeat,
-            )
-        rows += _prune_in_all_ways(config, repeat, model, moments, inputs, tests)
-        write_rows(folder / "results.csv", [asdict(row) for row in rows])
-    _summarize(config.density, folder, rows)
+    with locked_folder(config.out) as folder:
+        moments = gram(inputs)
+        rows: list[ImageRow] = []
+        for repeat in range(config.repeats):
+            with working(f"training classifier {repeat + 1} of {config.repeats}"):
+                model = train_mlp(
+                    inputs,
+                    labels,
+                    config.widths,
+                    data.num_classes,
+                    lr=config.lr,
+                    epochs=config.epochs,
+                    batch_size=config.batch_size,
+                    stop_accuracy=config.stop_accuracy,
+                    seed=config.seed + repeat,
+                )
+            rows += _prune_in_all_ways(config, repeat, model, moments, inputs, tests)
+            write_rows(folder / "results.csv", [asdict(row) for row in rows])
+        _summarize(config.density, folder, rows)
     return rows
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
+from tfprune.files import folder_lock
 from tfprune.graph import complexity, convert
 from tfprune.masks import Masks
 from tfprune.optimizers import SGD
@@ -154,7 +155,9 @@ class EKGMethod(Method[EKGConfig]):
             learning_rate=config.baseline_learning_rate,
         )
         if self.workers.is_chief:
-            save_model(model, baseline_path(config, self.data), record=self.record("baseline.keras"))
+            kept = baseline_path(config, self.data)
+            with folder_lock(kept.parent):  # other runs may have trained the same
+                save_model(model, kept, record=self.record("baseline.keras"))
         return model
 
     def trained(

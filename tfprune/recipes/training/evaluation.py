@@ -13,7 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.batches.inputs import InputCheck
+from tfprune.batches.labels import class_numbers
+from tfprune.batches.source import Source
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.step import Compile, default_devices, uses_xla
 
@@ -45,7 +47,8 @@ def evaluate(
 
     Args:
         model: A built model that returns logits.
-        batches: Dicts with `images` `[batch, height, width, channels]` and `labels` `[batch]`.
+        batches: Dicts with `images` `[batch, height, width, channels]` and `labels` `[batch]`, class numbers; or any
+            other data, see `tfprune.batches.source.Source`.
         batch_statistics: Whether to normalize each batch by its own statistics instead of the moving averages. The
             result then depends on how the data are cut into batches. No variable changes.
         compile: XLA: on, off, or auto (on if all devices are GPUs).
@@ -54,17 +57,17 @@ def evaluate(
         Means over all examples.
 
     Raises:
-        ConfigError: There is no batch.
+        ConfigError: There is no batch, the model does not take the images, or labels are no class numbers.
     """
     forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
+    check = InputCheck(model, "batches")
     sums = np.zeros(3)
     examples = 0
-    for batch in batches:
-        labels = tf.convert_to_tensor(batch["labels"])
-        sums += _sums(forward(tf.convert_to_tensor(batch["images"])), labels).numpy()
-        examples += len(labels)
-    if not examples:
-        raise ConfigError("batches: expected at least one, received none")
+    for batch in Source(batches, "batches", check.names).batches(once=True):
+        logits = forward(check(batch.x, batch.place))
+        labels = class_numbers(batch.y, tuple(logits.shape), "batches: labels", batch.place)
+        sums += _sums(logits, tf.constant(labels)).numpy()
+        examples += batch.rows
     loss, top1, top5 = (sums / examples).tolist()
     return Evaluation(loss, top1, top5, examples)
 
@@ -81,10 +84,9 @@ def predict_logits(
         ConfigError: There is no batch.
     """
     forward = snapshot_forward(model, batch_statistics=batch_statistics, compile=compile)
-    logits = [forward(tf.convert_to_tensor(batch["images"])).numpy() for batch in batches]
-    if not logits:
-        raise ConfigError("batches: expected at least one, received none")
-    return np.concatenate(logits)
+    check = InputCheck(model, "batches")
+    read = Source(batches, "batches", check.names).batches(once=True)
+    return np.concatenate([forward(check(batch.x, batch.place)).numpy() for batch in read])
 
 
 @tf.function(reduce_retracing=True)
