@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, as_path, replaced_file
 from tfprune.reading import ArrayFile, Expected, RefusedError, open_arrays, reading, shown
 from tfprune.reprs import described
 from tfprune.tables import WIDTH, Column, count, listed, make_table
@@ -166,7 +166,7 @@ class Masks(Mapping[str, np.ndarray]):
             ConfigError: It does not.
             WriteError: The file cannot be written.
         """
-        path = as_path(path)
+        path = as_file(path)
         if path.suffix != ".npz":
             raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
         shapes = np.full((len(self), max(mask.ndim for mask in self.values())), _NO_AXIS, np.int64)

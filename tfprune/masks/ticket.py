@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, as_path, replaced_file
 from tfprune.masks.masks import CONTENT, Masks
 from tfprune.reading import Expected, RefusedError, json_value, open_arrays, reading, shown
 from tfprune.reprs import short_repr
@@ -60,7 +60,7 @@ class Ticket:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
         """
         try:
-            with replaced_file(as_path(path)) as partial:
+            with replaced_file(as_file(path)) as partial:
                 self.masks.save(partial)
                 with zipfile.ZipFile(partial, "a") as file:
                     _append(file, _ORIGIN, np.array(json.dumps(dict(self.origin))))
