@@ -31,6 +31,8 @@ LONGEST_LINE = 400
 _NO_MEMORY = re.compile(
     r"bad_alloc|ResourceExhausted|[Oo]ut of memory|OOM when|[Cc](an't|annot) allocate|Unable to allocate"
 )
+TRAP = "hostile_trap"
+"""A module that is nowhere: a file that gets it looked for would get any other one imported."""
 _FORBIDDEN = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn", "socket.")
 _ALONE = ("os.system", "os.fork", "os.forkpty", "os.kill", "os.killpg")
 _HARMLESS = ("socket.__new__", "socket.gethostname")
@@ -63,7 +65,7 @@ def caused_by_memory(error: BaseException | None) -> bool:
 
 
 class Watch:
-    """Notes what a reader changes outside of a folder, and whether it starts programs or opens connections.
+    """Notes what a reader changes outside of a folder, and whether it starts programs, connects, or imports the trap.
 
     Args:
         folder: What happens in it is allowed.
@@ -86,6 +88,8 @@ class Watch:
             for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
                 if isinstance(path, str | bytes | os.PathLike):
                     self._check(event, path, handles[-1] if handles and event != "os.mkdir" else None, whole=False)
+        elif event == "import" and arguments[0].partition(".")[0] == TRAP:
+            self.seen.append(f"{event} {arguments[0]:.80}")
         elif event in _ALONE or (event.startswith(_FORBIDDEN) and event not in _HARMLESS):
             self.seen.append(f"{event} {arguments!r:.80}")
 

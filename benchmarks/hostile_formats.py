@@ -11,13 +11,14 @@ import numpy as np
 import tensorflow_datasets.image_classification  # noqa: F401  (imported here, once, and not in every child)
 
 from tfprune.cli.examples import load_examples
-from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.model_files import file_size
 from tfprune.cli.parser import parse
 from tfprune.cluster import Cluster
 from tfprune.exporting import TFLiteFile, load_packed, read_packed_record, read_record
 from tfprune.graph import prunable_weights
 from tfprune.landscape import Section
 from tfprune.masks import Ticket
+from tfprune.model_file import load_model
 from tfprune.models import load_checkpoint
 from tfprune.pruning import PruningHistory
 from tfprune.recipes.data import ImageData, load_data, open_data
@@ -60,7 +61,7 @@ class Format:
 
 def _only(folder: Path) -> Path:
     """Returns the file of an input that has one."""
-    return next(path for path in sorted(folder.iterdir()) if path.name != "tmp")
+    return next((path for path in sorted(folder.iterdir()) if path.name != "tmp"), folder / "missing.npz")
 
 
 def _pickle(folder: Path) -> None:
@@ -97,7 +98,7 @@ def _packed(folder: Path) -> None:
 
 def _keras(folder: Path) -> None:
     path = str(folder / "model.keras")
-    load_model_file(path)
+    load_model(path)
     file_size(path)
     read_record(path)
 
@@ -129,10 +130,10 @@ def _settings(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
-    run = RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True)
-    run.metrics("training", last_step=30)
-    StageTimes(run.file("seconds.json"))
-    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True)
+    with RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True) as run:
+        run.metrics("training", last_step=30)
+        StageTimes(run.file("seconds.json"))
+    RunFolder.create(folder / "run", samples.RUN_SETTINGS, overwrite=True).close()
 
 
 def _few_digits() -> ImageData:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from hostile_child import TRAP
 
 Bombs = Iterator[tuple[str, Callable[[], bytes]]]
 _START, _END = b"\x80\x02", b"."
@@ -121,7 +122,7 @@ def _values() -> Iterator[tuple[str, bytes]]:
         ("os", "system"),
         ("builtins", "eval"),
         ("numpy", "load"),
-        ("hostile_trap", "Trap"),
+        (TRAP, "Trap"),
         ("x" * 9999, "y"),
     ):
         yield f"a call of {module[:20]}.{name}", _name(module, name) + _text("true") + b"\x85R"

@@ -159,7 +159,7 @@ def dpp_files(folder: Path) -> None:
     """Teacher, student, pruned students, and kernels of `tfprune dpp`."""
     from tfprune.dpp import Committee
     from tfprune.recipes.dpp.kernels import StudentKernels
-    from tfprune.recipes.dpp.pruning import _SETTINGS, PrunedStudents
+    from tfprune.recipes.dpp.pruning import PrunedStudents
     from tfprune.recipes.dpp.student import TrainedStudent
     from tfprune.recipes.dpp.teacher import TeacherTask
 
@@ -169,7 +169,14 @@ def dpp_files(folder: Path) -> None:
     task = TeacherTask(network, 0.25, 100, "normal", 0)
     moments = np.eye(6)
     student = TrainedStudent(network, moments, np.ones(3), task.digest, 0.5, 0)
-    settings: dict[str, Any] = dict.fromkeys(_SETTINGS, 0.0) | {"choice": "dpp_edge", "k": "3", "teacher": task.digest}
+    settings: dict[str, Any] = {
+        "choice": "dpp_edge",
+        "k": 3,
+        "expected_size": float("nan"),
+        "reweight": True,
+        "seed": 0,
+    }
+    settings |= {"sampler": "own", "original_quirks": False, "teacher": task.digest}
     pruned = PrunedStudents(network, masks, [network, network], np.zeros(2), settings)
     teachers, students, prunings, kernels = _folders(folder, 4)
     task.save(str(teachers / "teacher.npz"))
@@ -288,7 +295,8 @@ def run_folders(folder: Path) -> None:
             for step in range(1, 5):
                 log.append({"epoch": step, "step": 10 * step, "loss": 1 / step, "test_accuracy": 0.5, "seconds": 1.5})
         run.write_result({"accuracy": 0.75, "loss": 0.5, "finished": "2024-01-01T00:00:00"})
-        (run.file("masks.npz")).write_bytes(b"masks")
+        run.file("masks.npz").write_bytes(b"masks")
+        run.close()
         (place / "run" / "of_the_user.txt").write_text("keep", encoding="utf-8")
         (place / "other.txt").write_text("keep", encoding="utf-8")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import yaml
+from hostile_child import TRAP
 
 Bombs = Iterator[tuple[str, Callable[[], bytes]]]
 DEEP, DEEP_OBJECT = "@deep@", "@deep object@"
@@ -14,7 +15,18 @@ _LEVELS = 100_000
 _ODD: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 3, 1 << 31, 1 << 63, 10**23, 10**400, -(10**30), 0.5, -1.5, 1e308, 1e-320),
     *(float("nan"), float("inf"), -float("inf"), "", "x", "0", "nan", "None", "x" * 100_000, "\0", "\ud800", "a\nb"),
-    *("../../outside", "/etc/passwd", "\x1b[31mred", "ü" * 300, "\u202e", "%s%n", "{0}", "${HOME}", "a" * 5000 + "/b"),
+    *(
+        "../../outside",
+        "/etc/passwd",
+        "\x1b[31mred",
+        "ü" * 300,
+        "\u202e",
+        "%s%n",
+        "{0}",
+        "${HOME}",
+        "a" * 5000 + "/b",
+        f"{TRAP}.Trap",
+    ),
     *([], [[]], {}, [None], {"": None}, {"a": {"b": [1]}}, [1] * 100_000, [[0] * 10] * 1000, list("abc"), DEEP),
     DEEP_OBJECT,
 )
@@ -32,8 +44,6 @@ _ELSEWHERE = (
     "run.json",
     "*",
 )
-_MODULE = "hostile_trap"
-"""A module that is nowhere: a file that gets it imported has made its reader look for it."""
 
 
 def dumped(value: Any) -> bytes:
@@ -160,7 +170,7 @@ def keras_bombs(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for _ in range(60):
         nested = {**config, "config": {**config["config"], "layers": [nested], "input_layers": [], "output_layers": []}}
     yield "models 60 deep", nested
-    for module, name in (("os", "system"), ("subprocess", "Popen"), (_MODULE, "Trap"), ("builtins", "eval")):
+    for module, name in (("os", "system"), ("subprocess", "Popen"), (TRAP, "Trap"), ("builtins", "eval")):
         yield f"a {module}.{name}", {**config, "module": module, "class_name": name, "registered_name": name}
     yield "a list for a class", {**config, "class_name": ["x"]}
     yield "no configuration", {**config, "config": None}
@@ -195,7 +205,7 @@ def _keras_layers(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "ZeroPadding2D", made("ZeroPadding2D", padding=[10**6, 10**6])
     yield "RepeatVector", made("RepeatVector", n=10**12)
     yield "MultiHeadAttention", made("MultiHeadAttention", num_heads=10**6, key_dim=10**6)
-    yield "a module to import", made("Trap", _MODULE)
+    yield "a module to import", made("Trap", TRAP)
     yield "a function to call", made("run", "subprocess")
     yield "numbers of a constant", made("Dense", units={"class_name": "__tensor__", "config": {"value": [0] * 9}})
     yield "an own layer", {**layer, "module": None, "class_name": "Own", "registered_name": "mine>Own"}

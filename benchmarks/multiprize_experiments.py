@@ -18,7 +18,7 @@ from typing import Any
 from pages import DOCS, rewrite
 from program import new_parser
 
-from tfprune.cli.settings_file import read_settings
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.catalog import configs
 
 ROOT = Path(__file__).resolve().parents[1]

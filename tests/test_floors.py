@@ -20,7 +20,7 @@ LIBRARY = (
     ("locks",),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
-    ("graph",),
+    ("graph", "model_file"),
     ("batches",),
     ("criteria", "exporting", "report"),
     ("pruning",),

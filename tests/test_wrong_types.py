@@ -55,7 +55,7 @@ def test_what_is_no_model(name, value, tmp_path):
 def test_no_public_function_is_left_out():
     """Every public function is called with wrong types in this module, or takes no model."""
     functions = {name for name in tfprune.__all__ if type(getattr(tfprune, name)).__name__ == "function"}
-    assert functions - OF_A_MODEL.keys() == {"load_checkpoint", "register_kernel_layer", "register_rule"}
+    assert functions - OF_A_MODEL.keys() == {"load_checkpoint", "load_model", "register_kernel_layer", "register_rule"}
 
 
 @pytest.mark.parametrize("value", [value for value in VALUES if value != "x"], ids=repr)
@@ -67,6 +67,7 @@ def test_what_is_no_path(value, model, tmp_path):
         lambda: tfprune.save_model(model, value),
         lambda: tfprune.export_saved_model(model, value),
         lambda: tfprune.load_checkpoint(value, arch=None, num_classes=2, input_shape=(8, 8, 3)),
+        lambda: tfprune.load_model(value),
         lambda: tfprune.Masks.load(value),
         lambda: tfprune.PruningPlan.load(value),
         lambda: masks.save(value),

@@ -28,6 +28,7 @@ from .graph import slim as slim
 from .layers import KernelLayer as KernelLayer
 from .layers import register_kernel_layer as register_kernel_layer
 from .masks import Masks as Masks
+from .model_file import load_model as load_model
 from .pruning import PruningHistory as PruningHistory
 from .pruning import PruningPlan as PruningPlan
 from .pruning import plan_channels as plan_channels

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfprune.errors import ConfigError
+from tfprune.reading import RefusedError, json_value
 
 _VARIABLE = "TF_CONFIG"
 _EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
-_ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
+_ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ class Cluster:
             ConfigError: The value is wrong.
         """
         try:
-            config = json.loads(text)
-        except ValueError as error:
-            raise _error("JSON", text) from error
+            config = json_value(text)
+        except RefusedError as error:
+            raise _error("JSON", text, f" ({error})") from error
         if not isinstance(config, dict):
             raise _error("a JSON object with `cluster` and `task`", text)
         if not config.get("cluster"):
@@ -103,7 +104,7 @@ def _addresses(cluster: Any) -> list[str]:
 
 def _rank(task: Any, cluster: dict[str, list[str]]) -> int:
     """Returns the index of this process among all workers, the chief included."""
-    if not isinstance(task, dict) or task.get("type") not in cluster:
+    if not isinstance(task, dict) or task.get("type") not in list(cluster):
         raise _error(f"a `task` with the type {' or '.join(cluster)} and an index", task)
     members, index = cluster[task["type"]], task.get("index")
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(members):
@@ -111,8 +112,8 @@ def _rank(task: Any, cluster: dict[str, list[str]]) -> int:
     return index + (len(cluster.get("chief", [])) if task["type"] == "worker" else 0)
 
 
-def _error(expected: str, received: Any) -> ConfigError:
+def _error(expected: str, received: Any, why: str = "") -> ConfigError:
     """Returns an error with what was expected, what was received, and an example."""
     received = received if isinstance(received, str) else json.dumps(received)
     shown = received if len(received) <= 80 else f"{received[:77]}..."
-    return ConfigError(f"{_VARIABLE}: expected {expected}, received {shown}; set it like {_EXAMPLE}")
+    return ConfigError(f"{_VARIABLE}: expected {expected}, received {shown}{why}; set it like {_EXAMPLE}")

@@ -12,6 +12,7 @@ from inspect import signature
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec, get_stateless_scope, set_keras_mask
@@ -24,6 +25,8 @@ from keras.src.ops import linalg as linear_operations
 from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
+from keras.src.saving.saving_lib import DiskIOStore, NpzIOStore, _load_state
+from keras.src.saving.serialization_lib import ObjectSharingScope as SharedObjects
 from keras.src.saving.serialization_lib import SafeModeScope
 from keras.src.trainers.compile_utils import CompileLoss
 from keras.src.utils.backend_utils import DynamicBackend
@@ -42,6 +45,7 @@ __all__ = [
     "Functional",
     "LayerScale",
     "SafeModeScope",
+    "SharedObjects",
     "StochasticDepth",
     "adam_moments",
     "attention_sizes",
@@ -63,6 +67,7 @@ __all__ = [
     "input_structure",
     "lambda_output_shape",
     "linear_operations",
+    "load_state",
     "loss_settings",
     "math_operations",
     "nn_operations",
@@ -369,3 +374,52 @@ class _Substitution(keras.StatelessScope):
             variable._direct_assign(value)
         else:
             self.outer.add_update(update)
+
+
+def load_state(
+    model: keras.Model, arrays: Mapping[str, np.ndarray], assets: str | None
+) -> list[tuple[keras.Layer, Exception]]:
+    """Gives a model what it was saved with.
+
+    `keras.Model.load_weights` takes files only, which the HDF5 library opens.
+
+    Args:
+        model: The model.
+        arrays: Its weights by their names in a `.keras` file.
+        assets: The folder of files that its layers read, such as vocabularies; None if there are none.
+
+    Returns:
+        What could not be loaded, with the error.
+    """
+    errors: dict[int, tuple[keras.Layer, Exception]] = {}
+    _load_state(
+        model,
+        weights_store=_Arrays(arrays),
+        assets_store=None if assets is None else DiskIOStore(assets, mode="r"),
+        inner_path="",
+        visited_saveables=set(),
+        failed_saveables=set(),
+        error_msgs=errors,
+    )
+    return list(errors.values())
+
+
+class _Arrays(NpzIOStore):
+    """Arrays in memory as Keras reads them: of each layer by their positions."""
+
+    _OLD_LAYERS = "_layer_checkpoint_dependencies"  # in files of Keras 2.13
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._layers: dict[str, dict[str, np.ndarray]] = {}
+        self._paths: set[str] = set()
+        for name, array in arrays.items():
+            group, _, key = name.rpartition("/")
+            self._layers.setdefault(group, {})[key] = array
+            self._paths |= {name[:end] for end, letter in enumerate(name) if letter == "/"}
+
+    def get(self, path: str) -> dict[str, np.ndarray]:
+        names = (f"{each}/vars".lstrip("/") for each in (path, path.replace("layers", self._OLD_LAYERS)))
+        return next((self._layers[name] for name in names if name in self._layers), {})
+
+    def has_path(self, path: str) -> bool:
+        return path in self._paths

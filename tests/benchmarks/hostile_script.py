@@ -3,6 +3,7 @@
 python hostile_script.py PLACE NAME ...
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -62,6 +63,7 @@ READERS = {
     "moves": lambda folder: (folder / "a.txt").rename(folder.parent / "beside" / "a.txt"),
     "starts": lambda folder: subprocess.run(["true"], check=True),
     "starts_a_shell": lambda folder: os.system("true"),
+    "imports": lambda folder: importlib.import_module("hostile_trap"),
     "connects": lambda folder: socket.socket(socket.AF_UNIX).connect_ex(str(folder / "a.txt")),
 }
 

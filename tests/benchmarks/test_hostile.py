@@ -44,6 +44,7 @@ OUTCOMES = {
     "moves": "escape",
     "starts": "escape",
     "starts_a_shell": "escape",
+    "imports": "escape",
     "connects": "escape",
 }
 
@@ -129,7 +130,7 @@ def test_files_are_cut_at_every_offset():
 
 
 def test_the_same_seed_gives_the_same_inputs(tmp_path):
-    samples = [{"a.json": b'{"a": [1, 2, {"b": "text"}]}', "folder/b.bin": bytes(range(100))}]
+    samples = [{"a.json": b'{"a": [1, 2, {"b": "text"}]}', "run/folder/b.bin": bytes(range(100))}]
     first, again = (list(hostile_mutations.inputs(samples, 60, "0/x")) for _ in range(2))
     assert first == again
     assert first != list(hostile_mutations.inputs(samples, 60, "1/x"))

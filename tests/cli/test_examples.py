@@ -62,10 +62,14 @@ def files(tmp_path):
         ("nowhere.npz", DataUnavailableError, "cannot read .*No such file"),
         ("text.npz", DataUnavailableError, "cannot read .*text.npz"),
         ("objects.npz", DataUnavailableError, "cannot read .*objects.npz"),
-        ("unnamed.npz", ConfigError, r"expected arrays x and y in .*, received arr_0; np.savez"),
+        ("unnamed.npz", ConfigError, r"expected arrays x and y in .*, received 'arr_0'; np.savez"),
         ("uneven.npz", ConfigError, r"as many labels as examples .* \(3, 8, 8, 1\) and \(2,\)"),
-        ("large.npz", ConfigError, r"takes examples of shape \[8, 8, 1\], those of .* are \[9, 9, 1\]"),
-        ("flat.npz", ConfigError, r"takes examples of shape \[8, 8, 1\], those of .* are \[64\]"),
+        (
+            "large.npz",
+            ConfigError,
+            r"large.npz: the input .* of shape \[examples, 8, 8, 1\], received \[\d+, 9, 9, 1\]",
+        ),
+        ("flat.npz", ConfigError, r"flat.npz: the input .* of shape \[examples, 8, 8, 1\], received \[\d+, 64\]"),
         ("empty.npz", ConfigError, "expected examples in .*, received none"),
     ],
 )

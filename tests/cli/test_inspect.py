@@ -63,6 +63,16 @@ def test_what_is_left_alone_is_named(screen, tmp_path):
     assert "held (Dense): 4 channels stay because of shares (Softmax): " in text
 
 
+def test_weights_that_are_not_finite_are_said(screen, tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="a"), keras.layers.Dense(2, name="b")])
+    model.get_layer("b").bias.assign([1, np.inf])
+    model.save(tmp_path / "net.keras")
+    run(InspectConfig(str(tmp_path / "net.keras"), latency=False), screen)
+    said = " ".join(screen.lines)
+    assert "the weight b/bias of " in said
+    assert "expected finite numbers, received 1 of 2 that are NaN or infinite" in said
+
+
 def test_open_sizes(folder, screen):
     path = str(folder / "open.keras")
     with pytest.raises(ConfigError, match=r"takes inputs of any size: give --input_shape, .* or --no_latency"):

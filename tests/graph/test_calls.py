@@ -76,5 +76,5 @@ def test_models_without_inputs_and_paths_of_models_say_what_to_do():
     unbuilt = keras.Sequential([layers.Dense(3)], name="open")
     with pytest.raises(UnsupportedLayerError, match=r"received open \(Sequential\).* begin it with keras.Input"):
         model_calls(unbuilt)
-    with pytest.raises(UnsupportedLayerError, match=r"received 'net.keras' \(str\); load it first: keras.saving.load"):
+    with pytest.raises(UnsupportedLayerError, match=r"received 'net.keras' \(str\); load it first: tfprune.load"):
         model_calls("net.keras")

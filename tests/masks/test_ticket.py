@@ -71,7 +71,7 @@ def test_another_model(other, message):
 def test_another_origin():
     model = network(0)
     ticket = Ticket.from_model(masks_of(model), model, arch="ResNet-50")
-    with pytest.raises(ConfigError, match="belong to arch ResNet-50, received a model of arch ResNet-18"):
+    with pytest.raises(ConfigError, match="belong to arch 'ResNet-50', received a model of arch 'ResNet-18'"):
         ticket.start(model, arch="ResNet-18")
 
 
@@ -82,16 +82,20 @@ def test_damaged_files(tmp_path):
     whole = path.read_bytes()
     start = whole.index(np.asarray(model.layers[1].kernel).tobytes())
     path.write_bytes(whole[:start] + bytes([whole[start] ^ 1]) + whole[start + 1 :])
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*ticket.npz: expected masks that tfprune saved, .*; prune again"
+    ):
         Ticket.load(path)
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(CheckpointError, match="is damaged"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot read .*ticket.npz: expected masks that tfprune saved, .*; prune again"
+    ):
         Ticket.load(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("weights/a.npy", b"")
-    with pytest.raises(CheckpointError, match="expected masks that tfprune saved"):
+    with pytest.raises(CheckpointError, match="it has no array 'format'"):
         Ticket.load(path)
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match="No such file"):
         Ticket.load(tmp_path / "none.npz")
 
 

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from tfprune.reading import shown
+from tfprune.reading import RefusedError, shown
 from tfprune.reading.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape
 
 
@@ -65,7 +65,7 @@ def test_cycles():
     ],
 )
 def test_what_is_refused(content, asks_for):
-    with pytest.raises(RefusedPickleError, match=f"^{asks_for}$"):
+    with pytest.raises(RefusedPickleError, match=f"^it asks for {asks_for}; nothing of it was run$"):
         load(content, {("a", "b"): Call(lambda: 1)})
 
 
@@ -73,7 +73,7 @@ def test_what_is_refused(content, asks_for):
     "content", [b"", b".", b"a.", b"s.", b"t.", b"u.", b"h\x00.", b"q\x00.", b"\x85.", b"]", b"(K\x01", b"}(K\x01u."]
 )
 def test_damaged_pickles(content):
-    with pytest.raises((IndexError, KeyError, ValueError)):
+    with pytest.raises(RefusedError, match="its pickle is damaged"):
         load(content)
 
 
@@ -93,11 +93,11 @@ def test_tuples_that_contain_themselves_many_times_cost_nothing():
 def test_bytes_are_limited():
     content = pickle.dumps("x" * 1000, 2)
     assert load(content, limit=len(content)) == "x" * 1000
-    with pytest.raises(EOFError):
+    with pytest.raises(RefusedError, match="it ends early, or is too long"):
         load(content, limit=len(content) - 1)
-    with pytest.raises(EOFError):
+    with pytest.raises(RefusedError, match="it ends early, or is too long"):
         load(b"\x80\x04\x8e" + (1 << 62).to_bytes(8, "little") + b"x.")
-    with pytest.raises((EOFError, ValueError)):
+    with pytest.raises(RefusedError):
         load(b"V" + b"x" * 100 + b"\n.", limit=50)
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tfprune.errors import CheckpointError
 from tfprune.reading.pickle_reader import PickleReader, RefusedPickleError
-from tfprune.reading.pickles import ARRAYS, PickledArray
+from tfprune.reading.pickles import ARRAYS, PickledArray, read_pickled_arrays
 
 
 def load(content):
@@ -127,3 +128,67 @@ def test_the_reader_cannot_be_changed_by_a_file():
         with pytest.raises((RefusedPickleError, TypeError)):
             load(name + b"}S'fill'\nNsb.")
     np.testing.assert_array_equal(load(pickle.dumps(np.arange(3))).value, np.arange(3))
+
+
+def small(value):
+    return b"X" + struct.pack("<I", len(value)) + value
+
+
+NUMBERS = b"cnumpy.core.numeric\n_frombuffer\n(C\x04abcdcnumpy\ndtype\n" + small(b"f4") + b"\x85R"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02})" + b"\x85" * 9000 + b"K\x01s.",  # a key of tuples within tuples
+        b"\x80\x02}(K\x01K\x02t" + b"q\x00h\x00\x86" * 60 + b"K\x01s.",  # a key that is itself twice, sixty times
+        b"\x80\x02}" + small(b"a") + NUMBERS + b"(K\x01t" + b"q\x00h\x00\x86" * 60 + small(b"C") + b"tRs.",
+        b"\x80\x02}" + small(b"a") + b"cnumpy\nndarray\n)\x81s.",  # an array that is never made
+        b"\x80\x02}\x8b" + struct.pack("<i", 3000) + b"\x7f" * 3000 + b"K\x01s.",  # a key of thousands of digits
+        b"\x80\x02}r" + struct.pack("<I", 3 << 30) + b"K\x01s.",  # a place in the memo for gigabytes
+        b"\x80\x02}" + small(b"a") + NUMBERS + b"(" + b"\x8a\x08" + b"\x7f" * 8 * 60 + b"t" + small(b"C") + b"tRs.",
+        b"\x80\x02}" + b"\x8c\x01aK\x01s" * 1000,  # no end
+        b"\x80\x02]" + b"q\x00h\x00a" * 1000 + b".",  # a list of itself
+        b"\x80\x04\x8e" + struct.pack("<Q", 1 << 62) + b"x.",
+        b"\x80\x02}" + small(b"a") + b"cnumpy\ndtype\n" + small(b"f4") + b"\x85Rs.",
+        b"\x80\x02}" + small(b"a") + b"cnumpy\ndtype\n" + small(b"f4") + b"\x85RNbs.",
+        b"",
+    ],
+)
+def test_small_pickles_cost_little_and_are_one_line(content, tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_pickled_arrays(path)
+    said = str(caught.value)
+    assert said.startswith(f"cannot read {path}: expected a pickled dictionary of arrays, ")
+    assert said.isprintable()
+    assert len(said) < 400 + len(str(path))
+
+
+def test_every_cut_and_every_changed_bit_is_one_line_or_arrays(tmp_path):
+    path = tmp_path / "a.pkl"
+    whole = pickle.dumps({"a": np.arange(3.0), "b": np.ones((2, 1), np.float32)}, protocol=2)
+    changes = [whole[:size] for size in range(len(whole))]
+    for place in range(len(whole)):
+        for bit in range(8):
+            changed = bytearray(whole)
+            changed[place] ^= 1 << bit
+            changes.append(bytes(changed))
+    refused = 0
+    for content in changes:
+        path.write_bytes(content)
+        try:
+            found = read_pickled_arrays(path)
+        except CheckpointError as error:
+            assert str(error).isprintable()  # noqa: PT017
+            refused += 1
+        else:
+            assert all(isinstance(array, np.ndarray) and array.dtype.kind in "biuf" for array in found.values())
+    assert refused > len(changes) // 2
+
+
+def test_pipes(tmp_path):
+    os.mkfifo(tmp_path / "a.pkl")
+    with pytest.raises(CheckpointError, match="it is no regular file"):
+        read_pickled_arrays(tmp_path / "a.pkl")

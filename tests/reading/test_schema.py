@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from tfprune.reading import Count, Name, RefusedError, Size, json_value, typed
+from tfprune.reading import Count, Name, RefusedError, Size, typed
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,3 @@ def test_the_member_that_is_wrong_is_named(content, message):
         typed(content, Whole)
     assert str(caught.value).startswith(message)
     assert len(str(caught.value)) < 200
-
-
-@pytest.mark.parametrize("text", ["", "{", "[NaN]", "[Infinity]", "[1e400]", '"\\ud800"', "{'a': 1}", "1 2", "[1,]"])
-def test_what_is_no_json(text):
-    with pytest.raises(ValueError, match=r"."):
-        json_value(text)
-
-
-def test_json_values():
-    assert json_value('{"a": [1, -0.5, null, true, "\\u00e4"]}') == {"a": [1, -0.5, None, True, "ä"]}

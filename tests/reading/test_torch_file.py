@@ -1,5 +1,6 @@
 """Files of PyTorch: two that PyTorch 2.13 wrote, those before 1.6 and since, and files that are none."""
 
+import os
 import tarfile
 import zipfile
 import zlib
@@ -112,7 +113,7 @@ def test_nothing_in_a_file_is_executed(write, tmp_path, monkeypatch):
     }
     for name, value in hostile.items():
         write("a.pth", {"a": value})
-        with pytest.raises(CheckpointError, match=rf"refused: the file asks for {name}; nothing in a\.pth was run"):
+        with pytest.raises(CheckpointError, match=f"it asks for {name}; nothing of it was run"):
             read_torch_file(Path("a.pth"))
     assert not Path("hacked").exists()
 
@@ -139,7 +140,7 @@ def test_tensors_cannot_reach_beyond_their_storage(write, offset, shape, strides
     window = Called(Named("torch._utils", "_rebuild_tensor_v2"), (kept, offset, shape, strides, False, {}))
     extra = {"keys": ["0"]} if write is sequence else {"data/0": bytes(64)}
     write(tmp_path / "a.pth", window, **extra)
-    with pytest.raises(CheckpointError, match=r"refused: the file asks for (a tensor|an array) of the shape"):
+    with pytest.raises(CheckpointError, match=r"it asks for (a tensor|an array) of the shape"):
         read_torch_file(tmp_path / "a.pth")
 
 
@@ -148,7 +149,7 @@ def test_small_files_stay_small(write, tmp_path):
     """A file cannot ask for more numbers than it has, and cannot cost more than a few steps per byte."""
     huge = ("storage", Named("torch", "DoubleStorage"), "0", "cpu", 10**15, *((None,) if write is sequence else ()))
     write(tmp_path / "a.pth", [Kept(huge)])
-    with pytest.raises(CheckpointError, match="EOFError: it has no room for a storage of 1000000000000000 numbers"):
+    with pytest.raises(CheckpointError, match="it has no room for a storage of 1000000000000000 numbers"):
         read_torch_file(tmp_path / "a.pth")
     write(tmp_path / "c.pth", {(1, 2): 3})
     with pytest.raises(CheckpointError, match=r"a key \(1, 2\), where text or a number was expected"):
@@ -158,10 +159,10 @@ def test_small_files_stay_small(write, tmp_path):
 def test_members_of_archives(tmp_path):
     content = {"a": Tensor(np.ones(100, np.float32))}
     archive(tmp_path / "a.pth", content, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(CheckpointError, match="refused: the file asks for members that are compressed"):
+    with pytest.raises(CheckpointError, match="it asks for members that are compressed"):
         read_torch_file(tmp_path / "a.pth")
     archive(tmp_path / "b.pth", content, byteorder=b"big")
-    with pytest.raises(CheckpointError, match="refused: the file asks for numbers of another byte order"):
+    with pytest.raises(CheckpointError, match="it asks for numbers of another byte order"):
         read_torch_file(tmp_path / "b.pth")
     archive(tmp_path / "c.pth", content, **{"data/7000": bytes(396)})
     with pytest.raises(CheckpointError, match="a storage of 100 numbers with 396 bytes"):
@@ -196,7 +197,7 @@ def test_members_that_share_their_bytes_do_not_multiply(tmp_path):
         file.start_dir = end
     with zipfile.ZipFile(tmp_path / "a.pth") as file:
         assert sum(info.file_size for info in file.infolist()) > 10 * (tmp_path / "a.pth").stat().st_size
-    with pytest.raises(CheckpointError, match=r"it has no room for|Overlapped"):  # Python checks it since 3.13
+    with pytest.raises(CheckpointError, match=r"its members share bytes|it is damaged"):  # Python checks it since 3.13
         read_torch_file(tmp_path / "a.pth")
 
 
@@ -218,10 +219,10 @@ def test_sequences_that_do_not_fit_together(tmp_path):
     raw = path.read_bytes()
     for size in (0, 5, 14, 60, 140, len(raw) // 2, len(raw) - 30, len(raw) - 1):
         path.write_bytes(raw[:size])
-        with pytest.raises(CheckpointError, match=r"damaged or not a file of torch\.save"):
+        with pytest.raises(CheckpointError, match=r"cannot read .*: expected a file of torch\.save, "):
             read_torch_file(path)
     path.write_bytes(raw.replace(VERSION.to_bytes(2, "little"), (1002).to_bytes(2, "little"), 1))
-    with pytest.raises(CheckpointError, match="expected 1001 at its beginning, found 1002"):
+    with pytest.raises(CheckpointError, match="it has 1002 at its beginning, where 1001 was expected"):
         read_torch_file(path)
 
 
@@ -236,9 +237,41 @@ def test_files_of_other_kinds(tmp_path):
         read_torch_file(path)
     for content in (b"", b"nothing", bytes(1000), b"\x93NUMPY\x01\x00", b"\x80\x02}q\x00."):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"damaged or not a file of torch\.save"):
+        with pytest.raises(CheckpointError, match=r"cannot read .*: expected a file of torch\.save, "):
             read_torch_file(path)
     with pytest.raises(CheckpointError, match=r"cannot read .*nothing\.pth: No such file"):
         read_torch_file(tmp_path / "nothing.pth")
-    with pytest.raises(CheckpointError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*: it is a folder"):
         read_torch_file(tmp_path)
+
+
+@WRITERS
+def test_the_same_numbers_in_many_tensors(write, tmp_path):
+    """Twenty names for one array, whose numbers would be looked at again and again, are too many."""
+    whole = np.arange(50_000, dtype=np.float32)
+    write(tmp_path / "a.pth", [Tensor(whole)] * 10)
+    found = read_torch_file(tmp_path / "a.pth")
+    assert len(found) == 10
+    assert all(np.shares_memory(found[0], each) for each in found)
+    write(tmp_path / "b.pth", [Tensor(whole)] * 20)
+    with pytest.raises(CheckpointError, match="it asks for the same numbers in many tensors"):
+        read_torch_file(tmp_path / "b.pth")
+
+
+def test_the_list_of_storages_is_one_of_text(tmp_path):
+    """As text, these tuples within tuples would be a million million letters."""
+    path = tmp_path / "a.pth"
+    sequence(path, [1], keys=[])
+    assert read_torch_file(path) == [1]
+    content = path.read_bytes()
+    assert content.endswith(pickled([]))
+    many = b"\x80\x02])q\x00" + b"0h\x00h\x00\x86q\x00" * 40 + b"a."
+    path.write_bytes(content[: -len(pickled([]))] + many)
+    with pytest.raises(CheckpointError, match="the list of its storages is another one"):
+        read_torch_file(path)
+
+
+def test_pipes(tmp_path):
+    os.mkfifo(tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="it is no regular file"):
+        read_torch_file(tmp_path / "a.pth")

@@ -125,7 +125,7 @@ def class_numbers(
         ConfigError: They have another shape, or are not all from 0 to below the number of classes.
     """
     array = checked_array(y, name, place=place)
-    if array.ndim == len(outputs) and array.shape[-1] == 1:
+    while array.ndim >= len(outputs) and array.shape[-1] == 1:  # Keras drops such axes, too
         array = array[..., 0]
     fits = array.ndim == len(outputs) - 1 and all(
         size in (None, given) for size, given in zip(outputs[1:-1], array.shape[1:], strict=True)

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune.cli.model_configs import BenchmarkConfig
-from tfprune.cli.model_files import load_model_file
 from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile
 from tfprune.files import write_text
 from tfprune.graph import Complexity, complexity
+from tfprune.model_file import load_model
 from tfprune.report import Latency, compare_latency, report_console, sized_model
 from tfprune.tables import Column, count, make_table, paragraph
 
@@ -112,7 +112,7 @@ def _model(path: str, input_shape: Sequence[int] | None) -> Model:
     with working(f"reading {path}"):
         if Path(path).suffix == ".tflite":
             return _TFLiteCalls(TFLiteFile(path), input_shape)
-        model = load_model_file(path)
+        model = load_model(path)
         return model if input_shape is None else sized_model(model, input_shape)
 
 

@@ -1,6 +1,5 @@
 """Examples for criteria, batch norms and calibration, by the name of a data set or file."""
 
-import zipfile
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -8,10 +7,13 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from tfprune.batches.inputs import InputCheck
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.reading import Expected, open_arrays, reading, shown
 from tfprune.recipes.data import ImageData, data_names, load_data
 
 _SEED = 0
+_NAMED = 5  # arrays in a message
 
 
 class Examples(NamedTuple):
@@ -89,14 +91,17 @@ def _data_set(name: str, data_path: str | None) -> ImageData | None:
 
 
 def _from_file(path: str, count: int | None) -> Examples:
+    expected = {"x": Expected("values", "...", finite=False)}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise DataUnavailableError(f"--data: cannot read {path}: {error}; name an .npz file of numbers") from error
-    if "x" not in arrays:
-        named = ", ".join(arrays) or "none"
-        raise ConfigError(f"--data: expected arrays x and y in {path}, received {named}; np.savez(path, x=..., y=...)")
+        with reading(path, "an .npz file of numbers", error=DataUnavailableError), open_arrays(path) as file:
+            if "x" not in file.names:
+                named = ", ".join(map(shown, file.names[:_NAMED])) or "none"
+                raise ConfigError(
+                    f"--data: expected arrays x and y in {path}, received {named}; np.savez(path, x=..., y=...)"
+                )
+            arrays = file.read(expected | ({"y": expected["x"]} if "y" in file.names else {}))
+    except DataUnavailableError as error:
+        raise DataUnavailableError(f"--data: {error}") from error
     x, y = arrays["x"], arrays.get("y")
     if not x.ndim or (y is not None and y.shape[:1] != x.shape[:1]):
         raise ConfigError(
@@ -116,8 +121,6 @@ def _chosen(available: int, count: int | None) -> np.ndarray:
 def _check(found: Examples, name: str, model: keras.Model) -> None:
     if len(model.inputs) != 1:
         raise ConfigError(f"--data: expected a model with one input, received one with {len(model.inputs)}; use Python")
-    taken, given = model.inputs[0].shape[1:], found.x.shape[1:]
-    if len(taken) != len(given) or any(a not in (None, b) for a, b in zip(taken, given, strict=True)):
-        raise ConfigError(f"--data: the model takes examples of shape {list(taken)}, those of {name} are {list(given)}")
     if not len(found.x):
         raise ConfigError(f"--data: expected examples in {name}, received none")
+    InputCheck(model, f"--data: {name}")(found.x)

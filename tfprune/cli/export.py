@@ -7,10 +7,11 @@ from rich.text import Text
 
 from tfprune.cli.examples import load_examples
 from tfprune.cli.model_configs import ExportConfig
-from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.model_files import file_size
 from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
 from tfprune.exporting import export, read_record
+from tfprune.model_file import load_model
 from tfprune.report import report_console
 
 
@@ -31,7 +32,7 @@ def run(config: ExportConfig, console: Console | None = None) -> Path:
     config.check_files()
     load_plugins(config.plugin)
     with working(f"reading {config.model}"):
-        model = load_model_file(config.model)
+        model = load_model(config.model)
     examples = None
     if config.data is not None:
         with working(f"reading {config.data}"):

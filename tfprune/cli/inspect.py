@@ -9,14 +9,16 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune.cli.model_configs import InspectConfig
-from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.model_files import file_size
 from tfprune.cli.record import record_lines
 from tfprune.console import working
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
 from tfprune.exporting import TFLiteFile, read_record
 from tfprune.graph import channel_groups, convert
+from tfprune.graph.calls import check_finite_weights
 from tfprune.layers import subnet_layers
+from tfprune.model_file import load_model
 from tfprune.report import Summary, compare_latency, has_unknown_sizes, report_console, summarize
 from tfprune.tables import Column, count, make_table
 
@@ -42,8 +44,8 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     if Path(config.model).suffix == ".tflite":
         return _inspect_tflite(config, console)
     with working(f"reading {config.model}"):
-        model = load_model_file(config.model)
-        small = load_model_file(config.small) if config.small is not None else None
+        model = _read(config.model, console)
+        small = _read(config.small, console) if config.small is not None else None
         selected = _selected(model)
         model = convert(model, "plain") if selected else model
         groups = channel_groups(model, ignore=config.ignore)
@@ -65,6 +67,16 @@ def run(config: InspectConfig, console: Console | None = None) -> Summary | TFLi
     )
     console.print(numbers)
     return numbers
+
+
+def _read(path: str, console: Console) -> keras.Model:
+    """Returns a model, also one with NaN or infinite weights, which is said."""
+    model = load_model(path)
+    try:
+        check_finite_weights(model)
+    except ConfigError as error:
+        console.print(Text(f"{path}: {error}\n"))
+    return model
 
 
 def _selected(model: keras.Model) -> str:

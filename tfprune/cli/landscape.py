@@ -15,7 +15,6 @@ from rich.text import Text
 
 from tfprune.cli.examples import load_examples
 from tfprune.cli.model_configs import LANDSCAPE_FILES, LandscapeConfig
-from tfprune.cli.model_files import load_model_file
 from tfprune.console import report_console, working
 from tfprune.criteria.loss import last_activation
 from tfprune.criteria.registry import load_plugins
@@ -23,6 +22,7 @@ from tfprune.errors import ConfigError
 from tfprune.files import csv_text, write_text, writing
 from tfprune.landscape import Landscape, measure
 from tfprune.landscape.figures import draw_sections
+from tfprune.model_file import load_model
 from tfprune.tables import Column, count, make_table, paragraph, shortened
 
 _TITLE = 44  # characters of a file name above a panel of the figure
@@ -55,7 +55,7 @@ def run(config: LandscapeConfig, console: Console | None = None) -> dict[str, La
 
 def _measured(path: str, config: LandscapeConfig) -> Landscape:
     with working(f"reading {path}"):
-        model = load_model_file(path)
+        model = load_model(path)
         loss = None if config.loss is None else _loss(config.loss, model)
         x, y = load_examples(config.data, config.data_path, config.examples, model)
     if y is None:

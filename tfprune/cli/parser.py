@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
-import yaml
 
 import tfprune
 from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting, unknown_flag, usage, with_flags
-from tfprune.cli.settings_file import load_yaml, read_settings
 from tfprune.errors import ConfigError
+from tfprune.reading import RefusedError
+from tfprune.reading.yaml_file import read_settings, yaml_value
 from tfprune.settings import Setting, settings_of
 from tfprune.tables import WIDTH
 
 Config = TypeVar("Config")
 # Words on the command line mean what they mean in a file.
 _MODE = "tfprune"
-jsonargparse.set_loader(_MODE, load_yaml, exceptions=(yaml.YAMLError,))
+jsonargparse.set_loader(_MODE, yaml_value, exceptions=(RefusedError,))
 
 
 def parse(

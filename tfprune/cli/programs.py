@@ -11,9 +11,9 @@ from typing import Any
 
 from tfprune.cli.command import described, run_command, run_subcommand
 from tfprune.cli.parser import parse
-from tfprune.cli.settings_file import read_settings
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError, suggestion
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.catalog import configs, get_method
 from tfprune.recipes.evaluate_config import EvaluateConfig
 from tfprune.recipes.peekaboo.config import PruneImageNetConfig, TrainImageNetConfig

@@ -11,7 +11,7 @@ from rich.text import Text
 from tfprune import criteria
 from tfprune.cli.accuracy import PruningAccuracy, not_measured
 from tfprune.cli.examples import Examples, load_examples, load_test_examples
-from tfprune.cli.model_files import file_size, load_model_file
+from tfprune.cli.model_files import file_size
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.cli.record import pruned_record
 from tfprune.console import working
@@ -20,6 +20,7 @@ from tfprune.errors import ConfigError
 from tfprune.exporting import read_record, save_model
 from tfprune.graph import complexity
 from tfprune.masks import Masks, Ticket
+from tfprune.model_file import load_model
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
 from tfprune.report import has_unknown_sizes, report_console, sized_model
 
@@ -40,7 +41,7 @@ def run(config: PruneConfig, console: Console | None = None) -> keras.Model | Ma
     console = console or report_console()
     config.check_files()
     with working(f"reading {config.model}"):
-        model = load_model_file(config.model)
+        model = load_model(config.model)
         sized = None if config.prunes_weights else _sized(config, model)
     examples = None
     if config.data is not None and config.uses_examples:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import ConfigError
+from tfprune.reading import read_bytes
+from tfprune.reading.archives import open_archive, read_member
 from tfprune.reprs import described
 
 Record = Mapping[str, Any]
@@ -70,21 +72,14 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         record = json.loads(_content(Path(path)))
-    except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except Exception:  # damaged files make libraries raise anything
         return {}
     return record if isinstance(record, dict) else {}
 
 
 def _content(path: Path) -> bytes:
-    """Returns the JSON of a record; raises `ValueError` if it is too large to be one."""
+    """Returns the JSON of a record; raises anything if there is none, or a damaged one."""
     if path.is_dir():
-        file = path / EXTRA_FOLDER / _NAME
-        size = file.stat().st_size
-        content = b"" if size > _LARGEST else file.read_bytes()
-    else:
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo(_NAME).file_size
-            content = b"" if size > _LARGEST else archive.read(_NAME)
-    if size > _LARGEST:
-        raise ValueError(f"{size} bytes")
-    return content
+        return read_bytes(path / EXTRA_FOLDER / _NAME, _LARGEST)
+    with open_archive(path) as archive:
+        return read_member(archive, _NAME, _LARGEST)

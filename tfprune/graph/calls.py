@@ -158,7 +158,7 @@ def model_graph(model: keras.Model) -> ModelGraph:
 def no_graph(model: Any) -> UnsupportedLayerError:
     """Returns the error for what should be a functional or sequential model, and is not."""
     if not isinstance(model, keras.Operation):
-        hint = "; load it first: keras.saving.load_model(path)" if isinstance(model, str | PathLike) else ""
+        hint = "; load it first: tfprune.load_model(path)" if isinstance(model, str | PathLike) else ""
         return UnsupportedLayerError(f"expected a functional or sequential model, received {described(model)}{hint}")
     if isinstance(model, keras.Sequential) and not model.built:
         return UnsupportedLayerError(

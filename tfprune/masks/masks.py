@@ -1,28 +1,32 @@
 """Masks: which weights of a model are kept, as a value that can be combined, checked, shown, saved and loaded."""
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from tfprune.errors import CheckpointError, ConfigError
+from tfprune.errors import ConfigError
 from tfprune.files import as_path, replaced_file
+from tfprune.reading import ArrayFile, Expected, RefusedError, open_arrays, reading, shown
 from tfprune.reprs import described
 from tfprune.tables import WIDTH, Column, count, listed, make_table
 
 _BAR = 20
 FORMAT = "tfprune masks 1"
-# Parts of the file of a `Ticket`, which `Masks.load` skips: every ticket file is also a file of masks.
-ORIGIN = "origin"
-WEIGHTS = "weights/"
-PARAMETERS = "parameters"
+CONTENT = "masks that tfprune saved"
+_PARAMETERS = "parameters"
 _NO_AXIS = -1
-_PARTS = ("format", "names", "shapes", "bits")
+_PARTS = {
+    "names": Expected("text", "masks"),
+    "shapes": Expected("whole numbers", "..."),
+    "bits": Expected("whole numbers", "bytes"),
+    _PARAMETERS: Expected("whole numbers", least=0, optional=True),
+}
 
 
 class Masks(Mapping[str, np.ndarray]):
@@ -169,7 +173,7 @@ class Masks(Mapping[str, np.ndarray]):
             row[: mask.ndim] = mask.shape
         flat = np.concatenate([mask.ravel() for mask in self.values()])
         with replaced_file(path) as unfinished:
-            known: dict[str, Any] = {} if self.parameters is None else {PARAMETERS: np.array(self.parameters)}
+            known: dict[str, Any] = {} if self.parameters is None else {_PARAMETERS: np.array(self.parameters)}
             np.savez_compressed(
                 unfinished,
                 format=np.array(FORMAT),
@@ -192,18 +196,24 @@ class Masks(Mapping[str, np.ndarray]):
         Raises:
             CheckpointError: The file is missing, damaged, or holds something else.
         """
-        arrays = _arrays(as_path(path))
-        if set(_PARTS) - set(arrays) or str(arrays["format"]) != FORMAT:
-            raise CheckpointError(
-                f"expected masks that tfprune saved in {path}, found {_found(arrays)}; name another file"
-            )
-        try:
-            masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} is damaged: {error}; save the masks again") from error
-        number = arrays.get(PARAMETERS)
-        known = isinstance(number, np.ndarray) and number.ndim == 0 and number.dtype.kind in "iu"
-        return cls(masks, parameters=int(arrays[PARAMETERS]) if known else None)
+        path = as_path(path)
+        with reading(path, CONTENT, advice="save them again"), open_arrays(path) as file:
+            return cls.read(file)
+
+    @classmethod
+    def read(cls, file: ArrayFile) -> "Masks":
+        """Reads masks from an opened file, which may contain other arrays; to be used within `reading`.
+
+        Raises:
+            RefusedError: It contains no masks.
+            Exception: It is damaged; of any type.
+        """
+        written = file.read({"format": Expected("text")})["format"].item()
+        if written != FORMAT:
+            raise RefusedError(f"it has the format {shown(written)}")
+        arrays = file.read(_PARTS)
+        masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
+        return cls(masks, parameters=int(arrays[_PARAMETERS]) if _PARAMETERS in arrays else None)
 
     def table(self, *, width: int = WIDTH) -> str:
         """Returns a table of the densities: a heading, a line for each weight, and one for all.
@@ -289,7 +299,7 @@ def _name(name: Any) -> str:
 
 def _mask(name: str, array: Any) -> np.ndarray:
     values = np.asarray(array)
-    if values.dtype.kind not in "biuf" or not np.isin(values, (0, 1)).all():
+    if values.dtype != bool and (values.dtype.kind not in "iuf" or not np.isin(values, (0, 1)).all()):
         raise ConfigError(f"masks: expected zeros and ones for {name}, received other values ({values.dtype})")
     if not values.size:
         raise ConfigError(f"masks: expected at least one weight in {name}, received shape {values.shape}")
@@ -298,34 +308,16 @@ def _mask(name: str, array: Any) -> np.ndarray:
     return mask
 
 
-def _arrays(path: str | Path) -> dict[str, Any]:
-    if not Path(path).is_file():
-        raise CheckpointError(f"expected a file of masks, {path} does not exist or is a folder; check the path")
-    try:
-        with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name != ORIGIN and not name.startswith(WEIGHTS)}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise CheckpointError(f"{path} is damaged or no .npz file; save the masks again") from error
-    except Exception as error:  # damaged data make zlib and NumPy raise many kinds of errors
-        raise CheckpointError(f"{path} is damaged; save the masks again") from error
-
-
 def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
-    if names.ndim != 1 or names.dtype.kind != "U" or shapes.ndim != 2 or len(shapes) != len(names):
-        raise ValueError("names and shapes do not match")
-    if len(set(names.tolist())) != len(names):
-        raise ValueError("a name appears twice")
-    sizes = [tuple(int(size) for size in row if size != _NO_AXIS) for row in shapes]
+    if shapes.ndim != 2 or len(shapes) != len(names):
+        raise RefusedError("names and shapes do not match")
+    if len(set(names.tolist())) != len(names) or "" in names:
+        raise RefusedError("a name appears twice, or is empty")
+    sizes = [tuple(size for size in row if size != _NO_AXIS) for row in shapes.tolist()]
     if any(size < 1 for shape in sizes for size in shape):
-        raise ValueError("a shape is empty")
-    counts = [int(np.prod(shape, dtype=np.int64)) for shape in sizes]
-    if bits.dtype != np.uint8 or bits.ndim != 1 or len(bits) != -(-sum(counts) // 8):
-        raise ValueError("the number of bits differs from the number of weights")
-    parts = np.split(np.unpackbits(bits, count=sum(counts)).astype(bool), np.cumsum(counts)[:-1])
+        raise RefusedError("a shape is empty")
+    counts = [prod(shape) for shape in sizes]
+    if bits.dtype != np.uint8 or len(bits) != -(-sum(counts) // 8):
+        raise RefusedError("the number of bits differs from the number of weights")
+    parts = np.split(np.unpackbits(bits, count=sum(counts)).view(bool), np.cumsum(counts)[:-1])
     return {str(name): part.reshape(shape) for name, part, shape in zip(names, parts, sizes, strict=True)}
-
-
-def _found(arrays: Mapping[str, Any]) -> str:
-    if arrays.get("format") is not None and np.ndim(arrays["format"]) == 0:
-        return f"format {str(arrays['format'])[:40]!r}"
-    return f"arrays {', '.join(list(arrays)[:4]) or 'of no name'}"

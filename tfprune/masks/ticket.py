@@ -6,16 +6,20 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from tfprune.errors import CheckpointError, ConfigError
+from tfprune.errors import ConfigError
 from tfprune.files import as_path, replaced_file
-from tfprune.masks.masks import ORIGIN, WEIGHTS, Masks
+from tfprune.masks.masks import CONTENT, Masks
+from tfprune.reading import Expected, RefusedError, open_arrays, reading, shown
 from tfprune.reprs import short_repr
+
+# Every file of a ticket is also one of masks, which skips these.
+_ORIGIN = "origin"
+_WEIGHTS = "weights/"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +63,9 @@ class Ticket:
             with replaced_file(as_path(path)) as partial:
                 self.masks.save(partial)
                 with zipfile.ZipFile(partial, "a") as file:
-                    _append(file, ORIGIN, np.array(json.dumps(dict(self.origin))))
+                    _append(file, _ORIGIN, np.array(json.dumps(dict(self.origin))))
                     for name, value in self.weights.items():
-                        _append(file, WEIGHTS + name, value)
+                        _append(file, _WEIGHTS + name, value)
         except OSError as error:
             raise ConfigError(f"cannot write {path}: {error.strerror or error}; name another file") from error
 
@@ -70,16 +74,20 @@ class Ticket:
         """Reads a file of `Ticket.save`, or one of `Masks.save`, which has no weights and no origin.
 
         Raises:
-            CheckpointError: The file is missing, damaged, or holds something else.
+            CheckpointError: The file is missing, damaged, holds something else, or weights that are not finite or
+                beyond the range of float32.
         """
-        masks = Masks.load(path)
-        try:
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                weights = {name.removeprefix(WEIGHTS): file[name] for name in file.files if name.startswith(WEIGHTS)}
-                origin = json.loads(str(file[ORIGIN])) if ORIGIN in file.files else {}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise CheckpointError(f"{path} is damaged ({error}); prune again") from error
-        return cls(masks, MappingProxyType(weights), MappingProxyType(origin))
+        path = as_path(path)
+        with reading(path, CONTENT, advice="prune again"), open_arrays(path) as file:
+            masks = Masks.read(file)
+            names = [name for name in file.names if name.startswith(_WEIGHTS)]
+            weights = file.read(dict.fromkeys(names, Expected("values", "...")))
+            written = file.read({_ORIGIN: Expected("text", optional=True)})
+            origin = json.loads(written[_ORIGIN].item()) if written else {}
+            if not isinstance(origin, dict):
+                raise RefusedError(f"its origin is {shown(origin)}, where values by name were expected")
+        named = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}
+        return cls(masks, MappingProxyType(named), MappingProxyType(origin))
 
     def start(self, model: Any, **origin: Any) -> None:
         """Assigns the weights to a model; does nothing if the file contained only masks.
@@ -93,7 +101,9 @@ class Ticket:
         """
         for name, value in origin.items():
             if name in self.origin and self.origin[name] != json.loads(json.dumps(value)):
-                raise ConfigError(f"the masks belong to {name} {self.origin[name]}, received a model of {name} {value}")
+                raise ConfigError(
+                    f"the masks belong to {name} {shown(self.origin[name])}, received a model of {name} {shown(value)}"
+                )
         if not self.weights:
             return
         variables = {variable.path: variable for variable in model.variables}

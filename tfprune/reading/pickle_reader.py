@@ -5,14 +5,13 @@ and `PickleReader` carries out those that make containers, numbers and text. Nam
 for them, and only the functions of this table are called. All else is refused.
 """
 
-import pickle
 import pickletools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, BinaryIO
 
-from tfprune.reading.content import shown
+from tfprune.reading.content import RefusedError, shown
 
 _INSTRUCTIONS = 1 << 20
 _UNFINISHED = 10_000  # values; pickles fill containers with a thousand at a time
@@ -30,8 +29,15 @@ _KEYS = (str, bytes, int, float, type(None))  # others can take very long to has
 _KEY_BITS = 60  # larger whole numbers can all have the same hash
 
 
-class RefusedPickleError(pickle.UnpicklingError):
-    """A pickle asks for something else than a reader knows."""
+class RefusedPickleError(RefusedError):
+    """A pickle asks for something else than a reader knows.
+
+    Args:
+        what: What it asks for.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"it asks for {what}; nothing of it was run")
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,17 @@ class PickleReader:
             The value.
 
         Raises:
-            RefusedPickleError: The pickle asks for something else, or is too long.
-            Exception: The pickle is damaged; of any type.
+            RefusedPickleError: The pickle asks for something else, or for too much.
+            RefusedError: The pickle is damaged, or too long.
         """
+        try:
+            return self._loaded(file)
+        except (RefusedError, MemoryError):
+            raise
+        except Exception as error:  # any: a value, a place in the memo, an end, a letter that is missing
+            raise RefusedError(f"its pickle is damaged ({type(error).__name__})") from error
+
+    def _loaded(self, file: BinaryIO) -> Any:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # stacks below each mark
         self._memo: dict[int, Any] = {}
@@ -223,7 +237,7 @@ class _Limited:
     def read(self, size: int) -> bytes:
         """Returns so many bytes."""
         if not 0 <= size <= self._left:
-            raise EOFError("it is too short, or its pickle too long")
+            raise RefusedError("its pickle is damaged: it ends early, or is too long")
         self._left -= size
         return self._file.read(size)
 

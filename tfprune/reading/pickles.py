@@ -4,6 +4,7 @@
 `torch_file` does the same for PyTorch.
 """
 
+import os
 import re
 from math import prod
 from pathlib import Path
@@ -11,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.errors import CheckpointError
-from tfprune.reading.content import shown
+from tfprune.reading.content import RefusedError, open_file, reading, shown
 from tfprune.reading.pickle_reader import (
     Call,
     PickleReader,
@@ -38,30 +38,20 @@ def read_pickled_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         CheckpointError: The file is damaged, contains something else than arrays, or is not a dictionary of arrays.
     """
-    try:
-        with path.open("rb") as file:
-            content = PickleReader(ARRAYS, limit=path.stat().st_size).load(file)
-    except RefusedPickleError as error:
-        raise CheckpointError(
-            f"refused: the file asks for {error}; nothing in {path} was run; expected a pickled dictionary of arrays"
-        ) from error
-    except Exception as error:  # a damaged pickle can fail in any way: end of file, memo, index, memory, encoding
-        raise CheckpointError(
-            f"{path} is damaged or not a pickle ({type(error).__name__}); expected a pickled dictionary of arrays; "
-            "download the file again"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"expected a pickled dictionary of arrays, {path} contains a {type(content).__name__}")
-    arrays: dict[str, np.ndarray] = {}
-    for name, array in content.items():
-        if not isinstance(name, str):
-            raise CheckpointError(f"expected arrays by name, {path} has the key {shown(name)}")
-        if name.startswith("__"):
-            continue
-        if not isinstance(array, PickledArray) or array.value is None:
-            raise CheckpointError(f"expected an array of numbers under {shown(name)}, {path} has something else")
-        arrays[name] = array.value
-    return arrays
+    with reading(path, "a pickled dictionary of arrays", advice="download it again"), open_file(path) as file:
+        content = PickleReader(ARRAYS, limit=os.fstat(file.fileno()).st_size).load(file)
+        if not isinstance(content, dict):
+            raise RefusedError(f"it contains a {type(content).__name__}")
+        arrays: dict[str, np.ndarray] = {}
+        for name, array in content.items():
+            if not isinstance(name, str):
+                raise RefusedError(f"it has the key {shown(name)}")
+            if name.startswith("__"):
+                continue
+            if not isinstance(array, PickledArray) or array.value is None:
+                raise RefusedError(f"it has something else than numbers under {shown(name)}")
+            arrays[name] = array.value
+        return arrays
 
 
 class _DType(Stateful):

@@ -24,15 +24,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 """A text that is not empty."""
 
 
-def json_value(text: str) -> Any:
-    """Returns the value of a JSON text; numbers are finite.
-
-    Raises:
-        ValueError: It is no such text.
-    """
-    return msgspec.json.decode(text)
-
-
 def typed(content: object, kind: type[T]) -> T:
     """Returns what plain values stand for, as an object of a declared type.
 

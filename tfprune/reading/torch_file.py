@@ -5,6 +5,7 @@ pickles (a magic number, the version, the machine, the content, the keys of the 
 Either way the content is read as in `pickle_reader`, and tensors become views of storages.
 """
 
+import os
 import struct
 import zipfile
 from io import BytesIO
@@ -15,7 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfprune.errors import CheckpointError
-from tfprune.reading.content import shown
+from tfprune.reading.archives import checked_archive, read_member
+from tfprune.reading.content import RefusedError, open_file, reading, shown
 from tfprune.reading.pickle_reader import Call, PickleReader, RefusedPickleError, checked_shape, is_size
 from tfprune.reading.pickles import SCALARS
 
@@ -24,6 +26,7 @@ _ARCHIVE = b"PK\x03\x04"
 _TAR = (257, b"ustar")
 _POINTER = b"version https://git-lfs"
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
+_SHARED = 16  # how many times the size of the file its tensors may have together, as they may share their numbers
 _STORAGES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -49,24 +52,10 @@ def read_torch_file(path: Path) -> Any:
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, or contains anything else.
     """
-    try:
-        with path.open("rb") as file:
-            _check_kind(file, path)
-            size = path.stat().st_size
-            return _read_archive(file, size) if file.read(4) == _ARCHIVE else _read_sequence(file, size)
-    except RefusedPickleError as error:
-        raise CheckpointError(
-            f"refused: the file asks for {error}; nothing in {path} was run; expected tensors, numbers and text"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}; check the path") from error
-    except CheckpointError:
-        raise
-    except Exception as error:  # a damaged file can fail in any way
-        raise CheckpointError(
-            f"{path} is damaged or not a file of torch.save ({type(error).__name__}: {str(error)[:80]}); download or "
-            "save it again"
-        ) from error
+    with reading(path, "a file of torch.save", advice="download or save it again"), open_file(path) as file:
+        _check_kind(file, path)
+        size = os.fstat(file.fileno()).st_size
+        return _read_archive(file, size) if file.read(len(_ARCHIVE)) == _ARCHIVE else _read_sequence(file, size)
 
 
 def _check_kind(file: BinaryIO, path: Path) -> None:
@@ -84,7 +73,7 @@ def _check_kind(file: BinaryIO, path: Path) -> None:
 
 def _read_archive(file: BinaryIO, size: int) -> Any:
     """Returns the content of a zip archive."""
-    with zipfile.ZipFile(file) as archive:
+    with checked_archive(file) as archive:
         names = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(names) != 1:
             raise RefusedPickleError("an archive without one data.pkl")
@@ -100,7 +89,7 @@ def _read_sequence(file: BinaryIO, size: int) -> Any:
     plain = PickleReader({}, limit=1 << 10)
     for expected in (_MAGIC, _VERSION):
         if (found := plain.load(file)) != expected:
-            raise ValueError(f"expected {expected} at its beginning, found {shown(found)}")
+            raise RefusedError(f"it has {shown(found)} at its beginning, where {expected} was expected")
     machine = plain.load(file)
     _check_order(isinstance(machine, dict) and machine.get("little_endian") is True)
     storages = _Following(size)
@@ -115,7 +104,7 @@ def _check_order(little: bool) -> None:
 
 
 class _Storages:
-    """The storages of a file; together they are no larger than the file.
+    """The storages of a file, together no larger than the file, and the tensors that are views of them.
 
     Args:
         size: Bytes of the file.
@@ -124,6 +113,28 @@ class _Storages:
     def __init__(self, size: int) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self._left = size
+        self._left_to_share = _SHARED * size
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
+        """Returns a tensor as a view of a storage.
+
+        Raises:
+            RefusedPickleError: It reaches beyond its storage, or all tensors are together far larger than the file.
+        """
+        if not isinstance(storage, np.ndarray):
+            raise RefusedPickleError("a tensor of something else than numbers")
+        sizes, steps = checked_shape(shape), checked_shape(strides)
+        if len(sizes) != len(steps) or not is_size(offset):
+            raise RefusedPickleError(f"a tensor of the shape {shown(shape)} and the strides {shown(strides)}")
+        last = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
+        count: int = prod(sizes)
+        if count > storage.size or (count and last >= storage.size):
+            raise RefusedPickleError(f"a tensor of the shape {shown(shape)} in a storage of {storage.size} numbers")
+        self._left_to_share -= count * storage.itemsize
+        if self._left_to_share < 0:
+            raise RefusedPickleError("the same numbers in many tensors")
+        strides = tuple(step * storage.itemsize for step in steps)
+        return np.lib.stride_tricks.as_strided(storage[offset:], sizes, strides, writeable=False)
 
     def __call__(self, pid: Any) -> np.ndarray:
         """Returns the storage of a persistent id, or the part of it that the id describes.
@@ -141,7 +152,7 @@ class _Storages:
         if key not in self.arrays:
             self._left -= count * dtype.itemsize
             if self._left < 0:
-                raise EOFError(f"it has no room for a storage of {count} numbers")
+                raise RefusedError(f"it has no room for a storage of {count} numbers")
             self.arrays[key] = self.open(key, dtype, count)
         array = self.arrays[key]
         if (array.dtype, array.size) != (dtype, count):
@@ -173,12 +184,10 @@ class _Members(_Storages):
 
     def read(self, name: str, most: int) -> bytes:
         """Reads a member of at most so many bytes."""
-        info = self._archive.getinfo(f"{self._folder}/{name}")
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+        path = f"{self._folder}/{name}"
+        if self._archive.getinfo(path).compress_type != zipfile.ZIP_STORED:
             raise RefusedPickleError("members that are compressed")
-        if info.file_size > most:
-            raise RefusedPickleError(f"a member {name} of {info.file_size} bytes, where at most {most} were expected")
-        return self._archive.read(info)
+        return read_member(self._archive, path, most)
 
     def open(self, key: str, dtype: np.dtype, count: int) -> np.ndarray:
         """Reads a storage."""
@@ -202,19 +211,22 @@ class _Following(_Storages):
             file: The stream, at the first storage.
             keys: The keys in the order of the storages.
         """
-        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(self.arrays):
-            raise ValueError("the list of its storages is another one than its content needs")
+        known = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+        if not known or sorted(keys) != sorted(self.arrays):
+            raise RefusedError("the list of its storages is another one than its content needs")
         for key in keys:
             array = self.arrays[key]
             if struct.unpack("<q", file.read(8)) != (array.size,):
-                raise ValueError("a storage has another size than its content says")
+                raise RefusedError("a storage has another size than its content says")
             if file.readinto(array.view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
-                raise EOFError("it ends early")
+                raise RefusedError("it ends early")
             array.flags.writeable = False
 
 
 def _reader(storages: _Storages) -> PickleReader:
-    return PickleReader(_NAMES, _LARGEST_PICKLE, storages)
+    tensor = Call(storages.tensor)
+    names = {("torch._utils", name): tensor for name in ("_rebuild_tensor", "_rebuild_tensor_v2")}
+    return PickleReader(_NAMES | names, _LARGEST_PICKLE, storages)
 
 
 def _part(storage: np.ndarray, view: Any) -> np.ndarray:
@@ -227,28 +239,11 @@ def _part(storage: np.ndarray, view: Any) -> np.ndarray:
     return storage[offset : offset + size]
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """Returns a tensor as a view of a storage."""
-    if not isinstance(storage, np.ndarray):
-        raise RefusedPickleError("a tensor of something else than numbers")
-    sizes, steps = checked_shape(shape), checked_shape(strides)
-    if len(sizes) != len(steps) or not is_size(offset):
-        raise RefusedPickleError(f"a tensor of the shape {shown(shape)} and the strides {shown(strides)}")
-    last = offset + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
-    count: int = prod(sizes)
-    if count > storage.size or (count and last >= storage.size):
-        raise RefusedPickleError(f"a tensor of the shape {shown(shape)} in a storage of {storage.size} numbers")
-    strides = tuple(step * storage.itemsize for step in steps)
-    return np.lib.stride_tricks.as_strided(storage[offset:], sizes, strides, writeable=False)
-
-
 _NAMES: dict[tuple[str, str], Any] = {
     **SCALARS,
     ("collections", "OrderedDict"): Call(lambda: {}),
     ("torch", "Size"): Call(checked_shape),
-    ("torch._utils", "_rebuild_tensor"): Call(_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): Call(_tensor),
     ("torch._utils", "_rebuild_parameter"): Call(lambda tensor, *_: tensor),
     **{("torch", name): np.dtype(code) for name, code in _STORAGES.items()},
 }
-"""What stands for the names in PyTorch's files; the name of a class of storages gives the type of its numbers."""
+"""What stands for the names in PyTorch's files but tensors; the name of a class of storages is the type of numbers."""

@@ -26,6 +26,7 @@ from tfprune.tables import Column, count, make_table
 Numbers = dict[str, Any]
 _ARCH, _DATASET, _IMAGE_SIZE = "ResNet-56", "CIFAR10", 224
 _IMAGENET = ("imagenet", "imagenet2012")
+_LARGEST = 1 << 16
 _SHORTER_SIDE = 256 / 224  # of a test image, relative to the side of the crop from its middle
 
 
@@ -95,8 +96,8 @@ def _text(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    """Returns a number above 0 of a file's record; None for anything else."""
-    return value if isinstance(value, int) and value > 0 else None
+    """Returns a number of a file's record that may be one of images or pixels; None for anything else."""
+    return value if type(value) is int and 0 < value <= _LARGEST else None
 
 
 def _application(config: EvaluateConfig) -> tuple[keras.Model, ImageDataset, Iterable[Batch]]:

@@ -1,7 +1,7 @@
 """The base of all methods: devices, data, run folder, cached stages, training, the best model, report and result."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfprune.cluster import Cluster
 from tfprune.errors import ConfigError, RunFolderError
-from tfprune.exporting import export_saved_model, save_model
+from tfprune.exporting import export_saved_model, read_record, save_model
 from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
@@ -39,6 +39,8 @@ from tfprune.recipes.training import (
 )
 from tfprune.recipes.training.run_folder import Row, WorkerFolder
 from tfprune.reprs import short_repr
+
+_BEST_NUMBERS = "best.json"
 
 Config = TypeVar("Config", bound=RunConfig)
 T = TypeVar("T")
@@ -103,6 +105,9 @@ class Method(Generic[Config]):
         ```
     """
 
+    makes: tuple[str, ...] = ()
+    """Names or patterns of files in the run folder besides those of tfprune's methods, for `RunFolder.create`."""
+
     folder: RunFolder
     times: StageTimes
     _score_events: ScoreEvents | None = None
@@ -160,12 +165,12 @@ class Method(Generic[Config]):
             KeyboardInterrupt: After Ctrl-C, when everything done so far was saved.
         """
         with self.open_folder() as self.folder:
-            self.times = StageTimes(self.folder.file("seconds.json"))
+            self.times = StageTimes(self.folder.file("seconds.json"), resumed=self.folder.resumed)
             return self.report(*self.stages())
 
     def open_folder(self) -> RunFolder:
         """Creates or opens the run folder."""
-        return open_run(self.config, self.config.train_path or self.default_path, self.workers)
+        return open_run(self.config, self.config.train_path or self.default_path, self.workers, self.makes)
 
     def report(self, model: keras.Model, masks: Masks | None) -> Result:
         """Saves, exports, measures and prints the final model, on the chief."""
@@ -353,23 +358,36 @@ class Method(Generic[Config]):
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The content of `best.json`: numbers of the best model so far."""
-        record = self.folder.path / "best.json"
-        return json.loads(record.read_text(encoding="utf-8")) if record.exists() else None
+        """The numbers of the best model so far, as its file `best.keras` records them.
+
+        If that file is damaged or lost, this is said, and there is no best model.
+        """
+        file, copy = self.folder.path / BEST_MODEL, self.folder.path / _BEST_NUMBERS
+        if not file.exists() and not copy.exists():
+            return None
+        numbers = read_record(file).get("numbers")
+        if isinstance(numbers, dict) and isinstance(numbers.get("test_accuracy"), float | int):
+            return numbers
+        print(f"{file} is damaged or lost: the best model is that of the epochs from here on")
+        return None
 
     def keep_best(self, numbers: Mapping[str, Any], model: Callable[[], keras.Model]) -> None:
         """Saves a model as `best.keras` if its accuracy on the test images is above that of all before it.
 
-        An epoch that is repeated after a crash has the same accuracy and leaves the same file.
+        Its numbers go into `best.json`, too. An epoch that is repeated after a crash has the same accuracy and leaves
+        the same files.
 
         Args:
-            numbers: Content of `best.json`, which the file of the model records, too; `test_accuracy` decides.
+            numbers: What is known of the model; `test_accuracy` decides.
             model: Returns the model.
         """
-        if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
+        if not self.workers.is_chief:
             return
-        self.save(model(), BEST_MODEL, **numbers)
-        write_text(self.folder.file("best.json"), json.dumps(dict(numbers)) + "\n")
+        best = self.best
+        if best is None or best["test_accuracy"] < numbers["test_accuracy"]:
+            self.save(model(), BEST_MODEL, **numbers)
+            best = dict(numbers)
+        write_text(self.folder.file(_BEST_NUMBERS), json.dumps(best) + "\n")
 
 
 def densities(counts: Mapping[str, tuple[float, int]]) -> dict[str, dict[str, float]]:
@@ -453,17 +471,22 @@ def subset(data: ImageDataset, fraction: float, seed: int) -> ImageDataset:
     return data_fraction(data, fraction, seed)
 
 
-def open_run(config: RunConfig, path: str | Path, workers: Workers) -> RunFolder:
+def open_run(config: RunConfig, path: str | Path, workers: Workers, makes: Iterable[str] = ()) -> RunFolder:
     """Creates or opens a run folder on the chief, see `RunFolder.create`; returns a view of it on other workers.
+
+    Args:
+        config: The settings of the run.
+        path: The folder.
+        workers: The processes that train together.
+        makes: See `RunFolder.create`.
 
     Raises:
         RunFolderError: It cannot be created, holds something else, or is not visible to all workers.
         WorkerError: Another worker was lost.
     """
     if workers.is_chief:
-        folder = RunFolder.create(
-            path, config.settings(), resume=config.resume, overwrite=config.overwrite, seed=config.seed
-        )
+        flags = {"resume": config.resume, "overwrite": config.overwrite}
+        folder = RunFolder.create(path, config.settings(), **flags, seed=config.seed, makes=makes)
     workers.wait()
     seen = (Path(path) / "settings.yaml").exists()
     if workers.total(np.array([not seen], np.int32))[0]:

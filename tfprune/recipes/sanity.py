@@ -23,7 +23,10 @@ from rich.console import Console
 from rich.text import Text
 
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
+from tfprune.errors import RunFolderError
 from tfprune.files import write_text
+from tfprune.model_file import load_model
+from tfprune.reading import RefusedError, read_text, reading
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.sanity_config import OF_DATA, TRAINED, SanityConfig
@@ -132,20 +135,19 @@ class _Trainings:
         if check in _TICKET_SETTINGS:
             settings[_TICKET_SETTINGS[check]] = True
         path = self._folder / f"{method}_{check}_seed{seed}"
-        if (path / "results.json").exists():
-            return _accuracy(path)
+        if (known := _accuracy(path)) is not None:
+            return known
         if method in TRAINED:
             settings |= self._from_dense_training(method, check, seed)
         else:
             settings |= {"ticket": method} | _DATA_SETTINGS.get(check, {})
-        self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
-        return _accuracy(path)
+        return self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
 
     def _from_dense_training(self, method: str, check: str, seed: int) -> dict[str, Any]:
         """Returns the settings of a ticket that comes from dense training, which is done first if it is missing."""
         data_check = check if check in OF_DATA else ORIGINAL
         dense = self._folder / f"dense_{data_check}_seed{seed}"
-        if not (dense / "results.json").exists():
+        if _accuracy(dense) is None:
             self._train(DenseConfig(**self._shared_settings(dense, seed), **_DATA_SETTINGS.get(data_check, {})))
         if method == "hybrid":
             return {"ticket": "hybrid", "init": str(dense / "trained.keras")}
@@ -160,7 +162,7 @@ class _Trainings:
         """Returns a file with masks by magnitude of a trained model, which is written if it is missing."""
         file = dense / "lottery.npz"
         if not file.exists():
-            trained = keras.saving.load_model(dense / "trained.keras", compile=False)
+            trained = load_model(dense / "trained.keras")
             weight_criterion("lottery")(trained, self._config.density).save(file)
         return file
 
@@ -175,11 +177,12 @@ class _Trainings:
             "test_each_epoch": False,
         }
 
-    def _train(self, config: DenseConfig) -> None:
-        """Trains, and removes the checkpoints, which are not needed any more."""
-        train(config, self._data)
+    def _train(self, config: DenseConfig) -> float:
+        """Trains, and removes the checkpoints, which are not needed any more; returns the accuracy."""
+        accuracy = float(str(train(config, self._data).numbers["accuracy"]))
         shutil.rmtree(Path(str(config.train_path)) / "checkpoints", ignore_errors=True)
         _release_memory()
+        return accuracy
 
 
 def _release_memory() -> None:
@@ -188,8 +191,20 @@ def _release_memory() -> None:
     gc.collect()
 
 
-def _accuracy(path: Path) -> float:
-    return float(json.loads((path / "results.json").read_text(encoding="utf-8"))["accuracy"])
+def _accuracy(path: Path) -> float | None:
+    """Returns the accuracy of a training that is done; None if it is not, or if its result is damaged."""
+    file = path / "results.json"
+    if not file.exists():
+        return None
+    try:
+        with reading(file, "the result of a training", error=RunFolderError, advice="it is trained again"):
+            accuracy = json.loads(read_text(file))["accuracy"]
+            if not isinstance(accuracy, float):
+                raise RefusedError("it holds no accuracy")
+            return accuracy
+    except RunFolderError as error:
+        print(error)
+        return None
 
 
 def _legend(config: SanityConfig, data: ImageData) -> str:

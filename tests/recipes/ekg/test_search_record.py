@@ -60,5 +60,6 @@ def test_damaged_files(tmp_path, damage):
         path.unlink()
     else:
         path.write_bytes({"empty": b"", "text": b"no state at all", "half": whole[: len(whole) // 2]}[damage])
-    with pytest.raises(RunFolderError, match=rf"cannot read .* in {path}: .*; start again with --overwrite"):
+    advice = "check the path" if damage == "missing" else "start again with --overwrite"
+    with pytest.raises(RunFolderError, match=f"cannot read {path}: .*; {advice}"):
         load_state(path)

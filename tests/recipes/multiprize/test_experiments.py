@@ -14,7 +14,7 @@ import pytest
 from tests.recipes.models.test_golden_biprop import MODELS
 from tfprune.cli.parser import parse
 from tfprune.cli.programs import pick_method
-from tfprune.cli.settings_file import read_settings
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.catalog import configs
 from tfprune.recipes.multiprize.config import MultiPrizeConfig
 from tfprune.recipes.multiprize.models import random_model

@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,33 @@ def test_a_worker_that_disconnects_is_awaited_again():
     assert not other
     third, back = start(addresses, 1)
     for each, came in ((thread, result), (second, other), (third, back)):
+        each.join(20)
+        assert isinstance(came[0], float)
+
+
+def test_what_strangers_send_to_the_chief_is_ignored():
+    addresses = free_addresses(2)
+    thread, result = start(addresses, 0, minutes=0.5)
+    host, _, port = addresses[0].rpartition(":")
+    lines = [
+        *(b"", b"GET / HTTP/1.1\r\n\r\n", b"[" * 100_000 + b"\n", b"\xff\n", b"5\n", b"{}\n", b"[1]\n", b"null\n"),
+        *(
+            json.dumps([rank, addresses]).encode() + b"\n"
+            for rank in ([[]], {}, "1", 1.5, True, 0, -1, 2, 10**30, None)
+        ),
+        b"x" * (2 << 20),
+    ]
+    for line in lines:
+        for _ in range(50):
+            try:
+                with socket.create_connection((host, int(port))) as stranger, suppress(OSError):
+                    stranger.sendall(line)
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+    assert not result
+    second, other = start(addresses, 1, minutes=0.5)
+    for each, came in ((thread, result), (second, other)):
         each.join(20)
         assert isinstance(came[0], float)
 

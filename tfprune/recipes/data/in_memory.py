@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arrays import checked_array
+from tfprune.batches.labels import class_numbers
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.augmentation import jitter_colors, random_positions
 from tfprune.recipes.data.dataset import Batch, BatchRequest, ImageDataset, Reader
@@ -31,9 +33,12 @@ class ImageData(ImageDataset):
         test_images: `[test, height, width, channels]`, uint8.
         test_labels: `[test]`, int64.
         mean: Subtracted per channel, on the scale 0 .. 255.
-        std: Divided by per channel, after the mean.
+        std: Divided by per channel, after the mean; above 0.
         flip: Whether to mirror half of the training images.
         crop_padding: Pixels by which training images are padded (by reflection) before they are cropped to their size.
+
+    Raises:
+        ConfigError: Arrays have other shapes or lengths, numbers are not finite, or labels are no class numbers.
     """
 
     name: str
@@ -48,6 +53,29 @@ class ImageData(ImageDataset):
     crop_padding: int
 
     __repr__ = short_repr
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            name = f"{self.name}: {part}_images"
+            pixels = checked_array(images, name)
+            if pixels.ndim != 4 or pixels.shape[1:] != np.shape(self.train_images)[1:]:
+                raise ConfigError(
+                    f"{name}: expected images [images, height, width, channels], all of one size, received shape "
+                    f"{list(pixels.shape)}"
+                )
+            numbers = class_numbers(labels, (None, self.num_classes), f"{self.name}: {part}_labels")
+            if len(numbers) != len(pixels):
+                raise ConfigError(f"{name}: expected as many as labels, received {len(pixels)} and {len(numbers)}")
+        for part, values in (("mean", self.mean), ("std", self.std)):
+            found = checked_array(values, f"{self.name}: {part}")
+            if found.shape != (self.input_shape[-1],) or (part == "std" and not (found > 0).all()):
+                raise ConfigError(
+                    f"{self.name}: {part}: expected {self.input_shape[-1]} numbers, one for each channel, those of std "
+                    f"above 0, received {values}"
+                )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

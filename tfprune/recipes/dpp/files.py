@@ -7,7 +7,6 @@ takes time to import and is therefore imported on first use.
 
 import hashlib
 import io
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from tfprune.console import report_console
 from tfprune.errors import CheckpointError
 from tfprune.files import csv_text, write_bytes, write_text
 from tfprune.locks import Lock
+from tfprune.reading import Expected, open_arrays, reading, shown
 from tfprune.tables import make_grid
 
 Rows = Sequence[Mapping[str, Any]]
@@ -43,28 +43,29 @@ def save_arrays(path: str | Path, kind: str, arrays: Mapping[str, Any]) -> None:
     write_bytes(Path(path), buffer.getvalue())
 
 
-def load_arrays(path: str | Path, kind: str) -> dict[str, np.ndarray]:
+def load_arrays(
+    path: str | Path, kind: str, expected: Mapping[str, Expected], lengths: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Reads a file that `save_arrays` wrote.
 
     Args:
         path: The file.
-        kind: What it must contain.
+        kind: What it must contain, in words.
+        expected: What each of its arrays must be, by name.
+        lengths: Lengths of axes that are known before, by name.
 
     Returns:
-        The arrays by name.
+        The arrays by name; single values as Python's numbers and texts.
 
     Raises:
         CheckpointError: It cannot be read, or contains something else.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as found:  # np.load alone may leave it open
-            arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"expected an .npz file with a {kind}, cannot read {path}: {error}") from error
-    holds = str(arrays.get("kind", "something else"))
-    if holds != kind:
-        raise CheckpointError(f"expected a {kind}, {path} holds {holds}; give the file of the {kind}")
-    return arrays
+    with reading(path, f"an .npz file with a {kind}", advice="make it again"), open_arrays(path, lengths) as file:
+        holds = str(file.read({"kind": Expected("text", optional=True)}).get("kind", "something else"))
+        if holds != kind:
+            raise CheckpointError(f"expected a {kind}, {path} holds {shown(holds)}; give the file of the {kind}")
+        arrays = file.read(expected)
+    return {name: array if array.ndim else array.item() for name, array in arrays.items()}
 
 
 def digest(array: np.ndarray) -> str:

@@ -10,10 +10,13 @@ import numpy as np
 
 from tfprune.dpp import Committee, edge_kernels, node_kernel
 from tfprune.errors import CheckpointError
+from tfprune.reading import Expected
 from tfprune.recipes.dpp.files import digest, load_arrays, save_arrays
 from tfprune.reprs import short_repr
 
 _KIND = "set of kernels"
+_TEXTS = {name: Expected("text") for name in ("items", "student", "data")}
+_VALUES = {"values": Expected(axes="kernels items items")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,14 +76,14 @@ class StudentKernels:
             kernels = cls.compute(items, student, moments)
             save_arrays(path, _KIND, vars(kernels))
             return kernels
-        arrays = load_arrays(path, _KIND)
-        found = cls(arrays["values"], *(str(arrays[name]) for name in ("items", "student", "data")))
+        found = load_arrays(path, _KIND, _TEXTS)
         known = (
-            (f"kernels of {items}s", found.items == items),
-            ("kernels of this student", found.student == digest(student.weights)),
-            ("kernels of this student's training inputs", found.data == digest(moments)),
+            (f"kernels of {items}s", found["items"] == items),
+            ("kernels of this student", found["student"] == digest(student.weights)),
+            ("kernels of this student's training inputs", found["data"] == digest(moments)),
         )
         for what, holds in known:
             if not holds:
                 raise CheckpointError(f"expected {what}, {path} has those of others; remove it, or name another file")
-        return found
+        kernels, size = (1, student.hidden) if items == "node" else student.weights.shape
+        return cls(**load_arrays(path, _KIND, _VALUES, {"kernels": kernels, "items": size}), **found)

@@ -8,7 +8,7 @@ asked to, changes the kept weights to compensate for the removed ones. `run` is 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -22,16 +22,32 @@ from tfprune.dpp import (
     reweighted_edges,
     reweighted_readers,
 )
-from tfprune.errors import CheckpointError, ConfigError
-from tfprune.recipes.dpp.config import PruneStudentConfig
+from tfprune.errors import ConfigError
+from tfprune.reading import Expected
+from tfprune.recipes.dpp.config import Choice, PruneStudentConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays, write_rows
 from tfprune.recipes.dpp.kernels import StudentKernels
 from tfprune.recipes.dpp.student import TrainedStudent
-from tfprune.recipes.dpp.teacher import TeacherTask
+from tfprune.recipes.dpp.teacher import COMMITTEE, TeacherTask
 from tfprune.reprs import short_repr
 
 _PLURAL = {"node": "nodes", "edge": "edges of a node"}
-_SETTINGS = ("choice", "k", "expected_size", "reweight", "seed", "sampler", "original_quirks", "teacher")
+_SETTINGS = {
+    "choice": Expected("text", choices=get_args(Choice)),
+    "k": Expected("whole numbers or text", least=1),
+    "expected_size": Expected(finite=False),
+    "reweight": Expected("flags"),
+    "seed": Expected("whole numbers", least=0),
+    "sampler": Expected("text"),
+    "original_quirks": Expected("flags"),
+    "teacher": Expected("text"),
+}
+_ARRAYS = COMMITTEE | {
+    "masks": Expected("flags", "masks hidden inputs"),
+    "pruned_weights": Expected(axes="masks hidden inputs"),
+    "pruned_outgoing": Expected(axes="masks hidden"),
+    "log_probabilities": Expected(axes="masks", finite=False),
+}
 
 
 @dataclass(frozen=True)
@@ -91,14 +107,11 @@ class PrunedStudents:
     @classmethod
     def load(cls, path: str) -> "PrunedStudents":
         """Reads masks and students from an .npz file; raises `CheckpointError` if it contains none."""
-        arrays = load_arrays(path, "set of masks")
-        if missing := {"log_probabilities", *_SETTINGS} - arrays.keys():
-            raise CheckpointError(f"{path} has no {', '.join(sorted(missing))}: another version wrote it; prune again")
-        name = str(arrays["nonlinearity"])
+        arrays = load_arrays(path, "set of masks", _ARRAYS | _SETTINGS)
         pairs = zip(arrays["pruned_weights"], arrays["pruned_outgoing"], strict=True)
-        settings = {name: arrays[name].item() for name in _SETTINGS}
-        whole = Committee(arrays["weights"], arrays["outgoing"], name)
-        networks = [Committee(w, v, name) for w, v in pairs]
+        whole = Committee(*(arrays[name] for name in COMMITTEE))
+        networks = [Committee(*pair, whole.nonlinearity) for pair in pairs]
+        settings = {name: arrays[name] for name in _SETTINGS}
         return cls(whole, arrays["masks"], networks, arrays["log_probabilities"], settings)
 
     def table(self, errors: Sequence[float]) -> list[MaskRow]:

@@ -18,14 +18,21 @@ from tqdm import tqdm
 from tfprune.dpp import Alignment, Committee, OrderParameters, generalization_error
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.locks import Lock
+from tfprune.reading import Expected
 from tfprune.recipes.dpp.config import StudentConfig
 from tfprune.recipes.dpp.files import load_arrays, save_arrays
-from tfprune.recipes.dpp.teacher import TeacherTask
+from tfprune.recipes.dpp.teacher import COMMITTEE, TeacherTask
 from tfprune.recipes.training.fit import GracefulInterrupt
 from tfprune.reprs import short_repr
 
 SAVE_SECONDS = 20.0
 _PROGRESS = "half-trained student"
+_MOMENTS = {"moments": Expected(axes="inputs inputs"), "losses": Expected(axes="blocks")}
+_ARRAYS = (
+    COMMITTEE
+    | _MOMENTS
+    | {"teacher": Expected("text"), "lr": Expected(least=0), "seed": Expected("whole numbers", least=0)}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +82,8 @@ class TrainedStudent:
     @classmethod
     def load(cls, path: str) -> "TrainedStudent":
         """Reads a student from an .npz file; raises `CheckpointError` if it contains none."""
-        arrays = load_arrays(path, "student")
-        return cls(
-            Committee(arrays["weights"], arrays["outgoing"], str(arrays["nonlinearity"])),
-            arrays["moments"],
-            arrays["losses"],
-            str(arrays["teacher"]),
-            float(arrays["lr"]),
-            int(arrays["seed"]),
-        )
+        arrays = load_arrays(path, "student", _ARRAYS)
+        return cls(Committee(*(arrays.pop(name) for name in COMMITTEE)), **arrays)
 
 
 def run(config: StudentConfig) -> TrainedStudent:
@@ -151,7 +151,7 @@ def train_student(
     """
     out = Path(out)
     with Lock(out.with_suffix(".lock"), out, "wait for its end, or name another --out"):
-        progress = _Progress(out.with_suffix(".progress.npz"), _fingerprint(task, initial, lr, epochs))
+        progress = _Progress(out.with_suffix(".progress.npz"), _fingerprint(task, initial, lr, epochs), initial)
         state = progress.load()
         if state is None:
             state = _TrainingState.initial(initial)
@@ -248,21 +248,23 @@ class _TrainingState:
 class _Progress:
     """The file with the state of an unfinished training."""
 
-    def __init__(self, path: Path, fingerprint: str) -> None:
+    def __init__(self, path: Path, fingerprint: str, initial: Committee) -> None:
         self._path = path
         self._fingerprint = fingerprint
+        self._lengths = {"hidden": initial.hidden, "inputs": initial.inputs}
 
     def load(self) -> _TrainingState | None:
         """Reads the state that was saved last; None if there is none, `RunFolderError` if it is of another training."""
         if not self._path.exists():
             return None
-        arrays = load_arrays(self._path, _PROGRESS)
-        if str(arrays["fingerprint"]) != self._fingerprint:
+        found = load_arrays(self._path, _PROGRESS, {"fingerprint": Expected("text")})
+        if found["fingerprint"] != self._fingerprint:
             raise RunFolderError(
                 f"{self._path} contains half a training with other settings or another teacher; use those to continue "
                 "it, remove it to start again, or name another --out"
             )
-        return _TrainingState(*(arrays[name] for name in _TrainingState.__annotations__))
+        network = {name: COMMITTEE[name] for name in ("weights", "outgoing")}
+        return _TrainingState(**load_arrays(self._path, _PROGRESS, network | _MOMENTS, self._lengths))
 
     def save(self, state: _TrainingState) -> None:
         """Replaces the saved state."""

@@ -6,16 +6,30 @@ from its own seed, so files hold no data and a training can continue at any bloc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from tfprune.dpp import Committee
-from tfprune.recipes.dpp.config import TeacherConfig
+from tfprune.reading import Expected
+from tfprune.recipes.dpp.config import Mode, Nonlinearity, TeacherConfig
 from tfprune.recipes.dpp.files import digest, load_arrays, save_arrays
 from tfprune.reprs import short_repr
 
 _BLOCK = 5000
 _WEIGHTS, _TRAINING, _TEST = range(3)  # streams of random numbers
+COMMITTEE = {
+    "weights": Expected(axes="hidden inputs"),
+    "outgoing": Expected(axes="hidden"),
+    "nonlinearity": Expected("text", choices=get_args(Nonlinearity)),
+}
+"""The arrays of a network, in the order of `Committee`."""
+_ARRAYS = COMMITTEE | {
+    "noise": Expected(least=0),
+    "num_data": Expected("whole numbers", least=1),
+    "mode": Expected("text", choices=get_args(Mode)),
+    "seed": Expected("whole numbers", least=0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +100,9 @@ class TeacherTask:
     @classmethod
     def load(cls, path: str) -> "TeacherTask":
         """Reads a task from an .npz file; raises `CheckpointError` if it contains none."""
-        arrays = load_arrays(path, "teacher")
-        network = Committee(arrays["weights"], arrays["outgoing"], str(arrays["nonlinearity"]))
-        return cls(network, float(arrays["noise"]), int(arrays["num_data"]), str(arrays["mode"]), int(arrays["seed"]))
+        arrays = load_arrays(path, "teacher", _ARRAYS)
+        network = Committee(*(arrays.pop(name) for name in COMMITTEE))
+        return cls(network, **arrays)
 
     def _blocks(self, stream: int, count: int, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields `count` examples of a stream of random numbers, block by block."""

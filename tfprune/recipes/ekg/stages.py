@@ -3,10 +3,9 @@
 import io
 import os
 import time
-import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +17,7 @@ from tfprune.files import write_bytes, writing
 from tfprune.graph import convert
 from tfprune.landscape import LandscapeSettings
 from tfprune.optimizers import SGD
+from tfprune.reading import Expected, open_arrays, reading
 from tfprune.recipes.data import ImageDataset, ShardedRows
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.memory_bank import BankSize, MemoryBank, choose_teachers
@@ -36,8 +36,18 @@ _LANDSCAPES = {  # by the value of `record_landscape`
     "hessian": LandscapeSettings(directions=5, points=5, radius=0.5),
 }
 _CURVES = ("accuracy", "loss", "flops_rate", "fluctuation", "hessian_min", "hessian_max", "hessian_ratio")
-_STATE_ARRAYS = ("rates", "orders", "knowledge")
-_STATE_NUMBERS = ("members", "params", "flops", "accuracy")
+_STATE = {
+    "rates": Expected(axes="gates", least=0),
+    "orders": Expected(axes="channels", least=0),
+    "knowledge": Expected(axes="images classes", finite=False),
+    **{name: Expected("whole numbers", least=1) for name in ("members", "params", "flops")},
+    "accuracy": Expected(finite=False),
+}
+_HISTORY = {  # the fields of a SubNetwork, of each after the other
+    "orders": Expected(axes="steps channels", least=0),
+    "rates": Expected(axes="steps gates", least=0),
+    "loss": Expected(axes="steps", finite=False),
+}
 
 
 def warm_up(
@@ -103,8 +113,10 @@ def run_search(
         original_quirks=config.original_quirks,
     )
     path = run.file(_SEARCH_FILE)
-    state = load_state(path) if path.exists() else search.start()
+    state = load_state(path, search) if path.exists() else search.start()
     log = run.metrics("search", last_step=len(state.history) - 1)
+    if lost := len(state.history) - 1 - len({row["step"] for row in log.rows}):
+        print(f"the table of the search lacks {lost} of its rows: they were damaged; the search itself is complete")
     landscape = _LANDSCAPES[config.record_landscape]
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
         for row in log.rows:
@@ -183,31 +195,38 @@ def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
         state: The state after a step.
         path: The file; an older state in it is replaced.
     """
-    values = {name: np.asarray(getattr(state, name)) for name in (*_STATE_ARRAYS, *_STATE_NUMBERS)}
-    for field in fields(SubNetwork):
-        values[f"history_{field.name}"] = np.stack([getattr(entry, field.name) for entry in state.history])
+    values = {name: np.asarray(getattr(state, name)) for name in _STATE}
+    for name in _HISTORY:
+        values[f"history_{name}"] = np.stack([getattr(entry, name) for entry in state.history])
     buffer = io.BytesIO()
     np.savez(buffer, **values)  # type: ignore[arg-type]  # the stubs take a name for `allow_pickle`
     write_bytes(Path(path), buffer.getvalue())
 
 
-def load_state(path: str | os.PathLike[str]) -> SearchState:
+def load_state(path: str | os.PathLike[str], search: Search | None = None) -> SearchState:
     """Reads a state that `save_state` wrote.
 
+    Rates and ranks must be finite. Logits, losses and the accuracy are what was measured, and may be NaN or infinite.
+
+    Args:
+        path: The file.
+        search: The search that is to continue. Default: its sizes are not checked.
+
     Raises:
-        RunFolderError: The file contains no such state.
+        RunFolderError: The file contains no such state, or that of another model or of other images.
     """
-    try:
-        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as values:
-            columns = [values[f"history_{field.name}"] for field in fields(SubNetwork)]
-            history = tuple(
-                SubNetwork(orders, rates, float(loss)) for orders, rates, loss in zip(*columns, strict=True)
-            )
-            arrays = {name: values[name] for name in _STATE_ARRAYS}
-            numbers = {name: values[name].item() for name in _STATE_NUMBERS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise RunFolderError(f"cannot read the search saved in {path}: {error}; start again with --overwrite") from None
-    return SearchState(history=history, **arrays, **numbers)
+    lengths: dict[str, int] = {}
+    if search is not None:
+        lengths = {"gates": len(search.groups), "channels": search.groups.channels, "images": len(search.images)}
+        lengths["classes"] = search.model.output_shape[-1]
+    expected = {f"history_{name}": array for name, array in _HISTORY.items()} | _STATE
+    words, advice = "the state of a search", "start again with --overwrite"
+    with reading(path, words, error=RunFolderError, advice=advice), open_arrays(path, lengths) as file:
+        arrays = file.read(expected)
+    columns = [arrays.pop(f"history_{name}") for name in _HISTORY]
+    history = tuple(SubNetwork(orders, rates, float(loss)) for orders, rates, loss in zip(*columns, strict=True))
+    found: dict[str, Any] = {name: array if array.ndim else array.item() for name, array in arrays.items()}
+    return SearchState(history=history, **found)
 
 
 def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

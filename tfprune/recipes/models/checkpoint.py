@@ -4,23 +4,24 @@
 it fits the architecture and the data. No code of a file is run. `recorded_origin` says what a file was trained on.
 """
 
-import json
 import os
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import yaml
 
-import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
-from tfprune.errors import CheckpointError, ConfigError, first_line
+from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
+from tfprune.graph.calls import check_finite_weights
+from tfprune.model_file import load_model
+from tfprune.reading import RefusedError, check_weights, open_file, reading
+from tfprune.reading.keras_file import read_config
 from tfprune.reading.pickles import read_pickled_arrays
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.models.building import (
     build_model,
     find_architecture,
@@ -35,7 +36,6 @@ _PATCHES = "final_pool"  # with this layer, a model has logits for each of sever
 _SUFFIXES = (".keras", ".pkl")
 _LAYER = re.compile(r"(?:BasicBlock(\d+\.\d+)/)?((?:conv|bn)\d?|fc)")
 _VARIABLES = ("kernel", "biases", "gamma", "beta", "moving_mean", "moving_variance")
-_LARGEST_CONFIG = 64 << 20
 
 
 def load_checkpoint(
@@ -56,7 +56,7 @@ def load_checkpoint(
 
     Raises:
         CheckpointError: The file is missing, damaged, unsafe, or contains another model.
-        ConfigError: The architecture is unknown.
+        ConfigError: The architecture is unknown, or weights of a `.keras` file are NaN or infinite.
     """
     if arch is not None:
         find_architecture(arch)
@@ -95,7 +95,7 @@ def check_weights_file(file: Path) -> None:
     Raises:
         CheckpointError: It is not.
     """
-    try:
+    with reading(file, "a file of weights"):
         if file.is_dir():
             found = ", ".join(sorted(each.name for each in file.iterdir() if each.suffix in _SUFFIXES)) or "none"
             raise CheckpointError(
@@ -104,28 +104,17 @@ def check_weights_file(file: Path) -> None:
             )
         if not file.exists():
             raise CheckpointError(f"expected a file of weights, {file} does not exist; check the path")
-        with file.open("rb") as opened:
+        with open_file(file) as opened:
             if not opened.read(1):
                 raise CheckpointError(f"expected weights in {file}, it is empty; download or save it again")
-    except OSError as error:
-        raise CheckpointError(f"cannot read {file}: {error.strerror}; check the path and its permissions") from error
     if file.suffix not in _SUFFIXES:
         raise CheckpointError(f"expected a .keras or a .pkl file, received {file}; save the model in one of these")
 
 
 def _load_keras(file: Path, arch: str | None, num_classes: int, input_shape: tuple[int, ...]) -> keras.Model:
     """Loads a `.keras` file and checks architecture, images and classes."""
-    if not zipfile.is_zipfile(file):
-        raise CheckpointError(f"{file} is damaged or not a Keras file; download or save it again")
-    try:
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged or unsafe file can make Keras raise anything
-        raise CheckpointError(
-            f"refused: Keras does not load {file} in safe mode: {first_line(error)}; "
-            "expected a model of layers of Keras and tfprune"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise CheckpointError(f"expected a model in {file}, it holds a {type(model).__name__}; save the whole model")
+    model = load_model(file)
+    check_finite_weights(model)
     if arch is not None:
         # The names of layers do not distinguish the architectures of a family.
         if model.name != arch and model.name in model_names():
@@ -166,12 +155,17 @@ def model_from_arrays(
         ConfigError: The architecture is unknown.
     """
     weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
+    if len(weights) < len(arrays):
+        raise CheckpointError("the file has two arrays for one variable; download it again")
     check_architecture({path.rpartition("/")[0] for path in weights}, arch)
     widths = {
         path.removesuffix("/kernel"): array.shape[3]
         for path, array in weights.items()
         if path.endswith("/kernel") and array.ndim == 4
     }
+    for name, most in find_architecture(arch).default_widths().items():
+        if widths.get(name, most) > most:  # a few numbers could ask for a model of any size
+            raise CheckpointError(f"expected at most {most} channels of {name} as in {arch}, received {widths[name]}")
     _check_ends(weights, num_classes, input_shape)
     try:
         model = build_model(arch, num_classes=num_classes, input_shape=input_shape, widths=widths, seed=0)
@@ -179,8 +173,13 @@ def model_from_arrays(
         raise CheckpointError(f"the kernels do not fit together: {error}") from error
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.variables}
     _check_names(set(weights), set(variables), arch)
+    values = {path: _shaped(path, weights[path], tuple(variable.shape)) for path, variable in variables.items()}
+    try:
+        check_weights(values)
+    except RefusedError as error:
+        raise CheckpointError(f"{error}; download the file again") from error
     for path, variable in variables.items():
-        variable.assign(_shaped(path, weights[path], tuple(variable.shape)))
+        variable.assign(values[path])
     return model
 
 
@@ -272,10 +271,9 @@ def recorded_origin(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _settings_beside(file: Path) -> dict[str, Any]:
     """Returns the settings of the run whose folder a file is in; empty if it is in none."""
     try:
-        settings = yaml.safe_load((file.parent / "settings.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return read_settings(file.parent / "settings.yaml")
+    except ConfigError:
         return {}
-    return settings if isinstance(settings, dict) else {}
 
 
 def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
@@ -288,11 +286,8 @@ def stored_shape(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
         `(height, width, channels)`; None if the file does not contain it, or is not a `.keras` file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("config.json").file_size > _LARGEST_CONFIG:
-                return None
-            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        layers = read_config(path)["config"]["layers"]
         shape = next(layer["config"]["batch_shape"] for layer in layers if layer["class_name"] == "InputLayer")[1:]
-    except (OSError, ValueError, LookupError, TypeError, StopIteration, zipfile.BadZipFile):
+    except Exception:  # damaged files make libraries raise anything
         return None
     return tuple(shape) if all(isinstance(size, int) for size in shape) else None

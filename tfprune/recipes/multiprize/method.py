@@ -9,11 +9,12 @@ from typing import Any
 import keras
 
 from tfprune.console import quiet
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting import add_record
 from tfprune.files import replaced_file
 from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.masks import Masks
+from tfprune.reading import read_text, reading
 from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.method import (
     Method,
@@ -219,7 +220,11 @@ class MultiPrize(Method[MultiPrizeConfig]):
         """Returns when the run ended for the first time."""
         results = self.folder.path / "results.json"
         if results.exists():
-            return json.loads(results.read_text(encoding="utf-8"))["finished"]
+            try:
+                with reading(results, "the result of a run", error=RunFolderError, advice="its table gets a new row"):
+                    return str(datetime.fromisoformat(json.loads(read_text(results))["finished"]).isoformat())
+            except RunFolderError as error:
+                print(error)
         return datetime.now().isoformat(timespec="seconds")
 
 

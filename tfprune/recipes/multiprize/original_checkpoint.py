@@ -14,7 +14,7 @@ import numpy as np
 from tfprune.errors import CheckpointError
 from tfprune.keras_private import flat_layers, producer
 from tfprune.layers import Subnet, refresh_masks, set_density, subnet_layers
-from tfprune.reading import shown
+from tfprune.reading import RefusedError, check_weights, reading, shown
 from tfprune.reading.torch_file import read_torch_file
 
 SUFFIXES = (".pth", ".pt", ".state", ".tar")
@@ -97,7 +97,8 @@ def read_original(path: str | os.PathLike[str]) -> OriginalCheckpoint:
         )
     if density is not None and (isinstance(density, bool) or not isinstance(density, int | float)):
         raise CheckpointError(f"expected a number as prune_rate in {path}, found {shown(density)}; give another file")
-    modules = _modules(content["state_dict"], path)
+    with reading(path, "a checkpoint of the authors", advice="give another file"):
+        modules = _modules(content["state_dict"], path)
     return OriginalCheckpoint(path, modules, arch if isinstance(arch, str) else "", kind, density)
 
 
@@ -123,7 +124,9 @@ def load_original(
     if subnet_layers(model):
         density = _density(original, density)
         _warn(original)
-    for variable, array in _values(original, model):
+    with reading(original.path, f"the weights of {model.name}"):
+        values = _values(original, model)
+    for variable, array in values:
         variable.assign(array)
     if density is None or not subnet_layers(model):
         return 1.0
@@ -142,7 +145,8 @@ def _density(original: OriginalCheckpoint, given: float | None) -> float:
         )
     if not 0 < found <= 1:
         raise CheckpointError(
-            f"expected a prune_rate in (0, 1] in {original.path}, found {found}; give the fraction to keep by --density"
+            f"expected a prune_rate in (0, 1] in {original.path}, found {shown(found)}; give the fraction to keep by "
+            "--density"
         )
     return float(found)
 
@@ -206,8 +210,8 @@ def _modules(state: dict[Any, Any], path: Path) -> dict[str, dict[str, np.ndarra
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, np.ndarray):
             raise CheckpointError(f"expected tensors by name in {path}, found {shown(key)}; give another file")
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise CheckpointError(f"expected finite numbers in {path}, {shown(key)} has others; give another file")
+        if not value.size:
+            raise RefusedError(f"its array {shown(key)} is empty")
         module, _, name = key.removeprefix("module.").rpartition(".")
         if name != "num_batches_tracked":
             modules.setdefault(module, {})[name] = value
@@ -217,6 +221,7 @@ def _modules(state: dict[Any, Any], path: Path) -> dict[str, dict[str, np.ndarra
                 f"expected convolutions, dense layers and batch norms in {path}, {shown(module)} is none; give another "
                 "file"
             )
+    check_weights(state)
     return modules
 
 

@@ -32,19 +32,24 @@ WeightNumbers: TypeAlias = Mapping[str, Mapping[str, float]]
 
 
 class LoopState(tf.train.experimental.PythonState):
-    """Number of steps and epochs done, and sums of the metrics of the current epoch.
+    """Number of steps and epochs done, sums of the metrics of the current epoch, and the rows of all tables.
 
     A checkpoint contains it besides the variables. Metrics are collected as tensors and read in bulk, so that a step
     does not wait for the device.
 
     Args:
         steps_per_epoch: Optimizer steps of an epoch; a checkpoint with another number is an error.
+
+    Attributes:
+        tables: The rows of `Journal.tables`, so that damaged tables do not matter; None if a checkpoint of an older
+            version has none.
     """
 
     def __init__(self, steps_per_epoch: int) -> None:
         self.step = 0
         self.epochs_done = 0
         self.steps_per_epoch = steps_per_epoch
+        self.tables: dict[str, list[Row]] | None = {}
         self._sums: dict[str, list[float]] = {}
         self._pending: list[Metrics] = []
 
@@ -86,6 +91,7 @@ class LoopState(tf.train.experimental.PythonState):
                 "epochs_done": self.epochs_done,
                 "steps_per_epoch": self.steps_per_epoch,
                 "sums": self._sums,
+                "tables": self.tables,
             }
         )
 
@@ -103,6 +109,7 @@ class LoopState(tf.train.experimental.PythonState):
             )
         self.step, self.epochs_done = state["step"], state["epochs_done"]
         self._sums = {name: list(pair) for name, pair in state["sums"].items()}
+        self.tables = state.get("tables")
         self._pending.clear()
 
     def _collect(self) -> None:
@@ -207,7 +214,9 @@ class Fit:
                 raise RunFolderError(f"{folder} holds checkpoints of another training: resume it, or start a new run")
             self._checkpoints.restore()
         self._weights = weights
-        self._journal = Journal(run, name, last_step=self._state.step, weights=weights is not None)
+        state = self._state
+        self._journal = Journal(run, name, last_step=state.step, weights=weights is not None, tables=state.tables)
+        state.tables = self._journal.tables
 
     def configure_logging(
         self, description: str, *, postfix: Callable[[], str] | None, log_every: int, checkpoint_minutes: float

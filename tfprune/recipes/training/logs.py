@@ -6,6 +6,7 @@ restores the latest one that is not damaged. `StageTimes` adds up the seconds of
 """
 
 import json
+import math
 import re
 import shutil
 import time
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text, writing
+from tfprune.reading import RefusedError, read_text
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
@@ -31,39 +33,53 @@ _DAMAGED = (tf.errors.OpError, IndexError)
 class Journal:
     """Writes rows of metrics to CSV, JSON lines and TensorBoard.
 
-    Rows and events after `last_step` are removed when the journal is opened: the training repeats those steps.
+    Events, and rows that the checkpoint does not have, are removed when the journal is opened: the training repeats
+    those steps.
 
     Args:
         run: The run folder; None to keep rows in memory only.
-        name: Name of the tables `<name>` and `<name>_steps` and of the events.
+        name: Name of the tables `<name>`, `<name>_steps` and `<name>_weights`, and of the events.
         last_step: Step of the checkpoint to continue from, or 0.
         weights: Whether there is a table of single weights, `<name>_weights`.
+        tables: The rows of the checkpoint, see `Journal.tables`. Default: those up to `last_step` in the files, for
+            checkpoints of older versions, which have none.
 
     Attributes:
-        epochs: The rows of all epochs so far.
+        tables: The rows so far of all tables by the end of their names; new rows are added to these lists.
     """
 
-    def __init__(self, run: RunFolder | None, name: str, *, last_step: int, weights: bool = False) -> None:
-        self.epochs: list[Row] = []
-        self._epoch_log: MetricsLog | None = None
-        self._step_log: MetricsLog | None = None
-        self._weight_log: MetricsLog | None = None
+    def __init__(
+        self,
+        run: RunFolder | None,
+        name: str,
+        *,
+        last_step: int,
+        weights: bool = False,
+        tables: Mapping[str, list[Row]] | None = None,
+    ) -> None:
+        kinds = ("", "_steps", *(("_weights",) if weights else ()))
+        self._logs: dict[str, MetricsLog] = {}
         self._events: tf.summary.SummaryWriter | None = None
+        self.tables: dict[str, list[Row]] = {kind: [] for kind in kinds}
         if run is None:
             return
-        self._epoch_log = run.metrics(name, last_step=last_step)
-        self._step_log = run.metrics(f"{name}_steps", last_step=last_step)
+        for kind in kinds:
+            rows = None if tables is None else tables.get(kind, [])
+            self._logs[kind] = run.metrics(f"{name}{kind}", last_step=last_step, rows=rows)
+            self.tables[kind] = self._logs[kind].rows
         self._folder = run.path / "events" / name
         self._events = run.events(name)
-        self.epochs = list(self._epoch_log.rows)
-        for row in self.epochs:
+        for row in self.tables[""]:
             self._write_events("epoch", row)
-        for row in self._step_log.rows:
+        for row in self.tables["_steps"]:
             self._write_events("step", row)
-        if weights:
-            self._weight_log = run.metrics(f"{name}_weights", last_step=last_step)
-            for row in self._weight_log.rows:
-                self._write_weight_events(row)
+        for row in self.tables.get("_weights", ()):
+            self._write_weight_events(row)
+
+    @property
+    def epochs(self) -> list[Row]:
+        """The rows of all epochs so far."""
+        return self.tables[""]
 
     def __enter__(self) -> "Journal":
         return self
@@ -76,15 +92,12 @@ class Journal:
 
     def write_epoch(self, row: Row) -> None:
         """Adds the row of an epoch."""
-        if self._epoch_log:
-            self._epoch_log.append(row)
-        self.epochs.append(row)
+        self._add("", row)
         self._write_events("epoch", row)
 
     def write_step(self, row: Row) -> None:
         """Adds a row to the table of steps."""
-        if self._step_log:
-            self._step_log.append(row)
+        self._add("_steps", row)
         self._write_events("step", row)
 
     def write_weights(self, epoch: int, step: int, numbers: Mapping[str, Mapping[str, float]]) -> None:
@@ -97,9 +110,15 @@ class Journal:
         """
         for name, columns in numbers.items():
             row: Row = {"epoch": epoch, "step": step, "weight": name, **columns}
-            if self._weight_log:
-                self._weight_log.append(row)
+            self._add("_weights", row)
             self._write_weight_events(row)
+
+    def _add(self, kind: str, row: Row) -> None:
+        """Adds a row to a table."""
+        if self._logs:
+            self._logs[kind].append(row)
+        else:
+            self.tables[kind].append(row)
 
     def _write_events(self, group: str, row: Row) -> None:
         self._write_scalars(row, {f"{group}/{name}": value for name, value in row.items() if name not in _KEYS})
@@ -225,10 +244,17 @@ class Checkpoints:
 
 
 def _remove_damaged_record(folder: Path) -> None:
-    """Removes TensorFlow's record of the latest checkpoint if a crash damaged it: its manager cannot read it."""
+    """Removes TensorFlow's record of the checkpoints if it is damaged: its manager cannot read it.
+
+    A record that names files of other folders is damaged, too: the manager would remove them as its old checkpoints.
+    """
     try:
-        tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(folder)
+        names = [] if state is None else [state.model_checkpoint_path, *state.all_model_checkpoint_paths]
+        damaged = any(Path(name).parent.resolve() != folder.resolve() for name in names)
     except ValueError:
+        damaged = True
+    if damaged:
         (folder / "checkpoint").unlink()
 
 
@@ -237,14 +263,21 @@ class StageTimes:
 
     Args:
         path: The JSON file; if it exists, its times are read.
+        resumed: Whether it must exist. If it does not, or is damaged, this is said, and the times begin at 0.
 
     Attributes:
         seconds: Wall time per stage.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, resumed: bool = False) -> None:
         self._path = path
-        self.seconds: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.seconds: dict[str, float] = {}
+        if resumed or path.exists():
+            try:
+                self.seconds = _seconds(path)
+            except (OSError, ValueError, RecursionError):
+                print(f"{path} is damaged or lost: the seconds of the stages count from here on")
+        self._write()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -261,4 +294,17 @@ class StageTimes:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-            write_text(self._path, json.dumps(self.seconds) + "\n")
+            self._write()
+
+    def _write(self) -> None:
+        write_text(self._path, json.dumps(self.seconds) + "\n")
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Returns the content of a file with seconds by stage."""
+    seconds = json.loads(read_text(path))
+    if not isinstance(seconds, dict) or not all(isinstance(each, float | int) for each in seconds.values()):
+        raise RefusedError("it holds something else")
+    if not all(0 <= each < math.inf for each in seconds.values()):
+        raise RefusedError("it holds other numbers")
+    return seconds

@@ -166,7 +166,9 @@ class Loop:
         fit.open(name, run if self.workers.is_chief else None, resume=resume, weights=weights)
         fit.configure_logging(description, postfix=postfix, log_every=log_every, checkpoint_minutes=checkpoint_minutes)
         self.workers.share_variables([*self.model.variables, *self.optimizer.variables])
-        fit.state.deserialize(self.workers.share_text(fit.state.serialize()))
+        state = self.workers.share_text(fit.state.serialize())
+        if not self.workers.is_chief:
+            fit.state.deserialize(state)
         with self.workers.lost_workers_reported(), self.workers.only_chief_prints():
             return fit.run(batches, evaluate, before_epoch)
 

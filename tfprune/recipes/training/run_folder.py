@@ -1,6 +1,6 @@
 """The folder with everything that a run writes.
 
-`RunFolder` creates or reopens it and never touches files of others: `run.json` lists the names that the run created.
+`RunFolder` creates or reopens it and never touches files of others, see `Manifest`. One process at a time has it.
 Its tables are `MetricsLog`s. Of several workers only the chief writes there; the others have a `WorkerFolder`.
 """
 
@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
@@ -24,17 +24,12 @@ import tfprune
 from tfprune.errors import RunFolderError
 from tfprune.files import csv_text, write_text, writing
 from tfprune.locks import Lock
+from tfprune.reading import RefusedError, read_bytes, read_text, reading, shown
+from tfprune.reading.content import LARGEST_TEXT
+from tfprune.recipes.training.manifest import LOCK, MANIFEST, SHARED, Manifest, is_plain, known_names, remove_run
 
-_MANIFEST = "run.json"
 _SETTINGS = "settings.yaml"
-_LOCK = "run.lock"
-# Files that a training writes into folders where users may put files of their own, which are not removed.
-_CONTENTS = {
-    "metrics": ("*.csv", "*.jsonl"),
-    "events": ("*/events.out.tfevents.*",),
-    "checkpoints": ("*/checkpoint", "*/ckpt-*"),
-}
-_PRIVATE = ("metrics", "events", "checkpoints")  # a worker does not see those of the chief
+_ENVIRONMENT = "environment.json"
 Row: TypeAlias = dict[str, float | str]
 
 
@@ -44,18 +39,22 @@ class MetricsLog:
     Args:
         stem: Path of the two files without their suffix.
         last_step: Rows of later steps are removed: they were written after the checkpoint to continue from.
+        rows: The rows of the table, such as a checkpoint has them. New rows are added to this list, too. Default: those
+            in the files; lines that are damaged are left out, and this is said.
 
     Attributes:
         rows: The rows in the files.
 
     Raises:
-        RunFolderError: The table is damaged or cannot be written.
+        RunFolderError: The table cannot be read or written.
     """
 
-    def __init__(self, stem: Path, *, last_step: int) -> None:
+    def __init__(self, stem: Path, *, last_step: int, rows: list[Row] | None = None) -> None:
         self._csv = stem.with_name(stem.name + ".csv")
         self._jsonl = stem.with_name(stem.name + ".jsonl")
-        self.rows = [row for row in self._read() if float(row["step"]) <= last_step]
+        if rows is None:
+            rows = [row for row in self._read() if float(row["step"]) <= last_step]
+        self.rows = rows
         write_text(self._jsonl, "".join(json.dumps(row) + "\n" for row in self.rows))
         write_text(self._csv, csv_text(self.rows, header=True) if self.rows else "")
 
@@ -81,35 +80,43 @@ class MetricsLog:
         """Returns the complete rows of the file."""
         if not self._jsonl.exists():
             return []
-        rows = []
-        for line in self._jsonl.read_text(encoding="utf-8").splitlines(keepends=True):
-            if not line.endswith("\n"):
-                break  # the process was killed, or the disk was full, while it wrote this row
-            try:
-                rows.append(json.loads(line))
-            except ValueError as error:
-                raise RunFolderError(
-                    f"{self._jsonl} is damaged: line {len(rows) + 1} is not a row; remove it"
-                ) from error
+        with reading(self._jsonl, "a table", error=RunFolderError, advice="remove it"):
+            # The last line is incomplete if the process was killed, or the disk was full, while it wrote this row.
+            lines = read_bytes(self._jsonl, LARGEST_TEXT).split(b"\n")[:-1]
+        found = [_row(line) for line in lines]
+        rows = [row for row in found if row is not None]
+        rows = [row for row in rows if list(row) == list(rows[0])]
+        if len(rows) < len(lines):
+            print(f"{self._jsonl} is damaged: {len(lines) - len(rows)} of {len(lines)} lines are left out of the table")
         return rows
+
+
+def _row(line: bytes) -> Row | None:
+    """Returns the row in a line; None if it is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(row, dict) and all(isinstance(value, float | int | str) for value in row.values())
+    return row if numbers and isinstance(row.get("step"), int) else None
 
 
 class RunFolder:
     """Settings, environment, metrics, events, checkpoints, results and models of one run.
 
-    `run.json` lists the top-level names that the run created; overwriting the run removes these and nothing else. Use
-    `RunFolder.create` to make one. It holds the lock `run.lock` until `close`, or the end of a `with` block, so that no
-    other process opens the folder, see `tfprune.locks.Lock`.
+    `run.json` lists the top-level names that the run created; overwriting the run removes these and nothing else, see
+    `remove_run`. Nothing is written or removed through links. Use `RunFolder.create` to make one. It holds the lock
+    `run.lock` until `close`, or the end of a `with` block, so that no other process opens the folder.
 
     Attributes:
         path: The folder.
         resumed: Whether it already contained the run.
     """
 
-    def __init__(self, path: Path, *, resumed: bool, entries: list[str], lock: Lock | None = None) -> None:
+    def __init__(self, path: Path, *, resumed: bool, manifest: Manifest, lock: Lock | None = None) -> None:
         self.path = path
         self.resumed = resumed
-        self._entries = entries
+        self._manifest = manifest
         self._lock = lock
 
     def __enter__(self) -> "RunFolder":
@@ -134,6 +141,7 @@ class RunFolder:
         resume: bool = False,
         overwrite: bool = False,
         seed: int | None = None,
+        makes: Iterable[str] = (),
     ) -> "RunFolder":
         """Creates the folder, or opens the run in it.
 
@@ -143,6 +151,8 @@ class RunFolder:
             resume: Whether to continue a run that is there.
             overwrite: Whether to remove a run that is there: only the files that it created.
             seed: Seed of the run, for `environment.json`.
+            makes: Names or patterns (`fold*.npz`) of the files that such a run makes besides those of tfprune's
+                methods. `overwrite` removes no files of other names.
 
         Returns:
             The folder.
@@ -152,26 +162,26 @@ class RunFolder:
                 given, contains a run with other settings (`resume`), or other files under names that a run needs.
         """
         path = Path(path)
-        settings = yaml.safe_load(yaml.safe_dump(dict(settings)))
+        settings = json.loads(json.dumps(dict(settings)))
         try:
-            lock = Lock(path / _LOCK, path, "wait for its end, stop it, or take another --train_path")
+            lock = Lock(path / LOCK, path, "wait for its end, stop it, or take another --train_path")
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
-            entries = _read_manifest(path)
-            if entries is not None and overwrite:
-                _remove(path, entries)
-                entries = None
-            # If the settings are missing, the run was killed before it did anything.
-            if entries is not None and (path / _SETTINGS).exists():
+            manifest = _restored_manifest(path, settings, makes) if resume else Manifest.read(path)
+            if manifest is not None and overwrite:
+                remove_run(path, manifest.made, makes)
+                manifest = None
+            # A run that was killed before it did anything has at most a description of its environment.
+            if manifest is not None and any((path / name).exists() for name in manifest.made if name != _ENVIRONMENT):
                 if not resume:
                     raise RunFolderError(
                         f"{path} already holds a run: add --resume to continue it, --overwrite to replace it, "
                         "or another --train_path"
                     )
-                _check_same(path, settings)
-                return cls(path, resumed=True, entries=entries, lock=lock)
-            run = cls(path, resumed=False, entries=entries or [], lock=lock)
+                _check_same(path, manifest, settings)
+                return cls(path, resumed=True, manifest=manifest, lock=lock)
+            run = cls(path, resumed=False, manifest=Manifest(manifest.made if manifest else [], settings), lock=lock)
             run._write_start(settings, seed)
         except BaseException as error:
             lock.release()
@@ -187,18 +197,20 @@ class RunFolder:
             name: A name without folders.
 
         Raises:
-            RunFolderError: It exists and was not made by a run, or the name contains folders.
+            RunFolderError: It exists and was not made by a run, it is a link, or the name contains folders.
         """
-        if Path(name).name != name or name == _MANIFEST:
+        path, made, settings = self.path / name, self._manifest.made, self._manifest.settings
+        if not is_plain(name):
             raise RunFolderError(f"expected a plain file name, received {name!r}")
-        if name not in self._entries:
-            if (self.path / name).exists() and name not in _CONTENTS:
+        _refuse_link(path)
+        if name not in made:
+            if path.exists() and name not in SHARED:
                 raise RunFolderError(
-                    f"{self.path / name} exists and was not made by a run: move it away, or take another --train_path"
+                    f"{path} exists and was not made by a run: move it away, or take another --train_path"
                 )
-            self._entries.append(name)
-            write_text(self.path / _MANIFEST, json.dumps({"made": self._entries}, indent=1) + "\n")
-        return self.path / name
+            self._manifest = Manifest([*made, name], settings)
+            self._manifest.write(self.path)
+        return path
 
     def folder(self, name: str) -> Path:
         """Creates a top-level folder; arguments and errors as for `file`."""
@@ -207,17 +219,18 @@ class RunFolder:
             path.mkdir(exist_ok=True)
         return path
 
-    def metrics(self, name: str, *, last_step: int = -1) -> MetricsLog:
+    def metrics(self, name: str, *, last_step: int = -1, rows: list[Row] | None = None) -> MetricsLog:
         """Opens the table `metrics/<name>.csv` (and `.jsonl`).
 
         Args:
             name: Name of the table.
             last_step: Step up to which rows are kept. Default: none are kept.
+            rows: The rows of the table, see `MetricsLog`. Default: those in the files.
 
         Raises:
             RunFolderError: The table is damaged or cannot be written.
         """
-        return MetricsLog(self.folder("metrics") / name, last_step=last_step)
+        return MetricsLog(self.folder("metrics") / name, last_step=last_step, rows=rows)
 
     def events(self, name: str) -> tf.summary.SummaryWriter:
         """Returns a TensorBoard writer in `events/<name>`; older events there are removed.
@@ -229,6 +242,7 @@ class RunFolder:
             RunFolderError: It cannot be written.
         """
         folder = self.folder("events") / name
+        _refuse_link(folder)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
         with writing(folder, tf.errors.OpError):
@@ -244,6 +258,7 @@ class RunFolder:
             RunFolderError: It cannot be created.
         """
         folder = self.folder("checkpoints") / name
+        _refuse_link(folder)
         with writing(folder):
             folder.mkdir(exist_ok=True)
         return folder
@@ -264,60 +279,69 @@ class RunFolder:
     def _write_start(self, settings: Mapping[str, Any], seed: int | None) -> None:
         """Writes environment and settings of a new run."""
         environment = {**_environment(), "seed": seed}
-        write_text(self.file("environment.json"), json.dumps(environment, indent=1) + "\n")
+        write_text(self.file(_ENVIRONMENT), json.dumps(environment, indent=1) + "\n")
         # Last, because a folder with settings is a run.
-        write_text(self.file(_SETTINGS), yaml.safe_dump(settings, sort_keys=False))
+        write_text(self.file(_SETTINGS), _settings_text(settings))
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(settings, sort_keys=False)
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise RunFolderError(
+            f"{path} is a link, through which no run writes: put what it leads to in its place, or take another "
+            "--train_path"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> RunFolderError:
     return RunFolderError(f"cannot write the run folder {path}: {error.strerror or error}")
 
 
-def _read_manifest(path: Path) -> list[str] | None:
-    """Returns the names in `run.json`; None if the folder contains no run."""
-    manifest = path / _MANIFEST
-    if not manifest.exists():
-        return None
+def _restored_manifest(path: Path, settings: Mapping[str, Any], makes: Iterable[str]) -> Manifest | None:
+    """Returns the list of a run to resume; one that is damaged or lost is made again if the settings are the run's."""
+    same = _content(path / _SETTINGS) == _settings_text(settings).encode()
     try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))["made"]
-        if all(isinstance(name, str) and Path(name).name == name for name in entries):
-            return entries
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise RunFolderError(f"{manifest} is not the list of a run's files: move it away, or take another --train_path")
+        manifest = Manifest.read(path)
+        if manifest is not None or not same:
+            return manifest
+    except RunFolderError:
+        if not same:
+            raise
+    print(f"{path / MANIFEST} is damaged or lost: it is written again, with all names there that runs give")
+    manifest = Manifest(known_names(path, makes), settings)
+    manifest.write(path)
+    return manifest
 
 
-def _check_same(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raises RunFolderError if the run has other settings."""
-    old = yaml.safe_load((path / _SETTINGS).read_text(encoding="utf-8")) or {}
+def _check_same(path: Path, manifest: Manifest, settings: Mapping[str, Any]) -> None:
+    """Raises RunFolderError if the run has other settings; writes its settings again if their file is damaged."""
+    file, old = path / _SETTINGS, manifest.settings
+    if old is None:  # of a version that kept them in the file alone
+        with reading(file, "the settings of a run", error=RunFolderError, advice="start again with --overwrite"):
+            old = yaml.safe_load(read_text(file))
+            if not isinstance(old, dict):
+                raise RefusedError("it holds none")
     changed = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
     if changed:
-        changes = ", ".join(f"{key} ({old.get(key)!r} -> {settings.get(key)!r})" for key in changed)
+        changes = ", ".join(f"{str(key)[:40]} ({shown(old.get(key))} -> {shown(settings.get(key))})" for key in changed)
         raise RunFolderError(
             f"cannot resume the run in {path} with other settings: {changes}; give the old values, or another "
             "--train_path"
         )
+    if manifest.settings is not None and _content(file) != (text := _settings_text(old)).encode():
+        print(f"{file} was damaged, changed or lost: it is written again")
+        write_text(file, text)
 
 
-def _remove(path: Path, entries: list[str]) -> None:
-    """Removes the files of a run, `run.json` last, so that a removal that was killed can be repeated."""
-    for name in entries:
-        entry = path / name
-        if entry.is_symlink() or not entry.is_dir():
-            entry.unlink(missing_ok=True)
-        elif name in _CONTENTS:
-            for file in (file for pattern in _CONTENTS[name] for file in entry.glob(pattern)):
-                file.unlink()
-            _remove_if_empty(*(folder for folder in entry.iterdir() if folder.is_dir()), entry)
-        else:
-            shutil.rmtree(entry)
-    (path / _MANIFEST).unlink()
-
-
-def _remove_if_empty(*folders: Path) -> None:
-    for folder in folders:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+def _content(file: Path) -> bytes | None:
+    """Returns the content of a file; None if it cannot be read."""
+    try:
+        return read_bytes(file, LARGEST_TEXT)
+    except (OSError, RefusedError):
+        return None
 
 
 def _csv_field(value: Any) -> str:
@@ -338,7 +362,7 @@ class WorkerFolder(RunFolder):
 
     def __init__(self, chief: Path) -> None:
         path = Path(tempfile.mkdtemp(prefix="worker-"))
-        super().__init__(path, resumed=False, entries=[])
+        super().__init__(path, resumed=False, manifest=Manifest())
         self._removal = weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         self._chief = chief.resolve()
 
@@ -351,10 +375,10 @@ class WorkerFolder(RunFolder):
         Raises:
             RunFolderError: The name contains folders.
         """
-        if Path(name).name != name:
+        if not is_plain(name):
             raise RunFolderError(f"expected a plain file name, received {name!r}")
         path = self.path / name
-        if name not in _PRIVATE and not path.exists() and (self._chief / name).exists():
+        if name not in SHARED and not path.exists() and (self._chief / name).exists():
             path.symlink_to(self._chief / name)
         return path
 

@@ -8,8 +8,8 @@ with an error that says so.
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfprune.cluster import Cluster
 from tfprune.console import silence
 from tfprune.errors import ConfigError, WorkerError
+from tfprune.reading import RefusedError, json_value, typed
 
 # Errors that TensorFlow raises in a worker after another one stopped.
 _LOST = (
@@ -30,6 +31,8 @@ _LOST = (
 )
 _GO = b"go\n"
 _RETRY_SECONDS = 0.5
+_GREETING_SECONDS = 5.0
+_LONGEST_LINE = 1 << 20  # bytes; more comes from no worker
 
 
 class Workers:
@@ -222,17 +225,31 @@ def _receive_all(cluster: Cluster, listener: socket.socket, deadline: float, min
             listener.settimeout(max(deadline - time.monotonic(), 0.001))
             try:
                 worker = connections.enter_context(listener.accept()[0])
-                worker.settimeout(5)
-                rank, addresses = json.loads(_line(worker.recv))
-            except (OSError, ValueError, TypeError):  # no connection, or not from a worker
+                rank, addresses = _greeting(_line(worker, time.monotonic() + _GREETING_SECONDS), cluster)
+            except (OSError, ValueError):  # no connection, or not from a worker
                 _check_time(cluster, deadline, minutes, missing=missing)
                 continue
             if addresses != list(cluster.addresses):
-                worker.sendall(b"other addresses\n")
+                with suppress(OSError):
+                    worker.sendall(b"other addresses\n")
                 raise _different(cluster.addresses, addresses)
             connected = {rank: each for rank, each in {**connected, rank: worker}.items() if _is_waiting(each)}
-        for worker in connected.values():
-            worker.sendall(_GO)
+        for rank, worker in connected.items():
+            try:
+                worker.sendall(_GO)
+            except OSError as error:
+                raise WorkerError(
+                    f"expected {len(cluster.addresses)} workers, lost worker {rank} ({cluster.addresses[rank]}); start "
+                    "all again"
+                ) from error
+
+
+def _greeting(line: bytes, cluster: Cluster) -> tuple[int, list[str]]:
+    """Returns the rank and the addresses in what a worker sends first; raises `ValueError` if it is from none."""
+    rank, addresses = typed(json_value(line), tuple[int, list[str]])
+    if addresses == list(cluster.addresses) and not 0 < rank < len(addresses):
+        raise RefusedError(f"it is from worker {rank}")
+    return rank, addresses
 
 
 def _connect(cluster: Cluster, deadline: float, minutes: float) -> None:
@@ -243,8 +260,7 @@ def _connect(cluster: Cluster, deadline: float, minutes: float) -> None:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as chief:
                 chief.sendall(message)
-                chief.settimeout(max(deadline - time.monotonic(), 0.001))
-                answer = _line(chief.recv)
+                answer = _line(chief, deadline)
         except OSError:
             answer = b""
         if answer == _GO:
@@ -255,10 +271,18 @@ def _connect(cluster: Cluster, deadline: float, minutes: float) -> None:
         time.sleep(_RETRY_SECONDS)
 
 
-def _line(receive: Callable[[int], bytes]) -> bytes:
-    """Returns what is received up to the end of a line or of the connection."""
+def _line(sender: socket.socket, deadline: float) -> bytes:
+    """Returns what is received up to the end of a line, or of the connection, or of what a worker would send.
+
+    Raises:
+        TimeoutError: It did not arrive before the deadline, a value of `time.monotonic`.
+    """
     content = b""
-    while not content.endswith(b"\n") and (part := receive(4096)):
+    while not content.endswith(b"\n") and len(content) < _LONGEST_LINE:
+        sender.settimeout(max(deadline - time.monotonic(), 0.001))
+        part = sender.recv(1 << 16)
+        if not part:
+            break
         content += part
     return content
 
