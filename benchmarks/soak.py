@@ -227,7 +227,7 @@ class Soak:
         flag = JOINING[self.refused.total() % len(JOINING)] if "--resume" in words else "the same flags"
         words = [flag if word == "--resume" else word for word in words]
         with life.paused():
-            if life.ended:
+            if life.ended or not any(life.run.glob("*.lock")):  # the run is done, and the process about to end
                 return
             before = snapshot(life.run)
             second = Life.begin([word for word in words if word], folder, log="second")
