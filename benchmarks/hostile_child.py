@@ -25,7 +25,7 @@ from tfprune.errors import TfpruneError
 MEMORY = 1 << 30
 CPU_SECONDS = 20
 WALL_SECONDS = 120
-IDLE_SECONDS = 8
+IDLE_SECONDS = 15
 LONGEST_FILE = 1 << 28
 LONGEST_LINE = 400
 _NO_MEMORY = re.compile(
