@@ -141,7 +141,7 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
     with _reading(path):
         header, blobs = _read(path)
         values = _LEAST_VALUES + _GROWTH * (len(blobs) + _FILE_BYTES)
-        model = described_model(checked_config(header.model), most=values)
+        model = described_model(path, checked_config(header.model), most=values)
         variables = [variable for layer in _layers(model) for variable in layer.variables]
         if len(header.tensors) != len(variables):
             raise RefusedError(f"it has {len(header.tensors)} tensors for the {len(variables)} of its model")
