@@ -69,6 +69,30 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     return model
 
 
+def described_model(config: Mapping[str, Any], *, most: int) -> keras.Model:
+    """Makes the model that a configuration describes; to be used within `reading`.
+
+    Args:
+        config: The configuration, of `tfprune.reading.keras_config`.
+        most: The most values that its variables may have together.
+
+    Returns:
+        The model, with weights that are drawn anew.
+
+    Raises:
+        RefusedError: It describes none, a larger one, or names what is not part of Keras or tfprune.
+        Exception: It is damaged; of any type.
+    """
+    check_work(config)
+    if unknown := unknown_names(config, _is_registered):
+        raise RefusedError(f"it has {', '.join(unknown)}, which Keras does not know")
+    with _at_most(most):
+        model = _build(config)
+    if not isinstance(model, keras.Model):
+        raise RefusedError(f"it describes a {type(model).__name__}, which is no model")
+    return model
+
+
 def _build(config: Mapping[str, Any]) -> Any:
     """Returns what a configuration describes, with weights that are drawn anew."""
     with SafeModeScope(True), SharedObjects():

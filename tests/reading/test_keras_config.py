@@ -51,12 +51,12 @@ def test_what_the_model_was_compiled_with_is_dropped():
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\0", b"[]", b"3", b"null", b'"text"'])
 def test_what_is_no_configuration(content):
-    with pytest.raises(RefusedError, match="its configuration"):
+    with pytest.raises(RefusedError, match=r"its configuration describes no object|it is no JSON"):
         parse_config(content)
 
 
 def test_deep_and_long_configurations():
-    with pytest.raises(RecursionError):
+    with pytest.raises(RefusedError, match="nested more than 100 levels deep"):
         parse_config(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
     with pytest.raises(RefusedError, match="more than 50,000 objects"):
         parse_config(json.dumps(sequential(*[layer("ReLU")] * 50_000)).encode())

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from tfprune.errors import CheckpointError, TfpruneError, first_line
 
+_UNKNOWN_SIZE = 1 << 20  # bytes; files of the system say that they are empty
 LARGEST_TEXT = 64 << 20
 """Bytes of the longest text file that is read: settings, plans, records."""
 
@@ -111,7 +112,8 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         RefusedError: It is no regular file, or is longer.
     """
     with open_file(path) as file:
-        content = file.read(most + 1)
+        most = min(most, max(os.fstat(file.fileno()).st_size, _UNKNOWN_SIZE))
+        content = file.read(most + 1)  # takes the memory before it reads
     if len(content) > most:
         raise RefusedError(f"it has more than {most:,} bytes")
     return content

@@ -4,12 +4,12 @@ Keras makes what a configuration describes: it looks up classes and functions by
 is told to. A few kilobytes can describe a model that takes hours to make, or more memory than there is.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tfprune.reading.content import RefusedError, shown
+from tfprune.reading.json_text import json_value
 
 MOST_OBJECTS = 50_000
 """Layers, calls of layers, initializers and so on that a configuration may describe."""
@@ -46,13 +46,17 @@ def parse_config(content: bytes) -> dict[str, Any]:
         content: JSON, as in a `.keras` file.
 
     Raises:
-        RefusedError: It is something else, or describes too many objects.
-        RecursionError: It is nested too deeply.
+        RefusedError: It is something else, beyond the limits of `json_value`, or describes too many objects.
     """
-    try:
-        config = json.loads(content)
-    except ValueError as error:
-        raise RefusedError("its configuration is no JSON") from error
+    return checked_config(json_value(content, finite=False))
+
+
+def checked_config(config: Any) -> dict[str, Any]:
+    """Returns the configuration of a model that the values of a JSON text are, as `parse_config` does.
+
+    Raises:
+        RefusedError: It describes no object, or too many.
+    """
     if not isinstance(config, dict):
         raise RefusedError("its configuration describes no object")
     config.pop("compile_config", None)
