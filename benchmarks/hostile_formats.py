@@ -19,7 +19,6 @@ from tfprune.graph import prunable_weights
 from tfprune.landscape import Section
 from tfprune.masks import Ticket
 from tfprune.model_file import load_model
-from tfprune.model_file import load_model
 from tfprune.models import load_checkpoint
 from tfprune.pruning import PruningHistory
 from tfprune.recipes.data import ImageData, load_data, open_data
