@@ -173,15 +173,14 @@ class Soak:
         self._compare(folder)
 
     def _reach(self, life: Life, target: Stage) -> bool:
-        """Waits for a random moment of a stage; whether it came, and not the end of the process."""
+        """Waits for a random moment of a stage, or of a later one if it is over; whether the process came to it."""
         stages = self.case.all_stages
         enough = {stage.name for stage in stages[stages.index(target) :]}
-        length = self.generator.uniform(0, self.lengths[target.name])
-        end = None
+        moment, end = self.generator.random(), None
         while not life.ended:
             stage = life.watch(stages)
             if end is None and stage in enough:
-                end = life.began[stage] + length
+                end = life.began[stage] + moment * self.lengths[stage]
             if end is not None and life.cpu_seconds() >= end:
                 return not life.ended
             time.sleep(POLL)
