@@ -26,7 +26,7 @@ from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
 from tfprune.model_file import load_model
-from tfprune.reading import RefusedError, read_text, reading
+from tfprune.reading import RefusedError, read_json, reading
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.sanity_config import OF_DATA, TRAINED, SanityConfig
@@ -198,7 +198,7 @@ def _accuracy(path: Path) -> float | None:
         return None
     try:
         with reading(file, "the result of a training", error=RunFolderError, advice="it is trained again"):
-            accuracy = json.loads(read_text(file))["accuracy"]
+            accuracy = read_json(file, finite=False)["accuracy"]
             if not isinstance(accuracy, float):
                 raise RefusedError("it holds no accuracy")
             return accuracy

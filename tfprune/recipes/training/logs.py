@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text, writing
-from tfprune.reading import RefusedError, read_text
+from tfprune.reading import RefusedError, read_json
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
@@ -302,7 +302,7 @@ class StageTimes:
 
 def _seconds(path: Path) -> dict[str, float]:
     """Returns the content of a file with seconds by stage."""
-    seconds = json.loads(read_text(path))
+    seconds = read_json(path)
     if not isinstance(seconds, dict) or not all(isinstance(each, float | int) for each in seconds.values()):
         raise RefusedError("it holds something else")
     if not all(0 <= each < math.inf for each in seconds.values()):
