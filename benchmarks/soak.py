@@ -227,15 +227,15 @@ class Soak:
         flag = JOINING[self.refused.total() % len(JOINING)] if "--resume" in words else "the same flags"
         words = [flag if word == "--resume" else word for word in words]
         with life.paused():
-            if life.ended:
+            if life.ended or not any(life.run.glob("*.lock")):  # the run is done, and the process about to end
                 return
             before = snapshot(life.run)
             second = Life.begin([word for word in words if word], folder, log="second")
-            code, after = second.codes(PATIENCE_OF_WORKERS)[0], snapshot(life.run)
-        self._refused(second, code, life, f"a second process with {flag or 'neither flag'}")
-        self._tell(
-            [f"{name} was changed" for name in before.keys() | after if before.get(name) != after.get(name)], flag
-        )
+            code, after = second.codes(PATIENCE)[0], snapshot(life.run)
+        what = f"a second process with {flag or 'neither flag'}"
+        self._refused(second, code, what, life, f"process {life.processes[0].pid} ")
+        changed = {name for name in before.keys() | after if before.get(name) != after.get(name)}
+        self._tell([f"{name} was changed" for name in sorted(changed)], what)
 
     def _race(self, folder: Path) -> Life:
         """Starts two processes at once; returns the one that is not refused."""

@@ -9,8 +9,17 @@ import sys
 
 import pytest
 
-from tfprune.errors import RunFolderError
-from tfprune.files import ResultsTable, WriteError, folder_lock, replaced_file, write_bytes, write_text, writing
+from tfprune.errors import ConfigError, RunFolderError
+from tfprune.files import (
+    ResultsTable,
+    WriteError,
+    check_output,
+    folder_lock,
+    replaced_file,
+    write_bytes,
+    write_text,
+    writing,
+)
 
 KILLED = """
 import os, signal, sys
@@ -94,6 +103,23 @@ def test_full_disk(tmp_path, small_files):
     with small_files(1000), pytest.raises(WriteError, match=r"cannot write .*file: File too large"):
         write_bytes(tmp_path / "file", bytes(5000))
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_outputs(tmp_path):
+    old = tmp_path / "old.keras"
+    old.touch()
+    check_output(None, overwrite=False)
+    check_output(str(tmp_path / "new.keras"), overwrite=False)
+    check_output(str(old), overwrite=True, suffix=".keras")
+    with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite to replace it, or name another"):
+        check_output(str(old), overwrite=False)
+    check_output(str(tmp_path / "no" / "such" / "new.keras"), overwrite=False)
+    assert not (tmp_path / "no").exists()
+    for parts in (("old.keras", "new.keras"), ("old.keras", "no", "new.keras")):
+        with pytest.raises(RunFolderError, match=r"cannot write .*new.keras: .*old.keras is no folder; name another"):
+            check_output(str(tmp_path.joinpath(*parts)), overwrite=True)
+    with pytest.raises(ConfigError, match=r"expected a file to write that ends in .npz, received .*old.keras"):
+        check_output(str(old), overwrite=True, suffix=".npz")
 
 
 def table(path):

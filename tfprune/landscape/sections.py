@@ -11,7 +11,7 @@ from msgspec import Meta
 from tqdm import tqdm
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, write_text
+from tfprune.files import as_file, as_path, write_text
 from tfprune.landscape.directions import FilterDirections
 from tfprune.landscape.figures import draw_sections
 from tfprune.landscape.objective import Objective
@@ -115,7 +115,7 @@ class Section:
         Raises:
             WriteError: It cannot be written.
         """
-        write_text(as_path(path), json.dumps(self.values, indent=1) + "\n")
+        write_text(as_file(path), json.dumps(self.values, indent=1) + "\n")
 
     @property
     def values(self) -> dict[str, Any]:

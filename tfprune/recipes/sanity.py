@@ -141,7 +141,10 @@ class _Trainings:
             settings |= self._from_dense_training(method, check, seed)
         else:
             settings |= {"ticket": method} | _DATA_SETTINGS.get(check, {})
-        return self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
+        self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
+        accuracy = _accuracy(path)
+        assert accuracy is not None, "the training has written it"
+        return accuracy
 
     def _from_dense_training(self, method: str, check: str, seed: int) -> dict[str, Any]:
         """Returns the settings of a ticket that comes from dense training, which is done first if it is missing."""
@@ -177,12 +180,11 @@ class _Trainings:
             "test_each_epoch": False,
         }
 
-    def _train(self, config: DenseConfig) -> float:
-        """Trains, and removes the checkpoints, which are not needed any more; returns the accuracy."""
-        accuracy = float(str(train(config, self._data).numbers["accuracy"]))
+    def _train(self, config: DenseConfig) -> None:
+        """Trains, and removes the checkpoints, which are not needed any more."""
+        train(config, self._data)
         shutil.rmtree(Path(str(config.train_path)) / "checkpoints", ignore_errors=True)
         _release_memory()
-        return accuracy
 
 
 def _release_memory() -> None:

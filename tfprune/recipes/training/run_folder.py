@@ -22,7 +22,7 @@ import yaml
 
 import tfprune
 from tfprune.errors import RunFolderError
-from tfprune.files import csv_text, write_text, writing
+from tfprune.files import as_path, csv_text, write_text, writing
 from tfprune.locks import Lock
 from tfprune.reading import RefusedError, json_value, read_bytes, reading, shown
 from tfprune.reading.content import LARGEST_TEXT
@@ -162,7 +162,7 @@ class RunFolder:
             RunFolderError: Another process uses the folder; it cannot be written, contains a run and neither flag is
                 given, contains a run with other settings (`resume`), or other files under names that a run needs.
         """
-        path = Path(path)
+        path = as_path(path)
         settings = json.loads(json.dumps(dict(settings)))
         try:
             lock = Lock(path / LOCK, path, "wait for its end, stop it, or take another --train_path")
