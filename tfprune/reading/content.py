@@ -5,7 +5,8 @@ import reprlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from tfprune.errors import CheckpointError, TfpruneError, first_line
 
@@ -74,7 +75,7 @@ def _reason(error: Exception) -> str:
     return first_line(error)
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file for reading; pipes and devices, which may never end, are refused without waiting for them.
 
     Args:

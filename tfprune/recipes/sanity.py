@@ -200,7 +200,7 @@ def _accuracy(path: Path) -> float | None:
         return None
     try:
         with reading(file, "the result of a training", error=RunFolderError, advice="it is trained again"):
-            accuracy = read_json(file)["accuracy"]
+            accuracy = read_json(file, finite=False)["accuracy"]
             if not isinstance(accuracy, float):
                 raise RefusedError("it holds no accuracy")
             return accuracy
