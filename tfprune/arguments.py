@@ -1,6 +1,8 @@
 """Arguments of functions: numbers and switches that users give, as Python's own types, or one line for the user."""
 
+import math
 import operator
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,43 @@ def whole_number(name: str, value: Any, *, at_least: int = 1, at_most: int = _LA
     if number is None or not at_least <= number <= at_most:
         raise ConfigError(f"{name}: expected a whole number from {at_least} to {at_most}, received {described(value)}")
     return number
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Returns a finite number that a user gives as a float; NumPy's are taken, truth values and texts are not.
+
+    Args:
+        name: The parameter, for the message.
+        value: What is given.
+        above: Lower bound, excluded.
+        at_least: Lower bound, included.
+        at_most: Upper bound, included.
+
+    Raises:
+        ConfigError: It is no such number.
+    """
+    known: Any = value if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    try:
+        found = float(known)
+    except OverflowError:
+        found = math.nan
+    if (
+        not math.isfinite(found)
+        or (above is not None and found <= above)
+        or (at_least is not None and found < at_least)
+        or (at_most is not None and found > at_most)
+    ):
+        bounds = {"above": above, "of at least": at_least, "at most": at_most}
+        words = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        raise ConfigError(f"{name}: expected a number {words or 'that is finite'}, received {described(value)}")
+    return found
 
 
 def truth(name: str, value: Any) -> bool:
