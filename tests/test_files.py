@@ -209,3 +209,20 @@ def test_a_killed_process_releases_its_lock(tmp_path):
     waiter.join(30)
     holder.join()
     assert [each["folder"] for each in rows(tmp_path / "results.csv")] == ["a/0"]
+
+
+def test_a_hostile_table_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "results.csv"
+    for content, said in (
+        (b'folder,accuracy,note\n"' + b"x" * 200_000 + b'",1\n', "field larger than field limit"),
+        (b"\xff\0,\n1,2\n", "expected the columns "),
+        (b"," * 100_000 + b"\n", "expected the columns "),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(RunFolderError, match=said):
+            table(path).append(row("a"))
+        assert path.read_bytes() == content
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunFolderError, match="it is no regular file; move it away"):
+        table(path).append(row("a"))

@@ -11,11 +11,12 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.reading.content import LARGEST_TEXT, read_bytes, reading
 from tfprune.reprs import described
 
 _LONGEST_NAME = 255
@@ -342,21 +343,23 @@ class ResultsTable:
         """Returns the content of the file up to its last line break."""
         if not self._path.exists():
             return b""
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            raise RunFolderError(f"cannot read {self._path}: {error.strerror}; move it away") from error
+        with self._reading():
+            content = read_bytes(self._path, LARGEST_TEXT)
         return content[: content.rfind(b"\n") + 1]
 
     def _rows(self, lines: bytes) -> list[dict[str, str]]:
         """Returns the rows of the table and checks its columns."""
-        reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
-        if lines and list(reader.fieldnames or ()) != self._columns:
-            raise RunFolderError(
-                f"expected the columns {', '.join(self._columns)} in {self._path}, found "
-                f"{', '.join(reader.fieldnames or ())}; move the file away, or write to another folder"
-            )
-        return list(reader)
+        with self._reading():
+            reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
+            if lines and list(reader.fieldnames or ()) != self._columns:
+                raise RunFolderError(
+                    f"expected the columns {', '.join(self._columns)} in {self._path}, found "
+                    f"{', '.join(reader.fieldnames or ())}; move the file away, or write to another folder"
+                )
+            return list(reader)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._path, "a table of results", error=RunFolderError, advice="move it away")
 
     def _write(self, end: int, values: Mapping[str, str], *, header: bool) -> None:
         """Writes a row at `end` and cuts off what was there."""

@@ -14,7 +14,7 @@ import numpy as np
 from tfprune.errors import ConfigError
 from tfprune.files import as_file, as_path, replaced_file
 from tfprune.masks.masks import CONTENT, Masks
-from tfprune.reading import Expected, RefusedError, open_arrays, reading, shown
+from tfprune.reading import Expected, RefusedError, json_value, open_arrays, reading, shown
 from tfprune.reprs import short_repr
 
 # Every file of a ticket is also one of masks, which skips these.
@@ -83,7 +83,7 @@ class Ticket:
             names = [name for name in file.names if name.startswith(_WEIGHTS)]
             weights = file.read(dict.fromkeys(names, Expected("values", "...")))
             written = file.read({_ORIGIN: Expected("text", optional=True)})
-            origin = json.loads(written[_ORIGIN].item()) if written else {}
+            origin = json_value(written[_ORIGIN].item(), finite=False) if written else {}
             if not isinstance(origin, dict):
                 raise RefusedError(f"its origin is {shown(origin)}, where values by name were expected")
         named = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}
