@@ -173,15 +173,14 @@ class Soak:
         self._compare(folder)
 
     def _reach(self, life: Life, target: Stage) -> bool:
-        """Waits for a random moment of a stage; whether it came, and not the end of the process."""
+        """Waits for a random moment of a stage, or of a later one if it is over; whether the process came to it."""
         stages = self.case.all_stages
         enough = {stage.name for stage in stages[stages.index(target) :]}
-        length = self.generator.uniform(0, self.lengths[target.name])
-        end = None
+        moment, end = self.generator.random(), None
         while not life.ended:
             stage = life.watch(stages)
             if end is None and stage in enough:
-                end = life.began[stage] + length
+                end = life.began[stage] + moment * self.lengths[stage]
             if end is not None and life.cpu_seconds() >= end:
                 return not life.ended
             time.sleep(POLL)
@@ -227,15 +226,15 @@ class Soak:
         flag = JOINING[self.refused.total() % len(JOINING)] if "--resume" in words else "the same flags"
         words = [flag if word == "--resume" else word for word in words]
         with life.paused():
-            if life.ended:
+            if life.ended or not any(life.run.glob("*.lock")):  # the run is done, and the process about to end
                 return
             before = snapshot(life.run)
             second = Life.begin([word for word in words if word], folder, log="second")
-            code, after = second.codes(PATIENCE_OF_WORKERS)[0], snapshot(life.run)
-        self._refused(second, code, life, f"a second process with {flag or 'neither flag'}")
-        self._tell(
-            [f"{name} was changed" for name in before.keys() | after if before.get(name) != after.get(name)], flag
-        )
+            code, after = second.codes(PATIENCE)[0], snapshot(life.run)
+        what = f"a second process with {flag or 'neither flag'}"
+        self._refused(second, code, what, life, f"process {life.processes[0].pid} ")
+        changed = {name for name in before.keys() | after if before.get(name) != after.get(name)}
+        self._tell([f"{name} was changed" for name in sorted(changed)], what)
 
     def _race(self, folder: Path) -> Life:
         """Starts two processes at once; returns the one that is not refused."""
