@@ -36,7 +36,7 @@ setup(
         "tensorflow>=2.21,<2.23",
         "keras>=3.15,<4",
         "numpy>=2.0,<3",
-        "h5py>=3.11,<4",  # reads how much of a .keras file belongs to the optimizer
+        "ml-dtypes>=0.5,<1",  # bfloat16 weights in files
         "tensorflow-datasets>=4.9.9,<5",
         "importlib_resources>=6",  # used by tensorflow-datasets, which does not require it
         "tensorflow-probability>=0.25,<0.26",  # draws DPPs of random size; checks our k-DPPs. Imported on use only

@@ -16,10 +16,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from program import new_parser, processor_name
+
+from tfprune.files import as_file, write_text
 
 KINDS = ("synchronized", "local")
 DEVICES = 2
@@ -101,7 +102,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--learning_rate", type=float, default=0.05)
-    parser.add_argument("--out", type=Path, help="file for the rows, as JSON lines")
+    parser.add_argument("--out", type=as_file, help="file for the rows, as JSON lines")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{options.arch} on {options.dataset}, {options.epochs} epochs, {options.seeds} seeds, {processor_name()}\n")
     print(table(rows))
     if options.out is not None:
-        options.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        write_text(options.out, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

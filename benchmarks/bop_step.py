@@ -13,7 +13,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from program import new_parser, use_threads
 
+from tfprune.files import as_file, make_folder
 from tfprune.graph import convert
 from tfprune.optimizers import SGD, Bop
 from tfprune.recipes.models import build_model
@@ -93,7 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--arch", nargs="+", default=["ResNet-18"], help="networks for 32x32 images")
     parser.add_argument("--rounds", type=int, default=10, help="steps of each optimizer; updates alone twice as many")
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--out", type=Path, help="JSON lines are appended here")
+    parser.add_argument("--out", type=as_file, help="JSON lines are appended here")
     return parser
 
 
@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{name:<6} step {step:8.3f}   update alone {update:8.4f}   share {share:7.2%}")
         print(f"step with Bop against SGD: {row['step_bop_against_sgd']:.3f}", flush=True)
         if options.out:
+            make_folder(options.out.parent)
             with options.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
 

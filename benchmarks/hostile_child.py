@@ -25,7 +25,7 @@ from tfprune.errors import TfpruneError
 MEMORY = 1 << 30
 CPU_SECONDS = 20
 WALL_SECONDS = 120
-IDLE_SECONDS = 8
+IDLE_SECONDS = 15
 LONGEST_FILE = 1 << 28
 LONGEST_LINE = 400
 _NO_MEMORY = re.compile(
@@ -88,6 +88,8 @@ class Watch:
             for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
                 if isinstance(path, str | bytes | os.PathLike):
                     self._check(event, path, handles[-1] if handles and event != "os.mkdir" else None, whole=False)
+        elif event == "subprocess.Popen" and arguments[0] == sys.executable:
+            pass  # a TFLite file is tried by the same Python
         elif event == "import" and arguments[0].partition(".")[0] == TRAP:
             self.seen.append(f"{event} {arguments[0]:.80}")
         elif event in _ALONE or (event.startswith(_FORBIDDEN) and event not in _HARMLESS):

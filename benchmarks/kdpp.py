@@ -24,6 +24,7 @@ from dppy.finite_dpps import FiniteDPP
 from program import new_parser, use_threads
 
 from tfprune.dpp import KDPP, Spectrum, edge_kernels, gram
+from tfprune.files import as_file, write_text
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--items", type=int, default=500, help="of a kernel")
     parser.add_argument("--examples", type=int, default=20_000, help="of the student")
     parser.add_argument("--compile", action="store_true", help="let XLA compile our draws")
-    parser.add_argument("--out")
+    parser.add_argument("--out", type=as_file)
     return parser
 
 
@@ -60,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     print(json.dumps(result, indent=1))
     if given.out:
-        with open(given.out, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=1)
-            file.write("\n")
+        write_text(given.out, json.dumps(result, indent=1) + "\n")
 
 
 def student_kernels(nodes: int, items: int, examples: int) -> np.ndarray:

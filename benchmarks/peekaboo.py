@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from program import new_parser
 
+from tfprune.files import as_file, make_folder
 from tfprune.recipes import peekaboo
 
 CRITERIA = ("random", "Mag", "SNIP", "GraSP", "GraSP-peekaboo", "SynFlow")
@@ -128,7 +129,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", nargs="+", choices=[entry.name for entry in entries()], help="default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/benchmark_peekaboo"))
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/peekaboo_resnet20_cifar10.jsonl"))
+    parser.add_argument("--out", type=as_file, default=Path("benchmarks/results/peekaboo_resnet20_cifar10.jsonl"))
     parser.add_argument("--figure", type=Path, default=Path("docs/peekaboo.png"))
     return parser
 
@@ -143,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             continue
         if (entry.pruner, entry.density, entry.training) not in done:
             rows.append(measure(entry, args))
+            make_folder(args.out.parent)
             with args.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
     show(rows)

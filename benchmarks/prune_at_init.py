@@ -20,7 +20,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,6 +30,7 @@ import tensorflow as tf
 from program import missing, new_parser, use_threads
 
 from tfprune.criteria import LayerCollapseWarning, weight_criterion
+from tfprune.files import as_file, write_text
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks
 from tfprune.recipes.models import build_model
@@ -156,7 +156,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=100, help="that SNIP and GraSP look at")
     parser.add_argument("--yardstick_size", type=int, default=2000, help="rows and columns of its matrices")
     parser.add_argument("--torch", action="store_true", help="time the published procedure in PyTorch, too")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=as_file)
     return parser
 
 
@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     print(json.dumps(found, indent=1))
     if options.out is not None:
-        options.out.write_text(json.dumps(found, indent=1) + "\n")
+        write_text(options.out, json.dumps(found, indent=1) + "\n")
     return 0
 
 

@@ -25,6 +25,7 @@ from pages import DOCS, rewrite
 from program import new_parser, use_threads
 
 from tfprune.cli.programs import train_cifar
+from tfprune.files import as_file, make_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = DOCS / "results_published.md"
@@ -269,7 +270,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", default="mixed_bfloat16")
     parser.add_argument("--threads", type=int, default=0, help="0 for all cores")
     parser.add_argument("--runs", type=Path, default=Path("runs/published"))
-    parser.add_argument("--out", type=Path, default=RESULTS / "published.jsonl")
+    parser.add_argument("--out", type=as_file, default=RESULTS / "published.jsonl")
     parser.add_argument("--table", nargs="?", type=Path, const=PAGE, help="only write the page, from --out")
     return parser
 
@@ -285,6 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         row = measure(name, seed, args)
         if isinstance(row, int):
             return row
+        make_folder(args.out.parent)
         with args.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
     print(accuracy_table(read(args.out)))

@@ -27,6 +27,8 @@ from typing import Any
 from program import new_parser
 from worker_environments import worker_environments
 
+from tfprune.files import as_file, write_text
+
 VARIANTS = {"one device": (1, 1), "two devices": (2, 1), "two processes": (1, 2)}  # devices of a process, processes
 BATCH_NORM = ("synchronized", "local")
 
@@ -153,7 +155,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=64, help="per device")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--batch_norm", nargs="+", choices=BATCH_NORM, default=BATCH_NORM)
-    parser.add_argument("--output", help="file for the rows, as JSON lines")
+    parser.add_argument("--output", type=as_file, help="file for the rows, as JSON lines")
     parser.add_argument("--serve", type=int, nargs=2, help=argparse.SUPPRESS)
     return parser
 
@@ -176,8 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.output:
         facts = {"arch": options.arch, "images_per_device": options.images, "rounds": options.rounds}
         facts |= {"cores": os.cpu_count(), "load_before": round(load, 1)}
-        with open(options.output, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps({**row, **facts}) + "\n" for row in rows)
+        write_text(options.output, "".join(json.dumps({**row, **facts}) + "\n" for row in rows))
 
 
 def table(times: dict[tuple[str, str], list[tuple[float, float]]]) -> list[dict[str, Any]]:

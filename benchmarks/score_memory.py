@@ -16,10 +16,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from program import new_parser, processor_name
+
+from tfprune.files import as_file, make_folder
 
 CRITERIA = ("snip", "grasp")
 PRECISIONS = ("float64", "float32")
@@ -78,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=batch_sizes, nargs="+", default=[8, 16, 32, 0])
     parser.add_argument("--criterion", nargs="+", choices=CRITERIA, default=CRITERIA)
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
-    parser.add_argument("--out", type=Path, help="file that rows are added to, as JSON lines")
+    parser.add_argument("--out", type=as_file, help="file that rows are added to, as JSON lines")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     return parser
 
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 row = score_apart(name, precision, size, options)
                 print("| " + " | ".join(map(str, list(row.values())[:6])) + " |", flush=True)
                 if options.out is not None:
+                    make_folder(options.out.parent)
                     with options.out.open("a", encoding="utf-8") as file:
                         file.write(json.dumps({**row, "processor": processor_name()}) + "\n")
 

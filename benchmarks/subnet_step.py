@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,6 +23,7 @@ import tensorflow as tf
 from program import new_parser, use_threads
 
 import tfprune
+from tfprune.files import as_file, make_folder
 from tfprune.graph.subnet import SubnetOptions, subnet_model
 from tfprune.layers import subnet_layers
 from tfprune.ops.top_k import exact_top, largest
@@ -109,7 +109,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--scores", type=int, nargs="+", default=[2_425_024, 11_164_352], help="to select from, alone")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=as_file)
     return parser
 
 
@@ -123,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append(measure_steps(arch, args))
         print(json.dumps(rows[-1]), flush=True)
     if args.out:
+        make_folder(args.out.parent)
         with args.out.open("a") as file:
             file.writelines(
                 json.dumps(row | {"tensorflow": tf.__version__, "keras": keras.__version__}) + "\n" for row in rows

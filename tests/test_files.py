@@ -9,8 +9,17 @@ import sys
 
 import pytest
 
-from tfprune.errors import RunFolderError
-from tfprune.files import ResultsTable, WriteError, folder_lock, replaced_file, write_bytes, write_text, writing
+from tfprune.errors import ConfigError, RunFolderError
+from tfprune.files import (
+    ResultsTable,
+    WriteError,
+    check_output,
+    folder_lock,
+    replaced_file,
+    write_bytes,
+    write_text,
+    writing,
+)
 
 KILLED = """
 import os, signal, sys
@@ -94,6 +103,23 @@ def test_full_disk(tmp_path, small_files):
     with small_files(1000), pytest.raises(WriteError, match=r"cannot write .*file: File too large"):
         write_bytes(tmp_path / "file", bytes(5000))
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_outputs(tmp_path):
+    old = tmp_path / "old.keras"
+    old.touch()
+    check_output(None, overwrite=False)
+    check_output(str(tmp_path / "new.keras"), overwrite=False)
+    check_output(str(old), overwrite=True, suffix=".keras")
+    with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite to replace it, or name another"):
+        check_output(str(old), overwrite=False)
+    check_output(str(tmp_path / "no" / "such" / "new.keras"), overwrite=False)
+    assert not (tmp_path / "no").exists()
+    for parts in (("old.keras", "new.keras"), ("old.keras", "no", "new.keras")):
+        with pytest.raises(RunFolderError, match=r"cannot write .*new.keras: .*old.keras is no folder; name another"):
+            check_output(str(tmp_path.joinpath(*parts)), overwrite=True)
+    with pytest.raises(ConfigError, match=r"expected a file to write that ends in .npz, received .*old.keras"):
+        check_output(str(old), overwrite=True, suffix=".npz")
 
 
 def table(path):
@@ -183,3 +209,20 @@ def test_a_killed_process_releases_its_lock(tmp_path):
     waiter.join(30)
     holder.join()
     assert [each["folder"] for each in rows(tmp_path / "results.csv")] == ["a/0"]
+
+
+def test_a_hostile_table_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "results.csv"
+    for content, said in (
+        (b'folder,accuracy,note\n"' + b"x" * 200_000 + b'",1\n', "field larger than field limit"),
+        (b"\xff\0,\n1,2\n", "expected the columns "),
+        (b"," * 100_000 + b"\n", "expected the columns "),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(RunFolderError, match=said):
+            table(path).append(row("a"))
+        assert path.read_bytes() == content
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(RunFolderError, match="it is no regular file; move it away"):
+        table(path).append(row("a"))

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.settings import Settings, check_model_file, check_output, preset, same_setting, setting, settings_of
+from tfprune.errors import CheckpointError, ConfigError
+from tfprune.settings import Settings, check_model_file, preset, same_setting, setting, settings_of
 
 
 @dataclass(frozen=True)
@@ -173,23 +173,6 @@ def test_model_files(tmp_path):
     for name, message in (("b.keras", "does not exist"), ("a.h5", "save the model"), ("folder.keras", "is a folder")):
         with pytest.raises(CheckpointError, match=message):
             check_model_file(str(tmp_path / name))
-
-
-def test_outputs(tmp_path):
-    old = tmp_path / "old.keras"
-    old.touch()
-    check_output(None, overwrite=False)
-    check_output(str(tmp_path / "new.keras"), overwrite=False)
-    check_output(str(old), overwrite=True, suffix=".keras")
-    with pytest.raises(RunFolderError, match=r"old.keras exists; add --overwrite to replace it, or name another"):
-        check_output(str(old), overwrite=False)
-    check_output(str(tmp_path / "no" / "such" / "new.keras"), overwrite=False)
-    assert not (tmp_path / "no").exists()
-    for parts in (("old.keras", "new.keras"), ("old.keras", "no", "new.keras")):
-        with pytest.raises(RunFolderError, match=r"cannot write .*new.keras: .*old.keras is no folder; name another"):
-            check_output(str(tmp_path.joinpath(*parts)), overwrite=True)
-    with pytest.raises(ConfigError, match=r"expected a file to write that ends in .npz, received .*old.keras"):
-        check_output(str(old), overwrite=True, suffix=".npz")
 
 
 def test_portable_settings_name_no_folder_of_this_machine():

@@ -1,21 +1,26 @@
 """Files that are complete or absent, and tables to which several processes append.
 
+Results lie exactly where a user names them: `as_path` and `as_file` check the name, `check_output` checks before long
+work that it can be written, and missing folders are created when there is something to write, not before.
 `replaced_file`, `write_bytes` and `write_text` replace a file in one step: a killed process or a full disk leaves the
-old file. They create missing folders, so the results of all commands may lie in new ones. `writing` turns errors of the
-file system into one line for the user. `ResultsTable` is a CSV file to which runs append a row each, under
-`folder_lock`.
+old file. `writing` turns errors of the file system into one line for the user. `ResultsTable` is a CSV file to which
+runs append a row each, under `folder_lock`.
 """
 
 import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tfprune.errors import ConfigError, RunFolderError
+from tfprune.reading.content import LARGEST_TEXT, read_bytes, reading
 from tfprune.reprs import described
+
+_LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on all usual file systems."""
 
 
 class WriteError(RunFolderError, OSError):
@@ -32,10 +37,102 @@ class WriteError(RunFolderError, OSError):
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Returns a path that a user gives; raises `ConfigError` for anything else."""
-    if not isinstance(path, str | os.PathLike):
+    """Returns a path that a user gives.
+
+    Args:
+        path: The file or folder.
+
+    Raises:
+        ConfigError: It is no path: of another type, empty, not UTF-8, or it begins with `~`, which only shells replace.
+    """
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
         raise ConfigError(f"expected the path of a file or folder, received {described(path)}")
-    return Path(path)
+    if not text.strip() or "\0" in text or not _is_utf8(text):
+        raise ConfigError(f"expected the path of a file or folder in UTF-8, received {described(text)}")
+    if any(len(part.encode()) > _LONGEST_NAME for part in Path(text).parts):
+        raise ConfigError(f"expected names of at most {_LONGEST_NAME} bytes in a path, received {text}")
+    if Path(text).parts[:1] == ("~",):
+        raise ConfigError(f"expected the path of a file or folder, received {text}; write ~ out")
+    return Path(text)
+
+
+def as_file(path: str | os.PathLike[str]) -> Path:
+    """Returns the path of a file to write that a user gives.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It is no path, see `as_path`, or that of a folder.
+        WriteError: There cannot be such a file.
+    """
+    file = as_path(path)
+    if os.fspath(path).endswith("/") or os.path.isdir(file):
+        raise ConfigError(f"expected a file to write, {os.fspath(path)} is a folder; name a file")
+    with writing(file):
+        _exists(_partial(file))  # its name is longer
+    return file
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Returns a folder, which is created with those above it unless it exists.
+
+    Raises:
+        ConfigError: It is no path, see `as_path`.
+        WriteError: It cannot be created.
+    """
+    folder = as_path(path)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None, folder: bool = False) -> None:
+    """Checks, before any work, that a file can be written; a missing folder is created with it, not before.
+
+    Args:
+        path: The file or folder; None if there is nothing to write.
+        overwrite: Whether an existing one may be replaced.
+        suffix: The suffix that the file must have. Default: any.
+        folder: Whether it is a folder.
+
+    Raises:
+        ConfigError: It is no path, or the suffix is another one.
+        RunFolderError: The file exists and must not be overwritten, or its folder cannot be created.
+    """
+    if path is None:
+        return
+    target = as_path(path) if folder else as_file(path)
+    if suffix is not None and target.suffix != suffix:
+        raise ConfigError(f"expected a file to write that ends in {suffix}, received {path}")
+    with writing(path):
+        there = _exists(target)
+        nearest = next(each for each in target.absolute().parents if _exists(each))
+    if there and not overwrite:
+        raise RunFolderError(f"{path} exists; add --overwrite to replace it, or name another")
+    if there and folder and not target.is_dir():
+        raise RunFolderError(f"expected a folder, {path} is a file; name another")
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        reason = "cannot be written" if nearest.is_dir() else "is no folder"
+        raise RunFolderError(f"cannot write {path}: {nearest} {reason}; name another")
+
+
+def _exists(path: Path) -> bool:
+    """Returns whether there is anything at a path, a broken link included; raises `OSError` if there cannot be."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager
@@ -90,7 +187,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    partial = _partial(path)
     try:
         with writing(path):
             partial.unlink(missing_ok=True)  # of a killed process; a link would lead to another file
@@ -99,6 +196,11 @@ def replaced_file(path: Path) -> Iterator[Path]:
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Returns where a file is written until it is complete."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -186,8 +288,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
     Raises:
         WriteError: The folder cannot be created.
     """
+    make_folder(folder)
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
     try:
         lock_handle(handle, folder, wait=True)
@@ -241,21 +343,23 @@ class ResultsTable:
         """Returns the content of the file up to its last line break."""
         if not self._path.exists():
             return b""
-        try:
-            content = self._path.read_bytes()
-        except OSError as error:
-            raise RunFolderError(f"cannot read {self._path}: {error.strerror}; move it away") from error
+        with self._reading():
+            content = read_bytes(self._path, LARGEST_TEXT)
         return content[: content.rfind(b"\n") + 1]
 
     def _rows(self, lines: bytes) -> list[dict[str, str]]:
         """Returns the rows of the table and checks its columns."""
-        reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
-        if lines and list(reader.fieldnames or ()) != self._columns:
-            raise RunFolderError(
-                f"expected the columns {', '.join(self._columns)} in {self._path}, found "
-                f"{', '.join(reader.fieldnames or ())}; move the file away, or write to another folder"
-            )
-        return list(reader)
+        with self._reading():
+            reader = csv.DictReader(io.StringIO(lines.decode("utf-8", errors="replace")))
+            if lines and list(reader.fieldnames or ()) != self._columns:
+                raise RunFolderError(
+                    f"expected the columns {', '.join(self._columns)} in {self._path}, found "
+                    f"{', '.join(reader.fieldnames or ())}; move the file away, or write to another folder"
+                )
+            return list(reader)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._path, "a table of results", error=RunFolderError, advice="move it away")
 
     def _write(self, end: int, values: Mapping[str, str], *, header: bool) -> None:
         """Writes a row at `end` and cuts off what was there."""

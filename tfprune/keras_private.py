@@ -9,6 +9,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
+from types import FunctionType
 from typing import Any
 
 import keras
@@ -277,9 +278,9 @@ def loss_settings(loss: Any) -> tuple[str | None, dict[str, Any]]:
     """
     own = type(loss).__module__.startswith("keras.")
     function = getattr(loss, "fn", None) if own else loss
-    if not str(getattr(function, "__module__", "")).startswith("keras."):
+    if not isinstance(function, FunctionType) or not function.__module__.startswith("keras."):
         return None, {}
-    return getattr(function, "__name__", None), dict(getattr(loss, "_fn_kwargs", {}))
+    return function.__name__, dict(getattr(loss, "_fn_kwargs", {}))
 
 
 def set_loss_precision(function: CompileLoss, dtype: str) -> None:

@@ -18,7 +18,7 @@ from types import TracebackType
 
 from tfprune.errors import RunFolderError
 from tfprune.files import lock_handle, writing
-from tfprune.reading import read_bytes, reading
+from tfprune.reading import json_value, read_bytes, reading
 
 _KEYS = ("pid", "host", "since", "command")
 _MOST = 4096  # bytes of a note that are read
@@ -142,7 +142,7 @@ def _write_note(handle: int, file: Path, subject: Path) -> None:
 
 def _parsed(content: bytes) -> tuple[str, ...]:
     """Returns the fields of a note, as short printable texts."""
-    note = json.loads(content)
+    note = json_value(content)
     texts = (str(note[key]) for key in _KEYS)
     return tuple("".join(each if each.isprintable() else " " for each in text[:_SHOWN]) for text in texts)
 

@@ -52,20 +52,38 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     check_model_file(str(path))
     with reading(path, "a Keras model", advice="save it again with model.save('name.keras')"):
         file = KerasFile(path)
-        check_work(file.config)
-        if unknown := unknown_names(file.config, _is_registered):
-            raise CheckpointError(
-                f"{path} has {', '.join(unknown)}, which Keras does not know; name the Python module that "
-                "registers what is missing (keras.saving.register_keras_serializable) with --plugin"
-            )
-        with _at_most(value_count(file.arrays) + _FREE):
-            model = _build(file.config)
-            if not isinstance(model, keras.Model):
-                raise CheckpointError(
-                    f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model"
-                )
-            with file.assets() as assets:
-                _fill(model, file.arrays, assets)
+        model = described_model(path, file.config, most=value_count(file.arrays) + _FREE)
+        with file.assets() as assets:
+            _fill(model, file.arrays, assets)
+    return model
+
+
+def described_model(path: str | os.PathLike[str], config: Mapping[str, Any], *, most: int) -> keras.Model:
+    """Makes the model that a configuration describes; to be used within `reading`.
+
+    Args:
+        path: The file that it comes from.
+        config: The configuration, of `tfprune.reading.keras_config`.
+        most: The most values that its variables may have together.
+
+    Returns:
+        The model, with weights that are drawn anew.
+
+    Raises:
+        CheckpointError: It describes something else, or has classes or functions that are not registered.
+        RefusedError: It describes a larger model, or names what is no part of one.
+        Exception: It is damaged; of any type.
+    """
+    check_work(config)
+    if unknown := unknown_names(config, _is_registered):
+        raise CheckpointError(
+            f"{path} has {', '.join(unknown)}, which Keras does not know; name the Python module that registers what "
+            "is missing (keras.saving.register_keras_serializable) with --plugin"
+        )
+    with _at_most(most):
+        model = _build(config)
+    if not isinstance(model, keras.Model):
+        raise CheckpointError(f"expected a model in {path}, it holds a {type(model).__name__}; save the whole model")
     return model
 
 

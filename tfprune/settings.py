@@ -17,7 +17,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tfprune.errors import CheckpointError, ConfigError, RunFolderError
+from tfprune.errors import CheckpointError, ConfigError
 from tfprune.reprs import described
 
 _WORDS: dict[Any, tuple[str, str]] = {
@@ -213,6 +213,7 @@ class Setting:
         kind = type(self.choices[0]) if self.choices else self.kind
         if isinstance(each, str) and (kind is str or each in self.words):
             require("\0" not in each, self.name, "text without null characters", described(given))
+            require(bool(each.strip()) or not self.path, self.name, f"the path of a {self.path}", described(given))
             return each
         if kind is str and isinstance(each, os.PathLike) and not self.choices:
             return self._single(os.fspath(each), given)
@@ -393,30 +394,6 @@ def check_model_file(path: str | None, *, suffixes: Sequence[str] = (".keras",))
         weights = Path(path).suffix in (".h5", ".hdf5")
         way = "save the model with model.save('name.keras')" if weights else "name the file that it was made from"
         raise CheckpointError(f"expected a {kinds} file, received {path}; {way}")
-
-
-def check_output(path: str | None, *, overwrite: bool, suffix: str | None = None) -> None:
-    """Checks, before any work, that a file can be written; a missing folder is created with it.
-
-    Args:
-        path: The file or folder; None if there is nothing to write.
-        overwrite: Whether an existing one may be replaced.
-        suffix: The suffix that the file must have. Default: any.
-
-    Raises:
-        ConfigError: The suffix is another one.
-        RunFolderError: The file exists and must not be overwritten, or its folder cannot be created.
-    """
-    if path is None:
-        return
-    if suffix is not None and Path(path).suffix != suffix:
-        raise ConfigError(f"expected a file to write that ends in {suffix}, received {path}")
-    if Path(path).exists() and not overwrite:
-        raise RunFolderError(f"{path} exists; add --overwrite to replace it, or name another")
-    nearest = next(each for each in Path(path).absolute().parents if each.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        reason = "cannot be written" if nearest.is_dir() else "is no folder"
-        raise RunFolderError(f"cannot write {path}: {nearest} {reason}; name another")
 
 
 def _unexpected(name: str, expected: str, received: object, hint: str = "") -> ConfigError:

@@ -148,4 +148,4 @@ def test_mistakes(files, examples, screen, tmp_path):
     np.savez(tmp_path / "unlabeled.npz", x=np.zeros((4, 8, 8, 1), np.float32))
     fails(ConfigError, "--data: expected labels y besides x in", data=str(tmp_path / "unlabeled.npz"))
     (tmp_path / "file").write_text("")
-    fails(RunFolderError, "--out: expected a folder, .* is a file; name another", out=str(tmp_path / "file"))
+    fails(RunFolderError, "expected a folder, .* is a file; name another", out=str(tmp_path / "file"))

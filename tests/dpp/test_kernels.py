@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tfprune.dpp import (
+    KDPP,
+    LEnsemble,
     edge_kernels,
     gram,
     node_kernel,
@@ -65,3 +67,29 @@ def test_shortest_solution_where_inputs_depend_on_one_another(golden):
 def test_masks_of_another_network():
     with pytest.raises(ConfigError, match="same network"):
         reweighted_edges(np.ones((2, 3)), np.ones((2, 4), bool), np.eye(3))
+
+
+EYE = np.eye(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: gram(np.full((4, 3), np.nan)), "inputs: expected finite numbers, received 12 of 12"),
+        (lambda: gram(np.zeros((0, 3))), r"inputs: expected examples .* received \[0, 3\]"),
+        (lambda: gram([["a"]]), "inputs: expected real numbers"),
+        (lambda: node_kernel(EYE, EYE * [1, np.inf, 1] + 0), "second moments: expected finite numbers"),
+        (lambda: node_kernel(EYE[0], EYE), r"weights: expected an array \[nodes, features\], received shape \[3\]"),
+        (lambda: edge_kernels(EYE, np.eye(2)), r"expected second moments of shape \(3, 3\)"),
+        (lambda: rbf_node_kernel(np.full((2, 3), np.nan), EYE, 1.0), "weights: expected finite numbers"),
+        (lambda: rbf_edge_kernel([1.0, np.nan, 1.0], EYE, 1.0), r"weights: .* the first at \[0, 1\]: nan"),
+        (lambda: reweighted_readers([1.0, np.nan, 1.0], [True] * 3, EYE), "outgoing: expected finite numbers"),
+        (lambda: KDPP(np.array([[None]]), 1), "kernel: expected real numbers, received ndarray of type object"),
+        (lambda: KDPP(EYE * 1j, 1), "kernel: expected real numbers"),
+        (lambda: LEnsemble([[1.0, 2.0], [3.0]]), "kernel: expected an array of numbers"),
+    ],
+)
+def test_what_is_no_matrix_of_finite_numbers(call, said):
+    with np.errstate(invalid="ignore"), pytest.raises(ConfigError, match=said) as raised:
+        call()
+    assert "\n" not in str(raised.value)

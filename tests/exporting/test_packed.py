@@ -1,8 +1,13 @@
 """Packed models: sizes, outputs, damaged and hostile files."""
 
 import json
+import lzma
+import os
 import struct
+import tempfile
+import tracemalloc
 import zlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +16,16 @@ import pytest
 import tfprune
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting.keras import folded_model
-from tfprune.exporting.packed import _MAGIC, compress_bits, decompress_bits, export_packed, load_packed, pack_kernel
+from tfprune.exporting.packed import (
+    _MAGIC,
+    compress_bits,
+    decompress_bits,
+    export_packed,
+    load_packed,
+    pack_kernel,
+    read_packed_record,
+)
+from tfprune.reading import RefusedError
 from tfprune.recipes.models import build_model
 
 IMAGES = np.random.default_rng(0).normal(size=(4, 32, 32, 3)).astype(np.float32)
@@ -105,7 +119,7 @@ def test_bits(share):
     np.testing.assert_array_equal(decompress_bits(way, data, bits.size), bits)
     parts = np.array([max(bits.mean(), 1e-9), max(1 - bits.mean(), 1e-9)])
     assert len(data) <= 1.3 * bits.size * -(parts * np.log2(parts)).sum() / 8 + 150
-    with pytest.raises(CheckpointError):
+    with pytest.raises(RefusedError):
         decompress_bits(way, data, bits.size + 8)
 
 
@@ -132,22 +146,204 @@ def test_damaged_and_hostile_files(tmp_path):
     for size in (0, 10, len(_MAGIC) + 2, len(content) // 2, len(content) - 1):
         refused(content[:size], "expected a packed model|damaged or cut short")
     refused(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:], "damaged")
-    refused(b"PK" + content, "expected a packed model")
+    refused(b"PK" + content, "found something else; fetch it again, or write it with export_packed")
 
     def file(header):
         packed = zlib.compress(header if isinstance(header, bytes) else json.dumps(header).encode())
         body = struct.pack("<I", len(packed)) + packed
         return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
 
-    refused(file([]), "no model in it")
-    refused(file(b"{"), "header cannot be read")
+    refused(file([]), "expected object, got array")
+    refused(file(b"{"), "it is no JSON: line 1, column 2")
     marker = tmp_path / "hacked"
     layer = {"module": "keras.layers", "class_name": "Lambda", "config": {"function": f"open({str(marker)!r}, 'w')"}}
-    refused(file({"model": layer, "tensors": []}), "expected a model of Keras' own layers")
+    refused(file({"model": layer, "tensors": []}), "it has a Lambda, which runs code")
     system = {"module": "os", "class_name": "system", "config": f"touch {marker}", "registered_name": "system"}
-    refused(file({"model": system, "tensors": []}), "expected a model of Keras' own layers|tensors")
+    refused(file({"model": system, "tensors": []}), " has the class system, which Keras does not know")
     assert not marker.exists()
     with pytest.raises(CheckpointError, match="cannot read"):
         load_packed(tmp_path / "nothing.mpt")
     with pytest.raises(ConfigError, match=r"ends in \.mpt"):
         export_packed(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), tmp_path / "a.bin")
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A packed model with a kernel of each kind, and its header and tensors."""
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((6, 6, 2)),
+        keras.layers.Conv2D(4, 3, use_bias=False, name="conv"),
+        keras.layers.DepthwiseConv2D(3, name="depthwise"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(3, name="head"),
+    ]
+    return export_small(tfprune.convert(keras.Sequential(layers), "subnet", density=0.4, seed=0))
+
+
+def export_small(model):
+    with tempfile.TemporaryDirectory() as folder:
+        export_packed(model, f"{folder}/a.mpt", record={"arch": "tiny"})
+        content = Path(folder, "a.mpt").read_bytes()
+    start = len(_MAGIC) + 8
+    end = start + struct.unpack_from("<I", content, start - 4)[0]
+    return content, json.loads(zlib.decompress(content[start:end])), content[end:]
+
+
+def packed(header, blobs=b""):
+    """A file with a right sum, whatever is in it."""
+    text = zlib.compress(header if isinstance(header, bytes) else json.dumps(header).encode(), 1)
+    body = struct.pack("<I", len(text)) + text + blobs
+    return _MAGIC + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def refusal(data, file, read=load_packed):
+    """What is said about a file; empty if it is read."""
+    file.write_bytes(data)
+    try:
+        read(file)
+    except CheckpointError as error:
+        said = str(error)
+        return said if said.startswith(f"cannot read {file}: expected a packed model, ") else f"unexpected: {said}"
+    return ""
+
+
+def test_a_file_that_is_cut_short_or_has_a_flipped_bit(small, tmp_path):
+    content, _, _ = small
+    for end in range(0, len(content), 5):
+        said = "found something else" if end < len(_MAGIC) else "it is damaged or cut short"
+        assert said in refusal(content[:end], tmp_path / "b.mpt")
+    for place in range(0, len(content), 3):
+        flipped = content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :]
+        assert "found something else" in (said := refusal(flipped, tmp_path / "b.mpt")) or "damaged" in said
+    assert refusal(content, tmp_path / "b.mpt") == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "model: expected object, got null"),
+        ({"model": {}}, ""),
+        ({"tensors": {}}, "tensors: expected array, got object"),
+        ({"tensors": []}, "it has 0 tensors for the 5 of its model"),
+        ({"record": []}, "record: expected object | null, got array"),
+        ({"record": {"a": "\0"}}, "has a NUL character"),
+        ({"more": 1}, "expected the members model, record, tensors, got 'more', too"),
+        ({"record": json.loads("[" * 150 + "]" * 150)}, "nested more than 100 levels deep"),
+    ],
+    ids=repr,
+)
+def test_a_wrong_header(small, tmp_path, change, message):
+    _, header, blobs = small
+    assert (said := refusal(packed(header | change, blobs), tmp_path / "b.mpt"))
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bytes": None}, "tensors[0].bytes: expected array, got null"),
+        ({"bytes": [-1, 4, 16]}, "tensors[0].bytes[0]: expected int >= 0"),
+        ({"bytes": [1.5, 4, 16]}, "tensors[0].bytes[0]: expected int, got float"),
+        ({"bytes": [10**30, 4, 16]}, "tensors[0].bytes[0]: "),
+        ({"bytes": [2**62, 4, 16]}, "its tensors are cut short"),
+        ({"bytes": [9]}, "stored neither as it is nor as mask, signs and sizes"),
+        ({"ways": ["zip", "plain"]}, "its bits are packed in the unknown way 'zip'"),
+        ({"ways": ["deflate", "plain"]}, "its packed bits are damaged"),
+        ({"ways": ["huffman", "plain"]}, "packed bits"),
+        ({"ways": ["lzma", "plain"]}, "packed bits"),
+        ({"ways": ["plain"]}, "tensors[0].ways: expected array of length 2"),
+        ({"ways": None}, "stored neither as it is nor as mask, signs and sizes"),
+        ({"kept": 10**12}, "it says 1,000,000,000,000 signs for 29 kept weights"),
+        ({"kept": True}, "tensors[0].kept: expected int | null, got bool"),
+        ({"sizes": [3]}, "it has sizes (3,) for a kernel"),
+        ({"sizes": [10**9, 10**9, 1]}, "it has sizes "),
+        ({"sizes": []}, "stored neither as it is nor as mask, signs and sizes"),
+        ({"sizes": [0]}, "tensors[0].sizes[0]: expected int >= 1"),
+        ({"dtype": "<f4", "bytes": [29]}, ""),
+        ({"dtype": "|O", "bytes": [29]}, "tensors[0].dtype: expected str matching regex"),
+        ({"dtype": "<f8", "bytes": [16]}, "cannot reshape array of size 2"),
+        ({"more": 1}, "tensors[0]: expected the members bytes, dtype, kept, sizes, ways, got 'more', too"),
+    ],
+    ids=repr,
+)
+def test_a_wrong_entry_of_a_tensor(small, tmp_path, change, message):
+    _, header, blobs = small
+    tensors = [header["tensors"][0] | change, *header["tensors"][1:]]
+    assert (said := refusal(packed(header | {"tensors": tensors}, blobs), tmp_path / "b.mpt"))
+    assert message in said
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_sizes_and_biases_are_finite(small, tmp_path, number):
+    _, header, blobs = small
+    wrong = np.float32(number).tobytes()
+    assert "NaN or infinite numbers" in refusal(packed(header, blobs[:-4] + wrong), tmp_path / "b.mpt")
+    start = sum(header["tensors"][0]["bytes"])
+    changed = blobs[: start - 4] + wrong + blobs[start:]
+    assert "its array 'sizes' has NaN or infinite numbers" in refusal(packed(header, changed), tmp_path / "b.mpt")
+
+
+def test_bytes_behind_the_tensors(small, tmp_path):
+    _, header, blobs = small
+    assert "it has 3 bytes behind its tensors" in refusal(packed(header, blobs + b"123"), tmp_path / "b.mpt")
+
+
+def test_small_files_that_ask_for_much_memory(small, tmp_path):
+    """Each has less than 100 kB; the models would have 40 GB and more, the header hundreds of MB."""
+    _, header, _ = small
+
+    def model(*layers):
+        return keras.saving.serialize_keras_object(keras.Sequential([keras.Input((100_000,)), *layers]))
+
+    large = model(keras.layers.Dense(2))
+    large["config"]["layers"][1]["config"]["units"] = 100_000
+    many = model(*[keras.layers.Dense(2) for _ in range(3)])
+    for layer in many["config"]["layers"][1:]:
+        layer["config"]["units"] = 10_000
+    zeros = lzma.compress(bytes(10_000_000), lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "preset": 9}])
+    kernel = {"ways": ["lzma", "plain"], "kept": 0, "sizes": [100_000], "bytes": [len(zeros), 0, 400_000]}
+    for hostile in (large, many):
+        for tensors in ([], [kernel]):
+            said = refusal(packed({"model": hostile, "tensors": tensors}, zeros), tmp_path / "b.mpt")
+            assert "it describes a model of more weights than it has" in said
+    assert "its header is cut short or too long" in refusal(packed(b" " * (1 << 25)), tmp_path / "b.mpt")
+    nested = header | {"model": {"class_name": "Sequential", "config": {"layers": json.loads("[" * 90 + "]" * 90)}}}
+    assert refusal(packed(nested), tmp_path / "b.mpt")
+    assert "more than 1,048,576 values" in refusal(packed(b"[" + b"[]," * 1_000_000 + b"[]]"), tmp_path / "b.mpt")
+    file = tmp_path / "b.mpt"
+    tracemalloc.start()
+    try:
+        assert refusal(packed(b"[" * (1 << 24)), file, read_packed_record)
+        assert refusal(packed({"model": large, "tensors": [kernel]}, zeros), file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200e6
+
+
+def test_bits_never_take_more_memory_than_was_expected():
+    for way, data in (("deflate", zlib.compress(bytes(50_000_000), 9)), compress_bits(np.zeros(400_000_000, bool))):
+        tracemalloc.start()
+        try:
+            with pytest.raises(RefusedError, match="bytes of packed bits, where 1 were expected"):
+                decompress_bits(way, data, 8)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 1e6
+
+
+def test_a_pipe_is_no_packed_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mpt")
+    with pytest.raises(CheckpointError, match="no regular file"):
+        load_packed(tmp_path / "pipe.mpt")
+
+
+def test_the_record_of_a_small_file(small, tmp_path):
+    content, header, blobs = small
+    (tmp_path / "a.mpt").write_bytes(content)
+    assert read_packed_record(tmp_path / "a.mpt") == {"arch": "tiny"}
+    (tmp_path / "b.mpt").write_bytes(packed({name: header[name] for name in ("model", "tensors")}, blobs))
+    assert read_packed_record(tmp_path / "b.mpt") == {}
+    assert len(load_packed(tmp_path / "b.mpt").weights) == len(header["tensors"])

@@ -1,3 +1,6 @@
+import contextlib
+import os
+import random
 import sys
 
 import keras
@@ -56,9 +59,49 @@ def test_open_and_fixed_sizes(tmp_path):
 def test_damaged_files(tmp_path, capfd):
     for content in (b"", b"text", b"TFL3" * 100):
         (tmp_path / "model.tflite").write_bytes(content)
-        with pytest.raises(CheckpointError, match="is damaged or not a TFLite file"):
+        with pytest.raises(CheckpointError, match=r"model.tflite: expected a TFLite file, .*; export it again"):
             TFLiteFile(tmp_path / "model.tflite")
     assert capfd.readouterr().err == ""
+
+
+def test_a_file_that_ends_litert_ends_in_a_line(tmp_path):
+    path = tmp_path / "model.tflite"
+    inputs = keras.Input((4,), name="x")
+    export(keras.Model(inputs, keras.layers.Dense(3)(inputs)), path)
+    whole, draw = path.read_bytes(), random.Random(0)
+    for place in draw.sample(range(len(whole) // 4), 12):
+        content = whole[: 4 * place] + draw.choice([b"\xff" * 4, b"\xff\xff\xff\x7f"]) + whole[4 * place + 4 :]
+        path.write_bytes(content)
+        with contextlib.suppress(CheckpointError, ConfigError):
+            TFLiteFile(path).caller(1)()
+
+
+@pytest.mark.parametrize("code", ["import os; os.abort()", "import os; os.kill(os.getpid(), 11)"])
+def test_the_end_of_the_trial_is_said(written, monkeypatch, code):
+    monkeypatch.setattr("tfprune.exporting.tflite_file._TRIAL", code)
+    with pytest.raises(CheckpointError, match=r"expected a TFLite file, it ends LiteRT by SIG(ABRT|SEGV); export it"):
+        TFLiteFile(written)
+
+
+def test_a_trial_that_cannot_be_made_or_does_not_end(written, monkeypatch):
+    monkeypatch.setattr("tfprune.exporting.tflite_file._TRIAL", "raise ImportError('no such thing')")
+    with pytest.raises(CheckpointError, match=r"a process that tries it fails: .*ImportError: no such thing"):
+        TFLiteFile(written)
+    monkeypatch.setattr("tfprune.exporting.tflite_file._TRIAL", "import time; time.sleep(60)")
+    monkeypatch.setattr("tfprune.exporting.tflite_file._LONGEST", 0.2)
+    with pytest.raises(CheckpointError, match=r"LiteRT does not end within 0\.2 s"):
+        TFLiteFile(written)
+
+
+def test_inputs_that_are_too_large(written):
+    with pytest.raises(ConfigError, match=r"takes inputs of 7,200,000,000 values; expected at most 134,217,728"):
+        TFLiteFile(written).caller(10**8)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.tflite")
+    with pytest.raises(CheckpointError, match="expected a TFLite file, it is no regular file"):
+        TFLiteFile(tmp_path / "model.tflite")
 
 
 def test_a_missing_package_is_named(written, monkeypatch):

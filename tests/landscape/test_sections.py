@@ -264,10 +264,45 @@ def test_saved_and_read_again(some, tmp_path):
     np.testing.assert_array_equal(read.losses, some.losses)
     assert (read.center, read.batch_norm, read.examples, read.seed) == (4.5, "moving", 10, 3)
     assert json.loads((tmp_path / "section.json").read_text())["losses"] == some.losses.tolist()
-    (tmp_path / "other.json").write_text("[]")
-    for name in ("other.json", "none.json"):
-        with pytest.raises(ConfigError, match=r"expected a section that tfprune saved in .*; name another file"):
-            Section.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ([], "expected object, got array"),
+        ({"steps": []}, "steps: expected array of length >= 1"),
+        ({"steps": [None]}, "steps[0]: expected float, got null"),
+        ({"losses": [1, 2]}, "losses[0]: expected array, got int"),
+        ({"losses": [[1, 2]]}, "losses: expected numbers for each of the 3 steps"),
+        ({"losses": [[1, 2, "3"]]}, "losses: expected numbers for each of the 3 steps"),
+        ({"losses": [[1, 2, None]]}, "losses: expected numbers for each of the 3 steps"),
+        ({"losses": [[1, 2, 10**30]]}, "losses: expected numbers for each of the 3 steps"),
+        ({"losses": [[[1], [2], [3]]]}, "losses: expected numbers for each of the 3 steps"),
+        ({"losses": [[1, 2, 3], [1, 2]]}, "inhomogeneous"),
+        ({"batch_norm": "other"}, "batch_norm: invalid enum value"),
+        ({"examples": 0}, "examples: expected int >= 1"),
+        ({"seed": -1}, "seed: expected int >= 0"),
+        ({"more": 1}, "got 'more', too"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_section(change, message, tmp_path):
+    file = tmp_path / "section.json"
+    Section(np.arange(3.0), np.ones((2, 3)), 4.5, "moving", 10, 3).save(file)
+    file.write_text(json.dumps(change if isinstance(change, list) else json.loads(file.read_text()) | change))
+    with pytest.raises(ConfigError) as caught:
+        Section.load(file)
+    said = str(caught.value)
+    assert said.startswith(f"cannot read {file}: expected a section that tfprune saved, ")
+    assert message in said
+    assert said.endswith("; name another file")
+
+
+def test_a_section_may_have_losses_that_are_not_finite(tmp_path):
+    Section(np.arange(3.0), np.array([[1, np.nan, np.inf]]), 4.5, "moving", 10, 3).save(tmp_path / "section.json")
+    np.testing.assert_array_equal(Section.load(tmp_path / "section.json").losses, [[1, np.nan, np.inf]])
+    with pytest.raises(ConfigError, match="No such file"):
+        Section.load(tmp_path / "none.json")
 
 
 def test_pictures(some, tmp_path):

@@ -137,7 +137,7 @@ def test_files_of_others(tmp_path, masks):
     ):
         Masks.load(tmp_path / "other.npz")
     (tmp_path / "text.npz").write_text("masks")
-    with pytest.raises(CheckpointError, match=r"expected masks that tfprune saved, File is not a zip file"):
+    with pytest.raises(CheckpointError, match=r"expected masks that tfprune saved, it is damaged or no ZIP archive"):
         Masks.load(tmp_path / "text.npz")
     np.savez(tmp_path / "pickle.npz", format=np.array([{}], dtype=object), names=1, shapes=1, bits=1)
     with pytest.raises(CheckpointError, match="its array 'format' has the type object, expected text"):
@@ -174,6 +174,16 @@ def test_damage_in_a_file(tmp_path, change, message):
     np.savez(path, **PARTS | change)
     with pytest.raises(CheckpointError, match=message):
         Masks.load(path)
+
+
+def test_masks_of_more_weights_than_the_file_has_bytes_for(tmp_path, monkeypatch):
+    Masks({"a": np.ones(8_000_000)}).save(tmp_path / "m.npz")
+    assert (tmp_path / "m.npz").stat().st_size < 4000
+    assert Masks.load(tmp_path / "m.npz").density == 1
+    monkeypatch.setattr("tfprune.masks.masks._MOST", 100)
+    monkeypatch.setattr("tfprune.reading.archives.ROOM", 2_000_000)
+    with pytest.raises(CheckpointError, match="it has masks of 8,000,000 weights, where 2,000,000 are the most"):
+        Masks.load(tmp_path / "m.npz")
 
 
 def test_cut_files(tmp_path, masks):

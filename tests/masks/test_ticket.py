@@ -1,3 +1,4 @@
+import io
 import zipfile
 
 import keras
@@ -106,3 +107,48 @@ def test_folder_that_is_not_there(tmp_path):
     assert Ticket.load(tmp_path / "none" / "a.npz").masks == ticket.masks
     with pytest.raises(ConfigError, match=r"cannot write .*/b\.npz: Not a directory"):
         ticket.save(tmp_path / "none" / "a.npz" / "none" / "b.npz")
+
+
+def changed(path, name, value):
+    """Writes another array, or other bytes, in the place of one of a file."""
+    with zipfile.ZipFile(path) as file:
+        members = {member: file.read(member) for member in file.namelist()}
+    buffer = io.BytesIO()
+    if not isinstance(value, bytes):
+        np.save(buffer, value)
+    with zipfile.ZipFile(path, "w") as file:
+        for member, content in members.items():
+            file.writestr(member, (buffer.getvalue() or value) if member == f"{name}.npy" else content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("weights/conv/bias", np.array([0, 0, np.nan, 0]), "its array 'weights/conv/bias' has NaN or infinite numbers"),
+        ("weights/conv/bias", np.full(4, 1e39), "its array 'weights/conv/bias' has numbers beyond float32"),
+        ("weights/conv/bias", np.array(["a"]), "its array 'weights/conv/bias' has the type str32, expected values"),
+        ("weights/conv/bias", b"no array", "the magic string is not correct"),
+        ("origin", np.array("[1]"), r"its origin is \[1\], where values by name were expected"),
+        ("origin", np.array("{"), "it is no JSON: line 1, column 2"),
+        ("origin", np.array("[" * 100_000), "it is nested more than 100 levels deep"),
+        ("origin", np.array('{"arch": ' + "9" * 100_000 + "}"), "it has a whole number of 100,000 digits"),
+        ("origin", np.array(3), "its array 'origin' has the type int64, expected text"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, name, value, said):
+    model, path = network(0), tmp_path / "ticket.npz"
+    Ticket.from_model(masks_of(model), model, arch="small").save(path)
+    assert Ticket.load(path).origin == {"arch": "small"}
+    changed(path, name, value)
+    with pytest.raises(CheckpointError, match=rf"cannot read .*ticket\.npz: expected masks that tfprune saved, {said}"):
+        Ticket.load(path)
+    assert Masks.load(path) == masks_of(model)  # which are whole
+
+
+def test_a_ticket_of_values_that_no_architecture_has(tmp_path):
+    model, path = network(0), tmp_path / "ticket.npz"
+    Ticket.from_model(masks_of(model), model, arch="small").save(path)
+    changed(path, "origin", np.array('{"arch": "' + "x" * 100_000 + '"}'))
+    with pytest.raises(ConfigError, match="belong to arch 'xxx") as caught:
+        Ticket.load(path).start(model, arch="small")
+    assert len(str(caught.value)) < 200

@@ -1,6 +1,7 @@
 """Files are read within limits; whatever goes wrong is one line."""
 
 import os
+import tracemalloc
 
 import pytest
 
@@ -20,6 +21,17 @@ def test_a_longer_file_is_refused(tmp_path):
     (tmp_path / "a").write_bytes(b"123")
     with pytest.raises(RefusedError, match="it has more than 2 bytes"):
         read_bytes(tmp_path / "a", 2)
+
+
+def test_no_more_memory_is_taken_than_the_file_has(tmp_path):
+    (tmp_path / "a").write_bytes(b"123")
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "a", 1 << 40) == b"123"
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 << 20
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path):

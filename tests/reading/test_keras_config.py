@@ -51,12 +51,12 @@ def test_what_the_model_was_compiled_with_is_dropped():
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\0", b"[]", b"3", b"null", b'"text"'])
 def test_what_is_no_configuration(content):
-    with pytest.raises(RefusedError, match="its configuration"):
+    with pytest.raises(RefusedError, match=r"its configuration describes no object|it is no JSON"):
         parse_config(content)
 
 
 def test_deep_and_long_configurations():
-    with pytest.raises(RecursionError):
+    with pytest.raises(RefusedError, match="nested more than 100 levels deep"):
         parse_config(b'{"a":' * 100_000 + b"1" + b"}" * 100_000)
     with pytest.raises(RefusedError, match="more than 50,000 objects"):
         parse_config(json.dumps(sequential(*[layer("ReLU")] * 50_000)).encode())
@@ -131,10 +131,10 @@ def too_much(config):
 
 def test_many_calls_of_layers():
     many = f"its configuration asks for more than {MOST_CALLS:,} calls of layers"
-    check_work(functional(8000))
-    check_work(functional(500, functional(20)))
+    check_work(functional(3500))
+    check_work(functional(100, functional(20)))
     assert too_much(functional(MOST_CALLS)) == many
-    assert too_much(functional(500, functional(80))) == many
+    assert too_much(functional(100, functional(80))) == many
     assert too_much(reduce(lambda inner, _: functional(2, inner), range(40), functional(1))) == many  # 2 ** 40
 
 
@@ -142,7 +142,7 @@ def test_what_keras_does_in_squares():
     many = "calls of layers"
     check_work(sequential(*[layer("ReLU")] * 300))
     assert many in too_much(sequential(*[layer("ReLU")] * 1000))
-    check_work(functional(1000, reverse=True))
+    check_work(functional(800, reverse=True))
     assert many in too_much(functional(4000, reverse=True))
 
 

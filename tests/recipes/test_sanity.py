@@ -24,7 +24,7 @@ class Trainings:
             raise KeyboardInterrupt
         self.done.append(config)
         folder = sanity.Path(config.train_path)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         worse = 0.3 * getattr(config, "shuffle_weights", False)
         accuracy = 0.8 + 0.001 * config.seed - worse
         (folder / "results.json").write_text(json.dumps({"accuracy": accuracy}))
@@ -99,6 +99,19 @@ def test_it_goes_on_where_it_stopped(trainings, tmp_path, screen):
     assert len(trainings.done) == 20
     with pytest.raises(RunFolderError, match="density"):
         sanity.run(config(tmp_path, density=0.1, resume=True), screen)
+
+
+def test_a_training_whose_result_is_damaged_is_repeated(trainings, tmp_path, screen, capsys):
+    cells = sanity.run(config(tmp_path, methods=("snip",)), screen)
+    done = len(trainings.done)
+    contents = (b"", b"{", b"\xff", b"[" * 100_000, b"[]", b'{"accuracy": "0.9"}', b"{}")
+    folders = sorted((tmp_path / "all" / "runs").iterdir())[: len(contents)]
+    for folder, content in zip(folders, contents, strict=True):
+        (folder / "results.json").write_bytes(content)
+    assert sanity.run(config(tmp_path, methods=("snip",), resume=True), screen) == cells
+    assert {sanity.Path(each.train_path) for each in trainings.done[done:]} == set(folders)
+    said = capsys.readouterr().out.splitlines()
+    assert sum("results.json: expected the result of a training, " in line for line in said) == len(contents)
 
 
 def test_one_seed_has_no_test(trainings, tmp_path, screen):

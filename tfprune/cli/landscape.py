@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from inspect import signature
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,7 +18,7 @@ from tfprune.console import report_console, working
 from tfprune.criteria.loss import last_activation
 from tfprune.criteria.registry import load_plugins
 from tfprune.errors import ConfigError
-from tfprune.files import csv_text, write_text, writing
+from tfprune.files import csv_text, make_folder, write_text
 from tfprune.landscape import Landscape, measure
 from tfprune.landscape.figures import draw_sections
 from tfprune.model_file import load_model
@@ -120,9 +119,7 @@ def _note(config: LandscapeConfig, found: Mapping[str, Landscape]) -> str:
 def _write(config: LandscapeConfig, found: Mapping[str, Landscape]) -> None:
     """Writes `LANDSCAPE_FILES`."""
     assert config.out is not None, "checked by the caller"
-    folder = Path(config.out)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(config.out)
     values = {"settings": config.settings(), "models": {path: _values(each) for path, each in found.items()}}
     write_text(folder / "landscape.json", json.dumps(values, indent=1) + "\n")
     write_text(folder / "landscape.csv", csv_text([{"model": path} | each.numbers for path, each in found.items()]))

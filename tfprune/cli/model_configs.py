@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tfprune.cli.plugins import plugin_setting
-from tfprune.errors import ConfigError, RunFolderError
+from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, suffixes_in_words
+from tfprune.files import check_output
 from tfprune.landscape.settings import LandscapeSettings
-from tfprune.settings import Settings, check_model_file, check_output, require, setting
+from tfprune.settings import Settings, check_model_file, require, setting
 
 _FORMATS = tuple(each.name for each in FORMATS)
 _READ = (".keras", ".tflite")
@@ -142,13 +143,9 @@ class LandscapeConfig(LandscapeSettings):
         """
         for path in self.models:
             check_model_file(path)
-        if self.out is None:
-            return
-        folder = Path(self.out)
-        if folder.exists() and not folder.is_dir():
-            raise RunFolderError(f"--out: expected a folder, {folder} is a file; name another")
-        for name in LANDSCAPE_FILES if folder.is_dir() else ():
-            check_output(str(folder / name), overwrite=self.overwrite)
+        check_output(self.out, overwrite=True, folder=True)
+        for name in LANDSCAPE_FILES if self.out is not None else ():
+            check_output(f"{self.out}/{name}", overwrite=self.overwrite)
 
 
 def _check_different(models: Sequence[str]) -> None:
@@ -238,4 +235,4 @@ class ExportConfig(Settings):
             RunFolderError: The result exists and must not be overwritten, or its folder cannot be created.
         """
         check_model_file(self.model)
-        check_output(self.out, overwrite=self.overwrite)
+        check_output(self.out, overwrite=self.overwrite, folder=not Path(self.out).suffix)

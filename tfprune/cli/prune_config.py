@@ -16,7 +16,8 @@ from tfprune.criteria.registry import (
     registered_criteria,
 )
 from tfprune.errors import ConfigError, suggestion
-from tfprune.settings import Settings, check_model_file, check_output, setting
+from tfprune.files import check_output
+from tfprune.settings import Settings, check_model_file, setting
 
 _CHANNELS_ONLY = (
     "flops",

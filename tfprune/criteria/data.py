@@ -38,7 +38,7 @@ class CriterionData:
         labels: Checks the labels of a batch. Default: they must be finite numbers.
 
     Example:
-        >>> data = CriterionData((tf.zeros([100, 2]), tf.zeros([100], tf.int64)))
+        >>> data = CriterionData((keras.ops.zeros([100, 2]), keras.ops.zeros([100], "int64")))
         >>> [len(y) for x, y in data.batches()]
         [64, 36]
     """

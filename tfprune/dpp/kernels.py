@@ -5,9 +5,12 @@ Reweighting changes the kept edges (or the weights that read the kept nodes) by 
 receives nearly what it received before.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from tfprune.arrays import checked_array
 from tfprune.errors import ConfigError
 
 _LEAST_PIVOT = 1e-9  # relative; below it, a far slower singular value decomposition solves the system
@@ -17,12 +20,17 @@ def gram(inputs: np.ndarray) -> np.ndarray:
     """Returns the second moments of examples, C = X'X / P, from which all kernels follow.
 
     Args:
-        inputs: `[examples, features]`.
+        inputs: `[examples, features]`, at least one.
 
     Returns:
         Float64 `[features, features]`.
+
+    Raises:
+        ConfigError: The inputs have another shape, or a number is not finite.
     """
-    inputs = np.asarray(inputs, np.float64)
+    inputs = _numbers(inputs, "inputs")
+    if inputs.ndim != 2 or not len(inputs):
+        raise ConfigError(f"inputs: expected examples of shape [examples, features], received {list(inputs.shape)}")
     return inputs.T @ inputs / len(inputs)
 
 
@@ -36,10 +44,13 @@ def node_kernel(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
     Returns:
         Float64 `[nodes, nodes]`.
 
+    Raises:
+        ConfigError: The shapes do not agree, or a number is not finite.
+
     Reference:
         Zhang et al., Statistical mechanical analysis of neural network pruning (UAI 2021), teacher-student setup.
     """
-    weights = np.asarray(weights, np.float64)
+    weights, moments = _matrices(weights, moments)
     return weights @ moments @ weights.T
 
 
@@ -52,8 +63,11 @@ def edge_kernels(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
 
     Returns:
         Float64 `[nodes, features, features]`.
+
+    Raises:
+        ConfigError: The shapes do not agree, or a number is not finite.
     """
-    weights = np.asarray(weights, np.float64)
+    weights, moments = _matrices(weights, moments)
     return moments * weights[:, :, None] * weights[:, None, :]
 
 
@@ -111,8 +125,9 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
     """
-    weights, mask = np.array(weights, np.float64), np.asarray(mask, bool)
-    _check(moments, weights.shape[1], mask.shape == weights.shape)
+    mask = np.asarray(mask, bool)
+    weights, moments = _matrices(weights, moments, masks_fit=mask.shape == np.shape(weights))
+    weights = weights.copy()
     for row, kept in zip(weights, mask, strict=True):
         received = moments[np.ix_(kept, ~kept)] @ row[~kept]
         row[kept] += least_squares(moments[np.ix_(kept, kept)], received)
@@ -136,8 +151,8 @@ def reweighted_readers(outgoing: np.ndarray, kept: np.ndarray, moments: np.ndarr
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
     """
-    outgoing, kept = np.array(outgoing, np.float64), np.asarray(kept, bool)
-    _check(moments, len(outgoing), kept.shape == outgoing.shape[:1])
+    outgoing, kept = _numbers(outgoing, "outgoing").copy(), np.asarray(kept, bool)
+    moments = _moments(moments, len(outgoing) if outgoing.ndim else 0, masks_fit=kept.shape == outgoing.shape[:1])
     outgoing[kept] += transfer(moments, kept) @ outgoing[~kept]
     outgoing[~kept] = 0.0
     return outgoing
@@ -179,12 +194,23 @@ def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(among, across, rcond=len(among) * np.finfo(float).eps)[0]
 
 
-def _check(moments: np.ndarray, size: int, masks_fit: bool) -> None:
-    """Raises `ConfigError` if the shapes do not agree or a moment is not finite."""
+def _numbers(value: Any, name: str) -> np.ndarray:
+    return checked_array(value, name, within=np.float64).astype(np.float64, copy=False)
+
+
+def _matrices(weights: Any, moments: Any, *, masks_fit: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weights and moments in float64; raises `ConfigError` if shapes do not agree or numbers are not finite."""
+    weights = _numbers(weights, "weights")
+    if weights.ndim != 2:
+        raise ConfigError(f"weights: expected an array [nodes, features], received shape {list(weights.shape)}")
+    return weights, _moments(moments, weights.shape[1], masks_fit=masks_fit)
+
+
+def _moments(moments: Any, size: int, *, masks_fit: bool) -> np.ndarray:
+    moments = _numbers(moments, "second moments")
     if moments.shape != (size, size) or not masks_fit:
         raise ConfigError(
             f"expected second moments of shape {(size, size)} and a mask of the weights' shape, received moments of "
             f"shape {moments.shape}; take masks and moments of the same network"
         )
-    if not np.isfinite(moments).all():
-        raise ConfigError("expected finite second moments, received NaN or infinity; check the data")
+    return moments

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit
 
+from tfprune.arrays import checked_array
 from tfprune.errors import ConfigError
 from tfprune.reprs import short_repr
 
@@ -49,7 +50,8 @@ class Spectrum:
         Raises:
             ConfigError: A kernel is not square, finite, symmetric, or has negative eigenvalues beyond rounding.
         """
-        rounding = np.finfo(np.float32 if np.asarray(kernels).dtype in (np.float32, np.float16) else np.float64).eps
+        kernels = checked_array(kernels, "kernel", finite=False)
+        rounding = np.finfo(np.float32 if kernels.dtype in (np.float32, np.float16) else np.float64).eps
         kernels = checked_kernels(kernels)
         values, vectors = np.linalg.eigh((kernels + kernels.transpose(0, 2, 1)) / 2)
         largest = np.maximum(values[:, -1:], np.finfo(float).tiny)
@@ -86,7 +88,7 @@ class Spectrum:
 
 def checked_kernels(kernels: Any) -> np.ndarray:
     """Returns kernels in float64, `[kernels, items, items]`; `ConfigError` unless square, finite and symmetric."""
-    kernels = np.asarray(kernels, np.float64)
+    kernels = checked_array(kernels, "kernel", finite=False).astype(np.float64, copy=False)
     kernels = kernels[None] if kernels.ndim == 2 else kernels
     if kernels.ndim != 3 or kernels.shape[1] != kernels.shape[2] or not kernels.size:
         raise ConfigError(f"expected square kernels [items, items], received an array of shape {kernels.shape}")

@@ -15,7 +15,7 @@ import keras
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
 from tfprune.exporting.record import Record
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, as_path, replaced_file
 
 
 def export(
@@ -62,8 +62,7 @@ def export(
         >>> tfprune.export(model, "dense.tflite", quantize="dynamic").name
         'dense.tflite'
     """
-    path = as_path(path)
-    chosen = choose_format(path, format)
+    chosen = choose_format(as_path(path), format)
     options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size, "record": record}
     defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None, "record": None}
     if ignored := [name for name in options if options[name] is not defaults[name] and name not in chosen.options]:
@@ -72,12 +71,12 @@ def export(
             f"expected {', '.join(ignored)} for {' or '.join(takers)} only, received them for {chosen.name}; drop them"
         )
     chosen.write(model, path, **{name: options[name] for name in chosen.options})
-    return path
+    return as_path(path)
 
 
 def output_path(path: str | os.PathLike[str], suffix: str) -> Path:
     """Returns the path of a file to write; raises `ConfigError` if it has another suffix."""
-    path = as_path(path)
+    path = as_file(path)
     if path.suffix != suffix:
         raise ConfigError(f"expected a file name that ends in {suffix}, received {path}; rename it")
     return path

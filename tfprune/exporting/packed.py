@@ -11,24 +11,34 @@ import math
 import os
 import struct
 import zlib
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+from msgspec import Meta
 
-from tfprune.errors import CheckpointError, ConfigError
+from tfprune.errors import ConfigError, first_line
 from tfprune.exporting.keras import folded_model, plain_model
 from tfprune.exporting.output import output_file, output_path
 from tfprune.exporting.record import Record, record_text
 from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers.kernels import named_kernels
+from tfprune.model_file import described_model
+from tfprune.reading import Count, RefusedError, Size, check_weights, json_value, read_bytes, reading, shown, typed
+from tfprune.reading.keras_config import checked_config
 from tfprune.reprs import short_repr
 
 _MAGIC = b"tfprune packed 1\n"
-_LARGEST_HEADER = 1 << 26  # bytes, decompressed
+_FILE_BYTES = 8  # behind the magic line: the sum, and the length of the header
+_LARGEST_FILE = 1 << 31  # bytes
+_LARGEST_HEADER = 1 << 24  # bytes, decompressed
+_LEAST_VALUES = 1 << 25  # of any model
+_GROWTH = 128  # values more for each byte; as many as have one percent of weights left
 _PLAIN, _HUFFMAN, _DEFLATE, _LZMA = "plain", "huffman", "deflate", "lzma"
+_LZMA_FILTER = {"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}
+_LEAST_DICTIONARY = 1 << 12  # bytes that LZMA looks back; no more are needed than there are in all
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,8 @@ def export_packed(model: keras.Model, path: str | os.PathLike[str], *, record: R
 def load_packed(path: str | os.PathLike[str]) -> keras.Model:
     """Reads a file that `export_packed` wrote, as a plain Keras model.
 
-    No code of a file is run: it may name Keras' own layers only, in Keras' safe mode.
+    No code of a file is run: it may name Keras' own layers only, in Keras' safe mode. A small file cannot ask for much
+    memory: its model may have 2^25 values, and 128 more for each byte of the file.
 
     Args:
         path: The file.
@@ -125,29 +136,26 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
         The model, of built-in layers, float32.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or something else.
+        CheckpointError: The file is missing, damaged, or something else; or a weight is not finite.
     """
-    header, blobs = _read(Path(path))
-    try:
-        model = keras.saving.deserialize_keras_object(header["model"], safe_mode=True)
+    with _reading(path):
+        header, blobs = _read(path)
+        values = _LEAST_VALUES + _GROWTH * (len(blobs) + _FILE_BYTES)
+        model = described_model(path, checked_config(header.model), most=values)
         variables = [variable for layer in _layers(model) for variable in layer.variables]
-        entries = header["tensors"]
-        if len(entries) != len(variables):
-            raise CheckpointError(f"expected {len(variables)} tensors in {path}, found {len(entries)}")
+        if len(header.tensors) != len(variables):
+            raise RefusedError(f"it has {len(header.tensors)} tensors for the {len(variables)} of its model")
         place = 0
-        for variable, entry in zip(variables, entries, strict=True):
-            sizes = [int(size) for size in entry["bytes"]]
-            if any(size < 0 for size in sizes) or place + sum(sizes) > len(blobs):
-                raise CheckpointError(f"expected whole tensors in {path}, found some cut short; fetch it again")
-            variable.assign(_tensor(entry, sizes, blobs[place : place + sum(sizes)], tuple(variable.shape)))
-            place += sum(sizes)
-    except CheckpointError:
-        raise
-    except Exception as error:  # a foreign file can make Keras raise anything
-        raise CheckpointError(
-            f"expected a model of Keras' own layers in {path}, found something else "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); pack the model again"
-        ) from error
+        for variable, entry in zip(variables, header.tensors, strict=True):
+            size = sum(entry.bytes)
+            if place + size > len(blobs):
+                raise RefusedError("its tensors are cut short")
+            array = _tensor(entry, blobs[place : place + size], tuple(variable.shape))
+            check_weights({variable.path: array})
+            variable.assign(array)
+            place += size
+        if place != len(blobs):
+            raise RefusedError(f"it has {len(blobs) - place:,} bytes behind its tensors")
     return model
 
 
@@ -163,32 +171,57 @@ def read_packed_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or something else.
     """
-    header, _ = _read(Path(path))
-    record = header.get("record")
-    return record if isinstance(record, dict) else {}
+    with _reading(path):
+        header, _ = _read(path)
+    return header.record or {}
 
 
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Returns header and tensors of a file, checked for damage."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}; check the path") from error
-    if not content.startswith(_MAGIC):
-        raise CheckpointError(f"expected a packed model in {path}, found something else; write it with export_packed")
-    start = len(_MAGIC)
-    if len(content) < start + 8 or zlib.crc32(content[start + 4 :]) != struct.unpack_from("<I", content, start)[0]:
-        raise CheckpointError(f"{path} is damaged or cut short; fetch the file again")
-    size = struct.unpack_from("<I", content, start + 4)[0]
-    begin = start + 8
-    try:
-        text = zlib.decompressobj().decompress(content[begin : begin + size], _LARGEST_HEADER)
-        header = json.loads(text)
-        if not isinstance(header, dict) or not {"model", "tensors"} <= header.keys():
-            raise ValueError("no model in it")
-    except (zlib.error, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: its header cannot be read ({error}); fetch it again") from error
-    return header, content[begin + size :]
+def _reading(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    return reading(path, "a packed model", advice="fetch it again, or write it with export_packed")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the header says about a tensor: its type; or, of a packed kernel, how its parts are stored.
+
+    Attributes:
+        bytes: Bytes of the tensor, or of mask, signs and sizes.
+        dtype: Type of a tensor that is stored as it is.
+        ways: How mask and signs are compressed.
+        kept: Number of signs.
+        sizes: Shape of the sizes.
+    """
+
+    bytes: tuple[Count, ...]
+    dtype: Annotated[str, Meta(pattern="^[<|>][biuf][1248]$")] | None = None
+    ways: tuple[str, str] | None = None
+    kept: Count | None = None
+    sizes: tuple[Size, ...] | None = None
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The header of a file."""
+
+    model: dict[str, Any]
+    tensors: tuple[_Entry, ...]
+    record: dict[str, Any] | None = None
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[_Header, memoryview]:
+    """Returns header and tensors of a file, checked for damage; raises any error if there are none."""
+    whole = read_bytes(path, _LARGEST_FILE)
+    if not whole.startswith(_MAGIC):
+        raise RefusedError("found something else")
+    content = memoryview(whole)[len(_MAGIC) :]
+    if len(content) < _FILE_BYTES or zlib.crc32(content[4:]) != struct.unpack_from("<I", content)[0]:
+        raise RefusedError("it is damaged or cut short")
+    size = struct.unpack_from("<I", content, 4)[0]
+    packed = zlib.decompressobj()
+    text = packed.decompress(content[_FILE_BYTES : _FILE_BYTES + size], _LARGEST_HEADER)
+    if not packed.eof:
+        raise RefusedError("its header is cut short or too long")
+    return typed(json_value(text, finite=False), _Header), content[_FILE_BYTES + size :]
 
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
@@ -249,16 +282,21 @@ def _entry(array: np.ndarray, kernel: PackedKernel | None) -> tuple[dict[str, An
     return entry, list(parts)
 
 
-def _tensor(entry: dict[str, Any], sizes: list[int], data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+def _tensor(entry: _Entry, data: memoryview, shape: tuple[int, ...]) -> np.ndarray:
     """Returns a tensor from its entry in the header and its bytes."""
-    if "ways" not in entry:
-        return np.frombuffer(data, np.dtype(entry["dtype"])).reshape(shape)
-    mask = decompress_bits(entry["ways"][0], data[: sizes[0]], math.prod(shape)).reshape(shape)
-    kept = int(entry["kept"])
-    if kept != np.count_nonzero(mask):
-        raise CheckpointError(f"expected {np.count_nonzero(mask)} signs, the file says {kept}; fetch it again")
-    signs = decompress_bits(entry["ways"][1], data[sizes[0] : sizes[0] + sizes[1]], kept)
-    channels = np.frombuffer(data[sizes[0] + sizes[1] :], "<f4").reshape(entry["sizes"])
+    if entry.dtype is not None and len(entry.bytes) == 1:
+        return np.frombuffer(data, np.dtype(entry.dtype)).reshape(shape)
+    if entry.ways is None or entry.kept is None or not entry.sizes or len(entry.bytes) != 3:
+        raise RefusedError("it has a tensor that is stored neither as it is nor as mask, signs and sizes")
+    if entry.sizes != shape[-len(entry.sizes) :]:
+        raise RefusedError(f"it has sizes {shown(entry.sizes)} for a kernel {shown(shape)}")
+    end, stop = entry.bytes[0], sum(entry.bytes[:2])
+    mask = decompress_bits(entry.ways[0], data[:end], math.prod(shape)).reshape(shape)
+    if entry.kept != np.count_nonzero(mask):
+        raise RefusedError(f"it says {entry.kept:,} signs for {np.count_nonzero(mask):,} kept weights")
+    signs = decompress_bits(entry.ways[1], data[end:stop], entry.kept)
+    channels = np.frombuffer(data[stop:], "<f4").reshape(entry.sizes)
+    check_weights({"sizes": channels})
     return PackedKernel(mask, signs, channels).kernel
 
 
@@ -290,18 +328,17 @@ def compress_bits(bits: np.ndarray) -> tuple[str, bytes]:
     """
     raw = np.packbits(bits.ravel()).tobytes()
     huffman = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
-    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
     ways = {
         _PLAIN: raw,
         _HUFFMAN: huffman.compress(raw) + huffman.flush(),
         _DEFLATE: zlib.compress(raw, 9),
-        _LZMA: lzma.compress(raw, lzma.FORMAT_RAW, filters=filters),
+        _LZMA: lzma.compress(raw, lzma.FORMAT_RAW, filters=[_LZMA_FILTER]),
     }
     way = min(ways, key=lambda name: len(ways[name]))
     return way, ways[way]
 
 
-def decompress_bits(way: str, data: bytes, count: int) -> np.ndarray:
+def decompress_bits(way: str, data: bytes | memoryview, count: int) -> np.ndarray:
     """Returns the bits that `compress_bits` compressed.
 
     Args:
@@ -313,19 +350,19 @@ def decompress_bits(way: str, data: bytes, count: int) -> np.ndarray:
         Bool `[count]`.
 
     Raises:
-        CheckpointError: The bytes are damaged, or of another method or number of bits.
+        RefusedError: The bytes are damaged, or of another method or number of bits.
     """
     size = (count + 7) // 8
     try:
         if way == _LZMA:
-            filters = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
+            filters = [_LZMA_FILTER | {"dict_size": max(_LEAST_DICTIONARY, size + 1)}]
             data = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(data, size + 1)
         elif way in (_HUFFMAN, _DEFLATE):
             data = zlib.decompressobj(-15 if way == _HUFFMAN else 15).decompress(data, size + 1)
         elif way != _PLAIN:
-            raise CheckpointError(f"expected bits packed in a known way, received {way!r:.40}; update tfprune")
-    except (zlib.error, lzma.LZMAError) as error:
-        raise CheckpointError(f"expected packed bits, found damaged ones ({error}); fetch the file again") from error
+            raise RefusedError(f"its bits are packed in the unknown way {shown(way)}")
+    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        raise RefusedError(f"its packed bits are damaged: {first_line(error)}") from error
     if len(data) != size:
-        raise CheckpointError(f"expected {size} bytes of packed bits, found {len(data)}; fetch the file again")
+        raise RefusedError(f"it has {len(data):,} bytes of packed bits, where {size:,} were expected")
     return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool)

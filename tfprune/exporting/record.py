@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import ConfigError
-from tfprune.reading import read_bytes
+from tfprune.reading import json_value, read_bytes
 from tfprune.reading.archives import open_archive, read_member
 from tfprune.reprs import described
 
@@ -71,7 +71,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         The record; empty if there is none that can be read.
     """
     try:
-        record = json.loads(_content(Path(path)))
+        record = json_value(_content(Path(path)), finite=False)
     except Exception:  # damaged files make libraries raise anything
         return {}
     return record if isinstance(record, dict) else {}

@@ -14,7 +14,7 @@ from tfprune.errors import ConfigError
 from tfprune.exporting.keras import plain_model
 from tfprune.exporting.record import EXTRA_FOLDER, Record, add_record
 from tfprune.exporting.serving import conversion_error, input_signature, serving_function
-from tfprune.files import as_path, writing
+from tfprune.files import as_path, make_folder, writing
 
 _CONTENT = frozenset({"saved_model.pb", "fingerprint.pb", "variables", "assets", EXTRA_FOLDER})
 
@@ -62,16 +62,17 @@ def output_folder(path: Path, content: frozenset[str]) -> Iterator[Path]:
         ConfigError: There is something other than such a folder at `path`; it is not changed.
         WriteError: It cannot be written.
     """
-    partial, old = (path.with_name(f".{path.name}.{state}") for state in ("partial", "old"))
-    if old.exists() and not path.exists():  # a process was killed between the two renames below
-        os.replace(old, path)
-    if path.exists() and not (path.is_dir() and content.issuperset(entry.name for entry in path.iterdir())):
-        raise ConfigError(
-            f"expected a folder with nothing but {', '.join(sorted(content))} to replace, or nothing, at {path}; "
-            "found something else; name another"
-        )
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        if path.exists() and not (path.is_dir() and content.issuperset(entry.name for entry in path.iterdir())):
+            raise ConfigError(
+                f"expected a folder with nothing but {', '.join(sorted(content))} to replace, or nothing, at {path}; "
+                "found something else; name another"
+            )
+        whole = path.absolute()
+        partial, old = (whole.with_name(f".{whole.name}.{state}") for state in ("partial", "old"))
+        if old.exists() and not path.exists():  # a process was killed between the two renames below
+            os.replace(old, path)
+    make_folder(path.parent)
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     try:

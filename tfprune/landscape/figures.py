@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, writing
+from tfprune.files import as_file, replaced_file
 
 _LEVELS = 15
 _COLUMNS = 3  # panels side by side
@@ -36,7 +36,7 @@ def draw_sections(sections: Mapping[str, Any], path: str | PathLike[str]) -> Non
     rows = -(-len(sections) // columns)
     figure = Figure(figsize=(1.4 + 3.4 * columns, 3.6 * rows), layout="constrained", dpi=120)
     canvas = FigureCanvasAgg(figure)
-    if as_path(path).suffix.lstrip(".").lower() not in canvas.get_supported_filetypes():
+    if as_file(path).suffix.lstrip(".").lower() not in canvas.get_supported_filetypes():
         raise ConfigError(f"expected a kind of picture that matplotlib writes, received {path}; try .png or .svg")
     curves = all(each.dimensions == 1 for each in sections.values())
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
@@ -46,8 +46,8 @@ def draw_sections(sections: Mapping[str, Any], path: str | PathLike[str]) -> Non
     for axes, title in zip(panels, sections, strict=False):
         axes.set_title(title, fontsize=9)
     figure.supxlabel(_STEP, fontsize=10)
-    with writing(as_path(path)):
-        figure.savefig(path)
+    with replaced_file(as_file(path)) as partial:
+        figure.savefig(partial)
 
 
 def _draw_curves(figure: Any, panels: Any, sections: Mapping[str, Any]) -> None:

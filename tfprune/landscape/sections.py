@@ -3,20 +3,34 @@
 import json
 from dataclasses import asdict, dataclass
 from os import PathLike
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
+from msgspec import Meta
 from tqdm import tqdm
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, write_text
+from tfprune.files import as_file, as_path, write_text
 from tfprune.landscape.directions import FilterDirections
 from tfprune.landscape.figures import draw_sections
 from tfprune.landscape.objective import Objective
 from tfprune.landscape.settings import BatchNorm, LandscapeSettings, Precision
+from tfprune.reading import Count, RefusedError, Size, read_json, reading, typed
 from tfprune.reprs import short_repr
 from tfprune.tables import WIDTH, Column, count, make_table
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What the file of a `Section` holds."""
+
+    steps: Annotated[list[float], Meta(min_length=1)]
+    losses: Annotated[list[list[Any]], Meta(min_length=1)]
+    center: float
+    batch_norm: BatchNorm
+    examples: Size
+    seed: Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +115,7 @@ class Section:
         Raises:
             WriteError: It cannot be written.
         """
-        write_text(as_path(path), json.dumps(self.values, indent=1) + "\n")
+        write_text(as_file(path), json.dumps(self.values, indent=1) + "\n")
 
     @property
     def values(self) -> dict[str, Any]:
@@ -115,13 +129,14 @@ class Section:
         Raises:
             ConfigError: The file is missing or holds something else.
         """
-        try:
-            values = json.loads(as_path(path).read_text(encoding="utf-8"))
-            fields = {name: values[name] for name in ("steps", "losses", "center", "batch_norm", "examples", "seed")}
-            arrays = {name: np.array(fields[name], np.float64) for name in ("steps", "losses")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"expected a section that tfprune saved in {path}: {error}; name another file") from error
-        return cls(**fields | arrays)
+        path = as_path(path)
+        with reading(path, "a section that tfprune saved", error=ConfigError, advice="name another file"):
+            stored = typed(read_json(path, finite=False), _Stored)
+            steps, losses = np.array(stored.steps), np.array(stored.losses)
+            if losses.ndim not in (2, 3) or losses.dtype.kind not in "fi" or set(losses.shape[1:]) != {len(steps)}:
+                raise RefusedError(f"losses: expected numbers for each of the {len(steps)} steps")
+        arrays = {"steps": steps.astype(np.float64), "losses": losses.astype(np.float64)}
+        return cls(**vars(stored) | arrays)
 
     def plot(self, path: str | PathLike[str], *, title: str = "") -> None:
         """Draws curves, or contours of the first plane.

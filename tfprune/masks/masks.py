@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, as_path, replaced_file
 from tfprune.reading import ArrayFile, Expected, RefusedError, open_arrays, reading, shown
 from tfprune.reprs import described
 from tfprune.tables import WIDTH, Column, count, listed, make_table
@@ -21,6 +21,7 @@ FORMAT = "tfprune masks 1"
 CONTENT = "masks that tfprune saved"
 _PARAMETERS = "parameters"
 _NO_AXIS = -1
+_MOST = 1 << 28  # weights of masks in any file; a small one could say that it has billions, all kept
 _PARTS = {
     "names": Expected("text", "masks"),
     "shapes": Expected("whole numbers", "..."),
@@ -165,7 +166,7 @@ class Masks(Mapping[str, np.ndarray]):
             ConfigError: It does not.
             WriteError: The file cannot be written.
         """
-        path = as_path(path)
+        path = as_file(path)
         if path.suffix != ".npz":
             raise ConfigError(f"expected a file of masks that ends in .npz, received {path}; rename it")
         shapes = np.full((len(self), max(mask.ndim for mask in self.values())), _NO_AXIS, np.int64)
@@ -212,7 +213,7 @@ class Masks(Mapping[str, np.ndarray]):
         if written != FORMAT:
             raise RefusedError(f"it has the format {shown(written)}")
         arrays = file.read(_PARTS)
-        masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"])
+        masks = _unpacked(arrays["names"], arrays["shapes"], arrays["bits"], max(_MOST, file.budget))
         return cls(masks, parameters=int(arrays[_PARAMETERS]) if _PARAMETERS in arrays else None)
 
     def table(self, *, width: int = WIDTH) -> str:
@@ -308,7 +309,7 @@ def _mask(name: str, array: Any) -> np.ndarray:
     return mask
 
 
-def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[str, np.ndarray]:
+def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray, most: int) -> dict[str, np.ndarray]:
     if shapes.ndim != 2 or len(shapes) != len(names):
         raise RefusedError("names and shapes do not match")
     if len(set(names.tolist())) != len(names) or "" in names:
@@ -319,5 +320,7 @@ def _unpacked(names: np.ndarray, shapes: np.ndarray, bits: np.ndarray) -> dict[s
     counts = [prod(shape) for shape in sizes]
     if bits.dtype != np.uint8 or len(bits) != -(-sum(counts) // 8):
         raise RefusedError("the number of bits differs from the number of weights")
+    if sum(counts) > most:
+        raise RefusedError(f"it has masks of {sum(counts):,} weights, where {most:,} are the most for its size")
     parts = np.split(np.unpackbits(bits, count=sum(counts)).view(bool), np.cumsum(counts)[:-1])
     return {str(name): part.reshape(shape) for name, part, shape in zip(names, parts, sizes, strict=True)}

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.errors import ConfigError
-from tfprune.files import as_path, replaced_file
+from tfprune.files import as_file, as_path, replaced_file
 from tfprune.masks.masks import CONTENT, Masks
-from tfprune.reading import Expected, RefusedError, open_arrays, reading, shown
+from tfprune.reading import Expected, RefusedError, json_value, open_arrays, reading, shown
 from tfprune.reprs import short_repr
 
 # Every file of a ticket is also one of masks, which skips these.
@@ -60,7 +60,7 @@ class Ticket:
             ConfigError: The name does not end in `.npz`, or the file cannot be written.
         """
         try:
-            with replaced_file(as_path(path)) as partial:
+            with replaced_file(as_file(path)) as partial:
                 self.masks.save(partial)
                 with zipfile.ZipFile(partial, "a") as file:
                     _append(file, _ORIGIN, np.array(json.dumps(dict(self.origin))))
@@ -83,7 +83,7 @@ class Ticket:
             names = [name for name in file.names if name.startswith(_WEIGHTS)]
             weights = file.read(dict.fromkeys(names, Expected("values", "...")))
             written = file.read({_ORIGIN: Expected("text", optional=True)})
-            origin = json.loads(written[_ORIGIN].item()) if written else {}
+            origin = json_value(written[_ORIGIN].item(), finite=False) if written else {}
             if not isinstance(origin, dict):
                 raise RefusedError(f"its origin is {shown(origin)}, where values by name were expected")
         named = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}

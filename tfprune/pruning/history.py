@@ -19,7 +19,7 @@ from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
 from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, plan_of, reading_plans, write_plans
 from tfprune.pruning.recalibration import Recalibration
-from tfprune.reading import RefusedError, json_value, read_text, typed
+from tfprune.reading import RefusedError, read_json, typed
 from tfprune.reprs import described
 from tfprune.tables import count
 
@@ -140,7 +140,7 @@ class PruningHistory:
             PruningError: The file is missing or holds no plans.
         """
         with reading_plans(as_path(path)):
-            return cls(_plans(json_value(read_text(as_path(path)))))
+            return cls(_plans(read_json(as_path(path))))
 
 
 @dataclass(frozen=True)

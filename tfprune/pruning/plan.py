@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from tfprune.errors import PruningError, check_choice
-from tfprune.files import as_path, write_text
+from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
@@ -29,7 +29,7 @@ from tfprune.pruning.explain import (
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.removal import Scope
 from tfprune.pruning.widths import Widths
-from tfprune.reading import Count, Name, RefusedError, json_value, read_text, reading, typed
+from tfprune.reading import Count, Name, RefusedError, json_value, read_json, reading, typed
 from tfprune.reprs import short
 from tfprune.tables import WIDTH, shortened
 
@@ -224,7 +224,7 @@ class PruningPlan:
             PruningError: The file is missing or holds no plan.
         """
         with reading_plans(as_path(path)):
-            return plan_of(json_value(read_text(as_path(path))))
+            return plan_of(read_json(as_path(path)))
 
     def check(
         self, model: keras.Model, groups: ChannelGroups, match: Match = "name", cost: CostModel | None = None
@@ -281,7 +281,7 @@ class PruningPlan:
 def write_plans(path: str | Path, text: str, content: str) -> None:
     """Writes a JSON file of plans, in one step; raises `PruningError` with the word for its content if it cannot."""
     try:
-        write_text(as_path(path), text)
+        write_text(as_file(path), text)
     except OSError as error:
         raise PruningError(f"cannot write the {content} {path}: {error.strerror}") from error
 

@@ -46,7 +46,6 @@ def checked_archive(file: BinaryIO) -> zipfile.ZipFile:
     Args:
         file: The file, which stays open when the archive is closed.
     """
-    size = file.seek(0, os.SEEK_END)
     try:
         archive = zipfile.ZipFile(file)
     except (ValueError, NotImplementedError, zipfile.BadZipFile) as error:
@@ -63,12 +62,18 @@ def checked_archive(file: BinaryIO) -> zipfile.ZipFile:
             raise RefusedError(f"its member {shown(member.filename)} is compressed in an unknown way")
         if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
             raise RefusedError(f"its member {shown(member.filename)} has two sizes")
+    size = file.seek(0, os.SEEK_END)
     if sum(member.compress_size for member in members) > size:
         raise RefusedError("its members share bytes")
-    unpacked, most = sum(member.file_size for member in members), max(ROOM, GROWTH * size)
+    unpacked, most = sum(member.file_size for member in members), budget(size)
     if unpacked > most:
         raise RefusedError(f"it claims {unpacked:,} bytes, where {most:,} are the most for a file of {size:,}")
     return archive
+
+
+def budget(size: int) -> int:
+    """Returns how many bytes may be made of a file of `size` bytes."""
+    return max(ROOM, GROWTH * size)
 
 
 def read_member(archive: zipfile.ZipFile, name: str, most: int | None = None) -> bytes:

@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from tfprune.reading.archives import open_archive
+from tfprune.reading.archives import budget, open_archive
 from tfprune.reading.content import RefusedError, shown
 from tfprune.reading.weights import check_weights
 
@@ -51,11 +51,13 @@ class ArrayFile:
 
     Attributes:
         names: Names of its arrays.
+        budget: How many bytes may be made of it, for its size.
     """
 
     def __init__(self, archive: zipfile.ZipFile, lengths: Mapping[str, int]) -> None:
         self._archive = archive
         self._lengths = dict(lengths)
+        self.budget = budget(os.fstat(archive.fp.fileno()).st_size) if archive.fp else 0
         self.names = tuple(name.removesuffix(_SUFFIX) for name in archive.NameToInfo if name.endswith(_SUFFIX))
 
     def read(self, expected: Mapping[str, Expected]) -> dict[str, np.ndarray]:

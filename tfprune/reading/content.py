@@ -5,10 +5,12 @@ import reprlib
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from io import BufferedReader
+from typing import Any
 
 from tfprune.errors import CheckpointError, TfpruneError, first_line
 
+_UNKNOWN_SIZE = 1 << 20  # bytes; files of the system say that they are empty
 LARGEST_TEXT = 64 << 20
 """Bytes of the longest text file that is read: settings, plans, records."""
 
@@ -73,7 +75,7 @@ def _reason(error: Exception) -> str:
     return first_line(error)
 
 
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+def open_file(path: str | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file for reading; pipes and devices, which may never end, are refused without waiting for them.
 
     Args:
@@ -111,7 +113,8 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         RefusedError: It is no regular file, or is longer.
     """
     with open_file(path) as file:
-        content = file.read(most + 1)
+        most = min(most, max(os.fstat(file.fileno()).st_size, _UNKNOWN_SIZE))
+        content = file.read(most + 1)  # takes the memory before it reads
     if len(content) > most:
         raise RefusedError(f"it has more than {most:,} bytes")
     return content

@@ -4,18 +4,18 @@ Keras makes what a configuration describes: it looks up classes and functions by
 is told to. A few kilobytes can describe a model that takes hours to make, or more memory than there is.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tfprune.reading.content import RefusedError, shown
+from tfprune.reading.json_text import json_value
 
 MOST_OBJECTS = 50_000
 """Layers, calls of layers, initializers and so on that a configuration may describe."""
 
-MOST_CALLS = 25_000
-"""Calls of layers to make a model; Keras needs about a millisecond for one."""
+MOST_CALLS = 4_000
+"""Calls of layers to make a model; Keras needs up to four milliseconds for one."""
 
 MOST_VALUES = 1 << 28
 """Values of an input, or of the state of a recurrent layer that keeps it between batches."""
@@ -46,13 +46,17 @@ def parse_config(content: bytes) -> dict[str, Any]:
         content: JSON, as in a `.keras` file.
 
     Raises:
-        RefusedError: It is something else, or describes too many objects.
-        RecursionError: It is nested too deeply.
+        RefusedError: It is something else, beyond the limits of `json_value`, or describes too many objects.
     """
-    try:
-        config = json.loads(content)
-    except ValueError as error:
-        raise RefusedError("its configuration is no JSON") from error
+    return checked_config(json_value(content, finite=False))
+
+
+def checked_config(config: Any) -> dict[str, Any]:
+    """Returns the configuration of a model that the values of a JSON text are, as `parse_config` does.
+
+    Raises:
+        RefusedError: It describes no object, or too many.
+    """
     if not isinstance(config, dict):
         raise RefusedError("its configuration describes no object")
     config.pop("compile_config", None)
@@ -165,7 +169,7 @@ def _calls(part: Any, total: _Total) -> int:
         calls += max(1, _calls(layer, total)) * max(1, len(nodes) if isinstance(nodes, list) else 1)
     # A sequential model is made anew for each layer, a functional one is searched for each call that comes too early.
     functional = "output_layers" in part
-    total.calls += calls + (len(layers) * _early(layers) // 64 if functional else len(layers) * calls // 8)
+    total.calls += calls + (len(layers) * _early(layers) // 256 if functional else len(layers) * calls // 32)
     return calls
 
 

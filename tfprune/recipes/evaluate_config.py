@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from tfprune.settings import Settings, check_output, require, setting
+from tfprune.files import check_output
+from tfprune.settings import Settings, require, setting
 
 _BATCH = 256
 

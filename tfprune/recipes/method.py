@@ -166,6 +166,8 @@ class Method(Generic[Config]):
         """
         with self.open_folder() as self.folder:
             self.times = StageTimes(self.folder.file("seconds.json"), resumed=self.folder.resumed)
+            if self.folder.resumed and (best := self.best):
+                self._write_best(best)
             return self.report(*self.stages())
 
     def open_folder(self) -> RunFolder:
@@ -374,20 +376,20 @@ class Method(Generic[Config]):
     def keep_best(self, numbers: Mapping[str, Any], model: Callable[[], keras.Model]) -> None:
         """Saves a model as `best.keras` if its accuracy on the test images is above that of all before it.
 
-        Its numbers go into `best.json`, too. An epoch that is repeated after a crash has the same accuracy and leaves
-        the same files.
+        Its numbers go into `best.json`, too, which a resumed run writes again. An epoch that is repeated after a crash
+        has the same accuracy and leaves the same files.
 
         Args:
             numbers: What is known of the model; `test_accuracy` decides.
             model: Returns the model.
         """
-        if not self.workers.is_chief:
+        if not self.workers.is_chief or ((best := self.best) and best["test_accuracy"] >= numbers["test_accuracy"]):
             return
-        best = self.best
-        if best is None or best["test_accuracy"] < numbers["test_accuracy"]:
-            self.save(model(), BEST_MODEL, **numbers)
-            best = dict(numbers)
-        write_text(self.folder.file(_BEST_NUMBERS), json.dumps(best) + "\n")
+        self.save(model(), BEST_MODEL, **numbers)
+        self._write_best(numbers)
+
+    def _write_best(self, numbers: Mapping[str, Any]) -> None:
+        write_text(self.folder.file(_BEST_NUMBERS), json.dumps(dict(numbers)) + "\n")
 
 
 def densities(counts: Mapping[str, tuple[float, int]]) -> dict[str, dict[str, float]]:

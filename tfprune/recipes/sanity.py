@@ -26,7 +26,7 @@ from tfprune.criteria import LayerCollapseWarning, weight_criterion
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
 from tfprune.model_file import load_model
-from tfprune.reading import RefusedError, read_text, reading
+from tfprune.reading import RefusedError, read_json, reading
 from tfprune.recipes.data import ImageData, data_fraction, load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.sanity_config import OF_DATA, TRAINED, SanityConfig
@@ -141,7 +141,10 @@ class _Trainings:
             settings |= self._from_dense_training(method, check, seed)
         else:
             settings |= {"ticket": method} | _DATA_SETTINGS.get(check, {})
-        return self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
+        self._train(TicketConfig(**self._shared_settings(path, seed), **settings))
+        accuracy = _accuracy(path)
+        assert accuracy is not None, "the training has written it"
+        return accuracy
 
     def _from_dense_training(self, method: str, check: str, seed: int) -> dict[str, Any]:
         """Returns the settings of a ticket that comes from dense training, which is done first if it is missing."""
@@ -177,12 +180,11 @@ class _Trainings:
             "test_each_epoch": False,
         }
 
-    def _train(self, config: DenseConfig) -> float:
-        """Trains, and removes the checkpoints, which are not needed any more; returns the accuracy."""
-        accuracy = float(str(train(config, self._data).numbers["accuracy"]))
+    def _train(self, config: DenseConfig) -> None:
+        """Trains, and removes the checkpoints, which are not needed any more."""
+        train(config, self._data)
         shutil.rmtree(Path(str(config.train_path)) / "checkpoints", ignore_errors=True)
         _release_memory()
-        return accuracy
 
 
 def _release_memory() -> None:
@@ -198,7 +200,7 @@ def _accuracy(path: Path) -> float | None:
         return None
     try:
         with reading(file, "the result of a training", error=RunFolderError, advice="it is trained again"):
-            accuracy = json.loads(read_text(file))["accuracy"]
+            accuracy = read_json(file, finite=False)["accuracy"]
             if not isinstance(accuracy, float):
                 raise RefusedError("it holds no accuracy")
             return accuracy

@@ -64,7 +64,9 @@ def test_plain_batches_show_training_images_as_they_are():
 
 @pytest.mark.parametrize("options", [{}, {"views": 2, "color_jitter": True}])
 def test_rows_of_a_batch_are_those_of_the_whole_batch(options):
-    digits = replace(load_data("digits"), train_images=np.repeat(load_data("digits").train_images, 3, axis=-1))
+    gray = load_data("digits")
+    colored = {part: np.repeat(getattr(gray, part), 3, axis=-1) for part in ("train_images", "test_images")}
+    digits = replace(gray, mean=gray.mean * 3, std=gray.std * 3, **colored)
     options = {"batch_size": 9, "epochs": 1, "seed": 4, **options}
     for whole, some in zip(
         digits.training_batches(BatchRequest(**options)).take(2),

@@ -1,6 +1,7 @@
 """Data sets in memory, and their changed versions for the sanity checks."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -98,3 +99,25 @@ def test_first_of_the_file(digits):
 def test_bad_fractions(digits, fraction):
     with pytest.raises(ConfigError, match="above 0 and at most 1"):
         data_fraction(digits, fraction)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_labels": np.arange(8) % 4}, "made up: train_labels: expected whole numbers from 0 to 2, .* at .3.: 3"),
+        ({"test_labels": np.zeros((8, 2), int)}, "made up: test_labels: expected class numbers"),
+        ({"train_labels": np.zeros(7, int)}, "made up: train_images: expected as many as labels, received 8 and 7"),
+        ({"train_images": np.zeros((8, 4, 4), np.uint8)}, r"made up: train_images: .* received shape \[8, 4, 4\]"),
+        ({"test_images": np.zeros((8, 5, 4, 2), np.uint8)}, r"made up: test_images: .* received shape \[8, 5, 4, 2\]"),
+        ({"train_images": np.full((8, 4, 4, 2), np.nan)}, "made up: train_images: expected finite numbers"),
+        ({"train_images": np.array([None] * 8)}, "made up: train_images: expected real numbers"),
+        ({"mean": (1.0,)}, r"made up: mean: expected 2 numbers, one for each channel, .* received \(1.0,\)"),
+        ({"std": (1.0, 0.0)}, "made up: std: expected 2 numbers, .* above 0"),
+        ({"std": (1.0, np.inf)}, "made up: std: expected finite numbers"),
+    ],
+)
+def test_arrays_of_the_user_are_checked(changes, said):
+    images, labels = np.zeros((8, 4, 4, 2), np.uint8), np.arange(8) % 3
+    good = ImageData("made up", 3, images, labels, images, labels, (0.0, 0.0), (1.0, 1.0), False, 0)
+    with pytest.raises(ConfigError, match=said):
+        replace(good, **changes)

@@ -22,10 +22,11 @@ def golden_labels(golden):
 
 
 def test_golden_positions_from_labels_alone(golden):
-    labels = np.full(50_000, -1, np.int64)
+    data = data_with(np.zeros(50_000), 10)
+    data.train_labels[:] = -1  # of no class
     for positions, classes in golden_labels(golden):
-        labels[positions] = classes
-    subsets = search_subsets(data_with(labels, 10))
+        data.train_labels[positions] = classes
+    subsets = search_subsets(data)
     np.testing.assert_array_equal(subsets.validation, golden["val_index"])
     np.testing.assert_array_equal(subsets.training, golden["train_sub_index"])
 

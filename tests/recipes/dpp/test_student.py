@@ -176,3 +176,59 @@ def test_a_step_is_the_gradient_of_half_the_squared_error(name):
         slope = (loss(weights, outgoing + change) - loss(weights, outgoing - change)) / (2 * step)
         assert outgoing[index] - new[1].numpy()[index] == pytest.approx(slope / 8, abs=2e-6)
     assert float(new[2]) == pytest.approx(loss(weights, outgoing), rel=1e-5)
+
+
+NUMBERS = ("weights", "outgoing", "moments", "losses", "lr")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        *((name, lambda array: array * np.nan, f"its array '{name}' has NaN or infinite numbers") for name in NUMBERS),
+        *((name, lambda array: array + 1e39, f"its array '{name}' has numbers beyond float32") for name in NUMBERS),
+        *((name, lambda array: array[None], f"its array '{name}' has the shape ") for name in (*NUMBERS, "seed")),
+        *((name, lambda array: None, f"it has no array '{name}'") for name in (*NUMBERS, "nonlinearity", "teacher")),
+        ("outgoing", lambda array: array[1:], r"its array 'outgoing' has the shape \[2\], expected \[hidden = 3\]"),
+        ("moments", lambda array: array[1:], r"its array 'moments' has the shape \[11, 12\], expected \[inputs = 12, "),
+        ("weights", lambda array: array[:0], "its array 'weights' is empty"),
+        ("weights", lambda array: array.astype(str), "its array 'weights' has the type str.*, expected numbers"),
+        ("seed", lambda array: array + 0.5, "its array 'seed' has the type float64, expected whole numbers"),
+        ("seed", lambda array: array - 2, "its array 'seed' has numbers below 0"),
+        ("nonlinearity", lambda array: np.array("tanh"), "its array 'nonlinearity' is 'tanh', expected erf, sigmoid"),
+        ("kind", lambda array: np.array("x" * 100_000), "expected a student, .* holds 'xxx"),
+        ("kind", lambda array: None, "expected a student, .* holds 'something else'"),
+    ],
+)
+def test_arrays_that_no_student_has_are_named(tmp_path, unbroken, name, change, said):
+    path = tmp_path / "a.npz"
+    unbroken.save(str(path))
+    with np.load(path) as file:
+        arrays = {each: file[each] for each in file.files}
+    value = change(arrays.pop(name))
+    np.savez(path, **arrays, **({} if value is None else {name: value}))
+    with pytest.raises(CheckpointError, match=said):
+        TrainedStudent.load(str(path))
+
+
+def test_a_changed_bit_in_a_file_is_one_line(tmp_path, unbroken):
+    """Each byte of the numbers has its sum in the file."""
+    path = tmp_path / "a.npz"
+    unbroken.save(str(path))
+    whole = path.read_bytes()
+    start = whole.index(b"weights.npy") + 40
+    for place in range(start, start + 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(CheckpointError, match=r"cannot read .*a\.npz: expected an \.npz file with a student, "):
+            TrainedStudent.load(str(path))
+
+
+def test_progress_of_other_sizes(task, tmp_path, monkeypatch):
+    """Its fingerprint is right, its numbers are not."""
+    path = tmp_path / "student.npz"
+    _stopped(task, path, monkeypatch)
+    progress = tmp_path / "student.progress.npz"
+    with np.load(progress) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(progress, **arrays | {"weights": np.ones((4, 12)), "outgoing": np.ones(4)})
+    with pytest.raises(CheckpointError, match=r"its array 'weights' has the shape \[4, 12\], expected \[hidden = 3, "):
+        _train(task, path)

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
@@ -112,7 +114,10 @@ def test_a_damaged_shard_is_made_again(build, tmp_path, harm, capsys):
     assert (f"{shard} is damaged: it is computed again" in capsys.readouterr().out) == (harm != "gone")
 
 
-@pytest.mark.parametrize("note", ["", "[]", '{"sha256": 1}', '{"format": "of another", "sha256": {}}'])
+NOTES = ["", "[]", '{"sha256": 1}', '{"format": "of another", "sha256": {}}', "[" * 100_000, "\0", '{"sha256": {}} 1']
+
+
+@pytest.mark.parametrize("note", NOTES, ids=range(len(NOTES)))
 def test_without_its_note_a_bank_counts_for_nothing(build, tmp_path, note):
     build()
     (tmp_path / "bank" / "bank.json").write_text(note)
@@ -174,7 +179,7 @@ def test_a_file_that_only_looks_like_a_shard(tmp_path):
     note = json.loads((tmp_path / "bank.json").read_text())
     assert note["format"] == "tfprune memory bank 1"
     np.save(tmp_path / "shard-00000.npy", np.zeros((3, 3, 1), np.float32))
-    with pytest.raises(RunFolderError, match="is not a shard of this memory bank"):
+    with pytest.raises(RunFolderError, match="expected a shard of this bank, it holds other rows; remove"):
         shards.rows()
 
 
@@ -224,3 +229,36 @@ def test_distinct_and_never_too_many(losses, count):
 
 def test_equal_losses():
     assert len(choose_teachers(np.ones(6), 3)) == 3
+
+
+@pytest.mark.parametrize("harm", ["rows", "numbers", "archive", "pickle", "length", "header"])
+def test_a_shard_that_others_made_is_no_shard(harm, tmp_path):
+    """Its sum is that of the note, so only its header tells."""
+    shards = BankShards(tmp_path, {"of": "a test"}, [3], ((2, 1), "float32"))
+    shards.write(0, np.zeros((3, 2, 1)))
+    file = tmp_path / "shard-00000.npy"
+    content = file.read_bytes()
+    with file.open("wb") as opened:
+        if harm == "archive":
+            np.savez(opened, rows=np.zeros((3, 2, 1), np.float32))
+        elif harm in ("length", "header"):
+            opened.write(content[:-1] if harm == "length" else content.replace(b"(3, 2, 1)", b"(3, 2, -)"))
+        else:
+            shape = (2, 2, 1) if harm == "rows" else (3, 2, 1)
+            np.save(opened, np.zeros(shape, {"numbers": np.float64, "pickle": object}.get(harm, np.float32)))
+    note = tmp_path / "bank.json"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"sha256": {file.name: digest}}))
+    other = BankShards(tmp_path, {"of": "a test"}, [3], ((2, 1), "float32"))
+    assert other.missing() == []
+    with pytest.raises(RunFolderError, match=rf"cannot read {file}: expected a shard of this bank, .*; remove"):
+        other.rows()
+
+
+def test_a_shard_that_is_a_pipe_is_not_waited_for(tmp_path):
+    shards = BankShards(tmp_path, {"of": "a test"}, [3], ((2, 1), "float32"))
+    shards.write(0, np.zeros((3, 2, 1)))
+    (tmp_path / "shard-00000.npy").unlink()
+    os.mkfifo(tmp_path / "shard-00000.npy")
+    with pytest.raises(RunFolderError, match="it is no regular file; remove it"):
+        shards.missing()

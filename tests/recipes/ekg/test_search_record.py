@@ -1,5 +1,6 @@
 import errno
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,3 +64,42 @@ def test_damaged_files(tmp_path, damage):
     advice = "check the path" if damage == "missing" else "start again with --overwrite"
     with pytest.raises(RunFolderError, match=f"cannot read {path}: .*; {advice}"):
         load_state(path)
+
+
+def searching(gates=2, channels=7, images=5, classes=10):
+    """What a search knows of its sizes."""
+    groups = type("Groups", (), {"channels": channels, "__len__": lambda self: gates})()
+    model = SimpleNamespace(output_shape=(None, classes))
+    return SimpleNamespace(groups=groups, images=np.zeros((images, 4)), model=model)
+
+
+def test_the_state_of_another_search_is_refused(tmp_path):
+    path = tmp_path / "search.npz"
+    save_state(state(), path)
+    assert load_state(path, searching()).members == 3
+    for changed, said in (
+        ({"gates": 3}, r"its array 'history_rates' has the shape \[3, 2\], expected \[steps = 3, gates = 3\]"),
+        ({"channels": 8}, r"its array 'history_orders' has the shape \[3, 7\], expected \[steps = 3, channels = 8\]"),
+        ({"images": 6}, r"its array 'knowledge' has the shape \[5, 10\], expected \[images = 6, classes = 10\]"),
+        ({"classes": 9}, r"its array 'knowledge' has the shape \[5, 10\], expected \[images = 5, classes = 9\]"),
+    ):
+        with pytest.raises(RunFolderError, match=said):
+            load_state(path, searching(**changed))
+
+
+def test_what_was_measured_may_be_nan_and_what_is_searched_may_not(tmp_path):
+    path = tmp_path / "search.npz"
+    save_state(state(), path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name in ("accuracy", "knowledge", "history_loss"):
+        np.savez(path, **arrays | {name: arrays[name] * np.nan})
+        load_state(path)
+    for name in ("rates", "orders", "history_rates", "history_orders"):
+        np.savez(path, **arrays | {name: arrays[name] * np.nan})
+        with pytest.raises(RunFolderError, match=f"its array '{name}' has NaN or infinite numbers"):
+            load_state(path)
+    for name in ("members", "flops", "params"):
+        np.savez(path, **arrays | {name: np.array(0)})
+        with pytest.raises(RunFolderError, match=f"its array '{name}' has numbers below 1"):
+            load_state(path)

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -7,7 +8,7 @@ import tensorflow as tf
 
 from tfprune.graph import complexity
 from tfprune.recipes.ekg import stages
-from tfprune.recipes.ekg.stages import load_state, run_search
+from tfprune.recipes.ekg.stages import load_state, run_search, save_state
 from tfprune.recipes.training import RunFolder
 from tfprune.search.greedy import Search
 
@@ -108,6 +109,25 @@ def test_a_finished_search_is_not_repeated(unbroken, tiny, few_digits, monkeypat
     assert_same((folder, expected), folder, search(tiny, few_digits, folder))
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff junk\n", b"[7]\n", None])
+def test_a_damaged_table_is_written_again(unbroken, tiny, few_digits, tmp_path, content):
+    folder = shutil.copytree(unbroken[0], tmp_path / "run")
+    table = folder / "metrics" / "search.jsonl"
+    table.unlink()
+    if content is not None:
+        table.write_bytes(content)
+    assert_same(unbroken, folder, search(tiny, few_digits, folder))
+
+
+def test_a_state_of_an_older_version_has_no_table(unbroken, tiny, few_digits, tmp_path):
+    folder = shutil.copytree(unbroken[0], tmp_path / "run")
+    save_state(load_state(folder / "search.npz"), folder / "search.npz")
+    with np.load(folder / "search.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "table"}
+    np.savez(folder / "search.npz", **arrays)
+    assert_same(unbroken, folder, search(tiny, few_digits, folder))
+
+
 def test_ctrl_c_keeps_the_step(unbroken, tiny, few_digits, tmp_path, monkeypatch):
     real = Search.step
 
@@ -127,8 +147,8 @@ def test_ctrl_c_keeps_the_step(unbroken, tiny, few_digits, tmp_path, monkeypatch
 def test_seconds_go_on_after_a_break(tiny, few_digits, tmp_path, monkeypatch):
     real = stages.save_state
 
-    def die_later(state, path):
-        real(state, path)
+    def die_later(state, *arguments):
+        real(state, *arguments)
         if len(state.history) == 3:
             raise SystemError("killed")
 
@@ -171,8 +191,8 @@ def test_landscapes_are_recorded_and_survive_a_break(tiny, few_digits, tmp_path,
 
     real = stages.save_state
 
-    def die_later(state, path):
-        real(state, path)
+    def die_later(state, *arguments):
+        real(state, *arguments)
         if len(state.history) == 3:
             raise SystemError("killed")
 

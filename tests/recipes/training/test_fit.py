@@ -14,6 +14,7 @@ import tensorflow as tf
 from tests.recipes.training.fit_script import EPOCHS, STEPS, batches, digest, make_loop, train
 from tfprune.errors import RunFolderError, TfpruneError
 from tfprune.recipes.training import GracefulInterrupt, RunFolder, evaluate
+from tfprune.recipes.training.fit import LoopState
 
 SCRIPT = Path(__file__).with_name("fit_script.py")
 TABLES = ("fit.csv", "fit.jsonl", "fit_steps.csv", "fit_steps.jsonl")
@@ -112,6 +113,30 @@ def test_interrupted_and_resumed_equals_uninterrupted(uninterrupted, tmp_path, s
     model, rows = train(tmp_path, resume=True)
     assert digest(model) == uninterrupted[1]
     assert rows == uninterrupted[2]
+    assert tables(tmp_path) == tables(uninterrupted[0])
+    assert events(tmp_path) == events(uninterrupted[0])
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_tables_are_those_of_the_checkpoint(uninterrupted, tmp_path, older, monkeypatch):
+    """Checkpoints of older versions have no rows: those in the files are taken."""
+    serialize = LoopState.serialize
+
+    def without_tables(state):
+        content = json.loads(serialize(state))
+        del content["tables"]
+        return json.dumps(content)
+
+    if older:
+        monkeypatch.setattr(LoopState, "serialize", without_tables)
+    with pytest.raises(KeyboardInterrupt):
+        stop_at(12, tmp_path)
+    monkeypatch.undo()
+    if not older:
+        for table in (tmp_path / "metrics").iterdir():
+            table.write_bytes(b"\xff junk\n")
+    model, rows = train(tmp_path, resume=True)
+    assert (digest(model), rows) == uninterrupted[1:]
     assert tables(tmp_path) == tables(uninterrupted[0])
     assert events(tmp_path) == events(uninterrupted[0])
 

@@ -70,6 +70,25 @@ def test_a_lost_record_of_the_latest_checkpoint(three):
     assert restored(three) == 3.0
 
 
+@pytest.mark.parametrize("field", ["model_checkpoint_path", "all_model_checkpoint_paths"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_record_that_names_checkpoints_of_others(three, tmp_path_factory, field, absolute):
+    """TensorFlow removes the checkpoints of its record when newer ones are saved."""
+    other = tmp_path_factory.mktemp("other")
+    for name in ("ckpt-1.index", "ckpt-1.data-00000-of-00001"):
+        (other / name).write_text("weeks of work")
+    name = str(other / "ckpt-1") if absolute else f"../{other.name}/ckpt-1"
+    record = {"model_checkpoint_path": "ckpt-3", "all_model_checkpoint_paths": "ckpt-3"} | {field: name}
+    (three / "checkpoint").write_text("".join(f'{key}: "{value}"\n' for key, value in record.items()))
+    variable, checkpoints = opened(three)
+    checkpoints.restore()
+    assert float(variable[0]) == 3.0
+    for _ in range(3):
+        checkpoints.save()
+    assert {path.read_text() for path in other.iterdir()} == {"weeks of work"}
+    assert len(list(other.iterdir())) == 2
+
+
 def test_all_checkpoints_are_damaged(three):
     for path in three.glob("*.data*"):
         damage(path)
@@ -108,3 +127,17 @@ def test_stage_times_add_up_over_processes_and_interrupts(tmp_path, monkeypatch)
     with again.stage("bank"):
         pass
     assert again.seconds == StageTimes(path).seconds == {"search": 2.0, "bank": 6.0}
+
+
+DAMAGED = [b"", b"{", b"[]", b"7", b"\xff", b'{"a": "x"}', b'{"a": null}', b'{"a": -1}', b'{"a": NaN}', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("content", [*DAMAGED, None])
+def test_damaged_times_begin_again_and_this_is_said(tmp_path, content, capsys):
+    path = tmp_path / "seconds.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert StageTimes(path, resumed=True).seconds == {}
+    assert capsys.readouterr().out == f"{path} is damaged or lost: the seconds of the stages count from here on\n"
+    assert StageTimes(path, resumed=True).seconds == {}
+    assert not capsys.readouterr().out

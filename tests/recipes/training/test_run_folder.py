@@ -238,3 +238,76 @@ def test_columns_cannot_change(tmp_path):
     log.append({"step": 1, "loss": 1.0})
     with pytest.raises(RunFolderError, match="columns"):
         log.append({"step": 2, "accuracy": 1.0})
+
+
+def test_damaged_lines_are_left_out_and_this_is_said(tmp_path, capsys):
+    """Of a table whose rows are in no checkpoint."""
+    rows = [{"step": step, "loss": 1.0} for step in range(1, 4)]
+    damaged = [b"junk", b"\xff\xfe", b"[1]", b"null", b'{"loss": 1}', b'{"step": "1"}', b'{"step": 2, "loss": []}']
+    damaged += [b'{"step": 2}', b"[" * 100_000]
+    lines = [json.dumps(row).encode() for row in rows]
+    (tmp_path / "fit.jsonl").write_bytes(b"\n".join([lines[0], *damaged, *lines[1:], b'{"step": 9, "lo']))
+    log = MetricsLog(tmp_path / "fit", last_step=9)
+    assert log.rows == rows
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'fit.jsonl'} is damaged: 9 of 12 lines are left out of the table\n"
+    )
+    assert (tmp_path / "fit.csv").read_text() == "step,loss\n1,1.0\n2,1.0\n3,1.0\n"
+
+
+def test_rows_of_a_checkpoint_replace_those_of_the_files(tmp_path):
+    (tmp_path / "fit.jsonl").write_bytes(b"\xff junk")
+    rows = [{"step": 1, "loss": 1.0}]
+    log = MetricsLog(tmp_path / "fit", last_step=0, rows=rows)
+    log.append({"step": 2, "loss": 0.5})
+    assert rows == [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.5}]  # the next checkpoint has them all
+    assert (tmp_path / "fit.csv").read_text() == "step,loss\n1,1.0\n2,0.5\n"
+
+
+def test_nothing_is_written_through_links(tmp_path):
+    """Neither to the run's own names nor to the folders of single trainings."""
+    outside = tmp_path / "outside"
+    for name in ("metrics", "events", "checkpoints", "masks.npz"):
+        (outside / name).mkdir(parents=True)
+    (outside / "events" / "events.out.tfevents.1").write_text("mine")
+    run = RunFolder.create(tmp_path / "run", SETTINGS)
+    (run.path / "masks.npz").symlink_to(outside / "masks.npz")
+    (run.path / "metrics").symlink_to(outside / "metrics")
+    for name in ("events", "checkpoints"):
+        (run.path / name).mkdir()
+        (run.path / name / "fit").symlink_to(outside / name)
+    for write in (
+        lambda: run.file("masks.npz"),
+        lambda: run.metrics("fit"),
+        lambda: run.events("fit"),
+        lambda: run.checkpoints("fit"),
+    ):
+        with pytest.raises(RunFolderError, match="is a link, through which no run writes"):
+            write()
+    assert len(list(outside.rglob("*"))) == 5
+
+
+def test_settings_of_older_versions(tmp_path):
+    """They are in `settings.yaml` alone, and `run.json` has no sum."""
+    RunFolder.create(tmp_path, SETTINGS).close()
+    made = json.loads((tmp_path / "run.json").read_text())["made"]
+    (tmp_path / "run.json").write_text(json.dumps({"made": made}))
+    RunFolder.create(tmp_path, SETTINGS, resume=True).close()
+    with pytest.raises(RunFolderError, match="with other settings: learning_rate"):
+        RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1}, resume=True)
+    for content in (b"\xff", b"{", b"- 1", b"[" * 5000, b"&a [*a"):
+        (tmp_path / "settings.yaml").write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"cannot read .*settings.yaml: expected settings as `name: value`, "):
+            RunFolder.create(tmp_path, SETTINGS, resume=True)
+
+
+def test_a_run_whose_settings_are_lost_is_not_begun_anew(tmp_path):
+    """Its masks and checkpoints would go on with other settings."""
+    run = RunFolder.create(tmp_path, SETTINGS)
+    write_text(run.file("masks.npz"), "x")
+    run.close()
+    (tmp_path / "settings.yaml").unlink()
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1})
+    with pytest.raises(RunFolderError, match="with other settings: learning_rate"):
+        RunFolder.create(tmp_path, {**SETTINGS, "learning_rate": 0.1}, resume=True)

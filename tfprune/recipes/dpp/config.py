@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
-from tfprune.settings import Settings, check_output, require, setting
+from tfprune.files import check_output
+from tfprune.settings import Settings, require, setting
 
 Choice = Literal["dpp_node", "dpp_edge", "random_node", "random_edge", "importance_node", "importance_edge"]
 Mode = Literal["normal", "soft_committee"]
@@ -211,7 +212,8 @@ class CompareConfig(RepeatsConfig):
                 )
 
     def check_files(self) -> None:
-        """Checks nothing: the command reads no files."""
+        """Checks that the folder can be written; raises `RunFolderError` if it cannot."""
+        check_output(self.out, overwrite=True, folder=True)
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,8 @@ class ImageConfig(RepeatsConfig):
     overwrite: bool = setting(False, "Replace results that are in the folder.")
 
     def check_files(self) -> None:
-        """Checks that no results are lost."""
+        """Checks that the folder can be written, and no results are lost; raises `RunFolderError` otherwise."""
+        check_output(self.out, overwrite=True, folder=True)
         if not self.overwrite and (Path(self.out) / "results.csv").exists():
             raise RunFolderError(f"{self.out} holds results.csv; add --overwrite to replace it, or name another folder")
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from tfprune.dpp import Alignment, Committee, OrderParameters, generalization_error
 from tfprune.errors import ConfigError
+from tfprune.files import check_output
 from tfprune.recipes.dpp.config import EvaluateMasksConfig
 from tfprune.recipes.dpp.files import draw_overlaps, save_arrays
 from tfprune.recipes.dpp.pruning import PrunedStudents
 from tfprune.recipes.dpp.teacher import TeacherTask
-from tfprune.settings import check_output
 
 _SIMULATED = 20  # masks
 

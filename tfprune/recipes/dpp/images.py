@@ -79,12 +79,12 @@ def run(config: ImageConfig) -> list[ImageRow]:
     Raises:
         TfpruneError: An error the user can fix.
     """
+    with working(f"reading {config.dataset}"):
+        data = load_data(config.dataset, config.data_path)
+        inputs = _inputs(data, data.train_images, config.pool)[: config.examples]
+        labels = data.train_labels[: len(inputs)]
+        tests = _inputs(data, data.test_images, config.pool), data.test_labels
     with locked_folder(config.out) as folder:
-        with working(f"reading {config.dataset}"):
-            data = load_data(config.dataset, config.data_path)
-            inputs = _inputs(data, data.train_images, config.pool)[: config.examples]
-            labels = data.train_labels[: len(inputs)]
-            tests = _inputs(data, data.test_images, config.pool), data.test_labels
         moments = gram(inputs)
         rows: list[ImageRow] = []
         for repeat in range(config.repeats):

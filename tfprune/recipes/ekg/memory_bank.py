@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from tfprune.errors import RunFolderError
 from tfprune.files import replaced_file, write_text
+from tfprune.reading import RefusedError, open_file, read_json, reading
 from tfprune.recipes.data import ImageDataset, ShardedRows
 from tfprune.search.subnetworks import SubNetworks
 
@@ -182,9 +183,11 @@ class BankShards:
         shape, dtype = self._kind
         shards = []
         for number, length in enumerate(self.lengths):
-            shard = np.load(self._file(number), mmap_mode="r", allow_pickle=False)
-            if shard.shape != (length, *shape) or shard.dtype != dtype:
-                raise RunFolderError(f"{self._file(number)} is not a shard of this memory bank; remove {self.folder}")
+            file = self._file(number)
+            with reading(file, "a shard of this bank", error=RunFolderError, advice=f"remove {self.folder}"):
+                shard = np.load(file, mmap_mode="r", allow_pickle=False)
+                if not isinstance(shard, np.ndarray) or shard.shape != (length, *shape) or shard.dtype != dtype:
+                    raise RefusedError("it holds other rows")
             shards.append(shard)
         return ShardedRows(shards)
 
@@ -193,7 +196,7 @@ class BankShards:
 
     def _read_note(self) -> dict[str, Any] | None:
         try:
-            note = json.loads(self._note.read_text(encoding="utf-8"))
+            note = read_json(self._note)
             return note if isinstance(note["sha256"], dict) else None
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None  # a bank not begun, or its note damaged: what it described cannot be told from other files
@@ -212,7 +215,7 @@ def _save(file: Path, rows: np.ndarray) -> None:
 
 
 def _checksum(file: Path) -> str:
-    with file.open("rb") as opened:
+    with reading(file, "a shard of a memory bank", error=RunFolderError, advice="remove it"), open_file(file) as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 

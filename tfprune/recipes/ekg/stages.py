@@ -1,9 +1,10 @@
 """The stages of EKG before fine-tuning: short training, search, memory bank."""
 
 import io
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,7 @@ def run_search(
     )
     path = run.file(_SEARCH_FILE)
     state = load_state(path, search) if path.exists() else search.start()
-    log = run.metrics("search", last_step=len(state.history) - 1)
-    if lost := len(state.history) - 1 - len({row["step"] for row in log.rows}):
-        print(f"the table of the search lacks {lost} of its rows: they were damaged; the search itself is complete")
+    log = run.metrics("search", last_step=len(state.history) - 1, rows=_load_rows(path) if path.exists() else [])
     landscape = _LANDSCAPES[config.record_landscape]
     with GracefulInterrupt() as interrupt, run.events("search").as_default(), _bar(search, state) as bar:
         for row in log.rows:
@@ -132,7 +131,7 @@ def run_search(
             # The state comes last: a row without its state is dropped and written again, a state without its row
             # would leave a gap.
             log.append(row)
-            save_state(state, path)
+            save_state(state, path, log.rows)
             _write_events(row, run)
             _show(bar, search, state)
             if number % _STEPS_PER_LINE == 0 or search.done(state):
@@ -188,16 +187,18 @@ def check_room(config: EKGConfig, data: ImageDataset, run: RunFolder) -> None:
         )
 
 
-def save_state(state: SearchState, path: str | os.PathLike[str]) -> None:
+def save_state(state: SearchState, path: str | os.PathLike[str], rows: Sequence[Row] = ()) -> None:
     """Writes the state of a search to a `.npz` file, all or nothing.
 
     Args:
         state: The state after a step.
         path: The file; an older state in it is replaced.
+        rows: The rows of the table of the search, so that a damaged table does not matter.
     """
     values = {name: np.asarray(getattr(state, name)) for name in _STATE}
     for name in _HISTORY:
         values[f"history_{name}"] = np.stack([getattr(entry, name) for entry in state.history])
+    values["table"] = np.asarray(json.dumps(list(rows)))
     buffer = io.BytesIO()
     np.savez(buffer, **values)  # type: ignore[arg-type]  # the stubs take a name for `allow_pickle`
     write_bytes(Path(path), buffer.getvalue())
@@ -220,13 +221,25 @@ def load_state(path: str | os.PathLike[str], search: Search | None = None) -> Se
         lengths = {"gates": len(search.groups), "channels": search.groups.channels, "images": len(search.images)}
         lengths["classes"] = search.model.output_shape[-1]
     expected = {f"history_{name}": array for name, array in _HISTORY.items()} | _STATE
-    words, advice = "the state of a search", "start again with --overwrite"
-    with reading(path, words, error=RunFolderError, advice=advice), open_arrays(path, lengths) as file:
-        arrays = file.read(expected)
+    arrays = _read_arrays(path, expected, lengths)
     columns = [arrays.pop(f"history_{name}") for name in _HISTORY]
     history = tuple(SubNetwork(orders, rates, float(loss)) for orders, rates, loss in zip(*columns, strict=True))
     found: dict[str, Any] = {name: array if array.ndim else array.item() for name, array in arrays.items()}
     return SearchState(history=history, **found)
+
+
+def _load_rows(path: Path) -> list[Row] | None:
+    """Returns the rows of the table that `save_state` wrote; None if it is of an older version, which wrote none."""
+    arrays = _read_arrays(path, {"table": Expected("text", optional=True)}, {})
+    return json.loads(arrays["table"].item()) if arrays else None
+
+
+def _read_arrays(
+    path: str | os.PathLike[str], expected: Mapping[str, Expected], lengths: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    words, advice = "the state of a search", "start again with --overwrite"
+    with reading(path, words, error=RunFolderError, advice=advice), open_arrays(path, lengths) as file:
+        return file.read(expected)
 
 
 def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

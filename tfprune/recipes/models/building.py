@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import keras
 
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, suggestion
 from tfprune.recipes.models.architectures import ARCHITECTURES, GROUPS, Architecture
 from tfprune.recipes.models.blocks import BatchNorm, ModelOptions, Padding, Start, Stem
+from tfprune.reprs import short
+from tfprune.tables import listed
 
 Activation = Literal["relu", "binary"] | Callable[[str], keras.layers.Layer]
 
@@ -50,7 +52,8 @@ def find_architecture(arch: str) -> Architecture:
     """
     if arch not in ARCHITECTURES:
         raise ConfigError(
-            f"expected an architecture of {', '.join(ARCHITECTURES)}, received {arch!r}; use one of these"
+            f"expected an architecture such as {listed(list(ARCHITECTURES))}, all of `tfprune.models.model_names()`, "
+            f"received {short(arch)}{suggestion(str(arch), ARCHITECTURES)}"
         )
     return ARCHITECTURES[arch]
 

@@ -1,6 +1,5 @@
 """Multi-prize tickets: find a good binary sub-network of a random model, whose weights stay as they are."""
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from tfprune.exporting import add_record
 from tfprune.files import replaced_file
 from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_layers
 from tfprune.masks import Masks
-from tfprune.reading import read_text, reading
+from tfprune.reading import read_json, reading
 from tfprune.recipes.data import BatchRequest, ImageDataset
 from tfprune.recipes.method import (
     Method,
@@ -222,7 +221,7 @@ class MultiPrize(Method[MultiPrizeConfig]):
         if results.exists():
             try:
                 with reading(results, "the result of a run", error=RunFolderError, advice="its table gets a new row"):
-                    return str(datetime.fromisoformat(json.loads(read_text(results))["finished"]).isoformat())
+                    return str(datetime.fromisoformat(read_json(results, finite=False)["finished"]).isoformat())
             except RunFolderError as error:
                 print(error)
         return datetime.now().isoformat(timespec="seconds")

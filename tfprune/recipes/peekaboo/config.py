@@ -4,9 +4,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 from tfprune.errors import ConfigError
+from tfprune.files import check_output
 from tfprune.recipes.catalog import register_method
 from tfprune.recipes.run_config import RunConfig, Stem
-from tfprune.settings import Settings, check_output, require, same_setting, setting
+from tfprune.settings import Settings, require, same_setting, setting
 
 Optimizer = Literal["BOP", "SGD"]
 Scope = Literal["global", "local"]

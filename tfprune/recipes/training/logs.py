@@ -6,7 +6,6 @@ restores the latest one that is not damaged. `StageTimes` adds up the seconds of
 """
 
 import json
-import math
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ import tensorflow as tf
 
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text, writing
-from tfprune.reading import RefusedError, read_text
+from tfprune.reading import RefusedError, read_json
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
@@ -275,7 +274,7 @@ class StageTimes:
         if resumed or path.exists():
             try:
                 self.seconds = _seconds(path)
-            except (OSError, ValueError, RecursionError):
+            except (OSError, ValueError):
                 print(f"{path} is damaged or lost: the seconds of the stages count from here on")
         self._write()
 
@@ -302,9 +301,9 @@ class StageTimes:
 
 def _seconds(path: Path) -> dict[str, float]:
     """Returns the content of a file with seconds by stage."""
-    seconds = json.loads(read_text(path))
+    seconds = read_json(path)
     if not isinstance(seconds, dict) or not all(isinstance(each, float | int) for each in seconds.values()):
         raise RefusedError("it holds something else")
-    if not all(0 <= each < math.inf for each in seconds.values()):
+    if any(each < 0 for each in seconds.values()):
         raise RefusedError("it holds other numbers")
     return seconds

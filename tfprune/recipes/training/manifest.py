@@ -16,7 +16,7 @@ from typing import Any
 
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
-from tfprune.reading import RefusedError, read_text, reading
+from tfprune.reading import RefusedError, read_json, reading
 
 MANIFEST = "run.json"
 LOCK = "run.lock"
@@ -77,7 +77,7 @@ class Manifest:
         with reading(file, "the list of a run's files", error=RunFolderError, advice=advice):
             if file.is_symlink():
                 raise RefusedError("it is a link")
-            content = json.loads(read_text(file))
+            content = read_json(file, finite=False)
             made = content.get("made") if isinstance(content, dict) else None
             if not isinstance(made, list) or not all(isinstance(name, str) and is_plain(name) for name in made):
                 raise RefusedError("it names something other than files in this folder")

@@ -22,10 +22,11 @@ import yaml
 
 import tfprune
 from tfprune.errors import RunFolderError
-from tfprune.files import csv_text, write_text, writing
+from tfprune.files import as_path, csv_text, write_text, writing
 from tfprune.locks import Lock
-from tfprune.reading import RefusedError, read_bytes, read_text, reading, shown
+from tfprune.reading import RefusedError, json_value, read_bytes, reading, shown
 from tfprune.reading.content import LARGEST_TEXT
+from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.training.manifest import LOCK, MANIFEST, SHARED, Manifest, is_plain, known_names, remove_run
 
 _SETTINGS = "settings.yaml"
@@ -94,8 +95,8 @@ class MetricsLog:
 def _row(line: bytes) -> Row | None:
     """Returns the row in a line; None if it is none."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = json_value(line, finite=False)
+    except RefusedError:
         return None
     numbers = isinstance(row, dict) and all(isinstance(value, float | int | str) for value in row.values())
     return row if numbers and isinstance(row.get("step"), int) else None
@@ -161,7 +162,7 @@ class RunFolder:
             RunFolderError: Another process uses the folder; it cannot be written, contains a run and neither flag is
                 given, contains a run with other settings (`resume`), or other files under names that a run needs.
         """
-        path = Path(path)
+        path = as_path(path)
         settings = json.loads(json.dumps(dict(settings)))
         try:
             lock = Lock(path / LOCK, path, "wait for its end, stop it, or take another --train_path")
@@ -320,10 +321,7 @@ def _check_same(path: Path, manifest: Manifest, settings: Mapping[str, Any]) -> 
     """Raises RunFolderError if the run has other settings; writes its settings again if their file is damaged."""
     file, old = path / _SETTINGS, manifest.settings
     if old is None:  # of a version that kept them in the file alone
-        with reading(file, "the settings of a run", error=RunFolderError, advice="start again with --overwrite"):
-            old = yaml.safe_load(read_text(file))
-            if not isinstance(old, dict):
-                raise RefusedError("it holds none")
+        old = read_settings(file, error=RunFolderError, advice="start again with --overwrite")
     changed = sorted(key for key in {*old, *settings} if old.get(key) != settings.get(key))
     if changed:
         changes = ", ".join(f"{str(key)[:40]} ({shown(old.get(key))} -> {shown(settings.get(key))})" for key in changed)
