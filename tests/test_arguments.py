@@ -200,9 +200,7 @@ def test_numbers_of_any_kind_are_taken(value, model):
 
 
 def test_lists_and_numpys_numbers_are_taken(model):
-    plan = tfprune.plan_channels(
-        model, "l2", density=0.5, round_to=np.int64(2), min_channels=np.int32(2), ignore=[]
-    )
+    plan = tfprune.plan_channels(model, "l2", density=0.5, round_to=np.int64(2), min_channels=np.int32(2), ignore=[])
     assert tfprune.pruning.PruningPlan.from_json(plan.to_json()) == plan
     assert tfprune.criteria.L2(roles=["out"]).scores(model, tfprune.channel_groups(model)).shape == (8,)
     assert tfprune.criteria.SynFlow(iterations=np.int64(2)).iterations == 2
