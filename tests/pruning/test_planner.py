@@ -253,7 +253,7 @@ def test_the_example_of_the_guide_fills_its_target():
         (
             {"flops": 0.5, "round_to": 0},
             ConfigError,
-            "round_to: expected a whole number from 1 to 2147483647, received 0",
+            "round_to: expected a whole number from 1 to .*, received 0",
         ),
         ({"flops": 0.5, "min_channels": 2.5}, ConfigError, "min_channels: expected a whole number"),
         ({"flops": 0.5, "max_sparsity": 1.5}, ConfigError, "max_sparsity: .* between 0 and 1, received 1.5"),
