@@ -24,7 +24,13 @@ def members(content: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def archive(parts: Any, compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def compression_of(content: bytes) -> int:
+    """Returns how the first member of an archive is compressed."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        return file.infolist()[0].compress_type
+
+
+def archive(parts: Any, compression: int) -> bytes:
     """Returns an archive of members, given as names with contents; names may stand twice."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(), zipfile.ZipFile(buffer, "w", compression) as made:
@@ -42,9 +48,9 @@ def changed(
     name = rng.choice(sorted(parts))
     if rng.random() < 0.1:
         other = rng.choice(sorted(parts))
-        return f"{name} is {other}", archive(parts | {name: parts[other]})
+        return f"{name} is {other}", archive(parts | {name: parts[other]}, compression_of(content))
     words, parts[name] = change(name, parts[name], rng)
-    return f"{name}: {words}", archive(parts, rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+    return f"{name}: {words}", archive(parts, compression_of(content))
 
 
 @functools.cache
@@ -119,16 +125,16 @@ def _odd(parts: dict[str, bytes], target: str, **changes: Any) -> bytes:
 
 def bombs(content: bytes, inner: Callable[[str, bytes], Bombs]) -> Bombs:
     """Yields archives with bombs in them, and archives that are bombs themselves."""
-    parts = members(content)
+    parts, kept = members(content), compression_of(content)
     for name, part in parts.items():
         for change, make in inner(name, part):
-            yield f"{name}: {change}", lambda name=name, make=make: archive(parts | {name: make()})
+            yield f"{name}: {change}", lambda name=name, make=make: archive(parts | {name: make()}, kept)
         yield f"{name} is gigabytes of zeros", lambda name=name: _with_bomb(parts, name)
-        yield f"without {name}", lambda name=name: archive({each: parts[each] for each in parts if each != name})
-        yield f"{name} twice", lambda name=name: archive([*parts.items(), (name, b"other")])
+        yield f"without {name}", lambda name=name: archive({each: parts[each] for each in parts if each != name}, kept)
+        yield f"{name} twice", lambda name=name: archive([*parts.items(), (name, b"other")], kept)
         yield (
             f"{name} renamed",
-            lambda name=name: archive({f"{each}x" if each == name else each: parts[each] for each in parts}),
+            lambda name=name: archive({f"{each}x" if each == name else each: parts[each] for each in parts}, kept),
         )
     first = next(iter(parts))
     for method in (9, 12, 14, 93, 99, 65_535):
@@ -142,20 +148,20 @@ def bombs(content: bytes, inner: Callable[[str, bytes], Bombs]) -> Bombs:
         yield f"a packed size of {size}", lambda size=size: _odd(parts, first, packed=size)
     yield "another checksum", lambda: _odd(parts, first, crc=1)
     for name in ("../../outside", "/tmp/outside", "a" * 60_000, "a\0b", "\x1b[31m", "a/", "", "a/" * 20_000, "C:\\x"):
-        yield f"a member {name[:20]!r} more", lambda name=name: archive([*parts.items(), (name or " ", b"x")])
+        yield f"a member {name[:20]!r} more", lambda name=name: archive([*parts.items(), (name or " ", b"x")], kept)
     yield "names of other characters", lambda: _odd(parts, first, name=b"\xff\xfe\0")
     yield (
         "20,000 members more",
-        lambda: archive([*parts.items(), *((f"m{number}.npy", b"") for number in range(20_000))]),
+        lambda: archive([*parts.items(), *((f"m{number}.npy", b"") for number in range(20_000))], kept),
     )
-    yield "20,000 times a member", lambda: archive([*parts.items()] + [(first, b"")] * 20_000)
+    yield "20,000 times a member", lambda: archive([*parts.items()] + [(first, b"")] * 20_000, kept)
     yield "a comment", lambda: content[:-2] + struct.pack("<H", 60_000) + b"PK\x05\x06" * 15_000
     yield "bytes before it", lambda: b"x" * 1000 + content
     yield "bytes behind it", lambda: content + b"x" * 1000
     yield "only its end", lambda: content[-22:]
-    yield "no member", lambda: archive({})
+    yield "no member", lambda: archive({}, kept)
     yield "one large stored member more", lambda: archive(parts | {"more": bytes(1 << 22)}, zipfile.ZIP_STORED)
-    yield "an archive in an archive", lambda: archive({first: content})
+    yield "an archive in an archive", lambda: archive({first: content}, kept)
     whole = len(content)
     for offset in (0, 1 << 31, 0xFFFFFFFF, whole):
         yield f"a directory at {offset}", lambda offset=offset: content[:-6] + struct.pack("<I", offset) + content[-2:]
