@@ -144,8 +144,8 @@ def contents(path: Path) -> Iterator[tuple[str, Any]]:
         yield from _flat([json.loads(line) for line in path.read_text().splitlines()])
     elif kind == "json":
         content = json.loads(path.read_text())
-        if path.name == "run.json":  # the files that the run made, in the order in which it made them
-            content = content | {"made": sorted(content["made"])}
+        if path.name == "run.json":  # the files that the run made, in the order in which it made them, and a sum of it
+            content = content | {"made": sorted(content["made"]), "sha256": ""}
         yield from _flat(content)
     elif kind == "yaml":
         yield from _flat(yaml.safe_load(path.read_text()))

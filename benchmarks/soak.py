@@ -107,7 +107,8 @@ class Soak:
     def all(self, runs: int, most: int, until: float) -> None:
         """The run left alone and then the others, as long as there is time."""
         self.folder.mkdir()
-        self.unbroken()
+        if not self.unbroken():
+            return
         for number in range(runs):
             if time.monotonic() < until:
                 self.broken(number, most)
@@ -135,8 +136,8 @@ class Soak:
             )
         return rows
 
-    def unbroken(self) -> None:
-        """The run left alone; notes how long the stages take."""
+    def unbroken(self) -> bool:
+        """The run left alone; notes how long the stages take. Whether all of them came."""
         life = self._begin(self.folder / "unbroken")
         last = 0.0
         while not life.ended:
@@ -144,10 +145,13 @@ class Soak:
             last = max(last, life.cpu_seconds() if not life.ended else 0.0)
             time.sleep(POLL)
         self._finish(life)
+        self.lengths = dict.fromkeys((stage.name for stage in self.case.all_stages), 0.0)
         if missing := [stage.name for stage in self.case.stages if stage.name not in life.began]:
-            raise SystemExit(f"{self.case.name}: no sign of {', '.join(missing)}: {life.last_words()}")
+            self.differences.append(f"no sign of {', '.join(missing)}: {life.last_words()}")
+            return False
         ends = [*list(life.began.values())[1:], last]
         self.lengths = {name: end - start for (name, start), end in zip(life.began.items(), ends, strict=True)}
+        return True
 
     def broken(self, number: int, most: int) -> None:
         """A run to which something happens in every stage, and which is compared when it is done.

@@ -209,7 +209,7 @@ TRAININGS = (
         "multiprize_augmix",
         (table("training"), after("report", "training")),
         "train_cifar.py --method multiprize --arch Conv2-BN --density 0.3 --binary_activations --augmix --jsd "
-        "--density_ramp_epochs 2 --epochs 4 --no_export" + _FEW + _RESUME,
+        "--scope global --density_ramp_epochs 2 --epochs 4 --no_export" + _FEW + _RESUME,
         locked=True,
     ),
     Case(

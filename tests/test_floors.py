@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 LIBRARY = (
     ("reprs", "tables"),
     ("errors",),
-    ("reading", "arrays"),
+    ("reading", "arrays", "arguments"),
     ("files", "cluster", "console", "settings", "keras_private"),
     ("locks",),
     ("masks", "ops", "optimizers", "dpp"),

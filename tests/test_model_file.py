@@ -37,7 +37,7 @@ def test_compiled_and_trained_models(tmp_path):
 
 def test_damaged_files(tmp_path):
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(CheckpointError, match=r"text.keras: expected a Keras model, File is not a zip file"):
+    with pytest.raises(CheckpointError, match=r"text.keras: expected a Keras model, it is damaged or no ZIP archive"):
         load_model(str(tmp_path / "text.keras"))
     np.savez(tmp_path / "a.npz", x=np.zeros(3))
     (tmp_path / "a.npz").rename(tmp_path / "zip.keras")

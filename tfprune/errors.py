@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable
 from typing import get_args
 
+from tfprune.reprs import short
 from tfprune.tables import shortened
 
 _CLOSE = 0.7  # similarity from which a word is suggested for another
@@ -62,9 +63,9 @@ class WorkerError(TfpruneError):
 
 def check_choice(name: str, value: object, choices: object) -> None:
     """Raises `ConfigError` unless the value of a setting is one of the choices of a `Literal`."""
-    if value not in get_args(choices):
+    if not isinstance(value, str) or value not in get_args(choices):
         *most, last = get_args(choices)
-        raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {value!r}")
+        raise ConfigError(f"{name}: expected {', '.join(most)} or {last}, received {short(value)}")
 
 
 def one_line(text: str) -> str:

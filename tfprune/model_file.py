@@ -67,7 +67,7 @@ def described_model(path: str | os.PathLike[str], config: Mapping[str, Any], *, 
         most: The most values that its variables may have together.
 
     Returns:
-        The model, with weights that are drawn anew.
+        The model, with new initial weights.
 
     Raises:
         CheckpointError: It describes something else, or has classes or functions that are not registered.
@@ -88,7 +88,7 @@ def described_model(path: str | os.PathLike[str], config: Mapping[str, Any], *, 
 
 
 def _build(config: Mapping[str, Any]) -> Any:
-    """Returns what a configuration describes, with weights that are drawn anew."""
+    """Returns what a configuration describes, with new initial weights."""
     with SafeModeScope(True), SharedObjects():
         try:
             return keras.saving.deserialize_keras_object(config, safe_mode=True)

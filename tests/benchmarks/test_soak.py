@@ -185,3 +185,33 @@ def test_cases_that_were_not_run_keep_their_rows(tmp_path):
     file.write_text("case,kills\niterative,7\nekg,1\n")
     rows = soak.merged(file, [{"case": "ekg", "kills": 2}, {"case": "student", "kills": 3}])
     assert [(row["case"], int(row["kills"])) for row in rows] == [("ekg", 2), ("iterative", 7), ("student", 3)]
+
+
+def test_the_table_adds_up():
+    from soak_table import soak_table
+
+    row = {"case": "ekg", "workers": "2", "stage": "start", "kills": "2", "kills_while_writing": "1", "refused": "0"}
+    row |= {"moments": "0.10 0.39w", "noticed_seconds": "7.6", "runs": "3", "differences": "0"}
+    other = row | {"stage": "search", "kills": "1", "moments": "1.30w", "refused": "2", "noticed_seconds": ""}
+    alone = row | {"case": "test", "workers": "1", "kills": "0", "kills_while_writing": "0", "moments": "", "runs": "1"}
+    text = soak_table([row, other, alone])
+    summary = " ".join(text.partition("\n\n")[0].split())
+    assert summary.startswith("**3 kills in 2 stages** of 2 cases, 2 of them as soon as")
+    assert "3 of a worker of two (the other one ended by itself after 8 s at most); 2 second processes" in summary
+    assert "; 4 runs, **0 differences**" in summary
+    assert "By fifths of the stages: 1, 1, 0, 0, 1 kills." in summary
+    assert text.splitlines()[-2:] == [
+        "| ekg | 2 | start 2, search 1 | 3 | 2 | 1, 1, 0, 0, 1 | 2 | 3 |",
+        "| test | 1 | start 0 | 0 | 0 | 0, 0, 0, 0, 0 | 0 | 1 |",
+    ]
+
+
+def test_the_page_has_the_counts_of_the_file():
+    import soak_table
+    from pages import DOCS, written_part
+
+    with soak_table.RESULTS.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (DOCS / "runs.md").read_text(encoding="utf-8")
+    assert written_part(page, "soak_table.py") == soak_table.soak_table(rows)
+    assert {row["differences"] for row in rows} == {"0"}

@@ -263,3 +263,20 @@ def test_a_number_or_a_word(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parse(NumberOrWord, ["--help"], prog="p")
     assert "--size N|random" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "word", ["!!timestamp x", "9" * 400, "[" * 3000, "&a [*a]", "!!int x", '"\\U00110000"', "{[a]: 1}"]
+)
+@pytest.mark.parametrize("flag", ["rate", "count", "points", "ids"])
+def test_odd_words_for_numbers_are_refused_in_one_line(flag, word):
+    with pytest.raises(ConfigError) as caught:
+        parse(Config, [f"--{flag}", word])
+    assert str(caught.value).isprintable()
+
+
+def test_a_number_of_a_file_that_no_float_holds(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text(f"rate: {'9' * 400}\n")
+    with pytest.raises(ConfigError, match=f"{file}: rate: expected a number"):
+        parse(Config, ["--config", str(file)])

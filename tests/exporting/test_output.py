@@ -62,3 +62,16 @@ def test_the_file_appears_when_it_is_whole(tmp_path):
         assert partial.suffix == ".txt"
         assert not (tmp_path / "file.txt").exists()
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file.txt", "new")]
+
+
+def test_nothing_is_written_through_links_that_lie_beside_it(tmp_path):
+    for state in ("partial", "old"):
+        (tmp_path / state).mkdir()
+        (tmp_path / state / "mine").write_text("mine")
+        (tmp_path / f".model.{state}").symlink_to(tmp_path / state)
+    with output_folder(tmp_path / "model", frozenset({"mine"})) as partial:
+        partial.mkdir()
+        (partial / "mine").write_text("new")
+    assert (tmp_path / "model" / "mine").read_text() == "new"
+    assert [(tmp_path / state / "mine").read_text() for state in ("partial", "old")] == ["mine", "mine"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "old", "partial"]

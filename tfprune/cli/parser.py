@@ -4,7 +4,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -13,7 +14,7 @@ import jsonargparse
 
 import tfprune
 from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting, unknown_flag, usage, with_flags
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, first_line
 from tfprune.reading import RefusedError
 from tfprune.reading.yaml_file import read_settings, yaml_value
 from tfprune.settings import Setting, settings_of
@@ -130,6 +131,26 @@ class SettingsParser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises a `ConfigError`."""
         raise ConfigError(_reworded(message, self.settings)) from ex
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Any:
+        """Reads a command line."""
+        with self._one_line():
+            return super().parse_args(*arguments, **options)
+
+    def parse_object(self, *arguments: Any, **options: Any) -> Any:
+        """Reads values by name."""
+        with self._one_line():
+            return super().parse_object(*arguments, **options)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Turns what jsonargparse and its YAML reader let through, for odd tags and huge numbers, into one line."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"a value cannot be read: {first_line(error)}; expected numbers and words") from error
 
     def print_help(self, file: Any = None) -> None:
         """Prints the help; unlike argparse's method, it does not hide that nobody reads it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.errors import ConfigError
+from tfprune.reprs import described
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def choose_format(path: Path, name: str | None) -> Format:
                 "rename it, or give format='saved_model'"
             )
         return implied
-    named = next((each for each in FORMATS if each.name == name), None)
+    named = next((each for each in FORMATS if isinstance(name, str) and each.name == name), None)
     if named is None:
-        raise ConfigError(f"expected a format out of {', '.join(each.name for each in FORMATS)}; received {name!r}")
+        raise ConfigError(
+            f"expected a format out of {', '.join(each.name for each in FORMATS)}; received {described(name)}"
+        )
     if implied is not named and not (implied is None and not named.suffix):
         raise ConfigError(f"expected a name for the format {name}, received {path}; rename it, or drop the format")
     return named

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import truth
 from tfprune.errors import ConfigError
 from tfprune.exporting.formats import FORMATS, choose_format
 from tfprune.exporting.record import Record
@@ -62,6 +63,7 @@ def export(
         >>> tfprune.export(model, "dense.tflite", quantize="dynamic").name
         'dense.tflite'
     """
+    float_io = truth("float_io", float_io)
     chosen = choose_format(as_path(path), format)
     options = {"quantize": quantize, "data": data, "float_io": float_io, "batch_size": batch_size, "record": record}
     defaults = {"quantize": None, "data": None, "float_io": True, "batch_size": None, "record": None}

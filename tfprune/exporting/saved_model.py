@@ -70,6 +70,8 @@ def output_folder(path: Path, content: frozenset[str]) -> Iterator[Path]:
             )
         whole = path.absolute()
         partial, old = (whole.with_name(f".{whole.name}.{state}") for state in ("partial", "old"))
+        for link in filter(Path.is_symlink, (partial, old)):  # it would lead to another folder
+            link.unlink()
         if old.exists() and not path.exists():  # a process was killed between the two renames below
             os.replace(old, path)
     make_folder(path.parent)

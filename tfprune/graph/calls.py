@@ -233,7 +233,7 @@ def as_list(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
     Raises:
         ConfigError: Something in it is neither a text nor a layer.
     """
-    several = isinstance(ignored, Iterable) and not isinstance(ignored, str | keras.Operation)
+    several = isinstance(ignored, Iterable) and not isinstance(ignored, str | keras.Operation | np.ndarray)
     found = list(ignored) if several else [ignored]
     for each in found:
         if not isinstance(each, str | keras.Operation):

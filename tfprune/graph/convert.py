@@ -24,6 +24,7 @@ from tfprune.layers import (
 )
 from tfprune.layers.kernels import LayerVariant, prunable_kernels, stock_class, variants
 from tfprune.masks import Masks
+from tfprune.reprs import described, short
 
 layers = keras.layers
 _STOCK_BATCH_NORM = layers.BatchNormalization
@@ -128,7 +129,9 @@ def convert(
         raise no_graph(model)
     _check_family(family)
     check_not_quantized(model)
-    options = {**(options or {}), **settings}
+    if options is not None and not isinstance(options, Mapping):
+        raise ConfigError(f"options: expected arguments by name, received {described(options)}")
+    options, dtype = {**(options or {}), **settings}, _policy(dtype)
     if family in _OF_MASKED_WEIGHTS:
         check_choice("match", match, Match)
         if masks is not None:
@@ -146,6 +149,19 @@ def convert(
         return swap_layer(layer, family, dtype="float32" if dtype and layer.name in outputs else dtype, options=options)
 
     return keep_selection(rebuild(model, make, weights=_baked_value if family == "plain" else None, keep_class=True))
+
+
+def _policy(dtype: Any) -> Any:
+    """Returns a dtype policy that a user gives, or None; raises `ConfigError` if Keras has no such policy."""
+    if dtype is None or isinstance(dtype, keras.dtype_policies.DTypePolicy):
+        return dtype
+    try:
+        if not isinstance(dtype, str) or not dtype.isidentifier():
+            raise ValueError("no name")
+        keras.dtype_policies.get(dtype)
+    except ValueError as error:
+        raise ConfigError(f"dtype: expected a policy such as mixed_bfloat16, received {described(dtype)}") from error
+    return dtype
 
 
 def _check_family(family: object, known: Collection[str] = LAYER_TYPES) -> None:
@@ -185,7 +201,19 @@ def swap_layer(
         return copied_layer(layer) if dtype is None else recast_layer(layer, dtype)
     kind: Any = swaps[type(layer)]
     config = _accepted(configuration(layer), layer, kind) | dict(options or {})
-    return kind.from_config(config if dtype is None else config | {"dtype": dtype})
+    return _made(kind, config if dtype is None else config | {"dtype": dtype}, options)
+
+
+def _made(kind: Any, config: dict[str, Any], options: Mapping[str, Any] | None) -> keras.Layer:
+    """Returns a layer; raises `ConfigError` if it does not take the options of the user in its configuration."""
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError) as error:
+        if not options or isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"options: expected arguments of {kind.__name__}, received {short(dict(options))}, which it does not take"
+        ) from error
 
 
 def _accepted(config: dict[str, Any], old: keras.Layer, kind: type) -> dict[str, Any]:
@@ -343,7 +371,7 @@ def _masked_layer(layer: Any, family: LayerVariant, options: Mapping[str, Any]) 
     kind: Any = variants(family)[stock_class(type(layer), "masked", "psg") or type(layer)]
     keeps_settings = isinstance(layer, PSG) and issubclass(kind, PSG)
     config = configuration(layer, stock=isinstance(layer, MaskedWeights) and not keeps_settings)
-    return kind.from_config(config | dict(options))
+    return _made(kind, config | dict(options), options)
 
 
 def mask_variables(model: keras.Model) -> dict[str, keras.Variable]:

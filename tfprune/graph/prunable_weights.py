@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import keras
 
+from tfprune.arguments import truth
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import (
     Call,
@@ -53,6 +54,7 @@ def prunable_weights(
         {'fc/kernel': (4, 3)}
     """
     check_not_quantized(model)
+    embeddings = truth("embeddings", embeddings)
     calls = model_calls(model)
     out = _left_out(calls, ignore)
     found: dict[str, keras.Variable] = {}

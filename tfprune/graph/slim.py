@@ -9,13 +9,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import UnsupportedLayerError
+from tfprune.arguments import truth
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.execute import takes_weights
 from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions, weight_at
 from tfprune.graph.layer_copies import copied_layer, remade_layer
 from tfprune.graph.rebuild import copy_operation, rebuild
+from tfprune.reprs import described
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
 """Channels are padded with zeros to a multiple of this: oneDNN's batch norm is several times slower on other counts."""
@@ -47,7 +49,10 @@ def slim(
         UnsupportedLayerError: The length of the mask is not the number of prunable channels, or the mask leaves a layer
             without channels.
     """
-    groups = groups or channel_groups(model)
+    if not isinstance(groups, ChannelGroups | None):
+        raise ConfigError(f"groups: expected the channel groups of the model, received {described(groups)}")
+    rescale_kernels = truth("rescale_kernels", rescale_kernels)
+    groups = channel_groups(model) if groups is None else groups
     mask = checked_mask(mask, groups)
     cutter = _Cutter(groups, mask, rescale_kernels)
     return rebuild(
@@ -66,7 +71,12 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
     Raises:
         UnsupportedLayerError: It does not fit the groups, or leaves a layer without channels.
     """
-    mask = np.asarray(mask, bool)
+    try:
+        mask = np.asarray(mask, bool)
+    except (ValueError, TypeError) as error:
+        raise UnsupportedLayerError(
+            f"expected a mask over the model's {groups.channels} prunable channels, received {described(mask)}"
+        ) from error
     if mask.shape != (groups.channels,):
         raise UnsupportedLayerError(
             f"expected a mask over the model's {groups.channels} prunable channels, received shape {mask.shape}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tfprune.arguments import whole_number
 from tfprune.errors import ConfigError
 from tfprune.files import as_file, as_path, replaced_file
 from tfprune.reading import ArrayFile, Expected, RefusedError, open_arrays, reading, shown
@@ -56,7 +57,7 @@ class Masks(Mapping[str, np.ndarray]):
     def __init__(self, arrays: Mapping[str, Any], *, parameters: int | None = None) -> None:
         if not isinstance(arrays, Mapping):
             raise ConfigError(f"masks: expected arrays by the name of the weight, received {described(arrays)}")
-        self._parameters = parameters
+        self._parameters = None if parameters is None else whole_number("parameters", parameters, at_most=2**63 - 1)
         self._arrays = MappingProxyType({_name(name): _mask(name, array) for name, array in arrays.items()})
         if not self._arrays:
             raise ConfigError("expected masks of at least one weight, received none; give a model with kernels")

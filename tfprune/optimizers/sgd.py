@@ -1,10 +1,12 @@
 """Stochastic gradient descent with momentum and L2 weight decay."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import number, truth
+from tfprune.errors import check_choice
 from tfprune.keras_private import uses_weight_decay, variable_index
 
 MomentumForm: TypeAlias = Literal["keras", "torch"]
@@ -65,13 +67,12 @@ class SGD(keras.optimizers.SGD):
         momentum_form: MomentumForm = "keras",
         **kwargs: Any,
     ) -> None:
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay: expected a value of at least 0, received {weight_decay}")
-        if momentum_form not in get_args(MomentumForm):
-            raise ValueError(f"momentum_form: expected keras or torch, received {momentum_form!r}")
+        weight_decay, nesterov = number("weight_decay", weight_decay, at_least=0), truth("nesterov", nesterov)
+        momentum = number("momentum", momentum, at_least=0, at_most=1)
+        check_choice("momentum_form", momentum_form, MomentumForm)
         # Keras must not see the coefficient: it would also apply its own, decoupled decay.
-        super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, weight_decay=None, **kwargs)
-        self.coupled_weight_decay = float(weight_decay)
+        super().__init__(learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=None, **kwargs)
+        self.coupled_weight_decay = weight_decay
         self.momentum_form = momentum_form
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal, cast
 
-import numpy as np
-
+from tfprune.arguments import whole_number
 from tfprune.errors import ConfigError
 from tfprune.ops.density import at_most
 from tfprune.reading import Count
+from tfprune.reprs import short
 
 Measure = Literal["flops", "params", "density"]
 """What is counted: FLOPs (multiply-adds), parameters, or channels."""
@@ -37,7 +37,7 @@ class Budget:
         number = self.fraction
         if isinstance(number, bool) or not isinstance(number, Real) or not 0 < number <= 1:
             raise ConfigError(
-                f"{self.measure}: expected the fraction to keep, above 0 and at most 1, received {number!r}; "
+                f"{self.measure}: expected the fraction to keep, above 0 and at most 1, received {short(number)}; "
                 "to keep half, write 0.5"
             )
         object.__setattr__(self, "fraction", float(number))
@@ -103,10 +103,7 @@ class WidthConstraints:
 
     def __post_init__(self) -> None:
         for name in ("round_to", "min_channels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise ConfigError(f"{name}: expected a whole number of at least 1, received {value!r}")
-            object.__setattr__(self, name, int(value))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         limits: Any = self.max_sparsity
         if isinstance(limits, Mapping):
             limits = {name: _share(each, f" for {name}") for name, each in limits.items()}
@@ -134,9 +131,10 @@ class WidthConstraints:
 
 def _share(value: Any, whose: str = "") -> float:
     """Returns the largest fraction to remove as a float; raises `ConfigError` if it is none."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+    number: Any = value if isinstance(value, Real) and not isinstance(value, bool) else -1
+    if not 0 <= number <= 1:
         raise ConfigError(
             f"max_sparsity: expected the largest fraction of a layer's width to remove{whose}, between 0 and 1, "
-            f"received {value!r}"
+            f"received {short(value)}"
         )
     return float(value)

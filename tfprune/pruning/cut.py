@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import truth
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
@@ -40,6 +41,7 @@ def cut(
         ConfigError: The data cannot be used.
         PruningError: The optimizer's state cannot be carried over.
     """
+    keep_optimizer = truth("keep_optimizer", keep_optimizer)
     small = slim(model, mask, groups)
     skipped = reweight(small, model, mask, groups, input_batches(model, data, "reweight")) if data is not None else {}
     if skipped:

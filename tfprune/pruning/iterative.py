@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import truth, whole_number
 from tfprune.criteria import Magnitude, WeightCriterion
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks
@@ -14,7 +15,7 @@ from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.history import Between, PruningHistory, carried_out, check_between, remaining_groups
 from tfprune.pruning.planner import Planner, Scorer
 from tfprune.pruning.removal import Scope
-from tfprune.reprs import described
+from tfprune.reprs import described, short
 
 Train = Callable[[int, keras.Model, Masks], keras.Model]
 SCHEDULES: dict[str, Callable[[float, float], float]] = {
@@ -103,6 +104,7 @@ def prune_channels(
     scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
     budget = Budget.from_fractions(flops, params, density)
+    keep_optimizer = truth("keep_optimizer", keep_optimizer)
     path = kept_fractions(budget.fraction, steps, schedule)
     check_between(between)
     if not isinstance(history, PruningHistory | None):
@@ -155,10 +157,9 @@ def kept_fractions(target: float, steps: int, schedule: str) -> tuple[float, ...
         >>> kept_fractions(0.5, 2, "linear")
         (0.75, 0.5)
     """
-    if schedule not in SCHEDULES:
-        raise ConfigError(f"schedule: expected one of {', '.join(SCHEDULES)}, received {schedule!r}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ConfigError(f"steps: expected a whole number of at least 1, received {steps!r}")
+    if not isinstance(schedule, str) or schedule not in SCHEDULES:
+        raise ConfigError(f"schedule: expected one of {', '.join(SCHEDULES)}, received {short(schedule)}")
+    steps = whole_number("steps", steps)
     kept = SCHEDULES[schedule]
     return (*(kept(target, step / steps) for step in range(1, steps)), target)
 

@@ -167,7 +167,7 @@ def _calls(part: Any, total: _Total) -> int:
     for layer in layers:
         nodes = layer.get("inbound_nodes") if isinstance(layer, dict) else None
         calls += max(1, _calls(layer, total)) * max(1, len(nodes) if isinstance(nodes, list) else 1)
-    # A sequential model is made anew for each layer, a functional one is searched for each call that comes too early.
+    # A sequential model is made again for each layer, a functional one is searched for each call that comes too early.
     functional = "output_layers" in part
     total.calls += calls + (len(layers) * _early(layers) // 256 if functional else len(layers) * calls // 32)
     return calls

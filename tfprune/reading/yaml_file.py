@@ -90,6 +90,8 @@ def yaml_value(text: str) -> Any:
     """
     try:
         node = yaml.compose(text, _Loader)
+    except RefusedError:
+        raise
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         raise RefusedError(f"it has invalid YAML{_place(mark)}: {problem or first_line(error)}") from error
@@ -106,6 +108,12 @@ class _Loader(yaml.SafeLoader):
     """A loader that takes plain scalars for those of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  (the parent's, emptied: add_implicit_resolver fills it)
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Begins a list or mapping in brackets; PyYAML's time grows with the square of how many are open."""
+        if self.flow_level > DEEPEST:
+            raise too_deep()
+        super().fetch_flow_collection_start(token)
 
 
 for _name, (_pattern, _) in _SCALARS.items():

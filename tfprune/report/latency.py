@@ -16,10 +16,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfprune.arguments import whole_number
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph, no_graph
 from tfprune.keras_private import input_structure
 
+_LARGEST_BATCH = 2**16
 SIZES = "give the input_shape of one example, such as 224 224 3"
 """Advice for models whose inputs have unknown sizes."""
 
@@ -89,6 +91,8 @@ def compare_latency(
     Raises:
         ConfigError: A model has an input of unknown size, or no graph.
     """
+    batch_size = whole_number("batch_size", batch_size, at_most=_LARGEST_BATCH)
+    runs, warm_up = whole_number("runs", runs), whole_number("warm_up", warm_up, at_least=0)
     calls: dict[str, Callable[[], object]] = {
         name: _call(model, batch_size) if isinstance(model, keras.Model) else model(batch_size)
         for name, model in models.items()

@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from tfprune.arguments import whole_number
 from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, ChannelGroups, CostModel, channel_groups
@@ -21,7 +22,7 @@ from tfprune.graph.calls import FoldTime, UnfoldTime, functional_graph, model_ca
 from tfprune.keras_private import flat_layers
 from tfprune.layers.masked import Masked
 from tfprune.report.latency import Latency
-from tfprune.reprs import short_repr
+from tfprune.reprs import described, short_repr
 from tfprune.tables import Column, make_table
 
 _BYTES = 4  # float32
@@ -238,8 +239,9 @@ def sized_model(model: keras.Model, input_shape: Sequence[int]) -> keras.Model:
     Raises:
         ConfigError: The model does not take such inputs, or sizes inside remain unknown.
     """
-    if any(not isinstance(size, int) or size < 1 for size in input_shape):
-        raise ConfigError(f"input_shape: expected whole numbers above 0, received {list(input_shape)}")
+    if not isinstance(input_shape, list | tuple):
+        raise ConfigError(f"input_shape: expected the sizes of one example, received {described(input_shape)}")
+    input_shape = [whole_number("input_shape", size) for size in input_shape]
     graph = functional_graph(model)
     if len(graph.inputs) != 1:
         raise ConfigError(f"input_shape: expected a model with one input, received one with {len(graph.inputs)}")

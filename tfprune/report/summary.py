@@ -13,12 +13,14 @@ import keras
 from rich.console import Console, ConsoleOptions
 from rich.text import Text
 
+from tfprune.arguments import truth, whole_number
 from tfprune.console import report_console
 from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
 from tfprune.report.latency import compare_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import LayerReport, ModelReport, model_report, sized_model
+from tfprune.reprs import described
 from tfprune.tables import WIDTH, Column, make_table, paragraph
 
 ABSENT = "-"
@@ -118,6 +120,8 @@ def summary(
         >>> numbers.model.flops
         6912
     """
+    if not isinstance(console, Console | None):
+        raise ConfigError(f"console: expected a console of rich, received {described(console)}")
     result = summarize(model, small, latency=latency, batch_size=batch_size, input_shape=input_shape)
     (console or report_console()).print(result)
     return result
@@ -149,8 +153,7 @@ def summarize(
         ConfigError: See `summary`.
         UnsupportedLayerError: The model has no graph.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size: expected a value above 0, received {batch_size}")
+    batch_size, latency = whole_number("batch_size", batch_size), truth("latency", latency)
     models = {"model": model} if small is None else {"model": model, "small": small}
     if input_shape is not None:
         models = {name: sized_model(each, input_shape) for name, each in models.items()}

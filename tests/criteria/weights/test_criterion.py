@@ -220,7 +220,7 @@ def test_impossible_densities(model, density):
         (lambda m: SynFlow(precision="float16"), "precision"),
         (lambda m: GraSP(variant="own"), "variant"),
         (lambda m: GraSP(temperature=0), "temperature: expected a number above 0"),
-        (lambda m: GraSP(parts=0), "parts: expected 1 or more"),
+        (lambda m: GraSP(parts=0), "parts: expected a whole number from 1"),
         (lambda m: Magnitude(ignore="nothing")(m, 0.5), "'nothing', which it lacks"),
         (lambda m: Magnitude()(m, 0.5, masks=Masks({"a": [1]})), "received one of a, which is no prunable weight"),
         (

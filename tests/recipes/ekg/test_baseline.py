@@ -162,11 +162,11 @@ KINDS = {
     "missing": "expected a file of weights, {file} does not exist; check the path",
     "folder": "expected a file of weights, or a folder with best.keras or trained.keras; files of weights in",
     "empty": "expected weights in {file}, it is empty; download or save it again",
-    "damaged": "{file} is damaged or not a Keras file; download or save it again",
-    "half": "{file} is damaged or not a Keras file; download or save it again",
-    "hostile": "refused: Keras does not load {file} in safe mode",
-    "configless": "refused: Keras does not load {file} in safe mode",
-    "pickle": "refused: the file asks for os.system; nothing in {file} was run",
+    "damaged": "cannot read {file}: expected a Keras model, it is damaged or no ZIP archive; ",
+    "half": "cannot read {file}: expected a Keras model, it is damaged or no ZIP archive; ",
+    "hostile": "cannot read {file}: expected a Keras model, it has a Lambda, which runs code; ",
+    "configless": "cannot read {file}: expected a Keras model, it has no member 'model.weights.h5'; ",
+    "pickle": "cannot read {file}: expected a pickled dictionary of arrays, it asks for os.system; ",
     "deeper": "{file}: ",
     "classes": "{file}: the file tells 7 classes apart, expected 10; use the data set it was trained on",
     "shape": "{file}: the file is for images of shape [16, 16, 3], expected [8, 8, 1]; use the data set it was trained",
@@ -189,7 +189,9 @@ def test_a_bad_checkpoint_is_one_line_and_leaves_no_folder(kind, few_digits, tmp
 def test_a_damaged_kept_baseline_is_named(trained, few_digits):
     _, config, _ = trained()
     baseline_path(config, few_digits).write_bytes(b"x")
-    with pytest.raises(CheckpointError, match=f"{baseline_path(config, few_digits)} is damaged"):
+    with pytest.raises(
+        CheckpointError, match=f"{baseline_path(config, few_digits)}: expected a Keras model, it is damaged"
+    ):
         load_baseline(config, few_digits)
 
 

@@ -102,7 +102,7 @@ def test_files_that_are_not_models(tmp_path, saved):
         assert "empty" in refusal(empty)
         noise = tmp_path / f"noise{suffix}"
         noise.write_bytes(bytes(range(256)) * 4)
-        assert ("damaged" if suffix == ".pkl" else "not a zip file") in refusal(noise)
+        assert "damaged" in refusal(noise)
     other = tmp_path / "weights.h5"
     other.write_bytes(b"x")
     assert "expected a .keras or a .pkl file" in refusal(other)
@@ -114,7 +114,7 @@ def test_truncated_files(tmp_path, saved, weights, part):
         content = source.read_bytes()
         cut = tmp_path / f"cut{source.suffix}"
         cut.write_bytes(content[: int(len(content) * part)])
-        assert ("damaged" if cut.suffix == ".pkl" else "not a zip file") in refusal(cut, arch, **shape)
+        assert "damaged" in refusal(cut, arch, **shape)
 
 
 def test_a_keras_file_of_anything_else(tmp_path, saved):

@@ -166,7 +166,7 @@ def test_ticket_of_another_network(tiny_world, tmp_path):
     Masks({"conv7/kernel": np.ones((3, 3, 1, 8))}).save(tmp_path / "foreign.npz")
     with pytest.raises(ConfigError, match="conv7/kernel"):
         tiny_world(ticket=str(tmp_path / "foreign.npz"))
-    with pytest.raises(CheckpointError, match="does not exist"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*none\.npz: No such file"):
         tiny_world(ticket=str(tmp_path / "none.npz"))
     assert not (tmp_path / "run").exists()
 

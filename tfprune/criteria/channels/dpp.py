@@ -8,12 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import number
 from tfprune.criteria.channels.criterion import kernel_axes
 from tfprune.criteria.data import CriterionData
 from tfprune.criteria.forward import bare_layer, second_moments
 from tfprune.criteria.registry import DataUse, register_criterion
 from tfprune.dpp import KDPP
-from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, Call, ChannelGroup, ChannelGroups, Forward
 from tfprune.graph.kernel_reads import examples_at_once
 from tfprune.ops.density import at_most
@@ -48,8 +48,7 @@ class DPPNode:
     batches: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.density <= 1:
-            raise ConfigError(f"density: expected a fraction above 0 and at most 1, received {self.density}")
+        object.__setattr__(self, "density", number("density", self.density, above=0, at_most=1))
 
     def scores(self, model: keras.Model, groups: ChannelGroups, data: Any = None) -> np.ndarray:
         """Returns 1 to 2 for channels that were drawn, 0 to 1 for others, `[channels]`; NaN without a kernel.

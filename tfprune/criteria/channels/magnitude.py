@@ -20,6 +20,7 @@ from tfprune.criteria.channels.criterion import (
 from tfprune.criteria.registry import DataUse, register_criterion
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph import ChannelGroups
+from tfprune.reprs import short
 
 _ROLES = ("out", "in", "pass")
 
@@ -43,8 +44,9 @@ class KernelNorm:
     normalize: Normalize = "mean"
 
     def __post_init__(self) -> None:
-        if isinstance(self.roles, str) or not self.roles or set(self.roles) - set(_ROLES):
-            raise ConfigError(f"roles: expected a tuple of some of {', '.join(_ROLES)}, received {self.roles!r}")
+        several = isinstance(self.roles, list | tuple) and all(isinstance(each, str) for each in self.roles)
+        if not several or not self.roles or set(self.roles) - set(_ROLES):
+            raise ConfigError(f"roles: expected a tuple of some of {', '.join(_ROLES)}, received {short(self.roles)}")
         check_choice("reduce", self.reduce, Reduce)
         check_choice("normalize", self.normalize, Normalize)
 

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import truth, whole_number
 from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
@@ -81,11 +82,12 @@ class WeightCriterion(ABC):
             cls.name = cls.__name__  # until it is registered
 
     def __post_init__(self) -> None:
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ConfigError(f"iterations: expected a whole number of at least 1, received {self.iterations!r}")
+        object.__setattr__(self, "iterations", whole_number("iterations", self.iterations))
         check_choice("schedule", self.schedule, Schedule)
         check_choice("scope", self.scope, Scope)
-        single = isinstance(self.ignore, str) or not isinstance(self.ignore, Iterable)
+        for name in ("original_ties", "revive"):
+            object.__setattr__(self, name, truth(name, getattr(self, name)))
+        single = isinstance(self.ignore, str | np.ndarray) or not isinstance(self.ignore, Iterable)
         object.__setattr__(self, "ignore", (self.ignore,) if single else tuple(self.ignore))
 
     @abstractmethod

@@ -6,11 +6,12 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import number, whole_number
 from tfprune.criteria.data import CriterionData
 from tfprune.criteria.weights.criterion import Tensors, register_weight_criterion
 from tfprune.criteria.weights.gradient import BatchLosses, DataCriterion
 from tfprune.criteria.weights.scoring_model import ScoringModel
-from tfprune.errors import ConfigError, check_choice
+from tfprune.errors import check_choice
 from tfprune.keras_private import flat_layers
 
 Variant = Literal["wang", "peekaboo"]
@@ -55,10 +56,9 @@ class GraSP(DataCriterion):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("variant", self.variant, Variant)
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature: expected a number above 0, received {self.temperature!r}")
-        if self.parts is not None and self.parts < 1:
-            raise ConfigError(f"parts: expected 1 or more, received {self.parts!r}")
+        object.__setattr__(self, "temperature", number("temperature", self.temperature, above=0))
+        if self.parts is not None:
+            object.__setattr__(self, "parts", whole_number("parts", self.parts))
 
     def scores(self, model: keras.Model, masks: Tensors, data: CriterionData | None = None) -> dict[str, tf.Tensor]:
         """Scores the weights, see `WeightCriterion.scores`."""

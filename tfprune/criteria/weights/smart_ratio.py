@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import number
 from tfprune.criteria.data import CriterionData
 from tfprune.criteria.weights.criterion import Tensors, WeightCriterion, register_weight_criterion
 from tfprune.criteria.weights.magnitude import magnitudes
@@ -86,8 +87,7 @@ class SmartRatio(WeightCriterion):
         super().__post_init__()
         check_choice("rule", self.rule, Rule)
         check_choice("treatment", self.treatment, Treatment)
-        if not 0 <= self.last_ratio <= 1:
-            raise ConfigError(f"last_ratio: expected a fraction from 0 to 1, received {self.last_ratio!r}")
+        object.__setattr__(self, "last_ratio", number("last_ratio", self.last_ratio, at_least=0, at_most=1))
         self._require(iterations=1, scope="global", original_ties=False, revive=False)
 
     def ratios(self, model: keras.Model, density: float) -> dict[str, tuple[float, int]]:

@@ -50,7 +50,7 @@ def find_architecture(arch: str) -> Architecture:
     Raises:
         ConfigError: The name is unknown.
     """
-    if arch not in ARCHITECTURES:
+    if not isinstance(arch, str) or arch not in ARCHITECTURES:
         raise ConfigError(
             f"expected an architecture such as {listed(list(ARCHITECTURES))}, all of `tfprune.models.model_names()`, "
             f"received {short(arch)}{suggestion(str(arch), ARCHITECTURES)}"
