@@ -130,6 +130,14 @@ def _settings(folder: Path) -> None:
 
 
 def _run(folder: Path) -> None:
+    try:
+        _resumed_and_replaced(folder)
+    finally:
+        if not (folder / "other.txt").exists():
+            raise AssertionError("a file of the user beside the run is gone")
+
+
+def _resumed_and_replaced(folder: Path) -> None:
     with RunFolder.create(folder / "run", samples.RUN_SETTINGS, resume=True) as run:
         run.metrics("training", last_step=30)
         StageTimes(run.file("seconds.json"))

@@ -15,7 +15,7 @@ from pathlib import Path
 from hostile_structure import bombs, changed_structure
 
 _BLOCK = 512
-_SPECIAL = ("missing", "fifo", "folder", "socket", "link to nothing", "link to itself", "link to zeros", "sparse")
+SPECIAL = ("missing", "fifo", "folder", "socket", "link to nothing", "link to itself", "link to zeros", "sparse")
 _OUTSIDE = "link outside"
 _SPARSE = 3 << 30
 _WORDS = (
@@ -94,7 +94,7 @@ def inputs(samples: list[dict[str, bytes]], count: int, seed: str, *, in_files: 
         in_files: Whether there may be something else in the place of a file.
     """
     order = random.Random(seed)
-    prepared = list(_bombs_of(samples, _SPECIAL if in_files else ()))
+    prepared = [make for _, make in bombs_of(samples, SPECIAL if in_files else ())]
     order.shuffle(prepared)
     cuts = list(_cuts(samples, -(-count // 5)))
     for number in range(count):
@@ -126,17 +126,29 @@ def _cuts(samples: list[dict[str, bytes]], count: int) -> Iterator[Input]:
         yield Input(f"{name}: cut after {end} bytes", {**sample, name: content[:end]}, {})
 
 
-def _bombs_of(samples: list[dict[str, bytes]], specials: Sequence[str]) -> Iterator[Callable[[], Input]]:
-    """Yields functions that return inputs with a bomb, or something else than a file, in the place of each file."""
+def bombs_of(samples: list[dict[str, bytes]], specials: Sequence[str]) -> Iterator[tuple[str, Callable[[], Input]]]:
+    """Yields what each bomb in the place of a file is, or something else than a file, and what makes the input.
+
+    Args:
+        samples: Valid inputs.
+        specials: What else than a file there may be, of `SPECIAL`.
+    """
     for sample in samples:
         for name in sorted(sample):
             for special in specials:
-                yield lambda sample=sample, name=name, special=special: _without(sample, name, special)
+                yield (
+                    f"{name}: {special}",
+                    lambda sample=sample, name=name, special=special: _without(sample, name, special),
+                )
             if specials and name.count("/") > 1:
-                yield lambda sample=sample, name=name: _in_a_link(sample, name.rpartition("/")[0])
+                folder = name.rpartition("/")[0]
+                yield f"{folder}: {_OUTSIDE}", lambda sample=sample, folder=folder: _in_a_link(sample, folder)
             for change, make in bombs(name, sample[name]):
-                yield lambda sample=sample, name=name, change=change, make=make: Input(
-                    f"{name}: {change}", {**sample, name: make()}, {}
+                yield (
+                    f"{name}: {change}",
+                    lambda sample=sample, name=name, change=change, make=make: Input(
+                        f"{name}: {change}", {**sample, name: make()}, {}
+                    ),
                 )
 
 
