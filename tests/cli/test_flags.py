@@ -152,3 +152,28 @@ def test_suggestions_are_close_and_of_this_program(flag, suggested, tmp_path):
 def test_what_the_program_lacks_is_not_suggested():
     with pytest.raises(ConfigError, match=r"unknown flag --prune_ratio; --help lists them all$"):
         parse(Many, ["a", "--prune_ratio", "1"])
+
+
+@dataclass(frozen=True)
+class Numbers(Settings):
+    """Settings of a test."""
+
+    seed: int = setting(0, "Where random numbers begin.")
+    rate: float = setting(0.5, "How fast.")
+
+
+DOUBLED = "[" + ", ".join(["&a0 [x, x]", *(f"&a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]) + "]"
+
+
+@pytest.mark.parametrize("word", ["0x10", "1:30", "1_000", "true", "3.0", "[1]", "", "9" * 4000, DOUBLED], ids=len)
+def test_words_that_are_no_whole_number(word):
+    with pytest.raises(ConfigError, match="--seed: expected a whole number, received ") as caught:
+        parse(Numbers, ["--seed", word])
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("word", ["9" * 400, "0x1p3", "1:30", "yes", "None", DOUBLED], ids=len)
+def test_words_that_are_no_number(word):
+    with pytest.raises(ConfigError, match="--rate: expected a number, received ") as caught:
+        parse(Numbers, ["--rate", word])
+    assert len(str(caught.value)) < 400

@@ -109,7 +109,7 @@ WRONG_FLAGS = [
     ("--rate fast", "--rate: expected a number, received 'fast'"),
     ("--rate", "--rate: expected a number, received nothing"),
     ("--count 1.5", "--count: expected a whole number, received '1.5'"),
-    ("--count true", "--count: expected a whole number, received 'True'"),
+    ("--count true", "--count: expected a whole number, received 'true'"),
     ("--points", "--points: expected numbers, received nothing"),
     ("--ids .5", "--ids: expected whole numbers, received '.5'"),
     ("--mode medium", "--mode: expected slow or fast, received 'medium'"),

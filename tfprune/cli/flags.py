@@ -1,11 +1,12 @@
 """Flags of the command line: how a setting becomes one, which words belong to which, what an unknown one may mean."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
-from typing import Any, Literal
+from typing import Any
 
 from tfprune.errors import ConfigError, suggestion
+from tfprune.reading.yaml_file import yaml_value
 from tfprune.settings import Setting
 
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -38,8 +39,10 @@ def add_flag(group: Any, setting: Setting) -> None:
         options["metavar"] = "|".join([_METAVARS[setting.kind], *setting.words])
     if setting.is_list:
         options["nargs"] = "+"
-    kind = setting.kind | Literal[setting.words] if setting.words else setting.kind
-    kind = kind | None if setting.optional else kind
+    if setting.kind in (int, float):
+        kind: Any = number_of(setting)
+    else:
+        kind = setting.kind | None if setting.optional else setting.kind
     action = group.add_argument(f"--{setting.name}", type=kind, **options)
     action.shown = setting.name.upper() if setting.positional else None
 
@@ -49,6 +52,29 @@ def field_value(setting: Setting, parsed: Any) -> Any:
     if setting.optional and parsed in (None, "None", ["None"], [None]):
         return None
     return tuple(parsed) if setting.is_list else parsed
+
+
+def number_of(setting: Setting) -> Callable[[Any], Any]:
+    """Returns what makes a value of a word of the command line, or of a value in a file.
+
+    jsonargparse reads words for numbers as YAML 1.1, without limits: `0x10` and `1:30` would be numbers.
+
+    Args:
+        setting: A setting whose values are numbers, or words beside numbers.
+    """
+
+    def number(given: Any) -> Any:
+        value = yaml_value(given) if isinstance(given, str) else given
+        if value in setting.words or (value is None and setting.optional):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | setting.kind):
+            raise ValueError(f"expected {setting.expected}")
+        try:
+            return setting.kind(value)
+        except OverflowError as error:
+            raise ValueError("it is beyond all numbers") from error
+
+    return number
 
 
 class YesNo(argparse.Action):

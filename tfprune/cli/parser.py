@@ -17,6 +17,7 @@ from tfprune.cli.flags import FlagHelp, add_flag, field_value, suggested_setting
 from tfprune.errors import ConfigError, first_line
 from tfprune.reading import RefusedError
 from tfprune.reading.yaml_file import read_settings, yaml_value
+from tfprune.reprs import short
 from tfprune.settings import Setting, settings_of
 from tfprune.tables import WIDTH
 
@@ -207,5 +208,5 @@ def _reworded(message: str, settings: Mapping[str, Setting]) -> str:
             return f"--{name}: expected {_value_of(settings[name])}; {' '.join(message.partition(': ')[2].split())}"
         if received and name in settings:
             near = f"; --{name}_of is for single layers" if f"{name}_of" in settings and "=" in received[1] else ""
-            return f"--{name}: expected {_value_of(settings[name])}, received {received[1].strip(chr(39))!r}{near}"
+            return f"--{name}: expected {_value_of(settings[name])}, received {short(received[1].strip(chr(39)))}{near}"
     return " ".join(message.split())
