@@ -288,7 +288,3 @@ def main() -> None:
     for answer in answers(sys.stdin):
         out.write(json.dumps(answer) + "\n")
         out.flush()
-
-
-if __name__ == "__main__":
-    main()
