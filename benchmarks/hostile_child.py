@@ -5,6 +5,7 @@ TensorFlow itself: the threads of TensorFlow would not be in its children.
 """
 
 import faulthandler
+import gc
 import json
 import os
 import re
@@ -256,6 +257,7 @@ def answers(orders: Iterable[str]) -> Iterable[dict[str, Any]]:
     warnings.simplefilter("ignore")
     import hostile_formats
 
+    gc.freeze()  # children share this memory for as long as nobody visits it
     yield {"ready": {name: (form.says, form.share, form.in_files) for name, form in hostile_formats.FORMATS.items()}}
     for line in orders:
         order = json.loads(line)
