@@ -1,5 +1,6 @@
 """Whether two runs have left the same, and what a run has written so far."""
 
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -52,13 +53,11 @@ def found_differences(expected: Path, received: Path, *, complete: bool = True) 
 def snapshot(folder: Path) -> Snapshot:
     """What is in a folder and in all folders in it."""
     found = {}
-    for file in folder.rglob("*"):
-        try:
-            state = file.stat()
-        except FileNotFoundError:  # it was removed in between
-            continue
-        if not file.is_dir():
-            found[file.relative_to(folder).as_posix()] = (state.st_mtime, state.st_size)
+    for parent, _, names in os.walk(folder):  # folders that a process removes meanwhile are left out
+        for file in (Path(parent, name) for name in names):
+            with suppress(FileNotFoundError):
+                state = file.stat()
+                found[file.relative_to(folder).as_posix()] = (state.st_mtime, state.st_size)
     return found
 
 

@@ -200,7 +200,7 @@ def test_bad_settings_are_refused():
     with pytest.raises(ConfigError, match="schedule: expected one of linear, exponential, cubic, received 'fast'"):
         kept_fractions(0.5, 2, "fast")
     for steps in (0, 1.5, True):
-        with pytest.raises(ConfigError, match="steps: expected a whole number of at least 1"):
+        with pytest.raises(ConfigError, match="steps: expected a whole number from 1"):
             kept_fractions(0.5, steps, "linear")
 
 

@@ -79,7 +79,7 @@ def test_a_model_of_that_size_is_left_as_it_is():
         (network(), (8, 8), r"input_shape: expected one that fits \[None, None, 3\], received \[8, 8\]"),
         (network(), (8, 8, 4), r"expected one that fits \[None, None, 3\], received \[8, 8, 4\]"),
         (network((8, 8, 3)), (9, 9, 3), r"expected one that fits \[8, 8, 3\], received \[9, 9, 3\]"),
-        (network(), (8, 0, 3), r"expected whole numbers above 0, received \[8, 0, 3\]"),
+        (network(), (8, 0, 3), "input_shape: expected a whole number from 1 to 2147483647, received 0"),
         (network(), (2, 2, 3), r"open does not take inputs of \[2, 2, 3\]: "),
     ],
 )

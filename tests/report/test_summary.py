@@ -169,7 +169,7 @@ def test_models_without_a_graph_are_refused():
 
 
 def test_batch_size_is_checked(model):
-    with pytest.raises(ConfigError, match="batch_size: expected a value above 0, received 0"):
+    with pytest.raises(ConfigError, match="batch_size: expected a whole number from 1 to 2147483647, received 0"):
         summarize(model, batch_size=0)
 
 

@@ -213,7 +213,7 @@ def test_impossible_densities(model, density):
         (lambda m: Magnitude()(m, kept=0), "kept: expected a whole number from 1 to 235, received 0"),
         (lambda m: Magnitude()(m, kept=0.5), "kept: expected a whole number"),
         (lambda m: Magnitude(scope="local")(m, kept=5), "kept: expected scope='global'"),
-        (lambda m: Magnitude(iterations=0), "iterations: expected a whole number of at least 1, received 0"),
+        (lambda m: Magnitude(iterations=0), "iterations: expected a whole number from 1 to 2147483647, received 0"),
         (lambda m: Magnitude(iterations=1.5), "iterations: expected a whole number"),
         (lambda m: Magnitude(schedule="cubic"), "schedule"),
         (lambda m: Magnitude(scope="layer"), "scope"),
