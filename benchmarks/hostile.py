@@ -7,7 +7,7 @@ names that lead elsewhere, pipes and endless files. An input must be read, or re
 of less than 400 characters. Anything else is a failure: another exception, a death, 20 seconds of CPU time, a gigabyte
 of memory, or something done outside of the input's folder.
 
-    python benchmarks/hostile.py --inputs 10000 --seed 0 --jobs 2 --out benchmarks/results/hostile.csv \\
+    python benchmarks/hostile.py --inputs 10000 --seed 0 --jobs 4 --out benchmarks/results/hostile.csv \\
         --page docs/security.md
 
 A failure is kept, with what happened, and can be read again:
