@@ -7,7 +7,7 @@ names that lead elsewhere, pipes and endless files. An input must be read, or re
 of less than 400 characters. Anything else is a failure: another exception, a death, 20 seconds of CPU time, a gigabyte
 of memory, or something done outside of the input's folder.
 
-    python benchmarks/hostile.py --inputs 10000 --seed 0 --jobs 2 --out benchmarks/results/hostile.csv \\
+    python benchmarks/hostile.py --inputs 10000 --seed 0 --jobs 4 --out benchmarks/results/hostile.csv \\
         --page docs/security.md
 
 A failure is kept, with what happened, and can be read again:
@@ -61,8 +61,12 @@ class Reader:
         for name in ("outside", *(f"beside/{name}" for name in _BESIDE)):
             (place / name).write_text("kept", encoding="utf-8")
         fixed = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "COLUMNS": "80"}
-        fixed |= {"MALLOC_ARENA_MAX": "2", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(_HERE.parent)}
-        command = [sys.executable, str(_HERE / "hostile_child.py")]
+        fixed |= {
+            "MALLOC_ARENA_MAX": "2",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": f"{_HERE}{os.pathsep}{_HERE.parent}",
+        }
+        command = [sys.executable, "-c", "from hostile_child import main; main()"]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, env=os.environ | fixed, text=True, **pipes)
         self.formats: dict[str, tuple[str, float, bool]] = self._answer()["ready"]
@@ -159,7 +163,7 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 def table(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """Returns the lines of a table in 80 columns, as Markdown reads it, with a line for all formats together."""
+    """Returns the lines of a table in 80 columns, as Markdown has it, with a line for all formats together."""
     rows = list(rows)
     head = ("format", "inputs", "read", "refused", "failed", "CPU s", "MB")
     lines = [f"| {head[0]:<9} | " + " | ".join(f"{name:>7}" for name in head[1:]) + " |"]

@@ -96,7 +96,7 @@ def _others(array: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
         for number in (float("nan"), float("inf"), 1e300, -1e39, -1.0, 2.0, 1e18):
             yield f"{number}", lambda number=number: np.full(size, number)
         for dtype in ("f8", "f2", ">f4", "i8", "u1", "?", "c8", "M8[s]", "S3", "U2"):
-            yield f"of {dtype}", lambda dtype=dtype: array.astype("i8").astype(dtype)
+            yield f"of {dtype}", lambda dtype=dtype: np.ones(size, "i8").astype(dtype)
         yield "with other numbers", lambda: np.random.default_rng(0).integers(-9, 9, size)
     else:
         for text in (

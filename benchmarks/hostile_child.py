@@ -5,6 +5,7 @@ TensorFlow itself: the threads of TensorFlow would not be in its children.
 """
 
 import faulthandler
+import gc
 import json
 import os
 import re
@@ -69,10 +70,12 @@ class Watch:
 
     Args:
         folder: What happens in it is allowed.
+        program: A program of Python that may be started, as its text; none if it is empty.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: str) -> None:
         self.seen: list[str] = []
+        self._command = [sys.executable, "-c", program]
         self._folder = str(folder.resolve())
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -90,6 +93,8 @@ class Watch:
                     self._check(event, path, handles[-1] if handles and event != "os.mkdir" else None, whole=False)
         elif event == "subprocess.Popen" and arguments[0] == sys.executable:
             pass  # a TFLite file is tried by the same Python
+        elif event == "subprocess.Popen" and self._command[2] and list(arguments[1])[:3] == self._command:
+            pass
         elif event == "import" and arguments[0].partition(".")[0] == TRAP:
             self.seen.append(f"{event} {arguments[0]:.80}")
         elif event in _ALONE or (event.startswith(_FORBIDDEN) and event not in _HARMLESS):
@@ -104,14 +109,14 @@ class Watch:
             self.seen.append(f"{event} {name:.80}")
 
 
-def read(reader: Any, folder: Path) -> dict[str, Any]:
+def read(form: Any, folder: Path) -> dict[str, Any]:
     """Returns how the reading of an input ended, with what it says."""
-    watch = Watch(folder)
+    watch = Watch(folder, form.program)
     sys.addaudithook(watch)
     began = time.process_time()
     memory = False
     try:
-        reader(folder)
+        form.read(folder)
     except TfpruneError as error:
         told, memory = str(error), caused_by_memory(error)
         wrong = judged(told)
@@ -256,6 +261,7 @@ def answers(orders: Iterable[str]) -> Iterable[dict[str, Any]]:
     warnings.simplefilter("ignore")
     import hostile_formats
 
+    gc.freeze()  # children share this memory for as long as nobody visits it
     yield {"ready": {name: (form.says, form.share, form.in_files) for name, form in hostile_formats.FORMATS.items()}}
     for line in orders:
         order = json.loads(line)
@@ -267,7 +273,7 @@ def answers(orders: Iterable[str]) -> Iterable[dict[str, Any]]:
             continue
         log.touch()
         before = listing(place, folder)
-        answer = in_child(lambda form=form, folder=folder: read(form.read, folder), log, folder)
+        answer = in_child(lambda form=form, folder=folder: read(form, folder), log, folder)
         log_kept = [each for each in listing(place, folder) if each[0] != str(log)]
         if log_kept != [each for each in before if each[0] != str(log)]:
             told = f"files beside the input's folder were changed; {answer['told']}"
@@ -288,7 +294,3 @@ def main() -> None:
     for answer in answers(sys.stdin):
         out.write(json.dumps(answer) + "\n")
         out.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,6 +15,7 @@ from tfprune.cli.model_files import file_size
 from tfprune.cli.parser import parse
 from tfprune.cluster import Cluster
 from tfprune.exporting import TFLiteFile, load_packed, read_packed_record, read_record
+from tfprune.exporting.tflite_file import _TRIAL
 from tfprune.graph import prunable_weights
 from tfprune.landscape import Section
 from tfprune.masks import Ticket
@@ -50,6 +51,7 @@ class Format:
         read: Reads the input in a folder.
         share: Part of the inputs that it gets, in proportion; less for what takes long.
         in_files: Whether it is in files, so that there may be something else than a file in its place.
+        program: The program that its reader starts, in Python.
     """
 
     says: str
@@ -57,6 +59,7 @@ class Format:
     read: Callable[[Path], Any]
     share: float = 1.0
     in_files: bool = True
+    program: str = ""
 
 
 def _only(folder: Path) -> Path:
@@ -205,7 +208,7 @@ FORMATS = {
     "packed": Format("packed models, .mpt", samples.packed_files, _packed),
     "keras": Format("models, .keras", samples.keras_files, _keras),
     "weights": Format("models in folders of runs, .keras", samples.weights_files, _weights, 0.5),
-    "tflite": Format("TFLite files", samples.tflite_files, _tflite),
+    "tflite": Format("TFLite files", samples.tflite_files, _tflite, 0.3, program=_TRIAL),
     "plan": Format("pruning plans and histories, JSON", samples.plan_files, _plan, 0.5),
     "settings": Format("settings, YAML", samples.settings_files, _settings),
     "run": Format("tables and notes of run folders", samples.run_folders, _run),

@@ -14,6 +14,7 @@ import time
 import types
 from pathlib import Path
 
+PROGRAM = "print('own')"
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
@@ -62,6 +63,7 @@ READERS = {
     "writes": lambda folder: (folder.parent / "new.txt").write_text("new"),
     "moves": lambda folder: (folder / "a.txt").rename(folder.parent / "beside" / "a.txt"),
     "starts": lambda folder: subprocess.run(["true"], check=True),
+    "starts_its_own": lambda folder: subprocess.run([sys.executable, "-c", PROGRAM], check=True),
     "starts_a_shell": lambda folder: os.system("true"),
     "imports": lambda folder: importlib.import_module("hostile_trap"),
     "connects": lambda folder: socket.socket(socket.AF_UNIX).connect_ex(str(folder / "a.txt")),
@@ -72,7 +74,10 @@ def main(place, *names):
     import hostile_child
 
     hostile_child.CPU_SECONDS, hostile_child.IDLE_SECONDS = 1, 1
-    forms = {name: types.SimpleNamespace(read=READERS[name], says="", share=1, in_files=True) for name in names}
+    forms = {
+        name: types.SimpleNamespace(read=READERS[name], says="", share=1, in_files=True, program=PROGRAM)
+        for name in names
+    }
     sys.modules["hostile_formats"] = types.SimpleNamespace(FORMATS=forms)
     orders = []
     for name in names:

@@ -90,6 +90,7 @@ SMALLEST = {
         slow=True,
     ),
     "graph.py": Small("--models Tiny --rounds 1", "same shapes"),
+    "hostile.py": Small("", elsewhere="test_hostile.py"),
     "input_pipeline.py": Small(
         "--images 4 --rounds 1 --batches 1 --batch_size 4 --size 32 --results rows.jsonl", "images/s"
     ),

@@ -43,6 +43,7 @@ OUTCOMES = {
     "writes": "escape",
     "moves": "escape",
     "starts": "escape",
+    "starts_its_own": "accepted",
     "starts_a_shell": "escape",
     "imports": "escape",
     "connects": "escape",

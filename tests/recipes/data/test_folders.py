@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import keras
@@ -62,6 +63,14 @@ def test_missing_folders_and_images(tree, tmp_path):
         folder_images(tree)
 
 
+def test_pipes_and_devices_are_no_images(tree):
+    names = folder_images(tree)[0]._paths
+    os.mkfifo(tree / "train" / "n01" / "pipe.JPEG")
+    (tree / "train" / "n01" / "zeros.JPEG").symlink_to("/dev/zero")
+    (tree / "train" / "n01" / "image.png").mkdir()
+    assert folder_images(tree)[0]._paths == names
+
+
 def save(path, shade, size=64):
     path.parent.mkdir(parents=True, exist_ok=True)
     keras.utils.save_img(path, np.full((size, size, 3), shade, np.uint8), scale=False, file_format="jpeg")
@@ -112,6 +121,12 @@ def test_broken_files(root):
             load_data("tiny-imagenet", root)
         annotations.write_text("val_0.JPEG\tn77\t0\n")
         with pytest.raises(DataUnavailableError, match="n77"):
+            load_data("tiny-imagenet", root)
+        annotations.write_text("../../train/n01/images/n01_1.JPEG\tn01\t0\n")
+        with pytest.raises(DataUnavailableError, match="names '../../train/n01.*, which is no image in .*val/images"):
+            load_data("tiny-imagenet", root)
+        annotations.write_bytes(b"val_0.JPEG\tn01\t\xff\n")
+        with pytest.raises(DataUnavailableError, match="it is not a text file"):
             load_data("tiny-imagenet", root)
         annotations.unlink()
         with pytest.raises(DataUnavailableError, match="val_annotations"):

@@ -124,6 +124,14 @@ def test_without_its_note_a_bank_counts_for_nothing(build, tmp_path, note):
     assert build()[1] == 7
 
 
+def test_a_note_that_cannot_be_opened_leaves_the_shards_alone(tmp_path):
+    (tmp_path / "shard-00000.npy").write_bytes(b"kept")
+    (tmp_path / "bank.json").symlink_to("bank.json")
+    with pytest.raises(RunFolderError, match=r"cannot read .*bank\.json: Too many levels of symbolic links"):
+        BankShards(tmp_path, {}, [4], ((3, 2), "float32"))
+    assert (tmp_path / "shard-00000.npy").read_bytes() == b"kept"
+
+
 def test_a_bank_of_other_settings_is_built_anew(build, networks, few_digits, tmp_path):
     first = build()[0]
     other, done = build(batch_size=50)

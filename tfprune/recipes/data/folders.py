@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.reading import read_text, reading, shown
 from tfprune.recipes.data.decoding import EncodedImages
 from tfprune.recipes.data.in_memory import ImageData
 from tfprune.tables import listed
@@ -104,10 +105,10 @@ def _classes(folder: Path) -> dict[str, list[str]]:
 
 
 def _files(folder: Path) -> list[str]:
-    """Returns the sorted paths of the images in a folder."""
+    """Returns the sorted paths of the images in a folder; pipes and devices, which may never end, are none."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if _is_image(entry.name))
+            return sorted(entry.path for entry in entries if _is_image(entry.name) and entry.is_file())
     except OSError as error:
         raise DataUnavailableError(f"cannot read {folder}: {error.strerror}; make it readable") from error
 
@@ -185,7 +186,8 @@ def _root(data_path: str | os.PathLike[str] | None) -> Path:
 def _tiny_images(folder: Path) -> list[Path]:
     """Returns the images of a class, in the folder itself or in its folder `images`."""
     inner = folder / "images"
-    return sorted(path for path in (inner if inner.is_dir() else folder).iterdir() if path.suffix.lower() == ".jpeg")
+    found = (inner if inner.is_dir() else folder).iterdir()
+    return sorted(path for path in found if path.suffix.lower() == ".jpeg" and path.is_file())
 
 
 def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
@@ -200,7 +202,9 @@ def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
             for path in _tiny_images(folder / name)
         ]
     elif annotations.is_file():
-        found = [_annotated(folder, line, numbers) for line in annotations.read_text(encoding="utf-8").splitlines()]
+        with reading(annotations, "lines of an image and its class", error=DataUnavailableError):
+            lines = read_text(annotations).splitlines()
+        found = [_annotated(folder, line, numbers) for line in lines]
     else:
         raise DataUnavailableError(
             f"no labels of the images in {folder}; expected {annotations.name} there, or folders of classes"
@@ -219,8 +223,11 @@ def _annotated(folder: Path, line: str, numbers: dict[str, int]) -> tuple[Path, 
             f"{line[:60]!r}"
         )
     path = folder / "images" / words[0]
-    if not path.is_file():
-        raise DataUnavailableError(f"{folder / 'val_annotations.txt'} names {words[0]}, which is not in {path.parent}")
+    if path.name != words[0] or not path.is_file():
+        raise DataUnavailableError(
+            f"{folder / 'val_annotations.txt'} names {shown(words[0])}, which is no image in {folder / 'images'}; "
+            "download the data again"
+        )
     return path, numbers[words[1]]
 
 

@@ -195,11 +195,12 @@ class BankShards:
         return self.folder / f"shard-{number:05d}.npy"
 
     def _read_note(self) -> dict[str, Any] | None:
-        try:
-            note = read_json(self._note)
-            return note if isinstance(note["sha256"], dict) else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None  # a bank not begun, or its note damaged: what it described cannot be told from other files
+        with reading(self._note, "the note of a memory bank", error=RunFolderError, advice="remove it"):
+            try:
+                note = read_json(self._note)
+                return note if isinstance(note["sha256"], dict) else None
+            except (FileNotFoundError, ValueError, KeyError, TypeError):
+                return None  # a bank not begun, or its note damaged: what it described cannot be told from other files
 
     def _remove(self) -> None:
         self._note.unlink(missing_ok=True)
