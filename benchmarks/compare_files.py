@@ -216,10 +216,9 @@ def comparable(key: str, value: Any, hide: Callable[[str], str] = _as_it_is) -> 
         return f"{value.dtype} {np.shape(value)} {hashlib.sha256(value.tobytes()).hexdigest()}"
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    text = hide(value.decode(errors="replace") if isinstance(value, bytes) else repr(value))
-    if key.endswith("py_state"):
-        text = repr([(name, leaf) for name, leaf in _flat(json.loads(text)) if not is_time(name)])
-    return text
+    if key.endswith("py_state") or key == "table":  # JSON in a checkpoint, and in the state of a search
+        return repr([(name, leaf) for name, leaf in _flat(json.loads(value)) if not is_time(name)])
+    return hide(value.decode(errors="replace") if isinstance(value, bytes) else repr(value))
 
 
 def _difference(old: Any, new: Any) -> str:

@@ -195,7 +195,7 @@ class Soak:
         if writing:
             before = snapshot(life.run)
             while not life.ended and not life.saved_since(before):
-                time.sleep(0)
+                time.sleep(POLL / 5)
             time.sleep(self.generator.uniform(0, WHILE_WRITING))
         if life.processes[victim].poll() is not None:
             victim = 0  # the others have no part in the last stage

@@ -52,7 +52,7 @@ COMMANDS = (
     _command("test", "test.py {made}/trained --evaluate --json {run}/test.json", TRAINED),
     _command(
         "prune_on_disk",
-        f"train_imagenet.py prune {IMAGES} {{run}}/masks.npz --arch Conv2-BN --image_size 16 --density 0.3 "
+        f"train_imagenet.py prune {IMAGES} --out {{run}}/masks.npz --arch Conv2-BN --image_size 16 --density 0.3 "
         "--prune_iters 10 --overwrite",
     ),
     _command("teacher", _TEACHER + "{run}/teacher.npz"),

@@ -71,6 +71,17 @@ def test_every_format_carries_it_and_computes_the_same(name, tiny, tmp_path):
     np.testing.assert_allclose(run(tmp_path / name), tiny(IMAGES), atol=1e-6)
 
 
+def test_a_tflite_file_does_not_tell_when_it_was_written(tmp_path, monkeypatch):
+    contents = []
+    for number, year in enumerate((2025, 2026)):
+        monkeypatch.setattr("time.time", lambda year=year: (year - 1970) * 365.25 * 86400)
+        path = tmp_path / f"{number}.tflite"
+        path.write_bytes(b"any")
+        add_record(path, RECORD)
+        contents.append(path.read_bytes())
+    assert contents[0] == contents[1]
+
+
 def test_packed_files(tiny, tmp_path):
     ticket = convert(tiny, "subnet", density=0.5)
     export_packed(ticket, tmp_path / "without.mpt")

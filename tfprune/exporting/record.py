@@ -58,7 +58,8 @@ def add_record(path: Path, record: Record | None) -> None:
         (extra / _NAME).write_text(text, encoding="utf-8")
         return
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_NAME, text)
+        member = zipfile.ZipInfo(_NAME)  # without the time, so that the same model makes the same file
+        archive.writestr(member, text, zipfile.ZIP_DEFLATED)
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
