@@ -3,6 +3,7 @@
 python benchmarks/soak_table.py
 """
 
+import argparse
 import csv
 import sys
 import textwrap
@@ -11,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pages import DOCS, rewrite
+from program import new_parser
 
 RESULTS = Path(__file__).parent / "results" / "soak.csv"
 PARTS = 5
@@ -71,10 +73,18 @@ def _fifths(rows: Sequence[Row]) -> str:
     return ", ".join(str(parts.count(part)) for part in range(PARTS))
 
 
-def main() -> int:
+def make_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--page", type=Path, default=DOCS / "runs.md", help="the page to write into")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the table into the page."""
+    page = make_parser().parse_args(arguments).page
     with RESULTS.open(encoding="utf-8", newline="") as file:
-        rewrite(DOCS / "runs.md", "soak_table.py", soak_table(list(csv.DictReader(file))))
+        rewrite(page, "soak_table.py", soak_table(list(csv.DictReader(file))))
     return 0
 
 

@@ -145,6 +145,7 @@ SMALLEST = {
     ),
     "scopes.py": Small("--page page.md", slow=True),
     "soak.py": Small("", elsewhere="test_soak.py"),
+    "soak_table.py": Small("", elsewhere="test_soak.py"),
     "structure.py": Small("--no_tasks", "modules with one importer"),
     "subnet_step.py": Small(
         "--archs Conv2 --batch 2 --runs 1 --scores 100 --out rows.jsonl", '"ratio_of_medians"', slow=True

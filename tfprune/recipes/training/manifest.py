@@ -17,6 +17,7 @@ from typing import Any
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
 from tfprune.reading import RefusedError, read_json, reading
+from tfprune.reprs import short_repr
 
 MANIFEST = "run.json"
 LOCK = "run.lock"
@@ -62,6 +63,8 @@ class Manifest:
 
     made: list[str] = field(default_factory=list)
     settings: Mapping[str, Any] | None = None
+
+    __repr__ = short_repr
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
