@@ -39,7 +39,9 @@ from program import new_parser, processor_name
 
 FAILURES = ("traceback", "death", "hang", "memory", "escape", "message")
 _HERE = Path(__file__).resolve().parent
-_NAMES = {"traceback": "tracebacks", "death": "deaths", "hang": "hangs", "memory": "memory", "escape": "escapes"}
+_GOOD = ("accepted", "refused")
+_NAMES = {"traceback": "tracebacks", "death": "deaths", "hang": "hangs", "memory": f"over {MEMORY >> 30} GB"}
+_NAMES |= {"escape": "escapes", "message": "wrong messages"}
 _BESIDE = ("training.csv", "training.jsonl", "checkpoint", "ckpt-9.index", "events.out.tfevents.1", "shard-00009.npy")
 """Files beside an input, by names that a run gives its own."""
 _PART = "hostile.py"
@@ -152,7 +154,7 @@ def tried(reader: Reader, name: str, count: int, seed: int, failures: Path) -> d
             (failures / f"{name}-{number}.txt").write_text(f"{what}\n", encoding="utf-8", errors="replace")
             print(what[:400], flush=True)
     shutil.rmtree(reader.folder)
-    row = {"format": name, "inputs": count} | {each: seen[each] for each in ("accepted", "refused", *FAILURES)}
+    row = {"format": name, "inputs": count} | {each: seen[each] for each in (*_GOOD, *FAILURES)}
     return row | {"seconds": round(seconds, 1), "megabytes": round(most / 1e6)}
 
 
@@ -165,19 +167,15 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 def table(rows: Iterable[dict[str, Any]]) -> list[str]:
     """Returns the lines of a table in 80 columns, as Markdown has it, with a line for all formats together."""
     rows = list(rows)
-    head = ("format", "inputs", "read", "refused", "failed", "CPU s", "MB")
-    lines = [f"| {head[0]:<9} | " + " | ".join(f"{name:>7}" for name in head[1:]) + " |"]
-    lines.append(f"|:{'-' * 9}-|" + "|".join("-" * 8 + ":" for _ in head[1:]) + "|")
-    total: dict[str, Any] = {
-        name: sum(int(row[name]) for row in rows) for name in ("inputs", "accepted", "refused", *FAILURES)
-    }
-    total |= {"format": "all", **{name: max(float(row[name]) for row in rows) for name in ("seconds", "megabytes")}}
-    for row in (*rows, total):
-        failed = sum(int(row[name]) for name in FAILURES)
-        cells = (row["inputs"], row["accepted"], row["refused"], failed, row["seconds"], int(row["megabytes"]))
+    head = ("inputs", "read", "refused", "failed")
+    lines = [f"| {'format':<9} | " + " | ".join(f"{name:>7}" for name in head) + " |"]
+    lines.append(f"|:{'-' * 9}-|" + "|".join("-" * 8 + ":" for _ in head) + "|")
+    total: dict[str, Any] = {name: sum(int(row[name]) for row in rows) for name in ("inputs", *_GOOD, *FAILURES)}
+    for row in (*rows, total | {"format": "all"}):
+        cells = (row["inputs"], *(row[name] for name in _GOOD), sum(int(row[name]) for name in FAILURES))
         lines.append(f"| {row['format']:<9} | " + " | ".join(f"{cell:>7}" for cell in cells) + " |")
-    told = ", ".join(f"{total[name]} {_NAMES.get(name, 'wrong messages')}" for name in FAILURES)
-    return [*lines, "", f"{told.replace('memory', f'over {MEMORY >> 30} GB')}."]
+    told = ", ".join(f"{total[name]} {_NAMES[name]}" for name in FAILURES)
+    return [*lines, "", f"{told}."]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -214,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 row = tried(reader, name, counts[name], arguments.seed, arguments.failures)
             failed = sum(row[each] for each in FAILURES)
             said = f"{name}: {row['inputs']} inputs, {row['accepted']} read, {row['refused']} refused, {failed} failed"
+            said += f"; at most {row['seconds']} s of CPU time and {row['megabytes']} MB"
             print(f"{said}; {time.monotonic() - began:.0f} s", flush=True)
             return row
 

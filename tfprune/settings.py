@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.reprs import described
+from tfprune.tables import shortened
 
 _WORDS: dict[Any, tuple[str, str]] = {
     bool: ("true or false", ""),
@@ -27,6 +28,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
     str: ("text", "texts"),
 }
 _TYPES: dict[Any, Any] = {bool: bool, int: Integral, float: Real, str: str}
+_RECEIVED = 120  # characters of a value in a message
 _MOST_BITS = 1000  # of a whole number that a message shows
 _LARGEST = 2**31 - 1
 """The largest whole number: counts, sizes and seeds fit into 32 bits, as TensorFlow and NumPy take them."""
@@ -397,7 +399,7 @@ def check_model_file(path: str | None, *, suffixes: Sequence[str] = (".keras",))
 
 
 def _unexpected(name: str, expected: str, received: object, hint: str = "") -> ConfigError:
-    return ConfigError(f"--{name}: expected {expected}, received {shown(received)}{hint}")
+    return ConfigError(f"--{name}: expected {expected}, received {shortened(shown(received), _RECEIVED)}{hint}")
 
 
 def _listed(choices: Sequence[Any]) -> str:

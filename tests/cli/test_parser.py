@@ -280,3 +280,12 @@ def test_a_number_of_a_file_that_no_float_holds(tmp_path):
     file.write_text(f"rate: {'9' * 400}\n")
     with pytest.raises(ConfigError, match=f"{file}: rate: expected a number"):
         parse(Config, ["--config", str(file)])
+
+
+def test_long_values_of_files_are_shortened(tmp_path):
+    path = tmp_path / "settings.yaml"
+    for text in (f"seed: {[[0] * 10] * 1000}", f"decay_points: {[0.5] * 1000}", f"train_epoch: {'x' * 5000}"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"expected .* received") as raised:
+            parse(EKGConfig, ["--config", str(path)])
+        assert len(str(raised.value)) < 400

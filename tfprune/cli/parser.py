@@ -19,7 +19,7 @@ from tfprune.reading import RefusedError
 from tfprune.reading.yaml_file import read_settings, yaml_value
 from tfprune.reprs import short
 from tfprune.settings import Setting, settings_of
-from tfprune.tables import WIDTH
+from tfprune.tables import WIDTH, shortened
 
 Config = TypeVar("Config")
 # Words on the command line mean what they mean in a file.
@@ -173,7 +173,8 @@ def _from_file(path: str, parser: SettingsParser) -> dict[str, Any]:
 
 def _file_value(value: Any, path: str, parser: SettingsParser, setting: Setting) -> Any:
     name = setting.name
-    wrong = ConfigError(f"{path}: {name}: expected {setting.expected}, received {json.dumps(value, default=str)}")
+    received = shortened(json.dumps(value, default=str), WIDTH)
+    wrong = ConfigError(f"{path}: {name}: expected {setting.expected}, received {received}")
     if value is None:
         if not setting.optional:
             raise wrong

@@ -140,6 +140,8 @@ class TFLiteFile:
 
     def _check_input(self, info: TensorInfo, shape: Sequence[int]) -> None:
         """Raises `ConfigError` if the file does not take an input of a shape."""
+        if not info.shape:
+            raise ConfigError(f"{self.path} takes single values, not batches of {shape[0]}; export it again")
         if info.shape[:1] not in ((None,), shape[:1]):
             raise ConfigError(
                 f"{self.path} takes batches of {info.shape[0]}, not of {shape[0]}; give --batch_size "
