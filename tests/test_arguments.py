@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 import tfprune
+from tfprune import dpp, ops, optimizers
 from tfprune.errors import TfpruneError
 from tfprune.masks import Masks
 
@@ -74,6 +75,69 @@ QUIET = Console(quiet=True)
 FILE = object()
 """Stands for the path of a file that does not exist yet."""
 
+
+def package_rows():
+    """Returns the rows of the packages below `tfprune`, by function."""
+    kernel, scores = np.eye(4), np.linspace(0.1, 1.0, 4, dtype=np.float32)
+    teacher = dpp.Committee(np.ones((2, 4)), np.ones(2))
+    return {
+        ops.PSGSettings: {},
+        ops.keep_limit: {"channels": 8, "rate": 0.5},
+        ops.rank_scores: {"scores": scores},
+        tfprune.layers.FusedBatchNormalization: {},
+        tfprune.layers.FrozenBatchNormalization: {},
+        tfprune.layers.ScoredBatchNormalization: {},
+        tfprune.layers.SubnetDense: {"units": 2},
+        tfprune.layers.SubnetConv2D: {"filters": 2, "kernel_size": 1},
+        tfprune.layers.SubnetDepthwiseConv2D: {"kernel_size": 1},
+        tfprune.layers.PSGDense: {"units": 2},
+        tfprune.layers.PSGConv2D: {"filters": 2, "kernel_size": 1},
+        tfprune.layers.PSGDepthwiseConv2D: {"kernel_size": 1},
+        tfprune.layers.MaskedLayer: {"layer": layers.Dense(2), "shapes": {"kernel": (3, 2)}},
+        tfprune.layers.Kernel: {},
+        tfprune.layers.collapsed_layers: {"model": MODEL},
+        tfprune.layers.refresh_masks: {"model": MODEL},
+        tfprune.layers.set_density: {"model": MODEL, "density": 0.5},
+        tfprune.layers.subnet_layers: {"model": MODEL},
+        tfprune.layers.kernel_layer: {"layer": layers.Dense(2)},
+        tfprune.layers.unmasked: {"layer": layers.Dense(2)},
+        optimizers.SGD: {},
+        optimizers.Adam: {},
+        optimizers.Bop: {},
+        dpp.KDPP: {"kernels": kernel, "size": 2},
+        dpp.KDPP.sample: {"self": dpp.KDPP(kernel, 2), "draws": 2, "seed": 0},
+        dpp.KDPP.log_probability: {"self": dpp.KDPP(kernel, 2), "subsets": np.array([[[0, 1]]])},
+        dpp.LEnsemble: {"kernels": kernel},
+        dpp.LEnsemble.log_probability: {"self": dpp.LEnsemble(kernel), "masks": np.ones((1, 1, 4), bool)},
+        dpp.LEnsemble.sample: {"self": dpp.LEnsemble(kernel), "draws": 2, "seed": 0},
+        dpp.Spectrum.from_kernels: {"kernels": kernel},
+        dpp.Committee: {"weights": np.ones((2, 4)), "outgoing": np.ones(2)},
+        dpp.Committee.predict: {"self": teacher, "inputs": np.ones((3, 4))},
+        dpp.Committee.masked: {"self": teacher, "mask": np.ones((2, 4), bool)},
+        dpp.OrderParameters.from_committees: {"student": teacher, "teacher": teacher},
+        dpp.Alignment.from_overlaps: {"overlaps": np.eye(2)},
+        dpp.activation: {"name": "erf"},
+        dpp.edge_kernels: {"weights": np.ones((2, 4)), "moments": kernel},
+        dpp.expected_products: {
+            "first": "erf",
+            "second": "erf",
+            "covariances": kernel,
+            "first_variances": np.ones(4),
+            "second_variances": np.ones(4),
+        },
+        dpp.generalization_error: {"student": teacher, "teacher": teacher},
+        dpp.gram: {"inputs": np.ones((3, 4))},
+        dpp.least_squares: {"among": kernel, "across": np.ones((4, 2))},
+        dpp.node_kernel: {"weights": np.ones((2, 4)), "moments": kernel},
+        dpp.random_edges_error: {"density": 0.5, "teacher_hidden": 2, "per_teacher": 3, "v_star": 1.0},
+        dpp.rbf_edge_kernel: {"weights": np.ones((2, 4)), "moments": kernel, "beta": 1.0},
+        dpp.rbf_node_kernel: {"weights": np.ones((2, 4)), "moments": kernel, "beta": 1.0},
+        dpp.reweighted_edges: {"weights": np.ones((2, 4)), "mask": np.ones((2, 4), bool), "moments": kernel},
+        dpp.reweighted_readers: {"outgoing": np.ones((1, 4)), "kept": np.ones(4, bool), "moments": kernel},
+        dpp.transfer: {"moments": kernel, "kept": np.ones(4, bool)},
+    }
+
+
 CRITERIA = [getattr(tfprune.criteria, name) for name in tfprune.criteria.__all__ if is_criterion(name)]
 VALID = {
     tfprune.channel_groups: {"model": MODEL},
@@ -106,6 +170,7 @@ VALID = {
     tfprune.pruning.WidthConstraints: {},
     **{criteria: {} for criteria in CRITERIA},
 }
+VALID |= package_rows()
 LATER = {
     "data",
     "between",
@@ -113,6 +178,7 @@ LATER = {
     "recalibrate",
     "plans",
     "scores",
+    "score_initializer",
     "loss",
     "images",
     "labels",
@@ -147,7 +213,10 @@ def answer(call):
     return ""
 
 
-SLOW = {tfprune.prune_channels, tfprune.save_model, tfprune.export, tfprune.measure_latency}
+SLOW = {
+    *(tfprune.prune_channels, tfprune.save_model, tfprune.export, tfprune.measure_latency),
+    *(dpp.KDPP.sample, dpp.LEnsemble.sample),
+}
 MANY = ("runs", "warm_up", "steps", "epochs", "iterations")
 """Parameters of which large numbers are right, and would be done."""
 
@@ -182,6 +251,36 @@ ELSEWHERE = {
     "PruningPlan": "made by plan_channels",
 }
 """Public names without a row, and where they are tried."""
+
+
+TENSORS = {
+    *("NormalizedBatch", "channel_mask", "fused_batch_norm", "gate", "gated_affine", "masked_kernel", "maximum"),
+    *("mean_of_maxima", "normalize_with", "psg_gradient", "psg_product", "quantize", "synchronized_batch_norm"),
+    "binary_activation",
+}
+"""Functions that layers call in traced steps: their tensors are those of the layer."""
+
+AS_IN_KERAS = {
+    *("BinaryActivation", "ChannelGate", "ChannelMaskedConv2D", "ChannelMaskedDense", "ChannelMaskedDepthwiseConv2D"),
+    *("GlobalSubnet", "Masked", "MaskedConv1D", "MaskedConv2D", "MaskedConv3D", "MaskedDense", "MaskedDepthwiseConv2D"),
+    *("MaskedWeights", "PSG", "Subnet"),
+}
+"""Layers that take what Keras' layers take, and bases of layers that have a row."""
+
+MADE_INSIDE = {"OrderParameters", "Alignment", "Spectrum", "dppy_draws", "Nonlinearity"}
+"""Results that functions with a row make, a type, and the draws of a library that is installed for benchmarks."""
+
+
+@pytest.mark.parametrize("package", [ops, tfprune.layers, optimizers, dpp], ids=lambda each: each.__name__)
+def test_every_public_name_of_a_package_has_a_row(package):
+    public = {name: getattr(package, name) for name in package.__all__}
+    missing = {name for name, each in public.items() if each not in VALID}
+    rows = {
+        "KernelLayer",
+        "register_kernel_layer",
+        "global_selection",
+    }  # test_wrong_types; a context of a training step
+    assert missing <= TENSORS | AS_IN_KERAS | MADE_INSIDE | rows
 
 
 def test_every_public_function_has_a_row():

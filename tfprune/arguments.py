@@ -2,8 +2,9 @@
 
 import math
 import operator
+from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from tfprune.errors import ConfigError
 from tfprune.reprs import described
 
 _LARGEST = 2**31 - 1
+_LARGEST_SEED = 2**32 - 1  # Keras keeps seeds as uint32
+
+T = TypeVar("T")
 
 
 def whole_number(name: str, value: Any, *, at_least: int = 1, at_most: int = _LARGEST) -> int:
@@ -87,3 +91,28 @@ def truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ConfigError(f"{name}: expected True or False, received {described(value)}")
     return bool(value)
+
+
+def optional(check: Callable[..., T], name: str, value: Any, **bounds: Any) -> T | None:
+    """Returns None for None, and otherwise what a check of this module returns.
+
+    Args:
+        check: The check, such as `number`.
+        name: The parameter, for the message.
+        value: What is given.
+        **bounds: Those of the check.
+
+    Example:
+        >>> optional(number, "gain", None, above=0), optional(number, "gain", 2, above=0)
+        (None, 2.0)
+    """
+    return None if value is None else check(name, value, **bounds)
+
+
+def seed_number(value: Any) -> int:
+    """Returns a seed that a user gives; raises `ConfigError` unless it is a whole number from 0 to 2^32 - 1.
+
+    Args:
+        value: What is given as `seed`.
+    """
+    return whole_number("seed", value, at_least=0, at_most=_LARGEST_SEED)

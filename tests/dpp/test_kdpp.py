@@ -108,8 +108,8 @@ def test_float32_kernels_are_decomposed_in_float64(golden):
 @pytest.mark.parametrize(
     ("kernel", "size", "message"),
     [
-        (np.eye(3), 4, "between 1 and the 3 items"),
-        (np.eye(3), 0, "between 1 and the 3 items"),
+        (np.eye(3), 4, "k: expected a whole number from 1 to 3"),
+        (np.eye(3), 0, "k: expected a whole number from 1 to 3"),
         (np.diag([1.0, 1, 0]), 3, "rank 2"),
         (np.diag([1.0, -1, 1]), 2, "positive semidefinite"),
         (np.full((2, 2), np.nan), 1, "NaN"),

@@ -201,7 +201,7 @@ def test_trains_saves_and_loads(tmp_path, family, policy, jit):
         ({"gradient_bits": 8.0}, "gradient_bits: expected a whole number"),
         ({"relative_threshold": -1e-7}, "relative_threshold: expected a fraction"),
         ({"relative_threshold": float("nan")}, "relative_threshold: expected a fraction"),
-        ({"absolute_threshold": -1.0}, "absolute_threshold: expected a number that is not negative"),
+        ({"absolute_threshold": -1.0}, "absolute_threshold: expected a number of at least 0"),
         ({"absolute_threshold": 0.1, "relative_threshold": 0.1}, "expected one threshold, received"),
     ],
 )

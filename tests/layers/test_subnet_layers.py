@@ -218,7 +218,7 @@ def test_sampled():
 
 @pytest.mark.parametrize("density", [0, -1, 1.5, float("nan"), "half", True])
 def test_densities_out_of_range_are_refused(density):
-    with pytest.raises(ConfigError, match=r"density: expected the fraction of weights to keep, in \(0, 1\], received"):
+    with pytest.raises(ConfigError, match=r"density: expected a number above 0 and at most 1, received"):
         SubnetDense(4, density=density)
 
 

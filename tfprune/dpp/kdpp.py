@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import seed_number, truth, whole_number
 from tfprune.dpp.sampling import IndependentProposals, projection_draws, taking_chances, weighted_subsets
 from tfprune.dpp.spectrum import Spectrum, checked_kernels, log_minors, traced_log_elementary_symmetric
 from tfprune.errors import ConfigError
@@ -44,7 +45,7 @@ class KDPP:
     """
 
     def __init__(self, kernels: Any, size: int, *, compile: bool = False) -> None:
-        self._compile = bool(compile)
+        self._compile = truth("compile", compile)
         self._proposals = None
         if isinstance(kernels, Spectrum):
             self.size = checked_size(size, kernels.items)
@@ -89,8 +90,7 @@ class KDPP:
         Raises:
             ConfigError: The number of draws is below 1.
         """
-        if draws < 1:
-            raise ConfigError(f"draws: expected at least 1, received {draws}")
+        draws, seed = whole_number("draws", draws), seed_number(seed)
         if self._proposals is None:
             return self._from_eigenvectors(draws, seed)
         found = self._proposals.draws(draws, seed=seed, compile=self._compile)
@@ -172,11 +172,7 @@ def _traced_draw(shape: tuple[int, int], size: int, draws: int, compile: bool) -
 
 def checked_size(size: int, items: int) -> int:
     """Returns the size; raises `ConfigError` unless there are so many items."""
-    if not 1 <= size <= items:
-        raise ConfigError(
-            f"k: expected a size between 1 and the {items} items of the kernel, received {size}; give a smaller k"
-        )
-    return int(size)
+    return whole_number("k", size, at_most=items)
 
 
 def checked_rank(size: int, spectrum: Spectrum) -> None:
@@ -213,7 +209,7 @@ def dppy_draws(kernels: Any, size: int, draws: int, *, seed: int) -> np.ndarray:
     from dppy.finite_dpps import FiniteDPP  # slow to import
 
     spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.from_kernels(kernels)
-    checked_size(size, spectrum.items)
+    size, draws, seed = checked_size(size, spectrum.items), whole_number("draws", draws), seed_number(seed)
     checked_rank(size, spectrum)
     rng = np.random.RandomState(seed)
     found = []

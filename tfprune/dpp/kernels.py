@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from tfprune.arguments import number
 from tfprune.arrays import checked_array
 from tfprune.errors import ConfigError
 
@@ -98,11 +99,12 @@ def rbf_edge_kernel(weights: np.ndarray, moments: np.ndarray, beta: float, ridge
     Returns:
         Float64 `[features, features]`.
     """
-    return _rbf(edge_kernels(np.asarray(weights)[None], moments)[0], beta, ridge)
+    return _rbf(edge_kernels(_numbers(weights, "weights")[None], moments)[0], beta, ridge)
 
 
 def _rbf(products: np.ndarray, beta: float, ridge: float) -> np.ndarray:
     """Returns the RBF kernel of vectors with these inner products."""
+    beta, ridge = number("beta", beta, at_least=0), number("ridge", ridge, at_least=0)
     squares = np.diagonal(products)
     distances = np.maximum(squares[:, None] + squares - 2 * products, 0.0)
     np.fill_diagonal(distances, 0.0)
@@ -125,8 +127,8 @@ def reweighted_edges(weights: np.ndarray, mask: np.ndarray, moments: np.ndarray)
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
     """
-    mask = np.asarray(mask, bool)
-    weights, moments = _matrices(weights, moments, masks_fit=mask.shape == np.shape(weights))
+    weights, mask = _numbers(weights, "weights"), _mask(mask, "mask")
+    weights, moments = _matrices(weights, moments, masks_fit=mask.shape == weights.shape)
     weights = weights.copy()
     for row, kept in zip(weights, mask, strict=True):
         received = moments[np.ix_(kept, ~kept)] @ row[~kept]
@@ -151,7 +153,7 @@ def reweighted_readers(outgoing: np.ndarray, kept: np.ndarray, moments: np.ndarr
     Raises:
         ConfigError: The shapes do not agree, or a number is not finite.
     """
-    outgoing, kept = _numbers(outgoing, "outgoing").copy(), np.asarray(kept, bool)
+    outgoing, kept = _numbers(outgoing, "outgoing").copy(), _mask(kept, "kept")
     moments = _moments(moments, len(outgoing) if outgoing.ndim else 0, masks_fit=kept.shape == outgoing.shape[:1])
     outgoing[kept] += transfer(moments, kept) @ outgoing[~kept]
     outgoing[~kept] = 0.0
@@ -168,6 +170,8 @@ def transfer(moments: np.ndarray, kept: np.ndarray) -> np.ndarray:
     Returns:
         Float64 `[kept, removed]`.
     """
+    kept = _mask(kept, "kept")
+    moments = _moments(moments, kept.size, masks_fit=kept.ndim == 1)
     return least_squares(moments[np.ix_(kept, kept)], moments[np.ix_(kept, ~kept)])
 
 
@@ -182,6 +186,12 @@ def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
         Float64, of the shape of `across`. Directions whose moment is below `signals` times the rounding of the largest
         one count as none.
     """
+    among, across = _numbers(among, "among"), _numbers(across, "across")
+    if among.shape != across.shape[:1] * 2 or across.ndim not in (1, 2):
+        raise ConfigError(
+            f"expected moments [signals, signals] and [signals, targets], received shapes {list(among.shape)} and "
+            f"{list(across.shape)}"
+        )
     if not among.size or not across.size:
         return np.zeros(across.shape)
     try:
@@ -196,6 +206,10 @@ def least_squares(among: np.ndarray, across: np.ndarray) -> np.ndarray:
 
 def _numbers(value: Any, name: str) -> np.ndarray:
     return checked_array(value, name, within=np.float64).astype(np.float64, copy=False)
+
+
+def _mask(value: Any, name: str) -> np.ndarray:
+    return checked_array(value, name).astype(bool, copy=False)
 
 
 def _matrices(weights: Any, moments: Any, *, masks_fit: bool = True) -> tuple[np.ndarray, np.ndarray]:

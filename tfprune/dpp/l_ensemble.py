@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import number, seed_number, truth, whole_number
 from tfprune.dpp.spectrum import Spectrum, log_minors, shift_to_size
 from tfprune.errors import ConfigError, first_line
 
@@ -54,10 +55,11 @@ class LEnsemble:
 
     def __init__(self, kernels: Any, expected_size: float | None = None, *, nonempty: bool = False) -> None:
         spectrum = kernels if isinstance(kernels, Spectrum) else Spectrum.from_kernels(kernels)
-        self.nonempty = bool(nonempty)
+        self.nonempty = truth("nonempty", nonempty)
         if expected_size is not None:
             rank = int(spectrum.ranks.min())
-            if not 0 < expected_size < rank:
+            expected_size = number("expected_size", expected_size, above=0)
+            if not expected_size < rank:
                 raise ConfigError(
                     f"expected_size: expected a size between 0 and the kernel's rank {rank}, received {expected_size}"
                 )
@@ -117,8 +119,7 @@ class LEnsemble:
             ConfigError: The number of draws is below 1, tensorflow-probability cannot be imported, or nearly all draws
                 would be empty and rejected.
         """
-        if draws < 1:
-            raise ConfigError(f"draws: expected at least 1, received {draws}")
+        draws, seed = whole_number("draws", draws), seed_number(seed)
         if self.nonempty and (chance := 1 - self.empty_chances.max()) < _LEAST_CHANCE:
             raise ConfigError(
                 f"expected subsets that are rarely empty, received an L-ensemble of which a fraction of {chance:.2g} "

@@ -120,6 +120,15 @@ def log_minors(kernels: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     Returns:
         Float64 `[kernels, subsets]`; minus infinity if no subset of these items is ever drawn.
     """
+    subsets = checked_array(subsets, "subsets")
+    items = kernels.shape[1]
+    masks = subsets.dtype == bool and subsets.shape[2:] == (items,)
+    numbers = subsets.dtype.kind in "iu" and ((subsets >= 0) & (subsets < items)).all()
+    if subsets.ndim != 3 or len(subsets) != len(kernels) or not (masks or numbers):
+        raise ConfigError(
+            f"subsets: expected [{len(kernels)}, subsets, size] of items below {items}, or masks of {items} items, "
+            f"received {subsets.dtype} of shape {list(subsets.shape)}"
+        )
     found = np.empty(subsets.shape[:2])
     for kernel, row, chosen in zip(kernels, found, subsets, strict=True):
         for number, subset in enumerate(chosen):

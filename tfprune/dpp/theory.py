@@ -7,14 +7,16 @@ the student's nodes to those of the teacher.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import erf, expit
 
-from tfprune.errors import ConfigError
-from tfprune.reprs import short_repr
+from tfprune.arguments import number, whole_number
+from tfprune.arrays import checked_array
+from tfprune.errors import ConfigError, check_choice
+from tfprune.reprs import described, short_repr
 
 Nonlinearity = Literal["erf", "sigmoid", "relu"]
 _NODES = 96  # of the Gauss-Hermite quadrature
@@ -43,6 +45,8 @@ class Committee:
 
     def __post_init__(self) -> None:
         activation(self.nonlinearity)
+        for name in ("weights", "outgoing"):
+            object.__setattr__(self, name, checked_array(getattr(self, name), name, finite=False))
         if self.weights.ndim != 2 or self.outgoing.shape != self.weights.shape[:1]:
             raise ConfigError(
                 f"expected weights [hidden, inputs] and [hidden], received shapes {self.weights.shape} and "
@@ -63,6 +67,11 @@ class Committee:
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Returns the outputs `[examples]` for inputs `[examples, inputs]`."""
+        inputs = checked_array(inputs, "inputs", within=np.float64)
+        if inputs.ndim != 2 or inputs.shape[1] != self.inputs:
+            raise ConfigError(
+                f"inputs: expected an array [examples, {self.inputs}], received shape {list(inputs.shape)}"
+            )
         fields = inputs @ np.asarray(self.weights, inputs.dtype).T / np.sqrt(self.inputs)
         return activation(self.nonlinearity)(fields) @ self.outgoing
 
@@ -75,6 +84,7 @@ class Committee:
 
     def masked(self, mask: np.ndarray) -> "Committee":
         """Returns a copy with the edges where the bool mask `[hidden, inputs]` is True, without nodes that lose all."""
+        mask = checked_array(mask, "mask")
         if mask.shape != self.weights.shape:
             raise ConfigError(
                 f"expected masks of {self.hidden} x {self.inputs} edges, received {' x '.join(map(str, mask.shape))}: "
@@ -102,6 +112,9 @@ class OrderParameters:
     @classmethod
     def from_committees(cls, student: Committee, teacher: Committee) -> "OrderParameters":
         """Computes the overlaps of two networks; raises `ConfigError` if their inputs differ in size."""
+        for each in (student, teacher):
+            if not isinstance(each, Committee):
+                raise ConfigError(f"expected a Committee, received {described(each)}")
         if student.inputs != teacher.inputs:
             raise ConfigError(
                 f"expected a student and a teacher of the same input size, received {student.inputs} and "
@@ -120,13 +133,12 @@ def activation(name: str) -> Callable[[np.ndarray], np.ndarray]:
     Raises:
         ConfigError: The name is another one.
     """
+    check_choice("nonlinearity", name, Nonlinearity)
     functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "erf": lambda h: erf(h / np.sqrt(2)),
         "sigmoid": expit,
         "relu": lambda h: np.maximum(h, 0),
     }
-    if name not in functions:
-        raise ConfigError(f"nonlinearity: expected {', '.join(get_args(Nonlinearity))}, received {name!r}")
     return functions[name]
 
 
@@ -155,14 +167,23 @@ def expected_products(
         Saad and Solla, On-line learning in soft committee machines (1995) for erf; Cho and Saul, Kernel methods for
         deep learning (2009) for ReLU.
     """
-    a, b, c = np.asarray(first_variances)[:, None], np.asarray(second_variances)[None, :], np.asarray(covariances)
+    c = checked_array(covariances, "covariances", within=np.float64)
+    first_variances = checked_array(first_variances, "first_variances", within=np.float64)
+    second_variances = checked_array(second_variances, "second_variances", within=np.float64)
+    if c.ndim != 2 or (first_variances.shape, second_variances.shape) != (c.shape[:1], c.shape[1:]):
+        raise ConfigError(
+            f"expected covariances [i, j] and variances [i] and [j], received shapes {list(c.shape)}, "
+            f"{list(first_variances.shape)} and {list(second_variances.shape)}"
+        )
+    functions = activation(first), activation(second)
+    a, b = first_variances[:, None], second_variances[None, :]
     if first == second == "erf":
         return 2 / np.pi * np.arcsin(np.clip(c / np.sqrt((1 + a) * (1 + b)), -1, 1))
     if first == second == "relu":
         scale = np.sqrt(a * b)
         angle = np.arccos(np.clip(np.divide(c, scale, out=np.zeros_like(c + scale), where=scale > 0), -1, 1))
         return scale / (2 * np.pi) * (np.sin(angle) + (np.pi - angle) * np.cos(angle))
-    return _quadrature(activation(first), activation(second), a + 0 * c, b + 0 * c, c)
+    return _quadrature(*functions, a + 0 * c, b + 0 * c, c)
 
 
 def _quadrature(g: Callable, f: Callable, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -198,14 +219,14 @@ def generalization_error(student: Committee, teacher: Committee, *, noise: float
         Goldt et al., Dynamics of stochastic gradient descent for two-layer neural networks in the teacher-student setup
         (NeurIPS 2019), equation 9; Saad and Solla (1995).
     """
-    order = OrderParameters.from_committees(student, teacher)
+    order, noise = OrderParameters.from_committees(student, teacher), number("noise", noise, at_least=0)
     q, t = np.diagonal(order.q), np.diagonal(order.t)
     v, v_star = np.asarray(student.outgoing, np.float64), np.asarray(teacher.outgoing, np.float64)
     g, f = student.nonlinearity, teacher.nonlinearity
     own = v @ expected_products(g, g, order.q, q, q) @ v
     target = v_star @ expected_products(f, f, order.t, t, t) @ v_star
     both = v @ expected_products(g, f, order.r, q, t) @ v_star
-    return float(max(0.5 * (own + target) - both, 0.0) + noise**2 / 2)
+    return float(max(0.5 * (own + target) - both, 0.0) + noise * noise / 2)
 
 
 def random_edges_error(density: float, teacher_hidden: int, per_teacher: int, v_star: float) -> float:
@@ -220,10 +241,11 @@ def random_edges_error(density: float, teacher_hidden: int, per_teacher: int, v_
     Returns:
         The error of erf networks.
     """
-    c, z = density, per_teacher
+    c, z = number("density", density, above=0, at_most=1), whole_number("per_teacher", per_teacher)
+    teacher_hidden, v_star = whole_number("teacher_hidden", teacher_hidden), number("v_star", v_star)
     within = np.arcsin(c * c / (1 + c)) + (np.arcsin(c / (1 + c)) - np.arcsin(c * c / (1 + c))) / z
     bracket = within + np.pi / 6 - 2 * np.arcsin(c / np.sqrt(2 + 2 * c))
-    return float(teacher_hidden * v_star**2 / np.pi * bracket)
+    return float(teacher_hidden * v_star * v_star / np.pi * bracket)
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,6 +280,9 @@ class Alignment:
             >>> Alignment.from_overlaps(np.array([[0.0, 1.0], [0.9, 0.1], [0.2, -0.8], [1.0, 0.0]])).order.tolist()
             [1, 3, 0, 2]
         """
+        overlaps = checked_array(overlaps, "overlaps", within=np.float64)
+        if overlaps.ndim != 2 or not overlaps.size:
+            raise ConfigError(f"overlaps: expected [hidden, teacher hidden], received shape {list(overlaps.shape)}")
         hidden, teachers = overlaps.shape
         slots = np.tile(np.arange(teachers), -(-hidden // teachers))
         rows, columns = linear_sum_assignment(np.abs(overlaps)[:, slots], maximize=True)

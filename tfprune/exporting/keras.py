@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import truth
 from tfprune.console import quiet
 from tfprune.errors import UnsupportedLayerError
 from tfprune.exporting.output import output_file, output_path
@@ -58,6 +59,7 @@ def plain_model(model: keras.Model, *, has_class: bool = False) -> keras.Model:
         UnsupportedLayerError: The model has masked or gated layers, which built-in layers cannot express, or no graph.
         ConfigError: A weight has NaN or infinity in it.
     """
+    has_class = truth("has_class", has_class)
     if isinstance(model, keras.Layer):
         check_finite_weights(model)
     with warnings.catch_warnings():

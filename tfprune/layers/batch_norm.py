@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import number, truth, whole_number
 from tfprune.errors import ConfigError
 from tfprune.ops.batch_norm import NormalizedBatch, fused_batch_norm, normalize_with, synchronized_batch_norm
 
@@ -61,15 +62,15 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         if kwargs.get("renorm"):
             raise ConfigError("renorm: expected False, received True; keep keras.layers.BatchNormalization there")
         super().__init__(
-            axis=axis,
-            momentum=momentum,
-            epsilon=epsilon,
-            center=center,
-            scale=scale,
-            synchronized=synchronized,
+            axis=whole_number("axis", axis, at_least=-1),
+            momentum=number("momentum", momentum, at_least=0, at_most=1),
+            epsilon=number("epsilon", epsilon, at_least=0),
+            center=truth("center", center),
+            scale=truth("scale", scale),
+            synchronized=truth("synchronized", synchronized),
             **kwargs,
         )
-        self.unbiased_variance = bool(unbiased_variance)
+        self.unbiased_variance = truth("unbiased_variance", unbiased_variance)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates gamma, beta and the moving averages."""
@@ -153,7 +154,7 @@ class FrozenBatchNormalization(FusedBatchNormalization):
 
     def __init__(self, *args: Any, train_offset: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.train_offset = train_offset
+        self.train_offset = truth("train_offset", train_offset)
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> keras.Variable:
         """Adds a weight as Keras does, with gamma and beta frozen."""

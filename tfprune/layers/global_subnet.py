@@ -5,8 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.errors import ConfigError
 from tfprune.keras_private import flat_layers
 from tfprune.layers.subnet import Subnet, check_densities, check_settings, global_selection, select_globally
+from tfprune.reprs import described
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -53,6 +55,8 @@ class GlobalSubnet(keras.Model):
 
 def subnet_layers(model: keras.Layer) -> list[Subnet]:
     """Returns the sub-network layers of a model and of the models nested in it, each once, in the model's order."""
+    if not isinstance(model, keras.Layer):
+        raise ConfigError(f"model: expected a Keras model, received {described(model)}")
     return [layer for layer in flat_layers(model) if isinstance(layer, Subnet)]
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import whole_number
 from tfprune.errors import ConfigError
 from tfprune.keras_private import stored_value, substituted_values
 from tfprune.layers.held_weights import weight_at
 from tfprune.layers.masked import Masked
+from tfprune.reprs import described
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -45,6 +47,10 @@ class MaskedLayer(Masked, keras.layers.Layer):
     """
 
     def __init__(self, layer: keras.Layer, shapes: Mapping[str, Iterable[int]], **kwargs: Any) -> None:
+        if not isinstance(layer, keras.Layer):
+            raise ConfigError(f"layer: expected a Keras layer, received {described(layer)}")
+        shapes = _checked_shapes(shapes)
+
         # Keras passes training and masks to a layer whose `call` takes them, and reads its signature when it is made.
         @wraps(layer.call)
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -54,7 +60,7 @@ class MaskedLayer(Masked, keras.layers.Layer):
         super().__init__(**{"name": layer.name, "trainable": layer.trainable, **kwargs, "dtype": layer.dtype_policy})
         self.layer = layer
         self.supports_masking = layer.supports_masking
-        self._shapes = {path: tuple(shape) for path, shape in shapes.items()}
+        self._shapes = shapes
         with keras.name_scope(self.name):
             self._masks = {
                 path: self.add_weight(
@@ -136,3 +142,12 @@ class MaskedLayer(Masked, keras.layers.Layer):
 def unmasked(layer: Any) -> Any:
     """Returns the layer that a `MaskedLayer` masks; any other layer as it is."""
     return layer.layer if isinstance(layer, MaskedLayer) else layer
+
+
+def _checked_shapes(shapes: Any) -> dict[str, tuple[int, ...]]:
+    """Returns shapes by path; raises `ConfigError` unless they are whole numbers by names."""
+    if not isinstance(shapes, Mapping) or not all(
+        isinstance(path, str) and isinstance(shape, Iterable) for path, shape in shapes.items()
+    ):
+        raise ConfigError(f"shapes: expected shapes by the paths of kernels, received {described(shapes)}")
+    return {path: tuple(whole_number("shapes", size) for size in shape) for path, shape in shapes.items()}

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import number, seed_number, truth
+from tfprune.errors import ConfigError, check_choice
 from tfprune.layers.masked import SavesAllVariables
 from tfprune.ops.density import kept_count
 from tfprune.ops.subnet import binary_subnet_kernel, sampled_subnet_kernel
@@ -19,7 +20,6 @@ from tfprune.ops.top_k import largest
 _selected: ContextVar[bool] = ContextVar("selected", default=False)
 Scope: TypeAlias = Literal["layer", "global"]
 Selection: TypeAlias = Literal["top", "sampled", "fixed"]
-_CHOICES = {"scope": ("layer", "global"), "selection": ("top", "sampled", "fixed")}
 
 
 class Subnet(SavesAllVariables, keras.layers.Layer):
@@ -87,10 +87,10 @@ class Subnet(SavesAllVariables, keras.layers.Layer):
             "density": float(density),
             "scope": scope,
             "selection": selection,
-            "original_quirks": original_quirks,
-            "seed": seed,
-            "train_scores": train_scores,
-            "train_bias": train_bias,
+            "original_quirks": truth("original_quirks", original_quirks),
+            "seed": None if seed is None else seed_number(seed),
+            "train_scores": truth("train_scores", train_scores),
+            "train_bias": truth("train_bias", train_bias),
         }
         self.scope, self.selection, self.original_quirks, self.seed = scope, selection, original_quirks, seed
         self.score_initializer = keras.initializers.get(score_initializer)
@@ -217,11 +217,9 @@ def check_settings(density: float, scope: str = "layer", selection: str = "top")
     Raises:
         ConfigError: The density is not in (0, 1], or a choice is unknown.
     """
-    if isinstance(density, bool) or not isinstance(density, (int, float)) or not 0 < density <= 1:
-        raise ConfigError(f"density: expected the fraction of weights to keep, in (0, 1], received {density!r}")
-    for key, value in (("scope", scope), ("selection", selection)):
-        if value not in _CHOICES[key]:
-            raise ConfigError(f"{key}: expected {' or '.join(_CHOICES[key])}, received {value!r}; use one of these")
+    number("density", density, above=0, at_most=1)
+    check_choice("scope", scope, Scope)
+    check_choice("selection", selection, Selection)
 
 
 def _score_initializer(shape: tuple[int, ...], fan: int, seed: int | None) -> keras.initializers.Initializer:

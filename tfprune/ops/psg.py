@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+from tfprune.arguments import number, optional, truth, whole_number
 from tfprune.errors import ConfigError
 
 IDENTITY_BITS = 32
@@ -60,22 +61,15 @@ class PSGSettings:
 
     def __post_init__(self) -> None:
         for name in ("input_bits", "gradient_bits"):
-            bits: Any = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= IDENTITY_BITS:
-                raise ConfigError(f"{name}: expected a whole number from 2 to 32, received {bits!r}")
-        if not 0 <= self.relative_threshold <= 1:
-            raise ConfigError(
-                f"relative_threshold: expected a fraction of the largest gradient, 0 to 1, received "
-                f"{self.relative_threshold!r}; give an absolute value as absolute_threshold"
-            )
-        if self.absolute_threshold is None:
-            return
-        if not 0 <= self.absolute_threshold < float("inf"):
-            raise ConfigError(
-                f"absolute_threshold: expected a number that is not negative, received {self.absolute_threshold!r}; "
-                "give fractions of the largest gradient as relative_threshold"
-            )
-        if self.relative_threshold:
+            bits = whole_number(name, getattr(self, name), at_least=2, at_most=IDENTITY_BITS)
+            object.__setattr__(self, name, bits)
+        for name in ("sparsify", "take_sign", "input_signed", "quantize"):
+            object.__setattr__(self, name, truth(name, getattr(self, name)))
+        relative = number("relative_threshold", self.relative_threshold, at_least=0, at_most=1)
+        absolute = optional(number, "absolute_threshold", self.absolute_threshold, at_least=0)
+        object.__setattr__(self, "relative_threshold", relative)
+        object.__setattr__(self, "absolute_threshold", absolute)
+        if absolute is not None and relative:
             raise ConfigError(
                 f"expected one threshold, received relative_threshold={self.relative_threshold!r} and "
                 f"absolute_threshold={self.absolute_threshold!r}; give one of them"

@@ -1,10 +1,15 @@
 """Adam with epsilon added where the paper and PyTorch add it."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
+from tfprune.arguments import number, truth
+from tfprune.errors import ConfigError
 from tfprune.keras_private import adam_moments, variable_index
+from tfprune.optimizers.keras_settings import checked_settings
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -19,12 +24,15 @@ class Adam(keras.optimizers.Adam):
     matters where gradients are small, as those of scores of pruned weights are.
 
     Args:
-        *args: Those of `keras.optimizers.Adam`.
-        epsilon: Added to the root of the second moment. Default: PyTorch's.
-        **kwargs: Those of `keras.optimizers.Adam`, but not `amsgrad`.
+        learning_rate: A number of at least 0 or a `keras.optimizers.schedules.LearningRateSchedule`.
+        beta_1: Decay of the mean of gradients, in [0, 1].
+        beta_2: Decay of the mean of their squares, in [0, 1].
+        epsilon: Added to the root of the second moment, at least 0. Default: PyTorch's.
+        amsgrad: False; there is no such variant.
+        **kwargs: Further arguments of `keras.optimizers.Adam`.
 
     Raises:
-        ValueError: `amsgrad` is True.
+        ConfigError: `amsgrad` is True, or another argument has a wrong type or is out of its range.
 
     Example:
         >>> Adam(0.01).epsilon
@@ -34,10 +42,23 @@ class Adam(keras.optimizers.Adam):
         Kingma & Ba, Adam (ICLR 2015), algorithm 1.
     """
 
-    def __init__(self, *args, epsilon: float = 1e-8, **kwargs) -> None:
-        super().__init__(*args, epsilon=epsilon, **kwargs)
-        if self.amsgrad:
-            raise ValueError("amsgrad: expected False, received True; take keras.optimizers.Adam")
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if truth("amsgrad", amsgrad):
+            raise ConfigError("amsgrad: expected False, received True; take keras.optimizers.Adam")
+        super().__init__(
+            beta_1=number("beta_1", beta_1, at_least=0, at_most=1),
+            beta_2=number("beta_2", beta_2, at_least=0, at_most=1),
+            epsilon=number("epsilon", epsilon, at_least=0),
+            **checked_settings({"learning_rate": learning_rate, **kwargs}),
+        )
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         """Updates one variable."""

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import number, truth
+from tfprune.errors import ConfigError, check_choice
 from tfprune.keras_private import variable_index
+from tfprune.optimizers.keras_settings import checked_settings
 from tfprune.optimizers.sgd import SGD
+from tfprune.reprs import described
 
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
 _WRAPPERS = (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
 Variant: TypeAlias = Literal["peekaboo", "paper", "larq"]
-VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
 class Rates(NamedTuple):
@@ -102,22 +104,26 @@ class Bop(keras.optimizers.Optimizer):
         gradient_accumulation_steps: int | None = None,
         name: str = "bop",
     ) -> None:
-        _check(adaptivity_rate, threshold, sign_trained, variant)
+        _check(adaptivity_rate, sign_trained, variant)
         super().__init__(
             # Keras insists on a rate; nothing reads this one.
             learning_rate=lambda: 0.0,
-            clipnorm=clipnorm,
-            clipvalue=clipvalue,
-            global_clipnorm=global_clipnorm,
-            loss_scale_factor=loss_scale_factor,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            name=name,
+            **checked_settings(
+                {
+                    "clipnorm": clipnorm,
+                    "clipvalue": clipvalue,
+                    "global_clipnorm": global_clipnorm,
+                    "loss_scale_factor": loss_scale_factor,
+                    "gradient_accumulation_steps": gradient_accumulation_steps,
+                    "name": name,
+                }
+            ),
         )
         self.adaptivity_rate = adaptivity_rate if isinstance(adaptivity_rate, _SCHEDULE) else float(adaptivity_rate)
-        self.threshold = float(threshold)
+        self.threshold = number("threshold", threshold, at_least=0)
         self.sign_trained = None if sign_trained is None else tuple(sign_trained)
         self.variant = variant
-        self.keep_magnitudes = bool(keep_magnitudes)
+        self.keep_magnitudes = truth("keep_magnitudes", keep_magnitudes)
         if companion is None:
             companion = SGD(0.1, momentum=0.9, weight_decay=5e-4, momentum_form="torch")
         _check_companion(companion)
@@ -266,17 +272,17 @@ class Bop(keras.optimizers.Optimizer):
         return self.add_variable((), dtype="int64", aggregation="only_first_replica", name=name)
 
 
-def _check(rate: Any, threshold: float, patterns: Sequence[str] | None, variant: str) -> None:
+def _check(rate: Any, patterns: Any, variant: Any) -> None:
     with tf.init_scope():
-        first = float(rate(0)) if isinstance(rate, _SCHEDULE) else float(rate)
+        first = number("adaptivity_rate", float(rate(0)) if isinstance(rate, _SCHEDULE) else rate)
     if not 0 < first < 1:
         raise ConfigError(f"adaptivity_rate: expected a value between 0 and 1 (both excluded), received {first}")
-    if not threshold >= 0:
-        raise ConfigError(f"threshold: expected a value of at least 0, received {threshold}")
-    if isinstance(patterns, str) or (patterns is not None and not patterns):
-        raise ConfigError(f'sign_trained: expected None or patterns such as ["*/kernel"], received {patterns!r}')
-    if variant not in VARIANTS:
-        raise ConfigError(f"variant: expected {', '.join(VARIANTS)}, received {variant!r}")
+    texts = isinstance(patterns, list | tuple) and patterns and all(isinstance(each, str) for each in patterns)
+    if patterns is not None and not texts:
+        raise ConfigError(
+            f'sign_trained: expected None or patterns such as ["*/kernel"], received {described(patterns)}'
+        )
+    check_choice("variant", variant, Variant)
 
 
 def _check_companion(companion: Any) -> None:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tfprune.arguments import number, truth
 from tfprune.errors import check_choice
 from tfprune.keras_private import uses_weight_decay, variable_index
+from tfprune.optimizers.keras_settings import checked_settings
 
 MomentumForm: TypeAlias = Literal["keras", "torch"]
 
@@ -71,7 +72,8 @@ class SGD(keras.optimizers.SGD):
         momentum = number("momentum", momentum, at_least=0, at_most=1)
         check_choice("momentum_form", momentum_form, MomentumForm)
         # Keras must not see the coefficient: it would also apply its own, decoupled decay.
-        super().__init__(learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=None, **kwargs)
+        settings = checked_settings({"learning_rate": learning_rate, **kwargs})
+        super().__init__(momentum=momentum, nesterov=nesterov, weight_decay=None, **settings)
         self.coupled_weight_decay = weight_decay
         self.momentum_form = momentum_form
 

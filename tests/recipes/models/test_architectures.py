@@ -153,12 +153,12 @@ def test_vgg_at_the_sizes_of_tiny_imagenet():
 @pytest.mark.parametrize(
     ("arch", "options", "expected"),
     [
-        ("ResNet-20", {"padding": "valid"}, "expected padding to be one of same, symmetric; received 'valid'"),
-        ("ResNet-20", {"batch_norm": "frozen"}, "expected batch_norm to be one of affine, fixed, none"),
-        ("ResNet-18", {"stem": "huge"}, "expected stem to be one of auto, small, large"),
+        ("ResNet-20", {"padding": "valid"}, "padding: expected same or symmetric, received 'valid'"),
+        ("ResNet-20", {"batch_norm": "frozen"}, "batch_norm: expected affine, fixed or none"),
+        ("ResNet-18", {"stem": "huge"}, "stem: expected auto, small or large"),
         ("ResNet-18", {"activation": "sign"}, "expected activation relu, binary or a function"),
-        ("ResNet-20", {"final_pool": 0}, "expected a final_pool of 1 or more"),
-        ("ResNet-20", {"width_multiplier": 0.0}, "expected a width_multiplier above 0"),
+        ("ResNet-20", {"final_pool": 0}, "final_pool: expected a whole number from 1"),
+        ("ResNet-20", {"width_multiplier": 0.0}, "width_multiplier: expected a number above 0"),
         ("ResNet-20", {"width_multiplier": 1 / 32}, "expected widths of 1 or more, conv of ResNet-20 has 0"),
         ("ResNet-20", {"init": "he"}, "expected initial weights of standard"),
         ("VGG-11", {"input_shape": (8, 8, 1)}, "expected larger images: at stage3_pool, .* 1 x 1"),

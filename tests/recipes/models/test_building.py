@@ -136,7 +136,7 @@ def test_any_widths_build(data):
     [
         ("ResNet-57", None, "expected an architecture such as ResNet-20, .*'ResNet-57'; did you mean"),
         ("ResNet-20", {"block9.0_conv1": 3}, r"'block9\.0_conv1', which it does not have"),
-        ("ResNet-20", {"block0.0_conv1": 0}, "expected a width of 1 or more"),
+        ("ResNet-20", {"block0.0_conv1": 0}, "width of block0.0_conv1: expected a whole number from 1"),
         ("ResNet-20", {"block0.0_conv2": 3}, r"expected equal widths where block0\.0_add .* 16 and 3"),
     ],
 )

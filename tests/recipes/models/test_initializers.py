@@ -164,7 +164,7 @@ def test_the_classifier_of_a_conv_model_is_a_layer_like_the_others():
     ("name", "options", "expected"),
     [
         ("he", {}, "expected initial weights of standard, .*'he'"),
-        ("ones", {"mode": "fan_avg"}, "expected mode fan_in or fan_out, received 'fan_avg'"),
+        ("ones", {"mode": "fan_avg"}, "mode: expected fan_in or fan_out, received 'fan_avg'"),
         ("kaiming_normal", {"fan_scale": 0.0}, "above 0"),
         ("kaiming_normal", {"gain": -1.0}, "above 0"),
         ("kaiming_normal", {"fan_scale": float("nan")}, "above 0"),

@@ -11,7 +11,8 @@ from typing import Literal
 
 import keras
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import optional, seed_number, truth, whole_number
+from tfprune.errors import ConfigError, check_choice
 from tfprune.graph.subnet import layer_seed
 from tfprune.recipes.models.initializers import initializer
 
@@ -63,17 +64,13 @@ class ModelOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, choices in (
-            ("padding", ("same", "symmetric")),
-            ("batch_norm", ("affine", "fixed", "none")),
-            ("stem", ("auto", "small", "large")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"expected {name} to be one of {', '.join(choices)}; received {getattr(self, name)!r}; use one"
-                )
-        if self.final_pool is not None and self.final_pool < 1:
-            raise ConfigError(f"expected a final_pool of 1 or more, received {self.final_pool}; omit or raise it")
+        for name, choices in (("padding", Padding), ("batch_norm", BatchNorm), ("stem", Stem)):
+            check_choice(name, getattr(self, name), choices)
+        optional(truth, "conv_bias", self.conv_bias)
+        optional(truth, "classifier_bias", self.classifier_bias)
+        optional(whole_number, "final_pool", self.final_pool)
+        if self.seed is not None:
+            seed_number(self.seed)
 
 
 class LayerFactory:

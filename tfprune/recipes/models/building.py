@@ -4,17 +4,23 @@
 from the layers of a checkpoint.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import keras
 
+from tfprune.arguments import number, optional, truth, whole_number
 from tfprune.errors import ConfigError, suggestion
 from tfprune.recipes.models.architectures import ARCHITECTURES, GROUPS, Architecture
 from tfprune.recipes.models.blocks import BatchNorm, ModelOptions, Padding, Start, Stem
-from tfprune.reprs import short
+from tfprune.reprs import described, short
 from tfprune.tables import listed
+
+_MOST_CLASSES = 1_000_000
+_LARGEST_SIZE = 16_384  # of an image
+_MOST_CHANNELS = 65_536
+_WIDEST = 64
 
 Activation = Literal["relu", "binary"] | Callable[[str], keras.layers.Layer]
 
@@ -33,8 +39,8 @@ def model_names(group: str | None = None) -> tuple[str, ...]:
     """
     if group is None:
         return tuple(ARCHITECTURES)
-    if group not in GROUPS:
-        raise ConfigError(f"expected a family of {', '.join(GROUPS)}, received {group!r}; use one of these")
+    if not isinstance(group, str) or group not in GROUPS:
+        raise ConfigError(f"expected a family of {', '.join(GROUPS)}, received {short(group)}; use one of these")
     return tuple(GROUPS[group])
 
 
@@ -132,6 +138,8 @@ def build_model(
         He et al., Deep Residual Learning (CVPR 2016); layer order and initial weights of Lee & Song, EKG (ECCV 2022).
     """
     architecture = find_architecture(arch)
+    num_classes = whole_number("num_classes", num_classes, at_most=_MOST_CLASSES)
+    input_shape = _input_shape(input_shape)
     options = ModelOptions(
         padding=padding,
         batch_norm=batch_norm,
@@ -149,7 +157,7 @@ def build_model(
         name=arch,
         num_classes=num_classes,
         input_shape=input_shape,
-        widths=_widths(arch, architecture, width_multiplier) | _given_widths(arch, architecture, widths or {}),
+        widths=_widths(arch, architecture, width_multiplier) | _given_widths(arch, architecture, widths),
         options=options,
     )
 
@@ -180,6 +188,7 @@ def sized_layers(layer_names: set[str]) -> set[str]:
 
 def _start(architecture: Architecture, init: str | None, classifier_init: str | None, **fan: Any) -> Start:
     """Returns the initial weights: those of the architecture, or the named ones."""
+    optional(truth, "zero_gamma", fan["zero_gamma"])
     fan = {key: value for key, value in fan.items() if value is not None}
     if init is None:
         start = replace(architecture.start, **fan)
@@ -192,21 +201,30 @@ def _start(architecture: Architecture, init: str | None, classifier_init: str | 
 
 def _activation(activation: Activation) -> Callable[[str], keras.layers.Layer] | None:
     """Returns the function that makes activation layers, `None` for ReLU."""
-    if activation == "relu":
+    if isinstance(activation, str) and activation == "relu":
         return None
-    if activation == "binary":
+    if isinstance(activation, str) and activation == "binary":
         from tfprune.layers import BinaryActivation
 
         return lambda name: BinaryActivation(name=name)
     if callable(activation):
         return activation
-    raise ConfigError(f"expected activation relu, binary or a function of a name, received {activation!r}; use one")
+    raise ConfigError(
+        f"expected activation relu, binary or a function of a name, received {described(activation)}; use one"
+    )
+
+
+def _input_shape(given: Any) -> tuple[int, int, int]:
+    """Returns `(height, width, channels)`; raises `ConfigError` unless they are whole numbers within limits."""
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes) or len(given) != 3:
+        raise ConfigError(f"input_shape: expected (height, width, channels), received {described(given)}")
+    height, width, channels = (whole_number("input_shape", size, at_most=_LARGEST_SIZE) for size in given)
+    return height, width, channels
 
 
 def _widths(arch: str, architecture: Architecture, multiplier: float) -> dict[str, int]:
     """Returns the widths of the architecture times the multiplier."""
-    if not multiplier > 0:
-        raise ConfigError(f"expected a width_multiplier above 0, received {multiplier}; raise it")
+    multiplier = number("width_multiplier", multiplier, above=0, at_most=_WIDEST)
     widths = {name: int(width * multiplier) for name, width in architecture.default_widths().items()}
     for name, width in widths.items():
         if width < 1:
@@ -214,12 +232,12 @@ def _widths(arch: str, architecture: Architecture, multiplier: float) -> dict[st
     return widths
 
 
-def _given_widths(arch: str, architecture: Architecture, given: Mapping[str, int]) -> dict[str, int]:
+def _given_widths(arch: str, architecture: Architecture, given: Any) -> dict[str, int]:
     """Returns the requested widths after checking them."""
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise ConfigError(f"widths: expected channels by the names of layers, received {described(given)}")
+    given = given or {}
     unknown = sorted(set(given) - set(architecture.default_widths()))
     if unknown:
         raise ConfigError(f"expected widths of convolutions of {arch}, received {unknown[0]!r}, which it does not have")
-    for name, width in given.items():
-        if width < 1:
-            raise ConfigError(f"expected a width of 1 or more for {name}, received {width}; keep at least one channel")
-    return dict(given)
+    return {name: whole_number(f"width of {name}", width, at_most=_MOST_CHANNELS) for name, width in given.items()}

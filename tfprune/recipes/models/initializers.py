@@ -8,17 +8,20 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import ops
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import number, optional, seed_number, truth
+from tfprune.errors import ConfigError, check_choice
 from tfprune.graph.subnet import layer_seed
 from tfprune.keras_private import flat_layers
 from tfprune.layers.kernels import Kernel, named_kernels
+from tfprune.reprs import described, short
 
+Mode = Literal["fan_in", "fan_out"]
 _STOCK = ("untruncated_normal", "truncated_normal", "uniform")
 _SMALL_NORMAL = "small_normal"
 _MODES = ("fan_in", "fan_out", "fan_avg", "unit")
@@ -110,16 +113,13 @@ def initializer(
         Chen et al., Peek-a-Boo (ICLR 2022), and Diffenderfer & Kailkhura, Multi-Prize Lottery Ticket Hypothesis
         (ICLR 2021): the authors' code.
     """
-    if name not in initializer_names():
+    if not isinstance(name, str) or name not in initializer_names():
         raise ConfigError(
-            f"expected initial weights of {', '.join(initializer_names())}, received {name!r}; use one of these"
+            f"expected initial weights of {', '.join(initializer_names())}, received {short(name)}; use one of these"
         )
-    if mode not in ("fan_in", "fan_out"):
-        raise ConfigError(f"expected mode fan_in or fan_out, received {mode!r}; use one of these")
-    if not fan_scale > 0 or (gain is not None and not gain > 0):
-        raise ConfigError(
-            f"expected a gain and a scale of the fan above 0, received {gain} and {fan_scale}; correct them"
-        )
+    check_choice("mode", mode, Mode)
+    gain, fan_scale = optional(number, "gain", gain, above=0), number("fan_scale", fan_scale, above=0)
+    seed = None if seed is None else seed_number(seed)
     if name == _SMALL_NORMAL:
         return keras.initializers.RandomNormal(0.0, 0.01, seed=seed)
     rule = _RULES[name]
@@ -168,6 +168,11 @@ def initialize(
         Chen et al., Peek-a-Boo (ICLR 2022): the authors' `--init-method`, which makes signed constants from the
         signs of the weights.
     """
+    if not isinstance(model, keras.Model):
+        raise ConfigError(f"expected a Keras model, received {described(model)}")
+    keep_signs = truth("keep_signs", keep_signs)
+    if isinstance(ignore, str) or not isinstance(ignore, Sequence) or not all(isinstance(each, str) for each in ignore):
+        raise ConfigError(f"ignore: expected names or patterns of layers, received {described(ignore)}")
     if not model.built:
         raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
     options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
