@@ -123,7 +123,7 @@ def test_broken_files(root):
         with pytest.raises(DataUnavailableError, match="n77"):
             load_data("tiny-imagenet", root)
         annotations.write_text("../../train/n01/images/n01_1.JPEG\tn01\t0\n")
-        with pytest.raises(DataUnavailableError, match="names '../../train/n01.*, which is no image in .*val/images"):
+        with pytest.raises(DataUnavailableError, match=r"names '../../train/n01.*, which is no image in .*val/images"):
             load_data("tiny-imagenet", root)
         annotations.write_bytes(b"val_0.JPEG\tn01\t\xff\n")
         with pytest.raises(DataUnavailableError, match="it is not a text file"):
