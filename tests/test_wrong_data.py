@@ -103,7 +103,7 @@ def test_inputs(name, kind, tmp_path):
 
 
 LABELS = {
-    "out of range": (Y + 1, "labels: expected whole numbers from 0 to 2, received"),
+    "out of range": (Y + 1, "labels: expected whole numbers from 0 to 2, received .*: 3; count from 0"),
     "negative": (Y - 1, "labels: expected whole numbers from 0 to 2, received"),
     "NaN": (Y * np.nan, "labels: expected finite numbers"),
     "length": (Y[:10], r"as many labels as inputs, received arrays of \[10, 12\] rows"),

@@ -103,6 +103,17 @@ def test_a_reader_that_leaves_is_no_error():
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_lines_of_a_killed_process_are_in_the_file():
+    code = (
+        "import os\n"
+        "from tfprune.cli import command\n"
+        "command.quiet_tensorflow = lambda: None\n"
+        "command.run_command('p.py', lambda: 0, lambda config: (print('text'), os._exit(9)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (9, "text\n")
+
+
 def without_reader(command, **options):
     """Runs a command whose output nobody reads: the process at the other end of the pipe has ended."""
     read, write = os.pipe()

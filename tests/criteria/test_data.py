@@ -110,7 +110,7 @@ def test_inputs_need_no_labels(source):
     data = CriterionData(source)
     np.testing.assert_array_equal(tf.concat(list(data.inputs()), 0), X)
     assert len(next(data.inputs(1))) in (64, 100)
-    with pytest.raises(ConfigError, match="inputs without labels"):
+    with pytest.raises(ConfigError, match="inputs without labels; give a tuple"):
         next(data.batches())
 
 

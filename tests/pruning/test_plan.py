@@ -131,7 +131,10 @@ def test_damaged_plans_are_refused(plan, change, message):
         (lambda content: content["after"].update(params=7), "after.params: expected 8, received 7"),
         (lambda content: content["before"].update(channels=8), "before.channels: expected 7, received 8"),
         (lambda content: content["after"].update(channels=3), "after.channels: expected 4, received 3"),
-        (lambda content: content["groups"][0].update(keep=[0, 2]), "after.channels: expected 3, received 4"),
+        (
+            lambda content: content["groups"][0].update(keep=[0, 2]),
+            "expected 3, received 4.* was it edited",
+        ),
         (lambda content: content["groups"][0].update(before=5), r"groups\[0\].before: expected 4, received 5"),
         (lambda content: content["groups"][0].update(after=2), r"groups\[0\].after: expected 3, received 2"),
         (

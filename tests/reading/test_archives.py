@@ -126,7 +126,9 @@ def test_a_member_with_other_bytes_than_its_sum_says(tmp_path):
 
 def test_what_is_no_archive(tmp_path):
     path = tmp_path / "a.zip"
-    for content in (b"", b"PK", b"PK\5\6" + bytes(17), os.urandom(1000)):
+    path.write_bytes(b"")
+    assert refusal(path) == "it is empty"
+    for content in (b"PK", b"PK\5\6" + bytes(17), os.urandom(1000)):
         path.write_bytes(content)
         assert refusal(path) == "it is damaged or no ZIP archive"
     with pytest.raises(IsADirectoryError), open_archive(tmp_path):

@@ -145,7 +145,7 @@ def check_range(array: np.ndarray, count: int, name: str, place: Place | None = 
     where = place(first) if place is not None else f"at {list(first)}"
     raise ConfigError(
         f"{name}: expected whole numbers from 0 to {count - 1}, received {int(np.count_nonzero(bad)):,} others, the "
-        f"first {where}: {array[first]}"
+        f"first {where}: {array[first]}{'; count from 0' if array[first] == count else ''}"
     )
 
 

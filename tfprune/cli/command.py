@@ -1,6 +1,7 @@
 """What surrounds every command: a config, the work, one line if something is wrong, an exit code."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -71,7 +72,12 @@ def run_command(
 
 
 def _printed(action: Callable[[], object]) -> int:
-    """Returns 0 after an action that prints, and 141 if the process that reads the output has ended."""
+    """Returns 0 after an action that prints, and 141 if the process that reads the output has ended.
+
+    Lines are written at once, also into files and pipes, so that those of a killed process are not lost.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     try:
         try:
             action()

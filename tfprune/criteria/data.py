@@ -116,7 +116,9 @@ def _complete(batch: Batch, check: InputCheck, check_labels: LabelCheck, labels:
     if not labels:
         return x, None
     if batch.y is None:
-        raise ConfigError("data: expected batches (x, y), received inputs without labels; add the labels")
+        raise ConfigError(
+            "data: expected batches (x, y), received inputs without labels; give a tuple (x, y): lists hold batches"
+        )
     if batch.weighted:
         raise ConfigError(
             "data: expected batches (x, y), received weights of examples, too, a tuple of 3; leave them out"

@@ -257,6 +257,8 @@ class PruningPlan:
             return
         hint = 'or, as the groups agree in order and size, match them by position: apply(model, match="position")'
         matching = alike and match == "name" and not named and not self._other_numbers(groups, CostModel(model, groups))
+        if "after" in wrong.split(":")[0]:
+            hint, matching = "as the file's numbers do not belong to its channels: was it edited?", True
         raise PruningError(
             f"the plan was made for {shortened(self.model, _NAMES)} and does not fit {model.name}: {wrong}; "
             f"make a plan for this model{', ' + hint if matching else ''}"
@@ -285,7 +287,7 @@ def write_plans(path: str | Path, text: str, content: str) -> None:
     try:
         write_text(as_file(path), text)
     except OSError as error:
-        raise PruningError(f"cannot write the {content} {path}: {error.strerror}") from error
+        raise PruningError(f"cannot write the {content} {path}: {error.strerror}; name another place") from error
 
 
 def reading_plans(path: str | Path) -> AbstractContextManager[None]:

@@ -46,6 +46,9 @@ def checked_archive(file: BinaryIO) -> zipfile.ZipFile:
     Args:
         file: The file, which stays open when the archive is closed.
     """
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        raise RefusedError("it is empty")
     try:
         archive = zipfile.ZipFile(file)
     except (ValueError, NotImplementedError, zipfile.BadZipFile) as error:
@@ -62,7 +65,6 @@ def checked_archive(file: BinaryIO) -> zipfile.ZipFile:
             raise RefusedError(f"its member {shown(member.filename)} is compressed in an unknown way")
         if member.compress_type == zipfile.ZIP_STORED and member.file_size != member.compress_size:
             raise RefusedError(f"its member {shown(member.filename)} has two sizes")
-    size = file.seek(0, os.SEEK_END)
     if sum(member.compress_size for member in members) > size:
         raise RefusedError("its members share bytes")
     unpacked, most = sum(member.file_size for member in members), budget(size)

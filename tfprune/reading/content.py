@@ -19,7 +19,15 @@ class RefusedError(ValueError):
     """A file asks for more than its reader gives, or for something that it does not know.
 
     The message is a clause about the file, such as `it names 3 arrays "conv/kernel"`; it goes into a line for the user.
+
+    Args:
+        message: The clause.
+        advice: What to do. Default: what the reader advises.
     """
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 @contextmanager
@@ -59,6 +67,7 @@ def reading(
         reason = cause.strerror or first_line(cause)
         raise error(f"cannot read {os.fspath(path)}: {reason}; check the path") from cause
     except Exception as cause:
+        advice = (cause.advice if isinstance(cause, RefusedError) else None) or advice
         raise error(f"cannot read {os.fspath(path)}: expected {expected}, {_reason(cause)}; {advice}") from cause
 
 

@@ -31,6 +31,7 @@ _MODULES = ("keras", *(f"keras.{name}" for name in _PACKAGES))
 _INNER_MODULES = tuple(f"keras.src.{name}." for name in (*_PACKAGES, "applications"))
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
 _RUN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
+_TRUST = "if you trust it, load it by Keras with safe_mode=False and use tfprune from Python"
 _FILES = ("vocabulary", "idf_weights")
 _REPEATS = ("indices_or_sections", "num", "num_ops", "num_chains", "chain_depth", "power_iterations")
 _UNITS = ("units", "filters")
@@ -85,7 +86,7 @@ def unknown_names(config: Config, registered: Callable[[str], bool]) -> tuple[st
         if isinstance(name, str) and registered(name):
             continue
         if kind in _RUN_CODE:
-            raise RefusedError(f"it has a {kind}, which runs code; Keras' safe mode refuses it, too")
+            raise RefusedError(f"it has a {kind}, which runs code; Keras' safe mode refuses it, too", _TRUST)
         if _of_keras(part):
             continue
         if not isinstance(name, str) or str(module).split(".")[0] == "keras":
