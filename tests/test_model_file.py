@@ -89,6 +89,36 @@ class Network(keras.Model):
     pass
 
 
+@keras.saving.register_keras_serializable("mine")
+class Subclassed(keras.Model):
+    """A model whose variables Keras makes when it is called on symbols, not when its layers are made."""
+
+    def __init__(self, units=3, **settings):
+        super().__init__(**settings)
+        self.dense, self.norm = keras.layers.Dense(units), keras.layers.BatchNormalization()
+
+    def call(self, values, training=False):
+        return self.norm(self.dense(values), training=training)
+
+    def get_config(self):
+        return {"units": self.dense.units}
+
+
+@keras.saving.register_keras_serializable("mine")
+class Repeated(keras.layers.Layer):
+    """A layer whose settings have names that mean something else in layers of Keras."""
+
+    def __init__(self, num, vocabulary, **settings):
+        super().__init__(**settings)
+        self.num, self.vocabulary = num, vocabulary
+
+    def call(self, values):
+        return keras.ops.repeat(values, self.num, -1)
+
+    def get_config(self):
+        return super().get_config() | {"num": self.num, "vocabulary": self.vocabulary}
+
+
 @pytest.fixture
 def forgotten():
     """Keras' table of registered objects without ours, as in a program that does not import this module."""
@@ -216,6 +246,67 @@ def test_vocabularies(tmp_path):
     with zipfile.ZipFile(tmp_path / "words.keras", "a") as archive:
         archive.writestr("assets/../../a", "text")
     assert "its member 'assets/../../a' is outside its folder" in refusal(tmp_path / "words.keras")
+
+
+def words_of(layer):
+    inputs = keras.Input((2,), dtype="string")
+    return keras.Model(inputs, layer(inputs)), tf.constant([["frost", "tree"]])
+
+
+def counted():
+    lookup = keras.layers.StringLookup(output_mode="tf_idf")
+    lookup.adapt(tf.constant([["tree", "frost"], ["tree", "tree"]]))
+    return words_of(lookup)
+
+
+def weighted():
+    return words_of(keras.layers.StringLookup(vocabulary=["tree"], idf_weights=[0.25], output_mode="tf_idf"))
+
+
+def subclassed():
+    x = tf.constant(np.random.default_rng(0).random((2, 4), np.float32))
+    model = Subclassed()
+    model(x)
+    return model, x
+
+
+def within_another():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(2)(Subclassed()(inputs))), subclassed()[1]
+
+
+def with_own_settings():
+    inputs = keras.Input((4,))
+    values = keras.ops.linspace(inputs, inputs + 1, num=2000)
+    return keras.Model(inputs, Repeated(1001, "English")(values[:1, :])), subclassed()[1]
+
+
+def with_a_compiled_part():
+    x = np.random.default_rng(0).random((4, 600), np.float32)
+    part = keras.Sequential([keras.Input((600,)), keras.layers.Dense(900), keras.layers.Dense(2)])
+    part.compile("adam", lambda labels, outputs: keras.ops.mean(labels - outputs))
+    inputs = keras.Input((600,))
+    return keras.Model(inputs, part(inputs)), x
+
+
+@pytest.mark.parametrize(
+    "make", [counted, weighted, subclassed, within_another, with_own_settings, with_a_compiled_part]
+)
+def test_what_models_return_that_keras_makes_in_its_own_ways(make, tmp_path):
+    model, x = make()
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_a_refused_model_leaves_no_variables_for_others_to_make(tmp_path):
+    model, x = subclassed()
+    model.save(tmp_path / "model.keras")
+    rewritten(tmp_path / "model.keras", lambda config: config["config"].update(units=300_000_000))
+    with TensorMemory() as memory:
+        assert "describes a model of more weights than it has" in refusal(tmp_path / "model.keras")
+        other, x = subclassed()  # Keras would make what waits, 5 GB, with these
+    assert other(x).shape == (2, 3)
+    assert memory.most < 1 << 30
 
 
 def test_the_weights_are_those_that_keras_reads(tmp_path):

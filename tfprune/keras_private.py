@@ -17,6 +17,7 @@ import numpy as np
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec, get_stateless_scope, set_keras_mask
+from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
@@ -60,6 +61,7 @@ __all__ = [
     "first_call",
     "flat_layers",
     "forget_calls",
+    "forget_pending",
     "function_graph",
     "functional_like",
     "functional_part",
@@ -375,6 +377,14 @@ class _Substitution(keras.StatelessScope):
             variable._direct_assign(value)
         else:
             self.outer.add_update(update)
+
+
+def forget_pending() -> None:
+    """Forgets the variables that layers have asked for, and that could not be made.
+
+    Keras tries again to make them whenever a layer is built, and offers no way to stop it.
+    """
+    set_global_attribute("uninitialized_variables", [])
 
 
 def load_state(

@@ -6,7 +6,7 @@ classes and functions that were registered in Keras. A model may have no more va
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ import tensorflow as tf
 import tfprune.layers  # noqa: F401  (registers the layers that a saved model may contain)
 from tfprune.errors import CheckpointError, first_line
 from tfprune.files import as_path
-from tfprune.keras_private import SafeModeScope, SharedObjects, compute_output_spec, load_state
+from tfprune.keras_private import SafeModeScope, SharedObjects, compute_output_spec, forget_pending, load_state
 from tfprune.reading import RefusedError, reading
 from tfprune.reading.keras_config import check_work, unknown_names
 from tfprune.reading.keras_file import KerasFile, value_count
@@ -115,8 +115,7 @@ def _at_most(count: int) -> Iterator[None]:
 
     def create(next_creator: Any, **settings: Any) -> Any:
         nonlocal left
-        value = settings["initial_value"]
-        left -= math.prod((compute_output_spec(value) if callable(value) else value).shape)
+        left -= math.prod(_shape(settings["initial_value"]))
         if left < 0:
             raise RefusedError("")
         return next_creator(**settings)
@@ -124,7 +123,18 @@ def _at_most(count: int) -> Iterator[None]:
     try:
         with tf.variable_creator_scope(create):
             yield
-    except Exception as error:  # Keras makes others of those that it lets through
-        if left < 0:
-            raise RefusedError("it describes a model of more weights than it has") from error
-        raise
+    except Exception:  # Keras makes others of those that it lets through
+        if left >= 0:
+            raise
+    finally:
+        forget_pending()
+    if left < 0:  # Keras goes on after some errors
+        raise RefusedError("it describes a model of more weights than it has")
+
+
+def _shape(value: Any) -> Sequence[int]:
+    """Returns the shape of an initial value, which is not made if it is a function."""
+    if not callable(value):
+        return tf.convert_to_tensor(value).shape
+    with keras.StatelessScope(initialize_variables=False):  # else those that wait are made, within another
+        return compute_output_spec(value).shape

@@ -33,6 +33,7 @@ _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellips
 _RUN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "__lambda__")
 _TRUST = "if you trust it, load it by Keras with safe_mode=False and use tfprune from Python"
 _FILES = ("vocabulary", "idf_weights")
+_SPACES = ("Linspace", "Logspace", "Geomspace")  # their number is the size of an axis
 _REPEATS = ("indices_or_sections", "num", "num_ops", "num_chains", "chain_depth", "power_iterations")
 _UNITS = ("units", "filters")
 _TYPES = ("bool", *(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)))
@@ -60,8 +61,11 @@ def checked_config(config: Any) -> dict[str, Any]:
     """
     if not isinstance(config, dict):
         raise RefusedError("its configuration describes no object")
-    config.pop("compile_config", None)
-    if sum(1 for _ in _objects(config)) > MOST_OBJECTS:
+    objects = 0
+    for part in _objects(config):
+        part.pop("compile_config", None)  # of models within the model, too
+        objects += 1
+    if objects > MOST_OBJECTS:
         raise RefusedError(f"its configuration describes more than {MOST_OBJECTS:,} objects")
     return config
 
@@ -81,10 +85,10 @@ def unknown_names(config: Config, registered: Callable[[str], bool]) -> tuple[st
         kind, values, module = part["class_name"], part["config"], part.get("module")
         function = kind == "function"
         name = values if function else part.get("registered_name")
+        if isinstance(name, str) and registered(name) and not str(kind).startswith("__"):
+            continue  # Keras looks for these first, but for its values, such as __numpy__
         if isinstance(values, dict):
             _check_values(kind, values)
-        if isinstance(name, str) and registered(name):
-            continue
         if kind in _RUN_CODE:
             raise RefusedError(f"it has a {kind}, which runs code; Keras' safe mode refuses it, too", _TRUST)
         if _of_keras(part):
@@ -114,7 +118,7 @@ def check_work(config: Config) -> None:
         raise RefusedError(f"its inputs{' or states' if stateful else ''} have more than {MOST_VALUES:,} values")
 
 
-def _objects(config: Config) -> Iterator[Config]:
+def _objects(config: Config) -> Iterator[dict[str, Any]]:
     """Yields each part of a configuration that describes an object of a class, or a function, in their order."""
     pending: list[Any] = [config]
     while pending:
@@ -143,7 +147,7 @@ def _check_values(kind: object, values: Config) -> None:
         if isinstance(values.get(name), str):
             raise RefusedError(f"its {shown(kind)} takes its {name} from another file")
     for name in _REPEATS:
-        if isinstance(values.get(name), int) and values[name] > MOST_REPEATS:
+        if kind not in _SPACES and isinstance(values.get(name), int) and values[name] > MOST_REPEATS:
             raise RefusedError(f"its {shown(kind)} has a setting {name} of more than {MOST_REPEATS:,}")
     if kind == "__numpy__" and values.get("dtype") not in _TYPES:
         raise RefusedError(f"it has an array of the type {shown(values.get('dtype'))}")
