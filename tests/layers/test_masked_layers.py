@@ -199,8 +199,8 @@ def test_trains_saves_and_loads(tmp_path, family, policy, jit):
     [
         ({"input_bits": 1}, "input_bits: expected a whole number from 2 to 32, received 1"),
         ({"gradient_bits": 8.0}, "gradient_bits: expected a whole number"),
-        ({"relative_threshold": -1e-7}, "relative_threshold: expected a fraction"),
-        ({"relative_threshold": float("nan")}, "relative_threshold: expected a fraction"),
+        ({"relative_threshold": -1e-7}, "relative_threshold: expected a number of at least 0 and at most 1"),
+        ({"relative_threshold": float("nan")}, "relative_threshold: expected a number of at least 0 and at most 1"),
         ({"absolute_threshold": -1.0}, "absolute_threshold: expected a number of at least 0"),
         ({"absolute_threshold": 0.1, "relative_threshold": 0.1}, "expected one threshold, received"),
     ],

@@ -386,12 +386,12 @@ def test_loss_scaling_on_two_devices(replicas):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"threshold": -1e-6}, "threshold: expected a value of at least 0, received -1e-06"),
-        ({"threshold": float("nan")}, "threshold: expected a value of at least 0, received nan"),
+        ({"threshold": -1e-6}, "threshold: expected a number of at least 0, received -1e-06"),
+        ({"threshold": float("nan")}, "threshold: expected a number of at least 0, received nan"),
         ({"adaptivity_rate": 0.0}, "adaptivity_rate: expected a value between 0 and 1"),
         ({"adaptivity_rate": 1.0}, "adaptivity_rate: expected a value between 0 and 1"),
         ({"adaptivity_rate": PeriodicDecay(2.0, 0.1, 1, 1)}, "adaptivity_rate: .* received 2.0"),
-        ({"variant": "bop"}, "variant: expected peekaboo, paper, larq, received 'bop'"),
+        ({"variant": "bop"}, "variant: expected peekaboo, paper or larq, received 'bop'"),
         ({"sign_trained": "*/kernel"}, r"sign_trained: expected None or patterns"),
         ({"sign_trained": []}, r"sign_trained: expected None or patterns"),
         ({"companion": "sgd"}, "companion: expected a Keras optimizer of its own, received str"),

@@ -47,7 +47,7 @@ class SGD(keras.optimizers.SGD):
         **kwargs: Further arguments of `keras.optimizers.SGD`, such as `clipnorm` or `name`.
 
     Raises:
-        ValueError: If `weight_decay` is negative, `momentum` is outside [0, 1], or `momentum_form` is neither.
+        ConfigError: An argument has a wrong type or is out of its range.
 
     Example:
         >>> optimizer = SGD(0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
