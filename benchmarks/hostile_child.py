@@ -91,14 +91,15 @@ class Watch:
             for path in arguments[: 2 if event in ("os.rename", "os.link") else 1]:
                 if isinstance(path, str | bytes | os.PathLike):
                     self._check(event, path, handles[-1] if handles and event != "os.mkdir" else None, whole=False)
-        elif event == "subprocess.Popen" and arguments[0] == sys.executable:
-            pass  # a TFLite file is tried by the same Python
         elif event == "subprocess.Popen" and self._command[2] and list(arguments[1])[:3] == self._command:
             pass
-        elif event == "import" and arguments[0].partition(".")[0] == TRAP:
-            self.seen.append(f"{event} {arguments[0]:.80}")
         elif event in _ALONE or (event.startswith(_FORBIDDEN) and event not in _HARMLESS):
             self.seen.append(f"{event} {arguments!r:.80}")
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Gets the name of a module before it is imported, see `sys.meta_path`: not each import is an event."""
+        if name.partition(".")[0] == TRAP:
+            self.seen.append(f"import {name:.80}")
 
     def _check(self, event: str, path: Any, handle: int | None, *, whole: bool) -> None:
         name = os.fsdecode(path)
@@ -113,6 +114,7 @@ def read(form: Any, folder: Path) -> dict[str, Any]:
     """Returns how the reading of an input ended, with what it says."""
     watch = Watch(folder, form.program)
     sys.addaudithook(watch)
+    sys.meta_path.insert(0, watch)
     began = time.process_time()
     memory = False
     try:

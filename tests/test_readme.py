@@ -184,7 +184,7 @@ def test_other_commands_exist(page):
 
 def benchmark_commands(page):
     """The benchmarks that a page names, in its blocks for a shell or within its text."""
-    inline = [re.search(r"benchmarks/.*", code, re.DOTALL) for code in re.findall(r"`([^`]+)`", prose(page))]
+    inline = [re.search(r"(?<!tests/)benchmarks/.*", code, re.DOTALL) for code in re.findall(r"`([^`]+)`", prose(page))]
     named = [shlex.split(code[0]) for code in inline if code and code[0].split()[0].endswith(".py")]
     ours = [words[1:] for words in map(without_assignments, lines(page)) if words[0] == "python"]
     return named + [words for words in ours if words[0].startswith("benchmarks/")]

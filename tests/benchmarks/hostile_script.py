@@ -21,8 +21,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from tfprune.errors import CheckpointError  # noqa: E402
 
 
+class RawError(CheckpointError):
+    """An error of tfprune whose message is as it was given."""
+
+    def __init__(self, text):
+        Exception.__init__(self, text)
+
+
 def refuse(text):
-    raise CheckpointError(text)
+    raise RawError(text)
 
 
 def crash_after(cause):
