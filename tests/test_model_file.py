@@ -284,7 +284,7 @@ def with_own_settings():
 def with_a_compiled_part():
     x = np.random.default_rng(0).random((4, 600), np.float32)
     part = keras.Sequential([keras.Input((600,)), keras.layers.Dense(900), keras.layers.Dense(2)])
-    part.compile("adam", lambda labels, outputs: keras.ops.mean(labels - outputs))
+    part.compile("adam", "mse")
     inputs = keras.Input((600,))
     return keras.Model(inputs, part(inputs)), x
 
