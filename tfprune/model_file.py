@@ -105,7 +105,8 @@ def _fill(model: keras.Model, arrays: Mapping[str, np.ndarray], assets: str | No
     failures = load_state(model, arrays, assets)
     if failures:
         layer, error = failures[0]
-        raise RefusedError(f"its weights do not fit {len(failures)} layers, first {layer.name}: {first_line(error):.120}")
+        reason = f"{first_line(error):.120}"
+        raise RefusedError(f"its weights do not fit {len(failures)} layers, first {layer.name}: {reason}")
 
 
 @contextmanager
