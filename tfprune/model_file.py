@@ -50,7 +50,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """
     path = as_path(path)
     check_model_file(str(path))
-    with reading(path, "a Keras model", advice="fetch it again, or save it by model.save('name.keras')"):
+    with reading(path, "a Keras model", advice="fetch it again, or save it by model.save()"):
         file = KerasFile(path)
         model = described_model(path, file.config, most=value_count(file.arrays) + _FREE)
         with file.assets() as assets:
