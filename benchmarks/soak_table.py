@@ -1,6 +1,8 @@
 """Writes what `soak.py` has counted into `docs/runs.md`: a summary, and a row for each case.
 
-python benchmarks/soak_table.py
+    python benchmarks/soak_table.py
+
+The text around the part stays.
 """
 
 import argparse

@@ -58,8 +58,8 @@ class LEnsemble:
         self.nonempty = truth("nonempty", nonempty)
         if expected_size is not None:
             rank = int(spectrum.ranks.min())
-            expected_size = number("expected_size", expected_size, above=0)
-            if not expected_size < rank:
+            expected_size = number("expected_size", expected_size)
+            if not 0 < expected_size < rank:
                 raise ConfigError(
                     f"expected_size: expected a size between 0 and the kernel's rank {rank}, received {expected_size}"
                 )

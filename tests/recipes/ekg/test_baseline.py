@@ -114,7 +114,8 @@ def test_images_on_the_disk_are_known_by_what_they_are(few_digits):
     assert path(few_digits) == path(few_digits, data_path="moved", resize_size=300)
     assert path(few_digits) != path(few_digits, image_size=160)
     assert path(few_digits) != path(replace(few_digits, name="another"))
-    assert path(few_digits) != path(replace(few_digits, train_labels=few_digits.train_labels[:-1]))
+    fewer = {"train_images": few_digits.train_images[:-1], "train_labels": few_digits.train_labels[:-1]}
+    assert path(few_digits) != path(replace(few_digits, **fewer))
 
 
 def test_nothing_to_load(few_digits, tmp_path):

@@ -102,8 +102,9 @@ def test_a_checkpoint_of_the_authors(few_digits, golden_biprop, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     archive("best.pth", checkpoint(golden_biprop))
     images = np.clip(40 * golden_biprop["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
-    data = replace(few_digits, train_images=images, train_labels=golden_biprop["train/y"], mean=(120.0,) * 3)
-    data = replace(data, std=(40.0,) * 3, test_images=images, test_labels=golden_biprop["train/y"])
+    labels = golden_biprop["train/y"]
+    parts = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    data = replace(few_digits, **parts, mean=(120.0,) * 3, std=(40.0,) * 3)
     settings = {"arch": "Conv4", "width_multiplier": 0.125, "pretrained": "best.pth", "batch_size": 8, "export": False}
     measured = run(MultiPrizeConfig(**settings, evaluate=True), data)
     assert measured.numbers["density"] == pytest.approx(0.5, abs=1e-3)
