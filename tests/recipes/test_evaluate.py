@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.jpeg_tree import digits_tree
-from tfprune.errors import CheckpointError, ConfigError, DataUnavailableError, RunFolderError
+from tfprune.errors import CheckpointError, ConfigError, DataUnavailableError
 from tfprune.exporting import save_model
 from tfprune.graph import complexity
 from tfprune.recipes import evaluate as module
@@ -132,12 +132,13 @@ def test_what_neither_the_file_nor_its_folder_says_is_assumed_and_said(data, net
 
 def test_a_json_file_that_cannot_be_written(measured, tmp_path):
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RunFolderError, match=r"cannot write .*folder.json: Is a directory; make room"):
+    with pytest.raises(ConfigError, match=r"expected a file to write, .*folder.json is a folder; name a file"):
         measured(json=str(tmp_path / "folder.json"))
 
 
 def test_the_network_of_another_data_set(measured, data, monkeypatch):
-    monkeypatch.setattr(module, "load_data", lambda name, path: replace(data, num_classes=7))
+    labels = {"train_labels": data.train_labels % 7, "test_labels": data.test_labels % 7}
+    monkeypatch.setattr(module, "load_data", lambda name, path: replace(data, num_classes=7, **labels))
     with pytest.raises(CheckpointError, match="the file tells 10 classes apart, expected 7"):
         measured()
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.errors import ConfigError, UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.probing import Separate, channel_axis, mixing, separate
@@ -212,8 +212,10 @@ def register_rule(kind: Any, like: type | Rule) -> None:
     elif like in _RULES:
         _RULES[kind] = _borrowed(kind, like)
     else:
-        known = ", ".join(sorted({each.__name__ for each in _RULES}))
-        raise UnsupportedLayerError(f"expected one of {known}, or a function, received {like.__name__}")
+        near = suggestion(like.__name__, {each.__name__ for each in _RULES})
+        raise UnsupportedLayerError(
+            f"expected a class of layers that has a rule, such as Conv2D, or a function, received {like.__name__}{near}"
+        )
 
 
 def _borrowed(kind: type, like: type) -> Rule:
