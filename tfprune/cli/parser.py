@@ -148,7 +148,7 @@ class SettingsParser(jsonargparse.ArgumentParser):
         """Turns what jsonargparse and its YAML reader let through, for odd tags and huge numbers, into one line."""
         try:
             yield
-        except ConfigError:
+        except (ConfigError, OSError):  # such as a reader of the help that has gone
             raise
         except Exception as error:
             raise ConfigError(f"a value cannot be read: {first_line(error)}; expected numbers and words") from error

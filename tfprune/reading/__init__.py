@@ -10,30 +10,7 @@ JSON, `yaml_file` YAML; `open_archive` opens ZIP archives and `open_arrays` `.np
 must be.
 """
 
-from tfprune.reading.archives import open_archive, read_member
-from tfprune.reading.arrays import ArrayFile, Expected, open_arrays
-from tfprune.reading.content import RefusedError, open_file, read_bytes, read_text, reading, shown
-from tfprune.reading.json_text import json_value, read_json
-from tfprune.reading.schema import Count, Name, Size, typed
-from tfprune.reading.weights import check_weights
+import lazy_loader
 
-__all__ = [
-    "ArrayFile",
-    "Count",
-    "Expected",
-    "Name",
-    "RefusedError",
-    "Size",
-    "check_weights",
-    "json_value",
-    "open_archive",
-    "open_arrays",
-    "open_file",
-    "read_bytes",
-    "read_json",
-    "read_member",
-    "read_text",
-    "reading",
-    "shown",
-    "typed",
-]
+# The public names are listed in __init__.pyi; each is imported on first use.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
