@@ -192,7 +192,7 @@ def test_interrupted_in_the_middle_of_an_epoch(tree, pruned, trained, tmp_path, 
 
 def test_masks_of_another_model(tree, pruned, tmp_path, capsys):
     assert train(tree, pruned, tmp_path / "run", "--arch", "Conv4-BN") == 2
-    assert "the masks belong to arch Conv2-BN, received a model of arch Conv4-BN" in capsys.readouterr().err
+    assert "the masks belong to arch 'Conv2-BN', received a model of arch 'Conv4-BN'" in capsys.readouterr().err
     other = digits_tree(tmp_path / "four", classes=4, train=4, test=1, side=24)
     assert train(other, pruned, tmp_path / "run") == 2
     assert "the masks belong to num_classes 3, received a model of num_classes 4" in capsys.readouterr().err
