@@ -16,7 +16,7 @@ class _Short(Repr):
         self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 3
 
     def repr_instance(self, x: Any, level: int) -> str:
-        if hasattr(x, "shape") and hasattr(x, "dtype"):
+        if hasattr(x, "dtype") and getattr(x, "shape", ()) != ():
             return f"{type(x).__name__} of shape {tuple(x.shape)}"
         return super().repr_instance(x, level)
 

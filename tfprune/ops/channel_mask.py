@@ -36,7 +36,7 @@ def rank_scores(scores: np.ndarray) -> np.ndarray:
 
 def keep_limit(channels: int, rate: float) -> np.float32:
     """Returns the first rank that is masked, `max(channels * rate, 1)`, in float32 as the layers compute it."""
-    channels, rate = whole_number("channels", channels), number("rate", rate, at_least=0, at_most=1)
+    channels, rate = whole_number("channels", channels), number("rate", rate, at_most=1)  # searches go below 0
     return np.maximum(np.float32(channels) * np.float32(rate), np.float32(1))
 
 
