@@ -151,7 +151,9 @@ def test_a_file_that_was_moved_is_tested_without_flags(method, run, tmp_path, ca
 
 
 def test_inspect_says_what_a_run_was(run, capsys):
-    assert tfprune_command(["inspect", str(run("multiprize").folder / "best.keras"), "--no_latency"]) == 0
+    file = run("multiprize").folder / "best.keras"
+    capsys.readouterr()  # what the training said
+    assert tfprune_command(["inspect", str(file), "--no_latency"]) == 0
     first, numbers, augmentation, settings, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("from a run of multiprize: best.keras, Conv2-BN trained on digits, images of 8x8x1, 10 ")
     assert numbers.startswith("numbers: epoch 1, test_accuracy 0.")

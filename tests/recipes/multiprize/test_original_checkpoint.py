@@ -78,8 +78,8 @@ def measured(few_digits, golden, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     images = np.clip(40 * golden["train/x"].transpose(0, 2, 3, 1) + 120, 0, 255).astype(np.uint8)
     labels = golden["train/y"]
-    data = replace(few_digits, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
-    data = replace(data, mean=(120.0,) * 3, std=(40.0,) * 3)
+    parts = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    data = replace(few_digits, **parts, mean=(120.0,) * 3, std=(40.0,) * 3)
 
     def measure(content, **settings):
         sequence("best.pth", content)
