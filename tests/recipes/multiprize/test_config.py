@@ -7,7 +7,7 @@ import pytest
 
 from tfprune.cli.parser import parse
 from tfprune.errors import ConfigError
-from tfprune.layers.subnet import _CHOICES
+from tfprune.layers import subnet
 from tfprune.recipes.catalog import configs
 from tfprune.recipes.multiprize.config import _GAINS, MultiPrizeConfig, Policy, Scope, Selection
 from tfprune.recipes.training.schedules import POLICIES
@@ -17,7 +17,7 @@ GIVEN = {"name": "run", "density": 0.2}
 
 def test_choices_are_those_of_what_they_choose():
     assert Policy.__args__ == POLICIES
-    assert (Scope.__args__, Selection.__args__) == (_CHOICES["scope"], _CHOICES["selection"])
+    assert (Scope.__args__, Selection.__args__) == (subnet.Scope.__args__, subnet.Selection.__args__)
 
 
 @pytest.mark.parametrize(
