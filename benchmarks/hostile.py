@@ -77,9 +77,8 @@ class Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # closes both pipes and waits
+            pass
 
     @property
     def folder(self) -> Path:
