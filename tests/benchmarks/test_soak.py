@@ -10,14 +10,14 @@ import pytest
 
 @pytest.mark.slow
 def test_kills_and_second_processes(tmp_path, monkeypatch):
-    """Two runs of dense training: in the second, two processes begin at once; in both, others join it."""
+    """Two runs of a ticket: in the second, two processes begin at once, and another one joins it."""
     import soak
 
     monkeypatch.setattr(soak.tempfile, "tempdir", str(tmp_path))
-    assert soak.main(["--cases", "dense", "--runs", "2", "--jobs", "1", "--out", str(tmp_path / "soak.csv")]) == 0
+    assert soak.main(["--cases", "snip", "--runs", "2", "--jobs", "1", "--out", str(tmp_path / "soak.csv")]) == 0
     with (tmp_path / "soak.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["stage"] for row in rows] == ["start", "training", "export"]
+    assert [row["stage"] for row in rows] == ["start", "scores", "training", "report"]
     assert sum(int(row["kills"]) for row in rows) >= 2  # the last process may have been done before its moment came
     assert sum(len(row["moments"].split()) for row in rows) == sum(int(row["kills"]) for row in rows)
     assert sum(int(row["refused"]) for row in rows) >= 2
