@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parents[1] / "tfprune"
 LIBRARY = (
     ("reprs", "tables"),
     ("errors",),
-    ("reading", "arrays", "arguments"),
+    ("reading", "arrays"),
     ("files", "cluster", "console", "settings", "keras_private"),
-    ("locks",),
+    ("locks", "arguments"),
     ("masks", "ops", "optimizers", "dpp"),
     ("layers",),
     ("graph", "model_file"),

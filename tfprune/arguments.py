@@ -10,14 +10,14 @@ import numpy as np
 
 from tfprune.errors import ConfigError
 from tfprune.reprs import described
+from tfprune.settings import LARGEST
 
-_LARGEST = 2**31 - 1
 _LARGEST_SEED = 2**32 - 1  # Keras keeps seeds as uint32
 
 T = TypeVar("T")
 
 
-def whole_number(name: str, value: Any, *, at_least: int = 1, at_most: int = _LARGEST) -> int:
+def whole_number(name: str, value: Any, *, at_least: int = 1, at_most: int = LARGEST) -> int:
     """Returns a whole number that a user gives; NumPy's are taken, truth values and floats are not.
 
     Args:

@@ -95,11 +95,26 @@ def check_finite(array: np.ndarray, name: str, *, within: Any = np.float32, plac
         good = np.abs(array) <= tf.as_dtype(within).max if wider else np.isfinite(array)
     if good.all():
         return
-    first = tuple(int(each) for each in np.unravel_index(int(np.argmin(good)), array.shape))
-    count = array.size - int(np.count_nonzero(good))
+    count, _, first = first_of(~good, array, place)
     beyond = " (or beyond " + np.dtype(within).name + ")" if wider else ""
-    where = place(first) if place is not None else f"at {list(first)}"
     raise ConfigError(
         f"{name}: expected finite numbers, received {count:,} of {array.size:,} that are NaN or infinite{beyond}, "
-        f"the first {where}: {array[first]}; replace or remove them"
+        f"{first}; replace or remove them"
     )
+
+
+def first_of(bad: np.ndarray, array: np.ndarray, place: Place | None) -> tuple[int, Any, str]:
+    """Returns how many values of an array are bad, the first of them, and where it is in words.
+
+    Args:
+        bad: Which values are bad, at least one; bool, of the shape of the array.
+        array: The array.
+        place: Says where a value is, given its index. None: the index itself.
+
+    Example:
+        >>> first_of(np.array([False, True, True]), np.array([1, 7, 8]), None)[2]
+        'the first at [1]: 7'
+    """
+    index = tuple(int(each) for each in np.unravel_index(int(np.argmax(bad)), array.shape))
+    where = place(index) if place is not None else f"at {list(index)}"
+    return int(np.count_nonzero(bad)), array[index], f"the first {where}: {array[index]}"

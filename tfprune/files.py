@@ -363,12 +363,7 @@ class ResultsTable:
 
     def _write(self, end: int, values: Mapping[str, str], *, header: bool) -> None:
         """Writes a row at `end` and cuts off what was there."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerow(values)
         with writing(self._path), self._path.open("r+b" if self._path.exists() else "wb") as file:
             file.truncate(end)
             file.seek(end)
-            file.write(text.getvalue().encode())
+            file.write(csv_text([values], header=header).encode())

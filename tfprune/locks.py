@@ -20,6 +20,9 @@ from tfprune.errors import RunFolderError
 from tfprune.files import lock_handle, writing
 from tfprune.reading import json_value, read_bytes, reading
 
+RUN_LOCK = "run.lock"
+"""The name of the lock in the folder of a run."""
+
 _KEYS = ("pid", "host", "since", "command")
 _MOST = 4096  # bytes of a note that are read
 _SHOWN = 120  # characters of a field of a note in messages

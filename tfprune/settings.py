@@ -30,7 +30,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
 _TYPES: dict[Any, Any] = {bool: bool, int: Integral, float: Real, str: str}
 _RECEIVED = 120  # characters of a value in a message
 _MOST_BITS = 1000  # of a whole number that a message shows
-_LARGEST = 2**31 - 1
+LARGEST = 2**31 - 1
 """The largest whole number: counts, sizes and seeds fit into 32 bits, as TensorFlow and NumPy take them."""
 
 
@@ -240,8 +240,8 @@ class Setting:
             message = f"{'values' if self.is_list else 'a value'} {self._bounds}"
             raise _unexpected(self.name, message, given, "; half is 0.5" if half else "")
         elif self.kind is int:
-            words = f"{_WORDS[int][self.is_list]} from {-_LARGEST} to {_LARGEST}"
-            require(all(abs(each) <= _LARGEST for each in values), self.name, words, given)
+            words = f"{_WORDS[int][self.is_list]} from {-LARGEST} to {LARGEST}"
+            require(all(abs(each) <= LARGEST for each in values), self.name, words, given)
         elif self.kind is float:
             words = "finite numbers" if self.is_list else "a finite number"
             require(all(map(math.isfinite, values)), self.name, words, given)

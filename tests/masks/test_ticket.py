@@ -110,7 +110,7 @@ def test_folder_that_is_not_there(tmp_path):
 
 
 def changed(path, name, value):
-    """Writes another array, or other bytes, in the place of one of a file."""
+    """Replaces an array of a file by another one, or by other bytes."""
     with zipfile.ZipFile(path) as file:
         members = {member: file.read(member) for member in file.namelist()}
     buffer = io.BytesIO()

@@ -1,13 +1,13 @@
 """Inputs of a batch, held against those that a model takes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.arrays import Place, array_shape, checked_array
+from tfprune.arrays import Place, array_shape, checked_array, first_of
 from tfprune.batches.source import Source
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph, model_calls
@@ -97,7 +97,7 @@ class InputCheck:
                 size in (None, given) for size, given in zip(taken[1:], shape, strict=True)
             )
             raise ConfigError(
-                f"{name}: expected arrays of shape {_shown(taken)}, received {list(shape)}; give batches of "
+                f"{name}: expected arrays of shape {batch_shape(taken)}, received {list(shape)}; give batches of "
                 f"examples as the model takes them{', such as dataset.batch(64)' if single else ''}"
             )
         if tensor.dtype == "string":
@@ -141,16 +141,20 @@ def check_range(array: np.ndarray, count: int, name: str, place: Place | None = 
         bad |= array != np.floor(array)
     if not bad.any():
         return
-    first = tuple(int(each) for each in np.unravel_index(int(np.argmax(bad)), array.shape))
-    where = place(first) if place is not None else f"at {list(first)}"
+    others, value, first = first_of(bad, array, place)
     raise ConfigError(
-        f"{name}: expected whole numbers from 0 to {count - 1}, received {int(np.count_nonzero(bad)):,} others, the "
-        f"first {where}: {array[first]}{'; count from 0' if array[first] == count else ''}"
+        f"{name}: expected whole numbers from 0 to {count - 1}, received {others:,} others, "
+        f"{first}{'; count from 0' if value == count else ''}"
     )
 
 
-def _shown(shape: tuple[int | None, ...]) -> str:
-    """Returns a shape with words for sizes that are left open."""
+def batch_shape(shape: Sequence[int | None]) -> str:
+    """Returns the shape of a batch with words for sizes that are left open.
+
+    Example:
+        >>> batch_shape((None, 8, None, 3))
+        '[examples, 8, any, 3]'
+    """
     return f"[{', '.join(['examples', *('any' if size is None else str(size) for size in shape[1:])])}]"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.arrays import Place, array_shape, checked_array
-from tfprune.batches.inputs import check_range
+from tfprune.batches.inputs import batch_shape, check_range
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import functional_graph
 from tfprune.keras_private import compiled_loss, loss_settings, output_structure
@@ -89,9 +89,8 @@ class LabelCheck:
         # Keras adds or drops an axis of size 1 at the end.
         fits = len(shape) == len(returned) or (len(shape) == len(returned) + 1 and shape[-1] == 1)
         if not fits and not (len(shape) == len(returned) - 1 and returned[-1] == 1):
-            sizes = ", ".join("any" if size is None else str(size) for size in returned[1:])
             raise ConfigError(
-                f"{self._setting}: expected labels of shape [examples, {sizes}] for the loss {name}, received "
+                f"{self._setting}: expected labels of shape {batch_shape(returned)} for the loss {name}, received "
                 f"{list(shape)}; give labels like the outputs of the model, or another loss"
             )
 
@@ -131,10 +130,10 @@ def class_numbers(
         size in (None, given) for size, given in zip(outputs[1:-1], array.shape[1:], strict=True)
     )
     if not fits:
-        shape = ", ".join(["examples", *("any" if size is None else str(size) for size in outputs[1:-1])])
         raise ConfigError(
-            f"{name}: expected class numbers of shape [{shape}], one for each example or position, received shape "
-            f"{list(array.shape)} ({array.dtype.name}); give np.argmax(labels, -1) of classes that are marked"
+            f"{name}: expected class numbers of shape {batch_shape(outputs[:-1])}, one for each example or position, "
+            f"received shape {list(array.shape)} ({array.dtype.name}); give np.argmax(labels, -1) of classes that are "
+            "marked"
         )
     if outputs[-1] is not None:
         check_range(array, int(outputs[-1]), name, place, whole=True)

@@ -15,7 +15,8 @@ from tfprune.reprs import short_repr
 ROWS = 64
 """Examples of a batch that is cut from arrays."""
 
-_EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"
+EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"
+"""What data should be, for messages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +104,10 @@ class Source:
     def _cut(self, arrays: tuple[Any, ...], size: int | None) -> Iterator[Batch]:
         """Cuts arrays into batches."""
         rows = self._rows(arrays, "arrays")
-        if size is None:
-            parts = [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
-        else:
-            parts = [slice(first, None, -(-rows // size)) for first in range(-(-rows // size))]
-        for part in parts:
+        successive = [slice(start, start + ROWS) for start in range(0, rows, ROWS)]
+        for part in successive if size is None else parts_of_size(rows, size):
             chosen = range(rows)[part]
-            x, y, *weights = keras.tree.map_structure(lambda leaf, of=part: None if leaf is None else leaf[of], arrays)
+            x, y, *weights = rows_of(arrays, part)
             yield Batch(x, y, len(chosen), place_in(chosen), bool(weights))
 
     def _read(self, bounded: bool, once: bool) -> Iterator[Batch]:
@@ -127,10 +125,10 @@ class Source:
             self._check_end(data.num_batches is None, bounded)
             return (data[index] for index in islice(count(), data.num_batches))
         if isinstance(data, str | bytes | type) or not isinstance(data, Iterable):
-            raise ConfigError(f"{setting}: {_EXPECTED}, received {type(data).__name__}")
+            raise ConfigError(f"{setting}: {EXPECTED}, received {type(data).__name__}")
         if isinstance(data, Iterator) and not once:
             raise ConfigError(
-                f"{setting}: {_EXPECTED}, received {type(data).__name__}, which can be read only once and may be "
+                f"{setting}: {EXPECTED}, received {type(data).__name__}, which can be read only once and may be "
                 "endless; give a list of its batches"
             )
         if isinstance(data, tf.data.Dataset):
@@ -154,7 +152,7 @@ class Source:
         if not isinstance(batch, tuple | list) and array_shape(batch) is not None:
             return batch, None
         named = f"a {type(batch).__name__} of {len(batch)}" if isinstance(batch, tuple | list) else type(batch).__name__
-        raise ConfigError(f"{self.setting}: {_EXPECTED}, received {named}; map them to (x, y)")
+        raise ConfigError(f"{self.setting}: {EXPECTED}, received {named}; map them to (x, y)")
 
     def _rows(self, parts: tuple[Any, ...], what: str) -> int:
         """Returns the number of examples; raises `ConfigError` if arrays of other lengths, or none, are among them."""
@@ -166,16 +164,32 @@ class Source:
             shape = array_shape(leaf)
             if shape is None:
                 raise ConfigError(
-                    f"{self.setting}: {_EXPECTED}, received {type(leaf).__name__} in place of an array; put batches "
+                    f"{self.setting}: {EXPECTED}, received {type(leaf).__name__} in place of an array; put batches "
                     "into a list, and numbers into arrays"
                 )
             if not shape or shape[0] is None:
                 raise ConfigError(f"{self.setting}: expected batches, received single examples; use dataset.batch(64)")
             lengths[int(shape[0])] = None
         if not lengths:
-            raise ConfigError(f"{self.setting}: {_EXPECTED}, received no array")
+            raise ConfigError(f"{self.setting}: {EXPECTED}, received no array")
         if len(lengths) > 1:
             raise ConfigError(
                 f"{self.setting}: expected as many labels as inputs, received {what} of {sorted(lengths)} rows"
             )
         return next(iter(lengths))
+
+
+def parts_of_size(rows: int, size: int) -> list[slice]:
+    """Returns as few parts of some rows as possible, each of every n-th row and of `size` at most.
+
+    Example:
+        >>> parts_of_size(5, 2)
+        [slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)]
+    """
+    count = -(-rows // size)
+    return [slice(first, None, count) for first in range(count)]
+
+
+def rows_of(arrays: Any, rows: Any) -> Any:
+    """Returns some rows of all arrays in a structure, in which there may be None."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[rows], arrays)

@@ -14,13 +14,12 @@ import keras
 
 from tfprune.batches.inputs import InputCheck
 from tfprune.batches.labels import LabelCheck
-from tfprune.batches.source import Batch, Source
+from tfprune.batches.source import EXPECTED, Batch, Source, parts_of_size, rows_of
 from tfprune.errors import ConfigError
 from tfprune.graph import model_calls
 from tfprune.reprs import short_repr
 
 _VALUES = 300_000_000  # outputs of layers, for examples whose gradients are computed at the same time
-_EXPECTED = "expected batches (x, y), such as a tf.data.Dataset, or arrays (x, y)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +58,7 @@ class CriterionData:
             model: The model that takes them, if it is known.
         """
         if data is None:
-            raise ConfigError(f"criterion {criterion} looks at data: {_EXPECTED}, received none; give data=...")
+            raise ConfigError(f"criterion {criterion} looks at data: {EXPECTED}, received none; give data=...")
         return cls.of(data, model)
 
     @classmethod
@@ -129,15 +128,11 @@ def _complete(batch: Batch, check: InputCheck, check_labels: LabelCheck, labels:
 def _parts(batch: tuple[Any, Any], size: int | None) -> Iterator[tuple[Any, Any]]:
     """Cuts a batch with more than `size` examples, see `CriterionData.batches`."""
     rows = next(len(leaf) for leaf in keras.tree.flatten(batch) if leaf is not None)
-    count = 1 if size is None else -(-rows // size)
-    if count < 2:
+    if size is None or rows <= size:
         yield batch
         return
-    for first in range(count):
-        x, y = keras.tree.map_structure(
-            lambda leaf, of=slice(first, None, count): None if leaf is None else leaf[of], batch
-        )
-        yield x, y
+    for part in parts_of_size(rows, size):
+        yield rows_of(batch, part)
 
 
 def examples_at_once(model: keras.Model) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tfprune.arrays import checked_array, place_in
 from tfprune.batches.inputs import InputCheck
-from tfprune.batches.source import Source
+from tfprune.batches.source import Source, rows_of
 from tfprune.errors import ConfigError
 
 EXAMPLES = 1024
@@ -64,8 +64,7 @@ def _array_batches(x: Any, check: InputCheck) -> Iterator[Any]:
     chosen = np.linspace(0, size - 1, min(size, EXAMPLES)).round().astype(np.int64) if size else np.zeros(0, np.int64)
     for start in range(0, len(chosen), _BATCH):
         rows = chosen[start : start + _BATCH]
-        part = keras.tree.map_structure(lambda array, of=rows: array[of], whole)
-        yield check(part, place_in(rows))
+        yield check(rows_of(whole, rows), place_in(rows))
 
 
 def _limited(batches: Iterator[Batch]) -> Iterator[Batch]:

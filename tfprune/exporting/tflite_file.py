@@ -6,7 +6,6 @@ a process of its own before. This is no protection from a file that was made to 
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -180,6 +179,8 @@ def try_file(path: str, *call: Any) -> None:
         path: The file.
         *call: A batch size and a shape, see `TFLiteFile.caller`; nothing to only open the file.
     """
+    import resource  # not on Windows, as the lock of a file in `tfprune.files`
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard))

@@ -17,7 +17,7 @@ import numpy as np
 from tfprune.console import report_console
 from tfprune.errors import CheckpointError
 from tfprune.files import as_path, csv_text, write_bytes, write_text
-from tfprune.locks import Lock
+from tfprune.locks import RUN_LOCK, Lock
 from tfprune.reading import Expected, open_arrays, reading, shown
 from tfprune.tables import make_grid
 
@@ -87,7 +87,7 @@ def locked_folder(path: str) -> Iterator[Path]:
         RunFolderError: It cannot be created, or another process works there.
     """
     folder = as_path(path)
-    with Lock(folder / "run.lock", folder, "wait for its end, or name another --out"):
+    with Lock(folder / RUN_LOCK, folder, "wait for its end, or name another --out"):
         yield folder
 
 

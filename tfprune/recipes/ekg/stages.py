@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tfprune.files import write_bytes, writing
 from tfprune.graph import convert
 from tfprune.landscape import LandscapeSettings
 from tfprune.optimizers import SGD
-from tfprune.reading import Expected, open_arrays, reading
+from tfprune.reading import Expected, json_value, open_arrays, reading
 from tfprune.recipes.data import ImageDataset, ShardedRows
 from tfprune.recipes.ekg.config import EKGConfig
 from tfprune.recipes.ekg.memory_bank import BankSize, MemoryBank, choose_teachers
@@ -231,15 +232,21 @@ def load_state(path: str | os.PathLike[str], search: Search | None = None) -> Se
 def _load_rows(path: Path) -> list[Row] | None:
     """Returns the rows of the table that `save_state` wrote; None if it is of an older version, which wrote none."""
     arrays = _read_arrays(path, {"table": Expected("text", optional=True)}, {})
-    return json.loads(arrays["table"].item()) if arrays else None
+    if not arrays:
+        return None
+    with _reading(path):
+        return json_value(arrays["table"].item(), finite=False)
 
 
 def _read_arrays(
     path: str | os.PathLike[str], expected: Mapping[str, Expected], lengths: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    words, advice = "the state of a search", "start again with --overwrite"
-    with reading(path, words, error=RunFolderError, advice=advice), open_arrays(path, lengths) as file:
+    with _reading(path), open_arrays(path, lengths) as file:
         return file.read(expected)
+
+
+def _reading(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    return reading(path, "the state of a search", error=RunFolderError, advice="start again with --overwrite")
 
 
 def _validation(data: ImageDataset, subset: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:

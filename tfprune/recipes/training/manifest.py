@@ -16,11 +16,11 @@ from typing import Any
 
 from tfprune.errors import RunFolderError
 from tfprune.files import write_text
+from tfprune.locks import RUN_LOCK
 from tfprune.reading import RefusedError, read_json, reading
 from tfprune.reprs import short_repr
 
 MANIFEST = "run.json"
-LOCK = "run.lock"
 SHARED = ("metrics", "events", "checkpoints")
 """Folders in which users may have files of their own."""
 
@@ -104,7 +104,7 @@ def is_plain(name: str) -> bool:
         >>> [is_plain(name) for name in ("masks.npz", "..", "a/b", "", "run.json")]
         [True, False, False, False, False]
     """
-    return Path(name).name == name and name not in ("", "..", MANIFEST, LOCK) and "\0" not in name
+    return Path(name).name == name and name not in ("", "..", MANIFEST, RUN_LOCK) and "\0" not in name
 
 
 def known_names(folder: Path, more: Iterable[str] = ()) -> list[str]:

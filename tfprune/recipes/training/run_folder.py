@@ -23,11 +23,11 @@ import yaml
 import tfprune
 from tfprune.errors import RunFolderError
 from tfprune.files import as_path, csv_text, write_text, writing
-from tfprune.locks import Lock
+from tfprune.locks import RUN_LOCK, Lock
 from tfprune.reading import RefusedError, json_value, read_bytes, reading, shown
 from tfprune.reading.content import LARGEST_TEXT
 from tfprune.reading.yaml_file import read_settings
-from tfprune.recipes.training.manifest import LOCK, MANIFEST, SHARED, Manifest, is_plain, known_names, remove_run
+from tfprune.recipes.training.manifest import MANIFEST, SHARED, Manifest, is_plain, known_names, remove_run
 
 _SETTINGS = "settings.yaml"
 _ENVIRONMENT = "environment.json"
@@ -165,7 +165,7 @@ class RunFolder:
         path = as_path(path)
         settings = json.loads(json.dumps(dict(settings)))
         try:
-            lock = Lock(path / LOCK, path, "wait for its end, stop it, or take another --train_path")
+            lock = Lock(path / RUN_LOCK, path, "wait for its end, stop it, or take another --train_path")
         except OSError as error:
             raise _unwritable(path, error) from error
         try:
