@@ -18,7 +18,6 @@ Exit code 1 if there was a failure.
 """
 
 import argparse
-import csv
 import json
 import os
 import shutil
@@ -35,7 +34,7 @@ from typing import Any
 from hostile_child import CPU_SECONDS, MEMORY
 from hostile_mutations import inputs, read_input
 from pages import rewrite
-from program import new_parser, processor_name
+from program import new_parser, processor_name, write_rows
 
 FAILURES = ("traceback", "death", "hang", "memory", "escape", "message")
 _HERE = Path(__file__).resolve().parent
@@ -221,10 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines[-1] += f"{arguments.jobs} at a time, {(time.monotonic() - began) / 60:.0f} minutes."
     print(*lines, sep="\n")
     if arguments.out:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_rows(arguments.out, rows)
     if arguments.page:
         meaning = [f"- `{name}`: {formats[name][0]}" for name in counts]
         rewrite(arguments.page, _PART, "\n".join([*lines, "", *meaning]))

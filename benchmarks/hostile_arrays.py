@@ -90,7 +90,7 @@ def bombs(content: bytes) -> Bombs:
 
 
 def _others(array: np.ndarray) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yields arrays in the place of one."""
+    """Yields arrays that replace one."""
     size = array.shape
     if array.dtype.kind in "fiub":
         for number in (float("nan"), float("inf"), 1e300, -1e39, -1.0, 2.0, 1e18):

@@ -91,7 +91,7 @@ def inputs(samples: list[dict[str, bytes]], count: int, seed: str, *, in_files: 
         samples: Valid inputs.
         count: How many.
         seed: Decides all choices.
-        in_files: Whether there may be something else in the place of a file.
+        in_files: Whether a file may be replaced by something else, such as a pipe.
     """
     order = random.Random(seed)
     prepared = [make for _, make in bombs_of(samples, SPECIAL if in_files else ())]
@@ -127,7 +127,7 @@ def _cuts(samples: list[dict[str, bytes]], count: int) -> Iterator[Input]:
 
 
 def bombs_of(samples: list[dict[str, bytes]], specials: Sequence[str]) -> Iterator[tuple[str, Callable[[], Input]]]:
-    """Yields what each bomb in the place of a file is, or something else than a file, and what makes the input.
+    """Yields what each bomb, or other thing, that replaces a file is, and what makes the input.
 
     Args:
         samples: Valid inputs.

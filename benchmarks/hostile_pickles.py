@@ -51,7 +51,7 @@ def _buffer(shape: bytes, data: bytes = b"C\x04abcd", dtype: bytes = _DTYPE, ord
 
 
 def bombs(content: bytes) -> Bombs:
-    """Yields bombs of pickles, in a file of their own and in the place of the file's content."""
+    """Yields bombs of pickles, in a file of their own and as the file's content."""
     values = dict(_values())
     for change, value in values.items():
         yield change, lambda value=value: _item(value)
@@ -202,7 +202,7 @@ def _arrays() -> Iterator[tuple[str, Any]]:
 
 
 def _other_arrays() -> Iterator[tuple[str, Callable[[np.ndarray], Any]]]:
-    """Yields what is put in the place of an array."""
+    """Yields what replaces an array."""
     for number in (float("nan"), float("inf"), 1e300, -1e39, 1e-310):
         yield f"{number}", lambda array, number=number: np.full(array.shape, number, np.float64)
     for dtype in ("f8", "f2", ">f4", "i8", "u1", "?", "c8", "M8[s]", "S3", "U2"):

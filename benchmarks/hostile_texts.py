@@ -4,6 +4,8 @@ import copy
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import yaml
@@ -66,11 +68,13 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     if not path:
         return new
     value = copy.deepcopy(value)
-    inner = value
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = new
+    _part(value, path[:-1])[path[-1]] = new
     return value
+
+
+def _part(value: Any, path: tuple[Any, ...]) -> Any:
+    """Returns the part of a JSON value at a path."""
+    return reduce(getitem, path, value)
 
 
 def changed_value(value: Any, rng: random.Random) -> tuple[str, Any]:
@@ -80,9 +84,7 @@ def changed_value(value: Any, rng: random.Random) -> tuple[str, Any]:
     shown = "/".join(map(str, path))[:80]
     if path and rng.random() < 0.3:
         value = copy.deepcopy(value)
-        inner = value
-        for key in path[:-1]:
-            inner = inner[key]
+        inner = _part(value, path[:-1])
         match rng.randrange(3), inner:
             case 0, _:
                 del inner[path[-1]]
@@ -95,10 +97,8 @@ def changed_value(value: Any, rng: random.Random) -> tuple[str, Any]:
                 return f"{shown} repeated", value
             case _:
                 other = rng.choice(places)
-                part = value
                 try:
-                    for key in other:
-                        part = part[key]
+                    part = _part(value, other)
                 except (KeyError, IndexError, TypeError):
                     part = None
                 inner[path[-1]] = copy.deepcopy(part)
@@ -183,7 +183,7 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _keras_layers(layer: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yields hostile layers in the place of one."""
+    """Yields hostile layers that replace one."""
 
     def made(name: str, module: str = "keras.layers", **config: Any) -> dict[str, Any]:
         known = {"name": layer["config"].get("name", "x"), "trainable": True, "dtype": "float32"}

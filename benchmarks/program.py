@@ -1,11 +1,14 @@
-"""What the programs in this folder share: how they declare flags, set threads, name the processor, ask for PyTorch."""
+"""What the programs in this folder share: flags, threads, the processor, tables, missing packages."""
 
 import argparse
+import csv
 import importlib.util
 import platform
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
@@ -44,3 +47,11 @@ def missing(purpose: str, *packages: str) -> bool:
     if not all(found):
         print(f"{purpose}: pip install {' '.join(packages)}", file=sys.stderr)
     return not all(found)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a CSV file; all rows have the columns of the first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -40,7 +40,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from program import new_parser
+from program import new_parser, write_rows
 from soak_cases import START, TRAININGS, Case, command_line, make_images
 from soak_commands import COMMANDS
 from soak_files import found_differences, snapshot
@@ -332,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         each.all(arguments.runs, arguments.kills, until)
         if arguments.out is not None:
             with lock:
-                write(arguments.out, merged(arguments.out, each.rows()))
+                write_rows(arguments.out, merged(arguments.out, each.rows()))
 
     with place as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         make_sources([CASES[name] for name in arguments.cases], Path(folder) / "made")
@@ -345,14 +345,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kills, refused = sum(len(each.kills) for each in soaks), sum(each.refused.total() for each in soaks)
     print(*differences, f"{kills} kills, {refused} refused, {len(differences)} differences", sep="\n")
     return 1 if differences else 0
-
-
-def write(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as CSV."""
-    with file.open("w", newline="") as content:
-        writer = csv.DictWriter(content, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Data and weights that cannot be used are refused in one line by all functions, before TensorFlow sees them."""
 
 import re
+from functools import partial
 from itertools import repeat
 
 import keras
@@ -9,11 +10,14 @@ import pytest
 import tensorflow as tf
 
 import tfprune
+from tests import messages
 from tfprune.criteria import weight_criterion
 from tfprune.errors import ConfigError
 from tfprune.landscape import curvature, measure, section
 from tfprune.pruning import PruningHistory, recalibrate_batch_norm
 from tfprune.recipes.training import evaluate, predict_logits
+
+message = partial(messages.message, kind=ConfigError)
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -82,15 +86,6 @@ INPUTS = {
     "two inputs": ([X, X], r"expected 1 inputs \(image\), received 2|one array each"),
     "none": (X[:0], "at least one"),
 }
-
-
-def message(call):
-    with pytest.raises(ConfigError) as raised:
-        call()
-    text = str(raised.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    return text
 
 
 @pytest.mark.parametrize("kind", INPUTS)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
+from tests.messages import message
 from tfprune.errors import TfpruneError
 
 layers = keras.layers
@@ -15,15 +16,6 @@ VALUES = ["x", None, 3, [0.5], {"a": 0.5}, print]
 def model():
     stack = [keras.Input((8, 8, 3)), layers.Conv2D(8, 3, name="conv"), layers.Flatten(), layers.Dense(2)]
     return keras.Sequential(stack)
-
-
-def message(call):
-    with pytest.raises(TfpruneError) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert len(text) < 400
-    return text
 
 
 OF_A_MODEL = {

@@ -1,3 +1,5 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -6,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from tests import messages
 from tfprune.batches.labels import LabelCheck, class_numbers
 from tfprune.errors import ConfigError
+
+message = partial(messages.message, kind=ConfigError)
 
 layers = keras.layers
 N, CLASSES = 4, 3
@@ -19,13 +24,6 @@ SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 def model(*sizes, units=CLASSES):
     return keras.Sequential([keras.Input((*sizes, 2)), layers.Dense(units)])
-
-
-def message(call):
-    with pytest.raises(ConfigError) as raised:
-        call()
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import copy
 import itertools
 import json
 import random
+from functools import reduce
+from operator import getitem
 
 import keras
 import numpy as np
@@ -27,23 +29,21 @@ def places(content, path=()):
         yield from places(value, (*path, key))
 
 
+def at(content, path):
+    return reduce(getitem, path, content)
+
+
 def put(content, path, value):
     if not path:
         return value
     changed = copy.deepcopy(content)
-    inner = changed
-    for key in path[:-1]:
-        inner = inner[key]
-    inner[path[-1]] = value
+    at(changed, path[:-1])[path[-1]] = value
     return changed
 
 
 def without(content, path):
     changed = copy.deepcopy(content)
-    inner = changed
-    for key in path[:-1]:
-        inner = inner[key]
-    del inner[path[-1]]
+    del at(changed, path[:-1])[path[-1]]
     return changed
 
 
@@ -60,9 +60,7 @@ def mutations(text, seed):
         if path:
             yield json.dumps(without(content, path))
     for path in places(content):
-        inner = content
-        for key in path:
-            inner = inner[key]
+        inner = at(content, path)
         if isinstance(inner, dict):
             yield json.dumps(put(content, path, {**inner, "more": 1}))
         if isinstance(inner, list) and inner:
