@@ -136,7 +136,7 @@ def _run(folder: Path) -> None:
     try:
         _resumed_and_replaced(folder)
     finally:
-        if not (folder / "other.txt").exists():
+        if not os.path.lexists(folder / "other.txt"):
             raise AssertionError("a file of the user beside the run is gone")
 
 

@@ -85,7 +85,7 @@ def test_whoever_is_killed_the_other_ends_and_both_resume(one, start_workers, tm
 
 def test_a_failure_names_its_rank(start_workers, tmp_path):
     (tmp_path / "settings.yaml").touch()
-    (tmp_path / "run.json").write_text('{"made": []}')
+    (tmp_path / "run.json").write_text('{"made": ["settings.yaml"]}')
     command = [SCRIPT, *ARGUMENTS, "--strategy", "multi_worker", "--train_path", str(tmp_path)]
     chief, other = map(ended, start_workers(command))
     assert (chief[0], other[0]) == (2, 75)

@@ -81,7 +81,7 @@ def test_what_is_trained():
     assert sorted(names(ignore="fc")) == sorted(["first/scores", "depthwise/scores", "fc/kernel", "fc/bias"])
     with pytest.raises(ConfigError, match="tune_batchnorm: expected learn_batchnorm or bias_only with it"):
         SubnetOptions(tune_batchnorm=True)
-    with pytest.raises(ConfigError, match="density: expected the fraction"):
+    with pytest.raises(ConfigError, match="density: expected a number above 0 and at most 1, received 0"):
         subnet_model(plain_network(), SubnetOptions(density=0))
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from types import TracebackType
 from typing import Any
 
@@ -203,7 +204,8 @@ class Checkpoints:
             try:
                 self._checkpoint.restore(path).assert_consumed()
             except _DAMAGED as error:
-                damaged[Path(path).name] = getattr(error, "message", str(error)).splitlines()[0]
+                message = getattr(error, "message", str(error))
+                damaged[Path(path).name] = shorten(message.splitlines()[0], 120, placeholder=" ...")
             except (AssertionError, ValueError) as error:
                 reason = str(error).splitlines()[0]
                 raise RunFolderError(
