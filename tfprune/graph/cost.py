@@ -95,7 +95,7 @@ class CostModel:
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
         calls: dict[str, list[Call]] = {}
-        for call in model_calls(model):
+        for call in groups.calls:
             calls.setdefault(call.name, []).append(call)
         self.uncounted: dict[str, int] = {}
         self._rows: list[tuple[str, LayerChannels]] = []

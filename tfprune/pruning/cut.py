@@ -11,7 +11,7 @@ from tfprune.batches.inputs import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
 from tfprune.graph.labels import weight_at
-from tfprune.graph.slim import cut_weight
+from tfprune.graph.cutter import cut_weight
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 

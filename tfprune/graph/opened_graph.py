@@ -1,0 +1,59 @@
+"""The graph of a model in which layers without a rule are replaced by what they compute.
+
+Blocks of transformers are layers with layers inside. They are opened on symbolic tensors of the model's own shapes. If
+a block needs to know sizes, as causal masks do, the whole model is read again with a size on each open axis.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+from tfprune.graph.calls import ModelGraph, functional_graph, model_graph
+from tfprune.graph.rules.lookup import has_rule
+from tfprune.keras_private import flat_layers
+
+EXAMPLES = 2
+"""Number of examples with which a model is read whose layers need to know it."""
+
+OPEN_SIZE = 8
+"""Size of other open axes in such a model."""
+
+
+def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | None = None) -> ModelGraph:
+    """Lists a model's calls, and in place of those of opaque layers what these compute.
+
+    Args:
+        model: A functional or sequential model, built.
+        sizes: Shapes of its inputs with which to read it. Default: its own, or if a layer needs to know sizes, those
+            with `EXAMPLES` examples and `OPEN_SIZE` on other open axes.
+
+    Raises:
+        UnsupportedLayerError: The model has no graph.
+    """
+    if sizes is not None:
+        return model_graph(model, is_opaque, sizes)
+    graph = model_graph(model, is_opaque)
+    used = any(opening.weights for layer in graph.opened for opening in layer.openings.values())
+    if not graph.closed and not used:
+        return graph
+    definite = [_definite(tensor.shape) for tensor in functional_graph(model).inputs]
+    other = model_graph(model, is_opaque, definite)
+    return other if used or len(other.closed) < len(graph.closed) else graph
+
+
+def _definite(shape: Sequence[int | None]) -> tuple[int, ...]:
+    first, *others = shape
+    return (first or EXAMPLES, *(size or OPEN_SIZE for size in others))
+
+
+def is_opaque(operation: keras.Operation, within: bool) -> bool:
+    """Returns whether what a layer does to channels shows only in its code.
+
+    Args:
+        operation: A layer or operation.
+        within: Whether the code of another opened layer calls it; then a layer without weights is opened, too.
+    """
+    if not isinstance(operation, keras.Layer) or has_rule(operation):
+        return False
+    foreign = not type(operation).__module__.startswith("keras.")
+    return len(flat_layers(operation)) > 1 or (within and foreign and not operation.weights)
