@@ -14,14 +14,24 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import truth
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, ModelGraph, as_list, matching_names, model_graph, no_such_layer
+from tfprune.graph.calls import (
+    Call,
+    Ignored,
+    ModelGraph,
+    OpenedLayer,
+    as_list,
+    matching_names,
+    model_graph,
+    no_such_layer,
+)
 from tfprune.graph.configured_widths import configured_widths, scaled
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.layer_parts import Parts
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
-from tfprune.graph.opened_graph import opened_graph
+from tfprune.graph.opened_graph import expandable, opened_graph
 from tfprune.graph.opening import Weight
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
@@ -73,6 +83,8 @@ class ChannelGroups(Sequence[ChannelGroup]):
         left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
         produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have.
         graph: The graph that was read.
+        expandable: Opened layers that functional models may take the place of.
+        freed: The channels that only these models can lose, by the name of the opened layer that the model calls.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -82,6 +94,8 @@ class ChannelGroups(Sequence[ChannelGroup]):
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
     produced: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
     graph: ModelGraph = field(repr=False, default_factory=lambda: ModelGraph((), ()))
+    expandable: tuple[OpenedLayer, ...] = field(repr=False, default=())
+    freed: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -176,6 +190,17 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def expanded(self, mask: np.ndarray) -> tuple[OpenedLayer, ...]:
+        """Returns the opened layers that functional models take the place of, and those within them.
+
+        Args:
+            mask: Bool `[channels]`, True for what is kept.
+        """
+        outer = [name for name, channels in self.freed.items() if not mask[channels].all()]
+        return tuple(
+            layer for layer in self.expandable if any(f"{layer.name}/".startswith(f"{name}/") for name in outer)
+        )
+
     def __repr__(self) -> str:
         alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
         return f"ChannelGroups({count(len(self), 'group')}, {count(self.width, 'channel')}{alone})"
@@ -204,7 +229,9 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
-def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
+def channel_groups(
+    model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False
+) -> ChannelGroups:
     """Finds the channel groups of a functional model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
@@ -215,6 +242,8 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read, within
             them or outside: names (`outer/inner` in nested models), patterns such as `stage1_*`, or layers. The name
             of a group, such as `attention.heads`, stands for its channels only.
+        keep_classes: Whether layers with layers within them stay of their class: only channels are pruned whose number
+            their settings say. Otherwise functional models may take their places.
 
     Returns:
         The groups, with every weight axis that belongs to them.
@@ -231,15 +260,18 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
+    keep_classes = truth("keep_classes", keep_classes)
     meant = as_list(ignore)
     if not meant:
-        return groups_except(model, {})
+        return groups_except(model, {}, keep_classes=keep_classes)
     graph = opened_graph(model)
     ignored = all_matching_names(graph.calls, _read(graph, {}, {}).produced, meant, setting="ignore")
-    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
+    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"), keep_classes=keep_classes)
 
 
-def groups_except(model: keras.Model, reasons: Mapping[str, str], *, opens: bool = True) -> ChannelGroups:
+def groups_except(
+    model: keras.Model, reasons: Mapping[str, str], *, opens: bool = True, keep_classes: bool = False
+) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
     Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
@@ -250,6 +282,7 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str], *, opens: bool
         reasons: Why a layer's channels are not pruned, by its name; or those of one kind that it produces, by
             `layer.part`.
         opens: Whether opaque layers are opened; without, nothing in them is pruned.
+        keep_classes: See `channel_groups`.
     """
     graph = opened_graph(model) if opens else model_graph(model)
     labels = _read(graph, reasons, {})
@@ -265,35 +298,49 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str], *, opens: bool
     groups, roots = _collect(graph, labels)
     if not any(layer.within is None for layer in graph.opened):
         return groups
-    _note_opened(labels, groups, roots)
-    return _collect(graph, labels)[0]
+    general = {} if keep_classes else expandable(graph, model)
+    freed = _note_opened(labels, groups, roots, general)
+    groups, roots = _collect(graph, labels)
+    numbers = {name: np.flatnonzero(np.isin(roots, labels.roots(each))) for name, each in freed.items()}
+    return replace(groups, expandable=tuple(general.values()), freed=numbers)
 
 
-def _note_opened(labels: Labels, groups: ChannelGroups, roots: np.ndarray) -> None:
+def _note_opened(
+    labels: Labels, groups: ChannelGroups, roots: np.ndarray, general: Mapping[str, OpenedLayer]
+) -> dict[str, np.ndarray]:
     """Notes which settings of opened layers depend on channels within them; pins those on which none does.
 
     Args:
         labels: The labels of the model.
         groups: What they were collected to.
         roots: The label of each channel.
+        general: The layers that functional models may take the place of, by name.
+
+    Returns:
+        The labels of the channels that only these models can lose, by the name of the layer.
     """
     opened = groups.graph.opened
 
     def make_parts(mask: np.ndarray) -> Parts:
         return Parts(opened, groups.by_layer, groups.axes, mask, _random_value)
 
+    freed: dict[str, np.ndarray] = {}
     for layer in opened:
         if layer.within is not None:
             continue
         labels.current = Call(layer.layer, layer.name, (), (), None)
         found = configured_widths(layer, groups.by_layer, make_parts, groups.channels)
-        labels.pin(roots[found.unexplained], reason="none of its settings says their number")
+        if layer.name in general:
+            freed[layer.name] = roots[found.unexplained]
+        else:
+            labels.pin(roots[found.unexplained], reason="none of its settings says their number")
         for key, channels in found.settings.items():
             vector = labels.fresh(len(channels))
             labels.pin(vector[channels == PINNED])
             labels.unite(vector[channels != PINNED], roots[channels[channels != PINNED]])
             labels.edit(labels.current, key, vector, change=lambda old, kept: scaled(old, kept[0]))
         labels.record(labels.current)
+    return freed
 
 
 def _random_value(variable: keras.Variable) -> np.ndarray:

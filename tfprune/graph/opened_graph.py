@@ -5,10 +5,11 @@ a block needs to know sizes, as causal masks do, the whole model is read again w
 """
 
 from collections.abc import Sequence
+from inspect import signature
 
 import keras
 
-from tfprune.graph.calls import ModelGraph, functional_graph, model_graph
+from tfprune.graph.calls import ModelGraph, OpenedLayer, functional_graph, model_graph
 from tfprune.graph.rules.lookup import has_rule
 from tfprune.keras_private import flat_layers
 
@@ -57,3 +58,29 @@ def is_opaque(operation: keras.Operation, within: bool) -> bool:
         return False
     foreign = not type(operation).__module__.startswith("keras.")
     return len(flat_layers(operation)) > 1 or (within and foreign and not operation.weights)
+
+
+def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
+    """Returns the opened layers that a functional model can take the place of, for any number of examples.
+
+    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take; one
+    that uses weights itself has no layer for these.
+
+    Args:
+        graph: The model's graph with opened layers.
+        model: The model.
+
+    Returns:
+        Layers that the model calls, and those within them, by name.
+    """
+    general = graph if graph.sizes is None else model_graph(model, is_opaque)
+    found = {layer.name: layer for layer in general.opened}
+    refused = {name for name, layer in found.items() if not _is_general(layer)} | set(general.closed)
+    outer = [layer.name for layer in general.opened if layer.within is None]
+    good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
+    return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
+
+
+def _is_general(layer: OpenedLayer) -> bool:
+    arguments = signature(layer.layer.call).parameters
+    return not any("cache" in name for name in arguments) and not any(each.weights for each in layer.openings.values())

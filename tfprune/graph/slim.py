@@ -59,6 +59,7 @@ def slim(
         cutter.weight,
         make_operation=cutter.operation,
         keep_class=True,
+        expand=groups.expanded(mask),
     )
 
 
