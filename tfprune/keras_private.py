@@ -53,6 +53,7 @@ __all__ = [
     "StochasticDepth",
     "adam_moments",
     "attention_sizes",
+    "attributes_replaced",
     "calls_forgotten",
     "causal_padding",
     "child_layers",
@@ -219,6 +220,17 @@ def calls_forgotten(layer: keras.Layer) -> Iterator[None]:
     finally:
         for part, (calls, readers) in zip(parts, before, strict=True):
             del part._inbound_nodes[calls:], part._outbound_nodes[readers:]
+
+
+@contextmanager
+def attributes_replaced(layer: keras.Layer, values: Mapping[str, Any]) -> Iterator[None]:
+    """Gives a layer other values of some attributes within the block, without Keras' taking note of it."""
+    before = {name: vars(layer)[name] for name in values}
+    vars(layer).update(values)
+    try:
+        yield
+    finally:
+        vars(layer).update(before)
 
 
 def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **kwargs: Any) -> None:

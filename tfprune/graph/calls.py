@@ -144,6 +144,7 @@ class ModelGraph:
         opened: The layers that are replaced by what they compute, those that hold others first.
         closed: What stopped other layers from being opened, by name.
         sizes: The shapes of the inputs with which the model was read; None if they are the model's own.
+        opens: Which layers were to be opened.
     """
 
     calls: tuple[Call, ...]
@@ -151,6 +152,7 @@ class ModelGraph:
     opened: tuple[OpenedLayer, ...] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
+    opens: Callable[[keras.Operation, bool], bool] | None = None
 
     __repr__ = short_repr
 
@@ -191,7 +193,7 @@ def model_graph(
     reader = _Reader(opens or (lambda operation, within: False), sizes)
     outputs = reader.open(graph, "", {})
     own = None if sizes is None else tuple(map(tuple, sizes))
-    return ModelGraph(tuple(reader.calls), tuple(outputs), tuple(reader.opened.values()), reader.closed, own)
+    return ModelGraph(tuple(reader.calls), tuple(outputs), tuple(reader.opened.values()), reader.closed, own, opens)
 
 
 def no_graph(model: Any) -> UnsupportedLayerError:

@@ -359,7 +359,7 @@ def _is_held(labels: Labels, name: str) -> bool:
 
 def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
     """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
-    labels = Labels(choices)
+    labels = Labels(choices, graph.closed)
     weights: dict[int, str] = {}
     for labels.current in graph.calls:
         call = labels.current

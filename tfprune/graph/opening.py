@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import first_line
-from tfprune.keras_private import calls_forgotten, keras_mask, own_variables, producer, substituted_values, traced_call
+from tfprune.keras_private import attributes_replaced, calls_forgotten, keras_mask, own_variables, producer, traced_call
 from tfprune.reprs import short_repr
 
 
@@ -21,19 +21,20 @@ class Weight(keras.Operation):
 
     Args:
         variable: The weight.
+        dtype: The type that the layer reads it in.
     """
 
-    def __init__(self, variable: keras.Variable) -> None:
+    def __init__(self, variable: keras.Variable, dtype: str) -> None:
         super().__init__()
-        self.variable = variable
+        self.variable, self._dtype = variable, dtype
 
     def call(self) -> Any:
         """Returns the value."""
-        return self.variable.value
+        return keras.ops.cast(self.variable.value, self._dtype)
 
     def compute_output_spec(self) -> keras.KerasTensor:
         """Returns a symbolic tensor of the weight's shape."""
-        return keras.KerasTensor(self.variable.shape, self.variable.dtype)
+        return keras.KerasTensor(self.variable.shape, self._dtype)
 
 
 class OpeningError(Exception):
@@ -77,7 +78,7 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
         for shape, tensor in zip(shapes, node.input_tensors, strict=True)
     ]
     arguments, named = node.arguments.fill_in({id(old): new for old, new in zip(node.input_tensors, given, strict=True)})
-    weights = {name: Weight(variable) for name, variable in own_variables(layer).items()}
+    weights = {name: Weight(variable, _read_as(layer, variable)) for name, variable in own_variables(layer).items()}
     stand_ins = {name: (weight, weight.compute_output_spec()) for name, weight in weights.items()}
     boundary = {id(tensor) for tensor in (*given, *(tensor for _, tensor in stand_ins.values()))}
     found: list[Opening] = []
@@ -86,11 +87,12 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
         outputs = keras.tree.flatten(result)
         _check_outputs(outputs, node.output_tensors)
         nodes = tuple(_ordered(outputs, boundary))
+        _check_arguments(nodes)
         read = {id(tensor) for each in nodes for tensor in each.input_tensors}
         used = {name: pair for name, pair in stand_ins.items() if id(pair[1]) in read}
         found.append(Opening(tuple(given), tuple(outputs), nodes, used))
 
-    with calls_forgotten(layer), substituted_values([(weight.variable, tensor) for weight, tensor in stand_ins.values()]):
+    with calls_forgotten(layer), attributes_replaced(layer, {name: pair[1] for name, pair in stand_ins.items()}):
         try:
             traced_call(layer, look, *arguments, **named)
         except OpeningError:
@@ -105,6 +107,19 @@ def _cause(error: BaseException) -> str:
     text = sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered when")]
     return first_line(type(error)(lines[0])) if lines else first_line(error)
+
+
+def _read_as(layer: keras.Layer, variable: keras.Variable) -> str:
+    casts = layer.autocast and keras.backend.is_float_dtype(variable.dtype)
+    return layer.compute_dtype if casts else variable.dtype
+
+
+def _check_arguments(nodes: Sequence[Any]) -> None:
+    """Checks that no call takes a weight, which would count as a constant there."""
+    for node in nodes:
+        for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+            if isinstance(value, keras.Variable):
+                raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")
 
 
 def _check_outputs(found: Sequence[Any], expected: Sequence[keras.KerasTensor]) -> None:
