@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.arguments import instance, optional, whole_number
 from tfprune.criteria.data import CriterionData
 from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import data_loss
@@ -59,8 +58,7 @@ class Objective:
         batches: int | None = None,
         dtype: Precision = "float32",
     ) -> None:
-        batches = optional(whole_number, "batches", batches)
-        check_weights(instance("model", model, keras.Model, "a Keras model"))
+        check_weights(model)
         source = CriterionData.of(data).for_loss(model, loss)
         scoring = ScoringModel(model, (), dtype)
         self.model = scoring.model

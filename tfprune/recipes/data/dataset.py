@@ -71,10 +71,11 @@ class BatchRequest:
         object.__setattr__(self, "color_jitter", truth("color_jitter", self.color_jitter))
         optional(instance, "view", self.view, kind=View, words="a View")
         if self.rows is not None:
-            at_most = self.batch_size - 1
-            object.__setattr__(self, "rows", each_of(whole_number, "rows", self.rows, at_least=0, at_most=at_most))
-            if not self.rows:
-                raise ConfigError("rows: expected positions within a batch, at least one, received none")
+            object.__setattr__(self, "rows", each_of(whole_number, "rows", self.rows, at_least=0))
+            if not (self.rows and max(self.rows) < self.batch_size):
+                raise ConfigError(
+                    f"expected rows of a batch, 0 to {self.batch_size - 1}, at least one, received {list(self.rows)}"
+                )
 
     @property
     def count(self) -> int:
@@ -289,7 +290,7 @@ class ImageDataset(ABC):
         Raises:
             ConfigError: The training images do not fill one batch.
         """
-        if whole_number("batch_size", batch_size) > self.train_examples:
+        if not 1 <= whole_number("batch_size", batch_size, at_least=0) <= self.train_examples:
             raise ConfigError(
                 f"expected a batch size from 1 to the {self.train_examples} training images, received {batch_size}"
             )

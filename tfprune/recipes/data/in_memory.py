@@ -118,9 +118,10 @@ class ImageData(ImageDataset):
             `(images - mean) / std`, float32 of the same shape.
         """
         pixels = checked_array(images, "images", finite=False)
-        if pixels.shape[-3:] != self.input_shape:
+        if pixels.shape[-1:] != self.input_shape[-1:]:
             raise ConfigError(
-                f"images: expected images of shape {list(self.input_shape)}, received shape {list(pixels.shape)}"
+                f"images: expected {self.input_shape[-1]} channels on the last axis, received shape "
+                f"{list(pixels.shape)}"
             )
         return (pixels.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 

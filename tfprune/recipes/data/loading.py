@@ -203,7 +203,8 @@ def load_data(name: str, data_path: _Path = None) -> ImageData:
         >>> load_data("digits").train_images.shape
         (1437, 8, 8, 1)
     """
-    data_path = None if data_path is None else as_path(data_path)
+    if data_path is not None:
+        as_path(data_path)
     for known, source in _SOURCES.items():
         if known.casefold() == text("name", name).casefold():
             return source(data_path)

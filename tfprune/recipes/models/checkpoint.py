@@ -14,7 +14,6 @@ import keras
 import numpy as np
 
 from tfprune.arguments import instance, text
-from tfprune.arrays import checked_array
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
@@ -157,7 +156,7 @@ def model_from_arrays(
         ConfigError: The architecture is unknown.
     """
     instance("arrays", arrays, Mapping, "arrays by name")
-    weights = {_variable_path(text("arrays", name)): checked_array(array, name) for name, array in arrays.items()}
+    weights = {_variable_path(text("arrays", name)): np.asarray(array) for name, array in arrays.items()}
     if len(weights) < len(arrays):
         raise CheckpointError("the file has two arrays for one variable; download it again")
     check_architecture({path.rpartition("/")[0] for path in weights}, arch)
