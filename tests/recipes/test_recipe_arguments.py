@@ -9,7 +9,7 @@ import pytest
 
 from tests.arguments import FILE, wrong_answers
 from tests.models import conv_chain
-from tfprune import data, ekg, models, multiprize, optimizers, peekaboo, tickets, training
+from tfprune import data, ekg, models, multiprize, optimizers, peekaboo, search, tickets, training
 
 IMAGES, LABELS = np.zeros((8, 8, 8, 3), np.uint8), np.arange(8) % 2
 DATA = data.ImageData("some", 2, IMAGES, LABELS, IMAGES, LABELS, (0.5,) * 3, (0.5,) * 3, False, 0)
@@ -134,3 +134,33 @@ OF_THE_USER = frozenset({"on_scores", "objective", "load"})
 def test_wrong_values_are_answered_in_one_line(function, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert list(wrong_answers(function, VALID[function], tmp_path, OF_THE_USER)) == []
+
+
+MADE_INSIDE = {
+    *("Application", "Evaluation", "EKGResult", "MultiPrizeResult", "PeekabooResult", "TicketResult"),
+    *("ImageDataset", "Objective", "View"),
+}
+"""Results that functions with a row make, and what users derive from."""
+
+ELSEWHERE = {
+    "RunFolder": "its `create` has a row",
+    "StreamedData": "open_data makes it",
+    "Workers": "made of a strategy",
+    "GradientProbe": "takes what Loop takes",
+    "fast_copy": "takes what convert takes",
+    "train_model": "takes what Loop takes",
+    "GracefulInterrupt": "no parameters",
+    "application_names": "no parameters",
+    "data_names": "no parameters",
+    "initializer_names": "no parameters",
+}
+"""Public names without a row, and why."""
+
+
+@pytest.mark.parametrize(
+    "package", [models, data, training, ekg, multiprize, peekaboo, tickets], ids=lambda each: each.__name__
+)
+def test_every_public_name_of_a_package_has_a_row(package):
+    public = {name: getattr(package, name) for name in package.__all__ if name not in search.__all__}
+    missing = {name for name, each in public.items() if callable(each) and each not in VALID}
+    assert missing <= MADE_INSIDE | ELSEWHERE.keys()

@@ -2,7 +2,6 @@ import gc
 import json
 import os
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,26 +213,21 @@ def test_names_are_plain(chief):
         WorkerFolder(chief.path).file("../settings.yaml")
 
 
-@pytest.mark.parametrize(
-    "name", [each for each in POOL if not isinstance(each, Path)], ids=lambda each: type(each).__name__
-)
+def makers(run):
+    return run.file, run.folder, run.metrics, run.events, run.checkpoints, WorkerFolder(run.path).file
+
+
+@pytest.mark.parametrize("name", POOL, ids=lambda each: type(each).__name__)
 def test_names_of_any_kind_are_taken_or_refused(name, chief):
-    for make in (
-        chief.file,
-        chief.folder,
-        chief.metrics,
-        chief.events,
-        chief.checkpoints,
-        WorkerFolder(chief.path).file,
-    ):
+    for make in makers(chief):
         assert answer(lambda make=make: make(name)) == ""
     assert {each.name for each in chief.path.parent.iterdir()} == {chief.path.name}
 
 
 @pytest.mark.parametrize("name", [None, 3, "../out", "a/b", "", ".."])
 def test_names_that_are_refused(name, chief):
-    for make in (chief.file, chief.metrics, chief.events, chief.checkpoints):
-        with pytest.raises(TfpruneError, match="expected (a plain file name|the path of a file)"):
+    for make in makers(chief):
+        with pytest.raises(TfpruneError, match=r"expected (a plain file name|the path of a file)"):
             make(name)
 
 
