@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import truth
+from tfprune.arguments import line_width, truth
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import (
     Call,
@@ -214,6 +214,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         Args:
             width: Characters per line.
         """
+        width = line_width(width)
         title = f"{count(len(self), 'channel group')}, {count(self.width, 'channel')}"
         tied = self.width != self.channels
         if tied:
