@@ -72,6 +72,7 @@ __all__ = [
     "has_gate",
     "image_operations",
     "input_structure",
+    "is_produced",
     "keras_mask",
     "lambda_output_shape",
     "linear_operations",
@@ -198,6 +199,11 @@ def producer(tensor: keras.KerasTensor) -> Any:
     return operation._inbound_nodes[node_index]
 
 
+def is_produced(tensor: keras.KerasTensor) -> bool:
+    """Returns whether Keras knows the call that produced a symbolic tensor."""
+    return getattr(tensor, "_keras_history", (None,))[0] is not None
+
+
 def first_call(operation: keras.Operation) -> Any:
     """Returns Keras' record of an operation's first call on symbolic tensors, see `producer`; None if there is none."""
     calls = [node for node in operation._inbound_nodes if not node.is_input]
@@ -266,10 +272,12 @@ def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **k
 def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
     """Returns the symbolic outputs of a layer, with all sizes that follow from those of its inputs.
 
-    A layer may say less than it knows: `EinsumDense` has sizes in its settings. What a class says that has a `call` with
-    other arguments than its base class, as KerasHub's attention with a cache, is what its base class says.
+    A layer may say less than it knows: `EinsumDense` has sizes in its settings. A class whose `call` has arguments that
+    its base class lacks, as KerasHub's attention with a cache, may say what its base class says.
     """
-    owners = [next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("call", "compute_output_spec")]
+    owners = [
+        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("call", "compute_output_spec")
+    ]
     own = owners[1] in (keras.Layer, keras.Operation) or not issubclass(owners[0], owners[1]) or owners[0] is owners[1]
     if own:
         made = type(layer).compute_output_spec(layer, *args, **kwargs)

@@ -15,7 +15,15 @@ from keras import ops
 from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.opening import Opening, OpeningError, opened
-from tfprune.keras_private import Functional, compute_output_spec, flat_layers, functional_part, input_structure, producer, set_mask
+from tfprune.keras_private import (
+    Functional,
+    compute_output_spec,
+    flat_layers,
+    functional_part,
+    input_structure,
+    producer,
+    set_mask,
+)
 from tfprune.layers import GlobalSubnet
 from tfprune.reprs import described, short_repr
 
@@ -384,7 +392,7 @@ class _Reader:
 
         Names of layers within an opened layer may be equal, and those of operations there are new in each reading.
         """
-        if id(operation) not in self._names or within is not None and not isinstance(operation, keras.Layer):
+        if id(operation) not in self._names or (within is not None and not isinstance(operation, keras.Layer)):
             own = operation.name
             if within is not None and not isinstance(operation, keras.Layer):
                 own = sub(r"(?<!^)(?=[A-Z])", "_", type(operation).__name__).lower()

@@ -230,9 +230,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
-def channel_groups(
-    model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False
-) -> ChannelGroups:
+def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False) -> ChannelGroups:
     """Finds the channel groups of a functional model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
@@ -499,7 +497,9 @@ def _collect(graph: ModelGraph, labels: Labels) -> tuple[ChannelGroups, np.ndarr
 
     by_layer = {name: _numbered(record, numbers) for name, record in labels.records.items()}
     tensors = {
-        id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in graph.calls for tensor in call.outputs
+        id(tensor): tuple(numbers(vector) for vector in labels.of(tensor))
+        for call in graph.calls
+        for tensor in call.outputs
     }
     made = {name: number[root_of[vector]] for name, vector in labels.produced.items()}
     found = ChannelGroups(tuple(groups), graph.calls, by_layer, all_left_alone(labels), tensors, made, graph)

@@ -29,7 +29,6 @@ _NAMES = ("name", "path")
 _tried: "WeakKeyDictionary[type, dict[Any, bool]]" = WeakKeyDictionary()
 
 
-
 @dataclass(frozen=True)
 class ConfiguredWidths:
     """What was found out about one opened layer.
@@ -123,7 +122,9 @@ class _Trial:
         options: dict[str, np.ndarray] = {}
         for key, value in getattr(self, "_settings", {}).items():
             lengths = {len(each): each for each in (kind, *reversed(vectors))}
-            axis = next((lengths[value // times] for times in _TIMES if not value % times and value // times in lengths), None)
+            axis = next(
+                (lengths[value // times] for times in _TIMES if not value % times and value // times in lengths), None
+            )
             if axis is not None and key not in taken:
                 options[key] = axis
         masks = [self._mask((kind, *explained)), self._mask((kind,), most=True)]
@@ -183,7 +184,9 @@ def _described(layer: keras.Layer) -> tuple[Any, ...]:
     """Returns what may make a layer compute something else than another one of its class."""
     found: list[Any] = []
     for part in flat_layers(layer):
-        plain = {key: value for key, value in vars(part).items() if isinstance(value, _PLAIN) or key.endswith("activation")}
+        plain = {
+            key: value for key, value in vars(part).items() if isinstance(value, _PLAIN) or key.endswith("activation")
+        }
         found.append((type(part), tuple((key, value) for key, value in plain.items() if not key.endswith(_NAMES))))
     return tuple(found)
 

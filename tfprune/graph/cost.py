@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels, weight_at
 from tfprune.graph.traced_cost import estimated_flops, traced_flops

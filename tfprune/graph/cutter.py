@@ -42,7 +42,9 @@ class Cutter:
             self._slots = _by_variable(each) | self._slots
             for weight, channels in each.scales:
                 self._scales.setdefault(id(weight_at(each.layer, weight)), []).append(channels)
-        self._arguments: dict[int, tuple[keras.Operation, list[Edit]]] = {}  # the operations keep their ids as they live
+        self._arguments: dict[
+            int, tuple[keras.Operation, list[Edit]]
+        ] = {}  # the operations keep their ids as they live
         self.edits_arguments = any(edit.argument for each in by_layer.values() for edit in each.edits)
 
     def layer(self, layer: keras.Layer) -> keras.Layer:
@@ -79,7 +81,9 @@ class Cutter:
 
     def weight(self, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         """Returns what remains of a variable of a layer."""
-        small = cut_weight(self._value(variable), self.slots(variable), self._mask, rescale=self._rescale and "kernel" in variable.name)
+        small = cut_weight(
+            self._value(variable), self.slots(variable), self._mask, rescale=self._rescale and "kernel" in variable.name
+        )
         for channels in self._scales.get(id(variable), ()):
             small = small * np.sqrt(kept_positions(channels, self._mask).mean(), dtype=np.float32)
         return small
@@ -119,5 +123,3 @@ def norm_ratio(whole: np.ndarray, part: np.ndarray) -> np.float32:
     """Returns the factor that scales `part` to the Frobenius norm of `whole`, as `ops.masked_kernel` does."""
     squares = np.maximum(np.sum(np.square(part, dtype=np.float32)), np.float32(1e-12))
     return np.float32(np.sqrt(np.sum(np.square(whole, dtype=np.float32))) / np.sqrt(squares))
-
-

@@ -38,8 +38,8 @@ class Tensors(dict[int, Any]):
 class Forward:
     """Runs a functional or sequential model call by call, in inference mode.
 
-    Nothing in the model changes: moving averages stay as they are. Where layers were opened that need to know sizes, the
-    model is read again for each size of a batch.
+    Nothing in the model changes: moving averages stay as they are. Where layers were opened that need to know sizes,
+    the model is read again for each size of a batch.
 
     Args:
         model: A functional or sequential model.
@@ -106,7 +106,7 @@ class Forward:
         outputs = self.outputs(call, tensors, call.layer)
         tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
 
-    def outputs(self, call: Call, tensors: Tensors, layer: keras.Operation) -> list[tf.Tensor]:
+    def outputs(self, call: Call, tensors: Mapping[int, Any], layer: keras.Operation) -> list[tf.Tensor]:
         """Returns the outputs of a layer on the arguments of a call.
 
         Args:
@@ -153,10 +153,10 @@ class Forward:
         return keras.tree.pack_sequence_as(self._graph.output, [tensors[tensor] for tensor in self._outputs])
 
     def _apply(
-        self, call: Call, tensors: Tensors, layer: keras.Operation, function: Callable[..., Any]
+        self, call: Call, tensors: Mapping[int, Any], layer: keras.Operation, function: Callable[..., Any]
     ) -> list[tf.Tensor]:
         """Applies a function in the mode of this forward, not in the mode that the call was written with."""
-        actual = self._reading(tensors.sizes)[id(call)] if self.exact else call
+        actual = self._reading(tensors)[id(call)] if self.exact else call
         if function is call.layer:
             function = actual.layer
         values = {id(own): tensors[id(tensor)] for own, tensor in zip(actual.inputs, call.inputs, strict=True)}
@@ -166,8 +166,10 @@ class Forward:
             named = named | {"training": self._batch_statistics and norm}
         return keras.tree.flatten(function(*arguments, **named))
 
-    def _reading(self, sizes: tuple[tuple[int, ...], ...]) -> dict[int, Call]:
-        """Returns the calls of the model for inputs of some shapes, by the `id` of those that it was given."""
+    def _reading(self, tensors: Mapping[int, Any]) -> dict[int, Call]:
+        """Returns the calls of the model for the sizes of a batch, by the `id` of those that it was given."""
+        assert isinstance(tensors, Tensors), "they come from `inputs`"
+        sizes = tensors.sizes
         if sizes not in self._readings:
             calls = model_graph(self._model, self._source.opens, sizes).calls
             if list(map(_kind, calls)) != list(map(_kind, self._source.calls)):

@@ -295,9 +295,10 @@ def _own_config(layer: Any) -> dict[str, Any]:
     try:
         return layer.get_config()
     except AttributeError as error:
-        if error.obj is not layer:
+        if id(error.obj) != id(layer):
             raise
-        names = [name for name in signature(type(layer).__init__).parameters if name in vars(layer)]
+        kind: Any = type(layer)
+        names = [name for name in signature(kind.__init__).parameters if name in vars(layer)]
         own = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
         return {name: getattr(layer, name) for name in names} | own
 

@@ -53,10 +53,12 @@ class Parts:
     def kept_part(self, variable: keras.Variable) -> tuple[Any, ...]:
         """Returns the shape of a variable, and which positions are kept along its axes, as bytes."""
         slots = self._cutter.slots(variable)
-        return tuple(variable.shape), *((slot.axis, kept_positions(slot.channels, self._mask).tobytes()) for slot in slots)
+        return tuple(variable.shape), *(
+            (slot.axis, kept_positions(slot.channels, self._mask).tobytes()) for slot in slots
+        )
 
     def random_input(self, tensor: keras.KerasTensor) -> Any:
-        """Returns random values for a symbolic tensor, without the masked channels; of whole numbers, zeros and ones."""
+        """Returns random values, whole ones zeros and ones, for what is kept of a symbolic tensor."""
         first, *others = tensor.shape
         shape = (first or _EXAMPLES, *(size or _OPEN_SIZE for size in others))
         if keras.backend.is_float_dtype(tensor.dtype):

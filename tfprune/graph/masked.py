@@ -76,8 +76,15 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
         return array
 
     opened, sizes = groups.graph.opened, groups.graph.sizes
-    call = apply if operands else None
-    return rebuild(model, make, call, weight, make_operation=make_operation, expand=opened, sizes=sizes)
+    return rebuild(
+        model,
+        make,
+        apply if operands else None,
+        weight,
+        make_operation=make_operation,
+        expand=opened,
+        sizes=sizes,
+    )
 
 
 def _applied(layer: Any) -> Any:

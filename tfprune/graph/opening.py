@@ -12,7 +12,15 @@ from typing import Any
 import keras
 
 from tfprune.errors import first_line
-from tfprune.keras_private import attributes_replaced, calls_forgotten, keras_mask, own_variables, producer, traced_call
+from tfprune.keras_private import (
+    attributes_replaced,
+    calls_forgotten,
+    is_produced,
+    keras_mask,
+    own_variables,
+    producer,
+    traced_call,
+)
 from tfprune.reprs import short_repr
 
 
@@ -77,7 +85,9 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
         keras.KerasTensor(shape, tensor.dtype, name=tensor.name)
         for shape, tensor in zip(shapes, node.input_tensors, strict=True)
     ]
-    arguments, named = node.arguments.fill_in({id(old): new for old, new in zip(node.input_tensors, given, strict=True)})
+    arguments, named = node.arguments.fill_in(
+        {id(old): new for old, new in zip(node.input_tensors, given, strict=True)}
+    )
     weights = {name: Weight(variable, _read_as(layer, variable)) for name, variable in own_variables(layer).items()}
     stand_ins = {name: (weight, weight.compute_output_spec()) for name, weight in weights.items()}
     boundary = {id(tensor) for tensor in (*given, *(tensor for _, tensor in stand_ins.values()))}
@@ -139,7 +149,7 @@ def _ordered(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterat
         return [(record(tensor), False) for tensor in reversed(tensors) if id(tensor) not in boundary]
 
     def record(tensor: keras.KerasTensor) -> Any:
-        if getattr(tensor, "_keras_history", (None,))[0] is None:
+        if not is_produced(tensor):
             raise OpeningError("it uses a symbolic tensor that is none of its inputs")
         return producer(tensor)
 

@@ -261,7 +261,9 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if id(operation) in self._expand:
-                return self._call_parts(operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)])
+                return self._call_parts(
+                    operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)]
+                )
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
             return self._apply(operation, new, *args, **kwargs)
 
