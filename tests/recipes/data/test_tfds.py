@@ -233,6 +233,16 @@ def test_numbers_of_images_that_are_not_true(made, tmp_path, count):
         prepared_images(opened_dataset("grays", tmp_path / "copy"), "train", (5, 4, 3))
 
 
+def test_more_files_than_there_are(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "copy") / "grays" / "1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        split["shardLengths"] = ["1"] * 1000  # a million of them would take gigabytes as paths
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(DataUnavailableError, match="1000 files of train among"):
+        prepared_images(opened_dataset("grays", tmp_path / "copy"), "train", (5, 4, 3))
+
+
 def test_a_pipe_is_no_prepared_data(made, tmp_path):
     folder = shutil.copytree(made, tmp_path / "copy") / "grays" / "1.0.0"
     file = next(folder.glob("*train*"))

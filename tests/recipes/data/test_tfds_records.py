@@ -162,8 +162,26 @@ def test_records_that_are_no_examples(colors, tmp_path):
     data[12 : 12 + first] = b"\xff" * first
     file.write_bytes(data)
     train, _, _ = tfds_images("colors", folder.parents[1])
-    words = f"expected records with a number 'kind', received others among 2, of which the first is record 0 of {file}"
+    words = f"a label 'kind' from 0 to 2, received others among 2, of which the first is record 0 of {file}"
     assert words in message(lambda: train.labels(np.array([0, 1])), DataUnavailableError)
     data = open_data(folder.parents[1], "colors", image_size=4, resize_size=4)
     assert sum(len(batch["labels"]) for batch in data.plain_batches(3)) == 5
     assert data.notes()[0].startswith("1 training image of 6 could not be read and was skipped")
+
+
+def test_labels_of_no_class(colors, tmp_path):
+    folder = copied(colors, tmp_path)
+    features = json.loads((folder / "features.json").read_text())
+    kind = features["featuresDict"]["features"]["kind"]["classLabel"]
+    kind["numClasses"] = "2"
+    (folder / "kind.labels.txt").unlink(missing_ok=True)
+    (folder / "features.json").write_text(json.dumps(features))
+    train, _, classes = tfds_images("colors", folder.parents[1])
+    assert classes == 2
+    assert "a label 'kind' from 0 to 1, received others among 6" in message(lambda: train.labels(np.arange(6)))
+    data = open_data(folder.parents[1], "colors", image_size=4, resize_size=4)
+    assert sum(len(batch["labels"]) for batch in data.plain_batches(3)) == 4
+    assert data.notes()[0].startswith("2 training images of 6 could not be read and were skipped")
+    kind["numClasses"] = "0"
+    (folder / "features.json").write_text(json.dumps(features))
+    assert "expected classes of colors, found" in message(lambda: tfds_images("colors", folder.parents[1]))

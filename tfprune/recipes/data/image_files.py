@@ -73,9 +73,9 @@ def _product(sides: tf.Tensor) -> tf.Tensor:
     return tf.reduce_prod(tf.maximum(tf.cast(sides, tf.int64), 0))
 
 
-def _pixels(contents: bytes | np.ndarray) -> np.int64:
+def _pixels(given: bytes | np.ndarray) -> np.int64:
     """Returns the number of pixels that are decoded of a BMP or GIF; none of others."""
-    contents = np.asarray(contents, object).item()  # an array where there is no graph
+    contents = bytes(np.asarray(given, object).item())  # an array where there is no graph
     if contents.startswith(_GIF):
         return np.int64(_gif_pixels(contents))
     if contents.startswith(b"BM") and len(contents) >= 26:

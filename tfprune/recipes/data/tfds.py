@@ -248,6 +248,8 @@ def split_records(builder: Any, split: str) -> RecordFiles:
     """
     try:
         info = builder.info.splits[split]
+        if info.num_shards > (files := len(os.listdir(builder.data_dir))):
+            raise ValueError(f"{info.num_shards} files of {split} among {files}")
         records = RecordFiles([str(path) for path in info.filepaths], info.num_examples)
         if len(records) != info.num_examples:
             raise ValueError(f"{len(records)} of {info.num_examples} records of {split}")

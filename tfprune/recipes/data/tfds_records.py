@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.reading import shown
 from tfprune.recipes.data.decoding import EncodedImages
 from tfprune.recipes.data.record_files import RecordFiles
 from tfprune.recipes.data.tfds import opened_dataset, split_records
@@ -22,11 +23,12 @@ class TFDSImages(EncodedImages):
         records: The files.
         image: Name of the feature with the encoded image.
         label: Name of the feature with the label.
+        num_classes: Number of classes; an image with another label cannot be read.
     """
 
-    def __init__(self, records: RecordFiles, image: str, label: str) -> None:
+    def __init__(self, records: RecordFiles, image: str, label: str, num_classes: int) -> None:
         self._records = records
-        self._image, self._label = image, label
+        self._image, self._label, self._num_classes = image, label, num_classes
 
     def __len__(self) -> int:
         return len(self._records)
@@ -36,11 +38,12 @@ class TFDSImages(EncodedImages):
         feature = {self._label: tf.io.FixedLenFeature([], tf.int64)}
         records = [self._records.read(each) for each in positions]
         try:
-            return tf.io.parse_example(records, feature)[self._label].numpy()
+            return self._class_numbers(tf.io.parse_example(records, feature)[self._label]).numpy()
         except (tf.errors.OpError, UnicodeDecodeError) as error:  # the message may have bytes of the record
             raise DataUnavailableError(
-                f"expected records with a number {self._label!r}, received others among {len(records)}, of which the "
-                f"first is {self.describe(int(positions[0]))}; prepare the data again"
+                f"expected records with a label {shown(self._label)} from 0 to {self._num_classes - 1}, received "
+                f"others among {len(records)}, of which the first is {self.describe(int(positions[0]))}; prepare the "
+                "data again"
             ) from error
 
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -51,11 +54,17 @@ class TFDSImages(EncodedImages):
             self._label: tf.io.FixedLenFeature([], tf.int64),
         }
         example = tf.io.parse_single_example(tf.ensure_shape(record, []), features)
-        return example[self._image], example[self._label]
+        return example[self._image], self._class_numbers(example[self._label])
 
     def describe(self, position: int) -> str:
         """Returns file and number of a record."""
         return self._records.describe(position)
+
+    def _class_numbers(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns labels if each is the number of a class."""
+        known = tf.reduce_all((labels >= 0) & (labels < self._num_classes))
+        with tf.control_dependencies([tf.debugging.Assert(known, ["a label of no class"])]):
+            return tf.identity(labels)
 
 
 def tfds_images(name: str, data_path: str | os.PathLike[str] | None) -> tuple[TFDSImages, TFDSImages, int]:
@@ -78,7 +87,7 @@ def tfds_images(name: str, data_path: str | os.PathLike[str] | None) -> tuple[TF
     second = next((split for split in ("validation", "test") if split in builder.info.splits), None)
     if second is None or "train" not in builder.info.splits:
         raise ConfigError(f"expected splits train and validation or test of {name}, found {list(builder.info.splits)}")
-    train, test = (TFDSImages(_records(builder, split), image, label) for split in ("train", second))
+    train, test = (TFDSImages(_records(builder, split), image, label, classes) for split in ("train", second))
     return train, test, classes
 
 
@@ -95,7 +104,10 @@ def _features(builder: Any) -> tuple[str, str, int]:
             "for classification of images"
         )
     image, label = keys
-    return image, label, features[label].num_classes
+    num_classes = features[label].num_classes
+    if not num_classes or num_classes < 1:
+        raise ConfigError(f"expected classes of {builder.name}, found {num_classes}; prepare the data again")
+    return image, label, num_classes
 
 
 def _records(builder: Any, split: str) -> RecordFiles:
