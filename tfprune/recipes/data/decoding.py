@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.recipes.data.image_files import within
+from tfprune.recipes.data.image_files import jpeg_sides, within
 
 _REDUCTIONS = (1, 2, 4, 8)
 _MOST_ASPECT = 128
@@ -37,10 +37,9 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
     Returns:
         `[size, size, 3]`, float32 on the scale 0 .. 255.
     """
-    contents = within(contents)
 
     def jpeg() -> tf.Tensor:
-        place = window(tf.io.extract_jpeg_shape(contents)[:2])
+        place = window(jpeg_sides(contents))
         surplus = tf.minimum(place[2], place[3]) // size
         level = tf.reduce_sum(tf.cast(surplus >= tf.constant(_REDUCTIONS[1:]), tf.int32))
 
@@ -50,7 +49,7 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
         return tf.switch_case(level, [lambda by=by: reduced(by) for by in _REDUCTIONS])
 
     def other() -> tf.Tensor:
-        image = _decoded(contents)
+        image = _decoded(within(contents))
         top, left, height, width = tf.unstack(window(tf.shape(image)[:2]))
         return image[top : top + height, left : left + width]
 

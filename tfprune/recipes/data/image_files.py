@@ -52,9 +52,6 @@ def within(contents: tf.Tensor, most: int = MOST_PIXELS) -> tf.Tensor:
     """
     png = tf.equal(tf.strings.substr(contents, 0, len(_PNG)), _PNG)
 
-    def jpeg_pixels() -> tf.Tensor:
-        return _product(tf.io.extract_jpeg_shape(contents)[:2])
-
     def png_pixels() -> tf.Tensor:
         sides = tf.io.decode_raw(tf.strings.substr(contents, len(_PNG), 8), tf.int32, little_endian=False)
         return _product(tf.ensure_shape(sides, [2]))
@@ -62,10 +59,26 @@ def within(contents: tf.Tensor, most: int = MOST_PIXELS) -> tf.Tensor:
     def other_pixels() -> tf.Tensor:
         return tf.ensure_shape(tf.numpy_function(_pixels, [contents], tf.int64, stateful=False), [])
 
-    pixels = tf.cond(tf.io.is_jpeg(contents), jpeg_pixels, lambda: tf.cond(png, png_pixels, other_pixels))
+    def pixels() -> tf.Tensor:
+        return _fitting(tf.cond(png, png_pixels, other_pixels), most)
+
+    fitting = tf.cond(tf.io.is_jpeg(contents), lambda: _product(jpeg_sides(contents, most)), pixels)
+    with tf.control_dependencies([fitting]):
+        return tf.identity(contents)
+
+
+def jpeg_sides(contents: tf.Tensor, most: int = MOST_PIXELS) -> tf.Tensor:
+    """Returns height and width of a JPEG image that `within` lets pass, `[2]`, int32; arguments and errors as there."""
+    sides = tf.io.extract_jpeg_shape(contents)[:2]
+    with tf.control_dependencies([_fitting(_product(sides), most)]):
+        return tf.identity(sides)
+
+
+def _fitting(pixels: tf.Tensor, most: int) -> tf.Tensor:
+    """Returns a number of pixels that an image may have."""
     fits = tf.debugging.Assert((pixels > 0) & (pixels <= most), [f"an image of no pixels, or more than {most:,}"])
     with tf.control_dependencies([fits]):
-        return tf.identity(contents)
+        return tf.identity(pixels)
 
 
 def _product(sides: tf.Tensor) -> tf.Tensor:
