@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
+from tfprune.graph.calls import functional_graph, ordered_nodes, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
     carry_attributes,
@@ -26,6 +26,7 @@ from tfprune.keras_private import (
     forget_calls,
     input_structure,
     operation_settings,
+    output_structure,
     producer,
     run_through_graph,
 )
@@ -56,6 +57,7 @@ def rebuild(
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
     keep_class: bool = False,
+    without: Mapping[int, int] | None = None,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -69,6 +71,8 @@ def rebuild(
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
         keep_class: Whether the copy of a model of a class of its own is one, too, with its attributes; see
             `model_class`. A `ModelClassWarning` says what is lost.
+        without: Calls to leave out, by the `id` of Keras' record of each: the position of the input that is passed on
+            instead of its output. So are layers that nothing else needs.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -81,7 +85,7 @@ def rebuild(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
             "rebuild it as keras.Model(inputs, outputs)"
         )
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class)
+    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, without or {})
     new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
     holders: dict[int, dict[int, str]] = {}
     for old_layer, new_layer in copies.layers:
@@ -173,10 +177,11 @@ class _Copies:
         make_operation: MakeOperation,
         call_layer: CallLayer | None,
         keep_class: bool,
+        without: Mapping[int, int],
     ) -> None:
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
-        self._keep_class = keep_class
+        self._keep_class, self._without = keep_class, without
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
@@ -189,7 +194,8 @@ class _Copies:
         if isinstance(model, keras.Sequential) and self._call_layer is None:
             make = sequential_like if self._keep_class else _plain_sequential
             new: keras.Model = make(model, inputs)
-            for layer in model.layers:
+            left_out = {id(node.operation) for node in ordered_nodes(graph) if id(node) in self._without}
+            for layer in (each for each in model.layers if id(each) not in left_out):
                 given = (new.outputs[0] if new.layers else inputs[0],)
                 new.add(self._copy(layer, _nested_shapes(layer, given, {})))
         else:
@@ -218,6 +224,7 @@ class _Copies:
             if type(old) is type(new) and len(parts[0]) == len(parts[1]):
                 known.update((id(one), other) for one, other in zip(*parts, strict=True))
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
+        left_out = [each for old, _ in self._models for each in functional_graph(old).operations if id(each) not in known]
         lost = []
         for old, new in self._models:
             if not has_own_class(old):
@@ -225,7 +232,7 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
-            attributes = carry_attributes(old, new, known)
+            attributes = carry_attributes(old, new, known, {id(each) for each in left_out})
             if type(new) is type(old):
                 ensure_loadable(new)
             if type(new) is not type(old):
@@ -242,11 +249,12 @@ class _Copies:
 
     def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
         """Copies the models among a model's attributes that consist of layers of the graph, such as its backbone."""
+        within = {*self._made, *map(id, functional_graph(model).operations)}
         for value in flat_layers(model) if has_own_class(model) else ():
             graph = functional_graph(value)
             if graph is None or id(value) in self._made or any(value is old for old, _ in self._models):
                 continue
-            if all(id(operation) in self._made for operation in graph.operations):
+            if all(id(operation) in within for operation in graph.operations):
                 self._made[id(value)] = self.model(value, [tensor.shape for tensor in graph.inputs])
 
     def _run(self, graph: Any, inputs: Any) -> Any:
@@ -256,6 +264,8 @@ class _Copies:
                 return new(*args, **kwargs)
             return self._call_layer(new, *args, **kwargs)
 
+        if any(id(node) in self._without for node in ordered_nodes(graph)):
+            return _run_without(graph, inputs, call, self._without)
         return run_through_graph(graph, inputs, call)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
@@ -274,6 +284,21 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, int]) -> Any:
+    """Runs a graph as `run_through_graph` does, but for some calls, and what only these need; see `rebuild`."""
+    values = dict(zip(map(id, graph.inputs), keras.tree.flatten(inputs), strict=True))
+    for node in ordered_nodes(graph, without):
+        if id(node) in without:
+            outputs = values[id(node.input_tensors[without[id(node)]])]
+        elif node.is_input:
+            continue
+        else:
+            args, kwargs = node.arguments.fill_in(values)
+            outputs = call(node.operation, *args, **kwargs)
+        values.update(zip(map(id, node.output_tensors), keras.tree.flatten(outputs), strict=True))
+    return keras.tree.pack_sequence_as(output_structure(graph), [values[id(tensor)] for tensor in graph.outputs])
 
 
 def _plain_sequential(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
