@@ -376,12 +376,12 @@ def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
     return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
-def ordered_nodes(graph: Any, passed: Mapping[int, int] | None = None) -> Iterator[Any]:
+def ordered_nodes(graph: Any, passed: Mapping[int, Sequence[int]] | None = None) -> Iterator[Any]:
     """Yields Keras' nodes of one graph, depth first from the outputs.
 
     Args:
         graph: A Keras functional graph.
-        passed: Of nodes by `id` of which one input alone is needed: its position.
+        passed: Of nodes by `id` of which some inputs alone are needed: their positions.
     """
     passed = passed or {}
     done: set[int] = set()
@@ -396,7 +396,7 @@ def ordered_nodes(graph: Any, passed: Mapping[int, int] | None = None) -> Iterat
             if not _holds(node.output_tensors, boundary):
                 needed = node.input_tensors
                 if id(node) in passed:
-                    needed = [needed[passed[id(node)]]]
+                    needed = [needed[position] for position in passed[id(node)]]
                 pending.extend((producer(tensor), False) for tensor in reversed(needed))
             continue
         done.add(id(node))

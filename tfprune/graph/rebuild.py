@@ -57,7 +57,7 @@ def rebuild(
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
     keep_class: bool = False,
-    without: Mapping[int, int] | None = None,
+    without: Mapping[int, Sequence[int]] | None = None,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -71,8 +71,8 @@ def rebuild(
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
         keep_class: Whether the copy of a model of a class of its own is one, too, with its attributes; see
             `model_class`. A `ModelClassWarning` says what is lost.
-        without: Calls to leave out, by the `id` of Keras' record of each: the position of the input that is passed on
-            instead of its output. So are layers that nothing else needs.
+        without: Calls to leave out, by the `id` of Keras' record of each: for each output the position of the input
+            that takes its place. Layers that nothing else needs are left out, too.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -177,7 +177,7 @@ class _Copies:
         make_operation: MakeOperation,
         call_layer: CallLayer | None,
         keep_class: bool,
-        without: Mapping[int, int],
+        without: Mapping[int, Sequence[int]],
     ) -> None:
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
@@ -286,12 +286,12 @@ class _Copies:
         return new
 
 
-def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, int]) -> Any:
+def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:
     """Runs a graph as `run_through_graph` does, but for some calls, and what only these need; see `rebuild`."""
     values = dict(zip(map(id, graph.inputs), keras.tree.flatten(inputs), strict=True))
     for node in ordered_nodes(graph, without):
         if id(node) in without:
-            outputs = values[id(node.input_tensors[without[id(node)]])]
+            outputs = [values[id(node.input_tensors[position])] for position in without[id(node)]]
         elif node.is_input:
             continue
         else:

@@ -5,8 +5,8 @@ or it is one layer that has such a sum within it, such as a transformer layer. W
 other term, as if the branch gave zeros; without the second kind, its input is passed on.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,8 +27,8 @@ _VALUES_UNREAD = ("Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike")
 """Operations of TensorFlow whose results depend on the shape of what they are given only."""
 
 _SAME_VALUES = ("Identity", "Cast", "Reshape", "Transpose", "ExpandDims", "Squeeze")
-_HOLDS: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
-"""Whether a layer holds a residual connection, for layers that were looked at before."""
+_SKIPS: WeakKeyDictionary[Any, tuple[int, ...] | None] = WeakKeyDictionary()
+"""What `_held_skip` found, for layers that were looked at before."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,26 +38,16 @@ class ResidualBlock:
     Attributes:
         name: Name of its layer, or of the sum that it ends in; `:2` and so on is added where a name stands for several.
         call: The call of that layer or sum.
-        position: Which of the inputs of the call is passed on where the block is left out.
+        passed: For each output of the call, the position of the input that takes its place where the block is left out.
         calls: The calls that go with it, the one above included.
     """
 
     name: str
     call: Call
-    position: int
+    passed: tuple[int, ...]
     calls: tuple[Call, ...]
 
     __repr__ = short_repr
-
-    @property
-    def input(self) -> keras.KerasTensor:
-        """The symbolic tensor that is passed on without the block."""
-        return self.call.inputs[self.position]
-
-    @property
-    def output(self) -> keras.KerasTensor:
-        """The symbolic tensor that the block makes of it, of the same shape."""
-        return self.call.outputs[0]
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -97,7 +87,7 @@ def residual_blocks(model: keras.Model) -> tuple[ResidualBlock, ...]:
     for block in inner:
         names[block.name] = number = names.get(block.name, 0) + 1
         name = block.name if number == 1 else f"{block.name}:{number}"
-        blocks.append(ResidualBlock(name, block.call, block.position, block.calls))
+        blocks.append(replace(block, name=name))
     return tuple(blocks)
 
 
@@ -122,7 +112,7 @@ def without_blocks(
         made.append((layer, copied_layer(layer)))
         return made[-1][1]
 
-    passed = {id(block.call.node): block.position for block in blocks}
+    passed = {id(block.call.node): block.passed for block in blocks}
     new = rebuild(model, copied, without=passed, keep_class=True)
     if copies is not None:
         pairs = (pair for old, other in made for pair in zip(old.variables, other.variables, strict=True))
@@ -152,25 +142,24 @@ class _Terms:
         """Returns the block that ends in a call; None if there is none."""
         if call.node is None or self._nodes[id(call.node)] > 1:
             return None  # a model that is called twice: it could be left out of both calls only
-        for position in self._skips(call):
-            gone = self._only_for(call, position)
-            if self._is_whole(call, position, gone) and any(_multiplies(each) for each in gone):
-                return ResidualBlock(call.name, call, position, tuple(gone))
+        for passed in self._skips(call):
+            gone = self._only_for(call, passed)
+            if self._is_whole(call, passed, gone) and any(_multiplies(each) for each in gone):
+                return ResidualBlock(call.name, call, passed, tuple(gone))
         return None
 
-    def _skips(self, call: Call) -> Iterator[int]:
-        """Yields the positions of inputs of a call that may be passed on instead of its output."""
-        sums = isinstance(call.layer, ADDITIONS) and len(call.inputs) > 1
-        for position, tensor in enumerate(call.inputs if sums else call.inputs[:1]):
-            if len(call.outputs) == 1 and _alike(tensor, call.outputs[0]):
-                others = [other for other in call.inputs if other is not tensor]
-                once = len(others) == len(call.inputs) - 1
-                if not sums:
-                    found = not has_rule(call.layer) and _holds_residual(call)
-                else:
-                    found = once and all(self._depends(other, tensor) for other in others)
-                if found:
-                    yield position
+    def _skips(self, call: Call) -> Iterable[tuple[int, ...]]:
+        """Returns which inputs may take the place of the outputs of a call."""
+        if not _is_sum(call):
+            return () if has_rule(call.layer) else filter(None, [_held_skip(call)])
+        return ((position,) for position in range(len(call.inputs)) if self._adds_to(call, position))
+
+    def _adds_to(self, call: Call, position: int) -> bool:
+        """Returns whether a sum adds to one of its inputs what is computed from this input, or from a term of it."""
+        kept = call.inputs[position]
+        others = [tensor for tensor in call.inputs if tensor is not kept]
+        once = len(others) == len(call.inputs) - 1
+        return once and _alike(kept, call.outputs[0]) and all(self._depends(other, kept) for other in others)
 
     def _depends(self, tensor: keras.KerasTensor, on: keras.KerasTensor) -> bool:
         """Returns whether a tensor is computed from another one, or from a term of it where it is a sum."""
@@ -183,27 +172,31 @@ class _Terms:
             pending += call.inputs if isinstance(call.layer, ADDITIONS) else ()
         return False
 
-    def _only_for(self, call: Call, position: int) -> list[Call]:
-        """Returns the calls that nothing needs once an input of a call is passed on instead of its output."""
+    def _only_for(self, call: Call, passed: Sequence[int]) -> list[Call]:
+        """Returns the calls that nothing needs once inputs of a call take the place of its outputs."""
         needed: set[int] = set()
         pending = [self._producers[id(tensor)] for tensor in self._graph.outputs]
         while pending:
             each = pending.pop()
             if id(each) not in needed:
                 needed.add(id(each))
-                inputs = (call.inputs[position],) if each is call else each.inputs
+                inputs = [call.inputs[position] for position in passed] if each is call else each.inputs
                 pending += [self._producers[id(tensor)] for tensor in inputs]
         return [each for each in self._graph.calls if id(each) not in needed or each is call]
 
-    def _is_whole(self, call: Call, position: int, gone: Sequence[Call]) -> bool:
+    def _is_whole(self, call: Call, passed: Sequence[int], gone: Sequence[Call]) -> bool:
         """Returns whether what a sum adds goes completely, and no layer with weights that is called elsewhere."""
         ids = {id(each) for each in gone}
-        others = [tensor for tensor in call.inputs if tensor is not call.inputs[position]]
-        added = others if isinstance(call.layer, ADDITIONS) else []
+        kept = {id(call.inputs[position]) for position in passed}
+        added = [tensor for tensor in call.inputs if id(tensor) not in kept] if _is_sum(call) else []
         weighted = {id(each.layer) for each in gone if getattr(each.layer, "weights", ())}
         return all(id(self._producers[id(tensor)]) in ids for tensor in added) and not any(
             id(each.layer) in weighted for each in self._graph.calls if id(each) not in ids
         )
+
+
+def _is_sum(call: Call) -> bool:
+    return isinstance(call.layer, ADDITIONS) and len(call.inputs) > 1
 
 
 def _alike(one: keras.KerasTensor, other: keras.KerasTensor) -> bool:
@@ -216,27 +209,39 @@ def _multiplies(call: Call) -> bool:
     return bool(prunable_kernels(call.layer)) or bool(traced_flops(call))
 
 
-def _holds_residual(call: Call) -> bool:
-    """Returns whether a layer adds something to what this was computed from, by products, in the layer.
+def _held_skip(call: Call) -> tuple[int, ...] | None:
+    """Returns which inputs take the place of the outputs of a layer that holds a residual connection; None if none do.
 
-    It is read from the graph that TensorFlow traces of the call; a layer that cannot be traced holds none.
+    Such a layer adds to an input what it computes from it by products, and its first output is as large. Further
+    outputs, such as a position bias, are inputs as they are. This is read from the graph that TensorFlow traces of the
+    call; a layer that cannot be traced holds no connection.
     """
-    if call.layer not in _HOLDS:
+    if call.layer not in _SKIPS:
         try:
             graph = traced_graph(call)
-            _HOLDS[call.layer] = any(_adds_to_source(each, graph.inputs[0]) for each in graph.get_operations())
+            sources = graph.inputs[: len(call.inputs)]
+            rest = [_position(tensor, sources) for tensor in graph.outputs[1:]]
+            first = next(position for position in range(len(sources)) if _is_skip(call, graph, position))
+            _SKIPS[call.layer] = None if None in rest else (first, *rest)
         except Exception:  # a layer may do anything, and fail in any way
-            _HOLDS[call.layer] = False
-    return _HOLDS[call.layer]
+            _SKIPS[call.layer] = None
+    return _SKIPS[call.layer]
 
 
-def _adds_to_source(operation: tf.Operation, source: tf.Tensor) -> bool:
-    if operation.type not in _SUMS:
-        return False
-    one, other = operation.inputs
-    return any(
-        _computed_from(added, _origin(kept), products=True) and _computed_from(kept, source, products=False)
-        for kept, added in ((one, other), (other, one))
+def _position(tensor: tf.Tensor, sources: Sequence[tf.Tensor]) -> int | None:
+    """Returns which of the inputs of a graph a tensor is; None if it is none of them."""
+    while tensor.op.type == "Identity":
+        tensor = tensor.op.inputs[0]
+    return next((position for position, each in enumerate(sources) if each.name == tensor.name), None)
+
+
+def _is_skip(call: Call, graph: Any, position: int) -> bool:
+    source = graph.inputs[position]
+    return _alike(call.inputs[position], call.outputs[0]) and any(
+        _origin(kept).name == source.name and _computed_from(added, source)
+        for operation in graph.get_operations()
+        if operation.type in _SUMS
+        for kept, added in (operation.inputs, tuple(operation.inputs)[::-1])
     )
 
 
@@ -247,22 +252,15 @@ def _origin(tensor: tf.Tensor) -> tf.Tensor:
     return tensor
 
 
-def _computed_from(tensor: tf.Tensor, source: tf.Tensor, *, products: bool) -> bool:
-    """Returns whether a tensor of a graph depends on the values of another one.
-
-    Args:
-        tensor: The tensor.
-        source: The other one.
-        products: Count only what goes through a product, such as a convolution.
-    """
+def _computed_from(tensor: tf.Tensor, source: tf.Tensor) -> bool:
+    """Returns whether a tensor of a graph depends by products, such as a convolution, on the values of another one."""
     pending, seen = [(tensor, False)], set()
     while pending:
         each, multiplied = pending.pop()
-        if each.name == source.name and (multiplied or not products):
+        if each.name == source.name and multiplied:
             return True
         multiplied = multiplied or each.op.type in PRODUCTS
         if (each.op.name, multiplied) not in seen and each.op.type not in _VALUES_UNREAD:
             seen.add((each.op.name, multiplied))
             pending += [(before, multiplied) for before in each.op.inputs]
     return False
-
