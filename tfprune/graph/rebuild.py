@@ -224,7 +224,9 @@ class _Copies:
             if type(old) is type(new) and len(parts[0]) == len(parts[1]):
                 known.update((id(one), other) for one, other in zip(*parts, strict=True))
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
-        left_out = [each for old, _ in self._models for each in functional_graph(old).operations if id(each) not in known]
+        left_out = [
+            each for old, _ in self._models for each in functional_graph(old).operations if id(each) not in known
+        ]
         lost = []
         for old, new in self._models:
             if not has_own_class(old):

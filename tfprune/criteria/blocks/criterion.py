@@ -54,8 +54,8 @@ def get_block_criterion(given: Any) -> BlockCriterion:
         return found
     if not callable(getattr(given, "scores", None)):
         raise ConfigError(
-            f"depth_criterion: expected a criterion's name ({', '.join(criterion_names('blocks'))}) or an object with a "
-            f"method scores, received {described(given)}"
+            f"depth_criterion: expected a criterion's name ({', '.join(criterion_names('blocks'))}) or an object with "
+            f"a method scores, received {described(given)}"
         )
     return given() if isinstance(given, type) else given
 

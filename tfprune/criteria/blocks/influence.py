@@ -80,7 +80,9 @@ def _turned(before: tf.Tensor, after: tf.Tensor) -> float:
     lengths = tf.norm(one, axis=-1), tf.norm(other, axis=-1)
     product = lengths[0] * lengths[1]
     without_length = tf.cast((lengths[0] == 0) & (lengths[1] == 0), tf.float64)
-    cosine = tf.where(product == 0, without_length, tf.reduce_sum(one * other, -1) / tf.where(product == 0, 1.0, product))
+    cosine = tf.where(
+        product == 0, without_length, tf.reduce_sum(one * other, -1) / tf.where(product == 0, 1.0, product)
+    )
     by_example = tf.reshape(1 - cosine, [tf.shape(one)[0], -1])
     return float(tf.reduce_sum(tf.reduce_mean(by_example, -1)))
 
@@ -192,9 +194,7 @@ class LossIncrease(_Measured):
         return finite_scores(totals / examples, blocks)
 
 
-def _without(
-    forward: Forward, ends: BlockEnds, index: int, tensors: dict[int, tf.Tensor]
-) -> dict[int, tf.Tensor]:
+def _without(forward: Forward, ends: BlockEnds, index: int, tensors: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
     """Returns the values of symbolic tensors without a block, given those with it."""
     found = dict(tensors)
     changed = {output: tensors[taken] for output, taken in ends.without(index)}
