@@ -163,8 +163,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
 
     def add(cls: _AnyClass) -> _AnyClass:
         _check(name, cls)
-        given = getattr(cls, "kind", None)
-        kind: Kind = given if given in get_args(Kind) else "channels"
+        kind: Kind = next((each for each in get_args(Kind) if each == getattr(cls, "kind", None)), "channels")
         origin = f"{cls.__module__}:{cls.__qualname__}"
         known = _INFOS.get((kind, name))
         # A class that is defined again, as in a notebook, replaces itself; it must not replace another one.

@@ -224,9 +224,8 @@ class _Copies:
             if type(old) is type(new) and len(parts[0]) == len(parts[1]):
                 known.update((id(one), other) for one, other in zip(*parts, strict=True))
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
-        left_out = [
-            each for old, _ in self._models for each in functional_graph(old).operations if id(each) not in known
-        ]
+        graphs = [functional_graph(old) for old, _ in self._models]
+        left_out = {id(each) for graph in graphs for each in graph.operations} - known.keys()
         lost = []
         for old, new in self._models:
             if not has_own_class(old):
@@ -234,7 +233,7 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
-            attributes = carry_attributes(old, new, known, {id(each) for each in left_out})
+            attributes = carry_attributes(old, new, known, left_out)
             if type(new) is type(old):
                 ensure_loadable(new)
             if type(new) is not type(old):

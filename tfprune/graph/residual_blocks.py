@@ -222,7 +222,8 @@ def _held_skip(call: Call) -> tuple[int, ...] | None:
             sources = graph.inputs[: len(call.inputs)]
             rest = [_position(tensor, sources) for tensor in graph.outputs[1:]]
             first = next(position for position in range(len(sources)) if _is_skip(call, graph, position))
-            _SKIPS[call.layer] = None if None in rest else (first, *rest)
+            others = tuple(position for position in rest if position is not None)
+            _SKIPS[call.layer] = (first, *others) if len(others) == len(rest) else None
         except Exception:  # a layer may do anything, and fail in any way
             _SKIPS[call.layer] = None
     return _SKIPS[call.layer]

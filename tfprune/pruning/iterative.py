@@ -116,7 +116,7 @@ def prune_channels(
     path = kept_fractions(budget.fraction if budget else 1.0, steps, schedule)
     if budget is None and steps > 1:
         raise ConfigError(
-            f"steps: expected 1 with depth as the only target, as blocks are dropped in the first step, received {steps}"
+            f"steps: expected 1 with depth as the only target, as blocks are dropped in one step, received {steps}"
         )
     check_between(between)
     if not isinstance(history, PruningHistory | None):

@@ -81,10 +81,10 @@ def plan_channels(
         min_channels: Keep at least this many channels in every layer.
         max_sparsity: The largest fraction of its width that a layer may lose; or a dict of such fractions by names or
             patterns, such as `{"stage1_*": 0.3, "*": 0.8}`, of which the first that matches counts.
-        ignore: Layers that keep all channels they produce and read: names, patterns such as `stage1_*`, or layers. Blocks
-            that hold one are not dropped.
-        keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier. Blocks
-            that hold one are not dropped.
+        ignore: Layers that keep all channels they produce and read: names, patterns such as `stage1_*`, or layers. No
+            block that holds one is dropped.
+        keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier. No
+            block that holds one is dropped.
         allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
             these count as 0.
 

@@ -79,10 +79,8 @@ def _turned(before: tf.Tensor, after: tf.Tensor) -> float:
     one, other = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
     lengths = tf.norm(one, axis=-1), tf.norm(other, axis=-1)
     product = lengths[0] * lengths[1]
-    without_length = tf.cast((lengths[0] == 0) & (lengths[1] == 0), tf.float64)
-    cosine = tf.where(
-        product == 0, without_length, tf.reduce_sum(one * other, -1) / tf.where(product == 0, 1.0, product)
-    )
+    both_zero = tf.cast((lengths[0] == 0) & (lengths[1] == 0), tf.float64)
+    cosine = tf.where(product == 0, both_zero, tf.math.divide_no_nan(tf.reduce_sum(one * other, -1), product))
     by_example = tf.reshape(1 - cosine, [tf.shape(one)[0], -1])
     return float(tf.reduce_sum(tf.reduce_mean(by_example, -1)))
 
