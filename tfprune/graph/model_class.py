@@ -141,10 +141,11 @@ def carry_attributes(
 
 def _remaining(value: Any, left_out: Collection[int]) -> Any:
     """Returns an attribute; where it is a list or dict with layers that were left out, one without them."""
-    if (isinstance(value, list) or type(value) is tuple) and any(id(each) in left_out for each in value):
-        return type(value)(each for each in value if id(each) not in left_out)
+    if isinstance(value, list | tuple) and any(id(each) in left_out for each in value):
+        kind = list if isinstance(value, list) else tuple
+        return kind(each for each in value if id(each) not in left_out)
     if isinstance(value, dict) and any(id(each) in left_out for each in value.values()):
-        return type(value)((name, each) for name, each in value.items() if id(each) not in left_out)
+        return {name: each for name, each in value.items() if id(each) not in left_out}
     return value
 
 
