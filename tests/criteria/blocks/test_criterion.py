@@ -29,7 +29,7 @@ def test_objects_and_classes_are_taken_as_they_are():
 def test_other_settings_do_not_find_them():
     assert {"cosine", "loss"}.isdisjoint(criteria.criterion_names())
     assert type(criteria.criterion("taylor")).__name__ == "Taylor"
-    with pytest.raises(ConfigError, match="expected a criterion of .*, received 'cosine'"):
+    with pytest.raises(ConfigError, match=r"expected a criterion of .*, received 'cosine'"):
         criteria.criterion("cosine")
 
 

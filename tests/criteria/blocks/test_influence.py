@@ -49,9 +49,7 @@ def test_cosine(model, blocks):
     expected = [np.mean(first), np.mean(second)]
     np.testing.assert_allclose(Cosine().scores(model, blocks, X), expected, rtol=1e-6)
     np.testing.assert_allclose(Cosine().scores(model, blocks, batches(2)), expected, rtol=1e-6)
-    np.testing.assert_allclose(
-        Cosine(batches=1).scores(model, blocks, batches(1)), [first[0], second[0]], rtol=1e-6
-    )
+    np.testing.assert_allclose(Cosine(batches=1).scores(model, blocks, batches(1)), [first[0], second[0]], rtol=1e-6)
 
 
 def test_cosine_of_positions():
