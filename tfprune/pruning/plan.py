@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import truth, whole_number
+from tfprune.arguments import line_width, truth
 from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
@@ -189,7 +189,7 @@ class PruningPlan:
         Args:
             width: Characters per line.
         """
-        width = whole_number("width", width, at_least=20, at_most=1000)
+        width = line_width(width)
         sections = [
             headline(
                 self.model, self.budget, self.criterion, self.scope, self.depth, self.uncounted_text(shown=None), width
