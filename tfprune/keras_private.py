@@ -6,7 +6,7 @@ modules of tfprune use the functions below and no private name of Keras. The nam
 has changed one. Private methods that tfprune overrides are listed in `OVERRIDDEN`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from inspect import signature
@@ -157,7 +157,9 @@ def functional_like(kind: type) -> bool:
     return functional_like_constructor(kind)
 
 
-def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any]) -> None:
+def reorder_parts(
+    model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any], left_out: Collection[int] = ()
+) -> None:
     """Sorts the parts of a model like those of another one, so that the orders of their variables agree.
 
     Args:
@@ -165,10 +167,12 @@ def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[i
         like: The other model.
         counterparts: The model's part for each part of the other one's graph, by `id`; further parts of both are in the
             same order.
+        left_out: The `id`s of parts of the other one that the model lacks.
     """
     graph = {id(part) for part in counterparts.values()}
     further = iter([part for part in model._layers if id(part) not in graph])
-    ordered = [counterparts.get(id(part)) or next(further, None) for part in like._layers]
+    parts = [part for part in like._layers if id(part) not in left_out]
+    ordered = [counterparts.get(id(part)) or next(further, None) for part in parts]
     if {id(part) for part in ordered} == {id(part) for part in model._layers}:
         model._layers[:] = ordered
 

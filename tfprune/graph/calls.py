@@ -357,7 +357,7 @@ class _Reader:
         """
         shapes = iter(self._sizes or ())
         given = {} if prefix else {id(tensor): next(shapes, tensor.shape) for tensor in graph.inputs}
-        for node in _ordered(graph):
+        for node in ordered_nodes(graph):
             if node.is_input and prefix:
                 continue
             if node.is_input:
@@ -519,8 +519,14 @@ def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
     return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
-def _ordered(graph: Any) -> Iterator[Any]:
-    """Yields Keras' nodes of one graph, depth first from the outputs."""
+def ordered_nodes(graph: Any, passed: Mapping[int, Sequence[int]] | None = None) -> Iterator[Any]:
+    """Yields Keras' nodes of one graph, depth first from the outputs.
+
+    Args:
+        graph: A Keras functional graph.
+        passed: Of nodes by `id` of which some inputs alone are needed: their positions.
+    """
+    passed = passed or {}
     done: set[int] = set()
     pending = [(producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}
@@ -531,7 +537,10 @@ def _ordered(graph: Any) -> Iterator[Any]:
         if not inputs_done:
             pending.append((node, True))
             if not _holds(node.output_tensors, boundary):
-                pending.extend((producer(tensor), False) for tensor in reversed(node.input_tensors))
+                needed = node.input_tensors
+                if id(node) in passed:
+                    needed = [needed[position] for position in passed[id(node)]]
+                pending.extend((producer(tensor), False) for tensor in reversed(needed))
             continue
         done.add(id(node))
         yield node

@@ -150,6 +150,10 @@ class Forward:
                 if look is not None:
                     for tensor in call.outputs:
                         look(id(tensor), tensors[id(tensor)])
+        return self.results(tensors)
+
+    def results(self, tensors: Mapping[int, tf.Tensor]) -> Any:
+        """Returns the model's outputs in its structure, given the values of symbolic tensors by `id`."""
         return keras.tree.pack_sequence_as(self._graph.output, [tensors[tensor] for tensor in self._outputs])
 
     def _apply(
