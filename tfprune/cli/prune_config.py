@@ -30,6 +30,7 @@ _CHANNELS_ONLY = (
     "max_sparsity",
     "max_sparsity_of",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "match",
     "steps",
@@ -38,7 +39,16 @@ _CHANNELS_ONLY = (
     "plan",
 )
 _WEIGHTS_ONLY = ("iterations", "original_ties", "batch_size")
-_OF_WIDTHS = ("criterion", "scope", "round_to", "min_channels", "max_sparsity", "max_sparsity_of", "allow_unknown")
+_OF_WIDTHS = (
+    "criterion",
+    "scope",
+    "round_to",
+    "min_channels",
+    "max_sparsity",
+    "max_sparsity_of",
+    "allow_unknown",
+    "keep_classes",
+)
 """What has no effect where only residual blocks are dropped."""
 
 _DECIDED = (
@@ -51,6 +61,7 @@ _DECIDED = (
     "max_sparsity_of",
     "ignore",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "schedule",
     "input_shape",
@@ -131,6 +142,11 @@ class PruneConfig(Settings):
     keep_width: tuple[str, ...] = setting(
         (),
         "Layers that keep all channels that they produce, while they may read fewer: names or patterns.",
+        group="decision",
+    )
+    keep_classes: bool = setting(
+        False,
+        "Let blocks with layers within them stay of their class, and prune only channels whose number their settings say.",
         group="decision",
     )
     allow_unknown: bool = setting(

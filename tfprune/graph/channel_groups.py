@@ -85,6 +85,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         graph: The graph that was read.
         expandable: Opened layers that functional models may take the place of.
         freed: The channels that only these models can lose, by the name of the opened layer that the model calls.
+        keep_classes: Whether opened layers were to stay of their class.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -96,6 +97,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
     graph: ModelGraph = field(repr=False, default_factory=lambda: ModelGraph((), ()))
     expandable: tuple[OpenedLayer, ...] = field(repr=False, default=())
     freed: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
+    keep_classes: bool = False
 
     @property
     def channels(self) -> int:
@@ -295,13 +297,13 @@ def groups_except(
             if other.free_count() > labels.free_count():
                 labels, choices = other, helped
     groups, roots = _collect(graph, labels)
-    if not any(layer.within is None for layer in graph.opened):
-        return groups
+    if not graph.opened:
+        return replace(groups, keep_classes=keep_classes)
     general = {} if keep_classes else expandable(graph, model)
     freed = _note_opened(labels, groups, roots, general)
     groups, roots = _collect(graph, labels)
     numbers = {name: np.flatnonzero(np.isin(roots, labels.roots(each))) for name, each in freed.items()}
-    return replace(groups, expandable=tuple(general.values()), freed=numbers)
+    return replace(groups, expandable=tuple(general.values()), freed=numbers, keep_classes=keep_classes)
 
 
 def _note_opened(
