@@ -146,7 +146,7 @@ class PruneConfig(Settings):
     )
     keep_classes: bool = setting(
         False,
-        "Let blocks with layers within them stay of their class, and prune only channels whose number their settings say.",
+        "Let layers with layers within them stay of their class: prune only channels whose number their settings say.",
         group="decision",
     )
     allow_unknown: bool = setting(
