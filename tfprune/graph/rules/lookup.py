@@ -11,7 +11,8 @@ import numpy as np
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.probing import Separate, channel_axis, mixing, separate
+from tfprune.graph.rules.layer_trials import Treatment, tried
+from tfprune.graph.rules.probing import channel_axis, mixing
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers.kernels import stock_class
 from tfprune.layers.masked import Masked
@@ -131,13 +132,13 @@ _OF_ONE_TENSOR.add(_masked_weights)
 
 
 def _no_rule(labels: Labels, call: Call) -> None:
-    """Tries a layer without a rule; if it does not treat each channel separately, it is left alone.
+    """Tries a layer without a rule (`rules.layer_trials`); if no trial tells what it does, it is left alone.
 
     Layers of Keras that work on inputs, such as lookups, are not reported: there is no channel that they could hold.
     """
-    found = separate(call)
-    if found is not None:
-        _separate(labels, call, found)
+    found = tried(call)
+    if found is not None and not (found.kind == "produced" and _labelled(labels, call)):
+        _treat(labels, call, found)
         return
     trained = getattr(call.layer, "trainable_weights", ())
     if type(call.layer).__module__.startswith("keras.") and not trained and not _labelled(labels, call):
@@ -151,17 +152,28 @@ def _labelled(labels: Labels, call: Call) -> bool:
     return any(vector is not None for tensor in call.inputs for vector in labels.of(tensor))
 
 
-def _separate(labels: Labels, call: Call, found: Separate) -> None:
-    """Passes channels on, and notes what was found to depend on them."""
-    axis = channel_axis(call.layer, call.inputs[0])
-    channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
+def _treat(labels: Labels, call: Call, found: Treatment) -> None:
+    """Passes channels on, or gives out new ones, and notes what was found to depend on them."""
+    output = call.outputs[0]
+    made = found.made
+    if found.kind == "produced":
+        channels: Vector = labels.make(call, output.shape[1 + made])
+        axes = only(made, channels, output)
+    else:
+        axis = channel_axis(call.layer, call.inputs[0])
+        axes = labels.of(call.inputs[0])
+        channels = axes[axis]
+        if found.kind == "separate":
+            axes = only(made, pin_all_but(labels, axes, axis), output)
     for weight, weight_axis in found.weights:
-        labels.slot(call, weight, weight_axis, channels, "pass")
-    if found.setting is not None:
-        labels.edit(call, found.setting, channels)
-    if found.free and call.layer.weights:
-        labels.cost(call, 0)
-    labels.put(call.outputs[0], only(channel_axis(call.layer, call.outputs[0]), channels, call.outputs[0]))
+        labels.slot(call, weight, weight_axis, channels, "out" if found.kind == "produced" else "pass")
+    for setting in found.settings:
+        labels.edit(call, setting, channels)
+    if found.cost is not None and call.layer.weights:
+        constant, each = found.cost
+        labels.cost(call, constant)
+        labels.cost(call, each if channels is not None else each * output.shape[1 + made], channels)
+    labels.put(output, axes)
 
 
 def register_rule(kind: Any, like: type | Rule) -> None:
