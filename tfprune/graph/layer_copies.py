@@ -1,9 +1,9 @@
 """Copies of single layers: made again from their configuration, with other settings if wanted, or of what they hold.
 
 Keras makes a layer from its configuration. Not every class of a user gives a complete one: some cannot be read back,
-some leave a setting out without an error. The arguments of the constructor may then be among the layer's attributes,
-which is compared with the original. Else `copied_layer` copies what the layer holds, and `why_not_remade` says what is
-wrong, so that nobody tries to make such a layer at another width.
+some leave a setting out without an error. If the constructor refuses what it was not written for, it is given what it
+takes, from the configuration and from attributes, and the result is compared with the original. Else `copied_layer`
+copies what the layer holds, and `why_not_remade` says what is wrong, so that nobody tries to make it at another width.
 """
 
 import random
@@ -34,7 +34,7 @@ _OPEN_SIZE = 6
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 _differences: "WeakKeyDictionary[keras.Layer, str | None]" = WeakKeyDictionary()
 _by_arguments: "WeakSet[keras.Layer]" = WeakSet()
-"""Layers whose configuration lacks something, or has too much, and whose constructor takes their attributes."""
+"""Layers whose constructor refuses their configuration, and takes a part of it and of their attributes."""
 
 
 def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
@@ -107,33 +107,27 @@ def why_not_remade(layer: keras.Layer) -> str | None:
 
 
 def _why_not_remade(layer: keras.Layer) -> str | None:
-    """Tries the configuration, then the arguments of the constructor, which must be seen to do the same."""
-    reason, _ = _comparison(layer)
-    if reason is None:
-        return None
+    """Tries the configuration; if the constructor refuses it, what of it and of the attributes this takes."""
+    try:
+        return _difference(layer, remade_layer(layer), {})[0]
+    except UnsupportedLayerError as error:
+        reason = _cause(error.__cause__ or error)
     _by_arguments.add(layer)
-    other, compared = _comparison(layer, random_weights=True)
-    if other is None and compared:
-        return None
+    try:
+        if _is_same(layer, remade_layer(layer)) and "name" in configuration(layer):
+            return None
+    except UnsupportedLayerError:
+        pass
     _by_arguments.discard(layer)
     return reason
 
 
-def _comparison(layer: keras.Layer, *, random_weights: bool = False) -> tuple[str | None, bool]:
-    """Returns why a layer cannot be made again, None if it can, and whether it was compared with the original."""
-    try:
-        new = remade_layer(layer)
-    except UnsupportedLayerError as error:
-        return _cause(error.__cause__ or error), False
-    reason, compared = _difference(layer, new, {})
-    if reason is None and compared and random_weights:  # zeros would hide what they are multiplied by
-        rng = np.random.default_rng(0)
-        floats = [each for each in layer.variables if keras.backend.is_float_dtype(each.dtype)]
-        drawn = {
-            id(each): keras.ops.convert_to_tensor(rng.uniform(0.5, 1.5, each.shape), each.dtype) for each in floats
-        }
-        return _difference(layer, new, drawn)
-    return reason, compared
+def _is_same(layer: keras.Layer, new: keras.Layer) -> bool:
+    """Returns whether two layers were seen to compute the same, on their own and on random weights."""
+    rng = np.random.default_rng(0)
+    floats = [each for each in layer.variables if keras.backend.is_float_dtype(each.dtype)]
+    drawn = {id(each): keras.ops.convert_to_tensor(rng.uniform(0.5, 1.5, each.shape), each.dtype) for each in floats}
+    return all(_difference(layer, new, weights) == (None, True) for weights in ({}, drawn))
 
 
 @contextmanager

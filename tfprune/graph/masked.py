@@ -140,14 +140,15 @@ class _KeptChannels(keras.layers.Layer):
         self._kept, self._axis = kept, axis
 
     @classmethod
-    def of(cls, call: Call, groups: ChannelGroups, mask: np.ndarray) -> "_KeptChannels":
-        """Makes the layer that stands for that of a call."""
+    def of(cls, call: Call, groups: ChannelGroups, mask: np.ndarray) -> keras.Layer:
+        """Makes what stands for the layer of a call: a copy of it, if it keeps all channels."""
         layer: Any = call.layer
         (tensor,) = call.inputs
-        edits = groups.by_layer[call.name].edits
         axis = 1 + channel_axis(layer, tensor)
         channels = groups.axes(tensor)[axis - 1]
-        kept = np.ones(tensor.shape[axis], bool) if channels is None else kept_positions(channels, mask)
+        if channels is None or (kept := kept_positions(channels, mask)).all():
+            return copied_layer(layer)
+        edits = groups.by_layer[call.name].edits
         small = remade_layer(layer, {edit.key: partial(edit.value, mask=mask) for edit in edits})
         sizes = [int(kept.sum()) if place == axis else size or 1 for place, size in enumerate(tensor.shape)]
         arguments, named = call.arguments({id(tensor): ops.zeros(sizes, tensor.dtype)})

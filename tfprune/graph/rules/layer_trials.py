@@ -76,8 +76,9 @@ def tried(call: Call) -> Treatment | None:
     key = (tuple((tensor.shape, tensor.dtype) for tensor in call.inputs), _constants(call))
     if key not in known:
         with random_state_kept(), warnings.catch_warnings(action="ignore"):
+            why_not_remade(layer)  # finds out how; where it cannot be, its channels will stay for that reason
             try:
-                known[key] = None if why_not_remade(layer) else _followed(layer, call) or _produced(layer, call)
+                known[key] = _followed(layer, call) or _produced(layer, call)
             except Exception:  # the layer's own code may fail in any way at another width
                 known[key] = None
     return known[key]
