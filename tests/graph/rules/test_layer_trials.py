@@ -475,12 +475,122 @@ def test_a_smaller_producer_computes_what_zeros_compute():
     np.testing.assert_allclose(small(x), model(x), rtol=1e-5, atol=1e-5)
 
 
-def test_a_producer_that_reads_channels_is_left_alone():
+def test_channels_stay_that_a_producer_reads_in_another_order():
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(5, 3, padding="same", name="before")(inputs)
     model = keras.Model(inputs, layers.Dense(3)(Patches(8, name="make")(x)))
-    groups = agrees(model, pinned=[("make (Patches)", "no rule for Patches")], power=None)
-    assert groups.channels == 0
+    groups = agrees(model, pinned=[("before (Conv2D): 5 channels stay because of make (Patches)", "no rule")])
+    assert sizes(groups) == {"make": 8}
+
+
+@keras.saving.register_keras_serializable("trials")
+class Linear(layers.Layer):
+    """A dense layer whose weights have names of its own."""
+
+    def __init__(self, width, activation="relu", **settings):
+        super().__init__(**settings)
+        self.width, self.activation = width, keras.activations.get(activation)
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], self.width), name="matrix")
+        self.shift = self.add_weight(shape=(self.width,), initializer="zeros", name="shift")
+
+    def call(self, x):
+        return self.activation(ops.matmul(x, self.matrix) + self.shift)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        return {**super().get_config(), "width": self.width, "activation": activation}
+
+
+@keras.saving.register_keras_serializable("trials")
+class Window(Linear):
+    """A convolution."""
+
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(3, 3, shape[-1], self.width), name="matrix")
+        self.shift = self.add_weight(shape=(self.width,), initializer="zeros", name="shift")
+
+    def call(self, x):
+        return self.activation(ops.conv(x, self.matrix, padding="same") + self.shift)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], self.width)
+
+
+@keras.saving.register_keras_serializable("trials")
+class LowRank(Linear):
+    def build(self, shape):
+        self.matrix = self.add_weight(shape=(shape[-1], 4), name="matrix")
+        self.shift = self.add_weight(shape=(4, self.width), name="shift")
+
+    def call(self, x):
+        return ops.matmul(ops.matmul(x, self.matrix), self.shift)
+
+
+@keras.saving.register_keras_serializable("trials")
+class Doubled(layers.Dense):
+    """Overrides `call` of a layer with a rule."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+WINDOW = 3 * 3 * 8
+PRODUCTS = {
+    "linear": (lambda: Linear(7, name="own"), "matrix", "shift", 30 * 8 * 7),
+    "as wide as its input": (lambda: Linear(8, name="own"), "matrix", "shift", 30 * 8 * 8),
+    "convolution": (lambda: Window(7, name="own"), "matrix", "shift", 30 * WINDOW * 7),
+    "low rank": (lambda: LowRank(7, name="own"), "matrix", "shift", 30 * (8 * 4 + 4 * 7)),
+    "dense": (lambda: Doubled(7, name="own"), "kernel", "bias", 30 * 8 * 7),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_layers_with_kernels_of_their_own_lose_channels_on_both_sides(name, tmp_path):
+    make, kernel, shift, macs = PRODUCTS[name]
+    layer = make()
+    inputs = keras.Input((5, 6, 3))
+    x = layer(layers.Conv2D(8, 3, padding="same", activation="relu", name="before")(inputs))
+    model = keras.Model(inputs, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+    draw_weights(model)
+    groups = agrees(model, traced=True)
+    assert groups.pinned == ()
+    assert sizes(groups) == {"before": 8, "own": x.shape[-1]}
+    assert [(slot.weight, slot.axis, slot.role) for slot in groups.slots_of("own")] == [
+        (kernel, -2, "in"),
+        *([] if name == "low rank" else [(kernel, -1, "out")]),
+        (shift, -1, "out"),
+    ]
+    assert {each.layer: each.macs for each in complexity(model).layers}["own"] == macs
+    is_ordinary(model, groups, tmp_path)
+    kept = np.arange(groups.channels) % 3 != 1
+    small, zeroed = slim(model, kept, groups), keras.models.clone_model(model)
+    zeroed.set_weights([np.asarray(weight) for weight in model.weights])
+    for weight in zeroed.get_layer("before").weights:
+        weight.assign(np.asarray(weight) * kept[:8])
+    head = zeroed.get_layer("head").kernel
+    head.assign(np.asarray(head) * kept[8:, None])
+    values = example_inputs(model)
+    np.testing.assert_allclose(small(values), zeroed(values), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_kernel_reads_can_go_where_its_results_depend_on_one_another():
+    inputs = keras.Input((5,))
+    x = Linear(6, "softmax", name="own")(layers.Dense(8, name="before")(inputs))
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    groups = agrees(model, pinned=[("own (Linear): 6 channels stay", "it does not compute each of them by itself")])
+    assert sizes(groups) == {"before": 8}
+
+
+def test_channels_that_a_layer_ignores_can_go():
+    inputs = keras.Input((4, 5))
+    x = layers.Dense(6, name="before")(inputs)
+    y = layers.Add()([layers.GlobalAveragePooling1D()(x), layers.Dense(6)(inputs[:, 0])])
+    queries = layers.GlobalAveragePooling1D()(Queries(8, name="make")(x))
+    groups = agrees(keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([queries, y]))))
+    assert sizes(groups) == {"before": 6, "make": 8}
+    assert groups.pinned == ()
 
 
 class Mixing(Patches):

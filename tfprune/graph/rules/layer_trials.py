@@ -5,40 +5,52 @@ What it does with channels follows from how the results depend on one another:
 
 - *separate*: some channels of the input give the same channels of the result.
 - *normalized*: as LayerNormalization does; each vector of channels is scaled and shifted by statistics of its own.
-- *produced*: a setting is the number of channels of the result, and each depends on its own slices of the weights.
+- *product*: as a dense layer or an embedding does. Channels of the input count for nothing where weights are zero, or
+  some channels of the result depend on their own slices of the weights, and a setting is their number; or both.
 
 Errors, randomness and kept state fail. Nothing of the user's layer changes.
 """
 
-import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import gcd, prod
+from functools import partial
+from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import keras
-import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.layer_copies import configuration, random_state_kept, remade_layer, why_not_remade
-from tfprune.graph.rules.probing import SCALES, arrays_agree, as_array, channel_axis, tolerance_of
+from tfprune.graph.rules.probing import channel_axis
+from tfprune.graph.rules.trial import Trial, constants_as_text
 from tfprune.graph.traced_cost import traced_flops
-from tfprune.keras_private import takes_training
-from tfprune.layers.held_weights import held_weights
 
 _MOST_VALUES = 4096
-_MOST_PRODUCED = 2**25
-_OPEN_SIZE = 6
-_FEW = 5
-_FIRST_NUMBERS = (64, 8, 2)
+_MOST_WEIGHTS = 2**25
 
-_Axes = dict[int, int]
-_Agree = Callable[[Any, Any, _Axes, np.ndarray], bool]
+Weights = tuple[tuple[str, int], ...]
+"""Axes of weights, as `(weight, axis)`, negative axes."""
 
 _layers: "WeakKeyDictionary[Any, dict[Any, Treatment | None]]" = WeakKeyDictionary()
-_normalizations: "WeakKeyDictionary[type, dict[str, _Axes | None]]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Side:
+    """The channels of the input or of the output of a layer.
+
+    Attributes:
+        axis: Their axis, batch axis included.
+        width: Their number.
+        weights: Axes of weights that have one entry per channel.
+        settings: The settings that are their number.
+    """
+
+    axis: int
+    width: int
+    weights: Weights = ()
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,18 +58,18 @@ class Treatment:
     """How a layer that was tried treats channels.
 
     Attributes:
-        kind: `separate`, `normalized` or `produced`, see the module.
-        made: The axis of channels in the output, among those after the batch axis.
-        weights: Axes with one entry per channel, as `(weight, axis)`, negative axes.
-        settings: The settings that are the number of channels.
-        cost: Multiply-adds for one example, as `(constant, per channel)`; None if they are not known.
+        kind: `separate`, `normalized` or `product`, see the module.
+        reads: The channels of its only input; None if those of its inputs cannot be removed.
+        makes: The channels of its output; None if they cannot be removed. Where they are those of the input, weights
+            and settings are noted here.
+        cost: Multiply-adds for one example, as `(constant, per channel read, per channel made, per pair of these)`;
+            None if they are not known.
     """
 
     kind: str
-    made: int
-    weights: tuple[tuple[str, int], ...] = ()
-    settings: tuple[str, ...] = ()
-    cost: tuple[int, int] | None = (0, 0)
+    reads: Side | None
+    makes: Side | None
+    cost: tuple[int, int, int, int] | None = (0, 0, 0, 0)
 
 
 def tried(call: Call) -> Treatment | None:
@@ -73,61 +85,89 @@ def tried(call: Call) -> Treatment | None:
     if not isinstance(layer, keras.Layer) or not call.inputs or len(call.outputs) != 1:
         return None
     known = _layers.setdefault(layer, {})
-    key = (tuple((tensor.shape, tensor.dtype) for tensor in call.inputs), _constants(call))
+    key = (tuple((tensor.shape, tensor.dtype) for tensor in call.inputs), constants_as_text(call))
     if key not in known:
         with random_state_kept(), warnings.catch_warnings(action="ignore"):
             why_not_remade(layer)  # finds out how; where it cannot be, its channels will stay for that reason
             try:
-                known[key] = _followed(layer, call) or _produced(layer, call)
+                known[key] = _followed(layer, call) or _product(layer, call)
             except Exception:  # the layer's own code may fail in any way at another width
                 known[key] = None
     return known[key]
 
 
-def _constants(call: Call) -> str:
-    """Returns the arguments of a call that are no tensors of it, as a text."""
-    arguments = call.arguments({id(tensor): None for tensor in call.inputs})
-    leaves = keras.tree.map_structure(lambda value: id(value) if hasattr(value, "shape") else value, arguments)
-    return repr(leaves)
-
-
 def _followed(layer: Any, call: Call) -> Treatment | None:
     """Tries a layer of one tensor whose result has the channels of that."""
-    if len(call.inputs) != 1:
+    read = _channels_read(layer, call)
+    made = 1 + channel_axis(layer, call.outputs[0])
+    if read is None or made < 1 or call.outputs[0].shape[made] != read.width:
         return None
-    (tensor,), (output,) = call.inputs, call.outputs
-    axis, made = 1 + channel_axis(layer, tensor), 1 + channel_axis(layer, output)
-    if min(axis, made) < 1 or not keras.backend.is_float_dtype(tensor.dtype):
+    if any(prod(weight.shape) > _MOST_VALUES * read.width for weight in layer.weights):
         return None
-    width = tensor.shape[axis]
-    large = any(prod(weight.shape) > _MOST_VALUES * (width or 1) for weight in layer.weights)
-    if width is None or output.shape[made] != width or large:
-        return None
-    if width == 1:
-        return Treatment("separate", made - 1)  # the only channel is never removed
-    settings = _settings(layer, width)
+    if read.width == 1:
+        return Treatment("separate", read, Side(made, 1))  # the only channel is never removed
+    settings = _settings(layer, read.width)
     for chosen in ((), *settings) if len(settings) == 1 else ((),):
         for kind in ("separate", "normalized"):
-            trial = _Trial(layer, call, width, made, chosen, reads=axis)
-            found = trial.separate_axes() if kind == "separate" else trial.normalized_axes()
-            if found is not None:
-                return trial.treatment(kind, found)
+            trial = Trial(layer, call, read.width, chosen, reads=read.axis, made=made)
+            axes = trial.separate_axes() if kind == "separate" else trial.normalized_axes()
+            if axes is not None:
+                makes = Side(made, read.width, trial.paths(axes), chosen)
+                free = all(prod(weight.shape) <= read.width for weight in layer.weights)  # it multiplies single values
+                return Treatment(kind, read, makes, (0, 0, 0, 0) if free else _cost(call, None, makes, read.axis))
     return None
 
 
-def _produced(layer: Any, call: Call) -> Treatment | None:
-    """Tries a layer whose result has channels of its own: along the last axis, or where its images have them."""
-    (output,) = call.outputs
-    if not layer.weights or sum(prod(weight.shape) for weight in layer.weights) > _MOST_PRODUCED:
+def _channels_read(layer: Any, call: Call) -> Side | None:
+    """Returns the channels of the only input."""
+    tensor = call.inputs[0]
+    axis = 1 + channel_axis(layer, tensor)
+    if len(call.inputs) > 1 or axis < 1 or not keras.backend.is_float_dtype(tensor.dtype) or tensor.shape[axis] is None:
         return None
+    return Side(axis, tensor.shape[axis])
+
+
+def _product(layer: Any, call: Call) -> Treatment | None:
+    """Tries a layer that reads channels, or has channels of its own along the last axis or where images have them."""
+    if not layer.weights or sum(prod(weight.shape) for weight in layer.weights) > _MOST_WEIGHTS:
+        return None
+    output = call.outputs[0]
+    read, own = _channels_read(layer, call), None
+    if read is not None:
+        read = _passed(layer, call, read, [(), *_settings(layer, read.width)], reads=read.axis)
     for made in dict.fromkeys((len(output.shape) - 1, 1 + channel_axis(layer, output))):
         width = (made > 0 and output.shape[made]) or 1
-        trials = [_Trial(layer, call, width, made, chosen) for chosen in _settings(layer, width) if width > 1]
-        passed = [(trial, axes) for trial in trials if (axes := trial.separate_axes())]
-        if len(passed) == 1:  # otherwise it cannot be told which one it is
-            ((trial, axes),) = passed
-            return trial.treatment("produced", axes)
-    return None
+        own = own or _passed(layer, call, Side(made, width), _settings(layer, width), made=made)
+    if (read is None and own is None) or (
+        read and own and set(read.weights + read.settings) & set(own.weights + own.settings)
+    ):
+        return None
+    return Treatment("product", read, own, _cost(call, read, own))
+
+
+def _passed(
+    layer: Any,
+    call: Call,
+    side: Side,
+    settings: list[tuple[str, ...]],
+    *,
+    reads: int | None = None,
+    made: int | None = None,
+) -> Side | None:
+    """Returns what the channels on a side depend on; None if no trial passes, or if several settings do as well."""
+    found = []
+    for chosen in settings if side.width > 1 else ():
+        trial = Trial(layer, call, side.width, chosen, reads=reads, made=made)
+        axes = trial.read_axes() if made is None else trial.separate_axes()
+        if axes or (axes is not None and not chosen):
+            found.append(replace(side, weights=trial.paths(axes), settings=chosen))
+            if not chosen:
+                break
+    return found[0] if len(found) == 1 else None
+
+
+def _set_to(value: int, old: Any) -> int:
+    return value
 
 
 def _settings(layer: Any, width: int) -> list[tuple[str, ...]]:
@@ -135,314 +175,54 @@ def _settings(layer: Any, width: int) -> list[tuple[str, ...]]:
     return [(key,) for key, value in configuration(layer).items() if type(value) is int and value == width]
 
 
-class _Trial:
-    """Compares copies of a layer at several widths, on random inputs and weights.
+def _cost(
+    call: Call, read: Side | None, made: Side | None, follows: int | None = None
+) -> tuple[int, int, int, int] | None:
+    """Counts multiply-adds at some widths; None if they are no product of these, or cannot be counted.
 
     Args:
-        layer: The layer.
-        call: A call of it.
-        width: Number of channels.
-        made: Their axis in the output.
-        settings: The settings that are their number.
-        reads: Their axis in the only input; None if the inputs have others.
+        call: The call.
+        read: The channels of the input that can be removed by themselves.
+        made: Those of the output.
+        follows: The axis of the input that has the channels of the output.
     """
 
-    def __init__(
-        self, layer: Any, call: Call, width: int, made: int, settings: tuple[str, ...], reads: int | None = None
-    ) -> None:
-        self._layer, self._call, self._width, self._made, self._reads = layer, call, width, made, reads
-        self._settings = settings
-        self._rng = np.random.default_rng(0)
-        self._shapes = [[2, *(size or _OPEN_SIZE for size in tensor.shape[1:])] for tensor in call.inputs]
-        self._dtype: str | None = None
-        self._numbers = _FIRST_NUMBERS[-1]
+    def flops(reading: int, making: int) -> int | None:
+        sizes = {} if read is None else {read.axis: reading}
+        sizes |= {} if follows is None else {follows: making}
+        changes: dict[str, Callable[[Any], Any]] = {}
+        for side, count in ((read, reading), (made, making)):
+            changes |= {} if side is None else dict.fromkeys(side.settings, partial(_set_to, count))
+        tensors = [
+            keras.KerasTensor([sizes.get(axis, size) for axis, size in enumerate(tensor.shape)], tensor.dtype)
+            for tensor in call.inputs
+        ]
+        zeros = {
+            id(tensor): keras.ops.zeros([size or 1 for size in new.shape], tensor.dtype)
+            for tensor, new in zip(call.inputs, tensors, strict=True)
+        }
+        layer = remade_layer(call.layer, changes)
+        arguments, named = call.arguments(zeros)
+        layer(*arguments, **named)  # builds it
+        return traced_flops(replace(call, layer=layer, inputs=tuple(tensors), times=1))
 
-    def separate_axes(self) -> _Axes | None:
-        """Returns the channel axis of each weight that has one, by number of the variable; None if a trial fails."""
-        return self._in_each_dtype(self._is_separate)
-
-    def normalized_axes(self) -> _Axes | None:
-        """Returns the same for a normalization over channels."""
-        # Each vector must be normalized on its own, so few are enough.
-        (shape,) = self._shapes
-        self._shapes = [[size if axis == self._reads else min(size, _FEW) for axis, size in enumerate(shape)]]
-        try:
-            config = configuration(self._layer)
-            config.pop("name", None)
-            shapes = [(tuple(each.shape), each.dtype) for each in self._layer.variables]
-            key = json.dumps(
-                [config, self._shapes, self._call.inputs[0].dtype, shapes, self._settings, _constants(self._call)]
-            )
-        except TypeError:  # it has settings that are no plain values
-            return self._in_each_dtype(self._is_normalized)
-        known = _normalizations.setdefault(type(self._layer), {})  # a model has many of one configuration
-        if key not in known:
-            known[key] = self._in_each_dtype(self._is_normalized)
-        return known[key]
-
-    def treatment(self, kind: str, axes: _Axes) -> Treatment:
-        """Returns what was found."""
-        paths = {id(each.variable): each.path for each in held_weights(self._layer)}
-        weights = tuple((paths[id(self._layer.variables[index])], axis) for index, axis in axes.items())
-        return Treatment(kind, self._made - 1, weights, self._settings, self._cost())
-
-    def _cost(self) -> tuple[int, int] | None:
-        """Returns the multiply-adds as a constant and a number per channel; None if they are not."""
-        if all(prod(weight.shape) <= self._width for weight in self._layer.weights):
-            return 0, 0  # it multiplies single values
-        points = {self._width: traced_flops(replace(self._call, times=1))}
-        for count in self._counts:
-            sizes = [
-                [count if axis == self._reads else size for axis, size in enumerate(tensor.shape)]
-                for tensor in self._call.inputs
-            ]
-            tensors = [
-                keras.KerasTensor(shape, tensor.dtype) for shape, tensor in zip(sizes, self._call.inputs, strict=True)
-            ]
-            call = replace(self._call, layer=self._built(count), inputs=tuple(tensors), times=1)
-            points[count] = traced_flops(call)
-        known = {count: flops for count, flops in points.items() if flops is not None}
-        if len(known) < len(points):
-            return None
-        least, most = min(known), max(known)
-        each = (known[most] - known[least]) // (most - least)
-        constant = known[least] - each * least
-        return (constant, each) if all(flops == constant + each * count for count, flops in known.items()) else None
-
-    @property
-    def _counts(self) -> list[int]:
-        """The smaller widths that are tried."""
-        return sorted({max(1, self._width // 2), self._width - 1})
-
-    def _in_each_dtype(self, agree: _Agree) -> _Axes | None:
-        """Returns the axes if a trial passes in the layer's own type, and in float32, where small effects show."""
-        half = "16" in self._layer.compute_dtype and "dtype" in configuration(self._layer)
-        found = []
-        for self._dtype in ("float32", None) if half else (None,):
-            found.append(self._axes(agree))
-            if found[-1] is None:
-                break
-        return found[0] if all(each == found[0] for each in found) else None
-
-    def _axes(self, agree: _Agree) -> _Axes | None:
-        found: list[_Axes] = []
-        whole = None
-        for count in self._counts:
-            kept = np.sort(self._rng.choice(self._width, count, replace=False))
-            try:
-                small = self._built(count)
-            except Exception:  # it needs the setting, or has no smaller form
-                return None
-            axes = self._cut_axes(small, count)
-            if axes is None:
-                return None
-            whole = self._built(self._width) if whole is None else whole
-            if not agree(whole, small, axes, kept):
-                return None
-            found.append(axes)
-        return found[0] if all(each == found[0] for each in found) else None
-
-    def _built(self, count: int) -> Any:
-        changes: dict[str, Callable[[Any], Any]] = dict.fromkeys(self._settings, lambda old: count)
-        if self._dtype is not None:
-            changes["dtype"] = lambda old: self._dtype
-        new = remade_layer(self._layer, changes)
-        self._run(new, self._inputs(count, 0))
-        return new
-
-    def _inputs(self, count: int, scale: float) -> list[np.ndarray]:
-        """Returns random inputs of a width; whole numbers where the layer takes these."""
-        found = []
-        for tensor, shape in zip(self._call.inputs, self._shapes, strict=True):
-            sizes = [count if axis == self._reads else size for axis, size in enumerate(shape)]
-            if keras.backend.is_float_dtype(tensor.dtype):
-                found.append(self._rng.normal(0, 1, sizes) * scale)
-            else:
-                found.append(self._rng.integers(0, self._numbers if scale else 1, sizes).astype(np.float64))
-        return found
-
-    def _run(self, layer: Any, values: Sequence[np.ndarray]) -> np.ndarray:
-        tensors = {}
-        for tensor, value in zip(self._call.inputs, values, strict=True):
-            own = self._dtype is None or not keras.backend.is_float_dtype(tensor.dtype)
-            tensors[id(tensor)] = keras.ops.convert_to_tensor(value, tensor.dtype if own else self._dtype)
-        arguments, named = self._call.arguments(tensors)
-        return as_array(layer(*arguments, **(named | {"training": False} if takes_training(layer) else named)))
-
-    def _cut_axes(self, small: Any, count: int) -> _Axes | None:
-        axes: _Axes = {}
-        if len(small.variables) != len(self._layer.variables):
-            return None
-        for index, (old, new) in enumerate(zip(self._layer.variables, small.variables, strict=True)):
-            sizes = list(zip(old.shape, new.shape, strict=True))
-            changed = [axis for axis, (before, after) in enumerate(sizes, start=-len(sizes)) if before != after]
-            if len(changed) > 1 or any(sizes[axis] != (self._width, count) for axis in changed):
-                return None
-            if changed:
-                axes[index] = changed[0]
-        return axes
-
-    def _same(self, found: np.ndarray, expected: np.ndarray) -> bool:
-        return arrays_agree(found, expected, tolerance_of(self._computes_in))
-
-    @property
-    def _computes_in(self) -> str:
-        return self._dtype or self._layer.compute_dtype
-
-    def _steady(self, layer: Any, values: Sequence[np.ndarray]) -> np.ndarray | None:
-        """Returns the result; None if it is another one the next time."""
-        result, again = self._run(layer, values), self._run(layer, values)
-        return result if np.array_equal(result, again, equal_nan=True) else None
-
-    def _is_separate(self, whole: Any, small: Any, axes: _Axes, kept: np.ndarray) -> bool:
-        """Returns whether some channels of the result are what the layer gives at that width."""
-        self._numbers = next((number for number in _FIRST_NUMBERS if self._takes(whole, number)), 1)
-        for draw in (None, _positive, _any):
-            values = self._values(draw, {})
-            _assign(whole, values)
-            _assign(small, _taken(values, axes, kept))
-            for scale in SCALES:
-                inputs = self._inputs(self._width, scale)
-                result = self._steady(whole, inputs)
-                part = self._run(small, self._cut(inputs, kept))
-                if result is None or not self._same(part, np.take(result, kept, self._made)):
-                    return False
-        return True
-
-    def _takes(self, layer: Any, number: int) -> bool:
-        """Returns whether a layer takes whole numbers up to a given one."""
-        self._numbers = number
-        try:
-            self._run(layer, self._inputs(self._width, 1.0))
-        except Exception:  # such as an index that its table lacks
-            return False
-        return True
-
-    def _cut(self, inputs: Sequence[np.ndarray], kept: np.ndarray) -> list[np.ndarray]:
-        return list(inputs) if self._reads is None else [np.take(each, kept, self._reads) for each in inputs]
-
-    def _values(self, draw: Any, axes: Mapping[int, int], count: int = 0) -> list[np.ndarray]:
-        """Returns the layer's weights, or random ones; those with an axis of channels of a given width."""
-        found = []
-        for index, own in enumerate(self._layer.variables):
-            value = as_array(own)
-            shape = list(value.shape)
-            if index in axes:
-                shape[axes[index]] = count
-            random = draw is not None and keras.backend.is_float_dtype(own.dtype)
-            found.append(draw(self._rng, shape) if random else value)
-        return found
-
-    def _is_normalized(self, whole: Any, small: Any, axes: _Axes, kept: np.ndarray) -> bool:
-        """Returns whether each vector of channels is scaled and shifted by its own statistics, at all widths alike.
-
-        - The channels may change places, together with their weights.
-        - The vectors do not depend on one another, nor on their places.
-        - The result does not change with the scale of a vector.
-        - Weights matter to their own channel only.
-        - With the same weights for all channels, a vector is a multiple of the input and an offset.
-        - A vector that consists of equal parts becomes equal parts, which are what the layer makes of one such part.
-          So the statistics are means over channels, whatever the width, and the layer's own formula holds at each.
-        """
-        if any(prod(self._layer.variables[index].shape) != self._width for index in axes):
-            return False
-        count = len(kept)
-        double = self._built(2 * count)
-        layers = ((whole, self._width), (small, count))
-        for draw in (_positive, _any):
-            if not all(self._normalizes(layer, size, axes, draw) for layer, size in layers):
-                return False
-            if not self._repeats((double, 2 * count), (small, count), axes, draw):
-                return False
-            if not self._repeats(*layers, axes, draw):
-                return False
-        return True
-
-    def _normalizes(self, layer: Any, count: int, axes: _Axes, draw: Any) -> bool:
-        values = self._values(draw, axes, count)
-        (inputs,) = self._inputs(count, 4.0)
-        channels = self._rng.permutation(count)
-        _assign(layer, values)
-        result = self._steady(layer, [inputs])
-        if result is None or result.shape != inputs.shape:
-            return False
-        for axis, size in enumerate(inputs.shape):
-            places = self._rng.permutation(size)[: max(1, size - 1)]
-            if axis == self._reads:
-                continue
-            if not self._same(self._run(layer, [np.take(inputs, places, axis)]), np.take(result, places, axis)):
-                return False
-        scales = (4.0, 16.0) if self._computes_in == "float16" else (2.0**10, 2.0**14)  # squares must not be infinite
-        wide = [self._run(layer, [inputs * scale]) for scale in scales]
-        if not self._same(*wide):
-            return False
-        _assign(layer, _taken(values, axes, channels))
-        if not self._same(
-            self._run(layer, [np.take(inputs, channels, self._reads)]), np.take(result, channels, self._made)
-        ):
-            return False
-        others = self._values(draw, axes, count)
-        first = np.arange(count) < max(1, count // 2)
-        _assign(
-            layer,
-            [_mixed(*pair, axes.get(index), first) for index, pair in enumerate(zip(values, others, strict=True))],
-        )
-        if not self._same(
-            np.compress(first, self._run(layer, [inputs]), self._made), np.compress(first, result, self._made)
-        ):
-            return False
-        _assign(layer, _taken(values, axes, np.zeros(count, int)))
-        return self._is_line(inputs, self._run(layer, [inputs]))
-
-    def _is_line(self, inputs: np.ndarray, result: np.ndarray) -> bool:
-        """Returns whether each vector of a result is a multiple of that of the input, and an offset."""
-        x, y = (np.moveaxis(np.asarray(each, np.float64), self._made, -1) for each in (inputs, result))
-        centered = x - x.mean(-1, keepdims=True)
-        squares = np.square(centered).sum(-1, keepdims=True)
-        slope = (centered * y).sum(-1, keepdims=True) / np.maximum(squares, 1e-12)
-        return self._same(y, y.mean(-1, keepdims=True) + slope * centered)
-
-    def _repeats(self, one: tuple[Any, int], other: tuple[Any, int], axes: _Axes, draw: Any) -> bool:
-        """Returns whether two widths of a layer do the same with vectors that consist of the same equal parts."""
-        part = gcd(one[1], other[1])
-        values, (inputs,) = self._values(draw, axes, part), self._inputs(part, 4.0)
-        if part == 1:  # the mean must be exact, as the layer multiplies any difference from it by a large number
-            if "16" in self._computes_in:
-                return True
-            inputs = np.round(inputs * 8) / 8
-        results = []
-        for layer, count in (one, other):
-            order = np.tile(np.arange(part), count // part)
-            _assign(layer, _taken(values, axes, order))
-            result = self._run(layer, [np.take(inputs, order, self._reads)])
-            results.append(np.take(result, np.arange(part), self._made))
-            if not self._same(result, np.take(results[-1], order, self._made)):
-                return False
-        return self._same(*results)
-
-
-def _assign(layer: Any, values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(layer.variables, values, strict=True):
-        variable.assign(value)
-
-
-def _taken(values: Sequence[np.ndarray], axes: Mapping[int, int], places: np.ndarray) -> list[np.ndarray]:
-    """Returns weights with some of their channels."""
-    return [np.take(value, places, axes[index]) if index in axes else value for index, value in enumerate(values)]
-
-
-def _mixed(value: np.ndarray, other: np.ndarray, axis: int | None, first: np.ndarray) -> np.ndarray:
-    """Returns a weight in which some channels have their value, and the others have another one."""
-    if axis is None:
-        return value
-    shape = [1] * value.ndim
-    shape[axis] = -1
-    return np.where(first.reshape(shape), value, other)
-
-
-def _positive(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    return rng.uniform(0.5, 1.5, shape)
-
-
-def _any(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    return rng.normal(0, 1, shape)
+    reading, making = (1 if side is None else side.width for side in (read, made))
+    fewer, less = max(1, reading // 2), max(1, making // 2)
+    corners = {pair: flops(*pair) for pair in ((reading, making), (fewer, making), (reading, less), (fewer, less))}
+    between = (max(1, reading - 1), max(1, making - 1))
+    corners.setdefault(between, flops(*between))
+    known = {pair: count for pair, count in corners.items() if count is not None}
+    if len(known) < len(corners):
+        return None
+    whole, without_reads = known[reading, making], known[fewer, making]
+    without_makes, least = known[reading, less], known[fewer, less]
+    steps = (reading - fewer or 1, making - less or 1)
+    pair = (whole - without_reads - without_makes + least) // (steps[0] * steps[1])
+    each_read = (whole - without_reads) // steps[0] - pair * making * (reading > fewer)
+    each_made = (whole - without_makes) // steps[1] - pair * reading * (making > less)
+    constant = whole - each_read * reading - each_made * making - pair * reading * making
+    same = all(
+        count == constant + each_read * one + each_made * other + pair * one * other
+        for (one, other), count in known.items()
+    )
+    return (constant, each_read, each_made, pair) if same else None

@@ -12,7 +12,8 @@ from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.layer_trials import Treatment, tried
-from tfprune.graph.rules.probing import channel_axis, mixing
+from tfprune.graph.rules.probing import channel_axis as channel_axis  # for all rules
+from tfprune.graph.rules.probing import mixing
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers.kernels import stock_class
 from tfprune.layers.masked import Masked
@@ -26,6 +27,8 @@ MASKED = "its mask has one value for each of them"
 
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
+
+_NOT_BY_THEMSELVES = "it does not compute each of them by itself, or none of its settings is their number"
 
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
@@ -137,7 +140,7 @@ def _no_rule(labels: Labels, call: Call) -> None:
     Layers of Keras that work on inputs, such as lookups, are not reported: there is no channel that they could hold.
     """
     found = tried(call)
-    if found is not None and not (found.kind == "produced" and _labelled(labels, call)):
+    if found is not None:
         _treat(labels, call, found)
         return
     trained = getattr(call.layer, "trainable_weights", ())
@@ -155,24 +158,38 @@ def _labelled(labels: Labels, call: Call) -> bool:
 def _treat(labels: Labels, call: Call, found: Treatment) -> None:
     """Passes channels on, or gives out new ones, and notes what was found to depend on them."""
     output = call.outputs[0]
-    made = found.made
-    if found.kind == "produced":
-        channels: Vector = labels.make(call, output.shape[1 + made])
-        axes = only(made, channels, output)
-    else:
-        axis = channel_axis(call.layer, call.inputs[0])
+    last = output.shape[-1] if len(output.shape) > 1 else None
+    read: Vector = None
+    made: Vector = None
+    if found.kind != "product" and found.reads is not None and found.makes is not None:
         axes = labels.of(call.inputs[0])
-        channels = axes[axis]
+        made = axes[found.reads.axis - 1]
         if found.kind == "separate":
-            axes = only(made, pin_all_but(labels, axes, axis), output)
-    for weight, weight_axis in found.weights:
-        labels.slot(call, weight, weight_axis, channels, "out" if found.kind == "produced" else "pass")
-    for setting in found.settings:
-        labels.edit(call, setting, channels)
+            axes = only(found.makes.axis - 1, pin_all_but(labels, axes, found.reads.axis - 1), output)
+    else:
+        if found.reads is not None:
+            read = pin_all_but(labels, labels.of(call.inputs[0]), found.reads.axis - 1)
+        else:
+            labels.pin(*(vector for tensor in call.inputs for vector in labels.of(tensor)))
+        if found.makes is not None:
+            made = labels.make(call, found.makes.width)
+        elif last is not None:
+            labels.pin(made := labels.make(call, last), reason=_NOT_BY_THEMSELVES)
+        axes = only(len(output.shape) - 2 if found.makes is None else found.makes.axis - 1, made, output)
+    widths = [1, 1]
+    for number, (side, channels, role) in enumerate(((found.reads, read, "in"), (found.makes, made, "out"))):
+        if side is not None:
+            widths[number] = side.width
+            for weight, axis in side.weights:
+                labels.slot(call, weight, axis, channels, role if found.kind == "product" else "pass")
+            for setting in side.settings:
+                labels.edit(call, setting, channels)
     if found.cost is not None and call.layer.weights:
-        constant, each = found.cost
+        constant, each_read, each_made, pair = found.cost
         labels.cost(call, constant)
-        labels.cost(call, each if channels is not None else each * output.shape[1 + made], channels)
+        labels.cost(call, each_read * extent((read,), widths[:1]), read)
+        labels.cost(call, each_made * extent((made,), widths[1:]), made)
+        labels.cost(call, pair * extent((read, made), widths), read, made)
     labels.put(output, axes)
 
 
