@@ -583,6 +583,62 @@ def test_what_a_kernel_reads_can_go_where_its_results_depend_on_one_another():
     assert sizes(groups) == {"before": 8}
 
 
+@keras.saving.register_keras_serializable("trials")
+class Experts(layers.Layer):
+    """Gated products within it, by several experts whose results are added; perhaps with a shortcut."""
+
+    def __init__(self, experts, hidden, inner, shortcut=False, **settings):
+        super().__init__(**settings)
+        self.experts, self.hidden, self.inner, self.shortcut = experts, hidden, inner, shortcut
+
+    def build(self, shape):
+        self.gate = self.add_weight(shape=(self.experts, self.hidden, self.inner), name="gate")
+        self.up = self.add_weight(shape=(self.experts, self.hidden, self.inner), name="up")
+        self.down = self.add_weight(shape=(self.experts, self.inner, self.hidden), name="down")
+
+    def call(self, x):
+        gate = ops.silu(ops.einsum("bth,ehm->betm", x, self.gate))
+        wide = gate * ops.einsum("bth,ehm->betm", x, self.up)
+        result = ops.sum(ops.einsum("betm,emh->beth", wide, self.down), axis=1)
+        return x + result if self.shortcut else result
+
+    def get_config(self):
+        own = {key: getattr(self, key) for key in ("experts", "hidden", "inner", "shortcut")}
+        return {**super().get_config(), **own}
+
+
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_widths_within_a_layer_are_its_settings(shortcut, tmp_path):
+    model = block(Experts(3, 8, 6, shortcut, name="own"))
+    draw_weights(model)
+    groups = agrees(model, traced=True)
+    assert groups.pinned == ()
+    assert sizes(groups) == {"make": 8, "own.experts": 3, "own.inner": 6}
+    roles = {(slot.weight, slot.axis): slot.role for slot in groups.slots_of("own")}
+    assert {key for key, role in roles.items() if role == "in"} == {
+        *(("gate", -2), ("up", -2), ("down", -2), ("down", -3)),
+    }
+    assert {each.layer: each.macs for each in complexity(model).layers}["own"] == 5 * 3 * 3 * 8 * 6
+    is_ordinary(model, groups, tmp_path)
+    parts = {group.name: group.channels for group in groups}
+    kept = np.ones(groups.channels, bool)
+    kept[parts["own.inner"]] = [True, False, True, True, False, True]
+    kept[parts["own.experts"]] = [False, True, True]
+    small, layer = slim(model, kept, groups), model.get_layer("own")
+    assert (small.get_layer("own").experts, small.get_layer("own").inner) == (2, 4)
+    down = np.array(np.asarray(layer.down))
+    down[0] = 0
+    down[:, [1, 4]] = 0
+    layer.down.assign(down)
+    x = example_inputs(model)
+    np.testing.assert_allclose(small(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_that_are_no_widths_stay():
+    model = residual(Words(4, 9, 8, name="make"), (7,), "int32")
+    assert set(sizes(channel_groups(model))) == {"make", "wide"}
+
+
 def test_channels_that_a_layer_ignores_can_go():
     inputs = keras.Input((4, 5))
     x = layers.Dense(6, name="before")(inputs)

@@ -5,14 +5,14 @@ What it does with channels follows from how the results depend on one another:
 
 - *separate*: some channels of the input give the same channels of the result.
 - *normalized*: as LayerNormalization does; each vector of channels is scaled and shifted by statistics of its own.
-- *product*: as a dense layer or an embedding does. Channels of the input count for nothing where weights are zero, or
-  some channels of the result depend on their own slices of the weights, and a setting is their number; or both.
+- *product*: as a dense layer, an embedding, or several of them do. Channels of the input, or within the layer, count
+  for nothing where the weights that read them are zero; channels of the result depend on their own slices of weights.
 
 Errors, randomness and kept state fail. Nothing of the user's layer changes.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -29,28 +29,28 @@ from tfprune.graph.traced_cost import traced_flops
 
 _MOST_VALUES = 4096
 _MOST_WEIGHTS = 2**25
-
-Weights = tuple[tuple[str, int], ...]
-"""Axes of weights, as `(weight, axis)`, negative axes."""
+_MOST_WIDTHS = 4
 
 _layers: "WeakKeyDictionary[Any, dict[Any, Treatment | None]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class Side:
-    """The channels of the input or of the output of a layer.
+class Width:
+    """A number of channels that a layer depends on.
 
     Attributes:
-        axis: Their axis, batch axis included.
-        width: Their number.
-        weights: Axes of weights that have one entry per channel.
+        count: The number.
+        reads: Their axis in the only input, batch axis included; None if they are not channels of that.
+        makes: Their axis in the output; None if they are not channels of that.
         settings: The settings that are their number.
+        weights: Axes of weights that have one entry per channel, as `(weight, axis, role)`, see `labels.Slot`.
     """
 
-    axis: int
-    width: int
-    weights: Weights = ()
+    count: int
+    reads: int | None = None
+    makes: int | None = None
     settings: tuple[str, ...] = ()
+    weights: tuple[tuple[str, int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,18 @@ class Treatment:
 
     Attributes:
         kind: `separate`, `normalized` or `product`, see the module.
-        reads: The channels of its only input; None if those of its inputs cannot be removed.
-        makes: The channels of its output; None if they cannot be removed. Where they are those of the input, weights
-            and settings are noted here.
-        cost: Multiply-adds for one example, as `(constant, per channel read, per channel made, per pair of these)`;
-            None if they are not known.
+        widths: The numbers of channels that can change. A `separate` or `normalized` layer has one.
+        cost: Multiply-adds for one example: a sum of terms, a constant times the product of some of `widths`, which are
+            given by index. None if they are not known.
     """
 
     kind: str
-    reads: Side | None
-    makes: Side | None
-    cost: tuple[int, int, int, int] | None = (0, 0, 0, 0)
+    widths: tuple[Width, ...]
+    cost: tuple[tuple[int, tuple[int, ...]], ...] | None = ()
+
+    def width(self, end: str) -> Width | None:
+        """Returns the width of the input (`reads`) or of the output (`makes`), if that can change."""
+        return next((each for each in self.widths if getattr(each, end) is not None), None)
 
 
 def tried(call: Call) -> Treatment | None:
@@ -100,74 +101,87 @@ def _followed(layer: Any, call: Call) -> Treatment | None:
     """Tries a layer of one tensor whose result has the channels of that."""
     read = _channels_read(layer, call)
     made = 1 + channel_axis(layer, call.outputs[0])
-    if read is None or made < 1 or call.outputs[0].shape[made] != read.width:
+    if read is None or made < 1 or call.outputs[0].shape[made] != read.count:
         return None
-    if any(prod(weight.shape) > _MOST_VALUES * read.width for weight in layer.weights):
+    if any(prod(weight.shape) > _MOST_VALUES * read.count for weight in layer.weights):
         return None
-    if read.width == 1:
-        return Treatment("separate", read, Side(made, 1))  # the only channel is never removed
-    settings = _settings(layer, read.width)
+    width = replace(read, makes=made)
+    if width.count == 1:
+        return Treatment("separate", (width,))  # the only channel is never removed
+    settings = _settings(layer, width.count)
     for chosen in ((), *settings) if len(settings) == 1 else ((),):
         for kind in ("separate", "normalized"):
-            trial = Trial(layer, call, read.width, chosen, reads=read.axis, made=made)
+            trial = Trial(layer, call, width.count, chosen, reads=width.reads, made=made)
             axes = trial.separate_axes() if kind == "separate" else trial.normalized_axes()
             if axes is not None:
-                makes = Side(made, read.width, trial.paths(axes), chosen)
-                free = all(prod(weight.shape) <= read.width for weight in layer.weights)  # it multiplies single values
-                return Treatment(kind, read, makes, (0, 0, 0, 0) if free else _cost(call, None, makes, read.axis))
+                found = replace(width, settings=chosen, weights=trial.slots(axes, dict.fromkeys(axes, "pass")))
+                free = all(prod(weight.shape) <= width.count for weight in layer.weights)  # it multiplies single values
+                return Treatment(kind, (found,), () if free else _cost(call, (found,)))
     return None
 
 
-def _channels_read(layer: Any, call: Call) -> Side | None:
+def _channels_read(layer: Any, call: Call) -> Width | None:
     """Returns the channels of the only input."""
     tensor = call.inputs[0]
     axis = 1 + channel_axis(layer, tensor)
     if len(call.inputs) > 1 or axis < 1 or not keras.backend.is_float_dtype(tensor.dtype) or tensor.shape[axis] is None:
         return None
-    return Side(axis, tensor.shape[axis])
+    return Width(tensor.shape[axis], reads=axis)
 
 
 def _product(layer: Any, call: Call) -> Treatment | None:
-    """Tries a layer that reads channels, or has channels of its own along the last axis or where images have them."""
+    """Tries a layer for channels that it reads, that it makes, for the same on both ends, and for those within it.
+
+    The result has channels along the last axis, or where images have them.
+    """
     if not layer.weights or sum(prod(weight.shape) for weight in layer.weights) > _MOST_WEIGHTS:
         return None
     output = call.outputs[0]
-    read, own = _channels_read(layer, call), None
-    if read is not None:
-        read = _passed(layer, call, read, [(), *_settings(layer, read.width)], reads=read.axis)
-    for made in dict.fromkeys((len(output.shape) - 1, 1 + channel_axis(layer, output))):
-        width = (made > 0 and output.shape[made]) or 1
-        own = own or _passed(layer, call, Side(made, width), _settings(layer, width), made=made)
-    if (read is None and own is None) or (
-        read and own and set(read.weights + read.settings) & set(own.weights + own.settings)
-    ):
+    read = _channels_read(layer, call)
+    made = [
+        Width(output.shape[axis], makes=axis)
+        for axis in dict.fromkeys((len(output.shape) - 1, 1 + channel_axis(layer, output)))
+        if axis > 0 and output.shape[axis] is not None
+    ]
+    ends = [found for each in ([read] if read else []) if (found := _passed(layer, call, each, inferred=True))]
+    ends += [found for each in made if (found := _passed(layer, call, each))][:1]
+    if not ends and read is not None:
+        both = [replace(read, makes=each.makes) for each in made if each.count == read.count]
+        ends = [found for each in both if (found := _passed(layer, call, each))][:1]
+    taken = {setting for each in ends for setting in each.settings}
+    numbers = {key: value for key, value in configuration(layer).items() if type(value) is int and key not in taken}
+    inner = [_passed(layer, call, Width(value), only=(key,)) for key, value in numbers.items()]
+    widths = tuple(each for each in (*ends, *inner) if each is not None)
+    slots = [slot[:2] for each in widths for slot in each.weights]
+    if not widths or len(set(slots)) < len(slots) or len(widths) > _MOST_WIDTHS:
         return None
-    return Treatment("product", read, own, _cost(call, read, own))
+    return Treatment("product", widths, _cost(call, widths))
 
 
 def _passed(
-    layer: Any,
-    call: Call,
-    side: Side,
-    settings: list[tuple[str, ...]],
-    *,
-    reads: int | None = None,
-    made: int | None = None,
-) -> Side | None:
-    """Returns what the channels on a side depend on; None if no trial passes, or if several settings do as well."""
+    layer: Any, call: Call, width: Width, *, inferred: bool = False, only: tuple[str, ...] | None = None
+) -> Width | None:
+    """Returns what channels depend on; None if no trial passes, or if several settings do as well.
+
+    Args:
+        layer: The layer.
+        call: A call of it.
+        width: The channels.
+        inferred: Whether the layer may find out their number without a setting.
+        only: The setting, if there is one to try.
+    """
+    settings = _settings(layer, width.count) if only is None else [only]
     found = []
-    for chosen in settings if side.width > 1 else ():
-        trial = Trial(layer, call, side.width, chosen, reads=reads, made=made)
-        axes = trial.read_axes() if made is None else trial.separate_axes()
+    for chosen in (*([()] if inferred else []), *settings) if width.count > 1 else ():
+        trial = Trial(layer, call, width.count, chosen, reads=width.reads, made=width.makes)
+        makes_only = width.reads is None and width.makes is not None
+        axes = trial.separate_axes() if makes_only else trial.read_axes()
         if axes or (axes is not None and not chosen):
-            found.append(replace(side, weights=trial.paths(axes), settings=chosen))
+            roles = dict.fromkeys(axes, "out") if makes_only else trial.roles(axes)
+            found.append(replace(width, settings=chosen, weights=trial.slots(axes, roles)))
             if not chosen:
                 break
     return found[0] if len(found) == 1 else None
-
-
-def _set_to(value: int, old: Any) -> int:
-    return value
 
 
 def _settings(layer: Any, width: int) -> list[tuple[str, ...]]:
@@ -175,24 +189,14 @@ def _settings(layer: Any, width: int) -> list[tuple[str, ...]]:
     return [(key,) for key, value in configuration(layer).items() if type(value) is int and value == width]
 
 
-def _cost(
-    call: Call, read: Side | None, made: Side | None, follows: int | None = None
-) -> tuple[int, int, int, int] | None:
-    """Counts multiply-adds at some widths; None if they are no product of these, or cannot be counted.
+def _cost(call: Call, widths: Sequence[Width]) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
+    """Counts multiply-adds at some widths; None if they are no polynomial of these, or cannot be counted."""
 
-    Args:
-        call: The call.
-        read: The channels of the input that can be removed by themselves.
-        made: Those of the output.
-        follows: The axis of the input that has the channels of the output.
-    """
-
-    def flops(reading: int, making: int) -> int | None:
-        sizes = {} if read is None else {read.axis: reading}
-        sizes |= {} if follows is None else {follows: making}
+    def flops(counts: tuple[int, ...]) -> int:
+        sizes = {width.reads: count for width, count in zip(widths, counts, strict=True) if width.reads is not None}
         changes: dict[str, Callable[[Any], Any]] = {}
-        for side, count in ((read, reading), (made, making)):
-            changes |= {} if side is None else dict.fromkeys(side.settings, partial(_set_to, count))
+        for width, count in zip(widths, counts, strict=True):
+            changes |= dict.fromkeys(width.settings, partial(_set_to, count))
         tensors = [
             keras.KerasTensor([sizes.get(axis, size) for axis, size in enumerate(tensor.shape)], tensor.dtype)
             for tensor in call.inputs
@@ -204,25 +208,31 @@ def _cost(
         layer = remade_layer(call.layer, changes)
         arguments, named = call.arguments(zeros)
         layer(*arguments, **named)  # builds it
-        return traced_flops(replace(call, layer=layer, inputs=tuple(tensors), times=1))
+        found = traced_flops(replace(call, layer=layer, inputs=tuple(tensors), times=1))
+        if found is None:
+            raise ValueError
+        return found
 
-    reading, making = (1 if side is None else side.width for side in (read, made))
-    fewer, less = max(1, reading // 2), max(1, making // 2)
-    corners = {pair: flops(*pair) for pair in ((reading, making), (fewer, making), (reading, less), (fewer, less))}
-    between = (max(1, reading - 1), max(1, making - 1))
-    corners.setdefault(between, flops(*between))
-    known = {pair: count for pair, count in corners.items() if count is not None}
-    if len(known) < len(corners):
+    def terms(before: tuple[int, ...], after: tuple[int, ...]) -> dict[tuple[int, ...], int]:
+        """Returns the terms for the other widths, where some are fixed."""
+        if not after:
+            return {(): flops(before)}
+        many, few = after[0], max(1, after[0] // 2)
+        high, low = (terms((*before, count), after[1:]) for count in (many, few))
+        slopes = {key: (high[key] - low[key]) // max(1, many - few) for key in high}
+        own = len(before)
+        return {key: high[key] - slopes[key] * many for key in high} | {(own, *key): slopes[key] for key in high}
+
+    counts = tuple(width.count for width in widths)
+    tests = (counts, tuple(max(1, count - 1) for count in counts), tuple(max(1, count // 2) for count in counts))
+    try:
+        found = terms((), counts)
+        sums = [sum(value * prod(test[index] for index in key) for key, value in found.items()) for test in tests]
+        right = sums == [flops(test) for test in tests]
+    except ValueError:
         return None
-    whole, without_reads = known[reading, making], known[fewer, making]
-    without_makes, least = known[reading, less], known[fewer, less]
-    steps = (reading - fewer or 1, making - less or 1)
-    pair = (whole - without_reads - without_makes + least) // (steps[0] * steps[1])
-    each_read = (whole - without_reads) // steps[0] - pair * making * (reading > fewer)
-    each_made = (whole - without_makes) // steps[1] - pair * reading * (making > less)
-    constant = whole - each_read * reading - each_made * making - pair * reading * making
-    same = all(
-        count == constant + each_read * one + each_made * other + pair * one * other
-        for (one, other), count in known.items()
-    )
-    return (constant, each_read, each_made, pair) if same else None
+    return tuple((value, key) for key, value in found.items() if value) if right else None
+
+
+def _set_to(value: int, old: Any) -> int:
+    return value

@@ -158,39 +158,35 @@ def _labelled(labels: Labels, call: Call) -> bool:
 def _treat(labels: Labels, call: Call, found: Treatment) -> None:
     """Passes channels on, or gives out new ones, and notes what was found to depend on them."""
     output = call.outputs[0]
-    last = output.shape[-1] if len(output.shape) > 1 else None
-    read: Vector = None
-    made: Vector = None
-    if found.kind != "product" and found.reads is not None and found.makes is not None:
-        axes = labels.of(call.inputs[0])
-        made = axes[found.reads.axis - 1]
-        if found.kind == "separate":
-            axes = only(found.makes.axis - 1, pin_all_but(labels, axes, found.reads.axis - 1), output)
+    reads, makes = found.width("reads"), found.width("makes")
+    if reads is None:
+        labels.pin(*(vector for tensor in call.inputs for vector in labels.of(tensor)))
+    elif found.kind == "normalized":
+        labels.put(output, labels.of(call.inputs[0]))
     else:
-        if found.reads is not None:
-            read = pin_all_but(labels, labels.of(call.inputs[0]), found.reads.axis - 1)
+        pin_all_but(labels, labels.of(call.inputs[0]), (reads.reads or 0) - 1)
+    vectors = []
+    for width in found.widths:
+        if width.reads is not None:
+            channels = labels.of(call.inputs[0])[width.reads - 1]
         else:
-            labels.pin(*(vector for tensor in call.inputs for vector in labels.of(tensor)))
-        if found.makes is not None:
-            made = labels.make(call, found.makes.width)
-        elif last is not None:
-            labels.pin(made := labels.make(call, last), reason=_NOT_BY_THEMSELVES)
-        axes = only(len(output.shape) - 2 if found.makes is None else found.makes.axis - 1, made, output)
-    widths = [1, 1]
-    for number, (side, channels, role) in enumerate(((found.reads, read, "in"), (found.makes, made, "out"))):
-        if side is not None:
-            widths[number] = side.width
-            for weight, axis in side.weights:
-                labels.slot(call, weight, axis, channels, role if found.kind == "product" else "pass")
-            for setting in side.settings:
-                labels.edit(call, setting, channels)
+            channels = labels.make(call, width.count, "" if width.makes is not None else width.settings[0])
+        vectors.append(channels)
+        for weight, axis, role in width.weights:
+            labels.slot(call, weight, axis, channels, role)
+        for setting in width.settings:
+            labels.edit(call, setting, channels)
+        if width is makes and found.kind != "normalized":
+            labels.put(output, only((width.makes or 0) - 1, channels, output))
+    if makes is None:
+        made = labels.make(call, output.shape[-1] or 0) if len(output.shape) > 1 else None
+        labels.pin(made, reason=_NOT_BY_THEMSELVES)
+        labels.put(output, only(len(output.shape) - 2, made, output))
     if found.cost is not None and call.layer.weights:
-        constant, each_read, each_made, pair = found.cost
-        labels.cost(call, constant)
-        labels.cost(call, each_read * extent((read,), widths[:1]), read)
-        labels.cost(call, each_made * extent((made,), widths[1:]), made)
-        labels.cost(call, pair * extent((read, made), widths), read, made)
-    labels.put(output, axes)
+        labels.cost(call, 0)
+        for constant, indices in found.cost:
+            some = tuple(vectors[index] for index in indices)
+            labels.cost(call, constant * extent(some, [found.widths[index].count for index in indices]), *some)
 
 
 def register_rule(kind: Any, like: type | Rule) -> None:

@@ -88,10 +88,26 @@ class Trial:
             known[key] = self._in_each_dtype(self._is_normalized)
         return known[key]
 
-    def paths(self, axes: _Axes) -> tuple[tuple[str, int], ...]:
-        """Returns the attributes that lead to weights, and an axis of each, for axes by number of the variable."""
+    def roles(self, axes: _Axes) -> dict[int, str]:
+        """Returns which weights read channels, by number of the variable: zeros in those are enough, in fewer not."""
+        whole, count = self._built(self._width), self._counts[0]
+        kept = self._kept(count)
+        small = self._built(count)
+        values, inputs = self._values(_any, {}), self._inputs(self._width, 1.0)
+        _assign(small, _taken(values, axes, kept))
+        part = self._run(small, self._cut(inputs, kept))
+        reading = dict(axes)
+        for index in axes:
+            rest = {other: axis for other, axis in reading.items() if other != index}
+            _assign(whole, self._zeroed(values, rest, kept))
+            if self._same(self._part(self._run(whole, inputs), kept), part):
+                reading = rest
+        return {index: "in" if index in reading else "out" for index in axes}
+
+    def slots(self, axes: _Axes, roles: Mapping[int, str]) -> tuple[tuple[str, int, str], ...]:
+        """Returns the attributes that lead to weights, with an axis of each and its role."""
         paths = {id(each.variable): each.path for each in held_weights(self._layer)}
-        return tuple((paths[id(self._layer.variables[index])], axis) for index, axis in axes.items())
+        return tuple((paths[id(self._layer.variables[index])], axis, roles[index]) for index, axis in axes.items())
 
     @property
     def _counts(self) -> list[int]:
@@ -109,22 +125,21 @@ class Trial:
         return found[0] if all(each == found[0] for each in found) else None
 
     def _axes(self, agree: _Agree) -> _Axes | None:
-        found: list[_Axes] = []
-        whole = None
-        for count in self._counts:
-            kept = np.sort(self._rng.choice(self._width, count, replace=False))
-            try:
+        try:
+            whole = self._built(self._width)
+            found = []
+            for count in self._counts:
                 small = self._built(count)
-            except Exception:  # it needs the setting, or has no smaller form
-                return None
-            axes = self._cut_axes(small, count)
-            if axes is None:
-                return None
-            whole = self._built(self._width) if whole is None else whole
-            if not agree(whole, small, axes, kept):
-                return None
-            found.append(axes)
+                found.append(self._cut_axes(small, count))
+                if found[-1] is None or not agree(whole, small, found[-1], self._kept(count)):
+                    return None
+        except Exception:  # it needs another setting, or has no smaller form
+            return None
         return found[0] if all(each == found[0] for each in found) else None
+
+    def _kept(self, count: int) -> np.ndarray:
+        """Returns some channels; not the first one, which numbers in the input might mean."""
+        return np.sort(1 + self._rng.choice(self._width - 1, count, replace=False))
 
     def _built(self, count: int) -> Any:
         changes: dict[str, Callable[[Any], Any]] = dict.fromkeys(self._settings, lambda old: count)
@@ -187,12 +202,12 @@ class Trial:
         return self._agree(whole, small, axes, kept, zeroed=True)
 
     def _agree(self, whole: Any, small: Any, axes: _Axes, kept: np.ndarray, *, zeroed: bool) -> bool:
+        if zeroed and self._settings and not axes:
+            return False  # they have nothing to do with the width
         self._numbers = next((number for number in _FIRST_NUMBERS if self._takes(whole, number)), 1)
-        others = ~np.isin(np.arange(self._width), kept)
         for draw in (None, _positive, _any):
             values = self._values(draw, {})
-            zeros = [_mixed(0 * value, value, axes.get(index), others) for index, value in enumerate(values)]
-            _assign(whole, zeros if zeroed else values)
+            _assign(whole, self._zeroed(values, axes, kept) if zeroed else values)
             _assign(small, _taken(values, axes, kept))
             for scale in SCALES:
                 inputs = self._inputs(self._width, scale)
@@ -200,7 +215,15 @@ class Trial:
                 part = self._run(small, self._cut(inputs, kept))
                 if result is None or not self._same(part, self._part(result, kept)):
                     return False
-        return True
+        if not (zeroed and axes):
+            return True
+        _assign(whole, values)
+        return not self._same(self._part(self._run(whole, inputs), kept), part)  # the weights matter
+
+    def _zeroed(self, values: Sequence[np.ndarray], axes: _Axes, kept: np.ndarray) -> list[np.ndarray]:
+        """Returns weights with zeros for channels that are not kept."""
+        others = ~np.isin(np.arange(self._width), kept)
+        return [_mixed(0 * value, value, axes.get(index), others) for index, value in enumerate(values)]
 
     def _part(self, result: np.ndarray, kept: np.ndarray) -> np.ndarray:
         return result if self._made is None else np.take(result, kept, self._made)
