@@ -87,7 +87,7 @@ def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
     return new
 
 
-def why_not_remade(layer: keras.Layer) -> str | None:
+def why_not_remade(layer: keras.Layer, node: Any = None) -> str | None:
     """Returns why a layer cannot be made again from its configuration, perhaps at another width; None if it can.
 
     A class that is not Keras' own may leave out settings without an error. A layer of it that was called is therefore
@@ -95,6 +95,7 @@ def why_not_remade(layer: keras.Layer) -> str | None:
 
     Args:
         layer: Any layer.
+        node: Keras' record of a call of it, such as one within an opened layer. Default: that of its first call.
     """
     if isinstance(layer, MaskedLayer):
         return why_not_remade(layer.layer)
@@ -102,19 +103,19 @@ def why_not_remade(layer: keras.Layer) -> str | None:
         return None
     if layer not in _differences:
         with random_state_kept(), default_policy(flat_layers(layer)[-1].dtype_policy):  # of layers that it makes
-            _differences[layer] = _why_not_remade(layer)
+            _differences[layer] = _why_not_remade(layer, node or first_call(layer))
     return _differences[layer]
 
 
-def _why_not_remade(layer: keras.Layer) -> str | None:
+def _why_not_remade(layer: keras.Layer, node: Any) -> str | None:
     """Tries the configuration; if the constructor refuses it, what of it and of the attributes this takes."""
     try:
-        return _difference(layer, remade_layer(layer), {})[0]
+        return _difference(layer, remade_layer(layer), node, {})[0]
     except UnsupportedLayerError as error:
         reason = _cause(error.__cause__ or error)
     _by_arguments.add(layer)
     try:
-        if _is_same(layer, remade_layer(layer)) and "name" in configuration(layer):
+        if _is_same(layer, remade_layer(layer), node) and "name" in configuration(layer):
             return None
     except UnsupportedLayerError:
         pass
@@ -122,12 +123,12 @@ def _why_not_remade(layer: keras.Layer) -> str | None:
     return reason
 
 
-def _is_same(layer: keras.Layer, new: keras.Layer) -> bool:
+def _is_same(layer: keras.Layer, new: keras.Layer, node: Any) -> bool:
     """Returns whether two layers were seen to compute the same, on their own and on random weights."""
     rng = np.random.default_rng(0)
     floats = [each for each in layer.variables if keras.backend.is_float_dtype(each.dtype)]
     drawn = {id(each): keras.ops.convert_to_tensor(rng.uniform(0.5, 1.5, each.shape), each.dtype) for each in floats}
-    return all(_difference(layer, new, weights) == (None, True) for weights in ({}, drawn))
+    return all(_difference(layer, new, node, weights) == (None, True) for weights in ({}, drawn))
 
 
 @contextmanager
@@ -155,18 +156,18 @@ def default_policy(policy: Any) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _difference(layer: keras.Layer, new: keras.Layer, weights: Mapping[int, Any]) -> tuple[str | None, bool]:
+def _difference(layer: keras.Layer, new: keras.Layer, call: Any, weights: Mapping[int, Any]) -> tuple[str | None, bool]:
     """Compares a layer that was made again with the original.
 
     Args:
         layer: The original.
         new: The other one.
+        call: Keras' record of a call of the original; None if there is none.
         weights: Values to use instead of those of the original's variables, by their `id`.
 
     Returns:
         How they differ, None if they do not, and whether they were compared.
     """
-    call = first_call(layer)
     if call is None or not layer.built:
         return None, False
     rng = np.random.default_rng(0)
@@ -346,15 +347,18 @@ def _arguments(layer: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _arguments_of(layer: Any) -> dict[str, Any]:
     """Returns a configuration that the constructor takes; the class's own method returns another one."""
-    return _arguments(layer, type(layer).get_config(layer))
+    return _arguments(layer, _own_config(layer))
 
 
 def _own_config(layer: Any) -> dict[str, Any]:
-    """Returns what `get_config` says; if it fails on an attribute, those that the constructor's arguments name."""
+    """Returns what `get_config` says; if it fails on an attribute, those that the constructor's arguments name.
+
+    Keras' own method fails where arguments were objects, such as a dtype policy; then a guess must be compared.
+    """
     try:
-        return layer.get_config()
-    except AttributeError as error:
-        if id(error.obj) != id(layer):
+        return type(layer).get_config(layer)
+    except (AttributeError, NotImplementedError) as error:
+        if id(getattr(error, "obj", None)) != id(layer) and layer not in _by_arguments:
             raise
         kind: Any = type(layer)
         names = [name for name in signature(kind.__init__).parameters if name in vars(layer)]

@@ -89,7 +89,9 @@ def tried(call: Call) -> Treatment | None:
     key = (tuple((tensor.shape, tensor.dtype) for tensor in call.inputs), constants_as_text(call))
     if key not in known:
         with random_state_kept(), warnings.catch_warnings(action="ignore"):
-            why_not_remade(layer)  # finds out how; where it cannot be, its channels will stay for that reason
+            why_not_remade(
+                layer, call.node
+            )  # finds out how; where it cannot be, its channels will stay for that reason
             try:
                 known[key] = _followed(layer, call) or _product(layer, call)
             except Exception:  # the layer's own code may fail in any way at another width
