@@ -108,8 +108,7 @@ def prune_channels(
         4
     """
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
-    settings |= {"max_sparsity": max_sparsity, "allow_unknown": allow_unknown}
+    settings = {"criterion": criterion, "scope": scope, "allow_unknown": allow_unknown, **vars(constraints)}
     budget = target(flops, params, density, depth, settings)
     scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     keep_optimizer = truth("keep_optimizer", keep_optimizer)

@@ -103,8 +103,7 @@ def plan_channels(
         4
     """
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
-    settings |= {"max_sparsity": max_sparsity, "allow_unknown": allow_unknown}
+    settings = {"criterion": criterion, "scope": scope, "allow_unknown": allow_unknown, **vars(constraints)}
     budget = target(flops, params, density, depth, settings)
     scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     planner = Planner(
@@ -139,15 +138,19 @@ def target(
     Raises:
         ConfigError: None or several fractions are given, or a setting for channels without a target for them.
     """
-    if depth is None or (flops, params, density) != (None, None, None):
+    if depth is None or any(each is not None for each in (flops, params, density)):
         return Budget.from_fractions(flops, params, density)
     defaults = {name: each.default for name, each in signature(plan_channels).parameters.items()}
-    if given := [name for name, value in settings.items() if value is not defaults[name] and value != defaults[name]]:
+    if given := [name for name, value in settings.items() if not _same(value, defaults[name])]:
         raise ConfigError(
             f"{given[0]}: expected none, as it is for channels and depth={short(depth)} is the only target, received "
             f"{short(settings[given[0]])}; give flops, params or density, too, or leave {given[0]} out"
         )
     return None
+
+
+def _same(value: Any, default: Any) -> bool:
+    return isinstance(value, type(default)) and bool(value == default)
 
 
 def scorers(
@@ -158,6 +161,8 @@ def scorers(
     Raises:
         ConfigError: There is no such criterion, or data that none uses.
     """
+    if depth is None and not (isinstance(depth_criterion, str) and depth_criterion == "cosine"):
+        raise ConfigError(f"depth_criterion: expected none without depth, received {short(depth_criterion)}")
     blocks = None if depth is None else BlockScorer(depth, depth_criterion, data)
     if blocks is not None and budget is None:
         blocks.check_data(data)
