@@ -71,14 +71,14 @@ def test_bert():
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "last"),
+    ("name", "settings", "mask", "last"),
     [
-        ("GPT2", HEADS, "layer_norm"),
-        ("Llama", GROUPED, "sequence_output_layernorm"),
-        ("Gemma", {**GROUPED, "head_dim": 4}, "final_normalization"),
+        ("GPT2", HEADS, "decoder_padding_mask", "layer_norm"),
+        ("Llama", GROUPED, "decoder_padding_mask", "sequence_output_layernorm"),
+        ("Gemma", {**GROUPED, "head_dim": 4}, "padding_mask", "final_normalization"),
     ],
 )
-def test_decoders(name, settings, last):
+def test_decoders(name, settings, mask, last):
     """The norm at the end, of the width of the blocks, is none; positions that are added to tokens neither."""
     model = randomized(getattr(hub.models, f"{name}Backbone")(**settings))
     assert [block.name for block in residual_blocks(model)] == [layer.name for layer in model.transformer_layers]
@@ -86,7 +86,7 @@ def test_decoders(name, settings, last):
     first, *_, fourth = model.transformer_layers
     x = keras.Model(model.inputs, first.input if isinstance(first.input, keras.KerasTensor) else first.input[0])(TOKENS)
     for layer in (first, fourth):
-        x = layer(x, TOKENS["padding_mask"])
+        x = layer(x, **{mask: TOKENS["padding_mask"]})
     close(small(TOKENS), model.get_layer(last)(x))
 
 
