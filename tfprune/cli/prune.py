@@ -93,6 +93,7 @@ def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
         "max_sparsity": config.sparsity_limits,
         "ignore": config.ignore,
         "keep_width": config.keep_width,
+        "keep_classes": config.keep_classes,
         "allow_unknown": config.allow_unknown,
     }
 

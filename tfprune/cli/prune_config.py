@@ -30,6 +30,7 @@ _CHANNELS_ONLY = (
     "max_sparsity",
     "max_sparsity_of",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "match",
     "steps",
@@ -51,6 +52,7 @@ _DECIDED = (
     "max_sparsity_of",
     "ignore",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "schedule",
     "input_shape",
@@ -131,6 +133,11 @@ class PruneConfig(Settings):
     keep_width: tuple[str, ...] = setting(
         (),
         "Layers that keep all channels that they produce, while they may read fewer: names or patterns.",
+        group="decision",
+    )
+    keep_classes: bool = setting(
+        False,
+        "Let layers with layers within them stay of their class: prune only channels whose number their settings say.",
         group="decision",
     )
     allow_unknown: bool = setting(

@@ -9,7 +9,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from inspect import isfunction
+from inspect import isfunction, signature
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -285,9 +285,22 @@ def configuration(layer: Any, *, stock: bool = False) -> dict[str, Any]:
     foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
     with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.stock_config() if stock else layer.get_config())
+        config = _unbuilt(layer.stock_config() if stock else _own_config(layer))
     config.update((key, value) for key, value in foreign.items() if key in config)
     return config
+
+
+def _own_config(layer: Any) -> dict[str, Any]:
+    """Returns what `get_config` says; if it fails on an attribute, those that the constructor's arguments name."""
+    try:
+        return layer.get_config()
+    except AttributeError as error:
+        if id(error.obj) != id(layer):
+            raise
+        kind: Any = type(layer)
+        names = [name for name in signature(kind.__init__).parameters if name in vars(layer)]
+        own = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
+        return {name: getattr(layer, name) for name in names} | own
 
 
 @contextmanager
@@ -309,10 +322,16 @@ def _stock_activations(layer: Any) -> Iterator[None]:
 
 
 def _return_activations(old: keras.Layer, new: keras.Layer) -> None:
-    """Gives the layers within a new layer the activations that `_stock_activations` kept out of its configuration."""
+    """Gives the layers within a new layer the activations that `_stock_activations` kept out of its configuration.
+
+    Those that the layer has itself are in its configuration, for all layers that it makes.
+    """
     inner, made = flat_layers(old)[1:], flat_layers(new)[1:]
+    passed = [value for key, value in vars(old).items() if key.endswith("activation")]
     for number, part in enumerate(inner):
         for key, value in vars(part).items():
+            if any(value is each for each in passed):
+                continue
             if key.endswith("activation") and callable(value) and not _is_own(value):
                 if len(made) != len(inner) or type(made[number]) is not type(part):
                     raise ValueError(f"{part.name} within it has an activation of its own")

@@ -29,7 +29,8 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
 
     Returns:
         A model of the same shapes, with the outputs of `slim(model, mask, groups)`. It is meant for comparison: it is
-        not faster, and cannot be saved if normalizations were replaced.
+        not faster, and cannot be saved if normalizations were replaced. If layers had to be opened that need to know
+        sizes, it takes as many examples and positions as `groups.graph.sizes` says.
 
     Raises:
         UnsupportedLayerError: The mask does not fit the groups.
@@ -74,7 +75,16 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
             np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
         return array
 
-    return rebuild(model, make, apply if operands else None, weight, make_operation=make_operation)
+    opened, sizes = groups.graph.opened, groups.graph.sizes
+    return rebuild(
+        model,
+        make,
+        apply if operands else None,
+        weight,
+        make_operation=make_operation,
+        expand=opened,
+        sizes=sizes,
+    )
 
 
 def _applied(layer: Any) -> Any:

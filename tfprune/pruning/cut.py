@@ -11,8 +11,8 @@ from tfprune.arguments import truth
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
+from tfprune.graph.cutter import cut_weight
 from tfprune.graph.labels import weight_at
-from tfprune.graph.slim import cut_weight
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 

@@ -189,6 +189,23 @@ def _naming(names: Sequence[str], group: GroupPlan) -> list[str]:
     ]
 
 
+def opened_text(sizes: Sequence[Sequence[int]], expanded: Sequence[str], width: int) -> str:
+    """Returns lines on layers that were opened; empty if there is nothing to say.
+
+    Args:
+        sizes: The shapes of the inputs for which FLOPs are counted, if they are not the model's own.
+        expanded: Names of layers that functional models take the place of.
+        width: Characters per line.
+    """
+    lines = []
+    if sizes:
+        shapes = listed([" x ".join(map(str, shape[1:])) for shape in sizes], 3)
+        lines.append(f"FLOPs are those of one example of {shapes}: the model leaves sizes open, its layers need them")
+    if expanded:
+        lines.append(f"Functional models of the same layers take the place of {listed(expanded, 6)}")
+    return "\n".join(paragraph(line, width=width, hanging=2) for line in lines)
+
+
 def _short(number: int) -> str:
     for unit, name in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
         if number >= unit:

@@ -111,7 +111,7 @@ class PruningHistory:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
         check_weights(model)
         rest = self.plans[0].remaining(model, match, keep_optimizer=keep_optimizer)
-        groups = channel_groups(rest)
+        groups = channel_groups(rest, keep_classes=self.plans[0].keep_classes)
         cost, kept = CostModel(rest, groups), np.ones(groups.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
             if plan.dropped != self.plans[0].dropped:
@@ -228,7 +228,7 @@ def remaining_groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray)
     Raises:
         PruningError: The model has other layers.
     """
-    groups = channel_groups(model)
+    groups = channel_groups(model, keep_classes=whole.keep_classes)
     meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
     found = [(group.name, group.size) for group in groups]
     if meant != found:

@@ -49,6 +49,7 @@ def prune_channels(
     max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
     keep_width: Any | Iterable[Any] = (),
+    keep_classes: bool = False,
     allow_unknown: bool = False,
     steps: int = 1,
     schedule: str = "linear",
@@ -79,6 +80,7 @@ def prune_channels(
         max_sparsity: The largest fraction that a layer may lose; also by names or patterns.
         ignore: Layers to leave alone.
         keep_width: Layers that keep all channels they produce.
+        keep_classes: Whether layers with layers within them stay of their class.
         allow_unknown: Whether FLOPs may be a target although many are not known.
         steps: Number of steps.
         schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
@@ -129,6 +131,7 @@ def prune_channels(
         constraints=constraints,
         ignore=ignore,
         keep_width=keep_width,
+        keep_classes=keep_classes,
         allow_unknown=allow_unknown,
         blocks=blocks,
         keep_optimizer=keep_optimizer,

@@ -24,6 +24,7 @@ from tfprune.pruning.explain import (
     groups_table,
     headline,
     left_alone,
+    opened_text,
     summary_line,
     totals_table,
     uncounted_text,
@@ -66,6 +67,9 @@ class PruningPlan:
         unknown: What these are estimated to cost, in multiply-adds.
         keep_width: Layers that were to keep the width of what they produce.
         depth: Which residual blocks are kept; None if they were left alone.
+        keep_classes: Whether layers with layers within them were to stay of their class.
+        expanded: The layers that functional models of the same layers take the place of.
+        sizes: The shapes of the inputs for which the model was read, and FLOPs counted, if a layer needs to know them.
         source: The model that the plan was made from; None in a plan that was loaded.
 
     Raises:
@@ -96,6 +100,9 @@ class PruningPlan:
     unknown: Count = 0
     keep_width: tuple[str, ...] = ()
     depth: DepthPlan | None = None
+    keep_classes: bool = False
+    expanded: tuple[str, ...] = ()
+    sizes: tuple[tuple[Count, ...], ...] = ()
     source: keras.Model | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +168,7 @@ class PruningPlan:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
         check_weights(model)
         rest = self.remaining(model, match, keep_optimizer=truth("keep_optimizer", keep_optimizer))
-        groups, mask = channel_groups(rest), self.mask
+        groups, mask = channel_groups(rest, keep_classes=self.keep_classes), self.mask
         self.check(rest, groups, match, whole=model)
         if rest is not model and mask.all() and reweight is None:
             return rest
@@ -197,6 +204,7 @@ class PruningPlan:
             blocks_table(self.depth, width),
             groups_table(self.groups, width) if self.budget else "",
             totals_table(self.before, self.after),
+            opened_text(self.sizes, self.expanded, width),
             unused_text(self.budget, self.scope, self.before, self.after, self.groups, width),
             effective_limits(self.groups, self.constraints, width),
             left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width)

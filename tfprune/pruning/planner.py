@@ -54,6 +54,7 @@ def plan_channels(
     max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
     keep_width: Any | Iterable[Any] = (),
+    keep_classes: bool = False,
     allow_unknown: bool = False,
 ) -> PruningPlan:
     """Decides which channels and residual blocks of a model to prune, and prunes nothing yet.
@@ -85,6 +86,9 @@ def plan_channels(
             block that holds one is dropped.
         keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier. No
             block that holds one is dropped.
+        keep_classes: Whether layers with layers within them, such as blocks of transformers, stay of their class: only
+            channels are pruned whose number their settings say. Otherwise a functional model of the same layers takes
+            the place of a layer that loses others.
         allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
             these count as 0.
 
@@ -113,6 +117,7 @@ def plan_channels(
         constraints=constraints,
         ignore=ignore,
         keep_width=keep_width,
+        keep_classes=keep_classes,
         allow_unknown=allow_unknown,
         blocks=blocks,
     )
@@ -179,6 +184,7 @@ class Planner:
         constraints: Limits of the widths.
         ignore: Layers to leave alone, see `channel_groups`.
         keep_width: Layers that keep all channels that they produce.
+        keep_classes: See `plan_channels`.
         allow_unknown: See `plan_channels`.
         blocks: Scores the residual blocks, of which some are dropped first. Default: they are left alone.
         keep_optimizer: Carry the state of a compiled model's optimizer over to `rest`.
@@ -203,6 +209,7 @@ class Planner:
         constraints: WidthConstraints | None = None,
         ignore: Any | Iterable[Any] = (),
         keep_width: Any | Iterable[Any] = (),
+        keep_classes: bool = False,
         allow_unknown: bool = False,
         blocks: BlockScorer | None = None,
         keep_optimizer: bool = False,
@@ -211,7 +218,7 @@ class Planner:
         check_not_quantized(model)
         self.model, self.budget, self.scope = model, budget, scope
         self.constraints = constraints or WidthConstraints()
-        self.groups: ChannelGroups = channel_groups(model)
+        self.groups: ChannelGroups = channel_groups(model, keep_classes=keep_classes)
         self.ignore = layer_paths(model, self.groups, ignore)
         self.keep_width = layer_paths(model, self.groups, keep_width)
         self._read(model)
@@ -222,7 +229,7 @@ class Planner:
             self.depth = blocks.plan(model, kept_layers(self.groups, self.ignore, self.keep_width))
             self.rest = drop_blocks(model, self.depth.found_in(model), keep_optimizer=keep_optimizer)
         if self.rest is not model:
-            self.groups = channel_groups(self.rest)
+            self.groups = channel_groups(self.rest, keep_classes=keep_classes)
             self._read(self.rest)
 
     def _read(self, model: keras.Model) -> None:
@@ -299,6 +306,9 @@ class Planner:
             uncounted=tuple(self._uncounted),
             unknown=sum(self._uncounted.values()),
             depth=self.depth,
+            keep_classes=self.groups.keep_classes,
+            expanded=tuple(layer.name for layer in self.groups.expanded(mask) if layer.within is None),
+            sizes=tuple(tuple(size or 1 for size in shape) for shape in self.groups.graph.sizes or ()),
             source=self.model,
         )
 

@@ -1,6 +1,7 @@
 """Criteria that measure on data what a residual block does: to its input, or to the loss."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from tfprune.criteria.forward import traced
 from tfprune.criteria.loss import Loss, data_loss
 from tfprune.criteria.registry import DataUse, Kind, register_criterion
 from tfprune.graph import Forward, ResidualBlock
+from tfprune.graph.execute import Tensors
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,9 @@ class LossIncrease(_Measured):
         return finite_scores(totals / examples, blocks)
 
 
-def _without(forward: Forward, ends: BlockEnds, index: int, tensors: dict[int, tf.Tensor]) -> dict[int, tf.Tensor]:
+def _without(forward: Forward, ends: BlockEnds, index: int, tensors: Tensors) -> Tensors:
     """Returns the values of symbolic tensors without a block, given those with it."""
-    found = dict(tensors)
+    found = copy(tensors)
     changed = {output: tensors[taken] for output, taken in ends.without(index)}
     found.update(changed)
     different = set(changed)

@@ -144,7 +144,9 @@ def _no_rule(labels: Labels, call: Call) -> None:
         for tensor in call.outputs:
             labels.put(tensor, (None,) * (len(tensor.shape) - 1))
         return
-    labels.leave_alone(call, f"no rule for {type(call.layer).__name__}; give one to tfprune.register_rule")
+    why = labels.closed.get(call.name)
+    stopped = f", and its code does not run on symbolic tensors ({why})" if why else ""
+    labels.leave_alone(call, f"no rule for {type(call.layer).__name__}{stopped}; give one to tfprune.register_rule")
 
 
 def _labelled(labels: Labels, call: Call) -> bool:
