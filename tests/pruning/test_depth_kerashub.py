@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfprune.graph import ModelClassWarning, residual_blocks
+from tfprune.graph import ModelClassWarning, residual_blocks, without_blocks
 from tfprune.pruning import plan_channels
 
 hub = pytest.importorskip("keras_hub")
@@ -119,6 +119,21 @@ def test_the_first_layers_of_t5_make_the_position_biases_of_all():
         x, attention_mask=mask[:, None], position_bias=bias, use_causal_mask=False
     )
     close(small(PAIRS)["encoder_sequence_output"], model.encoder_layer_norm(x))
+
+
+def test_vision_transformers():
+    """Their blocks are in one layer, which becomes a functional model."""
+    settings = {"num_layers": 3, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 12}
+    model = randomized(hub.models.ViTBackbone(image_shape=(8, 8, 3), patch_size=4, **settings))
+    encoder = model.get_layer("vit_encoder")
+    blocks = residual_blocks(model)
+    assert [block.name for block in blocks] == [f"vit_encoder/transformer_block_{number}" for number in (1, 2, 3)]
+    small = without_blocks(model, blocks[1:2])
+    images = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32)
+    x = model.layers[1](images)
+    for number in (0, 2):
+        x = encoder.encoder_layers[number](x)
+    close(small(images), encoder.layer_norm(x))
 
 
 def test_residual_networks():

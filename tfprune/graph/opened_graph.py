@@ -75,12 +75,13 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """
     general = graph if graph.sizes is None else model_graph(model, is_opaque)
     found = {layer.name: layer for layer in general.opened}
-    refused = {name for name, layer in found.items() if not _is_general(layer)} | set(general.closed)
+    refused = {name for name, layer in found.items() if not is_general(layer)} | set(general.closed)
     outer = [layer.name for layer in general.opened if layer.within is None]
     good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
     return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
 
 
-def _is_general(layer: OpenedLayer) -> bool:
+def is_general(layer: OpenedLayer) -> bool:
+    """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
     return not any("cache" in name for name in arguments) and not any(each.weights for each in layer.openings.values())

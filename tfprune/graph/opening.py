@@ -5,7 +5,7 @@ Here this code runs once on symbolic tensors, so that Keras records it. Nothing 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from re import sub
 from typing import Any
 
@@ -165,6 +165,18 @@ def _ordered(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterat
         else:
             pending.append((node, True))
             pending.extend(before(node.input_tensors))
+
+
+def needed_part(opening: Opening, without: Mapping[int, Sequence[int]]) -> Opening:
+    """Returns what a layer computes but for some calls, and what only these need; see `rebuild`."""
+    needed = {id(tensor) for tensor in opening.outputs}
+    nodes = []
+    for node in reversed(opening.nodes):
+        if any(id(tensor) in needed for tensor in node.output_tensors):
+            nodes.append(node)
+            positions = without.get(id(node), range(len(node.input_tensors)))
+            needed.update(id(node.input_tensors[position]) for position in positions)
+    return replace(opening, nodes=tuple(reversed(nodes)))
 
 
 def run_opening(

@@ -20,7 +20,7 @@ from tfprune.graph.model_class import (
     sequential_like,
     warn_of_losses,
 )
-from tfprune.graph.opening import run_opening
+from tfprune.graph.opening import needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -290,7 +290,7 @@ class _Copies:
         if id(layer) not in self._made:
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
             opened = self._expand[id(layer)]
-            opening = opened.openings[id(opened.calls[0][0])]
+            opening = needed_part(opened.openings[id(opened.calls[0][0])], self._without)
             outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
             self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
             self._made[id(layer)].trainable = layer.trainable
@@ -300,6 +300,8 @@ class _Copies:
     def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
         """Carries out a call within an opened layer, with a new layer or operation."""
         operation = node.operation
+        if id(node) in self._without:
+            return [values[id(node.input_tensors[position])] for position in self._without[id(node)]]
         if id(operation) in self._expand:
             return keras.tree.flatten(self._call_parts(operation, [values[id(each)] for each in node.input_tensors]))
         args, kwargs = node.arguments.fill_in(values)

@@ -85,17 +85,20 @@ class DepthPlan:
         """The names of the blocks that do not stay."""
         return tuple(block.name for block in self.blocks if not block.keep)
 
-    def found_in(self, model: keras.Model, match: Match = "name") -> tuple[ResidualBlock, ...]:
+    def found_in(
+        self, model: keras.Model, match: Match = "name", *, keep_classes: bool = False
+    ) -> tuple[ResidualBlock, ...]:
         """Returns the blocks of a model that are dropped.
 
         Args:
             model: A model of the same layers.
             match: `name` or `position`, see `PruningPlan.apply`.
+            keep_classes: See `residual_blocks`.
 
         Raises:
             PruningError: The model has other blocks.
         """
-        blocks = residual_blocks(model)
+        blocks = residual_blocks(model, keep_classes=keep_classes)
         meant, found = [block.name for block in self.blocks], [block.name for block in blocks]
         if meant != found and (match == "name" or len(meant) != len(found)):
             raise PruningError(
@@ -132,18 +135,19 @@ class BlockScorer:
         """Raises `ConfigError` if there is data that the criterion does not use."""
         reject_unused_data(self._criterion, data)
 
-    def plan(self, model: keras.Model, held: Mapping[str, Iterable[str]]) -> DepthPlan:
+    def plan(self, model: keras.Model, held: Mapping[str, Iterable[str]], *, keep_classes: bool = False) -> DepthPlan:
         """Decides which blocks of a model are dropped: those of the lowest scores, the first ones of equal scores.
 
         Args:
             model: A functional or sequential model. It is not changed.
             held: Names of layers whose blocks stay, by the reason.
+            keep_classes: See `residual_blocks`.
 
         Raises:
             ConfigError: The scores are no finite numbers, one for each block.
             PruningError: The model has no block, or too many stay.
         """
-        blocks = residual_blocks(model)
+        blocks = residual_blocks(model, keep_classes=keep_classes)
         if not blocks:
             raise PruningError(
                 f"depth={self.fraction:g}: expected a model with residual blocks that can be dropped (sums x + f(x), "

@@ -188,7 +188,9 @@ class PruningPlan:
         check_choice("match", match, Match)
         if self.depth is None or not self.dropped:
             return model
-        return drop_blocks(model, self.depth.found_in(model, match), keep_optimizer=keep_optimizer)
+        return drop_blocks(
+            model, self.depth.found_in(model, match, keep_classes=self.keep_classes), keep_optimizer=keep_optimizer
+        )
 
     def explain(self, *, width: int = WIDTH) -> str:
         """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.

@@ -225,9 +225,13 @@ class Planner:
         self.whole, self._uncounted = self._totals(np.ones(self.groups.channels, bool)), dict(self._cost.uncounted)
         self._check(allow_unknown)
         self.depth, self.rest = None, model
+        self._expanded: tuple[str, ...] = ()
         if blocks is not None:
-            self.depth = blocks.plan(model, kept_layers(self.groups, self.ignore, self.keep_width))
-            self.rest = drop_blocks(model, self.depth.found_in(model), keep_optimizer=keep_optimizer)
+            held = kept_layers(self.groups, self.ignore, self.keep_width)
+            self.depth = blocks.plan(model, held, keep_classes=keep_classes)
+            dropped = self.depth.found_in(model, keep_classes=keep_classes)
+            self.rest = drop_blocks(model, dropped, keep_optimizer=keep_optimizer)
+            self._expanded = tuple(block.opened[0].name for block in dropped if block.opened)
         if self.rest is not model:
             self.groups = channel_groups(self.rest, keep_classes=keep_classes)
             self._read(self.rest)
@@ -290,6 +294,7 @@ class Planner:
     def _plan(
         self, criterion: str, budget: Budget | None, plans: tuple[GroupPlan, ...], mask: np.ndarray
     ) -> PruningPlan:
+        expanded = (layer.name for layer in self.groups.expanded(mask) if layer.within is None)
         return PruningPlan(
             model=self.model.name,
             criterion=criterion,
@@ -307,7 +312,7 @@ class Planner:
             unknown=sum(self._uncounted.values()),
             depth=self.depth,
             keep_classes=self.groups.keep_classes,
-            expanded=tuple(layer.name for layer in self.groups.expanded(mask) if layer.within is None),
+            expanded=tuple(dict.fromkeys((*self._expanded, *expanded))),
             sizes=tuple(tuple(size or 1 for size in shape) for shape in self.groups.graph.sizes or ()),
             source=self.model,
         )
