@@ -112,7 +112,7 @@ def rebuild(
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
-        _compile_alike(model, new, optimizer)
+        compile_alike(model, new, optimizer)
     return new
 
 
@@ -124,11 +124,17 @@ def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
                 other.build_from_config(one.get_build_config())
 
 
-def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -> None:
     """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
+
+    Args:
+        model: A compiled model.
+        new: The copy. It is compiled.
+        optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
+    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))

@@ -1,6 +1,8 @@
 """Which residual blocks of a model are dropped: the decision, as a part of a plan, and how it is carried out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,9 @@ from tfprune.arguments import number
 from tfprune.criteria import get_block_criterion
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError
-from tfprune.graph import Match, ResidualBlock, residual_blocks, without_blocks
+from tfprune.graph import Match, ModelClassWarning, ResidualBlock, residual_blocks, without_blocks
 from tfprune.graph.calls import check_finite_weights
+from tfprune.graph.model_settings import remade_without
 from tfprune.ops.density import kept_count
 from tfprune.pruning.cut import move_optimizer
 from tfprune.pruning.protection import IGNORED, WIDTH_KEPT
@@ -188,6 +191,32 @@ def _reason(block: ResidualBlock, held: Mapping[str, Iterable[str]]) -> str:
             if any(name == layer or name.startswith(f"{layer}/") for name in names):
                 return reason
     return ""
+
+
+@contextmanager
+def held_back() -> Iterator[list[warnings.WarningMessage]]:
+    """Keeps warnings back, to be given to `in_its_class` once it is known which of them hold."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        yield said
+
+
+def in_its_class(
+    model: keras.Model, small: keras.Model, dropped: Sequence[str], said: Iterable[warnings.WarningMessage] = ()
+) -> keras.Model:
+    """Returns a smaller model made by the class of the whole one, if a setting of it says how many blocks there are.
+
+    Args:
+        model: The whole model.
+        small: The smaller one.
+        dropped: The names of the blocks that it lacks.
+        said: Warnings that came with the smaller model; they are given, except those that hold no more.
+    """
+    new = remade_without(model, small, dropped) if dropped else None
+    for each in said:
+        if new is None or not isinstance(each.message, ModelClassWarning):
+            warnings.warn(each.message, stacklevel=3)
+    return small if new is None else new
 
 
 def drop_blocks(model: keras.Model, blocks: Iterable[ResidualBlock], *, keep_optimizer: bool = False) -> keras.Model:

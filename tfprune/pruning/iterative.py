@@ -13,6 +13,7 @@ from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
+from tfprune.pruning.depth import in_its_class
 from tfprune.pruning.history import Between, PruningHistory, carried_out, check_between, remaining_groups
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planner import Planner, Scorer, scorers, target
@@ -136,7 +137,7 @@ def prune_channels(
         blocks=blocks,
         keep_optimizer=keep_optimizer,
     )
-    model = planner.rest
+    whole, model = model, planner.rest
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
         groups = remaining_groups(model, planner.groups, kept)
@@ -149,7 +150,7 @@ def prune_channels(
         if between is not None and step < steps:
             other = between(model, step)
             model = model if other is None else other
-    return model
+    return in_its_class(whole, model, () if planner.depth is None else planner.depth.dropped, planner.said)
 
 
 def _step_plan(

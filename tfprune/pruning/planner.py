@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
+from warnings import WarningMessage
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
-from tfprune.pruning.depth import BlockScorer, drop_blocks
+from tfprune.pruning.depth import BlockScorer, drop_blocks, held_back
 from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import FITS, GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
@@ -193,6 +194,7 @@ class Planner:
         rest: The model without the blocks that are dropped.
         groups: The channel groups of `rest`.
         whole: The totals of the whole model.
+        said: Warnings on `rest`.
 
     Raises:
         ConfigError: The scope is unknown.
@@ -226,11 +228,13 @@ class Planner:
         self._check(allow_unknown)
         self.depth, self.rest = None, model
         self._expanded: tuple[str, ...] = ()
+        self.said: list[WarningMessage] = []
         if blocks is not None:
             held = kept_layers(self.groups, self.ignore, self.keep_width)
             self.depth = blocks.plan(model, held, keep_classes=keep_classes)
             dropped = self.depth.found_in(model, keep_classes=keep_classes)
-            self.rest = drop_blocks(model, dropped, keep_optimizer=keep_optimizer)
+            with held_back() as self.said:
+                self.rest = drop_blocks(model, dropped, keep_optimizer=keep_optimizer)
             self._expanded = tuple(block.opened[0].name for block in dropped if block.opened)
         if self.rest is not model:
             self.groups = channel_groups(self.rest, keep_classes=keep_classes)
