@@ -1,3 +1,5 @@
+from .activations import RIA as RIA
+from .activations import Wanda as Wanda
 from .criterion import LayerCollapseWarning as LayerCollapseWarning
 from .criterion import UnprunedWeightsWarning as UnprunedWeightsWarning
 from .criterion import WeightCriterion as WeightCriterion
@@ -9,6 +11,7 @@ from .gradient import SNIP as SNIP
 from .gradient import Fisher as Fisher
 from .gradient import GradNorm as GradNorm
 from .grasp import GraSP as GraSP
+from .layerwise import LayerwiseCriterion as LayerwiseCriterion
 from .magnitude import Lottery as Lottery
 from .magnitude import Magnitude as Magnitude
 from .magnitude import RandomWeights as RandomWeights
@@ -17,4 +20,5 @@ from .smart_ratio import SmartRatio as SmartRatio
 from .smart_ratio import SmartRatios as SmartRatios
 from .smart_ratio import SmartRatioWarning as SmartRatioWarning
 from .smart_ratio import smart_ratios as smart_ratios
+from .sparsegpt import SparseGPT as SparseGPT
 from .synflow import SynFlow as SynFlow
