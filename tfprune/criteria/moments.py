@@ -91,8 +91,8 @@ class KernelInputs:
             products: Whether products of pairs are needed; without them, memory and time grow with the features only.
 
         Raises:
-            ConfigError: The data cannot be used, what a kernel reads is not finite, or a layer runs its inner layers in
-                a loop, or not at all.
+            ConfigError: The data cannot be used, what a kernel reads is not finite, or a layer traces the layers in it,
+                or does not call them.
         """
         batches = [self._forward.inputs(x) for x in CriterionData.of(data, self._model).inputs()]
         left = Counter(name for each in self._holders.values() for name, _ in each)
@@ -130,18 +130,23 @@ class KernelInputs:
         if not inner:
             return
 
+        traced: list[str] = []
+
         def look(layer: keras.Layer, values: tf.Tensor) -> None:
             if not tf.executing_eagerly():
-                raise ConfigError(
-                    f"data: expected {call.name} to call its layers one by one, but it runs {layer.name} in a loop; "
-                    "ignore it"
-                )
+                traced.append(layer.name)  # Keras would put an error raised here into others
+                return
             for name in inner[id(layer)]:
                 sums[name].add(values)
 
         with _watched([layer for _, layer in holders if id(layer) in inner], look):
             for tensors in batches:
                 self._forward.outputs(call, tensors, call.layer)
+        if traced:
+            raise ConfigError(
+                f"data: expected {call.name} to run its layers one by one, but it traces {traced[0]}, whose inputs are "
+                "not to be seen; ignore it"
+            )
 
 
 @contextmanager

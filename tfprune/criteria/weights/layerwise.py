@@ -26,9 +26,10 @@ class LayerwiseCriterion(WeightCriterion):
     """Base class of criteria that prune the kernels of a model one after the other, on data.
 
     The data go through a copy of the model call by call. Each kernel is pruned, and perhaps changed, before its call
-    runs, so that the next kernels read what the pruned model gives them. Every kernel keeps the same fraction: of each
-    part, such as an output channel, some one weight more where that is no whole number. `scope` decides whether the
-    count is exact over the model or in every kernel. Memory: `tfprune.criteria.moments`, and the copy.
+    runs, so that the next kernels read what the pruned model gives them. Every kernel keeps the same fraction, and so
+    does each part of it, such as an output channel; some keep one weight more where that is no whole number. `scope`
+    decides whether the count is exact over the model or in every kernel. Memory: `tfprune.criteria.moments`, and the
+    copy.
 
     Attributes:
         pattern: Keep `n` of each `m` consecutive weights that an output channel reads, as `(n, m)`; the density is then
@@ -114,15 +115,13 @@ class LayerwiseCriterion(WeightCriterion):
         left = {name: inputs.reads[name].by_channel(start[name]) for name in start}
         if self.pattern is not None:
             self._check_pattern(left, counts)
-        sizes = {name: self._by_part(np.ones(each.shape, int)) for name, each in left.items()}
-        room = {name: self._by_part(each.astype(int)) for name, each in left.items()}
-        if self.scope == "local":
-            return {
-                name: equal_shares(sizes[name], room[name], count) for name, count in zip(start, counts, strict=True)
-            }
-        shares = equal_shares(np.concatenate([*sizes.values()]), np.concatenate([*room.values()]), counts[0])
-        ends = np.cumsum([len(each) for each in sizes.values()])[:-1]
-        return dict(zip(start, np.split(shares, ends), strict=True))
+        if self.scope == "global":
+            sizes, room = (np.array([counts[place] for counts in start.counts.values()]) for place in (1, 0))
+            counts = equal_shares(sizes, room, counts[0])
+        return {
+            name: equal_shares(self._by_part(np.ones(each.shape, int)), self._by_part(each.astype(int)), count)
+            for (name, each), count in zip(left.items(), counts, strict=True)
+        }
 
     def _check_pattern(self, left: Mapping[str, np.ndarray], counts: np.ndarray) -> None:
         """Raises `ConfigError` unless the pattern fits every kernel, and keeps as many weights as the density."""
