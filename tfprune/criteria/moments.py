@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky
+from scipy.linalg.lapack import dtrtri
 
 from tfprune.criteria.data import CriterionData
 from tfprune.errors import ConfigError
@@ -220,10 +221,14 @@ def inverse_factor(moments: np.ndarray, damping: float) -> np.ndarray:
         ConfigError: The damping is too small for features that depend on one another.
     """
     ridge = damping * np.trace(moments) / len(moments) or 1.0
-    turned = moments[::-1, ::-1] + ridge * np.eye(len(moments))
+    turned = moments[::-1, ::-1].copy().T  # in the order of Fortran, so that it is overwritten
+    turned.flat[:: len(turned) + 1] += ridge
     try:
-        factor = cholesky(turned, lower=True, overwrite_a=True, check_finite=False)[::-1, ::-1]
-        return np.asarray(solve_triangular(factor, np.eye(len(moments)), overwrite_b=True, check_finite=False))
+        factor = cholesky(turned, lower=True, overwrite_a=True, check_finite=False)
+        inverse, singular = dtrtri(factor, lower=True, overwrite_c=True)
+        if singular:
+            raise LinAlgError("singular")
+        return np.asarray(inverse[::-1, ::-1])
     except LinAlgError as error:
         raise ConfigError(
             f"damping: {damping:g} is too small for second moments that are singular; give a larger one, such as 0.01, "

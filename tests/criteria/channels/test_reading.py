@@ -6,6 +6,7 @@ import pytest
 
 import tfprune
 from tfprune.criteria import FLAP, ZipLM
+from tfprune.criteria.channels import reading
 from tfprune.errors import ConfigError
 from tfprune.graph import channel_groups
 
@@ -108,6 +109,17 @@ def test_ziplm_is_refitting_after_every_removal(seed):
     scores = ZipLM().scores(model, channel_groups(model), [(x[:30], None), (x[30:], None)])
     rows, weights = inputs_of(model, "b")(x), np.asarray(model.get_layer("b").kernel, float)
     agree(scores, [(rows, weights)], [[i] for i in range(6)])
+
+
+def test_ziplm_of_more_features_than_are_applied_at_once(monkeypatch):
+    """Costs do not depend on when the removals are applied to the whole matrices."""
+    model, x = dense(hidden=90, outputs=7)
+    found = [ZipLM().scores(model, channel_groups(model), [(x, None)])]
+    for pending in (1, 1000):
+        monkeypatch.setattr(reading, "_PENDING", pending)
+        found.append(ZipLM().scores(model, channel_groups(model), [(x, None)]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-8)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-8)
 
 
 def test_ziplm_removes_all_features_of_a_channel():

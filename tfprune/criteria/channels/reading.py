@@ -24,6 +24,7 @@ from tfprune.errors import check_choice
 from tfprune.graph import PINNED, ChannelGroups, KernelReads
 
 _APART = 1 + 1e-12
+_PENDING = 64  # features whose removal is applied at once
 
 
 @dataclass(frozen=True)
@@ -187,21 +188,75 @@ def removal_costs(inverses: np.ndarray, grams: np.ndarray, channels: np.ndarray)
         that they sort in the order of removal.
     """
     distinct = np.unique(channels[channels != PINNED])
-    sets = [_by_size(row, distinct) for row in channels]
+    groups = [_Removal(*each, distinct) for each in zip(inverses, grams, channels, strict=True)]
     costs, left, last = np.zeros(len(distinct)), np.ones(len(distinct), bool), 0.0
     for _ in distinct:
         found = np.where(left, 0.0, np.inf)
-        for inverse, gram, sizes in zip(inverses, grams, sets, strict=True):
-            for which, features in sizes:
-                here = features[left[which]]
-                pairs = here[:, :, None], here[:, None, :]
-                found[which[left[which]]] += np.trace(np.linalg.solve(inverse[pairs], gram[pairs]), axis1=1, axis2=2)
+        for group in groups:
+            group.add_costs(found, left)
         cheapest = int(np.argmin(found))
         last = costs[cheapest] = max(found[cheapest], last * _APART)
         left[cheapest] = False
-        for inverse, gram, row in zip(inverses, grams, channels, strict=True):
-            _remove(inverse, gram, np.flatnonzero(row == distinct[cheapest]))
+        for group in groups:
+            group.remove(distinct[cheapest])
     return distinct, costs
+
+
+class _Removal:
+    """Removes channels from what one group of a kernel reads.
+
+    After each removal the other weights make up for it, and the inverse becomes that of what is left. Both are low-rank
+    changes; they are applied to the whole matrices some at a time, and at once to the parts that costs need.
+
+    Args:
+        inverse: The inverse of H, `[features, features]`; overwritten.
+        gram: W'W, of the same shape; overwritten.
+        channels: The channel of each feature.
+        distinct: All channels.
+    """
+
+    def __init__(self, inverse: np.ndarray, gram: np.ndarray, channels: np.ndarray, distinct: np.ndarray) -> None:
+        self._inverse, self._gram, self._channels = inverse, gram, channels
+        self._changes: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._parts = []
+        for which, features in _by_size(channels, distinct):
+            pairs = features[:, :, None], features[:, None, :]
+            self._parts.append((which, features, inverse[pairs], gram[pairs]))
+
+    def add_costs(self, costs: np.ndarray, left: np.ndarray) -> None:
+        """Adds to the cost of each channel what its removal costs, if it is left."""
+        for which, _, inverses, grams in self._parts:
+            here = left[which]
+            costs[which[here]] += np.trace(np.linalg.solve(inverses[here], grams[here]), axis1=1, axis2=2)
+
+    def remove(self, channel: int) -> None:
+        """Removes a channel."""
+        features = np.flatnonzero(self._channels == channel)
+        if not len(features):
+            return
+        columns, products = self._inverse[:, features], self._gram[:, features]
+        for left, middle, right in self._changes:
+            columns -= left @ right[:, features]
+            products -= middle @ right[:, features] + right.T @ middle[features].T
+        change = np.linalg.solve(columns[features], columns.T)
+        half = products - change.T @ products[features] / 2
+        for _, places, inverses, grams in self._parts:
+            after = change.T[places].transpose(0, 2, 1)
+            inverses -= columns[places] @ after
+            both = half[places] @ after
+            grams -= both + both.transpose(0, 2, 1)
+        self._changes.append((columns, half, change))
+        if sum(each[2].shape[0] for each in self._changes) >= _PENDING:
+            self._apply()
+
+    def _apply(self) -> None:
+        left, middle = (np.concatenate([each[part] for each in self._changes], axis=1) for part in (0, 1))
+        right = np.concatenate([each[2] for each in self._changes])
+        self._inverse -= left @ right
+        both = middle @ right
+        self._gram -= both
+        self._gram -= both.T
+        self._changes.clear()
 
 
 def _by_size(channels: np.ndarray, distinct: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -212,14 +267,3 @@ def _by_size(channels: np.ndarray, distinct: np.ndarray) -> list[tuple[np.ndarra
     starts = np.cumsum(counts) - counts
     which = [(np.flatnonzero(counts == size), size) for size in np.unique(counts[counts > 0])]
     return [(each, features[starts[each][:, None] + np.arange(size)]) for each, size in which]
-
-
-def _remove(inverse: np.ndarray, gram: np.ndarray, features: np.ndarray) -> None:
-    """Removes features: the other weights make up for them, and the inverse becomes that of what is left."""
-    if not len(features):
-        return
-    among = np.ix_(features, features)
-    change = np.linalg.solve(inverse[among], inverse[features])
-    half = (gram[:, features] - change.T @ gram[among] / 2) @ change
-    gram -= half + half.T
-    inverse -= inverse[:, features] @ change

@@ -37,8 +37,8 @@ class Wanda(LayerwiseCriterion):
     def _scored(self, weights: np.ndarray, moments: InputMoments) -> np.ndarray:
         return np.abs(weights) * np.sqrt(moments.squares)[:, None]
 
-    def _by_part(self, numbers: np.ndarray) -> np.ndarray:
-        return numbers.sum(axis=2).ravel()
+    def _by_part(self, marks: np.ndarray) -> np.ndarray:
+        return marks.sum(axis=2).ravel()
 
     def _solved(
         self, weights: np.ndarray, moments: InputMoments, left: np.ndarray, shares: np.ndarray
@@ -79,5 +79,5 @@ class RIA(Wanda):
         shares = sizes / np.where(of_output > 0, of_output, 1) + sizes / np.where(of_input > 0, of_input, 1)
         return shares * np.sqrt(moments.squares)[:, None] ** self.power
 
-    def _by_part(self, numbers: np.ndarray) -> np.ndarray:
-        return numbers.sum(keepdims=True).ravel()
+    def _by_part(self, marks: np.ndarray) -> np.ndarray:
+        return marks.sum(keepdims=True).ravel()

@@ -50,8 +50,8 @@ class LayerwiseCriterion(WeightCriterion):
         """Scores weights `[groups, channels, features]`, float64, as if none was removed yet."""
 
     @abstractmethod
-    def _by_part(self, numbers: np.ndarray) -> np.ndarray:
-        """Sums numbers `[groups, channels, features]` over each part of a kernel whose count is decided beforehand."""
+    def _by_part(self, marks: np.ndarray) -> np.ndarray:
+        """Counts marks `[groups, channels, features]` in each part of a kernel whose share is decided beforehand."""
 
     @abstractmethod
     def _solved(
@@ -112,34 +112,34 @@ class LayerwiseCriterion(WeightCriterion):
 
     def _shares(self, inputs: KernelInputs, start: Masks, counts: np.ndarray) -> dict[str, np.ndarray]:
         """Returns how many weights of each part of each kernel are kept."""
-        left = {name: inputs.reads[name].by_channel(start[name]) for name in start}
         if self.pattern is not None:
-            self._check_pattern(left, counts)
+            self._check_pattern(inputs, start, counts)
         if self.scope == "global":
             sizes, room = (np.array([counts[place] for counts in start.counts.values()]) for place in (1, 0))
             counts = equal_shares(sizes, room, counts[0])
-        return {
-            name: equal_shares(self._by_part(np.ones(each.shape, int)), self._by_part(each.astype(int)), count)
-            for (name, each), count in zip(left.items(), counts, strict=True)
-        }
+        shares = {}
+        for name, count in zip(start, counts, strict=True):
+            left = inputs.reads[name].by_channel(start[name])
+            shares[name] = equal_shares(self._by_part(np.ones(left.shape, bool)), self._by_part(left), count)
+        return shares
 
-    def _check_pattern(self, left: Mapping[str, np.ndarray], counts: np.ndarray) -> None:
+    def _check_pattern(self, inputs: KernelInputs, start: Masks, counts: np.ndarray) -> None:
         """Raises `ConfigError` unless the pattern fits every kernel, and keeps as many weights as the density."""
         assert self.pattern is not None, "asked for"
         kept, of = self.pattern
-        for name, each in left.items():
-            if each.shape[2] % of:
+        for name, each in start.items():
+            features = inputs.reads[name].features
+            if features % of:
                 raise ConfigError(
                     f"pattern: expected kernels whose output channels read multiples of {of} weights, received "
-                    f"{each.shape[2]} in {name}; ignore it"
+                    f"{features} in {name}; ignore it"
                 )
             if not each.all():
                 raise ConfigError(f"pattern: expected no earlier masks, received some of {name}; leave masks= out")
-        total = sum(each.size for each in left.values())
-        if total // of * kept != counts.sum():
+        if start.total // of * kept != counts.sum():
             raise ConfigError(
                 f"density: expected {kept / of:g}, that of the pattern {self.pattern}, received "
-                f"{counts.sum() / total:g}; change one of them"
+                f"{counts.sum() / start.total:g}; change one of them"
             )
 
 

@@ -53,9 +53,9 @@ class SparseGPT(LayerwiseCriterion):
         factors = [inverse_factor(each, self.damping) for each in moments.pairs]
         return np.square(weights) / np.stack([np.square(each).sum(axis=0) for each in factors])[:, None]
 
-    def _by_part(self, numbers: np.ndarray) -> np.ndarray:
-        starts = [start for start, _ in self._blocks(numbers.shape[2])]
-        return np.add.reduceat(numbers.sum(axis=1), starts, axis=1).ravel()
+    def _by_part(self, marks: np.ndarray) -> np.ndarray:
+        starts = [start for start, _ in self._blocks(marks.shape[2])]
+        return np.add.reduceat(marks.sum(axis=1), starts, axis=1).ravel()
 
     def _blocks(self, features: int) -> Iterator[tuple[int, int]]:
         """Yields the first feature of each block, and the one after its last."""
