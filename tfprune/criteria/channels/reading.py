@@ -234,7 +234,7 @@ class _Removal:
         features = np.flatnonzero(self._channels == channel)
         if not len(features):
             return
-        columns, products = self._inverse[:, features], self._gram[:, features]
+        columns, products = self._inverse[features].T, self._gram[features].T  # both are symmetric
         for left, middle, right in self._changes:
             columns -= left @ right[:, features]
             products -= middle @ right[:, features] + right.T @ middle[features].T
