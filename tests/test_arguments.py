@@ -5,12 +5,8 @@ without a row fails. Data, models of any kind and paths have tests of their own 
 what users write themselves (`between`, losses) and NumPy arrays of scores are not tried here.
 """
 
-import decimal
-import enum
 import inspect
-import warnings
 from fractions import Fraction
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,39 +14,12 @@ import pytest
 from rich.console import Console
 
 import tfprune
-from tfprune import dpp, ops, optimizers
-from tfprune.errors import TfpruneError
+from tests.arguments import FILE, wrong_answers
+from tests.models import dense_chain
+from tfprune import dpp, landscape, ops, optimizers, search
 from tfprune.masks import Masks
 
 layers = keras.layers
-
-
-class Word(enum.Enum):
-    """A value of no use."""
-
-    A = 1
-
-
-def endless():
-    while True:
-        yield "x"
-
-
-class NoRepr:
-    """A value that fails when it is shown."""
-
-    def __repr__(self):
-        raise RuntimeError("no")
-
-
-POOL = [
-    *(None, True, False, 0, 1, -1, 3, 2**31, -(2**63), 10**22, 10**400, 0.5, -0.5, 1.5, 1e308),
-    *(float("nan"), float("inf"), float("-inf"), np.float32(0.5), np.int64(8), np.float64("nan"), np.bool_(True)),
-    *(Fraction(1, 2), decimal.Decimal("0.5"), 1j, "", "x", "global", "a\n\x1b[31mb\0", "y" * 5000, b"x", "\udcff"),
-    *([], (), {}, set(), [0.5], (8, 8), ["a"], ("a", None), {"a": 0.5}, {"a": "x"}, {1: 2}, [[]], [[1], [2, 3]]),
-    *(np.zeros(0), np.array(0.5), np.ones((2, 2)), np.array([None]), np.array(["a"]), range(3), iter("ab"), slice(1)),
-    *(keras.Model, keras.layers.Dense, layers.Dense(2), print, lambda: 0, object(), type, Word.A, Path("no/such"), ...),
-]
 
 
 def small_model():
@@ -72,8 +41,6 @@ MODEL = small_model()
 MASKS = Masks({"conv/kernel": np.ones((3, 3, 3, 8), bool), "out/kernel": np.ones((288, 2), bool)})
 PLAN = tfprune.plan_channels(MODEL, "l2", density=0.5)
 QUIET = Console(quiet=True)
-FILE = object()
-"""Stands for the path of a file that does not exist yet."""
 
 
 def package_rows():
@@ -138,6 +105,40 @@ def package_rows():
     }
 
 
+def measuring_rows():
+    """Returns the rows of what runs a model on data: landscapes and searches."""
+    model = dense_chain(4, (4, 2), activation="relu")
+    groups = tfprune.channel_groups(model)
+    images, labels = np.ones((8, 4), np.float32), np.arange(8) % 2
+    given = {"model": model, "data": (images, labels)}
+    few = landscape.LandscapeSettings(directions=1, points=3, products=3)
+    curve = landscape.Section(np.array([-1.0, 0.0, 1.0]), np.ones((1, 3)), 1.0, "batch", 8, 0)
+    ends = landscape.Curvature(0.0, 1.0, 0.0, 3, 1.0, 9, 8, "batch", 0)
+    return {
+        landscape.LandscapeSettings: {},
+        landscape.Section.load: {"path": FILE},
+        landscape.Section.save: {"self": curve, "path": FILE},
+        landscape.Section.table: {"self": curve},
+        landscape.Section.plot: {"self": curve, "path": FILE},
+        landscape.Curvature.table: {"self": ends},
+        landscape.Landscape.table: {"self": landscape.Landscape(curve, ends)},
+        landscape.Landscape.plot: {"self": landscape.Landscape(curve), "path": FILE},
+        landscape.curvature: given | {"products": 3, "progress": False},
+        landscape.measure: given | {"settings": few, "progress": False},
+        landscape.section: given | {"directions": 1, "points": 3, "progress": False},
+        search.Gates: {"groups": groups, "search_step": 0.5},
+        search.SubNetworks: {"model": model, "groups": groups},
+        search.Supernet: {"model": MODEL},
+        search.Search: {"model": model, "images": images, "labels": labels, "target": 0.9},
+        search.search: given | {"flops": 0.9, "examples": 8, "progress": False},
+        tfprune.exporting.plain_model: {"model": model},
+        tfprune.exporting.load_packed: {"path": FILE},
+        tfprune.exporting.read_packed_record: {"path": FILE},
+        tfprune.exporting.record_text: {"record": {}},
+        tfprune.exporting.TFLiteFile: {"path": FILE},
+    }
+
+
 CRITERIA = [getattr(tfprune.criteria, name) for name in tfprune.criteria.__all__ if is_criterion(name)]
 VALID = {
     tfprune.channel_groups: {"model": MODEL},
@@ -170,66 +171,11 @@ VALID = {
     tfprune.pruning.WidthConstraints: {},
     **{criteria: {} for criteria in CRITERIA},
 }
-VALID |= package_rows()
-LATER = {
-    "data",
-    "between",
-    "reweight",
-    "recalibrate",
-    "plans",
-    "scores",
-    "score_initializer",
-    "loss",
-    "images",
-    "labels",
-    "x",
-    "y",
-    "on_scores",
-}
-"""Parameters that take data, functions of the user, or objects that only tfprune makes."""
-
-
-def parameters(function):
-    """Names of the parameters that are tried."""
-    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    found = inspect.signature(function).parameters.values()
-    return [each.name for each in found if each.kind not in kinds and each.name not in LATER and each.name != "self"]
-
-
-def answer(call):
-    """Returns what is wrong with the answer of a call; empty if it is accepted, or refused in one line of tfprune."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            call()
-        except TfpruneError as error:
-            said = str(error)
-            if not said.isprintable() or len(said) >= 400:
-                return f"{len(said)} characters: {said[:200]}"
-            if "expected" not in said and "cannot" not in said:
-                return ""
-        except Exception as error:
-            return f"{type(error).__name__}: {str(error)[:150]}"
-    return ""
-
-
+VALID |= package_rows() | measuring_rows()
 SLOW = {
     *(tfprune.prune_channels, tfprune.save_model, tfprune.export, tfprune.measure_latency),
     *(dpp.KDPP.sample, dpp.LEnsemble.sample),
 }
-MANY = ("runs", "warm_up", "steps", "epochs", "iterations")
-"""Parameters of which large numbers are right, and would be done."""
-
-
-def wrong_answers(function, valid, folder):
-    """Yields parameter, value and answer where the answer is not as it should be."""
-    for name in parameters(function):
-        for number, value in enumerate(POOL):
-            given = {key: folder / f"{name}{number}.keras" if each is FILE else each for key, each in valid.items()}
-            if name in MANY and not isinstance(value, bool) and isinstance(value, int | np.integer) and value > 3:
-                continue
-            if said := answer(lambda given=given | {name: value}: function(**given)):
-                yield name, type(value).__name__, said
 
 
 @pytest.mark.parametrize(
@@ -267,20 +213,32 @@ AS_IN_KERAS = {
 }
 """Layers that take what Keras' layers take, and bases of layers that have a row."""
 
-MADE_INSIDE = {"OrderParameters", "Alignment", "Spectrum", "dppy_draws", "Nonlinearity"}
-"""Results that functions with a row make, a type, and the draws of a library that is installed for benchmarks."""
+MADE_INSIDE = {
+    *("OrderParameters", "Alignment", "Spectrum", "dppy_draws", "Nonlinearity", "BatchNorm"),
+    *("Curvature", "Landscape", "Section", "UnconvergedWarning"),
+    *("Candidate", "SearchResult", "SearchState", "Step", "SubNetwork"),
+    *("Format", "PackedSize", "TensorInfo", "FORMATS", "QUANTIZATIONS"),
+}
+"""Results that functions with a row make, types, and the draws of a library that is installed for benchmarks."""
+
+WRITERS = {"add_record", "export_onnx", "export_packed", "export_saved_model", "export_tflite"}
+"""What `export` calls with the arguments that it is given."""
 
 
-@pytest.mark.parametrize("package", [ops, tfprune.layers, optimizers, dpp], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "package",
+    [ops, tfprune.layers, optimizers, dpp, landscape, search, tfprune.exporting],
+    ids=lambda each: each.__name__,
+)
 def test_every_public_name_of_a_package_has_a_row(package):
     public = {name: getattr(package, name) for name in package.__all__}
-    missing = {name for name, each in public.items() if each not in VALID}
+    missing = {name for name, each in public.items() if not callable(each) or each not in VALID}
     rows = {
         "KernelLayer",
         "register_kernel_layer",
         "global_selection",
     }  # test_wrong_types; a context of a training step
-    assert missing <= TENSORS | AS_IN_KERAS | MADE_INSIDE | rows
+    assert missing <= TENSORS | AS_IN_KERAS | MADE_INSIDE | WRITERS | rows
 
 
 def test_every_public_function_has_a_row():

@@ -368,3 +368,33 @@ def test_every_cut_and_flipped_byte_ends_in_a_line(tmp_path):
             path.write_bytes(damaged)
             with contextlib.suppress(CheckpointError):
                 load_model(path)
+
+
+def test_long_sequences(tmp_path):
+    """Keras makes a sequential model again for each layer in its file, in 20 seconds for 400 of them."""
+    keras.utils.set_random_seed(0)
+    chain = [keras.layers.Dense(3, "relu", name=f"dense{number}") for number in range(400)]
+    model = keras.Sequential([keras.Input((3,), name="numbers", dtype="float32"), *chain], name="long")
+    model.save(tmp_path / "long.keras")
+    loaded = load_model(tmp_path / "long.keras")
+    assert type(loaded) is keras.Sequential
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+    for mine, own in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(mine, own)
+
+
+def test_sequences_within_each_other_are_those_of_keras(tmp_path):
+    inner = keras.Sequential([keras.layers.Dense(4, name="first"), keras.layers.ReLU(name="relu")], name="inner")
+    ids = keras.Input((5,), dtype="int32", name="ids")
+    model = keras.Sequential([ids, keras.layers.Embedding(7, 3, name="words"), inner, keras.layers.Flatten()])
+    model.add(keras.Sequential([keras.layers.Dense(2, name="last")], name="end"))
+    model.save(tmp_path / "nested.keras")
+    loaded, own = load_model(tmp_path / "nested.keras"), keras.models.load_model(tmp_path / "nested.keras")
+    x = np.arange(10).reshape(2, 5) % 7
+    np.testing.assert_array_equal(loaded(x), own(x))
+    assert loaded.get_config() == own.get_config()
+    assert [each.dtype for each in loaded.inputs] == ["int32"]
+    unbuilt = keras.Sequential([keras.layers.Dense(2, name="dense")], name="open")
+    unbuilt.build((None, 3))
+    unbuilt.save(tmp_path / "open.keras")
+    assert load_model(tmp_path / "open.keras").input_shape == (None, 3)

@@ -19,11 +19,12 @@ from tfprune.errors import CheckpointError, first_line
 from tfprune.files import as_path
 from tfprune.keras_private import SafeModeScope, SharedObjects, compute_output_spec, forget_pending, load_state
 from tfprune.reading import RefusedError, reading
-from tfprune.reading.keras_config import check_work, unknown_names
+from tfprune.reading.keras_config import check_work, name_sequences, unknown_names
 from tfprune.reading.keras_file import KerasFile, value_count
 from tfprune.settings import check_model_file
 
 _FREE = 1 << 20  # values that need not be in the file: states of random generators and of recurrent layers
+_BUILT_ONCE = "tfprune>BuiltOnce"
 _CAUSE = "Exception encountered: "  # in messages of Keras, before the one that it had caught
 
 
@@ -87,9 +88,24 @@ def described_model(path: str | os.PathLike[str], config: Mapping[str, Any], *, 
     return model
 
 
+class _BuiltOnce:
+    """Makes a sequential model by one pass over its layers; Keras makes it again for each of them."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> keras.Sequential:
+        """Returns the model of a configuration of `keras.Sequential`."""
+        layers = [keras.saving.deserialize_keras_object(each, safe_mode=True) for each in config["layers"]]
+        model = keras.Sequential(layers, name=config["name"])
+        shape = config.get("build_input_shape")
+        if not model.built and isinstance(shape, list | tuple):
+            model.build(shape)
+        return model
+
+
 def _build(config: Mapping[str, Any]) -> Any:
     """Returns what a configuration describes, with new initial weights."""
-    with SafeModeScope(True), SharedObjects():
+    name_sequences(config, _BUILT_ONCE)
+    with SafeModeScope(True), SharedObjects(), keras.saving.custom_object_scope({_BUILT_ONCE: _BuiltOnce}):
         try:
             return keras.saving.deserialize_keras_object(config, safe_mode=True)
         except TypeError as error:

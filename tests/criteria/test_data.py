@@ -120,7 +120,7 @@ def test_data_that_is_missing_is_asked_for():
 
 
 def test_the_limit_is_checked():
-    with pytest.raises(ConfigError, match="batches: expected 1 or more, received 0"):
+    with pytest.raises(ConfigError, match=r"batches: expected a whole number from 1 to .*, received 0"):
         sizes(dataset(), limit=0)
 
 

@@ -190,7 +190,7 @@ def test_a_class_that_computes_its_own_way_is_left_alone():
 
 def test_bad_input_is_refused(examples):
     model = classifier(exciting)
-    with pytest.raises(ConfigError, match="between 0 and 1, the fraction to keep, received 45"):
+    with pytest.raises(ConfigError, match="flops: expected a number above 0 and below 1, received 45"):
         tfprune.ekg.search(model, examples, flops=45)
     with pytest.raises(
         ConfigError, match=r"labels: expected class numbers of shape \[examples\], .* received shape \[24, 3\]"

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import optional, whole_number
 from tfprune.batches.inputs import InputCheck
 from tfprune.batches.labels import LabelCheck
 from tfprune.batches.source import EXPECTED, Batch, Source, parts_of_size, rows_of
@@ -95,8 +96,7 @@ class CriterionData:
             yield x
 
     def _checked(self, limit: int | None, size: int | None, *, labels: bool) -> Iterator[tuple[Any, Any]]:
-        if limit is not None and limit < 1:
-            raise ConfigError(f"batches: expected 1 or more, received {limit}")
+        limit = optional(whole_number, "batches", limit)
         check = self._inputs
         check_labels = self.labels or LabelCheck(None, None)
         source = Source(self.source, inputs=check.names)

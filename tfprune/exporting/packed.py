@@ -23,6 +23,7 @@ from tfprune.errors import ConfigError, first_line
 from tfprune.exporting.keras import folded_model, plain_model
 from tfprune.exporting.output import output_file, output_path
 from tfprune.exporting.record import Record, record_text
+from tfprune.files import as_path
 from tfprune.keras_private import child_layers, flat_layers
 from tfprune.layers.kernels import named_kernels
 from tfprune.model_file import described_model
@@ -138,6 +139,7 @@ def load_packed(path: str | os.PathLike[str]) -> keras.Model:
     Raises:
         CheckpointError: The file is missing, damaged, or something else; or a weight is not finite.
     """
+    path = as_path(path)
     with _reading(path):
         header, blobs = _read(path)
         values = _LEAST_VALUES + _GROWTH * (len(blobs) + _FILE_BYTES)
@@ -171,6 +173,7 @@ def read_packed_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         CheckpointError: The file is missing, damaged, or something else.
     """
+    path = as_path(path)
     with _reading(path):
         header, _ = _read(path)
     return header.record or {}

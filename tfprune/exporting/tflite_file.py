@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfprune.arguments import truth
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, TfpruneError, first_line
+from tfprune.files import as_path
 from tfprune.reading import RefusedError, open_file, reading
 
 _OPEN = -1
@@ -70,8 +71,8 @@ class TFLiteFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, tried: bool = False) -> None:
-        self.path = Path(path)
-        self._tried = tried
+        self.path = path = as_path(path)
+        self._tried = truth("tried", tried)
         reader, tools = _packages()
         with reading(path, "a TFLite file", advice="export it again"):
             open_file(path).close()

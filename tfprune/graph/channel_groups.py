@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import line_width
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, Ignored, ModelGraph, as_list, matching_names, model_graph, no_such_layer
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
@@ -183,6 +184,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         Args:
             width: Characters per line.
         """
+        width = line_width(width)
         title = f"{count(len(self), 'channel group')}, {count(self.width, 'channel')}"
         tied = self.width != self.channels
         if tied:

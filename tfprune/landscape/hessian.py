@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from tqdm import tqdm
 
+from tfprune.arguments import line_width, truth
 from tfprune.errors import UnsupportedLayerError
 from tfprune.landscape.objective import Objective
 from tfprune.landscape.settings import BatchNorm, LandscapeSettings, Precision
@@ -78,6 +79,7 @@ class Curvature:
         Args:
             width: Characters per line.
         """
+        width = line_width(width)
         cells = (self.smallest, self.largest, self.ratio, self.residual)
         row = [f"{self.loss:.4f}", *(f"{cell:.4g}" for cell in cells), f"{self.products}"]
         titles = ("loss", "smallest", "largest", "|ratio|", "residual", "products")
@@ -136,7 +138,9 @@ def curvature(
     Example:
         `tfprune.landscape.curvature(model, (images, labels)).ratio`
     """
-    LandscapeSettings(tolerance=tolerance, products=products, batch_norm=batch_norm, dtype=dtype, seed=seed)  # checks
+    settings = LandscapeSettings(tolerance=tolerance, products=products, batch_norm=batch_norm, dtype=dtype, seed=seed)
+    tolerance, products, seed = settings.tolerance, settings.products, settings.seed
+    progress = truth("progress", progress)
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     size = sum(each.size for each in objective.start)
     with tqdm(

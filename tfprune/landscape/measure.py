@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import instance, line_width, text
 from tfprune.landscape.figures import draw_sections
 from tfprune.landscape.hessian import Curvature, curvature
 from tfprune.landscape.sections import Section, section
@@ -52,6 +53,7 @@ class Landscape:
         Args:
             width: Characters per line.
         """
+        width = line_width(width)
         parts = [self.section.table(width=width)]
         if self.curvature is not None:
             parts.append(self.curvature.table(width=width))
@@ -59,7 +61,7 @@ class Landscape:
 
     def plot(self, path: str | PathLike[str], *, title: str = "") -> None:
         """Draws the sections, see `Section.plot`."""
-        draw_sections({title: self.section}, path)
+        draw_sections({text("title", title): self.section}, path)
 
 
 def measure(
@@ -89,7 +91,9 @@ def measure(
     Example:
         `tfprune.landscape.measure(model, (images, labels)).numbers["hessian_ratio"]`
     """
-    settings = settings or LandscapeSettings()
+    if settings is None:
+        settings = LandscapeSettings()
+    instance("settings", settings, LandscapeSettings, "LandscapeSettings")
     common = {
         "loss": loss,
         "batches": batches,

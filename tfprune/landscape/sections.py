@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Meta
 from tqdm import tqdm
 
+from tfprune.arguments import line_width, text, truth
 from tfprune.errors import ConfigError
 from tfprune.files import as_file, as_path, write_text
 from tfprune.landscape.directions import FilterDirections
@@ -89,6 +90,7 @@ class Section:
         Args:
             width: Characters per line.
         """
+        width = line_width(width)
         distances = np.abs(self.steps)
         if self.dimensions == 2:
             distances = np.maximum(*np.meshgrid(distances, distances))
@@ -148,7 +150,7 @@ class Section:
         Raises:
             ConfigError: matplotlib is not installed, or does not write the format.
         """
-        draw_sections({title: self}, path)
+        draw_sections({text("title", title): self}, path)
 
 
 def section(
@@ -208,7 +210,7 @@ def section(
     Example:
         `tfprune.landscape.section(model, (images, labels)).fluctuation`
     """
-    drawn = LandscapeSettings(
+    settings = LandscapeSettings(
         directions=directions,
         dimensions=dimensions,
         points=points,
@@ -216,7 +218,9 @@ def section(
         batch_norm=batch_norm,
         dtype=dtype,
         seed=seed,
-    ).drawn
+    )
+    drawn, points, radius, seed = settings.drawn, settings.points, settings.radius, settings.seed
+    progress = truth("progress", progress)
     objective = Objective(model, data, loss=loss, batch_norm=batch_norm, batches=batches, dtype=dtype)
     random = FilterDirections(objective.model, objective.variables, seed)
     outward = radius * np.arange(1, points // 2 + 1) / (points // 2)

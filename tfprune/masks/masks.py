@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.arguments import whole_number
+from tfprune.arguments import line_width, whole_number
 from tfprune.errors import ConfigError
 from tfprune.files import as_file, as_path, replaced_file
 from tfprune.reading import ArrayFile, Expected, RefusedError, open_arrays, reading, shown
@@ -241,6 +241,7 @@ class Masks(Mapping[str, np.ndarray]):
 
         rows = [*(row(name, *counts) for name, counts in self.counts.items()), None, row("all", self.kept, self.total)]
         columns = [Column("weight", "name"), Column("kept"), Column("of"), Column("density"), Column("", "text")]
+        width = line_width(width)
         table = make_table(columns, rows, width=width, indent=0)
         if not self.parameters:
             return table

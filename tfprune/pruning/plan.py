@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import whole_number
+from tfprune.arguments import line_width
 from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
@@ -160,7 +160,7 @@ class PruningPlan:
         Args:
             width: Characters per line.
         """
-        width = whole_number("width", width, at_least=20, at_most=1000)
+        width = line_width(width)
         sections = [
             headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
             groups_table(self.groups, width),

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import instance
 from tfprune.batches.inputs import input_batches
 from tfprune.criteria.forward import traced
 from tfprune.errors import ConfigError
@@ -46,7 +47,7 @@ class Recalibration:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._model = model
+        self._model = instance("model", model, keras.Model, "a Keras model")
         self._layers = [
             layer
             for layer in flat_layers(model)

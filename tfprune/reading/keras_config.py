@@ -101,6 +101,18 @@ def unknown_names(config: Config, registered: Callable[[str], bool]) -> tuple[st
     return tuple(unknown)
 
 
+def name_sequences(config: Config, registered_name: str) -> None:
+    """Gives Keras' own sequential models in a configuration another registered name, by which Keras looks first.
+
+    Args:
+        config: The configuration; it is changed.
+        registered_name: The name.
+    """
+    for part in _objects(config):
+        if part["class_name"] == "Sequential" and _of_keras(part):
+            part["registered_name"] = registered_name
+
+
 def check_work(config: Config) -> None:
     """Checks how often layers are called, and how large inputs and states are.
 
@@ -172,9 +184,8 @@ def _calls(part: Any, total: _Total) -> int:
     for layer in layers:
         nodes = layer.get("inbound_nodes") if isinstance(layer, dict) else None
         calls += max(1, _calls(layer, total)) * max(1, len(nodes) if isinstance(nodes, list) else 1)
-    # A sequential model is made again for each layer, a functional one is searched for each call that comes too early.
-    functional = "output_layers" in part
-    total.calls += calls + (len(layers) * _early(layers) // 256 if functional else len(layers) * calls // 32)
+    # A functional model is searched for each call that comes too early; a sequential one is made in one pass.
+    total.calls += calls + len(layers) * _early(layers) // 256
     return calls
 
 

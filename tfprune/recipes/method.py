@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, optional
 from tfprune.cluster import Cluster
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting import export_saved_model, read_record, save_model
@@ -17,6 +18,7 @@ from tfprune.files import write_text
 from tfprune.graph import convert
 from tfprune.masks import Masks
 from tfprune.recipes.data import BatchRequest, ImageData, ImageDataset, data_fraction, load_data, open_data
+from tfprune.recipes.data.dataset import IMAGES
 from tfprune.recipes.models import BEST_MODEL, TRAINED_MODEL, build_model, load_checkpoint
 from tfprune.recipes.record import run_record
 from tfprune.recipes.run_config import ImageNetConfig, RunConfig
@@ -115,6 +117,7 @@ class Method(Generic[Config]):
     def __init__(self, config: Config, data: ImageDataset | None = None) -> None:
         self.config = config
         self.arch: str = config.arch  # type: ignore[attr-defined]  # the settings of every method have it
+        optional(instance, "data", data, kind=ImageDataset, words=IMAGES)
         self.strategy = open_strategy(config)  # first, because workers connect before TensorFlow does anything else
         self.workers = Workers(self.strategy)
         self.data = self.prepare_data(open_images(config) if data is None else data)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from tfprune.arguments import instance, number, optional, truth, whole_number
 from tfprune.arrays import checked_array
 from tfprune.batches.source import Source
 from tfprune.errors import ConfigError
@@ -64,8 +65,10 @@ def search(
     Example:
         `small = tfprune.ekg.search(model, (images, labels), flops=0.45).slim()`
     """
-    if not 0 < flops < 1:
-        raise ConfigError(f"expected flops between 0 and 1, the fraction to keep, received {flops}")
+    instance("model", model, keras.Model, "a Keras model")
+    flops = number("flops", flops, above=0, below=1)
+    examples, progress = whole_number("examples", examples), truth("progress", progress)
+    optional(instance, "landscape", landscape, kind=LandscapeSettings, words="LandscapeSettings")
     values, labels = _first(data, examples)
     run = Search(_logits(model), values, labels, flops, search_step, batch_size, dtype)
     state = run.start()

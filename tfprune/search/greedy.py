@@ -7,17 +7,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, number, truth, whole_number
 from tfprune.arrays import place_in
 from tfprune.batches.inputs import InputCheck
 from tfprune.batches.labels import class_numbers
-from tfprune.errors import ConfigError, SearchError
+from tfprune.errors import ConfigError, SearchError, check_choice
 from tfprune.graph import ALIGNMENT, ChannelGroups, CostModel, averages_channels, executable_groups, slim
 from tfprune.graph.calls import check_weights
 from tfprune.landscape.measure import Landscape, measure
 from tfprune.landscape.settings import LandscapeSettings
 from tfprune.reprs import short_repr
 from tfprune.search.state import Candidate, Gates, SearchResult, SearchState, Step, SubNetwork
-from tfprune.search.subnetworks import Activations, SubNetworks, knowledge_losses, label_losses
+from tfprune.search.subnetworks import Activations, Precision, SubNetworks, knowledge_losses, label_losses
 from tfprune.tables import listed
 
 _LEAST_EXACT = 3
@@ -71,6 +72,11 @@ class Search:
     __repr__ = short_repr
 
     def __post_init__(self) -> None:
+        instance("model", self.model, keras.Model, "a Keras model")
+        self.target = number("target", self.target, above=0, at_most=1)
+        self.batch_size = whole_number("batch_size", self.batch_size)
+        check_choice("dtype", self.dtype, Precision)
+        self.original_quirks = truth("original_quirks", self.original_quirks)
         if len(self.images) == 0 or len(self.images) != len(self.labels):
             raise ConfigError(
                 f"expected as many labels as images, and at least one, received {len(self.images)} images and "

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, number
 from tfprune.graph import ChannelGroups, slim
 from tfprune.landscape.measure import Landscape
 from tfprune.ops import keep_limit, rank_scores
@@ -113,7 +114,8 @@ class Gates:
     """
 
     def __init__(self, groups: ChannelGroups, search_step: float) -> None:
-        self.groups = groups
+        self.groups = instance("groups", groups, ChannelGroups, "the channel groups of a model")
+        search_step = number("search_step", search_step, above=0, at_most=1)
         sizes = np.array([group.size for group in groups])
         makers = np.array([len(group.layers) for group in groups])
         self.sizes = sizes

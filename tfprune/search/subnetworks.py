@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, optional, whole_number
+from tfprune.errors import check_choice
 from tfprune.graph import (
     PINNED,
     Call,
@@ -20,9 +23,11 @@ from tfprune.graph import (
 )
 from tfprune.reprs import short_repr
 
+Precision = Literal["float32", "bfloat16"]
 Activations = list[tf.Tensor]
 """Inputs of all segments for one batch, and the logits last."""
 
+_LARGEST_ALIGNMENT = 1024  # channels
 _INDIVIDUAL = {"name", "filters", "units", "dtype"}  # settings in which layers that work alike may differ
 
 
@@ -59,7 +64,9 @@ class SubNetworks:
     def __init__(
         self, model: keras.Model, groups: ChannelGroups, dtype: str = "float32", alignment: int | None = None
     ) -> None:
-        self.groups = groups
+        self.groups = instance("groups", groups, ChannelGroups, "the channel groups of a model")
+        check_choice("dtype", dtype, Precision)
+        alignment = optional(whole_number, "alignment", alignment, at_most=_LARGEST_ALIGNMENT)
         self.segments = segments(groups.calls)
         self._dtype = tf.as_dtype(dtype)
         self._weights = SlimWeights(model, groups, dtype, alignment)

@@ -121,7 +121,7 @@ def test_noise_is_clipped_and_spares_some_images():
 def test_bad_settings():
     with pytest.raises(ConfigError, match="deviation: expected a number above 0, received 0"):
         GaussianNoise(0)
-    with pytest.raises(ConfigError, match="clean: expected a probability from 0 to 1, received 2"):
+    with pytest.raises(ConfigError, match="clean: expected a number of at least 0 and at most 1, received 2"):
         GaussianNoise(0.1, clean=2)
 
 

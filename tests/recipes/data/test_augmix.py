@@ -61,9 +61,9 @@ def test_each_image_by_its_own_seed(golden):
 
 def test_bad_settings():
     for settings, match in (
-        ({"severity": 0}, "severity: expected 0.1 to 10, received 0"),
-        ({"width": 0}, "width: expected 1 or more, received 0"),
-        ({"depth": -1}, "depth: expected 0 or more, received -1"),
+        ({"severity": 0}, "severity: expected a number of at least 0.1 and at most 10, received 0"),
+        ({"width": 0}, "width: expected a whole number from 1 to 1000, received 0"),
+        ({"depth": -1}, "depth: expected a whole number from 0 to 1000, received -1"),
     ):
         with pytest.raises(ConfigError, match=match):
             AugMix(**settings)

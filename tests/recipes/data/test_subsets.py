@@ -61,5 +61,5 @@ def test_seed_changes_the_order_only():
 
 @pytest.mark.parametrize("number", [0, -1])
 def test_numbers_must_be_positive(number):
-    with pytest.raises(ConfigError, match="at least one image"):
+    with pytest.raises(ConfigError, match="validation_per_class: expected a whole number from 1 to"):
         search_subsets(load_data("digits"), validation_per_class=number)

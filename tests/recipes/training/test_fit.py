@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tests.recipes.training.fit_script import EPOCHS, STEPS, batches, digest, make_loop, train
 from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.reading import RefusedError
 from tfprune.recipes.training import GracefulInterrupt, RunFolder, evaluate
 from tfprune.recipes.training.fit import LoopState
 
@@ -139,6 +140,54 @@ def test_tables_are_those_of_the_checkpoint(uninterrupted, tmp_path, older, monk
     assert (digest(model), rows) == uninterrupted[1:]
     assert tables(tmp_path) == tables(uninterrupted[0])
     assert events(tmp_path) == events(uninterrupted[0])
+
+
+def state_of(**change):
+    """The content of a checkpoint after three of four steps of the second epoch."""
+    rows = [{"step": 4, "epoch": 1, "loss": 0.5, "weight": "a"}]
+    content = {"step": 7, "epochs_done": 1, "steps_per_epoch": 4, "sums": {"loss": [0.1, 3.0]}, "tables": {"": rows}}
+    return json.dumps(content | change)
+
+
+def test_a_state_is_read_as_it_was_written():
+    state = LoopState(4)
+    state.deserialize(state_of())
+    assert state.serialize() == state_of()
+    assert type(state.tables[""][0]["epoch"]) is int
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "damaged"),
+        ("[" * 100_000, "damaged"),
+        ("[]", "damaged: expected object"),
+        (state_of(step="7"), "damaged: step: expected int"),
+        (state_of(step=-1), "damaged: step: expected int"),
+        (state_of(step=9), "damaged: step: expected a step of epoch 2, got 9"),
+        (state_of(epochs_done=True), "damaged: epochs_done: expected int"),
+        (state_of(sums={"loss": [0.1]}), r"damaged: sums\[...\]: expected"),
+        (state_of(sums=None), "damaged: sums: expected object"),
+        (state_of(tables={"": [{"epoch": 1}]}), "damaged: tables: expected rows that have a step"),
+        (state_of(tables={"": [{"step": None}]}), "damaged: tables"),
+        (state_of(more=1), "damaged: expected the members"),
+    ],
+)
+def test_damaged_states(text, said):
+    with pytest.raises(RefusedError, match=said):
+        LoopState(4).deserialize(text)
+
+
+def test_a_checkpoint_with_a_damaged_state_is_left_out(uninterrupted, tmp_path, monkeypatch, capsys):
+    """The checkpoint before it is used, as after damage to the weights."""
+    serialize = LoopState.serialize
+    monkeypatch.setattr(LoopState, "serialize", lambda state: serialize(state).replace("step", "stop", state.step > 12))
+    with pytest.raises(KeyboardInterrupt):
+        stop_at(12, tmp_path)
+    monkeypatch.undo()
+    model, rows = train(tmp_path, resume=True)
+    assert "its state of the training is damaged" in capsys.readouterr().out
+    assert (digest(model), rows) == uninterrupted[1:]
 
 
 def test_the_second_interrupt_does_not_wait(tmp_path):

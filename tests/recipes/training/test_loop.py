@@ -182,7 +182,7 @@ def test_workers_share_every_chunk_in_order(size, chunks, devices, workers):
         (15, 1, 2, "a multiple of 2 .* received 15; take 14,"),
         (16, 3, 2, "a multiple of 6 .* received 16; take 12,"),
         (3, 4, 1, "a multiple of 4 .* received 3; take 4,"),
-        (8, 0, 1, "at least 1 chunk, received 0"),
+        (8, 0, 1, "accumulate: expected a whole number from 1 to .*, received 0"),
     ],
 )
 def test_unequal_parts(batch, chunks, replicas, message):

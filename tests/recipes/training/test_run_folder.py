@@ -3,11 +3,13 @@ import json
 import os
 import threading
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 
-from tfprune.errors import RunFolderError
+from tests.arguments import POOL, answer
+from tfprune.errors import ConfigError, RunFolderError, TfpruneError
 from tfprune.files import write_text
 from tfprune.recipes.training import RunFolder
 from tfprune.recipes.training.logs import Journal
@@ -209,6 +211,52 @@ def test_the_folder_of_a_worker_is_removed(chief):
 def test_names_are_plain(chief):
     with pytest.raises(RunFolderError, match="expected a plain file name"):
         WorkerFolder(chief.path).file("../settings.yaml")
+
+
+def makers(run):
+    return run.file, run.folder, run.metrics, run.events, run.checkpoints, WorkerFolder(run.path).file
+
+
+@pytest.mark.parametrize("name", POOL, ids=lambda each: type(each).__name__)
+def test_names_of_any_kind_are_taken_or_refused(name, chief):
+    for make in makers(chief):
+        assert answer(lambda make=make: make(name)) == ""
+    assert {each.name for each in chief.path.parent.iterdir()} == {chief.path.name}
+
+
+@pytest.mark.parametrize("name", [None, 3, "../out", "a/b", "", ".."])
+def test_names_that_are_refused(name, chief):
+    for make in makers(chief):
+        with pytest.raises(TfpruneError, match=r"expected (a plain file name|the path of a file)"):
+            make(name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"seed": 1, "rate": np.float32(0.5)}, "'rate' = .*float32 is not JSON serializable"),
+        ({"rate": float("nan")}, "'rate' = nan .*: it has the number nan, where finite ones were expected"),
+        ({"rates": [0.1, {"last": float("-inf")}]}, "'rates' = .*: it has the number -inf"),
+        ({"path": "a\udcff"}, "'path' = .*half of a character"),
+        ({"big": 10**2000}, "'big' = .*: it has a whole number of 2,001 digits"),
+        ({3: 1}, "settings: expected a text, received 3"),
+        ([("a", 1)], "settings: expected settings by name, received"),
+        (None, "settings: expected settings by name, received None"),
+    ],
+    ids=str,
+)
+def test_settings_that_no_run_could_be_resumed_with(tmp_path, settings, said):
+    with pytest.raises(ConfigError, match=said):
+        RunFolder.create(tmp_path / "run", settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_plain_settings_of_any_kind_can_be_resumed_with(tmp_path):
+    settings = {"a": (1, 2), "b": {"c": [None, True, 1e-300]}, "d": "ä\n", "e": 10**30}
+    with RunFolder.create(tmp_path / "run", settings) as run:
+        run.write_result({"accuracy": 0.5})
+    with RunFolder.create(tmp_path / "run", settings, resume=True) as run:
+        assert run.resumed
 
 
 def test_rows_go_to_both_files(tmp_path):

@@ -102,9 +102,9 @@ def test_periodic_decay_in_keras_optimizers():
         ({"initial": 0.0}, "initial: expected a number above 0"),
         ({"ratio": -0.1}, "ratio: expected a number above 0"),
         ({"ratio": float("nan")}, "ratio: expected a number above 0"),
-        ({"every_epochs": 0}, "every_epochs: expected a whole number of at least 1"),
-        ({"steps_per_epoch": 1.5}, "steps_per_epoch: expected a whole number of at least 1"),
-        ({"offset": -1}, "offset: expected a whole number of at least 0"),
+        ({"every_epochs": 0}, "every_epochs: expected a whole number from 1 to"),
+        ({"steps_per_epoch": 1.5}, "steps_per_epoch: expected a whole number from 1 to"),
+        ({"offset": -1}, "offset: expected a whole number from 0 to"),
         ({"every_epochs": 2, "offset": 2}, "every_epochs: expected more than the 2 by which all decays are earlier"),
     ],
 )

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfprune.arguments import truth, whole_number
+from tfprune.arguments import instance, truth, whole_number
 from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
@@ -216,8 +216,7 @@ class WeightCriterion(ABC):
         object.__setattr__(run, "_on_scores", on_scores)
         weights = run._prunable(model)
         check_finite_weights(model)
-        start = Masks.full(weights) if masks is None else masks
-        start.check(weights)
+        start = _start(masks, weights)
         start = Masks({name: start[name] for name in weights})
         counts = run._counts(model, start, density, kept)
         chosen = run._choose(model, start, counts, run._checked_data(data, model))
@@ -256,8 +255,7 @@ class WeightCriterion(ABC):
             if name not in every:
                 raise ConfigError(f"weights: expected names of prunable weights of the model, received {name!r}")
         chosen = {name: every[name] for name in names}
-        start = Masks.full(chosen) if masks is None else masks
-        start.check(chosen)
+        start = _start(masks, chosen)
         check_finite_weights(model)
         run = self._run()
         everything = {name: tf.constant(start[name]) for name in names}
@@ -375,6 +373,13 @@ class WeightCriterion(ABC):
                     f"{name}: {self.name} decides at once how many weights of each layer are kept, received "
                     f"{getattr(self, name)!r}; leave it out"
                 )
+
+
+def _start(masks: Masks | None, weights: Mapping[str, keras.Variable]) -> Masks:
+    """Returns the masks that a pruning starts from, all weights by default; raises `ConfigError` if they do not fit."""
+    start = Masks.full(weights) if masks is None else instance("masks", masks, Masks, "Masks")
+    start.check(weights)
+    return start
 
 
 def _parameters(model: keras.Model) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import number, truth, whole_number
 from tfprune.recipes.data.views import View
 
 _USUAL = ("autocontrast", "equalize", "posterize", "rotate", "solarize")
@@ -23,6 +23,7 @@ _COLORS = ("color", "contrast", "brightness", "sharpness")
 # For images of at most this many bytes, passing Python's lock between threads takes longer than the operations.
 _SMALL = 48 * 48 * 3
 _TURN = threading.Lock()
+_LONGEST = 1000  # operations of a chain, and chains
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ class AugMix(View):
     all_operations: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.severity <= 10:
-            raise ConfigError(f"severity: expected 0.1 to 10, received {self.severity}; correct it")
-        for name, least in (("width", 1), ("depth", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name}: expected {least} or more, received {getattr(self, name)}; raise it")
+        object.__setattr__(self, "severity", number("severity", self.severity, at_least=0.1, at_most=10))
+        object.__setattr__(self, "width", whole_number("width", self.width, at_most=_LONGEST))
+        object.__setattr__(self, "depth", whole_number("depth", self.depth, at_least=0, at_most=_LONGEST))
+        object.__setattr__(self, "all_operations", truth("all_operations", self.all_operations))
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """Changes each image, rounded to bytes, by its own draws, see `View`."""

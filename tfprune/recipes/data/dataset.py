@@ -15,14 +15,19 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import each_of, instance, optional, seed_number, truth, whole_number
+from tfprune.arrays import array_shape, checked_array
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.knowledge import Knowledge
 from tfprune.recipes.data.views import View
-from tfprune.reprs import short_repr
+from tfprune.reprs import described, short_repr
 from tfprune.tables import count
 
 Batch = dict[str, tf.Tensor]
 Reader = Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, Batch]]
+IMAGES = "an ImageDataset, such as load_data returns"
+"""What a data set is, for messages."""
+
 _LOOKED_UP_AT_ONCE = 1024
 _READ_AT_ONCE = 128
 
@@ -44,6 +49,9 @@ class BatchRequest:
         knowledge: Memory bank `[train, classes, teachers]` of the training images, whose rows are added to the batches.
         rows: Positions within each batch of the wanted images, in this order, such as the share of one of several
             workers; the images are the same as in the whole batch. Default: all.
+
+    Raises:
+        ConfigError: A value has another type, or a number is out of range.
     """
 
     batch_size: int
@@ -55,6 +63,19 @@ class BatchRequest:
     color_jitter: bool = False
     knowledge: Knowledge | None = None
     rows: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch_size", 1), ("epochs", 0), ("start_step", 0), ("views", 1)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), at_least=least))
+        object.__setattr__(self, "seed", seed_number(self.seed))
+        object.__setattr__(self, "color_jitter", truth("color_jitter", self.color_jitter))
+        optional(instance, "view", self.view, kind=View, words="a View")
+        if self.rows is not None:
+            object.__setattr__(self, "rows", each_of(whole_number, "rows", self.rows, at_least=0))
+            if not (self.rows and max(self.rows) < self.batch_size):
+                raise ConfigError(
+                    f"expected rows of a batch, 0 to {self.batch_size - 1}, at least one, received {list(self.rows)}"
+                )
 
     @property
     def count(self) -> int:
@@ -75,9 +96,8 @@ class BatchRequest:
         Raises:
             ConfigError: A number is out of range, or `knowledge` has not the shape of the data set.
         """
+        instance("data", data, ImageDataset, IMAGES)
         steps = self.epochs * data.steps_per_epoch(self.batch_size)
-        if self.epochs < 0 or self.views < 1:
-            raise ConfigError(f"expected epochs >= 0 and views >= 1, received {self.epochs} and {self.views}")
         if not 0 <= self.start_step <= steps:
             raise ConfigError(
                 f"expected a start step from 0 to the {count(steps, 'step')} of {count(self.epochs, 'epoch')}, "
@@ -85,19 +105,17 @@ class BatchRequest:
             )
         if self.knowledge is not None:
             self._check_knowledge(self.knowledge, data)
-        if self.rows is not None and not (self.rows and all(0 <= row < self.batch_size for row in self.rows)):
-            raise ConfigError(
-                f"expected rows of a batch, 0 to {self.batch_size - 1}, at least one, received {list(self.rows)}"
-            )
 
     @staticmethod
     def _check_knowledge(knowledge: Knowledge, data: "ImageDataset") -> None:
         """Raises ConfigError unless a memory bank has the images and classes of the data set."""
         expected = data.train_examples, data.num_classes
-        if len(knowledge.shape) != 3 or knowledge.shape[:2] != expected:
+        shape = array_shape(knowledge)
+        if shape is None or len(shape) != 3 or shape[:2] != expected:
+            found = described(knowledge) if shape is None else list(shape)
             raise ConfigError(
                 f"expected knowledge of shape [{expected[0]}, {expected[1]}, teachers] for {data.name}, received "
-                f"{list(knowledge.shape)}; build the memory bank from the same data set"
+                f"{found}; build the memory bank from the same data set"
             )
 
 
@@ -207,7 +225,7 @@ class ImageDataset(ABC):
         Raises:
             ConfigError: The request does not fit this data set, see `BatchRequest.check`.
         """
-        request.check(self)
+        instance("request", request, BatchRequest, "a BatchRequest").check(self)
         read = self.training_reader(request)
         steps = shuffled_steps(self.train_examples, request)
         dataset = steps.map(read, num_parallel_calls=self.PARALLEL_BATCHES, deterministic=True)
@@ -272,7 +290,7 @@ class ImageDataset(ABC):
         Raises:
             ConfigError: The training images do not fill one batch.
         """
-        if not 1 <= batch_size <= self.train_examples:
+        if not 1 <= whole_number("batch_size", batch_size, at_least=0) <= self.train_examples:
             raise ConfigError(
                 f"expected a batch size from 1 to the {self.train_examples} training images, received {batch_size}"
             )
@@ -301,6 +319,13 @@ class PruneBatches:
 
     __repr__ = short_repr
 
+    def __post_init__(self) -> None:
+        instance("data", self.data, ImageDataset, IMAGES)
+        object.__setattr__(self, "positions", checked_positions(self.positions, self.data.train_examples))
+        object.__setattr__(self, "batch_size", whole_number("batch_size", self.batch_size))
+        object.__setattr__(self, "by_class", truth("by_class", self.by_class))
+        object.__setattr__(self, "seed", seed_number(self.seed))
+
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Iterates over images `[batch, height, width, channels]` float32, normalized, and labels `[batch]` int64."""
         at_once = min(len(self.positions), _READ_AT_ONCE)
@@ -325,6 +350,23 @@ class PruneBatches:
     def _reader(self) -> Reader:
         size = min(len(self.positions), _READ_AT_ONCE)
         return self.data.training_reader(BatchRequest(batch_size=size, epochs=1, seed=self.seed))
+
+
+def checked_positions(positions: Any, examples: int) -> np.ndarray:
+    """Returns positions of images as an int64 array; raises `ConfigError` unless they are such.
+
+    Args:
+        positions: What is given.
+        examples: How many images there are.
+    """
+    found = checked_array(positions, "positions")
+    if found.size == 0 and found.ndim == 1:
+        return np.zeros(0, np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not 0 <= found.min() <= found.max() < examples:
+        raise ConfigError(
+            f"positions: expected a list of whole numbers from 0 to {examples - 1}, received {described(positions)}"
+        )
+    return found.astype(np.int64)
 
 
 def _knowledge_rows(knowledge: Knowledge, count: int) -> Callable[[tf.Tensor, Batch], Batch]:
@@ -393,7 +435,8 @@ def prune_positions(
     Raises:
         ConfigError: There are not enough images, or not enough of a class.
     """
-    if not 1 <= count <= examples:
+    balanced, seed = truth("balanced", balanced), seed_number(seed)
+    if whole_number("count", count) > examples:
         raise ConfigError(f"expected 1 to {examples} images to prune by, as there are to train on, received {count}")
     generator = np.random.default_rng(seed)
     order = generator.permutation(examples)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, number, seed_number, text, truth, whole_number
 from tfprune.arrays import checked_array
 from tfprune.batches.labels import class_numbers
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.augmentation import jitter_colors, random_positions
-from tfprune.recipes.data.dataset import Batch, BatchRequest, ImageDataset, Reader
+from tfprune.recipes.data.dataset import Batch, BatchRequest, ImageDataset, Reader, checked_positions
 from tfprune.recipes.data.views import shown_views, view_seeds
 from tfprune.reprs import short_repr
 
 _LABEL_SEED = 12345
+_IN_MEMORY = "an ImageData, such as load_data returns"
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,10 @@ class ImageData(ImageDataset):
     __repr__ = short_repr
 
     def __post_init__(self) -> None:
+        text("name", self.name)
+        object.__setattr__(self, "num_classes", whole_number("num_classes", self.num_classes))
+        object.__setattr__(self, "flip", truth("flip", self.flip))
+        object.__setattr__(self, "crop_padding", whole_number("crop_padding", self.crop_padding, at_least=0))
         for part, images, labels in (
             ("train", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
@@ -111,7 +117,13 @@ class ImageData(ImageDataset):
         Returns:
             `(images - mean) / std`, float32 of the same shape.
         """
-        return (images.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        pixels = checked_array(images, "images", finite=False)
+        if pixels.shape[-1:] != self.input_shape[-1:]:
+            raise ConfigError(
+                f"images: expected {self.input_shape[-1]} channels on the last axis, received shape "
+                f"{list(pixels.shape)}"
+            )
+        return (pixels.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     def normalize_tensor(self, images: tf.Tensor) -> tf.Tensor:
         """Normalizes images as `normalize` does, in TensorFlow.
@@ -173,11 +185,12 @@ class ImageData(ImageDataset):
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
         """Returns training images without augmentation, see `ImageDataset.plain_batches`."""
-        chosen = slice(None) if positions is None else positions
+        every = np.arange(self.train_examples)
+        all_positions = every if positions is None else checked_positions(positions, self.train_examples)
+        chosen = slice(None) if positions is None else all_positions
         batches = fixed_batches(
             self.train_images[chosen], self.train_labels[chosen], self, batch_size, drop_remainder, start_step
         )
-        all_positions = np.arange(self.train_examples) if positions is None else np.asarray(positions, np.int64)
         places = tf.data.Dataset.from_tensor_slices(all_positions[start_step * batch_size :])
         return tf.data.Dataset.zip(batches, places.batch(batch_size, drop_remainder)).map(
             lambda batch, some: batch | {"positions": some}
@@ -185,7 +198,7 @@ class ImageData(ImageDataset):
 
     def train_labels_at(self, positions: np.ndarray) -> np.ndarray:
         """Returns the labels of training images, `[images]`, int64."""
-        return self.train_labels[positions]
+        return self.train_labels[checked_positions(positions, self.train_examples)]
 
 
 def fixed_batches(
@@ -208,7 +221,20 @@ def fixed_batches(
 
     Returns:
         Batches `{"images": [batch, height, width, channels] float32, "labels": [batch] int64}`.
+
+    Raises:
+        ConfigError: Images and labels are not of the data set, or a number is out of range.
     """
+    instance("data", data, ImageData, _IN_MEMORY)
+    images = checked_array(images, "images")
+    labels = class_numbers(labels, (None, data.num_classes), "labels")
+    if images.shape[1:] != data.input_shape or len(images) != len(labels):
+        raise ConfigError(
+            f"expected images of shape {list(data.input_shape)} and as many labels, received shape "
+            f"{list(images.shape)} and {len(labels)} labels"
+        )
+    batch_size, start_step = whole_number("batch_size", batch_size), whole_number("start_step", start_step, at_least=0)
+    drop_remainder = truth("drop_remainder", drop_remainder)
     with tf.device("CPU:0"):  # the data set runs there, and no accelerator should hold all images
         all_images, all_labels = tf.constant(images), tf.constant(labels, tf.int64)
     count = len(labels)
@@ -242,10 +268,9 @@ def data_fraction(data: ImageData, fraction: float, seed: int = 0, *, first: boo
     Raises:
         ConfigError: The fraction is out of range.
     """
-    if not 0 < fraction <= 1:
-        raise ConfigError(
-            f"expected a fraction of the data above 0 and at most 1, received {fraction!r}; for half use 0.5"
-        )
+    instance("data", data, ImageData, _IN_MEMORY)
+    fraction, seed = number("fraction", fraction, above=0, at_most=1), seed_number(seed)
+    first = truth("first", first)
     labels = data.train_labels
     if first:
         chosen = np.arange(_share(len(labels), fraction))
@@ -275,7 +300,8 @@ def random_labels(data: ImageData, seed: int = _LABEL_SEED) -> ImageData:
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), the authors' `CIFAR10RandomLabels`, after Zhang et
         al., Understanding Deep Learning Requires Rethinking Generalization (ICLR 2017).
     """
-    generator = np.random.RandomState(seed)
+    instance("data", data, ImageData, _IN_MEMORY)
+    generator = np.random.RandomState(seed_number(seed))
     count = len(data.train_labels)
     generator.rand(count)  # the original draws which labels to replace, and then replaces all
     return replace(data, train_labels=generator.choice(data.num_classes, count).astype(np.int64))
@@ -296,7 +322,9 @@ def shuffled_pixels(data: ImageData, seed: int = 0, *, fixed: bool = False) -> I
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020), the authors' `--shufflePixel`, which also draws
         random labels: see `random_labels`.
     """
-    generator = np.random.default_rng(seed)
+    instance("data", data, ImageData, _IN_MEMORY)
+    fixed = truth("fixed", fixed)
+    generator = np.random.default_rng(seed_number(seed))
     flat = data.train_images.reshape(len(data.train_images), -1)
     moved = flat[:, generator.permutation(flat.shape[1])] if fixed else generator.permuted(flat, axis=1)
     return replace(data, train_images=np.ascontiguousarray(moved).reshape(data.train_images.shape))

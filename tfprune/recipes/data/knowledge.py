@@ -9,6 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
+from tfprune.errors import ConfigError
+from tfprune.reprs import described
+
 
 class Knowledge(Protocol):
     """Rows `[train, classes, teachers]` that belong to the training images: an array or `ShardedRows`."""
@@ -28,7 +31,7 @@ class ShardedRows:
         shards: Arrays of rows, of one length except for the last, which may be shorter.
 
     Raises:
-        ValueError: Their shapes or types differ.
+        ConfigError: There are none, or their shapes or types differ.
 
     Example:
         >>> rows = ShardedRows([np.zeros((2, 3)), np.ones((1, 3))])
@@ -37,13 +40,16 @@ class ShardedRows:
     """
 
     def __init__(self, shards: Sequence[np.ndarray]) -> None:
+        several = isinstance(shards, Sequence) and not isinstance(shards, str | bytes)
+        if not several or not shards or not all(isinstance(each, np.ndarray) and each.ndim for each in shards):
+            raise ConfigError(f"shards: expected a list of arrays, at least one, received {described(shards)}")
         self._shards = list(shards)
         first = self._shards[0]
         self._length = max(len(first), 1)
         lengths = [len(shard) for shard in self._shards]
         kinds = {(shard.shape[1:], shard.dtype) for shard in self._shards}
         if len(kinds) > 1 or any(length != self._length for length in lengths[:-1]) or lengths[-1] > self._length:
-            raise ValueError(
+            raise ConfigError(
                 f"expected shards of one kind and length, received {[each.shape for each in self._shards]}"
             )
         self.dtype = first.dtype

@@ -6,17 +6,19 @@ ImageNet, or a data set like it, on disk. `register_data` adds a data set of you
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
+from tfprune.arguments import text
 from tfprune.errors import ConfigError, DataUnavailableError
+from tfprune.files import as_path
 from tfprune.recipes.data.decoding import EncodedImages
 from tfprune.recipes.data.folders import folder_images, load_tiny_imagenet
 from tfprune.recipes.data.in_memory import ImageData
 from tfprune.recipes.data.streamed import MEAN, STD, StreamedData
 from tfprune.recipes.data.tfds import prepared_image_data
 from tfprune.recipes.data.tfds_records import tfds_images
+from tfprune.reprs import described, short
 
 _Path = str | os.PathLike[str] | None
 _PARTS = ("train", "val")
@@ -170,7 +172,9 @@ def register_data(name: str, load: Callable[[_Path], ImageData]) -> None:
     Raises:
         ConfigError: There is a data set of this name.
     """
-    if name.casefold() in map(str.casefold, _SOURCES):
+    if not callable(load):
+        raise ConfigError(f"load: expected a function that loads the data set, received {described(load)}")
+    if text("name", name).casefold() in map(str.casefold, _SOURCES):
         raise ConfigError(f"data set {name!r}: expected a new name, there is one of this name; choose another")
     _SOURCES[name] = load
 
@@ -199,10 +203,12 @@ def load_data(name: str, data_path: _Path = None) -> ImageData:
         >>> load_data("digits").train_images.shape
         (1437, 8, 8, 1)
     """
+    if data_path is not None:
+        as_path(data_path)
     for known, source in _SOURCES.items():
-        if known.casefold() == name.casefold():
+        if known.casefold() == text("name", name).casefold():
             return source(data_path)
-    raise ConfigError(f"expected a data set of {', '.join(_SOURCES)}, received {name!r}; use one of these names")
+    raise ConfigError(f"expected a data set of {', '.join(_SOURCES)}, received {short(name)}; use one of these names")
 
 
 def open_data(
@@ -233,7 +239,7 @@ def open_data(
         ConfigError: The classes of `train` and `val` differ, the data set has not one image and one class per example,
             or `image_size` is larger than `resize_size`.
     """
-    path = Path(path)
+    path, name = as_path(path), str(as_path(text("name", name)))
     train: EncodedImages
     val: EncodedImages
     if any((path / part).is_dir() for part in _PARTS):

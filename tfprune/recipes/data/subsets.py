@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tfprune.arguments import instance, seed_number, whole_number
 from tfprune.errors import ConfigError
-from tfprune.recipes.data.dataset import ImageDataset
+from tfprune.recipes.data.dataset import IMAGES, ImageDataset
 from tfprune.reprs import short_repr
 
 _LOOKED_UP_AT_ONCE = 1024
@@ -57,11 +58,9 @@ def search_subsets(
     Reference:
         Lee & Song, EKG (ECCV 2022), the authors' `pruning.py` and `dataloader/CIFAR.py`; same positions at seed 1.
     """
-    if min(validation_per_class, training_per_class) < 1:
-        raise ConfigError(
-            "expected at least one image per class for each subset, received "
-            f"{validation_per_class} for validation and {training_per_class} for training; use positive numbers"
-        )
+    instance("data", data, ImageDataset, IMAGES)
+    validation_per_class = whole_number("validation_per_class", validation_per_class)
+    training_per_class, seed = whole_number("training_per_class", training_per_class), seed_number(seed)
     validation = _first_of_each_class(data, validation_per_class, backwards=True)
     taken = {position for positions in validation for position in positions}
     training = _first_of_each_class(data, training_per_class, without=taken)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import number
 
 
 class View(ABC):
@@ -49,10 +49,8 @@ class GaussianNoise(View):
     clean: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.deviation > 0:
-            raise ConfigError(f"deviation: expected a number above 0, received {self.deviation}")
-        if not 0 <= self.clean <= 1:
-            raise ConfigError(f"clean: expected a probability from 0 to 1, received {self.clean}")
+        object.__setattr__(self, "deviation", number("deviation", self.deviation, above=0))
+        object.__setattr__(self, "clean", number("clean", self.clean, at_least=0, at_most=1))
 
     def __call__(self, images: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         """Changes each image by its own draws, see `View`."""

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfprune.arguments import whole_number
+
 Batch = dict[str, tf.Tensor]
 Metrics = dict[str, tuple[tf.Tensor, tf.Tensor]]
 
@@ -58,7 +60,7 @@ class KnowledgeObjective:
     """
 
     def __init__(self, classes: int) -> None:
-        self.temperature = 10.0 if classes >= 1000 else 4.0
+        self.temperature = 10.0 if whole_number("classes", classes) >= 1000 else 4.0
 
     def inputs(self, batch: Batch) -> tf.Tensor:
         """Returns the views `[batch, views, height, width, channels]` as one batch of `batch * views` images."""

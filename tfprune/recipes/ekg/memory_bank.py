@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfprune.errors import RunFolderError
-from tfprune.files import replaced_file, write_text
+from tfprune.arguments import whole_number
+from tfprune.errors import RunFolderError, check_choice
+from tfprune.files import as_path, replaced_file, write_text
 from tfprune.reading import RefusedError, open_file, read_json, reading
 from tfprune.recipes.data import ImageDataset, ShardedRows
+from tfprune.recipes.ekg.config import KnowledgeType
 from tfprune.search.subnetworks import SubNetworks
 
 SHARD_IMAGES = 12_800
@@ -37,9 +39,10 @@ class MemoryBank:
     def __init__(
         self, folder: str | os.PathLike[str], *, dtype: str = "float32", shard_images: int = SHARD_IMAGES
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
+        check_choice("dtype", dtype, KnowledgeType)
         self.dtype = dtype
-        self.shard_images = shard_images
+        self.shard_images = whole_number("shard_images", shard_images)
 
     def build(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import instance
 from tfprune.errors import ConfigError
 from tfprune.exporting import save_model
 from tfprune.files import folder_lock
@@ -45,6 +46,7 @@ def run(config: EKGConfig, data: ImageDataset | None = None) -> Result:
     Reference:
         Lee and Song, Ensemble Knowledge Guided Sub-network Search and Fine-tuning for Filter Pruning (ECCV 2022).
     """
+    instance("config", config, EKGConfig, "an EKGConfig")
     return EKGMethod(config, data).run()
 
 

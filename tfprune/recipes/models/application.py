@@ -12,8 +12,9 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import text
 from tfprune.errors import ConfigError, DataUnavailableError, first_line
-from tfprune.reprs import short_repr
+from tfprune.reprs import short, short_repr
 
 _WEIGHTS: str | None = "imagenet"
 _SECONDS_TO_ANSWER = 20.0
@@ -58,8 +59,8 @@ def load_application(name: str) -> Application:
         `load_application("resnet50").model.output_shape` is `(None, 1000)`
     """
     constructors = _constructors()
-    if name.casefold() not in constructors:
-        raise ConfigError(f"expected a model of keras.applications, received {name!r}; such as {', '.join(_SOME)}")
+    if text("name", name).casefold() not in constructors:
+        raise ConfigError(f"expected a model of keras.applications, received {short(name)}; such as {', '.join(_SOME)}")
     constructor = constructors[name.casefold()]
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SECONDS_TO_ANSWER)  # otherwise Keras waits without end for a server that does not answer

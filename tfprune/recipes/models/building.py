@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import keras
 
-from tfprune.arguments import number, optional, truth, whole_number
-from tfprune.errors import ConfigError, suggestion
+from tfprune.arguments import instance, number, optional, truth, whole_number
+from tfprune.errors import ConfigError, first_line, suggestion
 from tfprune.recipes.models.architectures import ARCHITECTURES, GROUPS, Architecture
 from tfprune.recipes.models.blocks import BatchNorm, ModelOptions, Padding, Start, Stem
 from tfprune.reprs import described, short
@@ -208,10 +208,19 @@ def _activation(activation: Activation) -> Callable[[str], keras.layers.Layer] |
 
         return lambda name: BinaryActivation(name=name)
     if callable(activation):
-        return activation
+        return lambda name: _activation_layer(activation, name)
     raise ConfigError(
         f"expected activation relu, binary or a function of a name, received {described(activation)}; use one"
     )
+
+
+def _activation_layer(make: Callable[[str], keras.layers.Layer], name: str) -> keras.layers.Layer:
+    """Returns the layer that a user's function makes; raises `ConfigError` if it makes none."""
+    try:
+        layer = make(name)
+    except Exception as error:  # a function of a user raises anything
+        raise ConfigError(f"activation: the function cannot make a layer {name}: {first_line(error)}") from error
+    return instance("activation", layer, keras.Layer, "a function that returns a layer")
 
 
 def _input_shape(given: Any) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import instance, text
 from tfprune.errors import CheckpointError, ConfigError
 from tfprune.exporting import read_record
 from tfprune.files import as_path
@@ -154,7 +155,8 @@ def model_from_arrays(
         CheckpointError: Arrays are missing, unknown, of a wrong shape, or belong to another architecture.
         ConfigError: The architecture is unknown.
     """
-    weights = {_variable_path(name): np.asarray(array) for name, array in arrays.items()}
+    instance("arrays", arrays, Mapping, "arrays by name")
+    weights = {_variable_path(text("arrays", name)): np.asarray(array) for name, array in arrays.items()}
     if len(weights) < len(arrays):
         raise CheckpointError("the file has two arrays for one variable; download it again")
     check_architecture({path.rpartition("/")[0] for path in weights}, arch)

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from tfprune.arguments import number, optional, seed_number, truth
+from tfprune.arguments import instance, number, optional, seed_number, truth
 from tfprune.errors import ConfigError, check_choice
 from tfprune.graph.subnet import layer_seed
 from tfprune.keras_private import flat_layers
@@ -45,6 +45,7 @@ class _Rule:
     scales: bool = True
 
 
+_LARGEST = 1e30  # mean square of weights times their fan
 _RULES = {
     "standard": _Rule("uniform", 1 / 3, "fan_in", scales=False),
     "kaiming_normal": _Rule("untruncated_normal"),
@@ -123,8 +124,9 @@ def initializer(
     if name == _SMALL_NORMAL:
         return keras.initializers.RandomNormal(0.0, 0.01, seed=seed)
     rule = _RULES[name]
-    scale = rule.scale if rule.scale is not None else 2.0 if gain is None else gain**2
+    scale = rule.scale if rule.scale is not None else 2.0 if gain is None else gain * gain
     scale /= fan_scale if rule.scales else 1.0
+    scale = number("gain² / fan_scale", scale, above=0, at_most=_LARGEST)
     make = keras.initializers.VarianceScaling if rule.distribution in _STOCK else ScaledDistribution
     return make(scale, rule.mode or mode, rule.distribution, seed=seed)
 
@@ -168,15 +170,14 @@ def initialize(
         Chen et al., Peek-a-Boo (ICLR 2022): the authors' `--init-method`, which makes signed constants from the
         signs of the weights.
     """
-    if not isinstance(model, keras.Model):
-        raise ConfigError(f"expected a Keras model, received {described(model)}")
+    instance("model", model, keras.Model, "a Keras model")
     keep_signs = truth("keep_signs", keep_signs)
     if isinstance(ignore, str) or not isinstance(ignore, Sequence) or not all(isinstance(each, str) for each in ignore):
         raise ConfigError(f"ignore: expected names or patterns of layers, received {described(ignore)}")
     if not model.built:
         raise ConfigError("expected a built model, received one without weights; call it once, or give it an Input")
     options: dict[str, Any] = {"mode": mode, "gain": gain, "fan_scale": fan_scale}
-    initializer(name, **options)  # an unknown name is an error even if no layer has a kernel
+    initializer(name, seed=seed, **options)  # an unknown name is an error even if no layer has a kernel
     for layer, kernel in _kernels(model):
         if any(fnmatchcase(layer.name, pattern) for pattern in ignore):
             continue

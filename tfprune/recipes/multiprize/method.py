@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfprune.arguments import instance, optional
 from tfprune.console import quiet
 from tfprune.errors import ConfigError, RunFolderError
 from tfprune.exporting import add_record
@@ -15,6 +16,7 @@ from tfprune.layers import collapsed_layers, refresh_masks, set_density, subnet_
 from tfprune.masks import Masks
 from tfprune.reading import read_json, reading
 from tfprune.recipes.data import BatchRequest, ImageDataset
+from tfprune.recipes.data.dataset import IMAGES
 from tfprune.recipes.method import (
     Method,
     Result,
@@ -71,6 +73,7 @@ def run(config: MultiPrizeConfig, data: ImageDataset | None = None) -> Result:
         Diffenderfer and Kailkhura, Multi-Prize Lottery Ticket Hypothesis: Finding Accurate Binary Neural Networks by
         Pruning a Randomly Weighted Network (ICLR 2021).
     """
+    instance("config", config, MultiPrizeConfig, "a MultiPrizeConfig")
     return _measured(config, data) if config.evaluate else MultiPrize(config, data).run()
 
 
@@ -229,6 +232,7 @@ class MultiPrize(Method[MultiPrizeConfig]):
 
 def _measured(config: MultiPrizeConfig, data: ImageDataset | None) -> Result:
     """Evaluates the model of `pretrained`; nothing is written."""
+    optional(instance, "data", data, kind=ImageDataset, words=IMAGES)
     assert config.pretrained is not None, "the settings require it"
     strategy = open_strategy(config)
     data = subset(open_images(config) if data is None else data, config.fraction, config.seed)

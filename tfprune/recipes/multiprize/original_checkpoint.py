@@ -11,7 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import instance, number, optional
 from tfprune.errors import CheckpointError
+from tfprune.files import as_path
 from tfprune.keras_private import flat_layers, producer
 from tfprune.layers import Subnet, refresh_masks, set_density, subnet_layers
 from tfprune.reading import RefusedError, check_weights, reading, shown
@@ -86,7 +88,7 @@ def read_original(path: str | os.PathLike[str]) -> OriginalCheckpoint:
     Raises:
         CheckpointError: The file is missing, damaged, hostile, or something else.
     """
-    path = Path(path)
+    path = as_path(path)
     content = read_torch_file(path)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"expected a checkpoint with a state_dict, {path} has none; give the authors' own file")
@@ -119,6 +121,8 @@ def load_original(
         CheckpointError: The file is missing, damaged, hostile, belongs to another model, or does not say how much it
             keeps.
     """
+    instance("model", model, keras.Model, "a Keras model")
+    density = optional(number, "density", density, above=0, at_most=1)
     if not isinstance(original, OriginalCheckpoint):
         original = read_original(original)
     if subnet_layers(model):

@@ -2,6 +2,7 @@
 
 import keras
 
+from tfprune.arguments import instance
 from tfprune.errors import ConfigError
 from tfprune.graph import complexity, convert, masks_of, prunable_weights
 from tfprune.layers import Masked
@@ -45,6 +46,7 @@ def run(config: PeekabooConfig, data: ImageDataset | None = None) -> Result:
         Chen, Zhang and Wang, Peek-a-Boo: What (More) is Disguised in a Randomly Weighted Neural Network, and How to
         Find It Efficiently (ICLR 2022).
     """
+    instance("config", config, PeekabooConfig, "a PeekabooConfig")
     return Peekaboo(config, data).run()
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import instance
 from tfprune.criteria import WeightCriterion, examples_at_once, weight_criterion, weight_names
 from tfprune.criteria.weights.gradient import DataCriterion
 from tfprune.errors import ConfigError
 from tfprune.masks import Masks, Ticket
 from tfprune.recipes.data import ImageDataset
+from tfprune.recipes.data.dataset import IMAGES
 from tfprune.recipes.method import open_images
 from tfprune.recipes.models import build_model, load_checkpoint
 from tfprune.recipes.models.blocks import Chain
@@ -100,6 +102,9 @@ def find_masks(
     Raises:
         ConfigError: The pruner does not exist, or cannot score this model.
     """
+    instance("config", config, PeekabooConfig, "a PeekabooConfig")
+    instance("model", model, keras.Model, "a Keras model")
+    instance("data", data, ImageDataset, IMAGES)
     criterion = make_criterion(config, model)
     batches = None
     if criterion.uses_data == "always":

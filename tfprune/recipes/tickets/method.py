@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tfprune.arguments import instance
 from tfprune.errors import ConfigError
 from tfprune.graph import convert, prunable_weights
 from tfprune.masks import Masks, Ticket, rearranged_masks, shuffled_weights
@@ -32,6 +33,7 @@ def run(config: DenseConfig, data: ImageDataset | None = None) -> Result:
         TfpruneError: Something that the user can fix: settings, data, files, folder.
         KeyboardInterrupt: After Ctrl-C, when everything done so far was saved.
     """
+    instance("config", config, DenseConfig, "a DenseConfig or TicketConfig")
     return Tickets(config, data).run() if isinstance(config, TicketConfig) else Dense(config, data).run()
 
 

@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfprune.arguments import instance
 from tfprune.criteria import WeightCriterion, examples_at_once, weight_criterion
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket, inverse_masks, rearranged_masks
 from tfprune.recipes.data import ImageDataset, PruneBatches
+from tfprune.recipes.data.dataset import IMAGES
 from tfprune.recipes.models import load_checkpoint
 from tfprune.recipes.tickets.config import BY_RATIO, SCORED, TicketConfig
 
@@ -37,6 +39,8 @@ def find_ticket(
         ConfigError: The file's masks do not fit this model, or the model cannot be pruned like this.
         CheckpointError: The file cannot be read.
     """
+    instance("config", config, TicketConfig, "a TicketConfig")
+    instance("data", data, ImageDataset, IMAGES)
     if config.from_file:
         masks = _from_file(config, model, data)
     else:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import instance, truth
 from tfprune.batches.inputs import InputCheck
 from tfprune.batches.labels import class_numbers
 from tfprune.batches.source import Source
@@ -117,6 +118,8 @@ def snapshot_forward(
     Returns:
         A function from `[batch, ...]` to `[batch, classes]`, float32.
     """
+    instance("model", model, keras.Model, "a Keras model")
+    batch_statistics = truth("batch_statistics", batch_statistics)
     functions = _FUNCTIONS.setdefault(model, {})
     key = (batch_statistics, uses_xla(compile, default_devices()))
     if key not in functions:

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import TypeAlias
 
@@ -19,7 +20,8 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfprune.errors import RunFolderError, TfpruneError
+from tfprune.errors import RunFolderError, TfpruneError, first_line
+from tfprune.reading import Count, RefusedError, Size, typed
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.logs import Checkpoints, Journal
 from tfprune.recipes.training.objectives import Metrics
@@ -29,6 +31,35 @@ from tfprune.tables import count
 # Schedulers send SIGTERM some time before they kill a process.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 WeightNumbers: TypeAlias = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What the checkpoint of a `LoopState` holds."""
+
+    step: Count
+    epochs_done: Count
+    steps_per_epoch: Size
+    sums: dict[str, tuple[float, float]]
+    tables: dict[str, list[dict[str, int | float | str]]] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.step - self.epochs_done * self.steps_per_epoch <= self.steps_per_epoch:
+            raise ValueError(f"step: expected a step of epoch {self.epochs_done + 1}, got {self.step}")
+        if any("step" not in row for rows in (self.tables or {}).values() for row in rows):
+            raise ValueError("tables: expected rows that have a step")
+
+
+def _stored(text: str | bytes) -> _Stored:
+    """Returns the state in a checkpoint; it may be of any length, as trainings are.
+
+    Raises:
+        RefusedError: It is damaged.
+    """
+    try:
+        return typed(json.loads(text), _Stored)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(f"its state of the training is damaged: {first_line(error)}") from error
 
 
 class LoopState(tf.train.experimental.PythonState):
@@ -100,16 +131,17 @@ class LoopState(tf.train.experimental.PythonState):
 
         Raises:
             TfpruneError: The checkpoint has another number of steps per epoch.
+            RefusedError: It is damaged.
         """
-        state = json.loads(string_value)
-        if state["steps_per_epoch"] != self.steps_per_epoch:
+        state = _stored(string_value)
+        if state.steps_per_epoch != self.steps_per_epoch:
             raise TfpruneError(
-                f"cannot resume: the checkpoint has {state['steps_per_epoch']} steps per epoch, this run "
+                f"cannot resume: the checkpoint has {state.steps_per_epoch} steps per epoch, this run "
                 f"{self.steps_per_epoch}; resume with the same data and batch size"
             )
-        self.step, self.epochs_done = state["step"], state["epochs_done"]
-        self._sums = {name: list(pair) for name, pair in state["sums"].items()}
-        self.tables = state.get("tables")
+        self.step, self.epochs_done = state.step, state.epochs_done
+        self._sums = {name: list(pair) for name, pair in state.sums.items()}
+        self.tables = None if state.tables is None else dict(state.tables)
         self._pending.clear()
 
     def _collect(self) -> None:

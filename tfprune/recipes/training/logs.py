@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.arguments import truth
 from tfprune.errors import RunFolderError
-from tfprune.files import write_text, writing
+from tfprune.files import as_file, as_path, write_text, writing
 from tfprune.reading import RefusedError, read_json
 from tfprune.recipes.training.run_folder import MetricsLog, Row, RunFolder
 
 _KEPT = 2
 _KEYS = ("epoch", "step", "weight")
-# TensorFlow's reader raises IndexError if a file ends early.
-_DAMAGED = (tf.errors.OpError, IndexError)
+# TensorFlow's reader raises IndexError if a file ends early, a state that is read refuses what it is not.
+_DAMAGED = (tf.errors.OpError, IndexError, RefusedError)
 
 
 class Journal:
@@ -148,9 +149,9 @@ class ScoreEvents:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with writing(folder, tf.errors.OpError):
-            self._events = tf.summary.create_file_writer(str(folder))
+        self._folder = as_path(folder)
+        with writing(self._folder, tf.errors.OpError):
+            self._events = tf.summary.create_file_writer(str(self._folder))
 
     def write(self, step: int, scores: Mapping[str, Any]) -> None:
         """Writes the histograms of a pruning.
@@ -271,11 +272,11 @@ class StageTimes:
     """
 
     def __init__(self, path: Path, *, resumed: bool = False) -> None:
-        self._path = path
+        self._path = as_file(path)
         self.seconds: dict[str, float] = {}
-        if resumed or path.exists():
+        if truth("resumed", resumed) or self._path.exists():
             try:
-                self.seconds = _seconds(path)
+                self.seconds = _seconds(self._path)
             except (OSError, ValueError):
                 print(f"{path} is damaged or lost: the seconds of the stages count from here on")
         self._write()

@@ -10,6 +10,7 @@ from itertools import pairwise
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import instance, optional, whole_number
 from tfprune.errors import ConfigError
 from tfprune.keras_private import flat_layers
 from tfprune.recipes.data.dataset import Batch
@@ -71,12 +72,13 @@ class Loop:
         compile: Compile = "auto",
         accumulate: int = 1,
     ) -> None:
-        self.model = model
-        self.optimizer = optimizer
+        self.model = instance("model", model, keras.Model, "a Keras model")
+        self.optimizer = instance("optimizer", optimizer, keras.optimizers.Optimizer, "a Keras optimizer")
+        optional(instance, "strategy", strategy, kind=tf.distribute.Strategy, words="a strategy of TensorFlow")
         self.strategy = strategy or tf.distribute.get_strategy()
-        self.accumulate = accumulate
+        self.accumulate = accumulate = whole_number("accumulate", accumulate)
         self._replicas = self.strategy.num_replicas_in_sync
-        self._global_batch_size = global_batch_size
+        self._global_batch_size = global_batch_size = whole_number("global_batch_size", global_batch_size)
         self.workers = Workers(self.strategy)
         parts = accumulate * self._replicas
         if parts > 1:
@@ -276,10 +278,9 @@ def check_parts(batch_size: int, *, chunks: int, replicas: int) -> None:
     Raises:
         ConfigError: The batch cannot be cut into equal parts.
     """
-    if chunks < 1:
-        raise ConfigError(f"accumulate: expected at least 1 chunk, received {chunks}; raise it")
-    parts = chunks * replicas
-    if batch_size < 1 or batch_size % parts:
+    chunks, replicas = whole_number("accumulate", chunks), whole_number("replicas", replicas)
+    batch_size, parts = whole_number("batch_size", batch_size), chunks * replicas
+    if batch_size % parts:
         raise ConfigError(
             f"batch_size: expected a multiple of {parts} ({replicas} device(s) times {chunks} accumulated chunk(s)), "
             f"received {batch_size}; take {batch_size - batch_size % parts or parts}, or other devices or chunks"

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 import tensorflow as tf
 
+from tfprune.arguments import number
 from tfprune.errors import ConfigError
 from tfprune.recipes.data.dataset import Batch
 
@@ -64,8 +65,9 @@ class CrossEntropy:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(f"label_smoothing: expected 0 to below 1, received {self.label_smoothing}; correct it")
+        object.__setattr__(
+            self, "label_smoothing", number("label_smoothing", self.label_smoothing, at_least=0, below=1)
+        )
 
     def inputs(self, batch: Batch) -> tf.Tensor:
         """Returns the images, `[batch, height, width, channels]`."""
@@ -123,8 +125,7 @@ class Consistency(CrossEntropy):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.weight >= 0:
-            raise ConfigError(f"weight: expected 0 or more, received {self.weight}; correct it")
+        object.__setattr__(self, "weight", number("weight", self.weight, at_least=0))
 
     def inputs(self, batch: Batch) -> tf.Tensor:
         """Returns all clean images, then all second views and so on, `[views * batch, height, width, channels]`.

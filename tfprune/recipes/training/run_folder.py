@@ -21,13 +21,15 @@ import tensorflow as tf
 import yaml
 
 import tfprune
-from tfprune.errors import RunFolderError
+from tfprune.arguments import each_of, instance, optional, text, truth, whole_number
+from tfprune.errors import ConfigError, RunFolderError, first_line
 from tfprune.files import as_path, csv_text, write_text, writing
 from tfprune.locks import RUN_LOCK, Lock
 from tfprune.reading import RefusedError, json_value, read_bytes, reading, shown
 from tfprune.reading.content import LARGEST_TEXT
 from tfprune.reading.yaml_file import read_settings
 from tfprune.recipes.training.manifest import MANIFEST, SHARED, Manifest, is_plain, known_names, remove_run
+from tfprune.reprs import described, short
 
 _SETTINGS = "settings.yaml"
 _ENVIRONMENT = "environment.json"
@@ -148,7 +150,7 @@ class RunFolder:
 
         Args:
             path: The folder; missing parents are created, too.
-            settings: The settings that decide the result, as plain values (numbers, strings, lists).
+            settings: The settings that decide the result, as plain values: finite numbers, texts, lists and dicts.
             resume: Whether to continue a run that is there.
             overwrite: Whether to remove a run that is there: only the files that it created.
             seed: Seed of the run, for `environment.json`.
@@ -159,11 +161,13 @@ class RunFolder:
             The folder.
 
         Raises:
+            ConfigError: A setting is no plain value, or not finite: a run with it could not be resumed.
             RunFolderError: Another process uses the folder; it cannot be written, contains a run and neither flag is
                 given, contains a run with other settings (`resume`), or other files under names that a run needs.
         """
-        path = as_path(path)
-        settings = json.loads(json.dumps(dict(settings)))
+        path, settings = as_path(path), _plain(settings)
+        resume, overwrite = truth("resume", resume), truth("overwrite", overwrite)
+        seed, makes = optional(whole_number, "seed", seed, at_least=0), each_of(text, "makes", makes)
         try:
             lock = Lock(path / RUN_LOCK, path, "wait for its end, stop it, or take another --train_path")
         except OSError as error:
@@ -200,9 +204,7 @@ class RunFolder:
         Raises:
             RunFolderError: It exists and was not made by a run, it is a link, or the name contains folders.
         """
-        path, made, settings = self.path / name, self._manifest.made, self._manifest.settings
-        if not is_plain(name):
-            raise RunFolderError(f"expected a plain file name, received {name!r}")
+        path, made, settings = self.path / _plain_name(name), self._manifest.made, self._manifest.settings
         _refuse_link(path)
         if name not in made:
             if path.exists() and name not in SHARED:
@@ -231,7 +233,7 @@ class RunFolder:
         Raises:
             RunFolderError: The table is damaged or cannot be written.
         """
-        return MetricsLog(self.folder("metrics") / name, last_step=last_step, rows=rows)
+        return MetricsLog(self.folder("metrics") / _plain_name(name), last_step=last_step, rows=rows)
 
     def events(self, name: str) -> tf.summary.SummaryWriter:
         """Returns a TensorBoard writer in `events/<name>`; older events there are removed.
@@ -242,7 +244,7 @@ class RunFolder:
         Raises:
             RunFolderError: It cannot be written.
         """
-        folder = self.folder("events") / name
+        folder = self.folder("events") / _plain_name(name)
         _refuse_link(folder)
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
@@ -258,7 +260,7 @@ class RunFolder:
         Raises:
             RunFolderError: It cannot be created.
         """
-        folder = self.folder("checkpoints") / name
+        folder = self.folder("checkpoints") / _plain_name(name)
         _refuse_link(folder)
         with writing(folder):
             folder.mkdir(exist_ok=True)
@@ -283,6 +285,27 @@ class RunFolder:
         write_text(self.file(_ENVIRONMENT), json.dumps(environment, indent=1) + "\n")
         # Last, because a folder with settings is a run.
         write_text(self.file(_SETTINGS), _settings_text(settings))
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Returns settings as they are read again from the folder; raises `ConfigError` if one is read as another."""
+    found: dict[str, Any] = {}
+    for name, value in instance("settings", settings, Mapping, "settings by name").items():
+        try:
+            found |= json_value(json.dumps({text("settings", name): value}))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ConfigError(
+                f"settings: expected plain values, so that the run can be resumed, received {short(name)} = "
+                f"{described(value)}: {first_line(error)}"
+            ) from error
+    return found
+
+
+def _plain_name(name: Any) -> str:
+    """Returns the name of an entry of a run folder; raises an error of tfprune if it is none, or has folders."""
+    if not is_plain(str(as_path(name))):
+        raise RunFolderError(f"expected a plain file name, received {described(name)}")
+    return text("name", name)
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
@@ -373,9 +396,7 @@ class WorkerFolder(RunFolder):
         Raises:
             RunFolderError: The name contains folders.
         """
-        if not is_plain(name):
-            raise RunFolderError(f"expected a plain file name, received {name!r}")
-        path = self.path / name
+        path = self.path / _plain_name(name)
         if name not in SHARED and not path.exists() and (self._chief / name).exists():
             path.symlink_to(self._chief / name)
         return path

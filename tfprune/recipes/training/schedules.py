@@ -5,14 +5,17 @@ for each of the original codes. `DensityRamp` lowers the density of sub-network 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfprune.arguments import each_of, instance, number, whole_number
 from tfprune.errors import ConfigError
+from tfprune.reprs import described
+from tfprune.settings import LARGEST
 
 _STEPS: dict[str, dict[int, float]] = {
     "xnor": {30: 0.1, 44: 0.01, 54: 0.001},
@@ -23,6 +26,8 @@ _STEPS: dict[str, dict[int, float]] = {
     "cos_multi": {30: 0.1, 44: 0.01, 54: 0.001},
 }
 POLICIES = ("constant", "cosine", "multistep", *_STEPS)
+_MOST_EPOCHS = 1_000_000  # there is a rate for each
+_LARGEST_RATE = float(tf.float32.max)
 
 
 @keras.saving.register_keras_serializable(package="tfprune")
@@ -47,21 +52,21 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         drops: Epochs of the drops, in order; those from `epochs` on are not reached.
 
     Raises:
-        ConfigError: Two points are the same epoch.
+        ConfigError: Two points are the same epoch, or a number is out of range.
 
     Reference:
         EKG, op_utils.py, `Optimizer`.
     """
 
     def __init__(self, base: float, points: Sequence[float], rate: float, epochs: int, steps_per_epoch: int) -> None:
-        self.base = base
-        self.points = tuple(points)
-        self.rate = rate
-        self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
+        self.base = base = number("base", base)
+        self.points = each_of(number, "points", points, at_least=0, at_most=LARGEST)
+        self.rate = rate = number("rate", rate)
+        self.epochs = whole_number("epochs", epochs, at_least=0)
+        self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
         # Python numbers only: a tensor created here would belong to the graph that is open now.
-        self.drops = _drops(self.points, epochs)
-        self._rates = [base * rate**passed for passed in range(len(self.points) + 1)]
+        self.drops = _drops(self.points, self.epochs)
+        self._rates = _within_float32(lambda: [base * rate**passed for passed in range(len(self.points) + 1)])
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the learning rate at an optimizer step (counted from 0), a float32 scalar."""
@@ -78,6 +83,17 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
             "epochs": self.epochs,
             "steps_per_epoch": self.steps_per_epoch,
         }
+
+
+def _within_float32(make: Callable[[], list[float]]) -> list[float]:
+    """Returns the rates that a function computes; raises `ConfigError` if one is beyond float32."""
+    try:
+        rates = make()
+    except OverflowError:
+        rates = [math.inf]
+    if not all(abs(rate) <= _LARGEST_RATE for rate in rates):
+        raise ConfigError("expected learning rates that are finite in float32, received larger ones; lower the numbers")
+    return rates
 
 
 def _drops(points: Sequence[float], epochs: int) -> list[int]:
@@ -121,26 +137,16 @@ class PeriodicDecay(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, initial: float, ratio: float, every_epochs: int, steps_per_epoch: int, offset: int = 0) -> None:
-        for name, value in (("initial", initial), ("ratio", ratio)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name}: expected a number above 0, received {value}")
-        for name, count, least in (
-            ("every_epochs", every_epochs, 1),
-            ("steps_per_epoch", steps_per_epoch, 1),
-            ("offset", offset, 0),
-        ):
-            if int(count) != count or count < least:
-                raise ConfigError(f"{name}: expected a whole number of at least {least}, received {count}")
-        if offset >= every_epochs:
+        self.initial = number("initial", initial, above=0)
+        self.ratio = number("ratio", ratio, above=0)
+        self.every_epochs = whole_number("every_epochs", every_epochs)
+        self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        self.offset = whole_number("offset", offset, at_least=0)
+        if self.offset >= self.every_epochs:
             raise ConfigError(
                 f"every_epochs: expected more than the {offset} by which all decays are earlier, received "
                 f"{every_epochs}: the first would come before the training"
             )
-        self.initial = float(initial)
-        self.ratio = float(ratio)
-        self.every_epochs = int(every_epochs)
-        self.steps_per_epoch = int(steps_per_epoch)
-        self.offset = int(offset)
 
     def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         """Returns the rate at an optimizer step (counted from 0), a float64 scalar."""
@@ -196,21 +202,19 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         every: int = 20,
         gamma: float = 0.1,
     ) -> None:
-        if policy not in POLICIES:
-            raise ConfigError(f"policy: expected one of {', '.join(POLICIES)}; received {policy!r}; use one")
-        for name, value, least in (("epochs", epochs, 0), ("steps_per_epoch", steps_per_epoch, 1), ("every", every, 1)):
-            if value < least:
-                raise ConfigError(f"{name}: expected {least} or more, received {value}; raise it")
-        if not 0 <= warmup <= max(epochs - 1, 0):
-            raise ConfigError(f"warmup: expected 0 to fewer epochs than all {epochs}, received {warmup}; correct it")
+        if not isinstance(policy, str) or policy not in POLICIES:
+            raise ConfigError(f"policy: expected one of {', '.join(POLICIES)}; received {described(policy)}; use one")
+        epochs = whole_number("epochs", epochs, at_least=0, at_most=_MOST_EPOCHS)
         self._settings: dict[str, Any] = {
-            "base": base,
+            "base": number("base", base),
             "policy": policy,
             "epochs": epochs,
-            "steps_per_epoch": steps_per_epoch,
+            "steps_per_epoch": whole_number("steps_per_epoch", steps_per_epoch),
+            "warmup": whole_number("warmup", warmup, at_least=0, at_most=max(epochs - 1, 0)),
+            "every": whole_number("every", every),
+            "gamma": number("gamma", gamma),
         }
-        self._settings |= {"warmup": warmup, "every": every, "gamma": gamma}
-        self._rates = [self.rate(epoch) for epoch in range(max(epochs, 1))]
+        self._rates = _within_float32(lambda: [self.rate(epoch) for epoch in range(max(epochs, 1))])
         self.drops = list(_STEPS.get(policy, {})) or ([every] if policy == "multistep" else [])
 
     def rate(self, epoch: int) -> float:
@@ -219,6 +223,7 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
         Args:
             epoch: Number of the epoch, from 0.
         """
+        epoch = whole_number("epoch", epoch, at_least=0)
         base, policy, epochs, warmup, every, gamma = (
             self._settings[name] for name in ("base", "policy", "epochs", "warmup", "every", "gamma")
         )
@@ -246,6 +251,8 @@ class EpochRates(keras.optimizers.schedules.LearningRateSchedule):
 
 def missed_drops(schedule: StepDecay | EpochRates, epochs: int) -> list[int]:
     """Returns the epochs of the drops of a learning rate that come after the end of a training."""
+    instance("schedule", schedule, StepDecay | EpochRates, "a StepDecay or EpochRates")
+    epochs = whole_number("epochs", epochs, at_least=0)
     return [drop for drop in schedule.drops if drop >= epochs]
 
 
@@ -278,11 +285,9 @@ class DensityRamp:
     start: float = 0.5
 
     def __post_init__(self) -> None:
-        for name, value in (("final", self.final), ("start", self.start)):
-            if not 0 < value <= 1:
-                raise ConfigError(f"{name}: expected a share of weights in (0, 1], received {value}; correct it")
-        if self.epochs < 0:
-            raise ConfigError(f"epochs: expected 0 or more, received {self.epochs}; raise it")
+        object.__setattr__(self, "final", number("final", self.final, above=0, at_most=1))
+        object.__setattr__(self, "start", number("start", self.start, above=0, at_most=1))
+        object.__setattr__(self, "epochs", whole_number("epochs", self.epochs, at_least=0))
 
     def __call__(self, epoch: int) -> float:
         """Returns the density of an epoch, counted from 0."""

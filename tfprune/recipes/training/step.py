@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import keras
 import tensorflow as tf
 
-from tfprune.errors import ConfigError
+from tfprune.arguments import instance, text
+from tfprune.errors import check_choice
 from tfprune.recipes.data.dataset import Batch
 from tfprune.recipes.training.objectives import Metrics, Objective
 
@@ -301,8 +302,7 @@ def uses_xla(setting: Compile, devices: tuple[str, ...]) -> bool:
     Raises:
         ConfigError: There is no such setting.
     """
-    if setting not in ("auto", "on", "off"):
-        raise ConfigError(f"compile: expected auto, on or off, received {setting!r}")
+    check_choice("compile", setting, Compile)
     if setting != "auto":
         return setting == "on"
     return bool(devices) and all("gpu" in device.lower() for device in devices)
@@ -331,4 +331,6 @@ def loss_scaled(optimizer: keras.optimizers.Optimizer, precision: str) -> keras.
     Reference:
         Micikevicius et al., "Mixed Precision Training" (ICLR 2018), section 3.2.
     """
+    instance("optimizer", optimizer, keras.optimizers.Optimizer, "a Keras optimizer")
+    precision = text("precision", precision)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer

@@ -12,8 +12,9 @@ from typing import Literal, TypeAlias
 
 import tensorflow as tf
 
+from tfprune.arguments import each_of, number, whole_number
 from tfprune.cluster import Cluster
-from tfprune.errors import ConfigError
+from tfprune.errors import ConfigError, check_choice
 from tfprune.recipes.training.workers import wait_for_all
 
 StrategyName: TypeAlias = Literal["auto", "multi_worker"]
@@ -40,10 +41,11 @@ def make_strategy(
         ConfigError: The list is empty, contains an index twice or a GPU that does not exist, or `TF_CONFIG` is wrong.
         WorkerError: Not all workers connected in time.
     """
+    gpu_ids = each_of(whole_number, "gpu_id", gpu_ids, at_least=0)
     if not gpu_ids or len(set(gpu_ids)) != len(gpu_ids):
         raise ConfigError(f"gpu_id: expected different indices, at least one, received {list(gpu_ids)}")
-    if name not in ("auto", "multi_worker"):
-        raise ConfigError(f"strategy: expected auto or multi_worker, received {name!r}")
+    check_choice("strategy", name, StrategyName)
+    start_minutes = number("start_minutes", start_minutes, above=0)
     if not os.environ.get("TF_CONFIG", "{}").strip():
         del os.environ["TF_CONFIG"]  # TensorFlow would report broken JSON
     if name == "multi_worker":
