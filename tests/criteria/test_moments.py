@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfprune.criteria import CriterionData, KernelInputs
-from tfprune.criteria.moments import inverse_factor
+from tfprune.criteria import CriterionData
+from tfprune.criteria.moments import KernelInputs, inverse_factor
 from tfprune.errors import ConfigError
 from tfprune.graph import prunable_weights
 

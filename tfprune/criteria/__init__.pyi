@@ -16,8 +16,6 @@ from .channels.reading import FLAP as FLAP
 from .channels.reading import ZipLM as ZipLM
 from .data import CriterionData as CriterionData
 from .data import examples_at_once as examples_at_once
-from .moments import InputMoments as InputMoments
-from .moments import KernelInputs as KernelInputs
 from .registry import CriterionInfo as CriterionInfo
 from .registry import DataUse as DataUse
 from .registry import criterion as criterion
@@ -37,7 +35,6 @@ from .weights.gradient import SNIP as SNIP
 from .weights.gradient import Fisher as Fisher
 from .weights.gradient import GradNorm as GradNorm
 from .weights.grasp import GraSP as GraSP
-from .weights.layerwise import LayerwiseCriterion as LayerwiseCriterion
 from .weights.magnitude import Lottery as Lottery
 from .weights.magnitude import Magnitude as Magnitude
 from .weights.magnitude import RandomWeights as RandomWeights

@@ -117,7 +117,7 @@ class KernelInputs:
         self,
         call: Call,
         holders: list[tuple[str, keras.Layer]],
-        batches: list[dict[int, Any]],
+        batches: list[Any],
         sums: Mapping[str, "_Sums"],
     ) -> None:
         """Adds what the kernels of a call read of all batches."""

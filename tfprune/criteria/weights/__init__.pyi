@@ -11,7 +11,6 @@ from .gradient import SNIP as SNIP
 from .gradient import Fisher as Fisher
 from .gradient import GradNorm as GradNorm
 from .grasp import GraSP as GraSP
-from .layerwise import LayerwiseCriterion as LayerwiseCriterion
 from .magnitude import Lottery as Lottery
 from .magnitude import Magnitude as Magnitude
 from .magnitude import RandomWeights as RandomWeights
