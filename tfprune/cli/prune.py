@@ -18,7 +18,7 @@ from tfprune.console import working
 from tfprune.criteria import LayerCollapseWarning, WeightCriterion, weight_criterion
 from tfprune.errors import ConfigError
 from tfprune.exporting import read_record, save_model
-from tfprune.graph import complexity, prunable_weights
+from tfprune.graph import complexity, kernels_of_copy, prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.model_file import load_model
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
@@ -209,9 +209,9 @@ def _masks(criterion: WeightCriterion, model: keras.Model, density: float | None
     if not criterion.updates:
         return criterion(model, density, data)
     pruned, masks = criterion.prune(model, density, data)
-    new = prunable_weights(pruned)
+    new = kernels_of_copy(model, pruned)
     for name, weight in prunable_weights(model).items():
-        weight.assign(new[name])
+        weight.assign(new[name][0])
     return masks
 
 

@@ -7,7 +7,7 @@ first call to the last.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,8 @@ class KernelInputs:
 
     Args:
         model: A functional or sequential model, built.
-        weights: The kernels by name, such as those of `prunable_weights(model)`.
+        weights: The kernels by name, such as those of `prunable_weights(model)`; several of one name, see
+            `kernels_of_copy`, count together.
         groups: The model's channel groups, if they are known already.
 
     Attributes:
@@ -69,10 +70,13 @@ class KernelInputs:
     """
 
     def __init__(
-        self, model: keras.Model, weights: Mapping[str, keras.Variable], groups: ChannelGroups | None = None
+        self,
+        model: keras.Model,
+        weights: Mapping[str, keras.Variable | Sequence[keras.Variable]],
+        groups: ChannelGroups | None = None,
     ) -> None:
         self._model, self._forward = model, Forward(model, groups)
-        names = {id(variable): name for name, variable in weights.items()}
+        names = {id(variable): name for name, each in weights.items() for variable in keras.tree.flatten(each)}
         self.reads: dict[str, KernelReads] = {}
         self._holders: dict[int, list[tuple[str, keras.Layer]]] = {}
         for call in self._forward.calls:

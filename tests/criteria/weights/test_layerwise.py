@@ -1,14 +1,16 @@
 """What holds for all criteria that prune kernel after kernel."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.criteria import RIA, SparseGPT, Wanda
+from tfprune.criteria import RIA, Magnitude, SparseGPT, Wanda
 from tfprune.errors import ConfigError
-from tfprune.graph import convert, prunable_weights
+from tfprune.graph import SharedWeightsWarning, convert, prunable_weights
 from tfprune.masks import Masks
 
 layers = keras.layers
@@ -152,6 +154,28 @@ def test_inputs_that_are_always_zero(kind):
     assert masks.counts == {"a/kernel": (15, 30), "b/kernel": (10, 20), "c/kernel": (4, 8)}
     assert not masks["a/kernel"][[1, 4]].any()
     assert all(np.isfinite(weight).all() for weight in pruned.get_weights())
+
+
+@pytest.mark.parametrize("kind", [*CRITERIA, Magnitude])
+def test_layers_that_share_a_kernel(kind):
+    """In the copy each has its own, and both are pruned as the one kernel that they are."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 6))
+    shared = layers.Dense(6, name="shared")
+    x = layers.TimeDistributed(shared, name="each")(inputs)
+    x = shared(layers.GlobalAveragePooling1D()(x))
+    model = keras.Model(inputs, layers.Dense(2, name="fc")(x))
+    data = None if kind is Magnitude else [(RNG.normal(size=(9, 4, 6)).astype(np.float32), None)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        masks = kind()(model, 0.5, data)
+    with pytest.warns(SharedWeightsWarning, match="each and shared share weights"):
+        pruned, same = kind().prune(model, 0.5, data)
+    assert same == masks
+    assert list(masks) == ["each/layer.kernel", "fc/kernel"]
+    kernels = prunable_weights(pruned)
+    assert not np.asarray(kernels["each/layer.kernel"])[~masks["each/layer.kernel"]].any()
+    np.testing.assert_array_equal(kernels["each/layer.kernel"], kernels["shared/kernel"])
 
 
 @pytest.mark.parametrize("kind", CRITERIA)

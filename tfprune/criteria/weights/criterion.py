@@ -22,7 +22,14 @@ from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
-from tfprune.graph import convert, prunable_weights, unpruned_weights
+from tfprune.graph import (
+    ModelClassWarning,
+    SharedWeightsWarning,
+    convert,
+    kernels_of_copy,
+    prunable_weights,
+    unpruned_weights,
+)
 from tfprune.graph.calls import check_finite_weights
 from tfprune.masks import Masks
 from tfprune.tables import listed
@@ -163,7 +170,7 @@ class WeightCriterion(ABC):
                 model or keep fewer weights than asked for.
             UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
         """
-        return self._pruned(model, density, data, masks, kept, on_scores)[0]
+        return self._run(on_scores)._pruned(model, density, data, masks, kept)
 
     def prune(
         self,
@@ -194,13 +201,13 @@ class WeightCriterion(ABC):
             >>> int(np.count_nonzero(pruned.get_layer("fc").kernel))
             3
         """
-        found, copy = self._pruned(model, density, data, masks, kept)
-        if copy is None:
-            copy = convert(model, "plain")
-            weights = prunable_weights(copy)
-            for name, mask in found.items():
-                weights[name].assign(np.where(mask, np.asarray(weights[name]), 0))
-        return copy, found
+        run = self._run()
+        pruned = run.once("copy", lambda: convert(model, "plain"))
+        found = run._pruned(model, density, data, masks, kept)
+        for name, variables in kernels_of_copy(model, pruned).items():
+            for variable in variables if name in found else ():
+                variable.assign(np.where(found[name], np.asarray(variable), 0))
+        return pruned, found
 
     def _pruned(
         self,
@@ -209,23 +216,20 @@ class WeightCriterion(ABC):
         data: Any,
         masks: Masks | None,
         kept: int | None,
-        on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
-    ) -> tuple[Masks, keras.Model | None]:
-        """Returns the masks, and the pruned copy if they were found on one."""
-        run = self._run()
-        object.__setattr__(run, "_on_scores", on_scores)
-        weights = run._prunable(model)
+    ) -> Masks:
+        """Does what a call does, in a copy of the criterion that remembers what it made."""
+        weights = self._prunable(model)
         check_finite_weights(model)
         start = _start(masks, weights)
         start = Masks({name: start[name] for name in weights})
-        counts = run._counts(model, start, density, kept)
-        chosen = run._choose(model, start, counts, run._checked_data(data, model))
+        counts = self._counts(model, start, density, kept)
+        chosen = self._choose(model, start, counts, self._checked_data(data, model))
         found = Masks(chosen, parameters=_parameters(model))
         if unseen := unpruned_weights(model, ignore=self.ignore):
             warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=3)
         if found.collapsed:
             warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=3)
-        return found, run.__dict__.get("_pruned_copy")
+        return found
 
     def weight_scores(
         self,
@@ -314,11 +318,23 @@ class WeightCriterion(ABC):
         if (on_scores := self.__dict__.get("_on_scores")) is not None:
             on_scores({name: np.asarray(score, np.float64) for name, score in scores.items()})
 
-    def _run(self) -> Self:
+    def _run(self, on_scores: Callable[[dict[str, np.ndarray]], None] | None = None) -> Self:
         """Returns a copy of this criterion for one pruning, in which `once` remembers what it made."""
         run = copy.copy(self)
         object.__setattr__(run, "_made", {})
+        object.__setattr__(run, "_on_scores", on_scores)
         return run
+
+    def _copy(self, model: keras.Model) -> keras.Model:
+        """Returns the copy of the model that `prune` returns; in a call, one for the moment, without its warnings."""
+
+        def make() -> keras.Model:
+            with warnings.catch_warnings():
+                for kind in (ModelClassWarning, SharedWeightsWarning):
+                    warnings.simplefilter("ignore", kind)
+                return convert(model, "plain")
+
+        return self.once("copy", make)
 
     def _checked_data(self, data: Any, model: keras.Model) -> CriterionData | None:
         reject_unused_data(self, data)

@@ -15,7 +15,7 @@ from tfprune.criteria.registry import DataUse
 from tfprune.criteria.weights.criterion import Tensors, WeightCriterion
 from tfprune.criteria.weights.dpp import equal_shares
 from tfprune.errors import ConfigError
-from tfprune.graph import convert, prunable_weights
+from tfprune.graph import kernels_of_copy, prunable_weights
 from tfprune.masks import Masks
 from tfprune.reprs import described
 from tfprune.tables import listed
@@ -83,24 +83,24 @@ class LayerwiseCriterion(WeightCriterion):
     def _choose(
         self, model: keras.Model, start: Masks, counts: np.ndarray, data: CriterionData | None
     ) -> Mapping[str, np.ndarray]:
-        copy = convert(model, "plain")
-        every = prunable_weights(copy)
+        copy = self._copy(model)
+        every = kernels_of_copy(model, copy)
         weights = {name: every[name] for name in start}
-        for name, variable in weights.items():
-            if not start[name].all():
+        for name, variables in weights.items():
+            for variable in variables if not start[name].all() else ():
                 variable.assign(np.where(start[name], np.asarray(variable), 0))
         inputs, kept = self._inputs(copy, weights), {}
         shares = self._shares(inputs, start, counts[-1])
         for name, moments in inputs.moments(CriterionData.required(data, self.name, model), products=self.products):
             reads = inputs.reads[name]
-            rows, left = reads.by_channel(weights[name]).astype(np.float64), reads.by_channel(start[name])
+            rows, left = reads.by_channel(weights[name][0]).astype(np.float64), reads.by_channel(start[name])
             chosen, rows = self._solved(rows, moments, left, shares[name])
             kept[name] = reads.as_kernel(chosen)
-            weights[name].assign(reads.as_kernel(np.where(chosen, rows, 0)))
-        object.__setattr__(self, "_pruned_copy", copy)
+            for variable in weights[name]:
+                variable.assign(reads.as_kernel(np.where(chosen, rows, 0)))
         return {name: kept[name] for name in start}
 
-    def _inputs(self, model: keras.Model, weights: Mapping[str, keras.Variable]) -> KernelInputs:
+    def _inputs(self, model: keras.Model, weights: Mapping[str, Any]) -> KernelInputs:
         """Returns what kernels read; raises `ConfigError` if that is not known of all."""
         inputs = KernelInputs(model, weights)
         if missing := [name for name in weights if name not in inputs.reads]:
