@@ -158,6 +158,15 @@ def test_data_without_labels(prune, folder):
         prune(density=0.3, criterion="lottery", data=str(folder / "unlabelled.npz"))
 
 
+@pytest.mark.parametrize("criterion", ["wanda", "sparsegpt"])
+def test_inputs_are_enough_for_criteria_on_what_kernels_read(prune, folder, tmp_path, criterion):
+    masks = prune(density=0.5, criterion=criterion, data=str(folder / "unlabelled.npz"))
+    with np.load(folder / "unlabelled.npz") as arrays:
+        expected = criteria.weight_criterion(criterion)(keras.saving.load_model(folder / "net.keras"), 0.5, arrays["x"])
+    assert masks == expected
+    assert bool(Ticket.load(tmp_path / "new" / "masks.npz").weights) == (criterion == "sparsegpt")
+
+
 def test_numbers_that_are_no_classes_still_score(prune, tmp_path, screen):
     x = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
     np.savez(tmp_path / "probabilities.npz", x=x, y=np.full((20, 10), 0.1, np.float32))
