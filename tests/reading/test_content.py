@@ -23,6 +23,17 @@ def test_a_longer_file_is_refused(tmp_path):
         read_bytes(tmp_path / "a", 2)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/version"), reason="files of the system that say that they are empty")
+def test_a_file_that_says_it_is_empty():
+    with open("/proc/version", encoding="utf-8") as file:
+        text = file.read()
+    assert os.stat("/proc/version").st_size == 0 < len(text)
+    assert read_text("/proc/version") == text
+    assert read_text("/proc/version", len(text)) == text
+    with pytest.raises(RefusedError, match="it has more than 5 bytes"):
+        read_text("/proc/version", 5)
+
+
 def test_no_more_memory_is_taken_than_the_file_has(tmp_path):
     (tmp_path / "a").write_bytes(b"123")
     tracemalloc.start()

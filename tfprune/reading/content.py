@@ -122,8 +122,11 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         RefusedError: It is no regular file, or is longer.
     """
     with open_file(path) as file:
-        most = min(most, max(os.fstat(file.fileno()).st_size, _UNKNOWN_SIZE))
-        content = file.read(most + 1)  # takes the memory before it reads
+        size = os.fstat(file.fileno()).st_size
+        most = min(most, max(size, _UNKNOWN_SIZE))
+        content = file.read(min(size, most) + 1)  # takes the memory before it reads, and more of it takes longer
+        if len(content) > size:
+            content += file.read(most - size)
     if len(content) > most:
         raise RefusedError(f"it has more than {most:,} bytes")
     return content

@@ -1,7 +1,10 @@
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.recipes.data.image_bytes import black_png, bmp, gif, jpeg, png
 from tfprune.recipes.data.decoding import decode_center, decode_window
 
 
@@ -63,3 +66,43 @@ def test_gray_images_get_three_channels():
         ):
             assert found.shape == (32, 32, 3)
             np.testing.assert_array_equal(found[..., 0], found[..., 2])
+
+
+def whole(contents):
+    return decode_window(contents, lambda size: tf.concat([[0, 0], size], 0), 8)
+
+
+def center(contents):
+    return decode_center(contents, 8, 8)
+
+
+@pytest.mark.parametrize("decode", [whole, center])
+@pytest.mark.parametrize("contents", [png(9000, 9000), jpeg(9000, 9000), bmp(9000, 9000), gif((1, 1), (9000, 9000))])
+def test_images_of_more_pixels_than_there_may_be(decode, contents):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no pixels, or more than 67,108,864"):
+        decode(tf.constant(contents))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no pixels, or more than 67,108,864"):
+        tf.function(decode)(tf.constant(contents))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_lines_are_not_scaled(turned):
+    """One pixel by 130 is scaled to 256 by 33,280, by more to more than memory holds."""
+    for length, fits in ((127, True), (128, False)):
+        contents = black_png(length, 1) if turned else black_png(1, length)
+        if fits:
+            assert np.all(decode_center(contents, 256, 256) == 0)
+        else:
+            with pytest.raises(tf.errors.InvalidArgumentError, match="a side 128 times as long as the other"):
+                decode_center(contents, 256, 256)
+        assert np.all(whole(contents) == 0)
+
+
+def test_the_first_frame_of_a_gif():
+    from PIL import Image
+
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    for decode in (whole, center):
+        np.testing.assert_allclose(decode(buffer.getvalue())[4, 4], [255, 0, 0], atol=1e-3)

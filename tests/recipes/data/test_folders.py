@@ -7,6 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.jpeg_tree import digits_tree
+from tests.messages import message
+from tests.recipes.data.image_bytes import black_png, jpeg, png
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data import load_data
 from tfprune.recipes.data.folders import folder_images
@@ -69,6 +71,21 @@ def test_pipes_and_devices_are_no_images(tree):
     (tree / "train" / "n01" / "zeros.JPEG").symlink_to("/dev/zero")
     (tree / "train" / "n01" / "image.png").mkdir()
     assert folder_images(tree)[0]._paths == names
+
+
+def test_links_in_circles(tree):
+    for place in (tree / "train" / "n01" / "loop.JPEG", tree / "train" / "loop"):
+        place.symlink_to(place.name)
+        assert "Too many levels of symbolic links; expected" in message(lambda: folder_images(tree))
+        place.unlink()
+
+
+def test_names_that_are_no_text(tree):
+    name = os.fsencode(tree / "train" / "n00") + b"/\xff.JPEG"
+    shutil.copy(tree / "train" / "n00" / "n00_000.JPEG", name)
+    train = folder_images(tree)[0]
+    last = int(np.flatnonzero(train.labels(np.arange(len(train))) == 0)[-1])
+    assert train.read(tf.constant(last, tf.int64))[0].numpy() == (tree / "train/n00/n00_000.JPEG").read_bytes()
 
 
 def save(path, shade, size=64):
@@ -136,5 +153,31 @@ def test_broken_files(root):
     with pytest.raises(DataUnavailableError, match="64 x 64"):
         load_data("tiny-imagenet", root)
     (root / "train" / "n01" / "images" / "n01_1.JPEG").write_bytes(b"no image")
-    with pytest.raises(DataUnavailableError, match="cannot be read"):
+    with pytest.raises(DataUnavailableError, match=r"cannot read .*, it is damaged, larger or no image"):
         load_data("tiny-imagenet", root)
+
+
+@pytest.mark.parametrize("contents", [png(20_000, 20_000), black_png(64, 65), jpeg(65_535, 65_535), b""])
+def test_images_that_are_not_those_of_tiny_imagenet(root, contents):
+    path = root / "train" / "n01" / "images" / "n01_1.JPEG"
+    path.write_bytes(contents)
+    text = message(lambda: load_data("tiny-imagenet", root), DataUnavailableError)
+    assert text.startswith(f"cannot read {path}: expected a JPEG image of 64 x 64, it is damaged, larger or no image; ")
+    os.truncate(path, 3 << 30)
+    text = message(lambda: load_data("tiny-imagenet", root), DataUnavailableError)
+    assert text.endswith("64 x 64, it has more than 67,108,864 bytes; download the data again")
+
+
+def test_annotations_name_each_image_once(root):
+    annotations = root / "val" / "val_annotations.txt"
+    if annotations.exists():
+        annotations.write_text("val_0.JPEG\tn01\n" * 100_000)
+        assert "names 'val_0.JPEG', which is no image in" in message(lambda: load_data("tiny-imagenet", root))
+        annotations.write_text("x" * 100_000 + "\tn01\n")
+        assert "which is no image in" in message(lambda: load_data("tiny-imagenet", root))
+
+
+def test_a_folder_that_cannot_be_read(root):
+    place = root / "train" / "loop"
+    place.symlink_to("loop")
+    assert "Too many levels of symbolic links; expected" in message(lambda: load_data("tiny-imagenet", root))

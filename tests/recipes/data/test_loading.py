@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data import data_fraction, data_names, load_data, loading, register_data, search_subsets
@@ -69,7 +70,7 @@ def copy(tfds_folder, tmp_path):
 
 def test_damaged_data_is_reported(copy, tmp_path):
     def complaint():
-        with pytest.raises(DataUnavailableError, match="cannot be read") as raised:
+        with pytest.raises(DataUnavailableError, match=r"cannot (be )?read") as raised:
             load_data("cifar10", tmp_path)
         assert "\n" not in str(raised.value)
         return str(raised.value)
@@ -85,7 +86,7 @@ def test_damaged_data_is_reported(copy, tmp_path):
 class Splits:
     """A prepared data set, as far as it is looked at: images of one value, which says their number."""
 
-    name, data_dir = "mnist", "there"
+    name, data_dir, file_format = "mnist", "there", None
 
     def __init__(self, **examples):
         self.info = self
@@ -93,13 +94,10 @@ class Splits:
 
     def as_dataset(self, split, **settings):
         assert settings["shuffle_files"] is False
-        self.wanted = range(self.splits[split].num_examples)
-        return self
-
-    def as_numpy_iterator(self):
-        for first in range(0, len(self.wanted), 2):
-            numbers = np.array(self.wanted[first : first + 2])
-            yield {"image": np.full((len(numbers), 28, 28, 1), numbers[:, None, None, None]), "label": numbers % 10}
+        assert list(settings["decoders"]) == ["image"]
+        numbers = np.arange(self.splits[split].num_examples)
+        files = [tf.io.encode_png(np.full((28, 28, 1), number, np.uint8)).numpy() for number in numbers]
+        return tf.data.Dataset.from_tensor_slices({"image": files, "label": numbers % 10})
 
 
 @pytest.fixture

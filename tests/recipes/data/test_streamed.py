@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tests.jpeg_tree import digits_tree
+from tests.recipes.data.image_bytes import png
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data import BatchRequest
 from tfprune.recipes.data.folders import folder_images
@@ -190,4 +192,23 @@ def test_wrong_arguments(tree, tmp_path):
     for file in copy.glob("train/*/*"):
         file.write_bytes(b"nothing")
     with pytest.raises(DataUnavailableError, match=r"none of several training images of tree .*such as .*n00"):
+        opened(copy)
+
+
+def test_files_that_are_too_large_are_skipped_and_counted(tree, tmp_path):
+    copy = shutil.copytree(tree, tmp_path / "large")
+    files = sorted((copy / "train" / "n01").iterdir())
+    os.truncate(files[0], 3 << 30)
+    files[1].write_bytes(png(20_000, 20_000))
+    os.truncate(sorted((copy / "val" / "n02").iterdir())[0], 3 << 30)
+    data = opened(copy)
+    files[2].unlink()  # after it was found
+    batches = list(data.training_batches(BatchRequest(batch_size=8, epochs=1, seed=0)))
+    assert all(np.isfinite(batch["images"]).all() for batch in batches)
+    assert sum(len(batch["labels"]) for batch in data.test_batches(4)) == 8
+    assert data.notes()[0].startswith("3 training images of 24 could not be read and were skipped")
+    assert data.notes()[1].startswith("1 test image of 9 could not be read and was skipped")
+    for file in (copy / "train").glob("*/*"):
+        os.truncate(file, 3 << 30)
+    with pytest.raises(DataUnavailableError, match="none of several training images"):
         opened(copy)

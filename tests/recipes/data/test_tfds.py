@@ -1,3 +1,6 @@
+import json
+import os
+import shutil
 import socket
 import threading
 import time
@@ -9,7 +12,7 @@ import pytest
 from tfprune.errors import DataUnavailableError
 from tfprune.recipes.data import load_data
 from tfprune.recipes.data import tfds as prepared_dataset
-from tfprune.recipes.data.tfds import answers, prepared_images
+from tfprune.recipes.data.tfds import answers, opened_dataset, prepared_images
 
 NAMES = {"CIFAR10": "cifar10", "CIFAR100": "cifar100"}
 
@@ -174,3 +177,83 @@ def test_closed_port_and_slow_name_look_up(monkeypatch):
     assert not answers("http://somewhere.invalid/", 0.2)
     assert time.monotonic() - begin < 5
     release.set()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Prepared images of 5 x 4, one gray each, its label."""
+    import tensorflow_datasets as tfds
+
+    class Grays(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "grays"
+        VERSION = tfds.core.Version("1.0.0")
+        pkg_dir_path = tmp_path_factory.mktemp("code")
+
+        def _info(self):
+            image, label = tfds.features.Image(shape=(None, None, 3)), tfds.features.ClassLabel(num_classes=9)
+            return tfds.core.DatasetInfo(
+                builder=self, features=tfds.features.FeaturesDict({"image": image, "label": label})
+            )
+
+        def _split_generators(self, manager):
+            return {
+                "train": self._generate_examples(5, 4),
+                "large": self._generate_examples(3000, 2000),
+                "turned": self._generate_examples(4, 5),
+            }
+
+        def _generate_examples(self, height, width):
+            for number in range(7):
+                yield number, {"image": np.full((height, width, 3), number, np.uint8), "label": number}
+
+    root = tmp_path_factory.mktemp("grays")
+    Grays(data_dir=root).download_and_prepare()
+    return root
+
+
+def test_images_of_one_shape(made):
+    builder = opened_dataset("grays", made)
+    images, labels = prepared_images(builder, "train", (5, 4, 3))
+    assert (images.shape, images.dtype, labels.dtype) == ((7, 5, 4, 3), np.uint8, np.int64)
+    np.testing.assert_array_equal(images, np.broadcast_to(labels[:, None, None, None], images.shape))
+    assert sorted(labels) == list(range(7))
+    for split in ("large", "turned"):
+        with pytest.raises(DataUnavailableError, match=r"the prepared data of grays in .* cannot be read"):
+            prepared_images(builder, split, (5, 4, 3))
+
+
+@pytest.mark.parametrize("count", [10**12, 8, 6, 0])
+def test_numbers_of_images_that_are_not_true(made, tmp_path, count):
+    folder = shutil.copytree(made, tmp_path / "copy") / "grays" / "1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        split["shardLengths"] = [str(count)]
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(DataUnavailableError, match=f"7 of {count} records of train|has more than {count} records"):
+        prepared_images(opened_dataset("grays", tmp_path / "copy"), "train", (5, 4, 3))
+
+
+def test_more_files_than_there_are(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "copy") / "grays" / "1.0.0"
+    info = json.loads((folder / "dataset_info.json").read_text())
+    for split in info["splits"]:
+        split["shardLengths"] = ["1"] * 1000  # a million of them would take gigabytes as paths
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    with pytest.raises(DataUnavailableError, match="1000 files of train among"):
+        prepared_images(opened_dataset("grays", tmp_path / "copy"), "train", (5, 4, 3))
+
+
+def test_a_pipe_is_no_prepared_data(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "copy") / "grays" / "1.0.0"
+    file = next(folder.glob("*train*"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(DataUnavailableError, match="expected a file of TensorFlow Datasets, it is no regular file"):
+        opened_dataset("grays", tmp_path / "copy")
+
+
+def test_folders_that_are_no_versions(made, tmp_path):
+    copy = shutil.copytree(made, tmp_path / "copy")
+    for name in ("1..0", "2.", ".3"):
+        shutil.copytree(copy / "grays" / "1.0.0", copy / "grays" / name)
+    assert str(opened_dataset("grays", copy).data_dir).endswith("1.0.0")

@@ -1,12 +1,15 @@
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.messages import message
 from tfprune.errors import ConfigError, DataUnavailableError
 from tfprune.recipes.data import BatchRequest, load_data, open_data
-from tfprune.recipes.data.tfds_records import RecordFiles, tfds_images
+from tfprune.recipes.data.tfds_records import tfds_images
 
 
 def tfds_images_write(root, *, label="ClassLabel", splits=("train", "validation"), records=6):
@@ -103,28 +106,82 @@ def test_labels_of_cifar10(tfds_folder):
     np.testing.assert_array_equal(train.labels(some), whole.train_labels[some])
 
 
-def record_files_write(path, records):
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record)
-    return str(path)
+def copied(colors, tmp_path):
+    """Returns the folder of a copy of the prepared data."""
+    return shutil.copytree(colors, tmp_path / "copy") / "colors" / "1.0.0"
 
 
-def test_any_record_of_several_files(tmp_path):
-    parts = [[b"first", b"", b"third" * 100], [], [b"x" * 70_000, b"last"]]
-    paths = [record_files_write(tmp_path / f"part{number}", records) for number, records in enumerate(parts)]
-    files = RecordFiles(paths)
-    everything = [record for records in parts for record in records]
-    assert len(files) == 5
-    assert [files.read(position) for position in (4, 0, 2, 1, 3)] == [everything[i] for i in (4, 0, 2, 1, 3)]
-    assert [files.describe(position) for position in (2, 4)] == [f"record 2 of {paths[0]}", f"record 1 of {paths[2]}"]
-    assert len(RecordFiles([])) == 0
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse", "nothing"])
+def test_record_files_that_are_none(colors, tmp_path, split, kind):
+    folder = copied(colors, tmp_path)
+    file = next(folder.glob(f"*{split}*tfrecord*"))
+    whole = file.read_bytes()
+    file.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(file)
+        case "device":
+            file.symlink_to("/dev/zero")
+        case "sparse":
+            file.write_bytes(whole)
+            os.truncate(file, 3 << 30)
+    words = {"sparse": "has more than 6 records", "nothing": "No such file"}.get(kind, "it is no regular file")
+    assert words in message(lambda: tfds_images("colors", folder.parents[1]), DataUnavailableError)
 
 
-@pytest.mark.parametrize("cut", [1, 4, 10, 20])
-def test_file_that_ends_too_early(tmp_path, cut):
-    path = tmp_path / "records"
-    record_files_write(path, [b"a whole record", b"12345678"])
-    path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(ValueError, match="ends within record 1"):
-        RecordFiles([str(path)])
+def zeros(file):
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "kind.labels.txt"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (zeros, "it is no regular file"),
+        (lambda file: os.truncate(file, 3 << 30), "it has more than"),
+        (lambda file: file.write_bytes(b"\xff\xfe"), "it is not a text file"),
+    ],
+    ids=["device", "sparse", "no text"],
+)
+def test_notes_of_tensorflow_datasets_that_are_none(colors, tmp_path, name, change, words):
+    folder = copied(colors, tmp_path)
+    (folder / name).touch()
+    change(folder / name)
+    text = message(lambda: tfds_images("colors", folder.parents[1]), DataUnavailableError)
+    assert text.startswith(f"cannot read {folder / name}: expected a file of TensorFlow Datasets, {words}")
+    assert text.endswith("remove that folder and prepare the data again")
+
+
+def test_records_that_are_no_examples(colors, tmp_path):
+    folder = copied(colors, tmp_path)
+    file = next(folder.glob("*train*tfrecord*"))
+    data = bytearray(file.read_bytes())
+    first = int.from_bytes(data[:8], "little")
+    data[12 : 12 + first] = b"\xff" * first
+    file.write_bytes(data)
+    train, _, _ = tfds_images("colors", folder.parents[1])
+    words = f"a label 'kind' from 0 to 2, received others among 2, of which the first is record 0 of {file}"
+    assert words in message(lambda: train.labels(np.array([0, 1])), DataUnavailableError)
+    data = open_data(folder.parents[1], "colors", image_size=4, resize_size=4)
+    assert sum(len(batch["labels"]) for batch in data.plain_batches(3)) == 5
+    assert data.notes()[0].startswith("1 training image of 6 could not be read and was skipped")
+
+
+def test_labels_of_no_class(colors, tmp_path):
+    folder = copied(colors, tmp_path)
+    features = json.loads((folder / "features.json").read_text())
+    kind = features["featuresDict"]["features"]["kind"]["classLabel"]
+    kind["numClasses"] = "2"
+    (folder / "kind.labels.txt").unlink(missing_ok=True)
+    (folder / "features.json").write_text(json.dumps(features))
+    train, _, classes = tfds_images("colors", folder.parents[1])
+    assert classes == 2
+    assert "a label 'kind' from 0 to 1, received others among 6" in message(lambda: train.labels(np.arange(6)))
+    data = open_data(folder.parents[1], "colors", image_size=4, resize_size=4)
+    assert sum(len(batch["labels"]) for batch in data.plain_batches(3)) == 4
+    assert data.notes()[0].startswith("2 training images of 6 could not be read and were skipped")
+    kind["numClasses"] = "0"
+    (folder / "features.json").write_text(json.dumps(features))
+    assert "expected classes of colors, found" in message(lambda: tfds_images("colors", folder.parents[1]))

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfprune.recipes.data.image_files import jpeg_sides, within
+
 _REDUCTIONS = (1, 2, 4, 8)
+_MOST_ASPECT = 128
 Decode = Callable[[tf.Tensor, Any], tuple[tf.Tensor, tf.Tensor]]
 Change = Callable[[tf.Tensor, Any], tf.Tensor]
 
@@ -26,7 +29,7 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
     than 2; its position is then exact to a pixel of that resolution.
 
     Args:
-        contents: The encoded image: JPEG, PNG, BMP or the first frame of a GIF.
+        contents: The encoded image: JPEG, PNG, BMP or the first frame of a GIF, see `image_files.within`.
         window: A function from height and width of the image, `[2]`, int32, to top, left, height and width of the
             part, `[4]`, int32.
         size: Pixels of each side of the result.
@@ -36,7 +39,7 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
     """
 
     def jpeg() -> tf.Tensor:
-        place = window(tf.io.extract_jpeg_shape(contents)[:2])
+        place = window(jpeg_sides(contents))
         surplus = tf.minimum(place[2], place[3]) // size
         level = tf.reduce_sum(tf.cast(surplus >= tf.constant(_REDUCTIONS[1:]), tf.int32))
 
@@ -46,7 +49,7 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
         return tf.switch_case(level, [lambda by=by: reduced(by) for by in _REDUCTIONS])
 
     def other() -> tf.Tensor:
-        image = _decoded(contents)
+        image = _decoded(within(contents))
         top, left, height, width = tf.unstack(window(tf.shape(image)[:2]))
         return image[top : top + height, left : left + width]
 
@@ -57,6 +60,8 @@ def decode_window(contents: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor],
 def decode_center(contents: tf.Tensor, size: int, shorter_side: int) -> tf.Tensor:
     """Decodes an image, scales its shorter side, and crops the square at the center.
 
+    No side may be 128 times as long as the other: the scaling would make an image larger than memory of a line.
+
     Args:
         contents: The encoded image, as in `decode_window`.
         size: Pixels of each side of the result.
@@ -65,9 +70,14 @@ def decode_center(contents: tf.Tensor, size: int, shorter_side: int) -> tf.Tenso
     Returns:
         `[size, size, 3]`, float32 on the scale 0 .. 255.
     """
-    image = _decoded(contents)
+    image = _decoded(within(contents))
     shape = tf.shape(image)[:2]
-    scaled = shorter_side * shape // tf.reduce_min(shape)
+    shorter, longer = tf.reduce_min(shape), tf.reduce_max(shape)
+    narrow = tf.debugging.Assert(
+        longer // shorter < _MOST_ASPECT, [f"a side {_MOST_ASPECT} times as long as the other"]
+    )
+    with tf.control_dependencies([narrow]):
+        scaled = shorter_side * shape // shorter
     image = tf.image.resize(image, scaled, antialias=True)
     top, left = tf.unstack((scaled - size + 1) // 2)
     return tf.ensure_shape(image[top : top + size, left : left + size], [size, size, 3])

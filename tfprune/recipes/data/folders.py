@@ -5,15 +5,17 @@ the small images of Tiny-ImageNet into memory.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError, DataUnavailableError
-from tfprune.reading import read_text, reading, shown
+from tfprune.reading import RefusedError, read_text, reading, shown
 from tfprune.recipes.data.decoding import EncodedImages
+from tfprune.recipes.data.image_files import read_image, within
 from tfprune.recipes.data.in_memory import ImageData
 from tfprune.tables import listed
 
@@ -23,6 +25,7 @@ _SIZE = 64
 _MEAN = (0.48024578664982126, 0.44807218089384643, 0.3975477478649648)
 _STD = (0.2769864069088257, 0.26906448510256, 0.282081906210584)
 _TINY_LAYOUT = "train/CLASS/images/*.JPEG, val/images/*.JPEG and val/val_annotations.txt"
+_AGAIN = "download the data again"
 _FOLDERS = ("tiny-imagenet-200", "tiny_imagenet")
 
 
@@ -37,8 +40,6 @@ class FolderImages(EncodedImages):
     def __init__(self, paths: Sequence[str], labels: np.ndarray) -> None:
         self._paths = paths
         self._labels = labels
-        with tf.device("CPU:0"):
-            self._tensors = tf.constant(paths), tf.constant(labels, tf.int64)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -49,12 +50,15 @@ class FolderImages(EncodedImages):
 
     def read(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Reads the bytes of a file and its class."""
-        paths, labels = self._tensors
-        return tf.io.read_file(paths[position]), labels[position]
+        contents, label = tf.numpy_function(self._read, [position], (tf.string, tf.int64), stateful=False)
+        return tf.ensure_shape(contents, []), tf.ensure_shape(label, [])
 
     def describe(self, position: int) -> str:
         """Returns the path of a file."""
         return self._paths[position]
+
+    def _read(self, position: int) -> tuple[bytes, np.int64]:
+        return read_image(self._paths[position]), self._labels[position]
 
 
 def folder_images(root: str | os.PathLike[str]) -> tuple[FolderImages, FolderImages, tuple[str, ...]]:
@@ -86,17 +90,13 @@ def folder_images(root: str | os.PathLike[str]) -> tuple[FolderImages, FolderIma
 
 def _classes(folder: Path) -> dict[str, list[str]]:
     """Returns the sorted paths of the images of each class, classes in alphabetical order."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataUnavailableError(f"cannot read {folder}: {error.strerror}; expected {_LAYOUT}") from error
-    names = [entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    with _listing(folder, _LAYOUT) as found:
+        names = [entry.name for entry in found if entry.is_dir() and not entry.name.startswith(".")]
     if not names:
         loose = any(_is_image(entry.name) for entry in found)
         what = "images without folders of classes; sort them into such folders" if loose else "no images"
         raise DataUnavailableError(f"{folder} holds {what}; expected {_LAYOUT}")
-    classes = {name: _files(folder / name) for name in names}
+    classes = {name: _files(folder / name, _LAYOUT) for name in names}
     if empty := [name for name, paths in classes.items() if not paths]:
         raise DataUnavailableError(
             f"no images in {_named(empty)} of {folder}; expected {_LAYOUT}, at least one for each class"
@@ -104,17 +104,25 @@ def _classes(folder: Path) -> dict[str, list[str]]:
     return classes
 
 
-def _files(folder: Path) -> list[str]:
+def _files(folder: Path, layout: str, suffixes: tuple[str, ...] = _SUFFIXES) -> list[str]:
     """Returns the sorted paths of the images in a folder; pipes and devices, which may never end, are none."""
+    with _listing(folder, layout) as found:
+        return [entry.path for entry in found if _is_image(entry.name, suffixes) and entry.is_file()]
+
+
+@contextmanager
+def _listing(folder: Path, layout: str) -> Iterator[list[os.DirEntry[str]]]:
+    """Gives what is in a folder, sorted by name; if it, or something in it, cannot be read, raises an error."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(entry.path for entry in entries if _is_image(entry.name) and entry.is_file())
+            yield sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise DataUnavailableError(f"cannot read {folder}: {error.strerror}; make it readable") from error
+        place = error.filename or folder
+        raise DataUnavailableError(f"cannot read {place}: {error.strerror}; expected {layout}") from error
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+def _is_image(name: str, suffixes: tuple[str, ...] = _SUFFIXES) -> bool:
+    return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
 def _images(classes: dict[str, list[str]]) -> FolderImages:
@@ -149,7 +157,8 @@ def load_tiny_imagenet(data_path: str | os.PathLike[str] | None = None) -> Image
         Su et al., Sanity-Checking Pruning Methods (NeurIPS 2020): normalization and padding of the authors' code.
     """
     root = _root(data_path)
-    classes = sorted(entry.name for entry in (root / "train").iterdir() if entry.is_dir())
+    with _listing(root / "train", _TINY_LAYOUT) as found:
+        classes = [entry.name for entry in found if entry.is_dir()]
     train = [(path, label) for label, name in enumerate(classes) for path in _tiny_images(root / "train" / name)]
     if not train:
         raise DataUnavailableError(f"no images in {root / 'train'}; expected {_TINY_LAYOUT}")
@@ -183,14 +192,13 @@ def _root(data_path: str | os.PathLike[str] | None) -> Path:
     raise DataUnavailableError(f"no Tiny-ImageNet in {data_path}; expected {_TINY_LAYOUT} there")
 
 
-def _tiny_images(folder: Path) -> list[Path]:
+def _tiny_images(folder: Path) -> list[str]:
     """Returns the images of a class, in the folder itself or in its folder `images`."""
     inner = folder / "images"
-    found = (inner if inner.is_dir() else folder).iterdir()
-    return sorted(path for path in found if path.suffix.lower() == ".jpeg" and path.is_file())
+    return _files(inner if inner.is_dir() else folder, _TINY_LAYOUT, (".jpeg",))
 
 
-def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
+def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[str, int]]:
     """Returns validation images with their classes, in either layout."""
     numbers = {name: number for number, name in enumerate(classes)}
     annotations = folder / "val_annotations.txt"
@@ -202,44 +210,52 @@ def _validation(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
             for path in _tiny_images(folder / name)
         ]
     elif annotations.is_file():
-        with reading(annotations, "lines of an image and its class", error=DataUnavailableError):
-            lines = read_text(annotations).splitlines()
-        found = [_annotated(folder, line, numbers) for line in lines]
+        found = _annotated(annotations, folder / "images", numbers)
     else:
         raise DataUnavailableError(
             f"no labels of the images in {folder}; expected {annotations.name} there, or folders of classes"
         )
     if not found:
         raise DataUnavailableError(f"no images in {folder}; expected {_TINY_LAYOUT}")
-    return sorted(found, key=lambda pair: (pair[1], pair[0].name))
+    return sorted(found, key=lambda pair: (pair[1], os.path.basename(pair[0])))
 
 
-def _annotated(folder: Path, line: str, numbers: dict[str, int]) -> tuple[Path, int]:
-    """Returns the image and the class of a line of `val_annotations.txt`."""
-    words = line.split("\t")
-    if len(words) < 2 or words[1] not in numbers:
-        raise DataUnavailableError(
-            f"{folder / 'val_annotations.txt'}: expected lines of an image, a tab and a class that train has, found "
-            f"{line[:60]!r}"
-        )
-    path = folder / "images" / words[0]
-    if path.name != words[0] or not path.is_file():
-        raise DataUnavailableError(
-            f"{folder / 'val_annotations.txt'} names {shown(words[0])}, which is no image in {folder / 'images'}; "
-            "download the data again"
-        )
-    return path, numbers[words[1]]
+def _annotated(annotations: Path, folder: Path, numbers: dict[str, int]) -> list[tuple[str, int]]:
+    """Returns the images that `val_annotations.txt` names, each once, and their classes."""
+    with reading(annotations, "lines of an image and its class", error=DataUnavailableError):
+        lines = read_text(annotations).splitlines()
+    paths = {os.path.basename(path): path for path in _files(folder, _TINY_LAYOUT)}
+    found = []
+    for line in lines:
+        words = line.split("\t", 2)
+        if len(words) < 2 or words[1] not in numbers:
+            raise DataUnavailableError(
+                f"{annotations}: expected lines of an image, a tab and a class that train has, found {line[:60]!r}"
+            )
+        if words[0] not in paths:
+            raise DataUnavailableError(
+                f"{annotations} names {shown(words[0])}, which is no image in {folder}, or twice; {_AGAIN}"
+            )
+        found.append((paths.pop(words[0]), numbers[words[1]]))
+    return found
 
 
-def _read(paths: Sequence[Path]) -> np.ndarray:
+def _read(paths: Sequence[str]) -> np.ndarray:
     """Reads all images, `[images, 64, 64, 3]` uint8; gray ones get three equal channels."""
     images = np.empty((len(paths), _SIZE, _SIZE, 3), np.uint8)
     for place, path in enumerate(paths):
-        try:
-            image = tf.io.decode_jpeg(tf.io.read_file(str(path)), channels=3).numpy()
-        except tf.errors.OpError as error:
-            raise DataUnavailableError(f"{path} cannot be read as a JPEG image; download the data again") from error
-        if image.shape != images.shape[1:]:
-            raise DataUnavailableError(f"expected images of {_SIZE} x {_SIZE}, found {image.shape[:2]} in {path}")
+        with reading(path, f"a JPEG image of {_SIZE} x {_SIZE}", error=DataUnavailableError, advice=_AGAIN):
+            try:
+                image = _decoded(read_image(path)).numpy()
+            except tf.errors.OpError as error:
+                raise RefusedError("it is damaged, larger or no image") from error
+            if image.shape != images.shape[1:]:
+                raise RefusedError("it has {} x {}".format(*image.shape))
         images[place] = image
     return images
+
+
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+def _decoded(contents: tf.Tensor) -> tf.Tensor:
+    """Decodes an image of no more pixels than those of Tiny-ImageNet."""
+    return tf.io.decode_jpeg(within(contents, _SIZE * _SIZE), channels=3)

@@ -158,7 +158,7 @@ class StreamedData(ImageDataset):
             try:
                 decode_center(self._train.read(tf.constant(position))[0], self.image_size, self.resize_size)
                 return
-            except tf.errors.OpError:
+            except (tf.errors.OpError, OSError, ValueError):  # the latter two from Python, as here is no graph
                 continue
         raise DataUnavailableError(
             f"none of several training images of {self.name} can be read, such as {self._train.describe(0)}; expected "

@@ -5,18 +5,26 @@ memory; `tfds_records` reads large ones as they are needed.
 """
 
 import os
+import re
 import shutil
 import threading
 import urllib.error
 import urllib.request
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tfprune.errors import DataUnavailableError, first_line
+from tfprune.reading import open_file, read_json, read_text, reading
+from tfprune.recipes.data.image_files import within
 from tfprune.recipes.data.in_memory import ImageData
+from tfprune.recipes.data.record_files import RecordFiles
 
+_AGAIN = "remove that folder and prepare the data again"
+_LONGEST_NAMES = 4 << 20  # bytes of the names of classes; the 21,841 of ImageNet have 0.2 MB
 _SECONDS_TO_ANSWER = 5.0
 _READ_BATCH = 1000
 
@@ -73,7 +81,7 @@ def damaged(name: str, folder: str | os.PathLike[str], error: Exception) -> Data
     """Returns the error for prepared data that cannot be read."""
     return DataUnavailableError(
         f"the prepared data of {name} in {folder} cannot be read ({first_line(error)}); "
-        "expected files of TensorFlow Datasets; remove that folder and prepare the data again"
+        f"expected files of TensorFlow Datasets; {_AGAIN}"
     )
 
 
@@ -81,10 +89,28 @@ def _builder(name: str, folder: Path) -> Any:
     """Returns the builder of the data in a folder."""
     import tensorflow_datasets as tfds
 
+    _check_files(folder)
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # a damaged folder can make TensorFlow Datasets raise anything
         raise damaged(name, folder, error) from error
+
+
+def _check_files(folder: Path) -> None:
+    """Raises DataUnavailableError if a file is a pipe or a device, or a text that is larger than those of TFDS."""
+    with _reading(folder, "files"):
+        for path in sorted(folder.iterdir()):
+            with _reading(path, "a file"):
+                if path.suffix == ".json":
+                    read_json(path, finite=False)
+                elif path.suffix == ".txt":
+                    read_text(path, _LONGEST_NAMES)
+                elif not path.is_dir():
+                    open_file(path).close()
+
+
+def _reading(path: Path, what: str) -> AbstractContextManager[None]:
+    return reading(path, f"{what} of TensorFlow Datasets", error=DataUnavailableError, advice=_AGAIN)
 
 
 def _default_root() -> Path:
@@ -97,7 +123,7 @@ def _prepared_folder(dataset: Path) -> Path | None:
     versions = [
         (tuple(map(int, folder.parent.name.split("."))), folder.parent)
         for folder in dataset.glob("*/dataset_info.json")
-        if folder.parent.name.replace(".", "").isdecimal()
+        if re.fullmatch(r"\d+(\.\d+)*", folder.parent.name)
     ]
     return max(versions)[1] if versions else None
 
@@ -181,26 +207,55 @@ def prepared_images(builder: Any, split: str, shape: tuple[int, int, int]) -> tu
     """
     import tensorflow_datasets as tfds
 
+    def decoded(example: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        contents = within(example["image"], shape[0] * shape[1])
+        image = tf.io.decode_image(contents, shape[2], expand_animations=False)
+        return tf.ensure_shape(image, shape), tf.cast(tf.ensure_shape(example["label"], []), tf.int64)
+
+    if builder.info.file_format is tfds.core.FileFormat.TFRECORD:
+        split_records(builder, split)
     try:
         count = builder.info.splits[split].num_examples
-        images = np.empty((count, *shape), np.uint8)
-        labels = np.empty(count, np.int64)
         dataset = builder.as_dataset(
             split=split,
             shuffle_files=False,
-            batch_size=_READ_BATCH,
+            decoders={"image": tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(interleave_cycle_length=1),
         )
-        read = 0
-        for batch in dataset.as_numpy_iterator():
-            end = read + len(batch["label"])
-            images[read:end], labels[read:end] = batch["image"], batch["label"]
-            read = end
+        dataset = dataset.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_READ_BATCH)
+        batches = list(dataset.as_numpy_iterator())
+        read = sum(len(labels) for _, labels in batches)
+        if not read or read != count:
+            raise ValueError(f"{read} of {count} {split} images")
     except Exception as error:  # damaged files can raise anything
         raise damaged(builder.name, builder.data_dir, error) from error
-    if read != count:
-        raise damaged(builder.name, builder.data_dir, ValueError(f"{read} of {count} {split} images"))
+    images, labels = map(np.concatenate, zip(*batches, strict=True))
     return images, labels
+
+
+def split_records(builder: Any, split: str) -> RecordFiles:
+    """Opens the TFRecord files of a split.
+
+    Args:
+        builder: From `prepared_dataset` or `opened_dataset`.
+        split: Name of the split.
+
+    Returns:
+        Its records, as many as the data set says.
+
+    Raises:
+        DataUnavailableError: Files are missing or damaged, or contain another number of records.
+    """
+    try:
+        info = builder.info.splits[split]
+        if info.num_shards > (files := len(os.listdir(builder.data_dir))):
+            raise ValueError(f"{info.num_shards} files of {split} among {files}")
+        records = RecordFiles([str(path) for path in info.filepaths], info.num_examples)
+        if len(records) != info.num_examples:
+            raise ValueError(f"{len(records)} of {info.num_examples} records of {split}")
+        return records
+    except Exception as error:  # the names and numbers of files are those of the data
+        raise damaged(builder.name, builder.data_dir, error) from error
 
 
 def answers(url: str, seconds: float) -> bool:
