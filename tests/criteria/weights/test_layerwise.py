@@ -157,6 +157,24 @@ def test_inputs_that_are_always_zero(kind):
 
 
 @pytest.mark.parametrize("kind", [*CRITERIA, Magnitude])
+def test_half_precision(kind):
+    """Moments and solutions are in double precision; kernels keep their own."""
+    keras.utils.set_random_seed(0)
+    stack = [layers.Dense(8, "gelu", name="a", dtype="bfloat16"), layers.Dense(4, name="b", dtype="bfloat16")]
+    model = keras.Sequential([keras.Input((6,)), *stack])
+    x = RNG.normal(size=(40, 6)).astype(np.float32)
+    data = None if kind is Magnitude else [(x, None)]
+    first = kind()(model, 0.7, data)
+    pruned, masks = kind().prune(model, 0.5, data, masks=first)
+    assert masks.kept == 40
+    for name, kernel in prunable_weights(pruned).items():
+        assert kernel.dtype == "bfloat16"
+        values = np.asarray(kernel, np.float32)
+        assert np.isfinite(values).all()
+        assert not values[~masks[name]].any()
+
+
+@pytest.mark.parametrize("kind", [*CRITERIA, Magnitude])
 def test_layers_that_share_a_kernel(kind):
     """In the copy each has its own, and both are pruned as the one kernel that they are."""
     keras.utils.set_random_seed(0)
