@@ -10,6 +10,7 @@ it; `tests/graph/model_zoo.py` has those that together use every rule of the cha
 from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 
 layers = keras.layers
 
@@ -153,3 +154,32 @@ def nested_blocks(size: int, width: int) -> tuple[keras.KerasTensor, keras.Keras
     inner = keras.Model(inner_inputs, layers.Add()([inner_inputs, y]), name="inner")
     inputs = keras.Input((size, size, 3))
     return inputs, inner(inner(layers.Conv2D(width, 1, name="stem")(inputs)))
+
+
+def residual_blocks_model(
+    blocks: int, *, width: int = 6, activation: str | None = None, seed: int = 0, name: str = "residual_blocks"
+) -> keras.Model:
+    """Residual blocks of two convolutions in a row, for images of 6 x 6 x 3 and two classes.
+
+    Block `i` has the layers `conv{i}a` and `conv{i}b` and ends in the sum `add{i}`; all have biases other than 0.
+
+    Args:
+        blocks: Number of blocks.
+        width: Channels between the blocks; within one there are two more.
+        activation: Activation after each sum, called `act{i}`; None leaves it out.
+        seed: Seed of the weights.
+        name: Name of the model.
+    """
+    inputs = keras.Input((6, 6, 3), name="images")
+    x = layers.Conv2D(width, 3, padding="same", name="stem")(inputs)
+    for number in range(blocks):
+        y = layers.Conv2D(width + 2, 3, padding="same", activation="relu", name=f"conv{number}a")(x)
+        y = layers.Conv2D(width, 3, padding="same", name=f"conv{number}b")(y)
+        x = layers.Add(name=f"add{number}")([x, y])
+        x = layers.Activation(activation, name=f"act{number}")(x) if activation else x
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    model = keras.Model(inputs, layers.Dense(2, name="fc")(x), name=name)
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        variable.assign(rng.normal(scale=0.3, size=variable.shape))
+    return model

@@ -6,17 +6,19 @@ modules of tfprune use the functions below and no private name of Keras. The nam
 has changed one. Private methods that tfprune overrides are listed in `OVERRIDDEN`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from types import FunctionType
 from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
-from keras.src.backend import compute_output_spec, get_stateless_scope, set_keras_mask
+from keras.src.backend import compute_output_spec, get_keras_mask, get_stateless_scope, set_keras_mask
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models.functional import Functional, functional_like_constructor
@@ -51,6 +53,8 @@ __all__ = [
     "StochasticDepth",
     "adam_moments",
     "attention_sizes",
+    "attributes_replaced",
+    "calls_forgotten",
     "causal_padding",
     "child_layers",
     "compile_settings",
@@ -68,6 +72,8 @@ __all__ = [
     "has_gate",
     "image_operations",
     "input_structure",
+    "is_produced",
+    "keras_mask",
     "lambda_output_shape",
     "linear_operations",
     "load_state",
@@ -78,6 +84,7 @@ __all__ = [
     "operation_settings",
     "output_structure",
     "own_state",
+    "own_variables",
     "producer",
     "renew_tracker",
     "reorder_parts",
@@ -89,6 +96,7 @@ __all__ = [
     "stored_value",
     "substituted_values",
     "takes_training",
+    "traced_call",
     "uses_weight_decay",
     "variable_index",
 ]
@@ -149,7 +157,9 @@ def functional_like(kind: type) -> bool:
     return functional_like_constructor(kind)
 
 
-def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any]) -> None:
+def reorder_parts(
+    model: keras.Model, like: keras.Model, counterparts: Mapping[int, Any], left_out: Collection[int] = ()
+) -> None:
     """Sorts the parts of a model like those of another one, so that the orders of their variables agree.
 
     Args:
@@ -157,10 +167,12 @@ def reorder_parts(model: keras.Model, like: keras.Model, counterparts: Mapping[i
         like: The other model.
         counterparts: The model's part for each part of the other one's graph, by `id`; further parts of both are in the
             same order.
+        left_out: The `id`s of parts of the other one that the model lacks.
     """
     graph = {id(part) for part in counterparts.values()}
     further = iter([part for part in model._layers if id(part) not in graph])
-    ordered = [counterparts.get(id(part)) or next(further, None) for part in like._layers]
+    parts = [part for part in like._layers if id(part) not in left_out]
+    ordered = [counterparts.get(id(part)) or next(further, None) for part in parts]
     if {id(part) for part in ordered} == {id(part) for part in model._layers}:
         model._layers[:] = ordered
 
@@ -191,6 +203,11 @@ def producer(tensor: keras.KerasTensor) -> Any:
     return operation._inbound_nodes[node_index]
 
 
+def is_produced(tensor: keras.KerasTensor) -> bool:
+    """Returns whether Keras knows the call that produced a symbolic tensor."""
+    return getattr(tensor, "_keras_history", (None,))[0] is not None
+
+
 def first_call(operation: keras.Operation) -> Any:
     """Returns Keras' record of an operation's first call on symbolic tensors, see `producer`; None if there is none."""
     calls = [node for node in operation._inbound_nodes if not node.is_input]
@@ -201,6 +218,91 @@ def forget_calls(operation: keras.Operation) -> None:
     """Removes all calls from an operation, so that it belongs to no graph."""
     operation._inbound_nodes = []
     operation._outbound_nodes = []
+
+
+@contextmanager
+def calls_forgotten(layer: keras.Layer) -> Iterator[None]:
+    """Lets a layer and all layers within it forget the symbolic calls that are recorded within the block."""
+    parts = flat_layers(layer)
+    before = [(len(part._inbound_nodes), len(part._outbound_nodes)) for part in parts]
+    try:
+        yield
+    finally:
+        for part, (calls, readers) in zip(parts, before, strict=True):
+            del part._inbound_nodes[calls:], part._outbound_nodes[readers:]
+
+
+@contextmanager
+def attributes_replaced(layer: keras.Layer, values: Mapping[str, Any]) -> Iterator[None]:
+    """Gives a layer other values of some attributes within the block, without Keras' taking note of it."""
+    before = {name: vars(layer)[name] for name in values}
+    vars(layer).update(values)
+    try:
+        yield
+    finally:
+        vars(layer).update(before)
+
+
+def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **kwargs: Any) -> None:
+    """Calls a layer on symbolic tensors, in inference mode, and lets Keras record each call that its code makes.
+
+    Keras itself records only the call of the layer; its casts and checks of arguments are those of an ordinary call.
+
+    Args:
+        layer: The layer.
+        look: Called with what its code returns, before Keras says that the layer has made it.
+        *args: Arguments of the call.
+        **kwargs: Named arguments of the call.
+    """
+
+    def run(*given: Any, **named: Any) -> Any:
+        result = layer.call(*given, **named)
+        look(result)
+        return result
+
+    if takes_training(layer):
+        kwargs = {**kwargs, "training": False}
+    vars(layer)["symbolic_call"] = run
+    for part in flat_layers(layer):
+        vars(part)["compute_output_spec"] = partial(_definite_spec, part)
+    try:
+        layer(*args, **kwargs)
+    finally:
+        del vars(layer)["symbolic_call"]
+        for part in flat_layers(layer):
+            del vars(part)["compute_output_spec"]
+
+
+def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """Returns the symbolic outputs of a layer, with all sizes that follow from those of its inputs.
+
+    A layer may say less than it knows: `EinsumDense` has sizes in its settings. A class whose `call` has arguments that
+    its base class lacks, as KerasHub's attention with a cache, may say what its base class says.
+    """
+    owners = [
+        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("call", "compute_output_spec")
+    ]
+    own = owners[1] in (keras.Layer, keras.Operation) or not issubclass(owners[0], owners[1]) or owners[0] is owners[1]
+    if own:
+        made = type(layer).compute_output_spec(layer, *args, **kwargs)
+        if not _is_open(made) or _is_open((args, kwargs)):
+            return made
+    return compute_output_spec(layer.call, *args, **kwargs)
+
+
+def _is_open(values: Any) -> bool:
+    return any(isinstance(each, keras.KerasTensor) and None in each.shape for each in tree.flatten(values))
+
+
+def own_variables(layer: keras.Layer) -> dict[str, keras.Variable]:
+    """Returns the variables that a layer holds itself, and not in layers within it, by attribute."""
+    own = {id(variable) for variable in (*layer._trainable_variables, *layer._non_trainable_variables)}
+    return {name: each for name, each in vars(layer).items() if isinstance(each, keras.Variable) and id(each) in own}
+
+
+def keras_mask(tensor: Any) -> Any:
+    """Returns the mask that is attached to a tensor; None if there is none."""
+    return get_keras_mask(tensor)
 
 
 def function_graph(graph: Any, name: str) -> Any:
@@ -361,7 +463,9 @@ class _Substitution(keras.StatelessScope):
     def __init__(self, values: Sequence[tuple[keras.Variable, Any]]) -> None:
         self.outer = get_stateless_scope()
         collects = self.outer is None or self.outer.collect_losses
-        super().__init__(values, collect_losses=collects, initialize_variables=self.outer is None)
+        super().__init__(collect_losses=collects, initialize_variables=self.outer is None)
+        # Keras would make tensors of them; symbolic ones stay as they are.
+        self.state_mapping.update((id(variable), value) for variable, value in values)
         if self.outer is not None:
             self.losses = self.outer.losses
 

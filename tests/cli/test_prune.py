@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.models import residual_blocks_model
 from tfprune import criteria
 from tfprune.cli.main import main
 from tfprune.cli.prune import run
@@ -83,6 +84,37 @@ def test_steps_are_recorded_and_replayed(prune, tmp_path, screen):
     assert "the last of 2 steps:" in screen.lines
     for one, other in zip(small.variables, again.variables, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def residual(tmp_path):
+    """A file of a model of three residual blocks, and one of examples for it."""
+    model = residual_blocks_model(3, activation="relu", name="net")
+    model.save(tmp_path / "residual.keras")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "images.npz", x=rng.random((20, 6, 6, 3), np.float32), y=np.arange(20) % 2)
+    return model, {"model": str(tmp_path / "residual.keras"), "data": str(tmp_path / "images.npz")}
+
+
+@pytest.mark.parametrize("widths", [{}, {"flops": 0.4}], ids=["depth", "both"])
+@pytest.mark.parametrize("criterion", ["cosine", "loss"])
+def test_residual_blocks_are_dropped(prune, residual, tmp_path, screen, widths, criterion):
+    model, files = residual
+    with np.load(files["data"]) as arrays:
+        data = arrays["x"], arrays["y"]
+    plan = plan_channels(model, depth=0.6, depth_criterion=criterion, data=data, **widths)
+    small = prune(depth=0.6, depth_criterion=criterion, plan=str(tmp_path / "plan.json"), **files, **widths)
+    np.testing.assert_allclose(small(data[0]), plan.apply()(data[0]), rtol=1e-5, atol=1e-6)
+    assert any(line.endswith("dropped") for line in screen.lines)
+    assert PruningPlan.load(tmp_path / "plan.json").dropped == plan.dropped
+    again = prune(model=files["model"], plan=str(tmp_path / "plan.json"), overwrite=True)
+    np.testing.assert_array_equal(again(data[0]), small(data[0]))
+
+
+def test_residual_blocks_are_dropped_in_the_first_step(prune, residual, screen):
+    small = prune(depth=0.6, depth_criterion="l1", steps=2, density=0.5, model=residual[1]["model"])
+    assert len([layer for layer in small.layers if layer.name.startswith("add")]) == 2
+    assert screen.lines[0].startswith("step 1 of 2: ")
 
 
 @pytest.mark.parametrize("data", ["digits", "examples.npz"])
@@ -202,7 +234,7 @@ def test_open_sizes(prune, folder, screen):
     [
         (
             {},
-            "expected one of --flops, .*, such as --flops 0.5, received none; or a --plan to apply",
+            "expected one of --flops, .*, such as --flops 0.5, received none; or --depth, or a --plan to apply",
         ),
         ({"flops": 0.5, "params": 0.5}, "received --flops and --params"),
         ({"flops": 1.5}, "--flops: expected a value above 0 and at most 1, received 1.5; half is 0.5"),
@@ -230,6 +262,23 @@ def test_open_sizes(prune, folder, screen):
         ({"flops": 0.5, "out": "m.npz"}, "--flops: it is for pruning channels, and m.npz is .* name a .keras file"),
         ({"flops": 0.5, "max_sparsity_of": ("conv",)}, "--max_sparsity_of: .* such as .*, received 'conv'"),
         ({"flops": 0.5, "max_sparsity_of": ("conv=2",)}, "--max_sparsity_of: .* received 'conv=2'"),
+        ({"depth": 0.5}, "--depth_criterion cosine: it uses examples; give --data"),
+        ({"depth": 0}, "--depth: expected a value above 0 and at most 1, received 0"),
+        ({"depth": 0.5, "depth_criterion": "l2"}, "--depth_criterion: expected one of cosine, .*, random, received l2"),
+        ({"depth": 0.5, "depth_criterion": "l1", "data": "digits"}, "--data: criterion l1 uses no examples"),
+        (
+            {"depth": 0.5, "depth_criterion": "l1", "flops": 0.5, "data": "digits"},
+            "--data: criterion l1 and l2 uses no examples",
+        ),
+        ({"flops": 0.5, "depth_criterion": "l1"}, "--depth_criterion: it scores residual blocks; give --depth"),
+        ({"depth": 0.5, "data": "digits", "criterion": "l1"}, "--criterion: it is for channels, and only residual"),
+        ({"depth": 0.5, "data": "digits", "round_to": 8}, "--round_to: it is for channels, and only residual blocks"),
+        ({"depth": 0.5, "data": "digits", "steps": 2}, "--steps: blocks are dropped in one step; give --flops"),
+        (
+            {"density": 0.5, "depth": 0.5, "out": "m.npz", "criterion": "magnitude"},
+            "--depth: it is for pruning channels",
+        ),
+        ({"plan": "p.json", "depth_criterion": "loss"}, "--depth_criterion: "),
     ],
 )
 def test_mistakes(settings, message):

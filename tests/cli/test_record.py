@@ -79,3 +79,12 @@ def test_what_prune_adds(folder, tmp_path):
 def test_a_plan_that_is_read_has_its_own_criterion():
     record = pruned_record({}, PruneConfig("some/net.keras", "out.keras", plan="some/p.json"))
     assert record["pruned"] == [{"model": "net.keras", "plan": "p.json"}]
+
+
+def test_the_criteria_that_had_an_effect_are_named():
+    """A criterion for channels has none where only residual blocks are dropped."""
+    settings = {"model": "net.keras", "out": "out.keras", "depth": 0.5, "depth_criterion": "l1"}
+    depth = {"depth_criterion": "l1", "model": "net.keras", "depth": 0.5}
+    assert pruned_record({}, PruneConfig(**settings))["pruned"] == [depth]
+    both = depth | {"criterion": "l2", "flops": 0.5}
+    assert pruned_record({}, PruneConfig(**settings, flops=0.5))["pruned"] == [both]

@@ -95,7 +95,7 @@ def test_what_a_program_could_not_use_is_refused():
             criteria.register_criterion(name)(type("Named", (L2,), {}))
     with pytest.raises(ConfigError, match="L2 is criterion 'l2' already"):
         criteria.register_criterion("second")(L2)
-    with pytest.raises(ConfigError, match="kind: expected channels or weights, received 'layers'"):
+    with pytest.raises(ConfigError, match="kind: expected one of channels, weights, blocks, received 'layers'"):
         criteria.criterion("l2", kind="layers")
 
 

@@ -193,12 +193,12 @@ def test_what_keras_cannot_make_again_and_nobody_cuts_is_copied(make):
     model = with_token(token)
     values = RNG.normal(size=(4, 16)).astype(np.float32)
     expected = model.predict(values, verbose=0)
-    groups = channel_groups(model)
+    groups = channel_groups(model, keep_classes=True)
     assert sizes(groups) == {"wide": 32}
-    everything = slim(model, np.ones(groups.channels, bool))
+    everything = slim(model, np.ones(groups.channels, bool), groups)
     np.testing.assert_allclose(everything(values), expected, rtol=1e-6)
     for small in (
-        tfprune.prune_channels(model, "l2", params=0.7),
+        tfprune.prune_channels(model, "l2", params=0.7, keep_classes=True),
         convert(model, "masked", {"wide/kernel": np.ones((16, 32))}),
         convert(model, "plain", dtype="mixed_bfloat16"),
         convert(model, "subnet", density=0.5),
@@ -209,7 +209,7 @@ def test_what_keras_cannot_make_again_and_nobody_cuts_is_copied(make):
         assert not {id(weight) for weight in copy.weights} & {id(weight) for weight in token.weights}
         for weight, old in zip(copy.weights, token.weights, strict=True):
             np.testing.assert_array_equal(weight, old)
-    small = tfprune.prune_channels(model, "l2", params=0.7)
+    small = tfprune.prune_channels(model, "l2", params=0.7, keep_classes=True)
     small.compile("sgd", "mse")
     small.fit(values, np.ones((4, 3)), verbose=0)
     assert not np.array_equal(small.layers[1].token, token.token)
@@ -218,7 +218,7 @@ def test_what_keras_cannot_make_again_and_nobody_cuts_is_copied(make):
 
 def test_copied_layers_are_saved_like_the_original(tmp_path):
     model = with_token(Token(16))
-    small = tfprune.prune_channels(model, "l2", params=0.7)
+    small = tfprune.prune_channels(model, "l2", params=0.7, keep_classes=True)
     values = RNG.normal(size=(4, 16)).astype(np.float32)
     for each in (model, small):
         each.save_weights(tmp_path / "it.weights.h5")
@@ -282,16 +282,16 @@ def test_what_a_configuration_leaves_out_is_found_and_kept(units):
     x = Forgetful(3.0, units, name="strange")(layers.Dense(16, name="before")(inputs))
     x = layers.Dense(12, activation="relu", name="after")(x)
     model = keras.Model(inputs, layers.Dense(3)(x))
-    groups = channel_groups(model)
+    groups = channel_groups(model, keep_classes=True)
     assert sizes(groups) == {"after": 12}
-    assert any("strange" in each and "a setting is missing there" in each for each in groups.pinned) is (units is None)
+    assert any("strange" in each and "a setting is missing there" in each for each in groups.pinned)
     values = RNG.normal(size=(4, 16)).astype(np.float32)
     expected = np.asarray(model(values))
-    for copy in (slim(model, np.ones(12, bool)), convert(model, "plain"), convert(model, "masked")):
+    for copy in (slim(model, np.ones(12, bool), groups), convert(model, "plain"), convert(model, "masked")):
         np.testing.assert_allclose(copy(values), expected, rtol=1e-5, atol=1e-6)
     half = convert(model, "plain", dtype="mixed_bfloat16")
     np.testing.assert_allclose(half(values), expected, rtol=0.1, atol=0.1 * np.abs(expected).max())
-    agrees(model, pinned=[("strange", "")])
+    agrees(model, pinned=[("strange", "")] if units is None else ())
 
 
 WRAPPERS = {

@@ -85,6 +85,7 @@ def _sized(config: PruneConfig, model: keras.Model) -> keras.Model:
 def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
     return {
         **config.target,
+        **({} if config.depth is None else {"depth": config.depth, "depth_criterion": config.depth_criterion}),
         "data": tuple(examples) if config.scores_on_data and examples is not None else None,
         "scope": config.scope,
         "round_to": config.round_to,
@@ -92,6 +93,7 @@ def _settings(config: PruneConfig, examples: Examples | None) -> dict[str, Any]:
         "max_sparsity": config.sparsity_limits,
         "ignore": config.ignore,
         "keep_width": config.keep_width,
+        "keep_classes": config.keep_classes,
         "allow_unknown": config.allow_unknown,
     }
 
@@ -110,7 +112,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
         plans = PruningHistory.load(config.plan)
         plans.check(model, config.match)
     else:
-        with working(f"ranking channels by {config.criterion}"):
+        with working(f"ranking by {' and '.join(info.name for info in config.criteria.values())}"):
             plans = PruningHistory([plan_channels(model, _criterion(config), **_settings(config, examples))])
     if len(plans.plans) > 1:
         console.print(f"the last of {len(plans.plans)} steps:")

@@ -7,9 +7,10 @@ from typing import Literal
 from tfprune.cli.command import quiet_tensorflow
 from tfprune.cli.plugins import plugin_setting
 from tfprune.criteria.registry import (
-    DataUse,
+    CriterionInfo,
     Kind,
     criterion_help,
+    depth_criterion_help,
     find_criterion,
     installed_criteria,
     load_plugins,
@@ -22,11 +23,14 @@ from tfprune.settings import Settings, check_model_file, setting
 _CHANNELS_ONLY = (
     "flops",
     "params",
+    "depth",
+    "depth_criterion",
     "round_to",
     "min_channels",
     "max_sparsity",
     "max_sparsity_of",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "match",
     "steps",
@@ -35,8 +39,21 @@ _CHANNELS_ONLY = (
     "plan",
 )
 _WEIGHTS_ONLY = ("iterations", "original_ties", "batch_size")
+_OF_WIDTHS = (
+    "criterion",
+    "scope",
+    "round_to",
+    "min_channels",
+    "max_sparsity",
+    "max_sparsity_of",
+    "allow_unknown",
+    "keep_classes",
+)
+"""What has no effect where only residual blocks are dropped."""
+
 _DECIDED = (
     "criterion",
+    "depth_criterion",
     "scope",
     "round_to",
     "min_channels",
@@ -44,6 +61,7 @@ _DECIDED = (
     "max_sparsity_of",
     "ignore",
     "keep_width",
+    "keep_classes",
     "allow_unknown",
     "schedule",
     "input_shape",
@@ -53,9 +71,9 @@ _DECIDED = (
 
 @dataclass(frozen=True)
 class PruneConfig(Settings):
-    """Prunes channels and writes the smaller model, or single weights and writes masks.
+    """Prunes channels and residual blocks and writes the smaller model, or single weights and writes masks.
 
-    One of flops, params and density says how much is kept; for weights, density does.
+    One of flops, params and density says how much is kept, or depth, or both; for weights, density does.
     """
 
     model: str = setting(help="The .keras file to prune.", positional=True, path="file")
@@ -90,7 +108,16 @@ class PruneConfig(Settings):
         above=0,
         at_most=1,
     )
+    depth: float | None = setting(
+        None,
+        "Fraction of the residual blocks to keep at least. Blocks are dropped first, then channels.",
+        if_none="all",
+        group="target",
+        above=0,
+        at_most=1,
+    )
     criterion: str = setting("l2", criterion_help(), group="decision")
+    depth_criterion: str = setting("cosine", depth_criterion_help(), group="decision")
     plugin: tuple[str, ...] = plugin_setting("decision", ", and criteria")
     scope: Literal["global", "local"] = setting(
         "global",
@@ -115,6 +142,11 @@ class PruneConfig(Settings):
     keep_width: tuple[str, ...] = setting(
         (),
         "Layers that keep all channels that they produce, while they may read fewer: names or patterns.",
+        group="decision",
+    )
+    keep_classes: bool = setting(
+        False,
+        "Let layers with layers within them stay of their class: prune only channels whose number their settings say.",
         group="decision",
     )
     allow_unknown: bool = setting(
@@ -211,12 +243,12 @@ class PruneConfig(Settings):
     @property
     def reads_plan(self) -> bool:
         """Whether an existing plan is applied."""
-        return self.plan is not None and not self.target
+        return self.plan is not None and not self.target and self.depth is None
 
     @property
     def scores_on_data(self) -> bool:
-        """Whether the criterion uses examples if there are some."""
-        return self._data_use != "never" and not self.reads_plan
+        """Whether a criterion uses examples if there are some."""
+        return not self.reads_plan and any(each.uses_data != "never" for each in self.criteria.values())
 
     @property
     def uses_examples(self) -> bool:
@@ -224,10 +256,13 @@ class PruneConfig(Settings):
         return self.scores_on_data or self.reweight or self.recalibrate
 
     @property
-    def _data_use(self) -> DataUse:
-        info = find_criterion(self.criterion, "weights" if self.prunes_weights else "channels")
-        assert info is not None, "_check_criterion has found it"
-        return info.uses_data
+    def criteria(self) -> dict[str, CriterionInfo]:
+        """The criteria that have an effect, by the name of the setting."""
+        kinds: dict[str, Kind] = {"criterion": "weights" if self.prunes_weights else "channels"}
+        if self.depth is not None:
+            kinds = {"depth_criterion": "blocks", **(kinds if self.target else {})}
+        infos = {name: find_criterion(getattr(self, name), kind) for name, kind in kinds.items()}
+        return {name: info for name, info in infos.items() if info is not None}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -286,6 +321,18 @@ class PruneConfig(Settings):
             raise ConfigError("--schedule: expected linear or exponential for weights, received cubic")
 
     def _check_channels(self) -> None:
+        if self.depth is None and "depth_criterion" in self.changed(["depth_criterion"]):
+            raise ConfigError("--depth_criterion: it scores residual blocks; give --depth, or leave it out")
+        if self.depth is not None and not self.target and (changed := self.changed(_OF_WIDTHS)):
+            raise ConfigError(
+                f"--{changed[0]}: it is for channels, and only residual blocks are dropped; give --flops, --params or "
+                "--density, or leave it out"
+            )
+        if self.steps > 1 and self.depth is not None and not self.target:
+            raise ConfigError("--steps: blocks are dropped in one step; give --flops, --params or --density, too")
+        if find_criterion(self.depth_criterion, "blocks") is None:
+            known = ", ".join(info.name for info in registered_criteria("blocks"))
+            raise ConfigError(f"--depth_criterion: expected one of {known}, received {self.depth_criterion}")
         if self.criterion == "dpp_node" and self.density is None and self.plan is None:
             raise ConfigError("--criterion dpp_node: the number of channels to sample must be known; give --density")
         if self.criterion == "dpp_node" and self.steps > 1:
@@ -312,19 +359,20 @@ class PruneConfig(Settings):
             )
 
     def _check_target(self) -> None:
-        if len(self.target) > 1 or not (self.target or self.plan):
+        if len(self.target) > 1 or not (self.target or self.plan or self.depth is not None):
             received = " and ".join(f"--{name}" for name in self.target) or "none"
             raise ConfigError(
                 f"expected one of --flops, --params and --density, such as --flops 0.5, received {received}"
-                f"{'' if self.target or self.prunes_weights else '; or a --plan to apply'}"
+                f"{'' if self.target or self.prunes_weights else '; or --depth, or a --plan to apply'}"
             )
 
     def _check_data(self) -> None:
-        if self.batch_size is not None and self._data_use != "always":
+        if self.batch_size is not None and self.criteria["criterion"].uses_data != "always":
             raise ConfigError(f"--batch_size: criterion {self.criterion} computes no gradients; leave it out")
         if self.data is not None:
             if not (self.prunes_weights or self.uses_examples):
-                without = "a plan that is read" if self.reads_plan else f"criterion {self.criterion}"
+                names = " and ".join(info.name for info in self.criteria.values())
+                without = "a plan that is read" if self.reads_plan else f"criterion {names}"
                 raise ConfigError(
                     f"--data: {without} uses no examples; leave it out, or add --reweight or --recalibrate"
                 )
@@ -335,8 +383,9 @@ class PruneConfig(Settings):
             raise ConfigError("--recalibrate: the batch norms need examples; give --data")
         if self.reweight:
             raise ConfigError("--reweight: the kernels are fitted to examples; give --data")
-        if self._data_use == "always" and not self.reads_plan:
-            raise ConfigError(f"--criterion {self.criterion}: it uses examples; give --data")
+        for name, info in self.criteria.items():
+            if info.uses_data == "always" and not self.reads_plan:
+                raise ConfigError(f"--{name} {info.name}: it uses examples; give --data")
 
     def _refuse(self, names: Sequence[str], what: str) -> None:
         """Raises an error if one of the settings was changed although it is for the other kind of pruning."""

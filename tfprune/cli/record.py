@@ -30,7 +30,7 @@ def pruned_record(record: Mapping[str, Any], config: PruneConfig) -> dict[str, A
     values = config.portable()
     step = {name: values[name] for name in config.changed(list(values))}
     if not config.reads_plan:
-        step = {"criterion": config.criterion} | step
+        step = {name: info.name for name, info in config.criteria.items()} | step
     steps = [*(before if isinstance(before, list) else []), step]
     return kept | {"tfprune": tfprune.__version__, "pruned": steps}
 

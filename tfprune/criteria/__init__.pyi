@@ -1,3 +1,10 @@
+from .blocks.criterion import BlockCriterion as BlockCriterion
+from .blocks.criterion import get_block_criterion as get_block_criterion
+from .blocks.influence import BlockTaylor as BlockTaylor
+from .blocks.influence import Cosine as Cosine
+from .blocks.influence import LossIncrease as LossIncrease
+from .blocks.magnitude import BlockL1 as BlockL1
+from .blocks.magnitude import RandomBlocks as RandomBlocks
 from .channels.criterion import Criterion as Criterion
 from .channels.criterion import Normalize as Normalize
 from .channels.criterion import Reduce as Reduce

@@ -24,16 +24,19 @@ Look = Callable[[Call, Mapping[int, tf.Tensor]], Iterable[tuple[Any, tf.Tensor]]
 to be measured there: names, and float64 rows `[..., rows, features]`."""
 
 
-def traced(function: Callable[..., Any], *example: Any) -> Callable[..., Any]:
+def traced(function: Callable[..., Any], *example: Any, exact: bool = False) -> Callable[..., Any]:
     """Returns a `tf.function`, traced once for batches of any size.
 
     Args:
         function: The function, such as one of inputs and labels.
         *example: Its arguments for an example batch.
+        exact: Whether it must know the size of a batch when it is traced, see `Forward.exact`.
 
     Returns:
         The traced function. Batches of other shapes or types than those of the example are traced again.
     """
+    if exact:
+        return tf.function(function)
     compiled = tf.function(function, reduce_retracing=True)
     compiled.get_concrete_function(*keras.tree.map_structure(_any_size, example))
     return compiled

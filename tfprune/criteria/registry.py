@@ -1,4 +1,4 @@
-"""Criteria by name: those of channels and those of single weights.
+"""Criteria by name: those of channels, those of single weights and those of residual blocks.
 
 A class becomes a criterion when it is registered under a name. From then on the name can be used wherever a criterion
 is asked for: `plan_channels(model, "mine")`, `criterion("mine")`, `tfprune prune --plugin my_module --criterion mine`.
@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar, get_args
 
 from tfprune.errors import ConfigError, suggestion
 
-Kind = Literal["channels", "weights"]
-"""What a criterion scores."""
+Kind = Literal["channels", "weights", "blocks"]
+"""What a criterion scores; a setting of its own names those for residual blocks, so other settings do not find them."""
 
 DataUse = Literal["never", "optional", "always"]
 """Whether a criterion uses data: never, if there is some, or not without it."""
@@ -32,6 +32,7 @@ _DATA_NOTES: dict[DataUse, str] = {"never": "", "optional": "; uses data if give
 _SCORED: dict[Kind, str] = {
     "channels": "channels, for tfprune.plan_channels",
     "weights": "single weights, for masks (tfprune.criteria.weight_criterion)",
+    "blocks": "residual blocks, for depth_criterion of tfprune.plan_channels",
 }
 _AnyClass = TypeVar("_AnyClass", bound=type)
 
@@ -42,7 +43,7 @@ class CriterionInfo:
 
     Attributes:
         name: The name that it is registered under.
-        kind: What it scores, `channels` or `weights`.
+        kind: What it scores, see `Kind`.
         uses_data: Whether it uses data, see `DataUse`.
         help: One line for users, the first sentence of its docstring.
         origin: Where its class is defined, `module:Class`.
@@ -160,6 +161,19 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             "dpp",
             ("dpp_edge", "DPPEdge", "always", "Diverse weights of each channel, drawn by k-DPPs."),
         ),
+        *_built_in(
+            "blocks",
+            "influence",
+            ("cosine", "Cosine", "always", "Change of direction from a block's input to its output, 1 - cosine."),
+            ("taylor", "BlockTaylor", "always", "First-order change of the loss if a block is left out."),
+            ("loss", "LossIncrease", "always", "Loss of the model without a block, minus its loss with it."),
+        ),
+        *_built_in(
+            "blocks",
+            "magnitude",
+            ("l1", "BlockL1", "never", "Sum of the absolute values of a block's kernels."),
+            ("random", "RandomBlocks", "never", "Random scores, the baseline of every other criterion."),
+        ),
     )
 }
 _CLASSES: dict[tuple[Kind, str], type] = {}
@@ -173,7 +187,8 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
 
     Returns:
         A decorator for a class that can be created without arguments: a subclass of `WeightCriterion`, which scores
-        weights, or any class with a method `scores(model, groups, data)`, which scores channels, see `Criterion`.
+        weights, a class with the attribute `kind = "blocks"` and a method `scores(model, blocks, data)`, or any class
+        with a method `scores(model, groups, data)`, which scores channels, see `Criterion`.
 
     Raises:
         ConfigError: The name belongs to another class, or the class has no method `scores` of three arguments.
@@ -190,7 +205,7 @@ def register_criterion(name: str) -> Callable[[_AnyClass], _AnyClass]:
 
     def add(cls: _AnyClass) -> _AnyClass:
         _check(name, cls)
-        kind: Kind = "weights" if getattr(cls, "kind", None) == "weights" else "channels"
+        kind: Kind = next((each for each in get_args(Kind) if each == getattr(cls, "kind", None)), "channels")
         origin = f"{cls.__module__}:{cls.__qualname__}"
         known = _INFOS.get((kind, name))
         # A class that is defined again, as in a notebook, replaces itself; it must not replace another one.
@@ -237,11 +252,13 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
 
     Args:
         name: One of `criterion_names()`.
-        kind: `channels` or `weights`. Needed only for a name that criteria of both kinds have, such as `random`.
+        kind: What it scores. Needed for blocks, and for a name that criteria for channels and for weights have, such as
+            `random`.
         **settings: Settings of the criterion, its fields.
 
     Returns:
-        The criterion: a `Criterion` if it scores channels, a `WeightCriterion` if it scores weights.
+        The criterion: a `Criterion` if it scores channels, a `WeightCriterion` if it scores weights, a `BlockCriterion`
+        if it scores blocks.
 
     Raises:
         ConfigError: There is no such criterion, it has no such setting, or the name is ambiguous.
@@ -251,7 +268,7 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
         Magnitude(iterations=1, schedule='exponential', scope='local', ignore=(), original_ties=False, revive=False)
     """
     if kind is not None and kind not in get_args(Kind):
-        raise ConfigError(f"kind: expected {' or '.join(get_args(Kind))}, received {kind!r}")
+        raise ConfigError(f"kind: expected one of {', '.join(get_args(Kind))}, received {kind!r}")
     info = find_criterion(name, kind)
     if info is None:
         what = "a criterion" if kind is None else f"a criterion for {kind}"
@@ -263,7 +280,7 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
             f"expected {what} of {', '.join(criterion_names(kind))}, received {name!r}{way}"
             f"{'' if way.endswith('?') else ', or add it with tfprune.criteria.register_criterion'}"
         )
-    if kind is None and all(find_criterion(name, each) for each in ("channels", "weights")):
+    if kind is None and all(find_criterion(name, each) for each in _kinds(kind)):
         raise ConfigError(f"criterion {name!r}: there is one for channels and one for weights; give kind=")
     cls = _class_of(info)
     known = _settings_of(cls)
@@ -277,7 +294,7 @@ def criterion_names(kind: Kind | None = None) -> tuple[str, ...]:
     """Returns the names of all criteria in alphabetical order, those of installed packages included.
 
     Args:
-        kind: Only those for `channels`, or for `weights`. Default: all.
+        kind: Only those for one kind. Default: those for channels and for weights.
     """
     for point in _entry_points().values():
         _load_entry_point(point)
@@ -288,9 +305,14 @@ def registered_criteria(kind: Kind | None = None) -> tuple[CriterionInfo, ...]:
     """Returns what is known of the built-in criteria and those that were registered; imports nothing.
 
     Args:
-        kind: Only those for `channels`, or for `weights`. Default: all.
+        kind: Only those for one kind. Default: those for channels and for weights.
     """
-    return tuple(info for info in _INFOS.values() if kind in (None, info.kind))
+    return tuple(info for info in _INFOS.values() if info.kind in _kinds(kind))
+
+
+def _kinds(kind: Kind | None) -> tuple[Kind, ...]:
+    """Returns the kinds that are meant where perhaps none is named."""
+    return ("channels", "weights") if kind is None else (kind,)
 
 
 def find_criterion(name: str, kind: Kind | None = None) -> CriterionInfo | None:
@@ -300,20 +322,24 @@ def find_criterion(name: str, kind: Kind | None = None) -> CriterionInfo | None:
 
     Args:
         name: The name.
-        kind: `channels` or `weights`. Default: either, channels first.
+        kind: What it scores. Default: channels or weights, channels first.
 
     Raises:
         ConfigError: The entry point cannot be imported.
     """
     if not any(info.name == name for info in _INFOS.values()) and (point := _entry_points().get(name)) is not None:
         _load_entry_point(point)
-    kinds: Iterable[Kind] = ("channels", "weights") if kind is None else (kind,)
-    return next((_INFOS[each, name] for each in kinds if (each, name) in _INFOS), None)
+    return next((_INFOS[each, name] for each in _kinds(kind) if (each, name) in _INFOS), None)
 
 
 def installed_criteria() -> Mapping[str, str]:
     """Returns the names of criteria that installed packages have as entry points, and the packages; imports nothing."""
     return {name: point.dist.name if point.dist else point.module for name, point in _entry_points().items()}
+
+
+def depth_criterion_help() -> str:
+    """Returns the help on a setting that names a criterion for residual blocks; imports nothing."""
+    return f"How residual blocks are scored: {', '.join(map(_described, registered_criteria('blocks')))}."
 
 
 def criterion_help() -> str:

@@ -1,4 +1,4 @@
-"""Reading and rewriting functional models: calls, channel groups, costs, kernels, layer swaps, slimming."""
+"""Reading and rewriting functional models: calls, channel groups, residual blocks, costs, layer swaps, slimming."""
 
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroup, ChannelGroups, channel_groups
@@ -19,6 +19,7 @@ from tfprune.graph.prunable_weights import (
     unpruned_weights,
 )
 from tfprune.graph.rebuild import SharedWeightsWarning, rebuild
+from tfprune.graph.residual_blocks import ResidualBlock, residual_blocks, without_blocks
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
 from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
@@ -44,6 +45,7 @@ __all__ = [
     "LeftAlone",
     "Match",
     "ModelClassWarning",
+    "ResidualBlock",
     "Segment",
     "SharedWeightsWarning",
     "SlimWeights",
@@ -67,9 +69,11 @@ __all__ = [
     "prunable_weights",
     "rebuild",
     "register_rule",
+    "residual_blocks",
     "segments",
     "sites_by_group",
     "slim",
     "swap_layer",
     "unpruned_weights",
+    "without_blocks",
 ]

@@ -1,10 +1,11 @@
 """The calls of a functional model in one well-defined order, with nested models opened."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from inspect import signature
 from os import PathLike
+from re import sub
 from typing import Any
 
 import keras
@@ -13,7 +14,16 @@ from keras import ops
 
 from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
-from tfprune.keras_private import Functional, flat_layers, functional_part, input_structure, producer, set_mask
+from tfprune.graph.opening import Opening, OpeningError, opened
+from tfprune.keras_private import (
+    Functional,
+    compute_output_spec,
+    flat_layers,
+    functional_part,
+    input_structure,
+    producer,
+    set_mask,
+)
 from tfprune.layers import GlobalSubnet
 from tfprune.reprs import described, short_repr
 
@@ -48,6 +58,7 @@ class Call:
             `FoldTime` and `UnfoldTime`.
         wrapper: The layer around it, whose name this call has.
         times: How often it runs for each example: at each point in time within `TimeDistributed`, else once.
+        examples: Number of examples that its symbolic tensors have; None if that is open.
     """
 
     layer: keras.Operation
@@ -57,6 +68,7 @@ class Call:
     node: Any
     wrapper: Wrapper | None = None
     times: int = 1
+    examples: int | None = None
 
     __repr__ = short_repr
 
@@ -109,6 +121,27 @@ class UnfoldTime(keras.Operation):
 _FOLD, _UNFOLD = FoldTime(), UnfoldTime()
 
 
+@dataclass(frozen=True, eq=False)
+class OpenedLayer:
+    """A layer of which the graph has what it computes in place of its calls.
+
+    Attributes:
+        layer: The layer.
+        name: Its name, with which the names of the calls within it begin.
+        within: The name of the opened layer that holds it; None if the model calls it.
+        openings: What each of its calls computes, by the `id` of Keras' record of the call.
+        calls: For each of its calls, Keras' record and the symbolic tensors that it takes, as the graph has them.
+    """
+
+    layer: keras.Layer
+    name: str
+    within: str | None = None
+    openings: dict[int, Opening] = field(default_factory=dict)
+    calls: list[tuple[Any, tuple[keras.KerasTensor, ...]]] = field(default_factory=list)
+
+    __repr__ = short_repr
+
+
 @dataclass(frozen=True)
 class ModelGraph:
     """A model as a flat list of calls.
@@ -116,10 +149,18 @@ class ModelGraph:
     Attributes:
         calls: Producers before consumers, input layers included.
         outputs: The symbolic output tensors, as the calls name them.
+        opened: The layers that are replaced by what they compute, those that hold others first.
+        closed: What stopped other layers from being opened, by name.
+        sizes: The shapes of the inputs with which the model was read; None if they are the model's own.
+        opens: Which layers were to be opened.
     """
 
     calls: tuple[Call, ...]
     outputs: tuple[keras.KerasTensor, ...]
+    opened: tuple[OpenedLayer, ...] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
+    sizes: tuple[tuple[int | None, ...], ...] | None = None
+    opens: Callable[[keras.Operation, bool], bool] | None = None
 
     __repr__ = short_repr
 
@@ -129,7 +170,11 @@ def model_calls(model: keras.Model) -> tuple[Call, ...]:
     return model_graph(model).calls
 
 
-def model_graph(model: keras.Model) -> ModelGraph:
+def model_graph(
+    model: keras.Model,
+    opens: Callable[[keras.Operation, bool], bool] | None = None,
+    sizes: Sequence[Sequence[int | None]] | None = None,
+) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
 
     The order is depth first from the outputs, with inputs in the order in which the layer takes them. Unlike
@@ -140,6 +185,9 @@ def model_graph(model: keras.Model) -> ModelGraph:
 
     Args:
         model: A functional or sequential model, built.
+        opens: Whether a layer is replaced by what its code does on symbolic tensors, if it runs on them; the second
+            argument is whether it stands within such a layer. Default: no layer is.
+        sizes: Shapes of the inputs, batch axis included, of which open ones may be given a size. Default: their own.
 
     Returns:
         The calls, with the input layers of the model, but not those of nested models.
@@ -150,9 +198,10 @@ def model_graph(model: keras.Model) -> ModelGraph:
     graph = functional_graph(model)
     if graph is None:
         raise no_graph(model)
-    opened = _Opened()
-    outputs = opened.open(graph, "", {})
-    return ModelGraph(tuple(opened.calls), tuple(outputs))
+    reader = _Reader(opens or (lambda operation, within: False), sizes)
+    outputs = reader.open(graph, "", {})
+    own = None if sizes is None else tuple(map(tuple, sizes))
+    return ModelGraph(tuple(reader.calls), tuple(outputs), tuple(reader.opened.values()), reader.closed, own, opens)
 
 
 def no_graph(model: Any) -> UnsupportedLayerError:
@@ -273,13 +322,27 @@ def no_such_layer(setting: str, name: str, known: Iterable[str]) -> str:
     return f"{setting}: expected layers of the model, received {name!r}, which it lacks{near}"
 
 
-class _Opened:
-    """Collects the calls of a graph and of the graphs nested in it."""
+class _Reader:
+    """Collects the calls of a graph and of the graphs nested in it.
 
-    def __init__(self) -> None:
+    Args:
+        opens: Which layers without a graph are opened.
+        sizes: Shapes of the inputs; None for their own.
+    """
+
+    def __init__(
+        self,
+        opens: Callable[[keras.Operation, bool], bool],
+        sizes: Sequence[Sequence[int | None]] | None,
+    ) -> None:
         self.calls: list[Call] = []
+        self.opened: dict[int, OpenedLayer] = {}
+        self.closed: dict[str, str] = {}
         self._names: dict[int, str] = {}
+        self._taken: set[str] = set()
         self._used: set[int] = set()
+        self._opens, self._sizes = opens, sizes
+        self._examples = None if sizes is None else sizes[0][0]
 
     def open(
         self, graph: Any, prefix: str, tensors: dict[int, keras.KerasTensor], times: int = 1
@@ -292,23 +355,95 @@ class _Opened:
             tensors: The tensor to use instead of one that Keras recorded, by `id`; it is filled.
             times: How often the graph runs for each example.
         """
-        for node in _ordered(graph):
+        shapes = iter(self._sizes or ())
+        given = {} if prefix else {id(tensor): next(shapes, tensor.shape) for tensor in graph.inputs}
+        for node in ordered_nodes(graph):
             if node.is_input and prefix:
                 continue
-            inputs = [tensors[id(tensor)] for tensor in node.input_tensors]
-            inner = _opened_graph(node)
-            name = prefix + node.operation.name
-            if inner is not None:
-                within = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
-                outputs = self.open(inner, f"{name}/", within, times)
-            elif timed_graph(node.operation) is not None and _opens(node):
-                outputs = [self._over_time(timed_graph(node.operation), name, inputs, times)]
+            if node.is_input:
+                outputs = [self._resized(tensor, given[id(tensor)]) for tensor in node.output_tensors]
+                self._add(node, node.operation.name, [], outputs, times)
             else:
-                name = self._names.setdefault(id(node.operation), name)
-                outputs = self._outputs(node, inputs)
-                self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node, times=times))
+                outputs = self._called(node, prefix, [tensors[id(tensor)] for tensor in node.input_tensors], times)
             tensors.update((id(old), new) for old, new in zip(node.output_tensors, outputs, strict=True))
         return [tensors[id(tensor)] for tensor in graph.outputs]
+
+    def _called(
+        self, node: Any, prefix: str, inputs: list[keras.KerasTensor], times: int, within: OpenedLayer | None = None
+    ) -> list[keras.KerasTensor]:
+        """Adds what a call computes, and returns its outputs."""
+        inner = _opened_graph(node)
+        name = self._name(node.operation, prefix, within)
+        if inner is not None:
+            nested = {id(tensor): value for tensor, value in zip(inner.inputs, inputs, strict=True)}
+            return self.open(inner, f"{name}/", nested, times)
+        if timed_graph(node.operation) is not None and _opens(node):
+            return [self._over_time(timed_graph(node.operation), name, inputs, times)]
+        if self._opens(node.operation, within is not None):
+            opening = self._opening(node, name, inputs)
+            if opening is not None:
+                return self._within(node, name, inputs, opening, times, within)
+        outputs = self._outputs(node, inputs)
+        self._add(node, name, inputs, outputs, times)
+        return outputs
+
+    def _name(self, operation: Any, prefix: str, within: OpenedLayer | None) -> str:
+        """Returns the name of an operation: the one of its first call.
+
+        Names of layers within an opened layer may be equal, and those of operations there are new in each reading.
+        """
+        if id(operation) not in self._names or (within is not None and not isinstance(operation, keras.Layer)):
+            own = operation.name
+            if within is not None and not isinstance(operation, keras.Layer):
+                own = sub(r"(?<!^)(?=[A-Z])", "_", type(operation).__name__).lower()
+            name, number = prefix + own, 1
+            while within is not None and name in self._taken:
+                number += 1
+                name = f"{prefix}{own}_{number}"
+            self._taken.add(name)
+            self._names[id(operation)] = name
+        return self._names[id(operation)]
+
+    def _add(self, node: Any, name: str, inputs: Any, outputs: Any, times: int) -> None:
+        self.calls.append(Call(node.operation, name, tuple(inputs), tuple(outputs), node, None, times, self._examples))
+
+    def _opening(self, node: Any, name: str, inputs: list[keras.KerasTensor]) -> Opening | None:
+        try:
+            return opened(node, [tensor.shape for tensor in inputs])
+        except OpeningError as error:
+            self.closed.setdefault(name, str(error))
+            return None
+
+    def _within(
+        self,
+        node: Any,
+        name: str,
+        inputs: list[keras.KerasTensor],
+        opening: Opening,
+        times: int,
+        within: OpenedLayer | None,
+    ) -> list[keras.KerasTensor]:
+        """Adds the calls within an opened layer, and returns its outputs."""
+        outer = None if within is None else within.name
+        layer = self.opened.setdefault(id(node.operation), OpenedLayer(node.operation, name, outer))
+        layer.openings[id(node)] = opening
+        layer.calls.append((node, tuple(inputs)))
+        tensors = {id(old): new for old, new in zip(opening.inputs, inputs, strict=True)}
+        for attribute, (weight, tensor) in opening.weights.items():
+            self.calls.append(Call(weight, f"{name}/{attribute}", (), (tensor,), None, None, times, self._examples))
+            tensors[id(tensor)] = tensor
+        for each in opening.nodes:
+            given = [tensors[id(tensor)] for tensor in each.input_tensors]
+            made = self._called(each, f"{name}/", given, times, layer)
+            tensors.update((id(old), new) for old, new in zip(each.output_tensors, made, strict=True))
+        return [tensors[id(tensor)] for tensor in opening.outputs]
+
+    @staticmethod
+    def _resized(tensor: keras.KerasTensor, shape: Sequence[int | None]) -> keras.KerasTensor:
+        """Returns a tensor, or one of another shape in its place."""
+        if tuple(tensor.shape) == tuple(shape):
+            return tensor
+        return keras.KerasTensor(shape, tensor.dtype, tensor.sparse, name=tensor.name)
 
     def _over_time(self, graph: Any, name: str, inputs: Sequence[keras.KerasTensor], times: int) -> keras.KerasTensor:
         """Adds the calls of a graph that runs at each point in time, and returns its output over time."""
@@ -324,12 +459,15 @@ class _Opened:
     def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Returns what a node outputs; if the nested model is called at other sizes than its own, of those sizes."""
         pairs = list(zip(node.input_tensors, inputs, strict=True))
-        if all(raw.shape[1:] == tensor.shape[1:] for raw, tensor in pairs):
+        known = self._sizes is None or not _is_open(node.output_tensors) or _is_open(inputs)
+        if known and all(raw.shape == tensor.shape for raw, tensor in pairs):
             return [self._fresh(tensor) for tensor in node.output_tensors]
         # A nested model casts what it is given.
         given = {id(raw): keras.KerasTensor(tensor.shape, raw.dtype, raw.sparse) for raw, tensor in pairs}
         arguments, options = node.arguments.fill_in(given)
         made = keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
+        if _is_open(made) and not _is_open(inputs):  # it may be written so that it does not say all sizes it knows
+            made = keras.tree.flatten(compute_output_spec(node.operation.call, *arguments, **options))
         return [
             keras.KerasTensor(new.shape, old.dtype, old.sparse, name=old.name)
             for new, old in zip(made, node.output_tensors, strict=True)
@@ -341,6 +479,11 @@ class _Opened:
             tensor = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
         self._used.add(id(tensor))
         return tensor
+
+
+def _is_open(tensors: Iterable[keras.KerasTensor]) -> bool:
+    """Returns whether the size of an axis is not known."""
+    return any(None in tensor.shape for tensor in tensors)
 
 
 def _opened_graph(node: Any) -> Any:
@@ -376,8 +519,14 @@ def takes_in_order(graph: Any, arguments: Sequence[Any]) -> bool:
     return len(graph.inputs) == 1 or (len(arguments) > 0 and type(arguments[0]) is type(input_structure(graph)))
 
 
-def _ordered(graph: Any) -> Iterator[Any]:
-    """Yields Keras' nodes of one graph, depth first from the outputs."""
+def ordered_nodes(graph: Any, passed: Mapping[int, Sequence[int]] | None = None) -> Iterator[Any]:
+    """Yields Keras' nodes of one graph, depth first from the outputs.
+
+    Args:
+        graph: A Keras functional graph.
+        passed: Of nodes by `id` of which some inputs alone are needed: their positions.
+    """
+    passed = passed or {}
     done: set[int] = set()
     pending = [(producer(tensor), False) for tensor in reversed(graph.outputs)]
     boundary = {id(tensor) for tensor in graph.inputs}
@@ -388,7 +537,10 @@ def _ordered(graph: Any) -> Iterator[Any]:
         if not inputs_done:
             pending.append((node, True))
             if not _holds(node.output_tensors, boundary):
-                pending.extend((producer(tensor), False) for tensor in reversed(node.input_tensors))
+                needed = node.input_tensors
+                if id(node) in passed:
+                    needed = [needed[position] for position in passed[id(node)]]
+                pending.extend((producer(tensor), False) for tensor in reversed(needed))
             continue
         done.add(id(node))
         yield node

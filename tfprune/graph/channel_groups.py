@@ -14,12 +14,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import line_width
+from tfprune.arguments import line_width, truth
 from tfprune.errors import ConfigError, UnsupportedLayerError
-from tfprune.graph.calls import Call, Ignored, ModelGraph, as_list, matching_names, model_graph, no_such_layer
+from tfprune.graph.calls import (
+    Call,
+    Ignored,
+    ModelGraph,
+    OpenedLayer,
+    as_list,
+    matching_names,
+    model_graph,
+    no_such_layer,
+)
+from tfprune.graph.configured_widths import configured_widths, scaled
 from tfprune.graph.labels import PINNED, Labels, LayerChannels, LayerRecord, Slot, Vector, weight_at
 from tfprune.graph.layer_copies import why_not_remade
+from tfprune.graph.layer_parts import Parts
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
+from tfprune.graph.opened_graph import expandable, opened_graph
+from tfprune.graph.opening import Weight
 from tfprune.graph.rules import rule_for
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
@@ -69,6 +82,10 @@ class ChannelGroups(Sequence[ChannelGroup]):
         by_layer: Where the channels are in every layer, by its name (`outer/inner` in a nested model).
         left_alone: Everything that is not pruned, with the reason; outputs of the model come last.
         produced: Channel numbers along what each layer produces, `PINNED` included, by the names that groups have.
+        graph: The graph that was read.
+        expandable: Opened layers that functional models may take the place of.
+        freed: The channels that only these models can lose, by the name of the opened layer that the model calls.
+        keep_classes: Whether opened layers were to stay of their class.
     """
 
     groups: tuple[ChannelGroup, ...]
@@ -77,6 +94,10 @@ class ChannelGroups(Sequence[ChannelGroup]):
     left_alone: tuple[LeftAlone, ...]
     _tensors: Mapping[int, tuple[np.ndarray | None, ...]] = field(repr=False)
     produced: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
+    graph: ModelGraph = field(repr=False, default_factory=lambda: ModelGraph((), ()))
+    expandable: tuple[OpenedLayer, ...] = field(repr=False, default=())
+    freed: Mapping[str, np.ndarray] = field(repr=False, default_factory=dict)
+    keep_classes: bool = False
 
     @property
     def channels(self) -> int:
@@ -171,6 +192,17 @@ class ChannelGroups(Sequence[ChannelGroup]):
                 return index if np.array_equal(channels, whole) else None
         return None
 
+    def expanded(self, mask: np.ndarray) -> tuple[OpenedLayer, ...]:
+        """Returns the opened layers that functional models take the place of, and those within them.
+
+        Args:
+            mask: Bool `[channels]`, True for what is kept.
+        """
+        outer = [name for name, channels in self.freed.items() if not mask[channels].all()]
+        return tuple(
+            layer for layer in self.expandable if any(f"{layer.name}/".startswith(f"{name}/") for name in outer)
+        )
+
     def __repr__(self) -> str:
         alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
         return f"ChannelGroups({count(len(self), 'group')}, {count(self.width, 'channel')}{alone})"
@@ -200,7 +232,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
         return "\n".join([title, *table, *(["left alone:"] if alone else []), *alone])
 
 
-def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> ChannelGroups:
+def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False) -> ChannelGroups:
     """Finds the channel groups of a functional model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
@@ -211,6 +243,8 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read, within
             them or outside: names (`outer/inner` in nested models), patterns such as `stage1_*`, or layers. The name
             of a group, such as `attention.heads`, stands for its channels only.
+        keep_classes: Whether layers with layers within them stay of their class: only channels are pruned whose number
+            their settings say. Otherwise functional models may take their places.
 
     Returns:
         The groups, with every weight axis that belongs to them.
@@ -227,15 +261,18 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = ()) -> Channe
         >>> [group.size for group in groups]
         [4]
     """
+    keep_classes = truth("keep_classes", keep_classes)
     meant = as_list(ignore)
-    graph = model_graph(model)
     if not meant:
-        return groups_except(model, {})
+        return groups_except(model, {}, keep_classes=keep_classes)
+    graph = opened_graph(model)
     ignored = all_matching_names(graph.calls, _read(graph, {}, {}).produced, meant, setting="ignore")
-    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"))
+    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"), keep_classes=keep_classes)
 
 
-def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGroups:
+def groups_except(
+    model: keras.Model, reasons: Mapping[str, str], *, opens: bool = True, keep_classes: bool = False
+) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
     Where an axis is split into several ones, as in a pixel shuffle, and nothing along the last of them can be removed,
@@ -245,8 +282,10 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
         model: A functional or sequential model, built. It is not changed.
         reasons: Why a layer's channels are not pruned, by its name; or those of one kind that it produces, by
             `layer.part`.
+        opens: Whether opaque layers are opened; without, nothing in them is pruned.
+        keep_classes: See `channel_groups`.
     """
-    graph = model_graph(model)
+    graph = opened_graph(model) if opens else model_graph(model)
     labels = _read(graph, reasons, {})
     choices: dict[str, int] = {}
     for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
@@ -257,7 +296,61 @@ def groups_except(model: keras.Model, reasons: Mapping[str, str]) -> ChannelGrou
             other = _read(graph, reasons, helped)
             if other.free_count() > labels.free_count():
                 labels, choices = other, helped
-    return _collect(graph.calls, labels)
+    groups, roots = _collect(graph, labels)
+    if not graph.opened:
+        return replace(groups, keep_classes=keep_classes)
+    general = {} if keep_classes else expandable(graph, model)
+    freed = _note_opened(labels, groups, roots, general)
+    groups, roots = _collect(graph, labels)
+    numbers = {name: np.flatnonzero(np.isin(roots, labels.roots(each))) for name, each in freed.items()}
+    return replace(groups, expandable=tuple(general.values()), freed=numbers, keep_classes=keep_classes)
+
+
+def _note_opened(
+    labels: Labels, groups: ChannelGroups, roots: np.ndarray, general: Mapping[str, OpenedLayer]
+) -> dict[str, np.ndarray]:
+    """Notes which settings of opened layers depend on channels within them; pins those on which none does.
+
+    Args:
+        labels: The labels of the model.
+        groups: What they were collected to.
+        roots: The label of each channel.
+        general: The layers that functional models may take the place of, by name.
+
+    Returns:
+        The labels of the channels that only these models can lose, by the name of the layer.
+    """
+    opened = groups.graph.opened
+
+    def make_parts(mask: np.ndarray) -> Parts:
+        return Parts(opened, groups.by_layer, groups.axes, mask, _random_value)
+
+    freed: dict[str, np.ndarray] = {}
+    for layer in opened:
+        if layer.within is not None:
+            continue
+        labels.current = Call(layer.layer, layer.name, (), (), None)
+        found = configured_widths(layer, groups.by_layer, make_parts, groups.channels)
+        if layer.name in general:
+            freed[layer.name] = roots[found.unexplained]
+        else:
+            labels.pin(roots[found.unexplained], reason="none of its settings says their number")
+        for key, channels in found.settings.items():
+            vector = labels.fresh(len(channels))
+            labels.pin(vector[channels == PINNED])
+            labels.unite(vector[channels != PINNED], roots[channels[channels != PINNED]])
+            labels.edit(labels.current, key, vector, change=lambda old, kept: scaled(old, kept[0]))
+        labels.record(labels.current)
+    return freed
+
+
+def _random_value(variable: keras.Variable) -> np.ndarray:
+    """Returns random values in place of a variable's own, which may be zeros; the same each time."""
+    if not keras.backend.is_float_dtype(variable.dtype):
+        return np.asarray(variable)
+    rng = np.random.default_rng(len(variable.path))
+    values = rng.random(variable.shape, np.float32)
+    return (2 * values - 1 if values.ndim > 1 else values + 0.5).astype(variable.dtype)  # a variance is positive
 
 
 def _is_held(labels: Labels, name: str) -> bool:
@@ -267,11 +360,12 @@ def _is_held(labels: Labels, name: str) -> bool:
 
 def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
     """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
-    labels = Labels(choices)
+    labels = Labels(choices, graph.closed)
+    weights: dict[int, str] = {}
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
-        rule_for(call.layer)(labels, call)
+        _apply_rule(labels, call, weights)
         if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
             raise ConfigError(
                 f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
@@ -283,6 +377,25 @@ def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, i
         labels.pin_outputs(*labels.of(tensor))
     _pin_what_cannot_be_remade(labels, graph.calls)
     return labels
+
+
+def _apply_rule(labels: Labels, call: Call, weights: dict[int, str]) -> None:
+    """Applies the rule of a call, unless it computes with a weight that an opened layer uses itself.
+
+    Args:
+        labels: The labels so far.
+        call: The call.
+        weights: Names of the weights that tensors were computed from, by `id`; it is filled.
+    """
+    names = [weights[id(tensor)] for tensor in call.inputs if id(tensor) in weights]
+    if isinstance(call.layer, Weight) or (names and len(names) == len(call.inputs)):
+        weights.update(dict.fromkeys(map(id, call.outputs), names[0] if names else call.name))
+        for tensor in call.outputs:
+            labels.put(tensor, (None,) * len(tensor.shape[1:]))
+    elif names:
+        labels.leave_alone(call, f"it computes with the weight {names[0]}, which has no rule")
+    else:
+        rule_for(call.layer)(labels, call)
 
 
 def _pin_for_reasons(labels: Labels, call: Call, reasons: Mapping[str, str]) -> None:
@@ -352,8 +465,12 @@ def all_matching_names(
     return found
 
 
-def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
-    """Numbers the united labels group by group, and replaces labels by numbers in records and tensors."""
+def _collect(graph: ModelGraph, labels: Labels) -> tuple[ChannelGroups, np.ndarray]:
+    """Numbers the united labels group by group, and replaces labels by numbers in records and tensors.
+
+    Returns:
+        The groups, and the label that stands for each channel.
+    """
     root_of = labels.roots(np.arange(labels.count))
     pinned = np.array([labels.is_pinned(root) for root in range(labels.count)], dtype=bool)
     number = np.full(labels.count, PINNED)
@@ -362,6 +479,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
         for root in np.unique(root_of[produced]).tolist():
             producers.setdefault(root, []).append(name)
     groups: list[ChannelGroup] = []
+    numbered = [np.zeros(0, int)]
     start = 0
     for name, produced in labels.produced.items():
         roots, counts = _distinct(root_of[produced])
@@ -370,6 +488,7 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
             continue
         fresh = roots[free]
         number[fresh] = np.arange(start, start + len(fresh))
+        numbered.append(fresh)
         known = {producer for root in fresh.tolist() for producer in producers[root]}
         ordered = tuple(producer for producer in labels.produced if producer in known)
         groups.append(ChannelGroup(name, start, len(fresh), ordered, int(counts[free].max())))
@@ -380,10 +499,13 @@ def _collect(calls: Sequence[Call], labels: Labels) -> ChannelGroups:
 
     by_layer = {name: _numbered(record, numbers) for name, record in labels.records.items()}
     tensors = {
-        id(tensor): tuple(numbers(vector) for vector in labels.of(tensor)) for call in calls for tensor in call.outputs
+        id(tensor): tuple(numbers(vector) for vector in labels.of(tensor))
+        for call in graph.calls
+        for tensor in call.outputs
     }
     made = {name: number[root_of[vector]] for name, vector in labels.produced.items()}
-    return ChannelGroups(tuple(groups), tuple(calls), by_layer, all_left_alone(labels), tensors, made)
+    found = ChannelGroups(tuple(groups), graph.calls, by_layer, all_left_alone(labels), tensors, made, graph)
+    return found, np.concatenate(numbered)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.graph.calls import Call, model_calls
+from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels, weight_at
 from tfprune.graph.traced_cost import estimated_flops, traced_flops
@@ -95,7 +95,7 @@ class CostModel:
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
         calls: dict[str, list[Call]] = {}
-        for call in model_calls(model):
+        for call in groups.calls:
             calls.setdefault(call.name, []).append(call)
         self.uncounted: dict[str, int] = {}
         self._rows: list[tuple[str, LayerChannels]] = []

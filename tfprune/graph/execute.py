@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfprune.errors import ConfigError
-from tfprune.graph.calls import Call, functional_graph, model_graph
-from tfprune.graph.channel_groups import ChannelGroups, channel_groups, groups_except
+from tfprune.graph.calls import Call, ModelGraph, functional_graph, model_graph
+from tfprune.graph.channel_groups import ChannelGroups, groups_except
 from tfprune.graph.labels import PINNED, LayerChannels
 from tfprune.graph.rules.lookup import has_rule
 from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
@@ -25,15 +25,29 @@ from tfprune.layers.kernels import Weights, kernel_layer
 Runner = Callable[[Any, list[tf.Tensor], Weights], tf.Tensor]
 
 
+class Tensors(dict[int, Any]):
+    """Values of symbolic tensors by `id`.
+
+    Attributes:
+        sizes: The shapes of the model's inputs in the batch.
+    """
+
+    sizes: tuple[tuple[int, ...], ...] = ()
+
+
 class Forward:
     """Runs a functional or sequential model call by call, in inference mode.
 
-    Nothing in the model changes: moving averages stay as they are.
+    Nothing in the model changes: moving averages stay as they are. Where layers were opened that need to know sizes,
+    the model is read again for each size of a batch.
 
     Args:
         model: A functional or sequential model.
-        groups: Its channel groups, whose calls and tensors are used. Default: the calls of `model_graph(model)`.
+        groups: Its channel groups, or its graph, whose calls and tensors are used. Default: `model_graph(model)`.
         batch_statistics: Let batch norms use the statistics of the batch, except frozen ones.
+
+    Attributes:
+        exact: Whether all sizes of a batch must be known when a function with it is traced.
 
     Raises:
         ConfigError: The groups belong to another model.
@@ -41,38 +55,48 @@ class Forward:
     """
 
     def __init__(
-        self, model: keras.Model, groups: ChannelGroups | None = None, *, batch_statistics: bool = False
+        self,
+        model: keras.Model,
+        groups: ChannelGroups | ModelGraph | None = None,
+        *,
+        batch_statistics: bool = False,
     ) -> None:
-        graph = model_graph(model)
-        self._calls = graph.calls if groups is None else groups.calls
-        if [id(call.layer) for call in graph.calls] != [id(call.layer) for call in self._calls]:
+        own = model_graph(model) if groups is None else groups
+        source = own.graph if isinstance(own, ChannelGroups) else own
+        self._model, self._source = model, source
+        self._graph: Any = functional_graph(model)
+        known = {
+            id(raw): id(tensor)
+            for call in source.calls
+            if isinstance(call.layer, keras.layers.InputLayer)
+            for raw, tensor in zip(call.node.output_tensors, call.outputs, strict=True)
+        }
+        if self._graph is None or not all(id(tensor) in known for tensor in self._graph.inputs):
             raise ConfigError(
                 f"expected the channel groups of model {model.name}, received those of another one; "
                 "give channel_groups(model)"
             )
-        # Symbolic tensors within a nested model that is called twice are new copies each time a graph is read.
-        known = {
-            id(new): id(old)
-            for ours, theirs in zip(graph.calls, self._calls, strict=True)
-            for new, old in zip(ours.outputs, theirs.outputs, strict=True)
-        }
-        self._graph: Any = functional_graph(model)
         self._inputs = [known[id(tensor)] for tensor in self._graph.inputs]
-        self._outputs = [known[id(tensor)] for tensor in graph.outputs]
+        self._outputs = [id(tensor) for tensor in source.outputs]
         self._batch_statistics = batch_statistics
         self._traced: dict[int, Callable[..., Any]] = {}
+        self._readings: dict[Any, dict[int, Call]] = {}
         self._last = {id(tensor): id(call) for call in self.calls for tensor in call.inputs}
+        self.exact = source.sizes is not None
 
     @property
     def calls(self) -> tuple[Call, ...]:
         """The calls, producers before consumers, without input layers."""
-        return tuple(call for call in self._calls if not isinstance(call.layer, keras.layers.InputLayer))
+        return tuple(call for call in self._source.calls if not isinstance(call.layer, keras.layers.InputLayer))
 
-    def inputs(self, x: Any) -> dict[int, tf.Tensor]:
+    def inputs(self, x: Any) -> Tensors:
         """Returns the values of the model's symbolic inputs by `id`, for a batch in the structure the model takes."""
-        return dict(zip(self._inputs, standardized_inputs(self._graph, x), strict=True))
+        values = standardized_inputs(self._graph, x)
+        tensors = Tensors(zip(self._inputs, values, strict=True))
+        tensors.sizes = tuple(tuple(value.shape) for value in values)
+        return tensors
 
-    def run(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+    def run(self, call: Call, tensors: Tensors) -> None:
         """Runs one call.
 
         Args:
@@ -82,7 +106,7 @@ class Forward:
         outputs = self.outputs(call, tensors, call.layer)
         tensors.update((id(tensor), value) for tensor, value in zip(call.outputs, outputs, strict=True))
 
-    def outputs(self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation) -> list[tf.Tensor]:
+    def outputs(self, call: Call, tensors: Mapping[int, Any], layer: keras.Operation) -> list[tf.Tensor]:
         """Returns the outputs of a layer on the arguments of a call.
 
         Args:
@@ -93,7 +117,7 @@ class Forward:
         with keras.StatelessScope():
             return self._apply(call, tensors, layer, self._callable(layer))
 
-    def forget(self, call: Call, tensors: dict[int, tf.Tensor]) -> None:
+    def forget(self, call: Call, tensors: Tensors) -> None:
         """Drops the inputs of a call that no later one takes."""
         for tensor in call.inputs:
             if self._last[id(tensor)] == id(call):
@@ -126,17 +150,39 @@ class Forward:
                 if look is not None:
                     for tensor in call.outputs:
                         look(id(tensor), tensors[id(tensor)])
+        return self.results(tensors)
+
+    def results(self, tensors: Mapping[int, tf.Tensor]) -> Any:
+        """Returns the model's outputs in its structure, given the values of symbolic tensors by `id`."""
         return keras.tree.pack_sequence_as(self._graph.output, [tensors[tensor] for tensor in self._outputs])
 
     def _apply(
-        self, call: Call, tensors: Mapping[int, tf.Tensor], layer: keras.Operation, function: Callable[..., Any]
+        self, call: Call, tensors: Mapping[int, Any], layer: keras.Operation, function: Callable[..., Any]
     ) -> list[tf.Tensor]:
         """Applies a function in the mode of this forward, not in the mode that the call was written with."""
-        arguments, named = call.arguments(tensors)
+        actual = self._reading(tensors)[id(call)] if self.exact else call
+        if function is call.layer:
+            function = actual.layer
+        values = {id(own): tensors[id(tensor)] for own, tensor in zip(actual.inputs, call.inputs, strict=True)}
+        arguments, named = actual.arguments(values)
         if takes_training(layer):
             norm = isinstance(layer, keras.layers.BatchNormalization)
             named = named | {"training": self._batch_statistics and norm}
         return keras.tree.flatten(function(*arguments, **named))
+
+    def _reading(self, tensors: Mapping[int, Any]) -> dict[int, Call]:
+        """Returns the calls of the model for the sizes of a batch, by the `id` of those that it was given."""
+        assert isinstance(tensors, Tensors), "they come from `inputs`"
+        sizes = tensors.sizes
+        if sizes not in self._readings:
+            calls = model_graph(self._model, self._source.opens, sizes).calls
+            if list(map(_kind, calls)) != list(map(_kind, self._source.calls)):
+                raise ConfigError(
+                    f"data: expected inputs for which {self._model.name} computes the same as for those of shapes "
+                    f"{self._source.sizes}, received {sizes}; give longer inputs"
+                )
+            self._readings[sizes] = {id(call): own for call, own in zip(self._source.calls, calls, strict=True)}
+        return self._readings[sizes]
 
     def _callable(self, layer: Any) -> Callable[..., Any]:
         """Returns the layer; traced if it is a grouped convolution, which Keras on CPUs compiles at each eager call."""
@@ -146,6 +192,11 @@ class Forward:
         if id(layer) not in self._traced:
             self._traced[id(layer)] = tf.function(layer.__call__, reduce_retracing=True)
         return self._traced[id(layer)]
+
+
+def _kind(call: Call) -> Any:
+    """Returns the layer of a call; of an operation, which is a new one in each reading, its name and class."""
+    return id(call.layer) if isinstance(call.layer, keras.Layer) else (call.name, type(call.layer))
 
 
 def execute(calls: Sequence[Call], tensors: dict[int, tf.Tensor], weights: Callable[[Call], Weights]) -> None:
@@ -268,11 +319,11 @@ def executable_groups(model: keras.Model) -> ChannelGroups:
     Returns:
         The groups; layers that do not run on given weights are not pruned, and are reported.
     """
-    groups = channel_groups(model)
+    groups = groups_except(model, {}, opens=False)
     rigid = [call for call in groups.calls if not _executable(call, groups.by_layer[call.name])]
     if not rigid:
         return groups
-    return groups_except(model, {call.name: "no search at other widths" for call in rigid})
+    return groups_except(model, {call.name: "no search at other widths" for call in rigid}, opens=False)
 
 
 def _executable(call: Call, channels: LayerChannels) -> bool:

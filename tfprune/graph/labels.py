@@ -190,9 +190,11 @@ class Labels:
 
     Args:
         choices: Which of these axes that is, counted from the last one, by the name of the call. Default: the last.
+        closed: What stopped layers from being opened, by name.
     """
 
-    def __init__(self, choices: Mapping[str, int] | None = None) -> None:
+    def __init__(self, choices: Mapping[str, int] | None = None, closed: Mapping[str, str] | None = None) -> None:
+        self.closed = closed or {}
         self.splits: dict[str, tuple[np.ndarray, int]] = {}
         self._choices = choices or {}
         self.produced: dict[str, np.ndarray] = {}

@@ -6,7 +6,7 @@ of its own, and the attributes of the old model, in which layers of the old grap
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -106,7 +106,9 @@ def _saved_as(base: Any, kind: Any) -> Any:
     return type(kind)(base.__name__, (kind,), {"__module__": base.__module__, **methods})
 
 
-def carry_attributes(model: keras.Model, new: keras.Model, counterparts: Mapping[int, Any]) -> list[str]:
+def carry_attributes(
+    model: keras.Model, new: keras.Model, counterparts: Mapping[int, Any], left_out: Collection[int] = ()
+) -> list[str]:
     """Gives a copy of a model the attributes that were set on the model.
 
     Layers of the graph, the model and its optimizer become those of the copy. Other layers that can be trained, metrics
@@ -117,11 +119,14 @@ def carry_attributes(model: keras.Model, new: keras.Model, counterparts: Mapping
         model: The old model.
         new: The copy, of the class of the old one. It is changed.
         counterparts: The new object for each old one of the graph, by `id` of the old one.
+        left_out: The `id`s of layers that the copy lacks: lists and dicts of layers lose them.
 
     Returns:
         The names of the attributes that cannot be carried over.
     """
     own = {name: value for name, value in vars(model).items() if name not in {*vars(new), *TRAINING_STATE}}
+    gone = [name for name, value in own.items() if id(value) in left_out]
+    own = {name: _remaining(value, left_out) for name, value in own.items() if name not in gone}
     lost: list[str] = []
     try:
         values = duplicated(own, counterparts, share_fixed=True)
@@ -130,8 +135,18 @@ def carry_attributes(model: keras.Model, new: keras.Model, counterparts: Mapping
     for name, value in values.items():
         setattr(new, name, value)
     if not isinstance(model, keras.Sequential):
-        reorder_parts(new, model, counterparts)
-    return lost
+        reorder_parts(new, model, counterparts, left_out)
+    return [*gone, *lost]
+
+
+def _remaining(value: Any, left_out: Collection[int]) -> Any:
+    """Returns an attribute; where it is a list or dict with layers that were left out, one without them."""
+    if isinstance(value, list | tuple) and any(id(each) in left_out for each in value):
+        kind = list if isinstance(value, list) else tuple
+        return kind(each for each in value if id(each) not in left_out)
+    if isinstance(value, dict) and any(id(each) in left_out for each in value.values()):
+        return {name: each for name, each in value.items() if id(each) not in left_out}
+    return value
 
 
 def _copied_one_by_one(own: Mapping[str, Any], counterparts: Mapping[int, Any]) -> tuple[dict[str, Any], list[str]]:

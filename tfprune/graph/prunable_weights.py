@@ -20,7 +20,7 @@ from tfprune.keras_private import numpy_operations
 from tfprune.layers.held_weights import HeldWeight
 from tfprune.layers.kernels import prunable_kernels, uncovered_weights
 
-_ADDITIONS = (keras.layers.Add, numpy_operations.Add)
+ADDITIONS = (keras.layers.Add, numpy_operations.Add)
 
 
 def prunable_weights(
@@ -212,4 +212,4 @@ def adds_branches(model: keras.Model) -> bool:
     Raises:
         UnsupportedLayerError: The model has no graph.
     """
-    return any(isinstance(call.layer, _ADDITIONS) and len(call.inputs) > 1 for call in model_graph(model).calls)
+    return any(isinstance(call.layer, ADDITIONS) and len(call.inputs) > 1 for call in model_graph(model).calls)

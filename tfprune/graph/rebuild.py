@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import functional_graph, takes_in_order, timed_graph
+from tfprune.graph.calls import OpenedLayer, functional_graph, ordered_nodes, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
     carry_attributes,
@@ -20,14 +20,17 @@ from tfprune.graph.model_class import (
     sequential_like,
     warn_of_losses,
 )
+from tfprune.graph.opening import run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
     forget_calls,
     input_structure,
     operation_settings,
+    output_structure,
     producer,
     run_through_graph,
+    takes_training,
 )
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
@@ -56,6 +59,9 @@ def rebuild(
     make_operation: MakeOperation | None = None,
     may_add_weights: bool = False,
     keep_class: bool = False,
+    expand: Iterable[OpenedLayer] = (),
+    sizes: Sequence[Sequence[int | None]] | None = None,
+    without: Mapping[int, Sequence[int]] | None = None,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -69,6 +75,10 @@ def rebuild(
         may_add_weights: Whether new layers may have weights that old ones of the same class lack, such as a bias.
         keep_class: Whether the copy of a model of a class of its own is one, too, with its attributes; see
             `model_class`. A `ModelClassWarning` says what is lost.
+        expand: Opened layers that become functional models of what they compute; of their parts copies are made.
+        sizes: Shapes of the copy's inputs, batch axis included. Default: those of the model.
+        without: Calls to leave out, by the `id` of Keras' record of each: for each output the position of the input
+            that takes its place. Layers that nothing else needs are left out, too.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -81,8 +91,8 @@ def rebuild(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
             "rebuild it as keras.Model(inputs, outputs)"
         )
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class)
-    new = copies.model(model, [tensor.shape for tensor in functional_graph(model).inputs])
+    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
+    new = copies.model(model, sizes or [tensor.shape for tensor in functional_graph(model).inputs])
     holders: dict[int, dict[int, str]] = {}
     for old_layer, new_layer in copies.layers:
         _build_parts(old_layer, new_layer)
@@ -173,23 +183,28 @@ class _Copies:
         make_operation: MakeOperation,
         call_layer: CallLayer | None,
         keep_class: bool,
+        expand: Iterable[OpenedLayer],
+        without: Mapping[int, Sequence[int]],
     ) -> None:
+        self._expand = {id(each.layer): each for each in expand}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
-        self._keep_class = keep_class
+        self._keep_class, self._without = keep_class, without
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
-    def model(self, model: keras.Model, shapes: list[Any]) -> keras.Model:
+    def model(self, model: keras.Model, shapes: Sequence[Any]) -> keras.Model:
         """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
         inputs = [_input(tensor, shape) for tensor, shape in zip(graph.inputs, shapes, strict=True)]
         for old, first in zip(graph.inputs, inputs, strict=True):
             self._made.setdefault(id(producer(old).operation), producer(first).operation)
-        if isinstance(model, keras.Sequential) and self._call_layer is None:
+        expands = any(id(layer) in self._expand for layer in flat_layers(model))
+        if isinstance(model, keras.Sequential) and self._call_layer is None and not expands:
             make = sequential_like if self._keep_class else _plain_sequential
             new: keras.Model = make(model, inputs)
-            for layer in model.layers:
+            left_out = {id(node.operation) for node in ordered_nodes(graph) if id(node) in self._without}
+            for layer in (each for each in model.layers if id(each) not in left_out):
                 given = (new.outputs[0] if new.layers else inputs[0],)
                 new.add(self._copy(layer, _nested_shapes(layer, given, {})))
         else:
@@ -218,6 +233,8 @@ class _Copies:
             if type(old) is type(new) and len(parts[0]) == len(parts[1]):
                 known.update((id(one), other) for one, other in zip(*parts, strict=True))
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
+        graphs = [functional_graph(old) for old, _ in self._models]
+        left_out = {id(each) for graph in graphs for each in graph.operations} - known.keys()
         lost = []
         for old, new in self._models:
             if not has_own_class(old):
@@ -225,7 +242,7 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
-            attributes = carry_attributes(old, new, known)
+            attributes = carry_attributes(old, new, known, left_out)
             if type(new) is type(old):
                 ensure_loadable(new)
             if type(new) is not type(old):
@@ -242,21 +259,54 @@ class _Copies:
 
     def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
         """Copies the models among a model's attributes that consist of layers of the graph, such as its backbone."""
+        within = {*self._made, *map(id, functional_graph(model).operations)}
         for value in flat_layers(model) if has_own_class(model) else ():
             graph = functional_graph(value)
             if graph is None or id(value) in self._made or any(value is old for old, _ in self._models):
                 continue
-            if all(id(operation) in self._made for operation in graph.operations):
+            if all(id(operation) in within for operation in graph.operations):
                 self._made[id(value)] = self.model(value, [tensor.shape for tensor in graph.inputs])
 
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+            if id(operation) in self._expand:
+                return self._call_parts(
+                    operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)]
+                )
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
-            if self._call_layer is None or functional_graph(operation) is not None:
-                return new(*args, **kwargs)
-            return self._call_layer(new, *args, **kwargs)
+            return self._apply(operation, new, *args, **kwargs)
 
+        if any(id(node) in self._without for node in ordered_nodes(graph)):
+            return _run_without(graph, inputs, call, self._without)
         return run_through_graph(graph, inputs, call)
+
+    def _apply(self, operation: Any, new: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._call_layer is None or functional_graph(operation) is not None:
+            return new(*args, **kwargs)
+        return self._call_layer(new, *args, **kwargs)
+
+    def _call_parts(self, layer: keras.Layer, tensors: Sequence[keras.KerasTensor]) -> Any:
+        """Calls the functional model that takes the place of an opened layer."""
+        if id(layer) not in self._made:
+            inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
+            opened = self._expand[id(layer)]
+            opening = opened.openings[id(opened.calls[0][0])]
+            outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
+            self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
+            self._made[id(layer)].trainable = layer.trainable
+        result = self._made[id(layer)](list(tensors))
+        return result[0] if len(result) == 1 else result
+
+    def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
+        """Carries out a call within an opened layer, with a new layer or operation."""
+        operation = node.operation
+        if id(operation) in self._expand:
+            return keras.tree.flatten(self._call_parts(operation, [values[id(each)] for each in node.input_tensors]))
+        args, kwargs = node.arguments.fill_in(values)
+        if takes_training(operation):
+            kwargs.pop("training", None)  # it was recorded in inference mode
+        new = self._copy(operation, _nested_shapes(operation, args, kwargs))
+        return keras.tree.flatten(self._apply(operation, new, *args, **kwargs))
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -274,6 +324,25 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:
+    """Runs a graph as `run_through_graph` does, but for some calls, and what only these need; see `rebuild`."""
+    values = dict(zip(map(id, graph.inputs), keras.tree.flatten(inputs), strict=True))
+    for node in ordered_nodes(graph, without):
+        if id(node) in without:
+            outputs = [values[id(node.input_tensors[position])] for position in without[id(node)]]
+        elif node.is_input:
+            continue
+        else:
+            args, kwargs = node.arguments.fill_in(values)
+            outputs = call(node.operation, *args, **kwargs)
+        values.update(zip(map(id, node.output_tensors), keras.tree.flatten(outputs), strict=True))
+    return keras.tree.pack_sequence_as(output_structure(graph), [values[id(tensor)] for tensor in graph.outputs])
 
 
 def _plain_sequential(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:

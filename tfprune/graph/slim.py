@@ -1,8 +1,5 @@
 """Slimming: cutting masked channels out of a model, or out of the weights of one sub-network."""
 
-from collections.abc import Iterable
-from functools import partial
-from inspect import signature
 from typing import Any
 
 import keras
@@ -13,10 +10,10 @@ from tfprune.arguments import truth
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import Call, model_calls
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
+from tfprune.graph.cutter import Cutter, norm_ratio
 from tfprune.graph.execute import takes_weights
-from tfprune.graph.labels import PINNED, Edit, LayerChannels, Slot, kept_positions, weight_at
-from tfprune.graph.layer_copies import copied_layer, remade_layer
-from tfprune.graph.rebuild import copy_operation, rebuild
+from tfprune.graph.labels import PINNED, kept_positions, weight_at
+from tfprune.graph.rebuild import rebuild
 from tfprune.reprs import described
 
 ALIGNMENT = {"float32": 8, "bfloat16": 16}
@@ -54,7 +51,7 @@ def slim(
     rescale_kernels = truth("rescale_kernels", rescale_kernels)
     groups = channel_groups(model) if groups is None else groups
     mask = checked_mask(mask, groups)
-    cutter = _Cutter(groups, mask, rescale_kernels)
+    cutter = Cutter(groups.by_layer, mask, rescale=rescale_kernels)
     return rebuild(
         model,
         cutter.layer,
@@ -62,6 +59,7 @@ def slim(
         cutter.weight,
         make_operation=cutter.operation,
         keep_class=True,
+        expand=groups.expanded(mask),
     )
 
 
@@ -95,85 +93,6 @@ def checked_mask(mask: Any, groups: ChannelGroups) -> np.ndarray:
 def _emptied(channels: np.ndarray, mask: np.ndarray) -> bool:
     """Returns whether a mask keeps nothing of an axis that has something."""
     return len(channels) > 0 and not kept_positions(channels, mask).any()
-
-
-class _Cutter:
-    """Makes the small layers of one model and one mask."""
-
-    def __init__(self, groups: ChannelGroups, mask: np.ndarray, rescale: bool) -> None:
-        self._mask, self._rescale = mask, rescale
-        self._channels = {id(each.layer): each for each in groups.by_layer.values()}
-        self._slots = {id(each.layer): _by_variable(each) for each in groups.by_layer.values()}
-        self._arguments: dict[int, list[Edit]] = {}
-        self.edits_arguments = any(edit.argument for each in groups.by_layer.values() for edit in each.edits)
-
-    def layer(self, layer: keras.Layer) -> keras.Layer:
-        record = self._of(layer)
-        if record.edits or any(np.any(slot.channels != PINNED) for slot in record.slots):
-            return remade_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in record.edits})
-        return copied_layer(layer)
-
-    def operation(self, operation: keras.Operation) -> keras.Operation:
-        edits = self._of(operation).edits
-        settings = {edit.key: partial(edit.value, mask=self._mask) for edit in edits if not edit.argument}
-        new = copy_operation(operation, settings)
-        self._arguments[id(new)] = [edit for edit in edits if edit.argument]
-        return new
-
-    def call(self, operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-        """Applies a new layer or operation; arguments that depend on channels are adapted."""
-        edits = self._arguments.get(id(operation), ())
-        if not edits:
-            return operation(*args, **kwargs)
-        given = signature(operation.call).bind(*args, **kwargs)
-        for edit in edits:
-            given.arguments[edit.key] = edit.value(given.arguments.get(edit.key), self._mask)
-        return operation(*given.args, **given.kwargs)
-
-    def weight(self, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
-        array = np.asarray(variable)
-        slots = self._slots[id(layer)].get(id(variable), []) if id(layer) in self._slots else []
-        small = cut_weight(array, slots, self._mask, rescale=self._rescale and "kernel" in variable.name)
-        for weight, channels in self._of(layer).scales:
-            if weight_at(layer, weight) is variable:
-                small = small * np.sqrt(kept_positions(channels, self._mask).mean(), dtype=np.float32)
-        return small
-
-    def _of(self, layer: keras.Operation) -> LayerChannels:
-        return self._channels.get(id(layer)) or LayerChannels(layer)
-
-
-def _by_variable(channels: LayerChannels) -> dict[int, list[Slot]]:
-    found: dict[int, list[Slot]] = {}
-    for slot in channels.slots:
-        found.setdefault(id(weight_at(channels.layer, slot.weight)), []).append(slot)
-    return found
-
-
-def cut_weight(array: np.ndarray, slots: Iterable[Slot], mask: np.ndarray, *, rescale: bool = False) -> np.ndarray:
-    """Cuts the kept channels out of one weight.
-
-    Args:
-        array: The whole weight.
-        slots: Its axes that run over channels.
-        mask: Bool `[channels]`.
-        rescale: Scale the result to the Frobenius norm of the whole weight.
-
-    Returns:
-        The smaller weight.
-    """
-    small = array
-    for slot in slots:
-        small = np.take(small, slot.kept(mask), axis=slot.axis)
-    if rescale and small.size != array.size:
-        small = small * norm_ratio(array, small)
-    return small
-
-
-def norm_ratio(whole: np.ndarray, part: np.ndarray) -> np.float32:
-    """Returns the factor that scales `part` to the Frobenius norm of `whole`, as `ops.masked_kernel` does."""
-    squares = np.maximum(np.sum(np.square(part, dtype=np.float32)), np.float32(1e-12))
-    return np.float32(np.sqrt(np.sum(np.square(whole, dtype=np.float32))) / np.sqrt(squares))
 
 
 class SlimWeights:

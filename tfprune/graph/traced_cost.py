@@ -69,14 +69,18 @@ def _count(call: Call) -> int | None:
     if not call.inputs:
         return 0  # an input of the model
     try:
-        graph = _trace(call)
+        graph = traced_graph(call)
         return _graph_flops(graph, graph.outputs)
     except Exception:  # a layer may do anything, and fail in any way
         return None
 
 
-def _trace(call: Call) -> Any:
-    """Returns the graph of a call on one example."""
+def traced_graph(call: Call) -> Any:
+    """Returns the graph that TensorFlow traces of a call on one example, in inference mode; unknown sizes are 1.
+
+    Args:
+        call: A call of a layer or operation, which may raise any error.
+    """
     named: dict[str, Any] = {"training": False} if takes_training(call.layer) else {}
     layer: Any = call.layer
 
@@ -128,8 +132,8 @@ def _graph_flops(graph: Any, outputs: Iterable[tf.Tensor]) -> int:
 
 def _operation_flops(graph: Any, operation: tf.Operation) -> int:
     kind = operation.type
-    if kind in _PRODUCTS:
-        return _PRODUCTS[kind](operation)
+    if kind in PRODUCTS:
+        return PRODUCTS[kind](operation)
     if any(name in kind for name in _OPAQUE):
         raise _UncountableError(kind)
     called = [_function_flops(graph, name) for name in _functions(operation)]
@@ -211,7 +215,7 @@ def _einsum(operation: tf.Operation) -> int:
     return prod(sizes.values())
 
 
-_PRODUCTS: dict[str, Callable[[tf.Operation], int]] = {
+PRODUCTS: dict[str, Callable[[tf.Operation], int]] = {
     **dict.fromkeys(("MatMul", "BatchMatMul", "BatchMatMulV2"), _matrix_product),
     **dict.fromkeys(("Conv", "Conv2D", "Conv3D"), _convolution),
     "DepthwiseConv2dNative": _depthwise,

@@ -1,6 +1,7 @@
-"""Structured pruning: plans of which channels to keep, and the smaller models that they lead to; tickets in rounds."""
+"""Structured pruning: plans of what to keep, and the smaller models that they lead to; tickets in rounds."""
 
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
+from tfprune.pruning.depth import BlockPlan, DepthPlan
 from tfprune.pruning.group_plan import GroupPlan, Hold
 from tfprune.pruning.history import PruningHistory
 from tfprune.pruning.iterative import SCHEDULES, iterative_tickets, prune_channels
@@ -11,7 +12,9 @@ from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 __all__ = [
     "SCHEDULES",
+    "BlockPlan",
     "Budget",
+    "DepthPlan",
     "GroupPlan",
     "Hold",
     "PruningHistory",

@@ -1,6 +1,7 @@
 """Cutting channels out of a model, and out of the state of its optimizer."""
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -10,8 +11,8 @@ from tfprune.arguments import truth
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
+from tfprune.graph.cutter import cut_weight
 from tfprune.graph.labels import weight_at
-from tfprune.graph.slim import cut_weight
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
@@ -67,26 +68,62 @@ def carry_optimizer(model: keras.Model, small: keras.Model, mask: np.ndarray, gr
         PruningError: The model is not compiled, its trainable variables are not those that its optimizer was built
             for, or the optimizer has state that belongs to no single variable.
     """
+    slots = _slots(groups)
+
+    def small_array(variable: keras.Variable, array: np.ndarray) -> np.ndarray:
+        return cut_weight(array, slots.get(id(variable), ()), mask)
+
+    copies = dict(zip(map(id, model.trainable_variables), small.trainable_variables, strict=True))
+    move_optimizer(model, small, copies, small_array)
+
+
+def move_optimizer(
+    model: keras.Model,
+    small: keras.Model,
+    copies: Mapping[int, keras.Variable],
+    small_array: Callable[[keras.Variable, np.ndarray], np.ndarray] = lambda _, array: array,
+) -> None:
+    """Gives the optimizer of a copy of a model the state that the model's optimizer has for what is left.
+
+    Args:
+        model: A compiled model. It is not changed.
+        small: The copy, compiled alike; the state of its optimizer is set.
+        copies: The variable of the copy for each of the model's that is left, by its `id`.
+        small_array: Makes an array of the size of the copy's variable from one of the size of the model's.
+
+    Raises:
+        PruningError: See `carry_optimizer`.
+    """
     if not (model.compiled and getattr(model, "optimizer", None)):
         raise PruningError("keep_optimizer: expected a compiled model, received one without an optimizer")
     old, new = model.optimizer, small.optimizer
     if not old.built:
         return
-    references = _references(old, model)
     if not new.built:
         new.build(small.trainable_variables)
-    slots = _slots(groups)
-    for index, (variable, target) in enumerate(zip(old.variables, new.variables, strict=True)):
-        reference = references.get(index)
+    targets = {(id(of), number): variable for of, number, variable in _state(new, small)}
+    for of, number, variable in _state(old, model):
         array = np.asarray(variable)
-        if reference is not None:
-            array = cut_weight(array, slots.get(id(reference), ()), mask)
+        if of is not None and id(of) not in copies:
+            continue
+        if of is not None:
+            array = small_array(of, array)
         elif array.ndim:
             raise PruningError(
                 f"keep_optimizer: {type(old).__name__} holds {variable.path} of shape {tuple(array.shape)}, which "
                 "belongs to no single weight and cannot be cut; leave keep_optimizer out"
             )
-        target.assign(array)
+        targets[id(None if of is None else copies[id(of)]), number].assign(array)
+
+
+def _state(optimizer: Any, model: keras.Model) -> Iterator[tuple[keras.Variable | None, int, keras.Variable]]:
+    """Yields the variables of an optimizer, each with the model's variable that it belongs to, and its number there."""
+    references = _references(optimizer, model)
+    counts: dict[int, int] = {}
+    for index, variable in enumerate(optimizer.variables):
+        of = references.get(index)
+        counts[id(of)] = counts.get(id(of), 0) + 1
+        yield of, counts[id(of)], variable
 
 
 def _references(optimizer: Any, model: keras.Model) -> dict[int, keras.Variable]:

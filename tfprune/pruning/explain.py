@@ -8,12 +8,16 @@ from fnmatch import fnmatchcase
 
 from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
+from tfprune.pruning.depth import DepthPlan
 from tfprune.pruning.group_plan import GroupPlan
 from tfprune.pruning.protection import IGNORED, NEEDED, UNSCORED, WIDTH_KEPT
 from tfprune.tables import Cell, Column, count, listed, make_table, paragraph
 
 _MOST_UNUSED = 0.05
 """The fraction of a target that may stay unused without a word."""
+
+_HOLDING = {IGNORED: "ignored as asked", WIDTH_KEPT: "its width is kept as asked"}
+"""What the user wants to keep, in words."""
 
 _SCOPES = {"global": "compared over the whole model", "local": "the same fraction of every group"}
 
@@ -33,26 +37,58 @@ def uncounted_text(uncounted: Sequence[str], unknown: int, flops: int, shown: in
     )
 
 
-def summary_line(model: str, groups: Sequence[GroupPlan], before: Totals, after: Totals, uncounted: str = "") -> str:
+def summary_line(
+    model: str,
+    depth: DepthPlan | None,
+    groups: Sequence[GroupPlan],
+    before: Totals,
+    after: Totals,
+    uncounted: str = "",
+) -> str:
     """Returns one line on what happens to a model."""
+    dropped = "" if depth is None else f"{len(depth.dropped)} of {len(depth.blocks)} residual blocks are dropped, "
     smaller = sum(group.after < group.before for group in groups)
     return (
-        f"PruningPlan({model}: {smaller} of {len(groups)} groups get smaller, "
+        f"PruningPlan({model}: {dropped}{smaller} of {len(groups)} groups get smaller, "
         f"channels {before.channels:,} -> {after.channels:,}, parameters {_short(before.params)} -> "
         f"{_short(after.params)}, FLOPs {_short(before.flops)} -> {_short(after.flops)}"
         f"{uncounted and ', ' + uncounted})"
     )
 
 
-def headline(model: str, budget: Budget, criterion: str, scope: str, uncounted: str, width: int) -> str:
+def headline(
+    model: str,
+    budget: Budget | None,
+    criterion: str,
+    scope: str,
+    depth: DepthPlan | None,
+    uncounted: str,
+    width: int,
+) -> str:
     """Returns lines that say what was asked for."""
+    targets = [f"at least {100 * depth.fraction:.4g} % of its residual blocks"] if depth else []
+    targets += [f"at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}"] if budget else []
     lines = [
-        f"Plan for {model}: keep at most {100 * budget.fraction:.4g} % of its {MEASURES[budget.measure]}",
+        f"Plan for {model}: keep {' and '.join(targets)}",
         *([f"FLOPs are counted {uncounted}"] if uncounted else []),
-        f"channels ranked by {criterion}, {_SCOPES[scope]}",
+        *([f"residual blocks ranked by {depth.criterion}, dropped first"] if depth else []),
+        *([f"channels ranked by {criterion}, {_SCOPES[scope]}"] if budget else []),
     ]
     indents = (0, *[2] * len(lines))
     return "\n".join(paragraph(line, width=width, indent=indent) for line, indent in zip(lines, indents, strict=False))
+
+
+def blocks_table(depth: DepthPlan | None, width: int) -> str:
+    """Returns a table of the residual blocks, with their scores; empty if they were left alone."""
+    if depth is None:
+        return ""
+    held = {"": "", **_HOLDING}
+    rows = [
+        (block.name, f"{block.score:.4g}", "stays" if block.keep else "dropped", held[block.held])
+        for block in depth.blocks
+    ]
+    columns = [Column("block", "name"), Column("score"), Column("", "name"), Column("", "text")]
+    return make_table(columns, rows, width=width)
 
 
 def groups_table(groups: Sequence[GroupPlan], width: int) -> str:
@@ -90,14 +126,21 @@ def totals_table(before: Totals, after: Totals) -> str:
     return make_table(columns, rows)
 
 
-def unused_text(budget: Budget, scope: str, before: Totals, after: Totals, width: int) -> str:
+def unused_text(
+    budget: Budget | None, scope: str, before: Totals, after: Totals, groups: Sequence[GroupPlan], width: int
+) -> str:
     """Returns why a notable part of the target is not used; empty if none is."""
+    if budget is None:
+        return ""
     kept, whole = after.of(budget.measure), before.of(budget.measure)
     if kept >= (1 - _MOST_UNUSED) * budget.fraction * whole:
         return ""
     unused = f"{100 * (budget.fraction - kept / whole):.2f} % of the {MEASURES[budget.measure]} stay unused"
     local = "as all groups lose the same fraction, " if scope == "local" else ""
-    return paragraph(f"{unused}: {local}undoing one more removal exceeds the target", width=width, hanging=2)
+    why = f"{local}undoing one more removal exceeds the target"
+    if all(group.after == group.before for group in groups):
+        why = "the residual blocks that are dropped are enough"
+    return paragraph(f"{unused}: {why}", width=width, hanging=2)
 
 
 def effective_limits(groups: Sequence[GroupPlan], constraints: WidthConstraints, width: int) -> str:
@@ -122,8 +165,7 @@ def left_alone(
 ) -> str:
     """Returns lines on what is not pruned, and why; empty if everything can be pruned."""
     reasons = {
-        IGNORED: "ignored as asked",
-        WIDTH_KEPT: "its width is kept as asked",
+        **_HOLDING,
         UNSCORED: f"{criterion} gives no score",
         NEEDED: "otherwise a layer would run empty",
     }
@@ -145,6 +187,23 @@ def _naming(names: Sequence[str], group: GroupPlan) -> list[str]:
         for each in names
         if len(names) == 1 or any(fnmatchcase(layer, each) or layer.startswith(f"{each}/") for layer in group.layers)
     ]
+
+
+def opened_text(sizes: Sequence[Sequence[int]], expanded: Sequence[str], width: int) -> str:
+    """Returns lines on layers that were opened; empty if there is nothing to say.
+
+    Args:
+        sizes: The shapes of the inputs for which FLOPs are counted, if they are not the model's own.
+        expanded: Names of layers that functional models take the place of.
+        width: Characters per line.
+    """
+    lines = []
+    if sizes:
+        shapes = listed([" x ".join(map(str, shape[1:])) for shape in sizes], 3)
+        lines.append(f"FLOPs are those of one example of {shapes}: the model leaves sizes open, its layers need them")
+    if expanded:
+        lines.append(f"Functional models of the same layers take the place of {listed(expanded, 6)}")
+    return "\n".join(paragraph(line, width=width, hanging=2) for line in lines)
 
 
 def _short(number: int) -> str:

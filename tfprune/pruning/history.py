@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from msgspec import Meta
 
+from tfprune.arguments import truth
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.files import as_path
@@ -76,8 +77,8 @@ class PruningHistory:
         Raises:
             PruningError: The history is empty or belongs to another model, or `between` returned one of other layers.
         """
-        whole = self.check(model, match)
         check_between(between)
+        model, whole = self._checked(model, match, truth("keep_optimizer", keep_optimizer))
         kept = np.ones(whole.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
             groups = remaining_groups(model, whole, kept)
@@ -96,23 +97,30 @@ class PruningHistory:
             match: How its layers are found, see `PruningPlan.apply`.
 
         Returns:
-            Its channel groups.
+            The channel groups of what is left without the residual blocks that the first step drops.
 
         Raises:
             PruningError: The history is empty or belongs to another model.
             UnsupportedLayerError: Keras has quantized the model.
         """
+        return self._checked(model, match, keep_optimizer=False)[1]
+
+    def _checked(self, model: keras.Model, match: Match, keep_optimizer: bool) -> tuple[keras.Model, ChannelGroups]:
+        """Returns what is left of a model without the residual blocks that the first step drops, and its groups."""
         if not self.plans:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
         check_weights(model)
-        groups = channel_groups(model)
-        cost, kept = CostModel(model, groups), np.ones(groups.channels, bool)
+        rest = self.plans[0].remaining(model, match, keep_optimizer=keep_optimizer)
+        groups = channel_groups(rest, keep_classes=self.plans[0].keep_classes)
+        cost, kept = CostModel(rest, groups), np.ones(groups.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
-            plan.check(model, groups, match, cost)
+            if plan.dropped != self.plans[0].dropped:
+                raise PruningError(f"step {step} drops other residual blocks than the first; record the history again")
+            plan.check(rest, groups, match, cost, whole=model)
             if np.any(plan.mask & ~kept):
                 raise PruningError(f"step {step} keeps channels that a step before removed; record the history again")
             kept = plan.mask
-        return groups
+        return rest, groups
 
     def __repr__(self) -> str:
         return f"PruningHistory({count(len(self.plans), 'step')}{''.join(f', {plan}' for plan in self.plans[-1:])})"
@@ -220,7 +228,7 @@ def remaining_groups(model: keras.Model, whole: ChannelGroups, kept: np.ndarray)
     Raises:
         PruningError: The model has other layers.
     """
-    groups = channel_groups(model)
+    groups = channel_groups(model, keep_classes=whole.keep_classes)
     meant = [(group.name, int(kept[group.channels].sum())) for group in whole]
     found = [(group.name, group.size) for group in groups]
     if meant != found:

@@ -10,10 +10,12 @@ import numpy as np
 from tfprune.arguments import truth, whole_number
 from tfprune.criteria import Magnitude, WeightCriterion
 from tfprune.errors import ConfigError
+from tfprune.graph import ChannelGroups
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.history import Between, PruningHistory, carried_out, check_between, remaining_groups
-from tfprune.pruning.planner import Planner, Scorer
+from tfprune.pruning.plan import PruningPlan
+from tfprune.pruning.planner import Planner, Scorer, scorers, target
 from tfprune.pruning.removal import Scope
 from tfprune.reprs import described, short
 
@@ -38,6 +40,8 @@ def prune_channels(
     flops: float | None = None,
     params: float | None = None,
     density: float | None = None,
+    depth: float | None = None,
+    depth_criterion: Any = "cosine",
     data: Any = None,
     scope: Scope = "global",
     round_to: int = 1,
@@ -45,6 +49,7 @@ def prune_channels(
     max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
     keep_width: Any | Iterable[Any] = (),
+    keep_classes: bool = False,
     allow_unknown: bool = False,
     steps: int = 1,
     schedule: str = "linear",
@@ -54,10 +59,10 @@ def prune_channels(
     keep_optimizer: bool = False,
     history: PruningHistory | None = None,
 ) -> keras.Model:
-    """Prunes channels of a model.
+    """Prunes channels and residual blocks of a model.
 
     With several steps the model approaches the target along a schedule, and the remaining channels are scored at each
-    step.
+    step. Blocks are scored once, and dropped in the first step.
     All targets and limits are relative to the original model.
 
     Args:
@@ -66,6 +71,8 @@ def prune_channels(
         flops: Fraction of the FLOPs (multiply-adds) to keep.
         params: Fraction of the parameters to keep.
         density: Fraction of the channels to keep.
+        depth: Fraction of the residual blocks to keep at least.
+        depth_criterion: What scores the blocks.
         data: Data for criteria that use some.
         scope: `global` or `local`.
         round_to: Keep multiples of this.
@@ -73,6 +80,7 @@ def prune_channels(
         max_sparsity: The largest fraction that a layer may lose; also by names or patterns.
         ignore: Layers to leave alone.
         keep_width: Layers that keep all channels they produce.
+        keep_classes: Whether layers with layers within them stay of their class.
         allow_unknown: Whether FLOPs may be a target although many are not known.
         steps: Number of steps.
         schedule: `linear`, `exponential` (the same fraction of what is left at each step) or `cubic` (fast at first).
@@ -101,11 +109,17 @@ def prune_channels(
         >>> prune_channels(keras.Sequential(layers), "l2", flops=0.5, steps=2).layers[0].filters
         4
     """
-    scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    budget = Budget.from_fractions(flops, params, density)
+    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
+    settings |= {"max_sparsity": max_sparsity, "keep_classes": keep_classes, "allow_unknown": allow_unknown}
+    budget = target(flops, params, density, depth, settings)
+    scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     keep_optimizer = truth("keep_optimizer", keep_optimizer)
-    path = kept_fractions(budget.fraction, steps, schedule)
+    path = kept_fractions(budget.fraction if budget else 1.0, steps, schedule)
+    if budget is None and steps > 1:
+        raise ConfigError(
+            f"steps: expected 1 with depth as the only target, as blocks are dropped in one step, received {steps}"
+        )
     check_between(between)
     if not isinstance(history, PruningHistory | None):
         raise ConfigError(f"history: expected a PruningHistory, received {described(history)}")
@@ -118,16 +132,16 @@ def prune_channels(
         constraints=constraints,
         ignore=ignore,
         keep_width=keep_width,
+        keep_classes=keep_classes,
         allow_unknown=allow_unknown,
+        blocks=blocks,
+        keep_optimizer=keep_optimizer,
     )
+    model = planner.rest
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
         groups = remaining_groups(model, planner.groups, kept)
-        scores = np.full(len(kept), -np.inf)
-        scores[kept] = scorer.scores(model, groups)
-        if step == 1:
-            planner.plan(scores, scorer.name)  # a target out of reach shows before the first training
-        plan = planner.plan(scores, scorer.name, alive=kept, budget=replace(budget, fraction=fraction))
+        plan = _step_plan(planner, scorer, model, groups, kept, budget and replace(budget, fraction=fraction))
         mask = plan.mask[kept]
         model = carried_out(model, groups, mask, reweight, recalibrate, keep_optimizer=keep_optimizer)
         kept = plan.mask
@@ -137,6 +151,33 @@ def prune_channels(
             other = between(model, step)
             model = model if other is None else other
     return model
+
+
+def _step_plan(
+    planner: Planner,
+    scorer: Scorer,
+    model: keras.Model,
+    groups: ChannelGroups,
+    kept: np.ndarray,
+    budget: Budget | None,
+) -> PruningPlan:
+    """Returns the plan of one step.
+
+    Args:
+        planner: Makes plans for the whole model.
+        scorer: Scores channels.
+        model: The model before the step.
+        groups: Its channel groups.
+        kept: Bool `[channels of the whole model]`, what was kept before.
+        budget: That of the step; None if only blocks are dropped.
+    """
+    if budget is None:
+        return planner.plan(None, scorer.name)
+    scores = np.full(len(kept), -np.inf)
+    scores[kept] = scorer.scores(model, groups)
+    if kept.all():
+        planner.plan(scores, scorer.name)  # a target out of reach shows before the first training
+    return planner.plan(scores, scorer.name, alive=kept, budget=budget)
 
 
 def kept_fractions(target: float, steps: int, schedule: str) -> tuple[float, ...]:

@@ -10,18 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfprune.arguments import line_width
+from tfprune.arguments import line_width, truth
 from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_file, as_path, write_text
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
+from tfprune.pruning.depth import DepthPlan, drop_blocks
 from tfprune.pruning.explain import (
+    blocks_table,
     effective_limits,
     groups_table,
     headline,
     left_alone,
+    opened_text,
     summary_line,
     totals_table,
     uncounted_text,
@@ -42,14 +45,15 @@ HISTORY_FORMAT = "tfprune pruning history 1"
 
 @dataclass(frozen=True)
 class PruningPlan:
-    """Which channels of a model are kept, and why.
+    """Which channels and residual blocks of a model are kept, and why.
 
-    Making a plan changes nothing; `apply` carries it out.
+    Making a plan changes nothing; `apply` carries it out. Groups are those of what is left without the blocks that are
+    dropped, totals those of the whole model and of the result.
 
     Attributes:
         model: Name of the model.
         criterion: Name of the criterion that ranked the channels.
-        budget: What was asked for.
+        budget: What was asked for; None if only blocks were to be dropped.
         scope: `global` or `local`.
         constraints: Limits of the widths.
         ignore: Layers that were to be left alone.
@@ -62,6 +66,10 @@ class PruningPlan:
         uncounted: Layers whose FLOPs are not known; they are not part of the totals.
         unknown: What these are estimated to cost, in multiply-adds.
         keep_width: Layers that were to keep the width of what they produce.
+        depth: Which residual blocks are kept; None if they were left alone.
+        keep_classes: Whether layers with layers within them were to stay of their class.
+        expanded: The layers that functional models of the same layers take the place of.
+        sizes: The shapes of the inputs for which the model was read, and FLOPs counted, if a layer needs to know them.
         source: The model that the plan was made from; None in a plan that was loaded.
 
     Raises:
@@ -79,7 +87,7 @@ class PruningPlan:
 
     model: Name
     criterion: Name
-    budget: Budget
+    budget: Budget | None
     scope: Scope
     constraints: WidthConstraints
     ignore: tuple[str, ...]
@@ -91,6 +99,10 @@ class PruningPlan:
     uncounted: tuple[str, ...] = ()
     unknown: Count = 0
     keep_width: tuple[str, ...] = ()
+    depth: DepthPlan | None = None
+    keep_classes: bool = False
+    expanded: tuple[str, ...] = ()
+    sizes: tuple[tuple[Count, ...], ...] = ()
     source: keras.Model | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,9 +111,9 @@ class PruningPlan:
             raise PruningError(f"groups: expected groups of different names, received {short(twice[0])} twice")
         for name in ("channels", "params", "flops"):
             before, after = getattr(self.before, name), getattr(self.after, name)
-            if after > before:
+            if after > before and not (name == "channels" and self.dropped):  # a block may hold channels around it
                 raise PruningError(f"after.{name}: expected at most {before}, the number before, received {after}")
-        if not self.budget.met(self.after.of(self.budget.measure), self.before.of(self.budget.measure)):
+        if self.budget and not self.budget.met(self.after.of(self.budget.measure), self.before.of(self.budget.measure)):
             raise PruningError(
                 f"after: expected totals within the budget {self.budget}, received {self.after} of {self.before}"
             )
@@ -112,8 +124,13 @@ class PruningPlan:
         return {group.name: group.keep for group in self.groups}
 
     @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of the residual blocks that are dropped."""
+        return () if self.depth is None else self.depth.dropped
+
+    @property
     def mask(self) -> np.ndarray:
-        """Bool `[channels]`, True for the channels that are kept, as `tfprune.slim` takes it."""
+        """Bool `[channels]`, True for the channels that are kept, as `tfprune.slim` takes it for `remaining(model)`."""
         parts = [np.isin(np.arange(group.size), group.keep) for group in self.groups]
         return np.concatenate(parts) if parts else np.zeros(0, bool)
 
@@ -150,9 +167,28 @@ class PruningPlan:
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
         check_weights(model)
-        groups = channel_groups(model)
-        self.check(model, groups, match)
-        return cut(model, self.mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
+        rest = self.remaining(model, match, keep_optimizer=truth("keep_optimizer", keep_optimizer))
+        groups, mask = channel_groups(rest, keep_classes=self.keep_classes), self.mask
+        self.check(rest, groups, match, whole=model)
+        if rest is not model and mask.all() and reweight is None:
+            return rest
+        return cut(rest, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
+
+    def remaining(self, model: keras.Model, match: Match = "name", *, keep_optimizer: bool = False) -> keras.Model:
+        """Returns a model without the residual blocks that the plan drops; the model itself if it drops none.
+
+        Args:
+            model: A model of the same layers. It is not changed.
+            match: See `apply`.
+            keep_optimizer: Carry the state of a compiled model's optimizer over.
+
+        Raises:
+            PruningError: The model has other blocks, or the optimizer's state cannot be carried over.
+        """
+        check_choice("match", match, Match)
+        if self.depth is None or not self.dropped:
+            return model
+        return drop_blocks(model, self.depth.found_in(model, match), keep_optimizer=keep_optimizer)
 
     def explain(self, *, width: int = WIDTH) -> str:
         """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.
@@ -162,17 +198,23 @@ class PruningPlan:
         """
         width = line_width(width)
         sections = [
-            headline(self.model, self.budget, self.criterion, self.scope, self.uncounted_text(shown=None), width),
-            groups_table(self.groups, width),
+            headline(
+                self.model, self.budget, self.criterion, self.scope, self.depth, self.uncounted_text(shown=None), width
+            ),
+            blocks_table(self.depth, width),
+            groups_table(self.groups, width) if self.budget else "",
             totals_table(self.before, self.after),
-            unused_text(self.budget, self.scope, self.before, self.after, width),
+            opened_text(self.sizes, self.expanded, width),
+            unused_text(self.budget, self.scope, self.before, self.after, self.groups, width),
             effective_limits(self.groups, self.constraints, width),
-            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width),
+            left_alone(self.groups, self.criterion, self.ignore, self.keep_width, (*self.pinned, *self.outputs), width)
+            if self.budget
+            else "",
         ]
         return "\n\n".join(section for section in sections if section)
 
     def __str__(self) -> str:
-        return summary_line(self.model, self.groups, self.before, self.after, self.uncounted_text())
+        return summary_line(self.model, self.depth, self.groups, self.before, self.after, self.uncounted_text())
 
     def uncounted_text(self, shown: int | None = 3) -> str:
         """Returns a phrase on the layers whose FLOPs are not known; empty if all are.
@@ -229,19 +271,28 @@ class PruningPlan:
             return plan_of(read_json(as_path(path)))
 
     def check(
-        self, model: keras.Model, groups: ChannelGroups, match: Match = "name", cost: CostModel | None = None
+        self,
+        model: keras.Model,
+        groups: ChannelGroups,
+        match: Match = "name",
+        cost: CostModel | None = None,
+        *,
+        whole: keras.Model | None = None,
     ) -> None:
         """Raises `PruningError` if the plan does not belong to a model.
 
         Groups, widths and numbers of parameters must agree. FLOPs may differ: they depend on the size of the inputs.
 
         Args:
-            model: The model.
+            model: What `remaining` returns of the model.
             groups: Its channel groups.
             match: See `apply`.
             cost: Its costs. Default: they are counted.
+            whole: The model, if it has blocks that the plan drops. Default: it has none.
         """
         check_choice("match", match, Match)
+        cost = cost or CostModel(model, groups)
+        before = total_size(model, groups, cost) if whole in (None, model) else total_size(whole)
         found = {group.name: (group.size, group.layers) for group in groups}
         meant = {group.name: (group.size, group.layers) for group in self.groups}
         alike = [(size, len(layers)) for size, layers in found.values()] == [
@@ -249,14 +300,14 @@ class PruningPlan:
         ]
         named = list(found) == list(meant) and found == meant
         if alike and (named or match == "position"):
-            wrong = self._other_numbers(groups, cost or CostModel(model, groups))
+            wrong = self._other_numbers(groups, cost, before)
         else:
             name = next((name for name in [*meant, *found] if found.get(name) != meant.get(name)), "")
             wrong = f"expected {_described(name, meant)}, received {_described(name, found)}"
         if not wrong:
             return
         hint = 'or, as the groups agree in order and size, match them by position: apply(model, match="position")'
-        matching = alike and match == "name" and not named and not self._other_numbers(groups, CostModel(model, groups))
+        matching = alike and match == "name" and not named and not self._other_numbers(groups, cost, before)
         if "after" in wrong.split(":")[0]:
             hint, matching = "as the file's numbers do not belong to its channels: was it edited?", True
         raise PruningError(
@@ -264,13 +315,13 @@ class PruningPlan:
             f"make a plan for this model{', ' + hint if matching else ''}"
         )
 
-    def _other_numbers(self, groups: ChannelGroups, cost: CostModel) -> str:
+    def _other_numbers(self, groups: ChannelGroups, cost: CostModel, before: Totals) -> str:
         """Returns which number of the plan a model does not have; empty if it has all."""
         widths, everything, mask = Widths(groups), np.ones(groups.channels, bool), self.mask
         numbers = [
-            ("before.channels", self.before.channels, widths.channels(everything)),
+            ("before.channels", self.before.channels, before.channels),
             ("after.channels", self.after.channels, widths.channels(mask)),
-            ("before.params", self.before.params, cost.totals(everything)[0]),
+            ("before.params", self.before.params, before.params),
             ("after.params", self.after.params, cost.totals(mask)[0]),
         ]
         for index, (plan, group) in enumerate(zip(self.groups, groups, strict=True)):
@@ -280,6 +331,19 @@ class PruningPlan:
         return next(
             (f"{name}: expected {there}, received {here}" for name, here, there in numbers if here != there), ""
         )
+
+
+def total_size(model: keras.Model, groups: ChannelGroups | None = None, cost: CostModel | None = None) -> Totals:
+    """Returns the totals of a whole model.
+
+    Args:
+        model: The model.
+        groups: Its channel groups. Default: they are found.
+        cost: Its costs. Default: they are counted.
+    """
+    groups = channel_groups(model) if groups is None else groups
+    everything = np.ones(groups.channels, bool)
+    return Totals(Widths(groups).channels(everything), *(cost or CostModel(model, groups)).totals(everything))
 
 
 def write_plans(path: str | Path, text: str, content: str) -> None:
@@ -316,7 +380,9 @@ def _described(name: str, groups: Mapping[str, tuple[int, tuple[str, ...]]]) -> 
 
 
 def _as_json(value: Any) -> str:
-    """Formats a value with one line per group, so that two plans can be compared line by line."""
+    """Formats a value with one line per group and block, so that two plans can be compared line by line."""
+    if isinstance(value, dict) and any(isinstance(each, tuple | list) for each in value.values()):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_as_json(each)}" for key, each in value.items()) + "}"
     if isinstance(value, tuple | list) and value and isinstance(value[0], dict):
         return "[\n    " + ",\n    ".join(json.dumps(each) for each in value) + "\n  ]"
     return json.dumps(value)

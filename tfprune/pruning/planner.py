@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
+from tfprune.pruning.depth import BlockScorer, drop_blocks
 from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import FITS, GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
@@ -20,12 +22,14 @@ from tfprune.pruning.protection import (
     IGNORED,
     WIDTH_KEPT,
     ignored_channels,
+    kept_layers,
     layer_paths,
     produced_channels,
     protections,
 )
 from tfprune.pruning.removal import Removal, Scope, ranking
 from tfprune.pruning.widths import Widths
+from tfprune.reprs import short
 from tfprune.tables import listed
 
 MOST_UNKNOWN = 0.05
@@ -41,6 +45,8 @@ def plan_channels(
     flops: float | None = None,
     params: float | None = None,
     density: float | None = None,
+    depth: float | None = None,
+    depth_criterion: Any = "cosine",
     data: Any = None,
     scope: Scope = "global",
     round_to: int = 1,
@@ -48,9 +54,10 @@ def plan_channels(
     max_sparsity: float | Mapping[str, float] = 1.0,
     ignore: Any | Iterable[Any] = (),
     keep_width: Any | Iterable[Any] = (),
+    keep_classes: bool = False,
     allow_unknown: bool = False,
 ) -> PruningPlan:
-    """Decides which channels of a model to prune, and prunes nothing yet.
+    """Decides which channels and residual blocks of a model to prune, and prunes nothing yet.
 
     The plan is the smallest removal that meets the target: channels are removed in the order of their scores, equal
     ones in the order of the model, up to the first point at which all limits hold and the cost is low enough. Where
@@ -61,9 +68,13 @@ def plan_channels(
     Args:
         model: A functional or sequential model. It is not changed.
         criterion: Name of a criterion for channels (`tfprune.criteria.names()`), or an object with a method `scores`.
-        flops: Fraction of the FLOPs (multiply-adds) to keep. Exactly one of `flops`, `params`, `density` is given.
+        flops: Fraction of the FLOPs (multiply-adds) to keep. Exactly one of `flops`, `params`, `density` is given, or
+            `depth` alone.
         params: Fraction of the parameters to keep.
         density: Fraction of the channels to keep.
+        depth: Fraction of the residual blocks to keep at least; the number is rounded up.
+        depth_criterion: Name of a criterion for blocks: `cosine`, `taylor`, `loss`, `l1`, `random`; or an object with a
+            method `scores(model, blocks, data)`.
         data: Batches `(x, y)` or arrays, for criteria that use data.
         scope: `global`: channels are compared over the whole model. `local`: every group loses the same fraction; with
             `round_to`, as nearly as its multiples and the target allow.
@@ -71,8 +82,13 @@ def plan_channels(
         min_channels: Keep at least this many channels in every layer.
         max_sparsity: The largest fraction of its width that a layer may lose; or a dict of such fractions by names or
             patterns, such as `{"stage1_*": 0.3, "*": 0.8}`, of which the first that matches counts.
-        ignore: Layers that keep all channels they produce and read: names, patterns such as `stage1_*`, or layers.
-        keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier.
+        ignore: Layers that keep all channels they produce and read: names, patterns such as `stage1_*`, or layers. No
+            block that holds one is dropped.
+        keep_width: Layers that keep all channels they produce, while they may read fewer, such as a classifier. No
+            block that holds one is dropped.
+        keep_classes: Whether layers with layers within them, such as blocks of transformers, stay of their class: only
+            channels are pruned whose number their settings say. Otherwise a functional model of the same layers takes
+            the place of a layer that loses others.
         allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
             these count as 0.
 
@@ -80,7 +96,7 @@ def plan_channels(
         The plan: `print(plan.explain())`, then `plan.apply()`.
 
     Raises:
-        ConfigError: A setting is out of range, or there is data for a criterion that uses none.
+        ConfigError: A setting is out of range or has no effect, or there is data for a criterion that uses none.
         PruningError: The target cannot be met, nothing can be pruned, or too many of the FLOPs are not known.
         UnsupportedLayerError: The model has no graph, lacks a layer that is named, or is quantized.
 
@@ -90,9 +106,11 @@ def plan_channels(
         >>> plan_channels(keras.Sequential(layers), "l2", flops=0.5).after.channels
         4
     """
-    scorer = Scorer(criterion, data)
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    budget = Budget.from_fractions(flops, params, density)
+    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
+    settings |= {"max_sparsity": max_sparsity, "keep_classes": keep_classes, "allow_unknown": allow_unknown}
+    budget = target(flops, params, density, depth, settings)
+    scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     planner = Planner(
         model,
         budget,
@@ -100,9 +118,55 @@ def plan_channels(
         constraints=constraints,
         ignore=ignore,
         keep_width=keep_width,
+        keep_classes=keep_classes,
         allow_unknown=allow_unknown,
+        blocks=blocks,
     )
-    return planner.plan(scorer.scores(model, planner.groups), scorer.name)
+    return planner.plan(scorer.scores(planner.rest, planner.groups) if budget else None, scorer.name)
+
+
+def target(
+    flops: float | None,
+    params: float | None,
+    density: float | None,
+    depth: float | None,
+    settings: Mapping[str, Any],
+) -> Budget | None:
+    """Returns the budget of exactly one fraction, or None if there is only a depth.
+
+    Args:
+        flops: See `plan_channels`, as for the next three.
+        params: A fraction, or None.
+        density: A fraction, or None.
+        depth: A fraction, or None.
+        settings: The settings of `plan_channels` that are for channels, by name.
+
+    Raises:
+        ConfigError: None or several fractions are given, or a setting for channels without a target for them.
+    """
+    if depth is None or (flops, params, density) != (None, None, None):
+        return Budget.from_fractions(flops, params, density)
+    defaults = {name: each.default for name, each in signature(plan_channels).parameters.items()}
+    if given := [name for name, value in settings.items() if value is not defaults[name] and value != defaults[name]]:
+        raise ConfigError(
+            f"{given[0]}: expected none, as it is for channels and depth={short(depth)} is the only target, received "
+            f"{short(settings[given[0]])}; give flops, params or density, too, or leave {given[0]} out"
+        )
+    return None
+
+
+def scorers(
+    criterion: Any, budget: Budget | None, depth: float | None, depth_criterion: Any, data: Any
+) -> tuple["Scorer", BlockScorer | None]:
+    """Returns what scores channels, and what scores blocks if there is a depth; arguments are as for a plan.
+
+    Raises:
+        ConfigError: There is no such criterion, or data that none uses.
+    """
+    blocks = None if depth is None else BlockScorer(depth, depth_criterion, data)
+    if blocks is not None and budget is None:
+        blocks.check_data(data)
+    return Scorer(criterion, data, shared=blocks is not None and (blocks.uses_data or budget is None)), blocks
 
 
 class Planner:
@@ -110,12 +174,20 @@ class Planner:
 
     Args:
         model: A functional or sequential model.
-        budget: How much of it may be kept.
+        budget: How much of it may be kept; None if only blocks are dropped.
         scope: `global` or `local`.
         constraints: Limits of the widths.
         ignore: Layers to leave alone, see `channel_groups`.
         keep_width: Layers that keep all channels that they produce.
+        keep_classes: See `plan_channels`.
         allow_unknown: See `plan_channels`.
+        blocks: Scores the residual blocks, of which some are dropped first. Default: they are left alone.
+        keep_optimizer: Carry the state of a compiled model's optimizer over to `rest`.
+
+    Attributes:
+        rest: The model without the blocks that are dropped.
+        groups: The channel groups of `rest`.
+        whole: The totals of the whole model.
 
     Raises:
         ConfigError: The scope is unknown.
@@ -126,37 +198,57 @@ class Planner:
     def __init__(
         self,
         model: keras.Model,
-        budget: Budget,
+        budget: Budget | None,
         *,
         scope: Scope = "global",
         constraints: WidthConstraints | None = None,
         ignore: Any | Iterable[Any] = (),
         keep_width: Any | Iterable[Any] = (),
+        keep_classes: bool = False,
         allow_unknown: bool = False,
+        blocks: BlockScorer | None = None,
+        keep_optimizer: bool = False,
     ) -> None:
         check_choice("scope", scope, Scope)
         check_not_quantized(model)
         self.model, self.budget, self.scope = model, budget, scope
         self.constraints = constraints or WidthConstraints()
-        self.groups: ChannelGroups = channel_groups(model)
+        self.groups: ChannelGroups = channel_groups(model, keep_classes=keep_classes)
         self.ignore = layer_paths(model, self.groups, ignore)
         self.keep_width = layer_paths(model, self.groups, keep_width)
+        self._read(model)
+        self.whole, self._uncounted = self._totals(np.ones(self.groups.channels, bool)), dict(self._cost.uncounted)
+        self._check(allow_unknown)
+        self.depth, self.rest = None, model
+        if blocks is not None:
+            self.depth = blocks.plan(model, kept_layers(self.groups, self.ignore, self.keep_width))
+            self.rest = drop_blocks(model, self.depth.found_in(model), keep_optimizer=keep_optimizer)
+        if self.rest is not model:
+            self.groups = channel_groups(self.rest, keep_classes=keep_classes)
+            self._read(self.rest)
+
+    def _read(self, model: keras.Model) -> None:
+        """Reads the costs, the widths and what is to be kept of a model, whose groups are known."""
         self._asked = {
             IGNORED: ignored_channels(self.groups, self.ignore),
             WIDTH_KEPT: produced_channels(self.groups, self.keep_width),
         }
         self._cost = CostModel(model, self.groups)
-        self._widths = Widths(self.groups, self.constraints)
-        self.whole = self._totals(np.ones(self.groups.channels, bool))
-        self._check(allow_unknown)
+        self._widths = Widths(self.groups, self.constraints, strict=model is self.model)
 
     def plan(
-        self, scores: np.ndarray, criterion: str, *, alive: np.ndarray | None = None, budget: Budget | None = None
+        self,
+        scores: np.ndarray | None,
+        criterion: str,
+        *,
+        alive: np.ndarray | None = None,
+        budget: Budget | None = None,
     ) -> PruningPlan:
         """Makes a plan.
 
         Args:
-            scores: `[channels]`, higher is kept; NaN where the criterion cannot score a group.
+            scores: `[channels]`, higher is kept; NaN where the criterion cannot score a group. None if only blocks are
+                dropped.
             criterion: Name of the criterion that they come from.
             alive: Bool `[channels]`: channels that an earlier plan kept. Default: all.
             budget: A budget to use instead of the planner's, relative to the whole model, too.
@@ -168,7 +260,12 @@ class Planner:
             PruningError: The budget cannot be met.
         """
         budget = budget or self.budget
-        if not self.groups.channels and budget.fraction < 1:
+        everything = np.ones(self.groups.channels, bool)
+        if budget is None or scores is None:
+            plans = self._group_plans(everything, {}, everything, everything, everything)
+            return self._plan(criterion, None, plans, everything)
+        enough = self.whole.of(budget.measure) and self._fits(everything, budget)
+        if not self.groups.channels and budget.fraction < 1 and not enough:
             reasons = [str(each) for each in self.groups.left_alone]
             raise PruningError(f"{budget} cannot be met: the model has no prunable channels{_because(reasons)}")
         alive = np.ones(len(scores), bool) if alive is None else alive
@@ -182,6 +279,12 @@ class Planner:
             raise PruningError(self._unreachable(removal, limited, budget, protected))
         cut = self._least_cut(removal, budget)
         mask = self._filled(removal, cut, budget)
+        plans = self._group_plans(removal.asked(cut), protected, limited.kept(cut), removal.kept(cut), mask)
+        return self._plan(criterion, budget, plans, mask)
+
+    def _plan(
+        self, criterion: str, budget: Budget | None, plans: tuple[GroupPlan, ...], mask: np.ndarray
+    ) -> PruningPlan:
         return PruningPlan(
             model=self.model.name,
             criterion=criterion,
@@ -190,20 +293,26 @@ class Planner:
             constraints=self.constraints,
             ignore=self.ignore,
             keep_width=self.keep_width,
-            groups=self._group_plans(removal.asked(cut), protected, limited.kept(cut), removal.kept(cut), mask),
+            groups=plans,
             before=self.whole,
             after=self._totals(mask),
             pinned=self.groups.pinned,
             outputs=tuple(str(each) for each in self.groups.left_alone if each.is_output),
-            uncounted=tuple(self._cost.uncounted),
-            unknown=sum(self._cost.uncounted.values()),
+            uncounted=tuple(self._uncounted),
+            unknown=sum(self._uncounted.values()),
+            depth=self.depth,
+            keep_classes=self.groups.keep_classes,
+            expanded=tuple(layer.name for layer in self.groups.expanded(mask) if layer.within is None),
+            sizes=tuple(tuple(size or 1 for size in shape) for shape in self.groups.graph.sizes or ()),
             source=self.model,
         )
 
     def _check(self, allow_unknown: bool) -> None:
         """Raises an error if the budget is for FLOPs that are not known, or for what there is none of."""
-        name, flops, unknown = self.model.name, self.whole.flops, sum(self._cost.uncounted.values())
-        layers = [f"{layer} ({type(self.groups.layers[layer]).__name__})" for layer in self._cost.uncounted]
+        if self.budget is None:
+            return
+        name, flops, unknown = self.model.name, self.whole.flops, sum(self._uncounted.values())
+        layers = [f"{layer} ({type(self.groups.layers[layer]).__name__})" for layer in self._uncounted]
         too_many = unknown > MOST_UNKNOWN * (flops + unknown)
         if self.budget.measure == "flops" and too_many and not allow_unknown:
             raise PruningError(
@@ -322,15 +431,17 @@ class Scorer:
     Args:
         criterion: Its name, or an object with a method `scores(model, groups, data)`.
         data: Data for it.
+        shared: Whether the data may be for something else: then a criterion that never uses data gets none.
 
     Raises:
         ConfigError: There is no such criterion, or there is data that it does not use.
     """
 
-    def __init__(self, criterion: Any, data: Any = None) -> None:
+    def __init__(self, criterion: Any, data: Any = None, *, shared: bool = False) -> None:
         self._criterion = criteria.get(criterion)
-        reject_unused_data(self._criterion, data)
-        self._data = data
+        if not shared:
+            reject_unused_data(self._criterion, data)
+        self._data = None if getattr(self._criterion, "uses_data", "optional") == "never" else data
 
     @property
     def name(self) -> str:

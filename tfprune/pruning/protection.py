@@ -70,6 +70,22 @@ def produced_channels(groups: ChannelGroups, names: tuple[str, ...]) -> np.ndarr
     return _marked(groups, *_produced_by(groups, meant))
 
 
+def kept_layers(groups: ChannelGroups, ignore: tuple[str, ...], keep_width: tuple[str, ...]) -> dict[str, set[str]]:
+    """Returns the layers that the user wants to keep, by the reason; those of a group are the layers that make it.
+
+    Args:
+        groups: The groups of a model.
+        ignore: Names and patterns of layers to ignore, or of groups.
+        keep_width: Those of layers that keep their width.
+    """
+    return {
+        reason: {
+            groups.maker(name) for name in all_matching_names(groups.calls, groups.produced, given, setting=setting)
+        }
+        for reason, setting, given in ((IGNORED, "ignore", ignore), (WIDTH_KEPT, "keep_width", keep_width))
+    }
+
+
 def _produced_by(groups: ChannelGroups, names: set[str]) -> Iterator[np.ndarray]:
     """Yields the channel numbers along what layers, or parts of them, produce, and what the layers return."""
     yield from (vector for name, vector in groups.produced.items() if names & {name, groups.maker(name)})

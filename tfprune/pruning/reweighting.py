@@ -14,8 +14,9 @@ import tensorflow as tf
 
 from tfprune.dpp import least_squares
 from tfprune.errors import ConfigError
-from tfprune.graph import Call, ChannelGroups, Forward, KernelReads, channel_groups
+from tfprune.graph import Call, ChannelGroups, Forward, KernelReads
 from tfprune.graph.labels import kept_positions
+from tfprune.graph.opened_graph import opened_graph
 
 RIDGE = 1e-9
 """Fraction of the mean second moment of a kernel's inputs, so that directions rare in the data change little."""
@@ -80,7 +81,7 @@ class _Fit:
 
     def __init__(self, small: keras.Model, model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> None:
         self._mask, self._groups = mask, groups
-        self._models = Forward(model, groups), Forward(small, channel_groups(small))
+        self._models = Forward(model, groups), Forward(small, opened_graph(small))
 
     def run(self, readers: set[str], batches: Iterable[Any]) -> None:
         pairs = [tuple(each.inputs(x) for each in self._models) for x in batches]

@@ -48,6 +48,7 @@ class Widths:
     Args:
         groups: The channel groups of a model.
         constraints: Their limits. Default: none.
+        strict: Whether each limit must be for layers that there are.
 
     Raises:
         UnsupportedLayerError: A limit is for layers that do not exist, or produce no prunable channels.
@@ -56,10 +57,12 @@ class Widths:
         layers: The widths by name.
     """
 
-    def __init__(self, groups: ChannelGroups, constraints: WidthConstraints | None = None) -> None:
+    def __init__(
+        self, groups: ChannelGroups, constraints: WidthConstraints | None = None, *, strict: bool = True
+    ) -> None:
         constraints = constraints or WidthConstraints()
         vectors = {name: vector for name, vector in groups.produced.items() if np.any(vector != PINNED)}
-        limits = _limits(vectors, groups, constraints.max_sparsity)
+        limits = _limits(vectors, groups, constraints.max_sparsity, strict)
         self.layers: dict[str, LayerWidth] = {}
         for name, vector in vectors.items():
             channels, counts = np.unique(vector[vector != PINNED], return_counts=True)
@@ -95,7 +98,7 @@ class Widths:
 
 
 def _limits(
-    layers: Iterable[str], groups: ChannelGroups, max_sparsity: float | Mapping[str, float]
+    layers: Iterable[str], groups: ChannelGroups, max_sparsity: float | Mapping[str, float], strict: bool
 ) -> dict[str, float]:
     """Returns the largest fraction that each layer may lose: that of the first pattern that matches it, or all."""
     if not isinstance(max_sparsity, Mapping):
@@ -104,7 +107,7 @@ def _limits(
     for pattern, limit in reversed(list(max_sparsity.items())):
         matched = matching_names(groups.calls, pattern, limits)
         found = [each for each in limits if matched & {each, groups.maker(each)}]
-        if not found:
+        if strict and not found:
             raise UnsupportedLayerError(
                 "max_sparsity: expected names or patterns of layers that produce prunable channels, received "
                 f"{pattern!r}, which matches none{suggestion(pattern, limits)}"

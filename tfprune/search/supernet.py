@@ -10,13 +10,13 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import (
     ChannelGroups,
     GateSite,
-    channel_groups,
     gate_sites,
     model_calls,
     rebuild,
     sites_by_group,
     swap_layer,
 )
+from tfprune.graph.channel_groups import groups_except
 from tfprune.layers import ChannelGate, FusedBatchNormalization, ScoredBatchNormalization
 from tfprune.search.state import Gates
 
@@ -47,7 +47,7 @@ class Supernet:
     """
 
     def __init__(self, model: keras.Model, search_step: float = 0.2) -> None:
-        self.groups: ChannelGroups = channel_groups(model)
+        self.groups: ChannelGroups = groups_except(model, {}, opens=False)
         self.gates = Gates(self.groups, search_step)
         sites = gate_sites(self.groups)
         mixed = [site.layer for site in sites if site.group is None]

@@ -63,10 +63,13 @@ class Taylor:
         axes = kernel_axes(groups, ("out",))
         variables = list({id(axis.variable): axis.variable for axis in axes}.values())
         totals = [np.zeros(len(axis.distinct)) for axis in axes]
+        forward = Forward(model, groups)
         seen = 0
         gradients = None
         for x, y in source.batches(self.batches):
-            gradients = gradients or traced(_gradients(model, groups, data_loss(model, self.loss, y), variables), x, y)
+            gradients = gradients or traced(
+                _gradients(forward, data_loss(model, self.loss, y), variables), x, y, exact=forward.exact
+            )
             found = {
                 id(variable): np.asarray(variable, np.float64) * np.asarray(gradient, np.float64)
                 for variable, gradient in zip(variables, gradients(x, y), strict=True)
@@ -80,9 +83,8 @@ class Taylor:
         return normalized(require_scores(scores, message), groups, self.normalize)
 
 
-def _gradients(model: keras.Model, groups: ChannelGroups, loss: Any, variables: list[keras.Variable]) -> Any:
+def _gradients(forward: Forward, loss: Any, variables: list[keras.Variable]) -> Any:
     """Returns a function from a batch to the gradients of its loss."""
-    forward = Forward(model, groups)
     sources = [variable.value for variable in variables]
 
     def compute(x: Any, y: Any) -> list[tf.Tensor]:
@@ -140,7 +142,9 @@ class EKG:
         examples = 0
         gradients = None
         for x, y in source.batches(self.batches):
-            gradients = gradients or traced(partial(gates.gradients, data_loss(model, self.loss, y)), x, y)
+            gradients = gradients or traced(
+                partial(gates.gradients, data_loss(model, self.loss, y)), x, y, exact=gates.exact
+            )
             size = len(keras.tree.flatten(y)[0])
             for total, values in zip(totals, gradients(x, y), strict=True):
                 total += size * np.abs(np.asarray(values, np.float64))
@@ -181,10 +185,12 @@ class GateGradients:
 
     Attributes:
         channels: For each gate, the channel at each of its positions, or `PINNED`.
+        exact: See `Forward`.
     """
 
     def __init__(self, model: keras.Model, groups: ChannelGroups) -> None:
         self._forward = Forward(model, groups, batch_statistics=True)
+        self.exact = self._forward.exact
         sites = gate_sites(groups)
         self._sites = [id(site.tensor) for site in sites]
         gated = np.unique(np.concatenate([site.channels for site in sites])) if sites else np.zeros(0, int)

@@ -1,0 +1,119 @@
+"""Layers with layers inside, as users and KerasHub write them: what they compute shows only in their code."""
+
+import keras
+from keras import ops
+
+layers = keras.layers
+
+
+@keras.saving.register_keras_serializable("tests")
+class GatedMLP(layers.Layer):
+    """A residual block with a gated MLP, whose setting is twice its width, as in Gemma."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        self.norm = layers.LayerNormalization(name="norm")
+        self.gate = layers.Dense(self.inner // 2, name="gate")
+        self.up = layers.Dense(self.inner // 2, name="up")
+        self.down = layers.Dense(shape[-1], name="down")
+        self.norm.build(shape)
+        self.gate.build(shape)
+        self.up.build(shape)
+        self.down.build((*shape[:-1], self.inner // 2))
+
+    def call(self, x):
+        inside = self.norm(x)
+        return x + self.down(ops.silu(self.gate(inside)) * self.up(inside))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner}
+
+
+@keras.saving.register_keras_serializable("tests")
+class CausalBlock(layers.Layer):
+    """Causal attention whose code needs to know the number of examples; its head width is the width by the heads."""
+
+    def __init__(self, heads, head_dim=None, cached=False, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.head_dim = heads, head_dim
+
+    def build(self, shape):
+        head = self.head_dim or shape[-1] // self.heads
+        self.project = {
+            name: layers.EinsumDense("btd,dhk->bthk", (None, self.heads, head), name=name)
+            for name in ("query", "key", "value")
+        }
+        self.merge = layers.EinsumDense("bthk,hkd->btd", (None, shape[-1]), name="merge")
+        for each in self.project.values():
+            each.build(shape)
+        self.merge.build((*shape[:-1], self.heads, head))
+
+    def call(self, x, cache=None):
+        examples, length = ops.shape(x)[:2]
+        rows = ops.broadcast_to(ops.arange(length)[:, None], (examples, length, length))
+        visible = ops.cast(rows >= ops.arange(length), x.dtype)
+        query, key, value = (self.project[name](x) for name in ("query", "key", "value"))
+        scores = ops.einsum("bqhk,bshk->bhqs", query, key) - 1e4 * (1 - visible[:, None])
+        return x + self.merge(ops.einsum("bhqs,bshk->bqhk", ops.softmax(scores), value))
+
+    def compute_output_shape(self, shape, **others):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "head_dim": self.head_dim}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Stack(layers.Layer):
+    """Two blocks that share one setting."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        self.blocks = [GatedMLP(self.inner, name=f"block_{index}") for index in range(2)]
+        for block in self.blocks:
+            block.build(shape)
+
+    def call(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner}
+
+
+class Branching(layers.Layer):
+    """Its code looks at values, so it does not run on symbolic tensors."""
+
+    def build(self, shape):
+        self.inside = layers.Dense(shape[-1], name="inside")
+        self.inside.build(shape)
+
+    def call(self, x):
+        return self.inside(x) if ops.max(x) > 0 else x
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+class Scaled(layers.Layer):
+    """A layer with a layer inside that also uses a weight of its own."""
+
+    def build(self, shape):
+        self.inside = layers.Dense(6, name="inside")
+        self.outside = layers.Dense(shape[-1], name="outside")
+        self.factor = self.add_weight(shape=(6,), initializer="random_uniform", name="factor")
+        self.inside.build(shape)
+        self.outside.build((*shape[:-1], 6))
+
+    def call(self, x):
+        return self.outside(ops.multiply(self.inside(x), self.factor))

@@ -1,0 +1,190 @@
+"""Opening layers: what a layer computes, as calls of the layers within it and of operations.
+
+Keras records which layers a functional model calls, but not what happens within a layer whose `call` is Python code.
+Here this code runs once on symbolic tensors, so that Keras records it. Nothing of the layer changes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from re import sub
+from typing import Any
+
+import keras
+
+from tfprune.errors import first_line
+from tfprune.keras_private import (
+    attributes_replaced,
+    calls_forgotten,
+    is_produced,
+    keras_mask,
+    own_variables,
+    producer,
+    traced_call,
+)
+from tfprune.reprs import short_repr
+
+
+class Weight(keras.Operation):
+    """Stands for a weight that an opened layer uses itself, and not by one of the layers within it.
+
+    Args:
+        variable: The weight.
+        dtype: The type that the layer reads it in.
+    """
+
+    def __init__(self, variable: keras.Variable, dtype: str) -> None:
+        super().__init__()
+        self.variable, self._dtype = variable, dtype
+
+    def call(self) -> Any:
+        """Returns the value."""
+        return keras.ops.cast(self.variable.value, self._dtype)
+
+    def compute_output_spec(self) -> keras.KerasTensor:
+        """Returns a symbolic tensor of the weight's shape."""
+        return keras.KerasTensor(self.variable.shape, self._dtype)
+
+
+class OpeningError(Exception):
+    """What stops a layer from being opened, in one line."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """What one call of a layer computes.
+
+    Attributes:
+        inputs: The symbolic tensors that it was called with.
+        outputs: The symbolic tensors that it returns.
+        nodes: Keras' records of the calls within it, producers before consumers.
+        weights: The weights that it uses itself, and the symbolic tensor that stands for each, by attribute.
+    """
+
+    inputs: tuple[keras.KerasTensor, ...]
+    outputs: tuple[keras.KerasTensor, ...]
+    nodes: tuple[Any, ...]
+    weights: dict[str, tuple[Weight, keras.KerasTensor]]
+
+    __repr__ = short_repr
+
+
+def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
+    """Runs the code of a layer on symbolic tensors.
+
+    Args:
+        node: Keras' record of a call of the layer.
+        shapes: The shapes of its inputs, of which some may be more definite than those in the record.
+
+    Raises:
+        OpeningError: The code does not run on symbolic tensors, or does something that Keras does not record.
+    """
+    layer = node.operation
+    if any(keras_mask(tensor) is not None for tensor in node.input_tensors):
+        raise OpeningError("its inputs come with masks")
+    given = [
+        keras.KerasTensor(shape, tensor.dtype, name=tensor.name)
+        for shape, tensor in zip(shapes, node.input_tensors, strict=True)
+    ]
+    arguments, named = node.arguments.fill_in(
+        {id(old): new for old, new in zip(node.input_tensors, given, strict=True)}
+    )
+    weights = {name: Weight(variable, _read_as(layer, variable)) for name, variable in own_variables(layer).items()}
+    stand_ins = {name: (weight, weight.compute_output_spec()) for name, weight in weights.items()}
+    boundary = {id(tensor) for tensor in (*given, *(tensor for _, tensor in stand_ins.values()))}
+    found: list[Opening] = []
+
+    def look(result: Any) -> None:
+        outputs = keras.tree.flatten(result)
+        _check_outputs(outputs, node.output_tensors)
+        nodes = tuple(_ordered(outputs, boundary))
+        _check_arguments(nodes)
+        read = {id(tensor) for each in nodes for tensor in each.input_tensors}
+        used = {name: pair for name, pair in stand_ins.items() if id(pair[1]) in read}
+        found.append(Opening(tuple(given), tuple(outputs), nodes, used))
+
+    with calls_forgotten(layer), attributes_replaced(layer, {name: pair[1] for name, pair in stand_ins.items()}):
+        try:
+            traced_call(layer, look, *arguments, **named)
+        except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
+            raise OpeningError(_cause(error)) from error
+    return found[0]
+
+
+def _cause(error: BaseException) -> str:
+    """Returns in one line what an error says that passed through Keras, which puts a line before it."""
+    text = sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered when")]
+    return first_line(type(error)(lines[0])) if lines else first_line(error)
+
+
+def _read_as(layer: keras.Layer, variable: keras.Variable) -> str:
+    casts = layer.autocast and keras.backend.is_float_dtype(variable.dtype)
+    return layer.compute_dtype if casts else variable.dtype
+
+
+def _check_arguments(nodes: Sequence[Any]) -> None:
+    """Checks that no call takes a weight, which would count as a constant there."""
+    for node in nodes:
+        for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+            if isinstance(value, keras.Variable):
+                raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")
+
+
+def _check_outputs(found: Sequence[Any], expected: Sequence[keras.KerasTensor]) -> None:
+    if len(found) != len(expected) or not all(isinstance(tensor, keras.KerasTensor) for tensor in found):
+        raise OpeningError("on symbolic tensors it returns something else")
+    for new, old in zip(found, expected, strict=True):
+        sizes = zip(new.shape, old.shape, strict=False)
+        alike = len(new.shape) == len(old.shape) and all(a == b or b is None or a is None for a, b in sizes)
+        if not alike or new.dtype != old.dtype:
+            raise OpeningError(f"on symbolic tensors it returns {new.dtype} {new.shape}, not {old.dtype} {old.shape}")
+
+
+def _ordered(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterator[Any]:
+    """Yields the records of the calls that lead from some tensors to others, depth first from the outputs."""
+
+    def before(tensors: Sequence[keras.KerasTensor]) -> list[tuple[Any, bool]]:
+        return [(record(tensor), False) for tensor in reversed(tensors) if id(tensor) not in boundary]
+
+    def record(tensor: keras.KerasTensor) -> Any:
+        if not is_produced(tensor):
+            raise OpeningError("it uses a symbolic tensor that is none of its inputs")
+        return producer(tensor)
+
+    done: set[int] = set()
+    pending = before(outputs)
+    while pending:
+        node, inputs_done = pending.pop()
+        if id(node) in done:
+            continue
+        if inputs_done:
+            done.add(id(node))
+            yield node
+        else:
+            pending.append((node, True))
+            pending.extend(before(node.input_tensors))
+
+
+def run_opening(
+    opening: Opening,
+    inputs: Sequence[Any],
+    call: Callable[[Any, Mapping[int, Any]], Sequence[Any]],
+    weight: Callable[[keras.Variable], Any],
+) -> list[Any]:
+    """Runs what a layer computes.
+
+    Args:
+        opening: The layer's code.
+        inputs: A value for each input.
+        call: Carries out a recorded call and returns its outputs, given the record and values of symbolic tensors.
+        weight: Maps a weight that the layer uses itself to the value to use.
+
+    Returns:
+        A value for each output.
+    """
+    values = {id(symbol): value for symbol, value in zip(opening.inputs, inputs, strict=True)}
+    values.update((id(symbol), weight(each.variable)) for each, symbol in opening.weights.values())
+    for node in opening.nodes:
+        made = call(node, values)
+        values.update((id(symbol), value) for symbol, value in zip(node.output_tensors, made, strict=True))
+    return [values[id(symbol)] for symbol in opening.outputs]
