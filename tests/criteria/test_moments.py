@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.opaque_layers import CausalBlock, GatedMLP
 from tfprune.criteria import CriterionData
 from tfprune.criteria.moments import KernelInputs, inverse_factor
 from tfprune.errors import ConfigError
-from tfprune.graph import prunable_weights
+from tfprune.graph import channel_groups, prunable_weights
 
 layers = keras.layers
 RNG = np.random.default_rng(0)
@@ -69,6 +70,42 @@ def test_attention_is_seen_from_within():
     mixed = np.einsum("bhts,bhsd->bthd", scores / scores.sum(axis=-1, keepdims=True), value)
     agree(moments["mha/output_dense.kernel"], mixed.reshape(1, -1, 6))
     assert not any("call" in vars(layer) for layer in attention._flatten_layers(include_self=False))
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_kernels_within_a_layer_of_ones_own(opened):
+    """Whether the graph opens the layer or not, the last kernel reads the product of gate and input."""
+    inputs = keras.Input((4, 6))
+    block = GatedMLP(8, name="block")
+    model = keras.Model(inputs, block(inputs))
+    groups = channel_groups(model) if opened else None
+    weights = {"down": block.down.kernel, "gate": block.gate.kernel}
+    x = RNG.normal(size=(9, 4, 6)).astype(np.float32)
+    moments = dict(KernelInputs(model, weights, groups).moments(CriterionData([(x[:5], None), (x[5:], None)], model)))
+    inside = np.asarray(block.norm(x)).reshape(-1, 6)
+    agree(moments["gate"], inside[None])
+    gate, up = (inside @ np.asarray(each.kernel) + np.asarray(each.bias) for each in (block.gate, block.up))
+    agree(moments["down"], (gate / (1 + np.exp(-gate)) * up)[None])
+
+
+def test_a_layer_that_needs_to_know_the_number_of_examples():
+    inputs = keras.Input((4, 6))
+    block = CausalBlock(2, name="block")
+    model = keras.Model(inputs, block(inputs))
+    x = RNG.normal(size=(9, 4, 6)).astype(np.float32)
+    data, weights = CriterionData([(x[:5], None), (x[5:], None)], model), {"merge": block.merge.kernel}
+    seen, opened = (
+        dict(KernelInputs(model, weights, each).moments(data))["merge"] for each in (None, channel_groups(model))
+    )
+    assert seen.rows == opened.rows == 36
+    np.testing.assert_allclose(opened.products, seen.products, rtol=1e-4, atol=1e-6)
+    query, key, value = (
+        np.einsum("btd,dhk->bthk", x, np.asarray(block.project[name].kernel)) for name in ("query", "key", "value")
+    )
+    scores = np.einsum("bqhk,bshk->bhqs", query, key) - 1e4 * (1 - np.tri(4))
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    mixed = np.einsum("bhqs,bshk->bqhk", weights / weights.sum(axis=-1, keepdims=True), value)
+    agree(seen, mixed.reshape(1, -1, 6))
 
 
 def test_a_layer_that_is_called_twice_comes_at_its_last_call():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfprune
+from tests.opaque_layers import GatedMLP
 from tfprune.criteria import FLAP, ZipLM
 from tfprune.criteria.channels import reading
 from tfprune.errors import ConfigError
@@ -147,6 +148,23 @@ def test_ziplm_of_heads_and_of_channels_within_them():
     sizes = {group.size: scores[group.channels] for group in groups}
     agree(sizes[3], [(rows, weights)], [[0, 1], [2, 3], [4, 5]])
     agree(sizes[2], [(rows, weights)], [[0, 2, 4], [1, 3, 5]])
+
+
+def test_channels_within_a_layer_of_ones_own():
+    """The width of a gated MLP is read by its last kernel; nothing else reads it."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 6))
+    block = GatedMLP(10, name="block")
+    model = keras.Model(inputs, block(inputs))
+    x = RNG.normal(size=(30, 4, 6)).astype(np.float32)
+    groups = channel_groups(model)
+    width = next(group for group in groups if group.size == 5)
+    inside = np.asarray(block.norm(x), float).reshape(-1, 6)
+    gate, up = (inside @ np.asarray(each.kernel) + np.asarray(each.bias) for each in (block.gate, block.up))
+    rows, weights = gate / (1 + np.exp(-gate)) * up, np.asarray(block.down.kernel, float)
+    found = FLAP(normalize="none").scores(model, groups, [(x, None)])[width.channels]
+    np.testing.assert_allclose(found, rows.var(axis=0, ddof=1) * np.square(weights).sum(axis=1), rtol=1e-4)
+    agree(ZipLM().scores(model, groups, [(x, None)])[width.channels], [(rows, weights)], [[i] for i in range(5)])
 
 
 def test_ziplm_of_a_grouped_convolution():
