@@ -34,7 +34,8 @@ def randomized(model):
 
 def without(model, *numbers):
     """Leaves blocks out, by their numbers; the class makes the copy if its settings can say how many there are."""
-    blocks = [residual_blocks(model)[number] for number in numbers]
+    every = residual_blocks(model)
+    blocks = [every[number] for number in numbers]
     return in_its_class(model, without_blocks(model, blocks), [block.name for block in blocks])
 
 
