@@ -177,6 +177,12 @@ def needed_part(opening: Opening, without: Mapping[int, Sequence[int]]) -> Openi
     return replace(opening, nodes=tuple(reversed(nodes)))
 
 
+def constants(node: Any) -> str:
+    """Returns the arguments of a recorded call that are no symbolic tensors, to be compared with those of another."""
+    places = (node.arguments.args, node.arguments.kwargs)
+    return repr(keras.tree.map_structure(lambda each: isinstance(each, keras.KerasTensor) or each, places))
+
+
 def run_opening(
     opening: Opening,
     inputs: Sequence[Any],
