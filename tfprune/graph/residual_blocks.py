@@ -121,7 +121,7 @@ def without_blocks(
         A new model of the other layers, of the class of the model.
 
     Raises:
-        ConfigError: The blocks come from several calls, of which each reads the model anew.
+        ConfigError: The blocks come from several calls, of which each reads the model again.
     """
     made: list[tuple[keras.Layer, keras.Layer]] = []
 
