@@ -117,3 +117,67 @@ class Scaled(layers.Layer):
 
     def call(self, x):
         return self.outside(ops.multiply(self.inside(x), self.factor))
+
+
+class _Pair(layers.Layer):
+    """Returns None beside its result, says that it returns something else, and asks for the rank of its input."""
+
+    def build(self, shape):
+        self.inside = layers.Dense(6, name="inside")
+        self.outside = layers.Dense(shape[-1], name="outside")
+        self.inside.build(shape)
+        self.outside.build((*shape[:-1], 6))
+
+    def call(self, x):
+        axis = ops.ndim(x) or 1
+        return self.outside(ops.squeeze(ops.relu(self.inside(ops.expand_dims(x, axis - 1))), axis - 1)), None
+
+    def compute_output_shape(self, shape):
+        return shape[0]["batch"]
+
+
+class Unpacking(layers.Layer):
+    """Unpacks what a layer within it returns."""
+
+    def build(self, shape):
+        self.pair = _Pair(name="pair")
+        self.pair.build(shape)
+
+    def call(self, x):
+        result, cache = self.pair(x)
+        assert cache is None
+        return x + result
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable("tests")
+class MergedHeads(layers.Layer):
+    """Attention whose heads are merged to a width that its code does not say, but that follows from the other sizes."""
+
+    def __init__(self, heads, head_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.head_dim = heads, head_dim
+
+    def build(self, shape):
+        self.project = {name: layers.Dense(self.heads * self.head_dim, name=name) for name in ("query", "key", "value")}
+        self.merge = layers.Dense(shape[-1], name="merge")
+        for each in self.project.values():
+            each.build(shape)
+        self.merge.build((*shape[:-1], self.heads * self.head_dim))
+
+    def call(self, x):
+        examples, length = ops.shape(x)[:2]
+        query, key, value = (
+            ops.reshape(self.project[name](x), (examples, length, self.heads, self.head_dim))
+            for name in ("query", "key", "value")
+        )
+        attended = ops.dot_product_attention(query, key, value)
+        return x + self.merge(ops.reshape(attended, (examples, length, -1)))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "head_dim": self.head_dim}

@@ -85,6 +85,20 @@ def test_sizes_are_given_only_if_a_layer_needs_to_know_them():
     assert opened_graph(model_of(opaque.CausalBlock(2)), [(4, 6, 8)]).sizes == ((4, 6, 8),)
 
 
+def test_code_counts_and_not_what_a_layer_says_that_it_returns():
+    model = model_of(opaque.Unpacking(name="block"))
+    assert [layer.name for layer in opened_graph(model).opened] == ["block", "block/pair"]
+    groups = channel_groups(model)
+    assert [group.name for group in groups] == ["stem", "block/pair/inside"]
+    np.testing.assert_allclose(Forward(model, groups)(batch()), model(batch()), rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_are_given_where_a_width_follows_from_them():
+    graph = opened_graph(model_of(opaque.MergedHeads(4, 3, name="block")))
+    assert graph.sizes == ((2, 8, 8),)
+    assert {tensor.shape[-1] for call in graph.calls if call.name == "block/merge" for tensor in call.inputs} == {12}
+
+
 def test_what_cannot_be_traced_is_left_alone_with_what_stopped_it():
     model = model_of(opaque.Branching(name="branching"))
     graph = opened_graph(model)

@@ -153,6 +153,7 @@ class ModelGraph:
         closed: What stopped other layers from being opened, by name.
         sizes: The shapes of the inputs with which the model was read; None if they are the model's own.
         opens: Which layers were to be opened.
+        general: The same read without sizes, if this was read with sizes because of that.
     """
 
     calls: tuple[Call, ...]
@@ -161,6 +162,7 @@ class ModelGraph:
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
     opens: Callable[[keras.Operation, bool], bool] | None = None
+    general: "ModelGraph | None" = None
 
     __repr__ = short_repr
 

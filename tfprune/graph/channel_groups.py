@@ -6,8 +6,10 @@ Each axis of a weight that runs over channels records its labels. Labels that ar
 channel; the prunable channels that one layer produces are a channel group.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -34,6 +36,7 @@ from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.opened_graph import expandable, opened_graph
 from tfprune.graph.opening import Weight
 from tfprune.graph.rules import rule_for
+from tfprune.keras_private import flat_layers
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
 
@@ -321,16 +324,20 @@ def _note_opened(
         The labels of the channels that only these models can lose, by the name of the layer.
     """
     opened = groups.graph.opened
-
-    def make_parts(mask: np.ndarray) -> Parts:
-        return Parts(opened, groups.by_layer, groups.axes, mask, _random_value)
-
     freed: dict[str, np.ndarray] = {}
     for layer in opened:
         if layer.within is not None:
             continue
         labels.current = Call(layer.layer, layer.name, (), (), None)
-        found = configured_widths(layer, groups.by_layer, make_parts, groups.channels)
+        own = {id(part) for part in flat_layers(layer.layer)}
+        within = {
+            name: each
+            for name, each in groups.by_layer.items()
+            if name.startswith(f"{layer.name}/") or id(each.layer) in own
+        }
+        make_parts = partial(_parts, opened, within, groups)
+        with warnings.catch_warnings(action="ignore"):  # of trials that fail
+            found = configured_widths(layer, within.values(), make_parts, groups.channels)
         if layer.name in general:
             freed[layer.name] = roots[found.unexplained]
         else:
@@ -342,6 +349,12 @@ def _note_opened(
             labels.edit(labels.current, key, vector, change=lambda old, kept: scaled(old, kept[0]))
         labels.record(labels.current)
     return freed
+
+
+def _parts(
+    opened: Sequence[OpenedLayer], within: Mapping[str, LayerChannels], groups: ChannelGroups, mask: np.ndarray
+) -> Parts:
+    return Parts(opened, within, groups.axes, mask, _random_value)
 
 
 def _random_value(variable: keras.Variable) -> np.ndarray:

@@ -19,7 +19,7 @@ from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.labels import PINNED, LayerChannels, kept_positions
 from tfprune.graph.layer_copies import are_close, configuration, default_policy, random_state_kept, remade_layer
 from tfprune.graph.layer_parts import Parts
-from tfprune.keras_private import flat_layers, takes_training
+from tfprune.keras_private import built_shapes, flat_layers, takes_training
 
 _MOST_SETTINGS = 6
 _TIMES = (1, 2, 3, 4)  # Gemma's width of the MLP is half of what its setting says
@@ -27,6 +27,7 @@ _TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 _PLAIN = (int, float, str, bytes, type(None))
 _NAMES = ("name", "path")
 _tried: "WeakKeyDictionary[type, dict[Any, bool]]" = WeakKeyDictionary()
+_effects: "WeakKeyDictionary[type, dict[Any, dict[str, set[tuple[int, int]]]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,16 @@ MakeParts = Callable[[np.ndarray], Parts]
 
 
 def configured_widths(
-    opened: OpenedLayer, by_layer: Mapping[str, LayerChannels], make_parts: MakeParts, channels: int
+    opened: OpenedLayer, within: Iterable[LayerChannels], make_parts: MakeParts, channels: int
 ) -> ConfiguredWidths:
     """Finds which settings of a layer say the widths of what is within it.
 
     Args:
         opened: An opened layer that the model calls itself.
-        by_layer: Where the channels of the model are in every layer.
+        within: Where the channels of the model are in the layers and operations within it.
         make_parts: Gives what runs the layers within it at other widths, for a mask of the channels.
         channels: Number of prunable channels of the model.
     """
-    within = [each for name, each in by_layer.items() if name.startswith(f"{opened.name}/")]
     noted = [slot.channels for each in within for slot in each.slots]
     noted += [axis for each in within for edit in each.edits for axis in edit.axes if axis is not None]
     vectors = _distinct(noted)
@@ -99,6 +99,7 @@ class _Trial:
         self._opened, self._make_parts, self._channels = opened, make_parts, channels
         self._layer = opened.layer
         self._described = _described(opened.layer)
+        self._resized = _effects.setdefault(type(opened.layer), {}).setdefault(self._described, {})
         with contextlib.suppress(Exception):  # of its get_config; then no setting can be tried
             self._settings = {key: value for key, value in configuration(opened.layer).items() if type(value) is int}
 
@@ -128,11 +129,32 @@ class _Trial:
             if axis is not None and key not in taken:
                 options[key] = axis
         masks = [self._mask((kind, *explained)), self._mask((kind,), most=True)]
-        for keys in _subsets(list(options)[:_MOST_SETTINGS]):
+        for keys in _subsets(self._likely(options, kind)[:_MOST_SETTINGS]):
             chosen = {key: options[key] for key in keys}
             if all(self._agrees({**taken, **chosen}, mask) for mask in masks):
                 return chosen
         return None
+
+    def _likely(self, options: Mapping[str, np.ndarray], kind: np.ndarray) -> list[str]:
+        """Returns the settings that resize nothing but axes of weights with some channels; last those that resize none.
+
+        Args:
+            options: The settings.
+            kind: The channels.
+        """
+        whole = [tuple(variable.shape) for variable in self._layer.variables]
+        smaller = [each.shape for each in self._make_parts(self._mask((kind,))).weights(self._layer)]
+        meant = _resized(whole, smaller)
+        found = {}
+        for key in options:
+            if key not in self._resized:
+                shapes = self._shapes(
+                    {key: max(1, self._settings[key] // 2)}, *self._opened.calls[0], lambda tensor: tensor.shape
+                )
+                self._resized[key] = _resized(whole, shapes) if len(shapes) == len(whole) else set()
+            found[key] = self._resized[key]
+        likely = [key for key, resized in found.items() if resized <= meant]
+        return sorted(likely, key=lambda key: not found[key])
 
     def _mask(self, kinds: Sequence[np.ndarray], most: bool = False) -> np.ndarray:
         """Returns a mask that removes every second channel of some kinds, or only the last one."""
@@ -163,6 +185,10 @@ class _Trial:
     def _call_agrees(
         self, parts: Parts, changes: Mapping[str, int], node: Any, symbols: Sequence[keras.KerasTensor]
     ) -> bool:
+        weights = parts.weights(self._layer)
+        shapes = self._shapes(changes, node, symbols, parts.kept_shape)
+        if len(shapes) == len(weights) and shapes != [each.shape for each in weights]:
+            return False  # quickly
         new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
         inputs = [parts.random_input(symbol) for symbol in symbols]
         values = {id(tensor): value for tensor, value in zip(node.input_tensors, inputs, strict=True)}
@@ -170,7 +196,6 @@ class _Trial:
         if takes_training(self._layer):
             named = {**named, "training": False}
         new(*arguments, **named)  # builds it
-        weights = parts.weights(self._layer)
         if [tuple(each.shape) for each in new.variables] != [each.shape for each in weights]:
             return False
         for variable, value in zip(new.variables, weights, strict=True):
@@ -178,6 +203,36 @@ class _Trial:
         found = keras.tree.flatten(new(*arguments, **named))
         tolerance = _TOLERANCE.get(self._layer.compute_dtype, 5e-2)
         return all(_alike(*pair, tolerance) for pair in zip(found, parts.run(self._layer, node, inputs), strict=True))
+
+    def _shapes(
+        self,
+        changes: Mapping[str, int],
+        node: Any,
+        symbols: Sequence[keras.KerasTensor],
+        shape: Callable[[keras.KerasTensor], Sequence[int | None]],
+    ) -> list[tuple[int, ...]]:
+        """Returns the shapes of the weights that the layer would have with other settings, see `built_shapes`.
+
+        Args:
+            changes: The settings.
+            node: Keras' record of a call.
+            symbols: The symbolic tensors that it takes.
+            shape: Gives the shape of what takes the place of one of them.
+        """
+        inputs = [keras.KerasTensor(shape(symbol), symbol.dtype) for symbol in symbols]
+        arguments, named = node.arguments.fill_in(dict(zip(map(id, node.input_tensors), inputs, strict=True)))
+        new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
+        return built_shapes(new, *arguments, **named)
+
+
+def _resized(before: Sequence[tuple[int, ...]], after: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
+    """Returns the axes of weights that two lists of shapes differ in, as `(number of the weight, axis)`."""
+    return {
+        (number, axis)
+        for number, (old, new) in enumerate(zip(before, after, strict=True))
+        for axis in range(len(old))
+        if len(old) != len(new) or old[axis] != new[axis]
+    }
 
 
 def _described(layer: keras.Layer) -> tuple[Any, ...]:
