@@ -75,6 +75,7 @@ __all__ = [
     "functional_part",
     "has_gate",
     "image_operations",
+    "inferred_spec",
     "input_structure",
     "is_produced",
     "keras_mask",
@@ -317,12 +318,20 @@ def _definite_spec(layer: keras.Layer, trusting: bool, *args: Any, **kwargs: Any
         made = type(layer).compute_output_spec(layer, *args, **kwargs)
         if not _is_open(made) or _is_open((args, kwargs)):
             return made
-    # Keras takes the product of a dense tensor and a number for sparse.
-    dense = tree.map_structure(
-        lambda each: keras.KerasTensor(each.shape, each.dtype) if isinstance(each, keras.KerasTensor) else each,
-        (args, kwargs),
-    )
-    return compute_output_spec(layer.call, *dense[0], **dense[1])
+    return inferred_spec(layer.call, *args, **kwargs)
+
+
+def inferred_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Returns the symbolic outputs of a function, found by tracing it.
+
+    Keras marks the product of a tensor and a constant as sparse, and then traces with sparse tensors; these are dense.
+    """
+
+    def dense(value: Any) -> Any:
+        return keras.KerasTensor(value.shape, value.dtype) if isinstance(value, keras.KerasTensor) else value
+
+    args, kwargs = tree.map_structure(dense, (args, kwargs))
+    return compute_output_spec(function, *args, **kwargs)
 
 
 def _is_of_base(layer: keras.Layer, name: str) -> bool:

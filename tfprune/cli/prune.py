@@ -118,7 +118,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
         console.print(f"the last of {len(plans.plans)} steps:")
     for plan in plans.plans[-1:]:
         console.print(Text(plan.explain(width=console.width)))
-    if config.input_shape is None and has_unknown_sizes(model):
+    if config.input_shape is None and not plans.plans[-1].sizes and has_unknown_sizes(model):
         console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
     console.print()
     if not config.reads_plan and config.plan is not None:

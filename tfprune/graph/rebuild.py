@@ -20,7 +20,7 @@ from tfprune.graph.model_class import (
     sequential_like,
     warn_of_losses,
 )
-from tfprune.graph.opening import run_opening
+from tfprune.graph.opening import Opening, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -188,6 +188,7 @@ class _Copies:
         without: Mapping[int, Sequence[int]],
     ) -> None:
         self._expand = {id(each.layer): each for each in expand}
+        self._parts: dict[int, dict[Any, keras.Model]] = {}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
         self._keep_class, self._without = keep_class, without
@@ -271,9 +272,9 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if id(operation) in self._expand:
-                return self._call_parts(
-                    operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)]
-                )
+                first, *_ = self._expand[id(operation)].openings.values()
+                tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+                return self._call_parts(operation, first, tensors)
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
             return self._apply(operation, new, *args, **kwargs)
 
@@ -286,23 +287,27 @@ class _Copies:
             return new(*args, **kwargs)
         return self._call_layer(new, *args, **kwargs)
 
-    def _call_parts(self, layer: keras.Layer, tensors: Sequence[keras.KerasTensor]) -> Any:
-        """Calls the functional model that takes the place of an opened layer."""
-        if id(layer) not in self._made:
+    def _call_parts(self, layer: keras.Layer, opening: Opening, tensors: Sequence[keras.KerasTensor]) -> Any:
+        """Calls the functional model that takes the place of an opened layer, one for all calls of the same shapes."""
+        models = self._parts.setdefault(id(layer), {})
+        shapes = tuple(tuple(each.shape) for each in tensors)
+        if shapes not in models:
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
-            opened = self._expand[id(layer)]
-            opening = opened.openings[id(opened.calls[0][0])]
             outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
-            self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
-            self._made[id(layer)].trainable = layer.trainable
-        result = self._made[id(layer)](list(tensors))
+            name = f"{layer.name}_{len(models) + 1}" if models else layer.name
+            models[shapes] = keras.Model(inputs, outputs, name=name)
+            models[shapes].trainable = layer.trainable
+            self._made.setdefault(id(layer), models[shapes])
+        result = models[shapes](list(tensors))
         return result[0] if len(result) == 1 else result
 
     def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
         """Carries out a call within an opened layer, with a new layer or operation."""
         operation = node.operation
         if id(operation) in self._expand:
-            return keras.tree.flatten(self._call_parts(operation, [values[id(each)] for each in node.input_tensors]))
+            opening = self._expand[id(operation)].openings[id(node)]
+            given = [values[id(each)] for each in node.input_tensors]
+            return keras.tree.flatten(self._call_parts(operation, opening, given))
         args, kwargs = node.arguments.fill_in(values)
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
@@ -325,10 +330,6 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, keras.KerasTensor)
 
 
 def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:
