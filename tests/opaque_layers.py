@@ -181,3 +181,55 @@ class MergedHeads(layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads, "head_dim": self.head_dim}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Experts(layers.Layer):
+    """An MLP on all positions as rows, whose two halves are stacked along the first axis and summed, as experts are."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        self.parts = [layers.Dense(self.inner, name=f"part_{index}") for index in range(2)]
+        self.down = layers.Dense(shape[-1], name="down")
+        for part in self.parts:
+            part.build(shape)
+        self.down.build((*shape[:-1], self.inner))
+
+    def call(self, x):
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        both = ops.concatenate([ops.expand_dims(part(rows), 1) for part in self.parts], axis=1)
+        merged = ops.sum(ops.relu(ops.transpose(both, (1, 0, 2))), axis=0)
+        return x + ops.reshape(self.down(merged), ops.shape(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner}
+
+
+@keras.saving.register_keras_serializable("tests")
+class TwoAttentions(layers.Layer):
+    """Two attentions with as many heads; one that is called with a cache, so no functional model takes its place."""
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, shape):
+        self.attentions = [CausalBlock(self.heads, 3, name=name) for name in ("first", "second")]
+        for each in self.attentions:
+            each.build(shape)
+
+    def call(self, x, cache=None):
+        first, second = self.attentions
+        return second(first(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}

@@ -72,6 +72,15 @@ class Call:
 
     __repr__ = short_repr
 
+    def per_example(self, cost: int) -> int:
+        """Returns what a call costs for one example, given the cost for one position of its first axis.
+
+        Some code makes positions of examples to rows, so that there are several for each.
+        """
+        rows = self.inputs[0].shape[0] if self.inputs else None
+        known = rows is not None and self.examples is not None and rows > self.examples
+        return cost * self.times * rows // self.examples if known else cost * self.times  # type: ignore[operator]
+
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
 

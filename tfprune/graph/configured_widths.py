@@ -37,17 +37,20 @@ class ConfiguredWidths:
     Attributes:
         settings: The channel numbers along an axis, of whose kept positions the value is a multiple, by setting.
         unexplained: Prunable channels within the layer that cannot be removed, as no setting says their number.
+        ties: Lists of channels of which the first ones go together, the second ones, and so on, as one setting says the
+            number of each.
     """
 
     settings: Mapping[str, np.ndarray] = field(default_factory=dict)
     unexplained: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    ties: Sequence[Sequence[np.ndarray]] = ()
 
 
 MakeParts = Callable[[np.ndarray], Parts]
 
 
 def configured_widths(
-    opened: OpenedLayer, within: Iterable[LayerChannels], make_parts: MakeParts, channels: int
+    opened: OpenedLayer, within: Sequence[LayerChannels], make_parts: MakeParts, channels: int, *, tied: bool = False
 ) -> ConfiguredWidths:
     """Finds which settings of a layer say the widths of what is within it.
 
@@ -56,6 +59,7 @@ def configured_widths(
         within: Where the channels of the model are in the layers and operations within it.
         make_parts: Gives what runs the layers within it at other widths, for a mask of the channels.
         channels: Number of prunable channels of the model.
+        tied: Whether channels may be removed together because one setting says the number of several kinds.
     """
     noted = [slot.channels for each in within for slot in each.slots]
     noted += [axis for each in within for edit in each.edits for axis in edit.axes if axis is not None]
@@ -64,15 +68,23 @@ def configured_widths(
     settings: dict[str, np.ndarray] = {}
     explained: list[np.ndarray] = []
     unexplained: list[np.ndarray] = []
-    for kind in _kinds(vectors):
-        axes = [vector for vector in vectors if np.isin(kind, vector).all()]
-        found = trial.settings(kind, axes, explained, settings)
-        if found is None:
-            unexplained.append(kind)
-        else:
-            explained.append(kind)
+    ties: list[list[np.ndarray]] = []
+    kinds = [[kind] for kind in _kinds(vectors)]
+    while kinds:
+        together = kinds.pop(0)
+        axes = [vector for vector in vectors if np.isin(together[0], vector).all()]
+        found = trial.settings(together, axes, explained, settings)
+        if found is not None:
+            explained.extend(together)
             settings |= found
-    return ConfiguredWidths(settings, np.concatenate(unexplained) if unexplained else np.zeros(0, int))
+            ties.extend([together] if len(together) > 1 else [])
+        else:
+            unexplained.extend(together)
+        if not kinds and tied:
+            alike = [[each for each in unexplained if len(each) == size] for size in {*map(len, unexplained)}]
+            kinds, tied = [each for each in alike if len(each) > 1], False
+            unexplained = [each for each in unexplained if not any(each is other for all_ in kinds for other in all_)]
+    return ConfiguredWidths(settings, np.concatenate(unexplained) if unexplained else np.zeros(0, int), ties)
 
 
 def _distinct(vectors: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -105,7 +117,7 @@ class _Trial:
 
     def settings(
         self,
-        kind: np.ndarray,
+        kinds: Sequence[np.ndarray],
         vectors: Sequence[np.ndarray],
         explained: Sequence[np.ndarray],
         taken: Mapping[str, np.ndarray],
@@ -113,11 +125,12 @@ class _Trial:
         """Returns the settings that say how many channels of a kind are kept; None if none do.
 
         Args:
-            kind: The channels.
-            vectors: The axes that have them.
+            kinds: The channels; if of several kinds, as many of each are removed.
+            vectors: The axes that have those of the first kind.
             explained: The kinds of channels that settings say already, which are removed as well in the trials.
             taken: These settings.
         """
+        kind = kinds[0]
         if len(kind) == 1:
             return {}  # the only channel is never removed
         options: dict[str, np.ndarray] = {}
@@ -128,22 +141,22 @@ class _Trial:
             )
             if axis is not None and key not in taken:
                 options[key] = axis
-        masks = [self._mask((kind, *explained)), self._mask((kind,), most=True)]
-        for keys in _subsets(self._likely(options, kind)[:_MOST_SETTINGS]):
+        masks = [self._mask((*kinds, *explained)), self._mask(kinds, most=True)]
+        for keys in _subsets(self._likely(options, kinds)[:_MOST_SETTINGS]):
             chosen = {key: options[key] for key in keys}
             if all(self._agrees({**taken, **chosen}, mask) for mask in masks):
                 return chosen
         return None
 
-    def _likely(self, options: Mapping[str, np.ndarray], kind: np.ndarray) -> list[str]:
+    def _likely(self, options: Mapping[str, np.ndarray], kinds: Sequence[np.ndarray]) -> list[str]:
         """Returns the settings that resize nothing but axes of weights with some channels; last those that resize none.
 
         Args:
             options: The settings.
-            kind: The channels.
+            kinds: The channels.
         """
         whole = [tuple(variable.shape) for variable in self._layer.variables]
-        smaller = [each.shape for each in self._make_parts(self._mask((kind,))).weights(self._layer)]
+        smaller = [each.shape for each in self._make_parts(self._mask(kinds)).weights(self._layer)]
         meant = _resized(whole, smaller)
         found = {}
         for key in options:

@@ -128,8 +128,13 @@ def _read_as(layer: keras.Layer, variable: keras.Variable) -> str:
 
 
 def _check_arguments(nodes: Sequence[Any]) -> None:
-    """Checks that no call takes a weight, which would count as a constant there."""
+    """Checks that no call takes a weight, which would count as a constant there, or sizes that are not known."""
     for node in nodes:
+        sizes = [getattr(node.operation, name, None) for name in ("newshape", "shape")]
+        if not isinstance(node.operation, keras.Layer) and any(
+            isinstance(each, tuple | list) and None in each for each in sizes
+        ):
+            raise OpeningError("it needs to know the sizes of its inputs")
         for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
             if isinstance(value, keras.Variable):
                 raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")
