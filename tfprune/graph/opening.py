@@ -4,6 +4,7 @@ Keras records which layers a functional model calls, but not what happens within
 Here this code runs once on symbolic tensors, so that Keras records it. Nothing of the layer changes.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from re import sub
@@ -19,6 +20,7 @@ from tfprune.keras_private import (
     keras_mask,
     own_variables,
     producer,
+    tensors_in,
     traced_call,
 )
 from tfprune.reprs import short_repr
@@ -94,7 +96,7 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
     found: list[Opening] = []
 
     def look(result: Any) -> None:
-        outputs = keras.tree.flatten(result)
+        outputs = tensors_in(result)
         _check_outputs(outputs, node.output_tensors)
         nodes = tuple(_ordered(outputs, boundary))
         _check_arguments(nodes)
@@ -103,11 +105,14 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
         found.append(Opening(tuple(given), tuple(outputs), nodes, used))
 
     with calls_forgotten(layer), attributes_replaced(layer, {name: pair[1] for name, pair in stand_ins.items()}):
-        try:
-            traced_call(layer, look, *arguments, **named)
-        except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
-            raise OpeningError(_cause(error)) from error
-    return found[0]
+        for trusting in (True, False):
+            try:
+                with warnings.catch_warnings(action="ignore"):  # Keras gave them when the model was made
+                    traced_call(layer, look, arguments, named, trusting=trusting)
+                return found[0]
+            except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
+                cause = error
+    raise OpeningError(_cause(cause)) from cause
 
 
 def _cause(error: BaseException) -> str:
@@ -123,8 +128,13 @@ def _read_as(layer: keras.Layer, variable: keras.Variable) -> str:
 
 
 def _check_arguments(nodes: Sequence[Any]) -> None:
-    """Checks that no call takes a weight, which would count as a constant there."""
+    """Checks that no call takes a weight, which would count as a constant there, or sizes that are not known."""
     for node in nodes:
+        sizes = [getattr(node.operation, name, None) for name in ("newshape", "shape")]
+        if not isinstance(node.operation, keras.Layer) and any(
+            isinstance(each, tuple | list) and None in each for each in sizes
+        ):
+            raise OpeningError("it needs to know the sizes of its inputs")
         for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
             if isinstance(value, keras.Variable):
                 raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")

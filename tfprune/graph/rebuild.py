@@ -31,6 +31,7 @@ from tfprune.keras_private import (
     producer,
     run_through_graph,
     takes_training,
+    tensors_in,
 )
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
@@ -326,7 +327,7 @@ class _Copies:
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
         new = self._copy(operation, _nested_shapes(operation, args, kwargs))
-        return keras.tree.flatten(self._apply(operation, new, *args, **kwargs))
+        return tensors_in(self._apply(operation, new, *args, **kwargs))
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
