@@ -22,7 +22,7 @@ from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
-from tfprune.graph import prunable_weights, unpruned_weights
+from tfprune.graph import functional_model, prunable_weights, unpruned_weights
 from tfprune.graph.calls import check_finite_weights
 from tfprune.masks import Masks
 from tfprune.tables import listed
@@ -161,6 +161,7 @@ class WeightCriterion(ABC):
                 model or keep fewer weights than asked for.
             UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
         """
+        model = functional_model(model)
         run = self._run()
         object.__setattr__(run, "_on_scores", on_scores)
         weights = run._prunable(model)
@@ -198,6 +199,7 @@ class WeightCriterion(ABC):
         Raises:
             ConfigError: As in a call; or the model has no such weight.
         """
+        model = functional_model(model)
         every = prunable_weights(model, ignore=self.ignore if weights is None else ())
         names = list(every) if weights is None else list(weights)
         for name in names:
