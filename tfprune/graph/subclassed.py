@@ -6,6 +6,8 @@ same weights, so that nothing of the model changes, and its Python attributes ar
 """
 
 from collections.abc import Sequence
+from itertools import count
+from re import sub
 from typing import Any
 
 import keras
@@ -33,6 +35,7 @@ from tfprune.keras_private import (
 from tfprune.reprs import described
 
 _EXAMPLES = 2
+_AUTOMATIC = ("keras_tensor", "input_layer")
 
 
 def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
@@ -139,17 +142,21 @@ def _of_shapes(shapes: Any, dtype: str, name: str) -> Any:
     return type(shapes)(_of_shapes(each, dtype, f"{name}_{number}") for number, each in enumerate(shapes))
 
 
-def _symbols(asked: Any, name: str | None = None) -> Any:
-    """Returns new symbolic inputs like those that were asked for; in a dict they have the names of its keys."""
+def _symbols(asked: Any, name: str = "inputs", *, in_dict: bool = False) -> Any:
+    """Returns new symbolic inputs like those that were asked for, of the same names in every call.
+
+    In a dict they have the names of its keys; otherwise those that they were given, but for automatic ones.
+    """
     if isinstance(asked, dict):
-        return {key: _symbols(each, str(key)) for key, each in asked.items()}
+        return {key: _symbols(each, str(key), in_dict=True) for key, each in asked.items()}
     if isinstance(asked, list | tuple):
-        return type(asked)(_symbols(each) for each in asked)
+        return type(asked)(_symbols(each, f"{name}_{number}", in_dict=in_dict) for number, each in enumerate(asked))
     if not isinstance(asked, keras.KerasTensor):
         raise ConfigError(
             f"inputs: expected keras.Input(shape), in the structure that the model takes, received {described(asked)}"
         )
-    return keras.Input(batch_shape=asked.shape, dtype=asked.dtype, sparse=asked.sparse or None, name=name or asked.name)
+    own = name if in_dict or asked.name.startswith(_AUTOMATIC) else asked.name
+    return keras.Input(batch_shape=asked.shape, dtype=asked.dtype, sparse=asked.sparse or None, name=own)
 
 
 def _twin(model: keras.Model) -> tuple[Any, list[str]]:
@@ -171,6 +178,7 @@ def _traced(model: keras.Model, twin: Any, symbols: Any) -> tuple[Any, list[str]
     outputs, added = _run(twin, symbols, in_training=False)
     nodes = _nodes(outputs, symbols)
     _check(model, nodes)
+    _rename(nodes)
     try:
         compute_output_spec(keras.Function(symbols, outputs), symbols)
     except Exception as error:  # of any operation
@@ -252,6 +260,17 @@ def _check(model: keras.Model, nodes: Sequence[Any]) -> None:
             raise OpeningError(f"it calls {node.operation.name} as in training, whatever it is asked for")
         if isinstance(node.operation, keras.layers.Embedding) and _is_given_numbers(node):
             raise OpeningError("it looks up whole numbers; give them: inputs=keras.Input(shape, dtype='int32')")
+
+
+def _rename(nodes: Sequence[Any]) -> None:
+    """Gives operations the same names in each recording; Keras numbers all operations of a process."""
+    operations = list({id(node.operation): node.operation for node in nodes}.values())
+    taken = {each.name for each in operations if isinstance(each, keras.Layer)}
+    for operation in (each for each in operations if not isinstance(each, keras.Layer)):
+        own = sub(r"_\d+$", "", operation.name)
+        names = (own if number == 0 else f"{own}_{number}" for number in count())
+        operation.name = next(name for name in names if name not in taken)
+        taken.add(operation.name)
 
 
 def _is_given_numbers(node: Any) -> bool:
