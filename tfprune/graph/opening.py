@@ -102,7 +102,6 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
         outputs = tensors_in(result)
         _check_outputs(outputs, node.output_tensors)
         nodes = tuple(nodes_between(outputs, boundary))
-        resolve_sizes(nodes)
         check_arguments(nodes)
         read = {id(tensor) for each in nodes for tensor in each.input_tensors}
         used = {name: pair for name, pair in stand_ins.items() if id(pair[1]) in read}
