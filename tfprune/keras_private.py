@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
@@ -88,6 +89,7 @@ __all__ = [
     "numpy_operations",
     "operation_settings",
     "output_structure",
+    "outputs_inferred",
     "own_state",
     "own_variables",
     "producer",
@@ -273,8 +275,11 @@ def traced_call(
     if takes_training(layer):
         kwargs = {**kwargs, "training": False}
     vars(layer)["symbolic_call"] = run
-    for part in flat_layers(layer):
+    parts = flat_layers(layer)
+    for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part, trusting)
+    for part in parts[1:]:
+        vars(part)["call"] = partial(_symbolic_call, part)
     replaced = [(layer_module, "Node", _node_of_tensors), (operation_module, "Node", _node_of_tensors)]
     replaced.append((numpy_operations, "Ndim", _Rank))
     before = [getattr(module, name) for module, name, _ in replaced]
@@ -286,8 +291,17 @@ def traced_call(
         for (module, name, _), value in zip(replaced, before, strict=True):
             setattr(module, name, value)
         del vars(layer)["symbolic_call"]
-        for part in flat_layers(layer):
+        for part in parts:
             del vars(part)["compute_output_spec"]
+        for part in parts[1:]:
+            del vars(part)["call"]
+
+
+def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """Calls the code of a layer, unless it has weights and is called on numbers, as its result would be a constant."""
+    if layer.weights and tf.executing_eagerly():
+        raise ValueError(f"it calls {layer.name} on constants")
+    return type(layer).call(layer, *args, **kwargs)
 
 
 def _node_of_tensors(operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None) -> Node:
@@ -332,6 +346,19 @@ def inferred_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
     args, kwargs = tree.map_structure(dense, (args, kwargs))
     return compute_output_spec(function, *args, **kwargs)
+
+
+@contextmanager
+def outputs_inferred(layer: keras.Operation) -> Iterator[None]:
+    """Lets a layer that is called on symbolic tensors within the block return what its code does, not what it says."""
+    foreign = isinstance(layer, keras.Layer) and not type(layer).__module__.startswith("keras.")
+    if foreign:
+        vars(layer)["compute_output_spec"] = partial(_definite_spec, layer, False)
+    try:
+        yield
+    finally:
+        if foreign:
+            del vars(layer)["compute_output_spec"]
 
 
 def _is_of_base(layer: keras.Layer, name: str) -> bool:
