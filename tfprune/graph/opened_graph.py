@@ -113,11 +113,7 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
 def is_general(layer: OpenedLayer) -> bool:
     """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
-<<<<<<< HEAD
-    uses_weights = any(each.weights for each in layer.openings.values())
-    return not any("cache" in name for name in arguments) and not uses_weights and not _has_unknown_width(layer)
-=======
     alike = len({constants(node) for node, _ in layer.calls}) == 1
     weights = any(each.weights for each in layer.openings.values())
-    return alike and not weights and not any("cache" in name for name in arguments)
->>>>>>> main
+    cached = any("cache" in name for name in arguments)
+    return alike and not weights and not cached and not _has_unknown_width(layer)
