@@ -91,6 +91,7 @@ __all__ = [
     "operation_settings",
     "order_parts",
     "output_structure",
+    "outputs_inferred",
     "own_state",
     "own_variables",
     "producer",
@@ -297,6 +298,8 @@ def traced_call(
     parts = flat_layers(layer)
     for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part, trusting)
+    for part in parts[1:]:
+        vars(part)["call"] = partial(_symbolic_call, part)
     replaced = [(layer_module, "Node", _node_of_tensors), (operation_module, "Node", _node_of_tensors)]
     replaced.append((numpy_operations, "Ndim", _Rank))
     before = [getattr(module, name) for module, name, _ in replaced]
@@ -356,6 +359,19 @@ def inferred_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> An
 
     args, kwargs = tree.map_structure(dense, (args, kwargs))
     return compute_output_spec(function, *args, **kwargs)
+
+
+@contextmanager
+def outputs_inferred(layer: keras.Operation) -> Iterator[None]:
+    """Lets a layer that is called on symbolic tensors within the block return what its code does, not what it says."""
+    foreign = isinstance(layer, keras.Layer) and not type(layer).__module__.startswith("keras.")
+    if foreign:
+        vars(layer)["compute_output_spec"] = partial(_definite_spec, layer, False)
+    try:
+        yield
+    finally:
+        if foreign:
+            del vars(layer)["compute_output_spec"]
 
 
 def _is_of_base(layer: keras.Layer, name: str) -> bool:

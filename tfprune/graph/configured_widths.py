@@ -15,9 +15,17 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.labels import PINNED, LayerChannels, kept_positions
-from tfprune.graph.layer_copies import are_close, configuration, default_policy, random_state_kept, remade_layer
+from tfprune.graph.layer_copies import (
+    are_close,
+    configuration,
+    default_policy,
+    random_state_kept,
+    remade_layer,
+    why_not_remade,
+)
 from tfprune.graph.layer_parts import Parts
 from tfprune.keras_private import built_shapes, flat_layers, takes_training
 
@@ -113,6 +121,7 @@ class _Trial:
         self._described = _described(opened.layer)
         self._resized = _effects.setdefault(type(opened.layer), {}).setdefault(self._described, {})
         with contextlib.suppress(Exception):  # of its get_config; then no setting can be tried
+            _find_arguments(opened)
             self._settings = {key: value for key, value in configuration(opened.layer).items() if type(value) is int}
 
     def settings(
@@ -236,6 +245,15 @@ class _Trial:
         arguments, named = node.arguments.fill_in(dict(zip(map(id, node.input_tensors), inputs, strict=True)))
         new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
         return built_shapes(new, *arguments, **named)
+
+
+def _find_arguments(opened: OpenedLayer) -> None:
+    """Finds out what a constructor takes that refuses a layer's configuration."""
+    with random_state_kept(), default_policy(flat_layers(opened.layer)[-1].dtype_policy):
+        try:
+            remade_layer(opened.layer)
+        except UnsupportedLayerError:
+            why_not_remade(opened.layer, opened.calls[0][0])
 
 
 def _resized(before: Sequence[tuple[int, ...]], after: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:

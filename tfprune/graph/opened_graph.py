@@ -114,6 +114,6 @@ def is_general(layer: OpenedLayer) -> bool:
     """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
     alike = len({constants(node) for node, _ in layer.calls}) == 1
-    uses_weights = any(each.weights for each in layer.openings.values())
-    takes_cache = any("cache" in name for name in arguments)
-    return alike and not takes_cache and not uses_weights and not _has_unknown_width(layer)
+    weights = any(each.weights for each in layer.openings.values())
+    cached = any("cache" in name for name in arguments)
+    return alike and not weights and not cached and not _has_unknown_width(layer)
