@@ -298,8 +298,6 @@ def traced_call(
     parts = flat_layers(layer)
     for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part, trusting)
-    for part in parts[1:]:
-        vars(part)["call"] = partial(_symbolic_call, part)
     replaced = [(layer_module, "Node", _node_of_tensors), (operation_module, "Node", _node_of_tensors)]
     replaced.append((numpy_operations, "Ndim", _Rank))
     before = [getattr(module, name) for module, name, _ in replaced]
