@@ -325,7 +325,7 @@ def with_namesake(model):
         (
             lambda self, x: {"y": self.head(x), "n": ops.ones((3,))},
             lambda model: None,
-            "returns something else than tensors",
+            "outputs must be tensors",
         ),
     ],
 )

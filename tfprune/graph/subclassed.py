@@ -16,7 +16,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, no_graph
 from tfprune.graph.model_class import carry_attributes, derived_with_graph, warn_of_losses
 from tfprune.graph.opening import OpeningError, cause_of, check_arguments, nodes_between, resolve_sizes
-from tfprune.graph.rebuild import compile_alike, fresh, rebound
+from tfprune.graph.rebuild import compile_alike, rebound
 from tfprune.keras_private import (
     TRAINING_STATE,
     Functional,
@@ -110,8 +110,7 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     if not model.trainable:
         new.trainable = False
     if model.compiled:
-        optimizer = model.optimizer
-        compile_alike(model, new, optimizer if getattr(optimizer, "built", False) else fresh(optimizer))
+        compile_alike(model, new, model.optimizer if getattr(model.optimizer, "built", False) else None)
     warn_of_losses([*losses, *((model, text) for text in texts)])
     return new
 
