@@ -182,7 +182,7 @@ def test_names_are_those_of_the_layers():
     assert functional.get_layer("conv_1") is functional.convs[1]
     others = functional_model(called(Network(), IMAGES), keras.Input((6, 6, 3)))
     assert [call.name for call in model_calls(others)] == [call.name for call in model_calls(functional)]
-    assert [call.name for call in model_calls(functional)][3::3] == ["relu", "relu_1"]
+    assert [call.name for call in model_calls(functional)][3:7:3] == ["relu", "relu_1"]
     assert functional_model(called(Network(), IMAGES), keras.Input((6, 6, 3), name="mine")).input.name == "mine"
     blocks = [call.name for call in channel_groups(functional_model(called(Blocks(), ROWS))).calls]
     assert {"low/inner", "high/outer", "head"} <= set(blocks)
@@ -337,9 +337,9 @@ def test_what_cannot_be_read_is_named(code, prepare, text):
     assert state_of(model)[0] == before
 
 
-def test_models_without_weights_inputs_or_layers_say_what_to_do():
-    with pytest.raises(UnsupportedLayerError, match=r"whose weights do not exist yet; call it on a batch first"):
-        functional_model(Network(), keras.Input((6, 6, 3)))
+def test_models_without_inputs_say_what_to_do():
+    with pytest.raises(UnsupportedLayerError, match=r"was not built for their shapes; give them: inputs=keras.Input"):
+        functional_model(Network())
     with pytest.raises(ConfigError, match=r"inputs: expected keras.Input\(shape\), .*received 6 \(int\)"):
         functional_model(called(Network(), IMAGES), (6, 6, 3))
     with pytest.raises(UnsupportedLayerError, match="it looks up whole numbers; give them: inputs="):
@@ -348,12 +348,33 @@ def test_models_without_weights_inputs_or_layers_say_what_to_do():
         functional_model(keras.Sequential([keras.Input((2,)), layers.Dense(2)], name="plain"), keras.Input((2,)))
     with pytest.raises(UnsupportedLayerError, match=r"received 'net\.keras'"):
         functional_model("net.keras")
-    unbuilt = Network()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras says that layers are not built
-        unbuilt.build((None, 6, 6, 3))
-    with pytest.raises(UnsupportedLayerError, match="weights of its layer conv_0 are none of the model's; call"):
-        functional_model(unbuilt)
+
+
+def test_layers_outside_of_attributes_are_refused():
+    class Hidden(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = layers.Dense(2, name="head")
+            self.others = (lambda kept: lambda x: kept(x))(layers.Dense(6, name="elsewhere"))
+
+        def call(self, x):
+            return self.head(self.others(x))
+
+    with pytest.raises(UnsupportedLayerError, match="its layer elsewhere are none of the model's; hold its layers in"):
+        functional_model(called(Hidden(), ROWS))
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_weights_that_do_not_exist_yet_are_made(build):
+    model = Network()
+    if build:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras says that it does not build the layers
+            model.build((None, 6, 6, 3))
+    functional = functional_model(model, None if build else keras.Input((6, 6, 3)))
+    assert not any(layer._inbound_nodes for layer in model._flatten_layers())
+    close(functional(IMAGES), model(IMAGES))
+    assert functional.head.kernel is model.head.kernel
 
 
 # ------------------------------------------------------------ pruning

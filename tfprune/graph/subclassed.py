@@ -6,6 +6,7 @@ same weights, so that nothing of the model changes, and its Python attributes ar
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from re import sub
 from typing import Any
@@ -25,6 +26,7 @@ from tfprune.keras_private import (
     build_shapes,
     calls_forgotten,
     compute_output_spec,
+    flat_layers,
     forget_pending,
     order_parts,
     own_variables,
@@ -47,8 +49,8 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     model. A compiled model's copy is compiled with the same loss and the same optimizer.
 
     Args:
-        model: A built model: its weights exist. It is not changed. A functional or sequential one is returned as it
-            is.
+        model: Any model. It is not changed, but for weights that do not exist yet, which its layers make as in a first
+            call. A functional or sequential one is returned as it is.
         inputs: The inputs of a subclassed model as `keras.Input(shape)`, in the structure that it takes, such as a
             dict. Default: floating-point numbers of the shapes that it was built for, for any number of examples.
 
@@ -58,8 +60,8 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
 
     Raises:
         ConfigError: `inputs` are not symbolic tensors, or the model is functional and has its own.
-        UnsupportedLayerError: The model is not built, does not know its inputs, or its code does not run on symbolic
-            tensors, or uses weights outside of layers.
+        UnsupportedLayerError: The model does not know its inputs, or its code does not run on symbolic tensors, or
+            uses weights outside of layers.
 
     Example:
         >>> class Network(keras.Model):
@@ -69,8 +71,7 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
         ...     def call(self, x):
         ...         return self.head(self.hidden(x))
         >>> model = Network()
-        >>> model.build((None, 4))
-        >>> functional = functional_model(model)
+        >>> functional = functional_model(model, keras.Input((4,)))
         >>> isinstance(functional, Network), functional.hidden.kernel is model.hidden.kernel
         (True, True)
     """
@@ -80,15 +81,12 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
         return model
     if not isinstance(model, keras.Model) or type(model) is keras.Sequential:
         raise no_graph(model)
-    if not model.built:
-        raise UnsupportedLayerError(
-            f"expected a functional or sequential model, or a built one, received {_shown(model)}, whose weights do "
-            "not exist yet; call it on a batch first, or model.build(shape)"
-        )
     asked = _known_inputs(model) if inputs is None else inputs
     losses: list[tuple[keras.Model, str]] = []
-    twin, gone = _twin(model)
     symbols = _symbols(asked)
+    if not all(layer.built for layer in flat_layers(model)):
+        _build(model, symbols)
+    twin, gone = _twin(model)
     try:
         outputs, texts = _traced(model, twin, symbols)
     except OpeningError as error:
@@ -128,9 +126,18 @@ def _known_inputs(model: keras.Model) -> Any:
     except (TypeError, ValueError):  # its `build` takes something else
         pass
     raise UnsupportedLayerError(
-        f"expected a model that knows its inputs, received {_shown(model)}, which was built without their shapes; "
+        f"expected a model that knows its inputs, received {_shown(model)}, which was not built for their shapes; "
         "give them: inputs=keras.Input(shape), or tfprune.functional_model(model, keras.Input(shape))"
     )
+
+
+def _build(model: keras.Model, symbols: Any) -> None:
+    """Lets layers of a model make their weights, which Keras does when they are first called.
+
+    If its code fails, it fails on symbolic tensors, too, with its own cause.
+    """
+    with calls_forgotten(model), suppress(Exception):
+        model(symbols)
 
 
 def _of_shapes(shapes: Any, dtype: str, name: str) -> Any:
@@ -248,8 +255,8 @@ def _check(model: keras.Model, nodes: Sequence[Any]) -> None:
         if any(id(variable) not in known for variable in layer.variables):
             forget_pending()
             raise OpeningError(
-                f"the weights of its layer {layer.name} are none of the model's; call the model on a batch first, and "
-                "hold its layers in attributes"
+                f"the weights of its layer {layer.name} are none of the model's; hold its layers in attributes, and "
+                "call the model on a batch first"
             )
     names = [layer.name for layer in layers]
     if twice := [name for index, name in enumerate(names) if name in names[:index]]:
