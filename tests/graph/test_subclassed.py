@@ -443,6 +443,41 @@ def test_nested_subclassed_models_are_opened():
 
 
 @CLASS_LOST
+def test_functional_and_sequential_models_within_keep_their_layers_shared():
+    class Transfer(keras.Model):
+        def __init__(self):
+            super().__init__()
+            inputs = keras.Input((6,))
+            x = inputs
+            for index in range(150):  # deeper than Python's limit of recursion allows to copy
+                x = layers.Dense(4, activation="tanh", name=f"deep_{index}")(x)
+            self.backbone = keras.Model(inputs, x, name="backbone")
+            self.features = keras.Model(inputs, self.backbone.get_layer("deep_1").output, name="features")
+            self.tail = keras.Sequential(
+                [layers.Dense(6, activation="relu", name="wide"), layers.Dense(2)], name="tail"
+            )
+            self.backbone.get_layer("deep_0").trainable = False
+
+        def call(self, x, training=False):
+            return self.tail(self.backbone(x, training=training) + self.features(x))
+
+    model = called(Transfer(), ROWS)
+    before = state_of(model)
+    functional = functional_model(model)
+    assert functional.features.get_layer("deep_0") is functional.backbone.get_layer("deep_0")
+    assert len(functional.trainable_variables) == len(model.trainable_variables) == len(model.variables) - 2
+    close(functional(ROWS), model(ROWS))
+    plan = tfprune.plan_channels(model, density=0.995, ignore=[model.backbone, model.features])
+    small = plan.apply()
+    assert state_of(model) == before
+    kernel = np.asarray(model.tail.layers[-1].kernel).copy()
+    kernel[np.setdiff1d(np.arange(6), plan.keep["tail/wide"])] = 0
+    model.tail.layers[-1].kernel.assign(kernel)
+    assert small.tail.get_layer("wide").units == len(plan.keep["tail/wide"]) < 6
+    close(small(ROWS), model(ROWS))
+
+
+@CLASS_LOST
 def test_plans_fit_other_instances_of_the_class():
     class Automatic(keras.Model):
         def __init__(self):

@@ -134,6 +134,26 @@ def variable_copies(model: keras.Model, new: keras.Model) -> dict[int, keras.Var
     return known | {id(one): other for one, other in zip(*others, strict=True)}
 
 
+def copied_graphs(model: keras.Layer, make_layer: MakeLayer) -> dict[int, Any]:
+    """Copies the functional and sequential models within a layer or model, around copies of their layers.
+
+    Args:
+        model: The layer or model. It is not changed.
+        make_layer: Maps a layer of these models to its copy, which is built and has weights.
+
+    Returns:
+        The copies of models and layers, by the `id`s of the old ones.
+    """
+    copies = _Copies(make_layer, copy_operation, None, True, (), {})
+    for each in flat_layers(model):
+        copies.add(each)
+    for old, new in copies.layers:
+        for one, other in zip(flat_layers(old), flat_layers(new), strict=True):
+            other.trainable = one.trainable
+    copies.carry_attributes({})
+    return copies.made
+
+
 def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
     """Builds layers within a new layer that Keras builds when they first compute, such as PReLU as an activation."""
     for one, other in zip(flat_layers(unmasked(old)), flat_layers(unmasked(new)), strict=False):
@@ -218,6 +238,22 @@ class _Copies:
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
+    @property
+    def made(self) -> dict[int, Any]:
+        """What was made, by the `id` of what it is a copy of: models, layers, layers within these, and operations."""
+        known = {**self._made, **{id(old): new for old, new in self._models}}
+        for old, new in self.layers:
+            parts = [flat_layers(each) for each in (old, new)]
+            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
+                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+        return known
+
+    def add(self, layer: Any) -> None:
+        """Copies a model, unless it was copied before; anything else is left alone."""
+        graph = functional_graph(layer)
+        if graph is not None and id(layer) not in self._made:
+            self._made[id(layer)] = self.model(layer, [tensor.shape for tensor in graph.inputs])
+
     def model(self, model: keras.Model, shapes: Sequence[Any]) -> keras.Model:
         """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
@@ -252,11 +288,9 @@ class _Copies:
         """
         for old, _ in self._models:
             self._copy_models_of_the_same_layers(old)
-        known = {**self._made, **counterparts, **{id(old): new for old, new in self._models}}
+        known = {**self.made, **counterparts}
         for old, new in self.layers:
-            parts = [flat_layers(each) for each in (old, new)]
-            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
-                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+            if type(old) is type(new) and len(old.variables) == len(new.variables):
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
         graphs = [functional_graph(old) for old, _ in self._models]
         left_out = {id(each) for graph in graphs for each in graph.operations} - known.keys()

@@ -15,11 +15,11 @@ import keras
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, no_graph
-from tfprune.graph.model_class import carry_attributes, derived_with_graph, warn_of_losses
+from tfprune.graph.duplicate import duplicated
+from tfprune.graph.model_class import carry_attributes, derived_with_graph, set_attributes, warn_of_losses
 from tfprune.graph.opening import OpeningError, cause_of, check_arguments, nodes_between, resolve_sizes
-from tfprune.graph.rebuild import compile_alike, rebound
+from tfprune.graph.rebuild import compile_alike, copied_graphs, rebound
 from tfprune.keras_private import (
-    TRAINING_STATE,
     Functional,
     VariableReads,
     attributes_replaced,
@@ -82,7 +82,6 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     if not isinstance(model, keras.Model) or type(model) is keras.Sequential:
         raise no_graph(model)
     asked = _known_inputs(model) if inputs is None else inputs
-    losses: list[tuple[keras.Model, str]] = []
     symbols = _symbols(asked)
     if not all(layer.built for layer in flat_layers(model)):
         _build(model, symbols)
@@ -94,14 +93,13 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     kind = derived_with_graph(type(model))
     if kind is None:
         new: Any = keras.Model(symbols, outputs, name=model.name)
-        losses.append((model, "its copy is a functional model without the class's methods and attributes"))
+        texts.append("its copy is a functional model without the class's methods and attributes")
     else:
         new = kind.__new__(kind)
         Functional.__init__(new, symbols, outputs, name=model.name)
         new.dtype_policy = model.dtype_policy
-        for name, value in vars(twin).items():
-            if name not in {*vars(new), *TRAINING_STATE}:
-                setattr(new, name, rebound(value, twin, new))
+        for name, value in set_attributes(twin, new).items():
+            setattr(new, name, rebound(value, twin, new))
         if gone:
             texts.append(f"its copy lacks {', '.join(gone)}, which hold layers or symbolic tensors")
     order_parts(new, model.variables)
@@ -109,7 +107,7 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
         new.trainable = False
     if model.compiled:
         compile_alike(model, new, model.optimizer if getattr(model.optimizer, "built", False) else None)
-    warn_of_losses([*losses, *((model, text) for text in texts)])
+    warn_of_losses([(model, text) for text in texts])
     return new
 
 
@@ -173,8 +171,10 @@ def _twin(model: keras.Model) -> tuple[Any, list[str]]:
     kind: Any = type(model)
     twin = kind.__new__(kind)
     keras.Model.__init__(twin, name=model.name, trainable=model.trainable, dtype=model.dtype_policy)
-    counterparts = {id(variable): variable for variable in model.variables}
-    gone = carry_attributes(model, twin, {**counterparts, id(model): twin}, share_fixed=False)
+    weights = {id(variable): variable for variable in model.variables}
+    # Models with a graph are copied by it: a copy of all they hold is too deep for Python.
+    graphs = copied_graphs(model, lambda layer: duplicated(layer, weights))
+    gone = carry_attributes(model, twin, {**weights, **graphs, id(model): twin}, share_fixed=False)
     twin.built = True
     return twin, gone
 
