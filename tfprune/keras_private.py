@@ -43,6 +43,7 @@ __all__ = [
     "ATTENTION_PARTS",
     "EXPORT_MARKS",
     "HOLDS_FOR",
+    "NOTES_OF_TENSORFLOW",
     "OVERRIDDEN",
     "TRACKED",
     "TRAINING_STATE",
@@ -141,6 +142,9 @@ TRAINING_STATE = (
     *("stop_training", "stop_evaluating", "stop_predicting"),
 )
 """Attributes that Keras adds to a model when it is compiled, trained or run."""
+
+NOTES_OF_TENSORFLOW = "_self_"
+"""How the names of attributes begin in which TensorFlow notes what else an object holds."""
 
 
 def flat_layers(layer: keras.Layer) -> list[keras.Layer]:

@@ -325,7 +325,7 @@ def with_namesake(model):
         (
             lambda self, x: {"y": self.head(x), "n": ops.ones((3,))},
             lambda model: None,
-            "returns something else than tensors",
+            "outputs must be tensors",
         ),
     ],
 )
@@ -337,9 +337,9 @@ def test_what_cannot_be_read_is_named(code, prepare, text):
     assert state_of(model)[0] == before
 
 
-def test_models_without_weights_inputs_or_layers_say_what_to_do():
-    with pytest.raises(UnsupportedLayerError, match=r"whose weights do not exist yet; call it on a batch first"):
-        functional_model(Network(), keras.Input((6, 6, 3)))
+def test_models_without_inputs_say_what_to_do():
+    with pytest.raises(UnsupportedLayerError, match=r"was not built for their shapes; give them: inputs=keras.Input"):
+        functional_model(Network())
     with pytest.raises(ConfigError, match=r"inputs: expected keras.Input\(shape\), .*received 6 \(int\)"):
         functional_model(called(Network(), IMAGES), (6, 6, 3))
     with pytest.raises(UnsupportedLayerError, match="it looks up whole numbers; give them: inputs="):
@@ -348,12 +348,33 @@ def test_models_without_weights_inputs_or_layers_say_what_to_do():
         functional_model(keras.Sequential([keras.Input((2,)), layers.Dense(2)], name="plain"), keras.Input((2,)))
     with pytest.raises(UnsupportedLayerError, match=r"received 'net\.keras'"):
         functional_model("net.keras")
-    unbuilt = Network()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras says that layers are not built
-        unbuilt.build((None, 6, 6, 3))
-    with pytest.raises(UnsupportedLayerError, match="weights of its layer conv_0 are none of the model's; call"):
-        functional_model(unbuilt)
+
+
+def test_layers_outside_of_attributes_are_refused():
+    class Hidden(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = layers.Dense(2, name="head")
+            self.others = (lambda kept: lambda x: kept(x))(layers.Dense(6, name="elsewhere"))
+
+        def call(self, x):
+            return self.head(self.others(x))
+
+    with pytest.raises(UnsupportedLayerError, match="its layer elsewhere are none of the model's; hold its layers in"):
+        functional_model(called(Hidden(), ROWS))
+
+
+@pytest.mark.parametrize("build", [False, True])
+def test_weights_that_do_not_exist_yet_are_made(build):
+    model = Network()
+    if build:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras says that it does not build the layers
+            model.build((None, 6, 6, 3))
+    functional = functional_model(model, None if build else keras.Input((6, 6, 3)))
+    assert not any(layer._inbound_nodes for layer in model._flatten_layers())
+    close(functional(IMAGES), model(IMAGES))
+    assert functional.head.kernel is model.head.kernel
 
 
 # ------------------------------------------------------------ pruning
@@ -418,6 +439,41 @@ def test_nested_subclassed_models_are_opened():
     kernel = np.asarray(model.blocks["low"].outer.kernel).copy()
     kernel[np.setdiff1d(np.arange(8), plan.keep["low/inner"])] = 0
     model.blocks["low"].outer.kernel.assign(kernel)
+    close(small(ROWS), model(ROWS))
+
+
+@CLASS_LOST
+def test_functional_and_sequential_models_within_keep_their_layers_shared():
+    class Transfer(keras.Model):
+        def __init__(self):
+            super().__init__()
+            inputs = keras.Input((6,))
+            x = inputs
+            for index in range(150):  # deeper than Python's limit of recursion allows to copy
+                x = layers.Dense(4, activation="tanh", name=f"deep_{index}")(x)
+            self.backbone = keras.Model(inputs, x, name="backbone")
+            self.features = keras.Model(inputs, self.backbone.get_layer("deep_1").output, name="features")
+            self.tail = keras.Sequential(
+                [layers.Dense(6, activation="relu", name="wide"), layers.Dense(2)], name="tail"
+            )
+            self.backbone.get_layer("deep_0").trainable = False
+
+        def call(self, x, training=False):
+            return self.tail(self.backbone(x, training=training) + self.features(x))
+
+    model = called(Transfer(), ROWS)
+    before = state_of(model)
+    functional = functional_model(model)
+    assert functional.features.get_layer("deep_0") is functional.backbone.get_layer("deep_0")
+    assert len(functional.trainable_variables) == len(model.trainable_variables) == len(model.variables) - 2
+    close(functional(ROWS), model(ROWS))
+    plan = tfprune.plan_channels(model, density=0.995, ignore=[model.backbone, model.features])
+    small = plan.apply()
+    assert state_of(model) == before
+    kernel = np.asarray(model.tail.layers[-1].kernel).copy()
+    kernel[np.setdiff1d(np.arange(6), plan.keep["tail/wide"])] = 0
+    model.tail.layers[-1].kernel.assign(kernel)
+    assert small.tail.get_layer("wide").units == len(plan.keep["tail/wide"]) < 6
     close(small(ROWS), model(ROWS))
 
 

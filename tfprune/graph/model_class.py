@@ -13,7 +13,14 @@ import keras
 
 from tfprune.graph.duplicate import duplicated
 from tfprune.graph.layer_copies import random_state_kept
-from tfprune.keras_private import TRAINING_STATE, Functional, flat_layers, functional_like, reorder_parts
+from tfprune.keras_private import (
+    NOTES_OF_TENSORFLOW,
+    TRAINING_STATE,
+    Functional,
+    flat_layers,
+    functional_like,
+    reorder_parts,
+)
 from tfprune.layers import GlobalSubnet
 
 _OF_FILES = ("get_build_config", "build_from_config", "compile_from_config", "get_compile_config", "compute_mask")
@@ -170,7 +177,7 @@ def carry_attributes(
     Returns:
         The names of the attributes that cannot be carried over.
     """
-    own = {name: value for name, value in vars(model).items() if name not in {*vars(new), *TRAINING_STATE}}
+    own = set_attributes(model, new)
     gone = [name for name, value in own.items() if id(value) in left_out]
     own = {name: _remaining(value, left_out) for name, value in own.items() if name not in gone}
     lost: list[str] = []
@@ -183,6 +190,16 @@ def carry_attributes(
     if not isinstance(model, keras.Sequential | GraphModel):  # files of that have the order of the graph
         reorder_parts(new, model, counterparts, left_out)
     return [*gone, *lost]
+
+
+def set_attributes(model: keras.Model, new: keras.Model) -> dict[str, Any]:
+    """Returns the attributes that were set on a model, and that another one of its class lacks."""
+    others = {*vars(new), *TRAINING_STATE}
+    return {
+        name: value
+        for name, value in vars(model).items()
+        if name not in others and not name.startswith(NOTES_OF_TENSORFLOW)
+    }
 
 
 def _remaining(value: Any, left_out: Collection[int]) -> Any:

@@ -113,7 +113,7 @@ def rebuild(
             new_part.trainable = old_part.trainable
     for names in dict.fromkeys(tuple(each.values()) for each in holders.values() if len(each) > 1):
         warnings.warn(SharedWeightsWarning(names), stacklevel=3)
-    optimizer = fresh(model.optimizer) if model.compiled else None
+    optimizer = _fresh(model.optimizer) if model.compiled else None
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
@@ -134,6 +134,26 @@ def variable_copies(model: keras.Model, new: keras.Model) -> dict[int, keras.Var
         [each for each in new.trainable_variables if id(each) not in targets],
     ]
     return known | {id(one): other for one, other in zip(*others, strict=True)}
+
+
+def copied_graphs(model: keras.Layer, make_layer: MakeLayer) -> dict[int, Any]:
+    """Copies the functional and sequential models within a layer or model, around copies of their layers.
+
+    Args:
+        model: The layer or model. It is not changed.
+        make_layer: Maps a layer of these models to its copy, which is built and has weights.
+
+    Returns:
+        The copies of models and layers, by the `id`s of the old ones.
+    """
+    copies = _Copies(make_layer, copy_operation, None, True, (), {})
+    for each in flat_layers(model):
+        copies.add(each)
+    for old, new in copies.layers:
+        for one, other in zip(flat_layers(old), flat_layers(new), strict=True):
+            other.trainable = one.trainable
+    copies.carry_attributes({})
+    return copies.made
 
 
 def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
@@ -157,7 +177,7 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
     optimizer = fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
-        settings[key] = keras.tree.map_structure(fresh, settings.get(key))
+        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
     if isinstance(new, type(model)):
         settings = keras.tree.map_structure(lambda value: rebound(value, model, new), settings)
     if hasattr(optimizer, "fitting"):
@@ -168,7 +188,7 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
         new.optimizer.build(new.trainable_variables)
 
 
-def fresh(value: Any) -> Any:
+def _fresh(value: Any) -> Any:
     """Returns a new metric or optimizer with the same settings; other values have no state and are returned."""
     has_state = isinstance(value, (keras.Metric, keras.Optimizer))
     return type(value).from_config(value.get_config()) if has_state else value
@@ -220,6 +240,22 @@ class _Copies:
         self._make_layer, self._make_operation, self._call_layer = make_layer, make_operation, call_layer
         self._made: dict[int, Any] = {}
 
+    @property
+    def made(self) -> dict[int, Any]:
+        """What was made, by the `id` of what it is a copy of: models, layers, layers within these, and operations."""
+        known = {**self._made, **{id(old): new for old, new in self._models}}
+        for old, new in self.layers:
+            parts = [flat_layers(each) for each in (old, new)]
+            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
+                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+        return known
+
+    def add(self, layer: Any) -> None:
+        """Copies a model, unless it was copied before; anything else is left alone."""
+        graph = functional_graph(layer)
+        if graph is not None and id(layer) not in self._made:
+            self._made[id(layer)] = self.model(layer, [tensor.shape for tensor in graph.inputs])
+
     def model(self, model: keras.Model, shapes: Sequence[Any]) -> keras.Model:
         """Copies a model for inputs of the given shapes, batch axis included."""
         graph = functional_graph(model)
@@ -254,11 +290,9 @@ class _Copies:
         """
         for old, _ in self._models:
             self._copy_models_of_the_same_layers(old)
-        known = {**self._made, **counterparts, **{id(old): new for old, new in self._models}}
+        known = {**self.made, **counterparts}
         for old, new in self.layers:
-            parts = [flat_layers(each) for each in (old, new)]
-            if type(old) is type(new) and len(parts[0]) == len(parts[1]):
-                known.update((id(one), other) for one, other in zip(*parts, strict=True))
+            if type(old) is type(new) and len(old.variables) == len(new.variables):
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
         graphs = [functional_graph(old) for old, _ in self._models]
         left_out = {id(each) for graph in graphs for each in graph.operations} - known.keys()

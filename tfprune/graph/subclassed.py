@@ -6,6 +6,7 @@ same weights, so that nothing of the model changes, and its Python attributes ar
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import count
 from re import sub
 from typing import Any
@@ -14,17 +15,18 @@ import keras
 
 from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, no_graph
-from tfprune.graph.model_class import carry_attributes, derived_with_graph, warn_of_losses
+from tfprune.graph.duplicate import duplicated
+from tfprune.graph.model_class import carry_attributes, derived_with_graph, set_attributes, warn_of_losses
 from tfprune.graph.opening import OpeningError, cause_of, check_arguments, nodes_between, resolve_sizes
-from tfprune.graph.rebuild import compile_alike, fresh, rebound
+from tfprune.graph.rebuild import compile_alike, copied_graphs, rebound
 from tfprune.keras_private import (
-    TRAINING_STATE,
     Functional,
     VariableReads,
     attributes_replaced,
     build_shapes,
     calls_forgotten,
     compute_output_spec,
+    flat_layers,
     forget_pending,
     order_parts,
     own_variables,
@@ -47,8 +49,8 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     model. A compiled model's copy is compiled with the same loss and the same optimizer.
 
     Args:
-        model: A built model: its weights exist. It is not changed. A functional or sequential one is returned as it
-            is.
+        model: Any model. It is not changed, but for weights that do not exist yet, which its layers make as in a first
+            call. A functional or sequential one is returned as it is.
         inputs: The inputs of a subclassed model as `keras.Input(shape)`, in the structure that it takes, such as a
             dict. Default: floating-point numbers of the shapes that it was built for, for any number of examples.
 
@@ -58,8 +60,8 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
 
     Raises:
         ConfigError: `inputs` are not symbolic tensors, or the model is functional and has its own.
-        UnsupportedLayerError: The model is not built, does not know its inputs, or its code does not run on symbolic
-            tensors, or uses weights outside of layers.
+        UnsupportedLayerError: The model does not know its inputs, or its code does not run on symbolic tensors, or
+            uses weights outside of layers.
 
     Example:
         >>> class Network(keras.Model):
@@ -69,8 +71,7 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
         ...     def call(self, x):
         ...         return self.head(self.hidden(x))
         >>> model = Network()
-        >>> model.build((None, 4))
-        >>> functional = functional_model(model)
+        >>> functional = functional_model(model, keras.Input((4,)))
         >>> isinstance(functional, Network), functional.hidden.kernel is model.hidden.kernel
         (True, True)
     """
@@ -80,15 +81,11 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
         return model
     if not isinstance(model, keras.Model) or type(model) is keras.Sequential:
         raise no_graph(model)
-    if not model.built:
-        raise UnsupportedLayerError(
-            f"expected a functional or sequential model, or a built one, received {_shown(model)}, whose weights do "
-            "not exist yet; call it on a batch first, or model.build(shape)"
-        )
     asked = _known_inputs(model) if inputs is None else inputs
-    losses: list[tuple[keras.Model, str]] = []
-    twin, gone = _twin(model)
     symbols = _symbols(asked)
+    if not all(layer.built for layer in flat_layers(model)):
+        _build(model, symbols)
+    twin, gone = _twin(model)
     try:
         outputs, texts = _traced(model, twin, symbols)
     except OpeningError as error:
@@ -96,23 +93,21 @@ def functional_model(model: keras.Model, inputs: Any = None) -> keras.Model:
     kind = derived_with_graph(type(model))
     if kind is None:
         new: Any = keras.Model(symbols, outputs, name=model.name)
-        losses.append((model, "its copy is a functional model without the class's methods and attributes"))
+        texts.append("its copy is a functional model without the class's methods and attributes")
     else:
         new = kind.__new__(kind)
         Functional.__init__(new, symbols, outputs, name=model.name)
         new.dtype_policy = model.dtype_policy
-        for name, value in vars(twin).items():
-            if name not in {*vars(new), *TRAINING_STATE}:
-                setattr(new, name, rebound(value, twin, new))
+        for name, value in set_attributes(twin, new).items():
+            setattr(new, name, rebound(value, twin, new))
         if gone:
             texts.append(f"its copy lacks {', '.join(gone)}, which hold layers or symbolic tensors")
     order_parts(new, model.variables)
     if not model.trainable:
         new.trainable = False
     if model.compiled:
-        optimizer = model.optimizer
-        compile_alike(model, new, optimizer if getattr(optimizer, "built", False) else fresh(optimizer))
-    warn_of_losses([*losses, *((model, text) for text in texts)])
+        compile_alike(model, new, model.optimizer if getattr(model.optimizer, "built", False) else None)
+    warn_of_losses([(model, text) for text in texts])
     return new
 
 
@@ -129,9 +124,18 @@ def _known_inputs(model: keras.Model) -> Any:
     except (TypeError, ValueError):  # its `build` takes something else
         pass
     raise UnsupportedLayerError(
-        f"expected a model that knows its inputs, received {_shown(model)}, which was built without their shapes; "
+        f"expected a model that knows its inputs, received {_shown(model)}, which was not built for their shapes; "
         "give them: inputs=keras.Input(shape), or tfprune.functional_model(model, keras.Input(shape))"
     )
+
+
+def _build(model: keras.Model, symbols: Any) -> None:
+    """Lets layers of a model make their weights, which Keras does when they are first called.
+
+    If its code fails, it fails on symbolic tensors, too, with its own cause.
+    """
+    with calls_forgotten(model), suppress(Exception):
+        model(symbols)
 
 
 def _of_shapes(shapes: Any, dtype: str, name: str) -> Any:
@@ -167,8 +171,10 @@ def _twin(model: keras.Model) -> tuple[Any, list[str]]:
     kind: Any = type(model)
     twin = kind.__new__(kind)
     keras.Model.__init__(twin, name=model.name, trainable=model.trainable, dtype=model.dtype_policy)
-    counterparts = {id(variable): variable for variable in model.variables}
-    gone = carry_attributes(model, twin, {**counterparts, id(model): twin}, share_fixed=False)
+    weights = {id(variable): variable for variable in model.variables}
+    # Models with a graph are copied by it: a copy of all they hold is too deep for Python.
+    graphs = copied_graphs(model, lambda layer: duplicated(layer, weights))
+    gone = carry_attributes(model, twin, {**weights, **graphs, id(model): twin}, share_fixed=False)
     twin.built = True
     return twin, gone
 
@@ -254,8 +260,8 @@ def _check(model: keras.Model, nodes: Sequence[Any]) -> None:
         if any(id(variable) not in known for variable in layer.variables):
             forget_pending()
             raise OpeningError(
-                f"the weights of its layer {layer.name} are none of the model's; call the model on a batch first, and "
-                "hold its layers in attributes"
+                f"the weights of its layer {layer.name} are none of the model's; hold its layers in attributes, and "
+                "call the model on a batch first"
             )
     names = [layer.name for layer in layers]
     if twice := [name for index, name in enumerate(names) if name in names[:index]]:

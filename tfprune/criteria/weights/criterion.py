@@ -202,8 +202,7 @@ class WeightCriterion(ABC):
             >>> int(np.count_nonzero(pruned.get_layer("fc").kernel))
             3
         """
-        model = functional_model(model)
-        run = self._run()
+        model, run = functional_model(model), self._run()
         pruned = run.once("copy", lambda: convert(model, "plain"))
         found = run._pruned(model, density, data, masks, kept)
         for name, variables in kernels_of_copy(model, pruned).items():
