@@ -14,6 +14,7 @@ EXPECTED = {
     "ekg_search": ("FLOPs (multiply-adds): ", "widths: "),
     "own_criterion_and_layer": ("no rule for Scale", "2 channel groups, 48 channels", "factors: 16 -> 8"),
     "prune_any_model": ("Plan for ", "latency"),
+    "prune_llm": ("Plan for gpt2_causal_lm", "original: 112,384 parameters write 'The statement ", "'The statement "),
     "train_signs": ("magnitudes are those that were drawn: True",),
 }
 FILES = {"binary_subnetwork": ["ticket.mpt"], "prune_any_model": ["small.keras", "small.tflite"]}
