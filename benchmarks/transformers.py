@@ -123,7 +123,7 @@ def vit(options: argparse.Namespace) -> Study:
 
     train = images.normalize(images.train_images[: options.images]), images.train_labels[: options.images]
     test = images.normalize(images.test_images[: options.tests]), images.test_labels[: options.tests]
-    ignore = ("*.keys", "*.values")  # heads keep their width
+    ignore = ("*.keys", "*.values", "*/vit_patching_and_embedding")  # widths of heads, and between blocks
     return Study(build, train, test, lambda _, accuracy: 100 * accuracy, 64, ignore)
 
 
