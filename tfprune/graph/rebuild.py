@@ -20,7 +20,7 @@ from tfprune.graph.model_class import (
     sequential_like,
     warn_of_losses,
 )
-from tfprune.graph.opening import Opening, run_opening
+from tfprune.graph.opening import constants, needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -112,7 +112,7 @@ def rebuild(
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
-        _compile_alike(model, new, optimizer)
+        compile_alike(model, new, optimizer)
     return new
 
 
@@ -124,11 +124,17 @@ def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
                 other.build_from_config(one.get_build_config())
 
 
-def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -> None:
     """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
+
+    Args:
+        model: A compiled model.
+        new: The copy. It is compiled.
+        optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
+    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
@@ -271,9 +277,9 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if id(operation) in self._expand:
-                first, *_ = self._expand[id(operation)].openings.values()
+                (first, _), *_ = self._expand[id(operation)].calls
                 tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
-                return self._call_parts(operation, first, tensors)
+                return self._call_parts(first, tensors)
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
             return self._apply(operation, new, *args, **kwargs)
 
@@ -286,27 +292,36 @@ class _Copies:
             return new(*args, **kwargs)
         return self._call_layer(new, *args, **kwargs)
 
-    def _call_parts(self, layer: keras.Layer, opening: Opening, tensors: Sequence[keras.KerasTensor]) -> Any:
-        """Calls the functional model that takes the place of an opened layer, one for all calls of the same shapes."""
+    def _call_parts(self, node: Any, tensors: Sequence[keras.KerasTensor]) -> Any:
+        """Calls the functional model that takes the place of an opened layer, one for all calls that are alike.
+
+        Args:
+            node: Keras' record of the call.
+            tensors: The tensors to call the model with.
+        """
+        layer = node.operation
         models = self._parts.setdefault(id(layer), {})
-        shapes = tuple(tuple(each.shape) for each in tensors)
-        if shapes not in models:
+        key = (constants(node), *(tuple(each.shape) for each in tensors))
+        if key not in models:
+            opening = self._expand[id(layer)].openings[id(node)]
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
-            outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
+            needed = needed_part(opening, self._without)
+            outputs = run_opening(needed, inputs, self._part, lambda variable: variable)
             name = f"{layer.name}_{len(models) + 1}" if models else layer.name
-            models[shapes] = keras.Model(inputs, outputs, name=name)
-            models[shapes].trainable = layer.trainable
-            self._made.setdefault(id(layer), models[shapes])
-        result = models[shapes](list(tensors))
+            models[key] = keras.Model(inputs, outputs, name=name)
+            models[key].trainable = layer.trainable
+            self._made.setdefault(id(layer), models[key])
+        result = models[key](list(tensors))
         return result[0] if len(result) == 1 else result
 
     def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
         """Carries out a call within an opened layer, with a new layer or operation."""
         operation = node.operation
+        if id(node) in self._without:
+            return [values[id(node.input_tensors[position])] for position in self._without[id(node)]]
         if id(operation) in self._expand:
-            opening = self._expand[id(operation)].openings[id(node)]
             given = [values[id(each)] for each in node.input_tensors]
-            return keras.tree.flatten(self._call_parts(operation, opening, given))
+            return keras.tree.flatten(self._call_parts(node, given))
         args, kwargs = node.arguments.fill_in(values)
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
