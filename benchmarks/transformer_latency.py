@@ -30,7 +30,7 @@ from program import missing, new_parser, processor_name, use_threads
 import tfprune
 from tfprune.criteria import Random
 from tfprune.exporting.tflite_file import TFLiteFile
-from tfprune.graph import complexity
+from tfprune.graph import ModelClassWarning, complexity
 from tfprune.pruning import plan_channels
 
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     model = vit(options)
     ignore = ("*.keys", "*.values")
-    warnings.simplefilter("ignore", tfprune.ModelClassWarning)  # files of both networks hold plain models
+    warnings.simplefilter("ignore", ModelClassWarning)  # files of both networks hold plain models
     plan = plan_channels(model, Random(0), density=options.density, scope="local", ignore=ignore)
     models = {"original": model, "pruned": plan.apply()}
     flops = {name: complexity(each).flops for name, each in models.items()}
