@@ -5,8 +5,8 @@
 
 The network has random weights. Every block keeps the same fraction of its heads and of its MLP, chosen at random; heads
 keep their width. The original and the pruned network take turns, call by call. A ratio of latencies as large as that of
-FLOPs is 100 %. The memory is that of a process that only loads the file and calls the network once: resident megabytes
-(10^6 bytes) before it loads, and at most.
+FLOPs is 100 %. The memory of a LiteRT file is that of a process that only loads it and calls it once: resident
+megabytes (10^6 bytes) before it loads, and at most.
 """
 
 import argparse
@@ -85,13 +85,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm_up", type=int, default=2, help="calls before them")
     parser.add_argument("--threads", type=int, default=1, help="of TensorFlow; LiteRT takes all cores")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: CPU time, for a busy machine")
-    parser.add_argument("--litert", action="store_true", help="also as LiteRT files")
+    parser.add_argument("--litert", action="store_true", help="also as LiteRT files, with their memory")
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints two tables for each runtime and batch size."""
+    """Prints a table for each runtime and batch size, and the memory of LiteRT files."""
     options = make_parser().parse_args(arguments)
     if missing("transformer_latency.py prunes networks of KerasHub", "keras-hub"):
         return 2
@@ -117,7 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 load = f"load {os.getloadavg()[0]:.1f}"
                 print(f"\n{runtime}, batch of {batch_size}, {options.clock} time, {load}")
                 print_shares(measure(calls, options.runs, clock, options.warm_up), flops)
-                print_memory(files, batch_size)
+                if suffix == ".tflite":
+                    print_memory(files, batch_size)
     return 0
 
 

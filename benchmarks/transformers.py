@@ -155,7 +155,7 @@ class Trainer:
     def __call__(self, network: keras.Model, seed: int) -> tuple[float, float]:
         """Trains; returns the measure before and after."""
         shared = self._networks.setdefault(tuple(weight.shape for weight in network.weights), network)
-        if shared.optimizer is None or shared is network:
+        if shared is network:
             warm_up = max(1, self._steps // 10)
             rate = keras.optimizers.schedules.CosineDecay(
                 0.0, max(1, self._steps - warm_up), warmup_target=self._rate, warmup_steps=warm_up
