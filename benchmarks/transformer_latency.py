@@ -11,7 +11,6 @@ megabytes (10^6 bytes) before it loads, and at most.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,26 @@ from tfprune.criteria import Random
 from tfprune.exporting.tflite_file import TFLiteFile
 from tfprune.graph import ModelClassWarning, complexity
 from tfprune.pruning import plan_channels
+
+CALL_ONCE = """
+import resource, sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+before = most()
+interpreter = Interpreter(sys.argv[1])
+(taken,) = interpreter.get_input_details()
+images = np.zeros([int(sys.argv[2]), *taken["shape"][1:]], np.float32)
+interpreter.resize_tensor_input(taken["index"], images.shape)
+interpreter.allocate_tensors()
+interpreter.set_tensor(taken["index"], images)
+interpreter.invoke()
+print(before, most())
+"""
+"""A process without TensorFlow that prints its largest resident megabytes before it loads a file, and after a call."""
 
 
 def vit(options: argparse.Namespace) -> keras.Model:
@@ -55,18 +74,11 @@ def call_of(file: Path, batch_size: int) -> Callable[[], Any]:
     return traced(keras.saving.load_model(file, compile=False), batch_size, frozen=False)
 
 
-def megabytes_here(file: Path, batch_size: int) -> tuple[float, float]:
-    """Resident megabytes of this process before it loads a file, and at most until it has called the network."""
-    before = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * resource.getpagesize()
-    call_of(file, batch_size)()
-    return before / 1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-
-
 def print_memory(files: dict[str, Path], batch_size: int) -> None:
     """A row per file, each measured in a process of its own."""
     print(f"{'':<24}{'MB before':>12}{'MB at most':>12}{'file':>9}")
     for name, file in files.items():
-        command = [sys.executable, __file__, "--here", str(file), "--batch_size", str(batch_size)]
+        command = [sys.executable, "-c", CALL_ONCE, file, str(batch_size)]
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         before, most = map(float, printed.splitlines()[-1].split())
         print(f"{name:<24}{before:>12.0f}{most:>12.0f}{file.stat().st_size / 1e6:>9.1f}", flush=True)
@@ -86,7 +98,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1, help="of TensorFlow; LiteRT takes all cores")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: CPU time, for a busy machine")
     parser.add_argument("--litert", action="store_true", help="also as LiteRT files, with their memory")
-    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
@@ -96,9 +107,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing("transformer_latency.py prunes networks of KerasHub", "keras-hub"):
         return 2
     use_threads(options.threads)
-    if options.here is not None:
-        print(*megabytes_here(options.here, options.batch_size[0]))
-        return 0
     model = vit(options)
     ignore = ("*.keys", "*.values")
     warnings.simplefilter("ignore", ModelClassWarning)  # files of both networks hold plain models
