@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
@@ -264,14 +265,26 @@ def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **k
     if takes_training(layer):
         kwargs = {**kwargs, "training": False}
     vars(layer)["symbolic_call"] = run
-    for part in flat_layers(layer):
+    parts = flat_layers(layer)
+    for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part)
+    for part in parts[1:]:
+        vars(part)["call"] = partial(_symbolic_call, part)
     try:
         layer(*args, **kwargs)
     finally:
         del vars(layer)["symbolic_call"]
-        for part in flat_layers(layer):
+        for part in parts:
             del vars(part)["compute_output_spec"]
+        for part in parts[1:]:
+            del vars(part)["call"]
+
+
+def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """Calls the code of a layer, unless it has weights and is called on numbers, as its result would be a constant."""
+    if layer.weights and tf.executing_eagerly():
+        raise ValueError(f"it calls {layer.name} on constants")
+    return type(layer).call(layer, *args, **kwargs)
 
 
 def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:

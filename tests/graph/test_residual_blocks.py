@@ -8,7 +8,7 @@ from keras import ops
 from tests.models import nested_blocks, residual_blocks_model
 from tests.opaque_layers import Branching, Stack
 from tfprune.criteria import Cosine
-from tfprune.errors import UnsupportedLayerError
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph import ModelClassWarning, residual_blocks, without_blocks
 
 layers = keras.layers
@@ -338,6 +338,12 @@ def test_an_attribute_that_is_a_dropped_layer_is_named():
     with pytest.warns(ModelClassWarning, match="its copy lacks first"):
         small = without(model, "block0")
     assert not hasattr(small, "first")
+
+
+def test_blocks_of_two_readings_are_refused():
+    model = residual_blocks_model(2)
+    with pytest.raises(ConfigError, match="expected those of one call of residual_blocks"):
+        without_blocks(model, [residual_blocks(model)[0], residual_blocks(model)[1]])
 
 
 @pytest.mark.parametrize("model", ["keras", None])

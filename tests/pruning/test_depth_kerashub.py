@@ -1,13 +1,12 @@
 """Transformers of KerasHub that lose layers: what is left is the other layers in their order."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
 
-from tfprune.graph import ModelClassWarning, residual_blocks, without_blocks
+from tfprune.graph import residual_blocks, without_blocks
 from tfprune.pruning import plan_channels
+from tfprune.pruning.depth import in_its_class
 
 hub = pytest.importorskip("keras_hub")
 TEXT = {"vocabulary_size": 30, "num_layers": 4, "hidden_dim": 8, "intermediate_dim": 12}
@@ -24,18 +23,6 @@ PAIRS = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, va
 pytestmark = pytest.mark.filterwarnings("ignore::tfprune.graph.ModelClassWarning", "ignore::UserWarning:keras")
 
 
-class Scores:
-    """A criterion for blocks with given scores."""
-
-    name, uses_data = "given", "never"
-
-    def __init__(self, *scores):
-        self.values = scores
-
-    def scores(self, model, blocks, data=None):
-        return np.array(self.values, float)
-
-
 def randomized(model):
     """Gives weights values at random: zeros and ones of a new model would hide what it does."""
     rng = np.random.default_rng(1)
@@ -45,8 +32,11 @@ def randomized(model):
     return model
 
 
-def dropped(model, *scores, depth=0.5):
-    return plan_channels(model, depth=depth, depth_criterion=Scores(*scores)).apply()
+def without(model, *numbers):
+    """Leaves blocks out, by their numbers; the class makes the copy if its settings can say how many there are."""
+    every = residual_blocks(model)
+    blocks = [every[number] for number in numbers]
+    return in_its_class(model, without_blocks(model, blocks), [block.name for block in blocks])
 
 
 def close(one, other):
@@ -56,7 +46,7 @@ def close(one, other):
 def test_bert():
     model = randomized(hub.models.BertBackbone(**HEADS))
     assert [block.name for block in residual_blocks(model)] == [f"transformer_layer_{number}" for number in range(4)]
-    small = dropped(model, 1, 4, 2, 3)
+    small = without(model, 0, 2)
     data = TOKENS | SEGMENTS
     x = model.token_embedding(data["token_ids"])
     x = x + model.get_layer("position_embedding")(x) + model.get_layer("segment_embedding")(data["segment_ids"])
@@ -66,7 +56,7 @@ def test_bert():
     found = small(data)
     close(found["sequence_output"], x)
     close(found["pooled_output"], model.pooled_dense(x[:, 0]))
-    assert [layer.name for layer in small.transformer_layers] == ["transformer_layer_1", "transformer_layer_3"]
+    assert (type(small), small.num_layers, len(small.transformer_layers)) == (type(model), 2, 2)
     assert small.count_params() == model.count_params() - 2 * model.transformer_layers[0].count_params()
 
 
@@ -82,7 +72,7 @@ def test_decoders(name, settings, mask, last):
     """The norm at the end, of the width of the blocks, is none; positions that are added to tokens neither."""
     model = randomized(getattr(hub.models, f"{name}Backbone")(**settings))
     assert [block.name for block in residual_blocks(model)] == [layer.name for layer in model.transformer_layers]
-    small = dropped(model, 4, 1, 2, 3)
+    small = without(model, 1, 2)
     first, *_, fourth = model.transformer_layers
     x = keras.Model(model.inputs, first.input if isinstance(first.input, keras.KerasTensor) else first.input[0])(TOKENS)
     for layer in (first, fourth):
@@ -94,7 +84,7 @@ def test_encoders_and_decoders():
     model = randomized(hub.models.BartBackbone(**HEADS | {"num_layers": 2}))
     names = [f"transformer_{side}_layer_{number}" for side in ("encoder", "decoder") for number in range(2)]
     assert [block.name for block in residual_blocks(model)] == names
-    small = dropped(model, 1, 0, 0, 1)
+    small = without(model, 1, 2)
     encoder, decoder = (
         keras.Model(model.inputs, model.get_layer(f"{side}_embeddings_dropout").output)(PAIRS)
         for side in ("encoder", "decoder")
@@ -111,7 +101,7 @@ def test_the_first_layers_of_t5_make_the_position_biases_of_all():
     model = randomized(hub.models.T5Backbone(**{**TEXT, "num_heads": 2, "num_layers": 3}))
     names = [f"transformer_{side}_layer_{number}" for side in ("encoder", "decoder") for number in (1, 2)]
     assert [block.name for block in residual_blocks(model)] == names
-    small = dropped(model, 0, 1, 1, 1, depth=0.75)
+    small = without(model, 0)
     mask = TOKENS["padding_mask"]
     x = model.token_embedding(PAIRS["encoder_token_ids"])
     x, bias = model.encoder_transformer_layers[0](x, attention_mask=mask[:, None], use_causal_mask=False)
@@ -149,31 +139,62 @@ def test_residual_networks():
         )
     )
     blocks = residual_blocks(model)
-    small = dropped(model, *range(len(blocks)), depth=0.5)
-    (gone, *_) = blocks
+    gone = blocks[0]
     images = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
     reference = keras.models.clone_model(model)
     reference.set_weights(model.get_weights())
     norm = next(name for name in reversed(gone.layers) if "bn" in name or "norm" in name)
     for weight in reference.get_layer(norm).trainable_weights:
         weight.assign(np.zeros(weight.shape))
-    close(dropped(model, *range(len(blocks)), depth=1 - 1 / len(blocks))(images), reference(images))
-    assert len(residual_blocks(small)) == len(blocks) - len(blocks) // 2
+    close(without(model, 0)(images), reference(images))
 
 
-@pytest.mark.parametrize(("name", "settings", "data"), [("Bert", HEADS, TOKENS | SEGMENTS), ("GPT2", HEADS, TOKENS)])
-def test_files_and_training(name, settings, data, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("Llama", GROUPED),
+        ("T5", {**TEXT, "num_heads": 2, "num_layers": 3}),
+        (
+            "ViT",
+            {"image_shape": (8, 8, 3), "patch_size": 4, "num_layers": 4, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 9},
+        ),
+    ],
+)
+def test_classes_files_and_training(name, settings, tmp_path):
+    """The copy is of the class, with fewer layers, also where Keras could not load its layers one by one."""
     model = randomized(getattr(hub.models, f"{name}Backbone")(**settings))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ModelClassWarning)
-        small = plan_channels(model, depth=0.5, data=data).apply()
-    assert isinstance(small, type(model))
+    data = RNG.normal(size=(2, 8, 8, 3)).astype(np.float32) if name == "ViT" else PAIRS if name == "T5" else TOKENS
+    blocks = residual_blocks(model)
+    copied = without_blocks(model, [blocks[0], blocks[-1]])
+    small = without(model, 0, -1)
+    assert type(small) is type(model)
+    assert small.num_layers == model.num_layers - (1 if name == "T5" else 2)
+    for one, other in zip(*(keras.tree.flatten(each(data)) for each in (small, copied)), strict=True):
+        close(one, other)
     small.compile("sgd", "mse")
     small.fit(data, keras.tree.map_structure(np.zeros_like, small(data)), verbose=0)
     small.save(tmp_path / "small.keras")
     again = keras.saving.load_model(tmp_path / "small.keras")
+    assert type(again) is type(model)
     for one, other in zip(*(keras.tree.flatten(each(data)) for each in (small, again)), strict=True):
         close(one, other)
+
+
+def test_text_is_generated_with_fewer_layers():
+    model = randomized(hub.models.GPT2CausalLM(hub.models.GPT2Backbone(**HEADS), preprocessor=None))
+    small = without(model, 0, 2)
+    reference = hub.models.GPT2CausalLM(hub.models.GPT2Backbone(**HEADS | {"num_layers": 2}), preprocessor=None)
+    kept = [
+        layer for layer in model.backbone.layers if layer.name not in ("transformer_layer_0", "transformer_layer_2")
+    ]
+    for one, other in zip(kept, reference.backbone.layers, strict=True):
+        other.set_weights(one.get_weights())
+    prompt = {"token_ids": np.array([[3, 4, 0, 0, 0, 0]]), "padding_mask": np.array([[1, 1, 0, 0, 0, 0]])}
+    found = []
+    for each in (small, reference):
+        each.compile(sampler="greedy")
+        found.append(each.generate(dict(prompt), stop_token_ids=None)["token_ids"])
+    np.testing.assert_array_equal(*found)
 
 
 def test_tasks():

@@ -43,16 +43,16 @@ def remade_without(model: keras.Model, small: keras.Model, dropped: Sequence[str
     if not has_own_class(model) or is_saved_with_its_graph(model):
         return None
     kind: Any = type(model)
-    shapes = [tuple(each.shape) for each in small.variables]
+    shapes = _shapes(small)
     try:
         config = model.get_config()
     except Exception:  # any error of the user's method
         return None
     for changes in islice(_changes(config, dropped), _TRIES):
         other = _changed(config, changes)
-        if _made(kind, other, bare=True) == shapes:
+        if _made(kind, other, bare=True) in (shapes, None):  # a class may do what needs values
             new = _made(kind, other, bare=False)
-            if isinstance(new, keras.Model) and _is_like(model, small, new):
+            if new is not None and _shapes(new) == shapes and _is_like(model, small, new):
                 return new
     return None
 
@@ -115,9 +115,13 @@ def _made(kind: Any, config: Any, *, bare: bool) -> Any:
             if not bare:
                 return kind.from_config(deepcopy(config))
             with keras.StatelessScope(initialize_variables=False):
-                return [tuple(each.shape) for each in kind.from_config(deepcopy(config)).variables]
+                return _shapes(kind.from_config(deepcopy(config)))
     except Exception:  # any error of the user's methods
         return None
+
+
+def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(variable.shape) for variable in model.variables]
 
 
 def _is_like(model: keras.Model, small: keras.Model, new: keras.Model) -> bool:

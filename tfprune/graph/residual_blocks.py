@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from tfprune.arguments import truth
+from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, model_graph
 from tfprune.graph.layer_copies import copied_layer
 from tfprune.graph.opened_graph import is_general, is_opaque
@@ -113,11 +114,14 @@ def without_blocks(
 
     Args:
         model: A functional or sequential model. It is not changed.
-        blocks: The blocks, of `residual_blocks(model)`.
+        blocks: The blocks, of one call of `residual_blocks(model)`.
         copies: Receives the copy of each variable that stays, by the `id` of the model's own.
 
     Returns:
         A new model of the other layers, of the class of the model.
+
+    Raises:
+        ConfigError: The blocks come from several calls, of which each reads the model again.
     """
     made: list[tuple[keras.Layer, keras.Layer]] = []
 
@@ -126,6 +130,8 @@ def without_blocks(
         return made[-1][1]
 
     blocks = tuple(blocks)
+    if len({id(block.graph) for block in blocks}) > 1:
+        raise ConfigError("blocks: expected those of one call of residual_blocks, received blocks of several calls")
     passed = {id(block.call.node): block.passed for block in blocks}
     expand = {id(layer): layer for block in blocks for layer in block.opened}
     new = rebuild(model, copied, without=passed, expand=expand.values(), keep_class=True)

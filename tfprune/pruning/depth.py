@@ -197,7 +197,7 @@ def _reason(block: ResidualBlock, held: Mapping[str, Iterable[str]]) -> str:
 def held_back() -> Iterator[list[warnings.WarningMessage]]:
     """Keeps warnings back, to be given to `in_its_class` once it is known which of them hold."""
     with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", ModelClassWarning)
         yield said
 
 
