@@ -43,7 +43,7 @@ if __name__ == "__main__":
     inputs = {"token_ids": tokens, "padding_mask": np.ones_like(tokens)}
 
     sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64, "intermediate_dim": 256, "max_sequence_length": LENGTH}
-    backbone = keras_hub.models.GPT2Backbone(vocabulary_size=128, **sizes)
+    backbone = keras_hub.models.GPT2Backbone(vocabulary_size=128, dropout=0.0, **sizes)
     model = keras_hub.models.GPT2CausalLM(backbone, preprocessor=None)
     train(model, inputs, labels, rate=3e-3, epochs=4)
 
