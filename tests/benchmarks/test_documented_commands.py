@@ -153,6 +153,18 @@ SMALLEST = {
     "subnet_step.py": Small(
         "--archs Conv2 --batch 2 --runs 1 --scores 100 --out rows.jsonl", '"ratio_of_medians"', slow=True
     ),
+    "transformer_latency.py": Small(
+        "--image_size 32 --layers 1 --hidden 16 --heads 4 --batch_size 2 --runs 1 --warm_up 1",
+        "pruned ",
+        {"--density": "0.5"},
+        slow=True,
+    ),
+    "transformers.py": Small(
+        "--dataset digits --images 64 --tests 64 --seeds 1 --steps 1 --tune_steps 1 --density 0.5 --examples 32 "
+        "--out rows.csv --page page.md --figure figure.png",
+        "| ziplm, reweighted | ",
+        slow=True,
+    ),
     "train_step.py": Small("--arch ResNet-20 --rounds 1 --batch_size 2", "channel_masked ", slow=True),
 }
 
@@ -283,6 +295,15 @@ def page_and_rows(words, monkeypatch, tiny):
         Path("rows.jsonl").write_text((published.RESULTS / "published.jsonl").read_text(encoding="utf-8"))
 
 
+def small_transformers(words, monkeypatch, tiny):
+    """Copies the page, and the rows where a command only writes the page from them."""
+    import transformers
+
+    page_without_table(words, monkeypatch, tiny)
+    if "--page_only" in words:
+        Path("rows.csv").write_text(transformers.ROWS.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 PREPARE = {
     "applications.py": tiny_applications,
     "compare_checkouts.py": checkouts,
@@ -297,6 +318,7 @@ PREPARE = {
     "published.py": page_and_rows,
     "scopes.py": page_without_table,
     "structure.py": checkouts,
+    "transformers.py": small_transformers,
 }
 
 
@@ -317,8 +339,11 @@ def workplace(tmp_path, monkeypatch, small_network):
     (tmp_path / "small.keras").symlink_to(small_network)
 
 
-def needs_torch(words):
-    return words[0] == "graph.py" or "--torch" in words
+def needs(words):
+    """The package that a command asks for where it is missing; empty if it asks for none."""
+    if words[0] == "graph.py" or "--torch" in words:
+        return "torch"
+    return "keras-hub" if words[0].startswith("transformer") else ""
 
 
 def runs():
@@ -348,9 +373,10 @@ def test_runs(words, workplace, monkeypatch, tiny_application, capfd):
         arguments += [flag, *small.instead[flag].split()]
     arguments += small.flags.split()
     main = module(script).main
-    if needs_torch(words) and not importlib.util.find_spec("torch"):
+    package = needs(words)
+    if package and not importlib.util.find_spec(package.replace("-", "_")):
         assert main(arguments) == 2
-        assert re.fullmatch(r"[^\n]*: pip install torch[^\n]*\n", capfd.readouterr().err)
+        assert re.fullmatch(rf"[^\n]*: pip install {package}[^\n]*\n", capfd.readouterr().err)
         return
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     assert not main(arguments)
