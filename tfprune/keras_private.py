@@ -88,6 +88,7 @@ __all__ = [
     "producer",
     "renew_tracker",
     "reorder_parts",
+    "replace_attribute",
     "run_through_graph",
     "set_loss_precision",
     "set_mask",
@@ -175,6 +176,15 @@ def reorder_parts(
     ordered = [counterparts.get(id(part)) or next(further, None) for part in parts]
     if {id(part) for part in ordered} == {id(part) for part in model._layers}:
         model._layers[:] = ordered
+
+
+def replace_attribute(model: keras.Model, name: str, value: Any) -> None:
+    """Sets an attribute of a model; a layer that it was is no part of the model any more, as it is for Keras itself."""
+    old = vars(model).get(name)
+    if isinstance(old, keras.Layer):
+        model._layers[:] = [part for part in model._layers if part is not old]
+        renew_tracker(model)
+    setattr(model, name, value)
 
 
 def input_structure(graph: Any) -> Any:

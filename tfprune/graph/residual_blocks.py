@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tfprune.graph.calls import Call, ModelGraph, model_graph
 from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.model_widths import model_widths
 from tfprune.graph.prunable_weights import ADDITIONS
 from tfprune.graph.rebuild import rebuild
 from tfprune.graph.rules.lookup import has_rule
@@ -106,18 +107,11 @@ def without_blocks(
     Returns:
         A new model of the other layers, of the class of the model.
     """
-    made: list[tuple[keras.Layer, keras.Layer]] = []
-
-    def copied(layer: keras.Layer) -> keras.Layer:
-        made.append((layer, copied_layer(layer)))
-        return made[-1][1]
-
+    blocks = tuple(blocks)
     passed = {id(block.call.node): block.passed for block in blocks}
-    new = rebuild(model, copied, without=passed, keep_class=True)
-    if copies is not None:
-        pairs = (pair for old, other in made for pair in zip(old.variables, other.variables, strict=True))
-        copies.update((id(old), other) for old, other in pairs)
-    return new
+    gone = {id(each) for block in blocks for call in block.calls for each in getattr(call.layer, "variables", ())}
+    widths = model_widths(model, lambda variable: None if id(variable) in gone else tuple(variable.shape))
+    return rebuild(model, copied_layer, without=passed, keep_class=True, widths=widths, copies=copies)
 
 
 class _Terms:
