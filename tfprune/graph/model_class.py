@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from tfprune.errors import first_line
 from tfprune.graph.duplicate import duplicated
 from tfprune.graph.layer_copies import random_state_kept
 from tfprune.keras_private import (
@@ -105,6 +106,15 @@ def graph_variables(model: keras.Model) -> list[keras.Variable]:
     """Returns the variables of the layers in a model's graph, each once, in the order of the graph."""
     held = (each for operation in functional_part(model).operations for each in getattr(operation, "variables", ()))
     return list({id(each): each for each in held}.values())
+
+
+def why_not_saved(layer: keras.Layer) -> str | None:
+    """Returns why Keras cannot write a layer into a file; None if it can."""
+    try:
+        keras.saving.serialize_keras_object(layer)
+    except Exception as error:  # any error of the user's method
+        return first_line(error)
+    return None
 
 
 def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:

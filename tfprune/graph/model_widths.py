@@ -14,7 +14,7 @@ import keras
 from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import random_state_kept, unbuilt
 from tfprune.graph.model_class import graph_variables, has_own_class, is_saved_with_its_graph, model_from
-from tfprune.keras_private import Functional, flat_layers
+from tfprune.keras_private import flat_layers
 
 Shape = tuple[int, ...]
 _Place = tuple[str | int, ...]
@@ -56,11 +56,9 @@ def model_widths(model: keras.Model, shape: Callable[[keras.Variable], Shape | N
 
 
 def _has_configuration(model: Any) -> bool:
-    """Returns whether a model's class makes its layers from settings."""
-    if not isinstance(model, keras.Model) or not has_own_class(model) or functional_graph(model) is None:
-        return False
-    stock = (Functional.get_config, keras.Sequential.get_config)
-    return type(model).get_config not in stock and not is_saved_with_its_graph(model)
+    """Returns whether a model is of a class that makes its layers from settings."""
+    own = isinstance(model, keras.Model) and has_own_class(model) and functional_graph(model) is not None
+    return own and not is_saved_with_its_graph(model)
 
 
 def _widths(

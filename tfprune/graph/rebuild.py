@@ -21,6 +21,7 @@ from tfprune.graph.model_class import (
     refuse_settings,
     sequential_like,
     warn_of_losses,
+    why_not_saved,
 )
 from tfprune.graph.model_widths import ModelWidths
 from tfprune.graph.opening import run_opening
@@ -266,7 +267,7 @@ class _Copies:
         self._models = [pair for pair in self._models if id(pair[0]) not in within]
         for old, new in [(model, made), *parts]:
             if functional_graph(old) is not None:
-                new.trainable = old.trainable
+                new.name, new.trainable = old.name, old.trainable
                 self._models.append((old, new))
                 self._configured[id(old)] = models[id(old)]
             elif isinstance(old, keras.Layer):
@@ -324,6 +325,9 @@ class _Copies:
     def _loss_in_files(self) -> str:
         """Returns what is lost where a copy is saved by its graph, which its class made itself."""
         text = "its copy is saved as a plain model, as the class makes its layers itself"
+        failing = {new.name: cause for _, new in self.layers if (cause := why_not_saved(new))}
+        if failing:
+            return f"{text}, but Keras cannot save {', '.join(failing)} ({next(iter(failing.values()))})"
         strange = [old.name for old, _ in self.layers if why_not_remade(old)]
         return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
 
