@@ -53,19 +53,19 @@ def is_mlp(name):
 
 
 def pruned(model, chosen, uneven=False):
-    """Returns the model without every second channel of some groups, of the second group without every third."""
+    """Returns the model without every second channel of some groups, of the second group without every fourth."""
     groups = channel_groups(model)
     mask = np.ones(groups.channels, bool)
     meant = [group for group in groups if chosen(group.name)]
     assert len(meant) == 3, "one for each block"
     for index, group in enumerate(meant):
-        mask[group.channels][1 :: 3 if uneven and index == 1 else 2] = False
+        mask[group.channels][1 :: 4 if uneven and index == 1 else 2] = False
     return slim(model, mask, groups)
 
 
 def kernels(block):
     """Returns the kernels of the two sides of a block's MLP: what makes channels, and what reads them."""
-    held = {layer.path.rpartition("/")[2]: layer for layer in block._flatten_layers() if hasattr(layer, "kernel")}
+    held = {layer.name: layer for layer in block._flatten_layers() if hasattr(layer, "kernel")}
     dense = [layer for name, layer in held.items() if is_mlp(name)]
     reader = next(layer for layer in dense if layer.kernel.shape[-1] == 16)
     maker = next(layer for layer in dense if layer is not reader)
@@ -135,7 +135,7 @@ def test_without_heads_it_generates_the_same(name):
     assert (small.backbone.num_query_heads, small.backbone.num_key_value_heads) == (2, 2)
 
     def attention(block):
-        held = {layer.path.rpartition("/")[2]: layer for layer in block._flatten_layers()}
+        held = {layer.name: layer for layer in block._flatten_layers()}
         return held["query"].kernel, held["attention_output"].kernel
 
     for old, new in zip(blocks(model), blocks(small), strict=True):
@@ -171,7 +171,7 @@ def test_presets_and_files_hold_the_small_model(name, tmp_path):
     assert type(again) is type(model)
     np.testing.assert_array_equal(generated(again), generated(small))
     small.save(tmp_path / "small.keras")
-    loaded = keras.models.load_model(tmp_path / "small.keras")
+    loaded = keras.models.load_model(tmp_path / "small.keras", compile=False)
     assert type(loaded) is type(model)
     np.testing.assert_allclose(loaded(PROMPT), small(PROMPT), rtol=1e-5, atol=1e-5)
 
