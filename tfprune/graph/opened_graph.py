@@ -10,9 +10,10 @@ from inspect import signature
 import keras
 
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.opening import constants
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
-from tfprune.keras_private import first_call, flat_layers, own_variables
+from tfprune.keras_private import first_call, flat_layers, own_variables, producer
 
 EXAMPLES = 2
 """Number of examples with which a model is read whose layers need to know it."""
@@ -60,23 +61,30 @@ def is_opaque(operation: keras.Operation, within: bool) -> bool:
     foreign = not type(operation).__module__.startswith("keras.")
     if len(flat_layers(operation)) == 1 and not (within and foreign and not operation.weights):
         return False
-    return not (own_variables(operation) and _is_followed(operation))
+    return not _is_tried_whole(operation)
 
 
-def _is_followed(layer: keras.Layer) -> bool:
-    """Returns whether a trial tells what a layer does; opened, weights that it uses itself would hold channels."""
+def _is_tried_whole(layer: keras.Layer) -> bool:
+    """Returns whether a trial is better than opening a layer, and tells what it does.
+
+    That is so where weights of its own, or tables that it reads by numbers of its own, would be constants in its code:
+    in layers that use weights themselves, and in those that make channels of the model's inputs.
+    """
     node = first_call(layer)
-    if node is None:
+    if node is None or len(node.output_tensors) != 1:
         return False
-    call = Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node)
-    return tried(call) is not None
+    first = all(isinstance(producer(tensor).operation, keras.layers.InputLayer) for tensor in node.input_tensors)
+    if not (first or own_variables(layer)):
+        return False
+    found = tried(Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node))
+    return found is not None and (found.width("makes") is not None or bool(own_variables(layer)))
 
 
 def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """Returns the opened layers that a functional model can take the place of, for any number of examples.
 
     A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take; one
-    that uses weights itself has no layer for these.
+    that uses weights itself has no layer for these. All calls of a layer must have the same settings.
 
     Args:
         graph: The model's graph with opened layers.
@@ -87,12 +95,15 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """
     general = graph if graph.sizes is None else model_graph(model, is_opaque)
     found = {layer.name: layer for layer in general.opened}
-    refused = {name for name, layer in found.items() if not _is_general(layer)} | set(general.closed)
+    refused = {name for name, layer in found.items() if not is_general(layer)} | set(general.closed)
     outer = [layer.name for layer in general.opened if layer.within is None]
     good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
     return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
 
 
-def _is_general(layer: OpenedLayer) -> bool:
+def is_general(layer: OpenedLayer) -> bool:
+    """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
-    return not any("cache" in name for name in arguments) and not any(each.weights for each in layer.openings.values())
+    alike = len({constants(node) for node, _ in layer.calls}) == 1
+    weights = any(each.weights for each in layer.openings.values())
+    return alike and not weights and not any("cache" in name for name in arguments)

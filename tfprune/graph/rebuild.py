@@ -24,7 +24,7 @@ from tfprune.graph.model_class import (
     why_not_saved,
 )
 from tfprune.graph.model_widths import ModelWidths
-from tfprune.graph.opening import run_opening
+from tfprune.graph.opening import constants, needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -135,7 +135,7 @@ def rebuild(
         known = {id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}
         warn_of_losses(parts.carry_attributes(known, widths))
     if model.compiled:
-        _compile_alike(model, new, optimizer)
+        compile_alike(model, new, optimizer)
     new.compiled = model.compiled  # a class may compile each model that it makes
     return new
 
@@ -148,11 +148,17 @@ def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
                 other.build_from_config(one.get_build_config())
 
 
-def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -> None:
     """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
+
+    Args:
+        model: A compiled model.
+        new: The copy. It is compiled.
+        optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
+    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
@@ -162,7 +168,7 @@ def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None
         optimizer = optimizer.fitting(new.trainable_variables)
     # A class may take other arguments; what it makes of them are attributes, and arguments of Keras' own method.
     keras.Model.compile(new, **{**settings, "optimizer": optimizer})
-    if new.optimizer is not None:
+    if new.optimizer is not None and model.optimizer.built:
         new.optimizer.build(new.trainable_variables)
 
 
@@ -214,6 +220,7 @@ class _Copies:
         self.widths: Mapping[int, ModelWidths] = {}
         self._configured: dict[int, keras.Model] = {}
         self._expand = {id(each.layer): each for each in expand}
+        self._parts: dict[int, dict[Any, keras.Model]] = {}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
         self._keep_class, self._without = keep_class, without
@@ -344,9 +351,9 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if id(operation) in self._expand:
-                return self._call_parts(
-                    operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)]
-                )
+                (first, _), *_ = self._expand[id(operation)].calls
+                tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+                return self._call_parts(first, tensors)
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
             return self._apply(operation, new, *args, **kwargs)
 
@@ -359,23 +366,36 @@ class _Copies:
             return new(*args, **kwargs)
         return self._call_layer(new, *args, **kwargs)
 
-    def _call_parts(self, layer: keras.Layer, tensors: Sequence[keras.KerasTensor]) -> Any:
-        """Calls the functional model that takes the place of an opened layer."""
-        if id(layer) not in self._made:
+    def _call_parts(self, node: Any, tensors: Sequence[keras.KerasTensor]) -> Any:
+        """Calls the functional model that takes the place of an opened layer, one for all calls that are alike.
+
+        Args:
+            node: Keras' record of the call.
+            tensors: The tensors to call the model with.
+        """
+        layer = node.operation
+        models = self._parts.setdefault(id(layer), {})
+        key = (constants(node), *(tuple(each.shape) for each in tensors))
+        if key not in models:
+            opening = self._expand[id(layer)].openings[id(node)]
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
-            opened = self._expand[id(layer)]
-            opening = opened.openings[id(opened.calls[0][0])]
-            outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
-            self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
-            self._made[id(layer)].trainable = layer.trainable
-        result = self._made[id(layer)](list(tensors))
+            needed = needed_part(opening, self._without)
+            outputs = run_opening(needed, inputs, self._part, lambda variable: variable)
+            name = f"{layer.name}_{len(models) + 1}" if models else layer.name
+            models[key] = keras.Model(inputs, outputs, name=name)
+            models[key].trainable = layer.trainable
+            self._made.setdefault(id(layer), models[key])
+        result = models[key](list(tensors))
         return result[0] if len(result) == 1 else result
 
     def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
         """Carries out a call within an opened layer, with a new layer or operation."""
         operation = node.operation
+        if id(node) in self._without:
+            return [values[id(node.input_tensors[position])] for position in self._without[id(node)]]
         if id(operation) in self._expand:
-            return keras.tree.flatten(self._call_parts(operation, [values[id(each)] for each in node.input_tensors]))
+            given = [values[id(each)] for each in node.input_tensors]
+            return keras.tree.flatten(self._call_parts(node, given))
         args, kwargs = node.arguments.fill_in(values)
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
@@ -400,10 +420,6 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, keras.KerasTensor)
 
 
 def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:
