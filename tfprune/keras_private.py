@@ -98,6 +98,7 @@ __all__ = [
     "producer",
     "renew_tracker",
     "reorder_parts",
+    "replace_attribute",
     "run_through_graph",
     "set_loss_precision",
     "set_mask",
@@ -196,6 +197,15 @@ def order_parts(model: keras.Model, variables: Sequence[keras.Variable]) -> None
     positions = {id(variable): position for position, variable in enumerate(variables)}
     last = len(positions)
     model._layers.sort(key=lambda part: min((positions.get(id(each), last) for each in part.variables), default=last))
+
+
+def replace_attribute(model: keras.Model, name: str, value: Any) -> None:
+    """Sets an attribute of a model; a layer that it was is no part of the model any more, as it is for Keras itself."""
+    old = vars(model).get(name)
+    if isinstance(old, keras.Layer):
+        model._layers[:] = [part for part in model._layers if part is not old]
+        renew_tracker(model)
+    setattr(model, name, value)
 
 
 def input_structure(graph: Any) -> Any:

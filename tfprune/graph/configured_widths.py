@@ -19,7 +19,7 @@ from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.labels import PINNED, LayerChannels, kept_positions
 from tfprune.graph.layer_copies import (
-    are_close,
+    alike,
     configuration,
     default_policy,
     random_state_kept,
@@ -31,7 +31,6 @@ from tfprune.keras_private import built_shapes, flat_layers, takes_training
 
 _MOST_SETTINGS = 6
 _TIMES = (1, 2, 3, 4)  # Gemma's width of the MLP is half of what its setting says
-_TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 _PLAIN = (int, float, str, bytes, type(None))
 _NAMES = ("name", "path")
 _tried: "WeakKeyDictionary[type, dict[Any, bool]]" = WeakKeyDictionary()
@@ -223,8 +222,8 @@ class _Trial:
         for variable, value in zip(new.variables, weights, strict=True):
             variable.assign(value)
         found = keras.tree.flatten(new(*arguments, **named))
-        tolerance = _TOLERANCE.get(self._layer.compute_dtype, 5e-2)
-        return all(_alike(*pair, tolerance) for pair in zip(found, parts.run(self._layer, node, inputs), strict=True))
+        dtype = self._layer.compute_dtype
+        return all(alike(*pair, dtype) for pair in zip(found, parts.run(self._layer, node, inputs), strict=True))
 
     def _shapes(
         self,
@@ -284,11 +283,6 @@ def scaled(old: int, kept: np.ndarray) -> int:
 
 def _to(value: int) -> Callable[[Any], int]:
     return lambda old: value
-
-
-def _alike(found: Any, expected: Any, tolerance: float) -> bool:
-    one, other = (np.asarray(keras.ops.cast(each, "float64")) for each in (found, expected))
-    return bool(np.isfinite(other).any()) and are_close(one, other, tolerance)
 
 
 def _subsets(keys: Sequence[str]) -> Iterator[tuple[str, ...]]:

@@ -84,6 +84,13 @@ class Cutter:
         """Returns the axes of a variable that run over channels."""
         return self._slots.get(id(variable), ())
 
+    def shape(self, variable: keras.Variable) -> tuple[int, ...]:
+        """Returns the shape of what remains of a variable."""
+        sizes = list(variable.shape)
+        for slot in self.slots(variable):
+            sizes[slot.axis] = len(slot.kept(self._mask))
+        return tuple(sizes)
+
     def weight(self, layer: keras.Layer, variable: keras.Variable) -> np.ndarray:
         """Returns what remains of a variable of a layer."""
         small = cut_weight(

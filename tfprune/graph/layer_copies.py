@@ -32,6 +32,7 @@ from tfprune.layers.masked_layer import MaskedLayer
 _REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
 _OPEN_SIZE = 6
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
+_ALIKE = {"float64": 1e-8, "float32": 1e-4}
 _differences: "WeakKeyDictionary[keras.Layer, str | None]" = WeakKeyDictionary()
 _by_arguments: "WeakSet[keras.Layer]" = WeakSet()
 """Layers whose constructor refuses their configuration, and takes a part of it and of their attributes."""
@@ -227,6 +228,18 @@ def are_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool
     return np.allclose(found, expected, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
+def alike(found: Any, expected: Any, dtype: str) -> bool:
+    """Returns whether two results are equal but for rounding, and not all NaN or infinite.
+
+    Args:
+        found: The one, a tensor.
+        expected: The other one.
+        dtype: The type of numbers that they were computed in.
+    """
+    one, other = (np.asarray(keras.ops.cast(each, "float64")) for each in (found, expected))
+    return bool(np.isfinite(other).any()) and are_close(one, other, _ALIKE.get(dtype, 5e-2))
+
+
 def _not_remade(layer: keras.Layer, cause: str) -> str:
     """Returns the beginning of a message on a layer that Keras does not make again."""
     return (
@@ -323,7 +336,7 @@ def configuration(layer: Any, *, stock: bool = False) -> dict[str, Any]:
     foreign = {key: value for key, value in replaceable.items() if callable(value) and not _is_own(value)}
     with _stock_activations(layer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
-        config = _unbuilt(layer.stock_config() if stock else _own_config(layer))
+        config = unbuilt(layer.stock_config() if stock else _own_config(layer))
     config.update((key, value) for key, value in foreign.items() if key in config)
     return _arguments(layer, config) if layer in _by_arguments else config
 
@@ -412,11 +425,11 @@ def _return_activations(old: keras.Layer, new: keras.Layer) -> None:
                 setattr(made[number], key, value)
 
 
-def _unbuilt(config: Any) -> Any:
-    """Returns a configuration without the shapes that the layer and wrapped layers were built for."""
+def unbuilt(config: Any) -> Any:
+    """Returns a configuration without the shapes that the layer and what is in it were built for."""
     if isinstance(config, dict):
-        return {key: _unbuilt(value) for key, value in config.items() if key != "build_config"}
-    return [_unbuilt(each) for each in config] if isinstance(config, list) else config
+        return {key: unbuilt(value) for key, value in config.items() if key != "build_config"}
+    return [unbuilt(each) for each in config] if isinstance(config, list) else config
 
 
 def _is_keras(value: Any) -> bool:

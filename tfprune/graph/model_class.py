@@ -7,19 +7,25 @@ of its own, and the attributes of the old model, in which layers of the old grap
 
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import keras
 
+from tfprune.errors import first_line
 from tfprune.graph.duplicate import duplicated
 from tfprune.graph.layer_copies import random_state_kept
 from tfprune.keras_private import (
     NOTES_OF_TENSORFLOW,
     TRAINING_STATE,
     Functional,
+    SafeModeScope,
     flat_layers,
     functional_like,
+    functional_part,
     reorder_parts,
+    replace_attribute,
 )
 from tfprune.layers import GlobalSubnet
 
@@ -79,16 +85,45 @@ def ensure_loadable(model: Any) -> None:
     kind = type(model)
     if not has_own_class(model) or isinstance(model, keras.Sequential) or kind.get_config is Functional.get_config:
         return
-    own = {type(each).__name__: type(each) for each in flat_layers(model)}
     try:
-        # The user may register them only where a file is loaded.
-        with random_state_kept(), keras.saving.custom_object_scope(own):
-            again = kind.from_config(model.get_config())
+        with random_state_kept():
+            again = model_from(model, model.get_config())
         alike = [each.shape for each in again.variables] == [each.shape for each in model.variables]
     except Exception:  # any error of the user's methods
         alike = False
     if not alike:
         model.__class__ = _saved_as(Functional, kind)
+
+
+def model_from(model: keras.Model, config: Mapping[str, Any]) -> Any:
+    """Returns what the class of a model makes from a configuration.
+
+    Args:
+        model: The model, whose layers may be of classes that the user registers only where a file is loaded.
+        config: The configuration. It is not changed.
+
+    Raises:
+        Exception: Anything that the methods of the class raise.
+    """
+    own = {type(each).__name__: type(each) for each in flat_layers(model)}
+    kind: Any = type(model)
+    with SafeModeScope(False), keras.saving.custom_object_scope(own):  # code in it comes from memory, not from a file
+        return kind.from_config(deepcopy(dict(config)))
+
+
+def graph_variables(model: keras.Model) -> list[keras.Variable]:
+    """Returns the variables of the layers in a model's graph, each once, in the order of the graph."""
+    held = (each for operation in functional_part(model).operations for each in getattr(operation, "variables", ()))
+    return list({id(each): each for each in held}.values())
+
+
+def why_not_saved(layer: keras.Layer) -> str | None:
+    """Returns why Keras cannot write a layer into a file; None if it can."""
+    try:
+        keras.saving.serialize_keras_object(layer)
+    except Exception as error:  # any error of the user's method
+        return first_line(error)
+    return None
 
 
 def sequential_like(model: keras.Sequential, layers: list[Any]) -> keras.Sequential:
@@ -158,6 +193,7 @@ def carry_attributes(
     new: keras.Model,
     counterparts: Mapping[int, Any],
     left_out: Collection[int] = (),
+    names: Collection[str] | None = None,
     *,
     share_fixed: bool = True,
 ) -> list[str]:
@@ -172,12 +208,13 @@ def carry_attributes(
         new: The copy, of the class of the old one. It is changed.
         counterparts: The new object for each old one of the graph, by `id` of the old one.
         left_out: The `id`s of layers that the copy lacks: lists and dicts of layers lose them.
+        names: The attributes. Default: those that the copy lacks.
         share_fixed: Share layers and models that have nothing to train.
 
     Returns:
         The names of the attributes that cannot be carried over.
     """
-    own = set_attributes(model, new)
+    own = set_attributes(model, new) if names is None else {name: vars(model)[name] for name in names}
     gone = [name for name, value in own.items() if id(value) in left_out]
     own = {name: _remaining(value, left_out) for name, value in own.items() if name not in gone}
     lost: list[str] = []
@@ -186,7 +223,7 @@ def carry_attributes(
     except Exception:  # of any object of the user
         values, lost = _what_can_be_copied(own, counterparts, share_fixed)
     for name, value in values.items():
-        setattr(new, name, value)
+        replace_attribute(new, name, value)
     if not isinstance(model, keras.Sequential | GraphModel):  # files of that have the order of the graph
         reorder_parts(new, model, counterparts, left_out)
     return [*gone, *lost]
@@ -200,6 +237,31 @@ def set_attributes(model: keras.Model, new: keras.Model) -> dict[str, Any]:
         for name, value in vars(model).items()
         if name not in others and not name.startswith(NOTES_OF_TENSORFLOW)
     }
+
+
+def refuse_settings(model: keras.Model, names: Collection[str]) -> None:
+    """Takes attributes from a copy of a model's graph that are wrong since it was cut.
+
+    Methods of the class may read them, such as those that make a cache to generate text, and then be silently wrong.
+
+    Args:
+        model: The copy, with the attributes of the old model. Its class may change to a derived one.
+        names: The attributes. To read one becomes an `AttributeError` that says why.
+    """
+    for name in names:
+        delattr(model, name)
+    if names:
+        kind: Any = type(model)
+        own = {name: property(partial(_refuse, name)) for name in names}
+        model.__class__ = type(kind)(kind.__name__, (kind,), {"__module__": kind.__module__, **own})
+
+
+def _refuse(name: str, model: keras.Model) -> Any:
+    raise AttributeError(
+        f"{name} of {model.name}: expected one number that says what its layers are, but they were pruned to what its "
+        'class cannot make from one; prune with scope="local", which keeps equal layers equal, leave alone what this '
+        "number is for (ignore, keep_width), or read the layers instead"
+    )
 
 
 def _remaining(value: Any, left_out: Collection[int]) -> Any:

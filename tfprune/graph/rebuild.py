@@ -12,6 +12,7 @@ import keras
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer, functional_graph, no_graph, ordered_nodes, takes_in_order, timed_graph
+from tfprune.graph.configured_model import configured_model, own_attributes
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
     GraphModel,
@@ -19,9 +20,12 @@ from tfprune.graph.model_class import (
     ensure_loadable,
     has_own_class,
     model_like,
+    refuse_settings,
     sequential_like,
     warn_of_losses,
+    why_not_saved,
 )
+from tfprune.graph.model_widths import ModelWidths
 from tfprune.graph.opening import constants, needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
@@ -69,6 +73,8 @@ def rebuild(
     expand: Iterable[OpenedLayer] = (),
     sizes: Sequence[Sequence[int | None]] | None = None,
     without: Mapping[int, Sequence[int]] | None = None,
+    widths: Mapping[int, ModelWidths] | None = None,
+    copies: dict[int, keras.Variable] | None = None,
 ) -> keras.Model:
     """Copies a model and its weights layer by layer, nested models included.
 
@@ -86,6 +92,9 @@ def rebuild(
         sizes: Shapes of the copy's inputs, batch axis included. Default: those of the model.
         without: Calls to leave out, by the `id` of Keras' record of each: for each output the position of the input
             that takes its place. Layers that nothing else needs are left out, too.
+        widths: Configurations that models of a class of their own may be made from, by the `id` of the model. Where
+            such a model computes the same as the copy, it takes its place.
+        copies: Receives the copy of each variable that stays, by the `id` of the model's own.
 
     Returns:
         A new model: sequential if `model` is and there is no `call_layer`, otherwise functional.
@@ -95,29 +104,44 @@ def rebuild(
     """
     if functional_graph(model) is None:
         raise no_graph(model)
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
-    new = copies.model(model, sizes or [tensor.shape for tensor in functional_graph(model).inputs])
+    shapes = sizes or [tensor.shape for tensor in functional_graph(model).inputs]
+    widths = widths or {}
+
+    def copied(nested: Mapping[int, ModelWidths]) -> tuple[_Copies, keras.Model]:
+        made = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
+        made.widths = nested
+        return made, made.model(model, shapes)
+
+    parts, new = copied({})
+    configured = parts.configured(model, new, widths)
+    if configured is None and any(id(each) in widths for each in flat_layers(model)[1:]):
+        parts, new = copied(widths)
+    new = new if configured is None else configured
     holders: dict[int, dict[int, str]] = {}
-    for old_layer, new_layer in copies.layers:
+    for old_layer, new_layer in parts.layers:
         _build_parts(old_layer, new_layer)
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
             _made.setdefault(new, {})[id(variable)] = target
             holders.setdefault(id(variable), {})[id(target)] = old_layer.name
+            if copies is not None:
+                copies[id(variable)] = target
         if hasattr(old_layer, "save_assets"):  # such as a vocabulary, which is neither a weight nor a setting
             with TemporaryDirectory() as folder:
                 old_layer.save_assets(folder)
                 new_layer.load_assets(folder)
-    for old_layer, new_layer in copies.layers:
+    for old_layer, new_layer in parts.layers:
         for old_part, new_part in zip(flat_layers(unmasked(old_layer)), flat_layers(unmasked(new_layer)), strict=False):
             new_part.trainable = old_part.trainable
     for names in dict.fromkeys(tuple(each.values()) for each in holders.values() if len(each) > 1):
         warnings.warn(SharedWeightsWarning(names), stacklevel=3)
     optimizer = _fresh(model.optimizer) if model.compiled else None
     if keep_class:
-        warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
+        known = {id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}
+        warn_of_losses(parts.carry_attributes(known, widths))
     if model.compiled:
         compile_alike(model, new, optimizer)
+    new.compiled = model.compiled  # a class may compile each model that it makes
     return new
 
 
@@ -152,7 +176,7 @@ def copied_graphs(model: keras.Layer, make_layer: MakeLayer) -> dict[int, Any]:
     for old, new in copies.layers:
         for one, other in zip(flat_layers(old), flat_layers(new), strict=True):
             other.trainable = one.trainable
-    copies.carry_attributes({})
+    copies.carry_attributes({}, {})
     return copies.made
 
 
@@ -174,7 +198,7 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
         new: The copy. It is compiled.
         optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
-    optimizer = fresh(model.optimizer) if optimizer is None else optimizer
+    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
@@ -184,7 +208,7 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
         optimizer = optimizer.fitting(new.trainable_variables)
     # A class may take other arguments; what it makes of them are attributes, and arguments of Keras' own method.
     keras.Model.compile(new, **{**settings, "optimizer": optimizer})
-    if new.optimizer is not None:
+    if new.optimizer is not None and model.optimizer.built:
         new.optimizer.build(new.trainable_variables)
 
 
@@ -221,6 +245,7 @@ class _Copies:
 
     Attributes:
         layers: Pairs of old and new layers.
+        widths: What was found out about the configurations of nested models.
     """
 
     def __init__(
@@ -232,6 +257,8 @@ class _Copies:
         expand: Iterable[OpenedLayer],
         without: Mapping[int, Sequence[int]],
     ) -> None:
+        self.widths: Mapping[int, ModelWidths] = {}
+        self._configured: dict[int, keras.Model] = {}
         self._expand = {id(each.layer): each for each in expand}
         self._parts: dict[int, dict[Any, keras.Model]] = {}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
@@ -282,11 +309,50 @@ class _Copies:
         self._models.append((model, new))
         return new
 
-    def carry_attributes(self, counterparts: dict[int, Any]) -> list[tuple[keras.Model, str]]:
+    def configured(
+        self, model: keras.Model, copy: keras.Model, widths: Mapping[int, ModelWidths]
+    ) -> keras.Model | None:
+        """Makes a model from its configuration, in place of a copy that was made of it; None if that is another one."""
+        config = widths[id(model)].config if id(model) in widths else None
+        if config is None:
+            return None
+        within = {id(part) for part in flat_layers(model)}
+        pairs = [(old, new) for old, new in self.layers if id(old) in within]
+        for old, new in pairs:
+            _build_parts(old, new)
+        variables = [pair for old, new in pairs for pair in _matched(old, new, False)]
+        found = configured_model(model, config, copy, variables, self._left_out(model))
+        if found is None:
+            return None
+        made, parts = found
+        self.layers = [pair for pair in self.layers if id(pair[0]) not in within]
+        models = {id(old): new for old, new in self._models}
+        self._models = [pair for pair in self._models if id(pair[0]) not in within]
+        for old, new in [(model, made), *parts]:
+            if functional_graph(old) is not None:
+                new.name, new.trainable = old.name, old.trainable
+                self._models.append((old, new))
+                self._configured[id(old)] = models[id(old)]
+            elif isinstance(old, keras.Layer):
+                for one, other in zip(flat_layers(old), flat_layers(new), strict=True):
+                    other.name = one.name
+                self.layers.append((old, new))
+            self._made[id(old)] = new
+        return made
+
+    def _left_out(self, *models: keras.Model) -> set[int]:
+        """Returns the `id`s of the operations of graphs that the copy lacks."""
+        graphs = [functional_graph(each) for each in (*models, *(old for old, _ in self._models))]
+        return {id(each) for graph in graphs for each in graph.operations} - self._made.keys()
+
+    def carry_attributes(
+        self, counterparts: dict[int, Any], widths: Mapping[int, ModelWidths]
+    ) -> list[tuple[keras.Model, str]]:
         """Gives the new models the attributes of the old ones; returns which models lose what.
 
         Args:
             counterparts: New objects by the `id` of old ones, besides those of the graph.
+            widths: What was found out about models.
         """
         for old, _ in self._models:
             self._copy_models_of_the_same_layers(old)
@@ -294,8 +360,7 @@ class _Copies:
         for old, new in self.layers:
             if type(old) is type(new) and len(old.variables) == len(new.variables):
                 known.update((id(one), other) for one, other in zip(old.variables, new.variables, strict=False))
-        graphs = [functional_graph(old) for old, _ in self._models]
-        left_out = {id(each) for graph in graphs for each in graph.operations} - known.keys()
+        left_out = self._left_out() - known.keys()
         lost = []
         for old, new in self._models:
             if not has_own_class(old):
@@ -303,9 +368,15 @@ class _Copies:
             if not isinstance(new, type(old)):
                 lost.append((old, "its copy is a functional model without the class's methods and attributes"))
                 continue
-            attributes = carry_attributes(old, new, known, left_out)
-            if type(new) is type(old):
-                ensure_loadable(new)
+            found = widths.get(id(old), ModelWidths())
+            if id(old) in self._configured:
+                names = own_attributes(old, self._configured[id(old)], new, found, known)
+                attributes = carry_attributes(old, new, known, left_out, names)
+            else:
+                attributes = carry_attributes(old, new, known, left_out)
+                refuse_settings(new, found.changed)
+                if type(new) is type(old):
+                    ensure_loadable(new)
             if type(new) is not type(old) or (isinstance(new, GraphModel) and old not in _made):
                 lost.append((old, self._loss_in_files()))
             if attributes:
@@ -315,6 +386,9 @@ class _Copies:
     def _loss_in_files(self) -> str:
         """Returns what is lost where a copy is saved by its graph, which its class made itself."""
         text = "its copy is saved as a plain model, as the class makes its layers itself"
+        failing = {new.name: cause for _, new in self.layers if (cause := why_not_saved(new))}
+        if failing:
+            return f"{text}, but Keras cannot save {', '.join(failing)} ({next(iter(failing.values()))})"
         strange = [old.name for old, _ in self.layers if why_not_remade(old)]
         return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
 
@@ -390,7 +464,9 @@ class _Copies:
 
     def _new(self, operation: Any, shapes: list[Any]) -> Any:
         if functional_graph(operation) is not None:
-            return self.model(operation, shapes)
+            shared = any(id(part) in self._made for part in flat_layers(operation))
+            new = self.model(operation, shapes)
+            return new if shared else self.configured(operation, new, self.widths) or new
         if not isinstance(operation, keras.Layer):
             return self._make_operation(operation)
         if timed_graph(operation) is not None:

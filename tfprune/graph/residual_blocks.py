@@ -18,6 +18,7 @@ from tfprune.arguments import truth
 from tfprune.errors import ConfigError
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, model_graph
 from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.model_widths import model_widths
 from tfprune.graph.opened_graph import is_general, is_opaque
 from tfprune.graph.prunable_weights import ADDITIONS
 from tfprune.graph.rebuild import rebuild
@@ -123,22 +124,22 @@ def without_blocks(
     Raises:
         ConfigError: The blocks come from several calls, of which each reads the model again.
     """
-    made: list[tuple[keras.Layer, keras.Layer]] = []
-
-    def copied(layer: keras.Layer) -> keras.Layer:
-        made.append((layer, copied_layer(layer)))
-        return made[-1][1]
-
     blocks = tuple(blocks)
     if len({id(block.graph) for block in blocks}) > 1:
         raise ConfigError("blocks: expected those of one call of residual_blocks, received blocks of several calls")
     passed = {id(block.call.node): block.passed for block in blocks}
     expand = {id(layer): layer for block in blocks for layer in block.opened}
-    new = rebuild(model, copied, without=passed, expand=expand.values(), keep_class=True)
-    if copies is not None:
-        pairs = (pair for old, other in made for pair in zip(old.variables, other.variables, strict=True))
-        copies.update((id(old), other) for old, other in pairs)
-    return new
+    gone = {id(each) for block in blocks for call in block.calls for each in getattr(call.layer, "variables", ())}
+    widths = model_widths(model, lambda variable: None if id(variable) in gone else tuple(variable.shape))
+    return rebuild(
+        model,
+        copied_layer,
+        without=passed,
+        expand=expand.values(),
+        keep_class=True,
+        widths=widths,
+        copies=copies,
+    )
 
 
 def _with_stacks_opened(model: keras.Model, keep_classes: bool) -> tuple[ModelGraph, set[type]]:

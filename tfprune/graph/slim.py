@@ -13,6 +13,7 @@ from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.cutter import Cutter, norm_ratio
 from tfprune.graph.execute import takes_weights
 from tfprune.graph.labels import PINNED, kept_positions, weight_at
+from tfprune.graph.model_widths import model_widths
 from tfprune.graph.rebuild import rebuild
 from tfprune.reprs import described
 
@@ -40,7 +41,8 @@ def slim(
             do.
 
     Returns:
-        A new model of the same layers with smaller weights.
+        A new model of the same layers with smaller weights. A model of a class of its own is made by this class from
+        its configuration where that can say the new widths; else it is a copy of its graph, see `graph.model_class`.
 
     Raises:
         UnsupportedLayerError: The length of the mask is not the number of prunable channels, or the mask leaves a layer
@@ -60,6 +62,7 @@ def slim(
         make_operation=cutter.operation,
         keep_class=True,
         expand=groups.expanded(mask),
+        widths=model_widths(model, cutter.shape),
     )
 
 

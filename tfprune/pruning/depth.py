@@ -212,7 +212,7 @@ def in_its_class(
         dropped: The names of the blocks that it lacks.
         said: Warnings that came with the smaller model; they are given, except those that hold no more.
     """
-    new = remade_without(model, small, dropped) if dropped else None
+    new = remade_without(model, small, dropped) if dropped and type(small) is not type(model) else None
     for each in said:
         if new is None or not isinstance(each.message, ModelClassWarning):
             warnings.warn(each.message, stacklevel=3)

@@ -155,7 +155,8 @@ class PruningPlan:
                 kernels cannot.
 
         Returns:
-            A new model.
+            A new model. Where its own class can make it from settings, such as `intermediate_dim`, it is as this class
+            makes it, and saved as such; else a `ModelClassWarning` says what is lost.
 
         Raises:
             ConfigError: The data to reweight on cannot be used, or `match` is unknown.

@@ -91,7 +91,8 @@ def plan_channels(
             block that holds one is dropped.
         keep_classes: Whether layers with layers within them, such as blocks of transformers, stay of their class: only
             channels are pruned whose number their settings say. Otherwise a functional model of the same layers takes
-            the place of a layer that loses others.
+            the place of a layer that loses others. It says nothing of the class of the model, which is kept where its
+            settings can say the widths; `scope="local"` helps.
         allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
             these count as 0.
         inputs: The inputs of a subclassed model, see `tfprune.functional_model`.
