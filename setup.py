@@ -64,6 +64,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
+            "keras-hub>=0.32,<0.33",  # transformers to test on
             "ruff>=0.14",
             "mypy>=1.18",
             "types-PyYAML",

@@ -39,7 +39,7 @@ RESULTS = [
 # Small ones: registrations and settings, of a few names or numbers each.
 SMALL = {"Appearance", "BatchRequest", "Cluster", "Format", "KernelLayer", "L1", "L2", "KernelNorm", "ResNet"}
 SMALL |= {"WideResNet", "Wrapper", "ModelOptions", "ChannelGroup", "RegisteredMethod", "AnyProduct", "Conv2DProduct"}
-SMALL |= {"DenseProduct", "Expected", "Separate", "Setting", "WidthConstraints"}
+SMALL |= {"DenseProduct", "Expected", "Setting", "Treatment", "Width", "WidthConstraints"}
 
 
 @pytest.mark.parametrize("kind", RESULTS, ids=lambda kind: kind.__name__)

@@ -349,8 +349,8 @@ def _random_value(variable: keras.Variable) -> np.ndarray:
     if not keras.backend.is_float_dtype(variable.dtype):
         return np.asarray(variable)
     rng = np.random.default_rng(len(variable.path))
-    low, high = (-1.0, 1.0) if len(variable.shape) > 1 else (0.5, 1.5)  # a variance is positive
-    return rng.uniform(low, high, variable.shape).astype(variable.dtype)
+    values = rng.random(variable.shape, np.float32)
+    return (2 * values - 1 if values.ndim > 1 else values + 0.5).astype(variable.dtype)  # a variance is positive
 
 
 def _is_held(labels: Labels, name: str) -> bool:

@@ -50,7 +50,8 @@ class Cutter:
     def layer(self, layer: keras.Layer) -> keras.Layer:
         """Returns a layer without the masked channels, not built, without its weights."""
         record = self._of(layer)
-        if record.edits or any(np.any(slot.channels != PINNED) for slot in record.slots):
+        axes = [*(axis for edit in record.edits for axis in edit.axes), *(slot.channels for slot in record.slots)]
+        if any(axis is not None and np.any(axis != PINNED) for axis in axes):
             return remade_layer(layer, {edit.key: partial(edit.value, mask=self._mask) for edit in record.edits})
         return copied_layer(layer)
 

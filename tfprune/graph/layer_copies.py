@@ -1,17 +1,19 @@
 """Copies of single layers: made again from their configuration, with other settings if wanted, or of what they hold.
 
 Keras makes a layer from its configuration. Not every class of a user gives a complete one: some cannot be read back,
-some leave a setting out without an error. `copied_layer` then copies what the layer holds, and `why_not_remade` says
-what is wrong, so that nobody tries to make such a layer at another width.
+some leave a setting out without an error. If the constructor refuses what it was not written for, it is given what it
+takes, from the configuration and from attributes, and the result is compared with the original. Else `copied_layer`
+copies what the layer holds, and `why_not_remade` says what is wrong, so that nobody tries to make it at another width.
 """
 
 import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from inspect import isfunction, signature
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import keras
 import numpy as np
@@ -31,6 +33,8 @@ _REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
 _OPEN_SIZE = 6
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 _differences: "WeakKeyDictionary[keras.Layer, str | None]" = WeakKeyDictionary()
+_by_arguments: "WeakSet[keras.Layer]" = WeakSet()
+"""Layers whose constructor refuses their configuration, and takes a part of it and of their attributes."""
 
 
 def copied_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]] | None = None) -> keras.Layer:
@@ -83,7 +87,7 @@ def recast_layer(layer: keras.Layer, dtype: str) -> keras.Layer:
     return new
 
 
-def why_not_remade(layer: keras.Layer) -> str | None:
+def why_not_remade(layer: keras.Layer, node: Any = None) -> str | None:
     """Returns why a layer cannot be made again from its configuration, perhaps at another width; None if it can.
 
     A class that is not Keras' own may leave out settings without an error. A layer of it that was called is therefore
@@ -91,6 +95,7 @@ def why_not_remade(layer: keras.Layer) -> str | None:
 
     Args:
         layer: Any layer.
+        node: Keras' record of a call of it, such as one within an opened layer. Default: that of its first call.
     """
     if isinstance(layer, MaskedLayer):
         return why_not_remade(layer.layer)
@@ -98,11 +103,32 @@ def why_not_remade(layer: keras.Layer) -> str | None:
         return None
     if layer not in _differences:
         with random_state_kept(), default_policy(flat_layers(layer)[-1].dtype_policy):  # of layers that it makes
-            try:
-                _differences[layer] = _difference(layer, remade_layer(layer))
-            except UnsupportedLayerError as error:
-                _differences[layer] = _cause(error.__cause__ or error)
+            _differences[layer] = _why_not_remade(layer, node or first_call(layer))
     return _differences[layer]
+
+
+def _why_not_remade(layer: keras.Layer, node: Any) -> str | None:
+    """Tries the configuration; if the constructor refuses it, what of it and of the attributes this takes."""
+    try:
+        return _difference(layer, remade_layer(layer), node, {})[0]
+    except UnsupportedLayerError as error:
+        reason = _cause(error.__cause__ or error)
+    _by_arguments.add(layer)
+    try:
+        if _is_same(layer, remade_layer(layer), node) and "name" in configuration(layer):
+            return None
+    except UnsupportedLayerError:
+        pass
+    _by_arguments.discard(layer)
+    return reason
+
+
+def _is_same(layer: keras.Layer, new: keras.Layer, node: Any) -> bool:
+    """Returns whether two layers were seen to compute the same, on their own and on random weights."""
+    rng = np.random.default_rng(0)
+    floats = [each for each in layer.variables if keras.backend.is_float_dtype(each.dtype)]
+    drawn = {id(each): keras.ops.convert_to_tensor(rng.uniform(0.5, 1.5, each.shape), each.dtype) for each in floats}
+    return all(_difference(layer, new, node, weights) == (None, True) for weights in ({}, drawn))
 
 
 @contextmanager
@@ -130,34 +156,44 @@ def default_policy(policy: Any) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _difference(layer: keras.Layer, new: keras.Layer) -> str | None:
-    """Returns how a layer that was made again differs from the original; None if it does not, or if none can tell."""
-    call = first_call(layer)
+def _difference(layer: keras.Layer, new: keras.Layer, call: Any, weights: Mapping[int, Any]) -> tuple[str | None, bool]:
+    """Compares a layer that was made again with the original.
+
+    Args:
+        layer: The original.
+        new: The other one.
+        call: Keras' record of a call of the original; None if there is none.
+        weights: Values to use instead of those of the original's variables, by their `id`.
+
+    Returns:
+        How they differ, None if they do not, and whether they were compared.
+    """
     if call is None or not layer.built:
-        return None
+        return None, False
     rng = np.random.default_rng(0)
     values = {id(tensor): _random_values(tensor, rng) for tensor in call.input_tensors}
     arguments, named = call.arguments.fill_in(values)
     if takes_training(layer):
         named = named | {"training": False}
     try:
-        with keras.StatelessScope():  # the user's layer keeps its state
+        given = [(each, weights[id(each)]) for each in layer.variables if id(each) in weights]
+        with keras.StatelessScope(state_mapping=given):  # the user's layer keeps its state
             expected, again = (_arrays(layer(*arguments, **named)) for _ in range(2))
     except Exception:  # these values may mean nothing to it, such as numbers of a lookup table
-        return None
+        return None, False
     if not all(np.array_equal(*pair, equal_nan=True) for pair in zip(expected, again, strict=True)):
-        return None  # it is random
+        return None, False  # it is random
     try:
         new(*arguments, **named)  # builds it
         if [each.shape for each in new.variables] != [each.shape for each in layer.variables]:
-            return "it would have other weights"
+            return "it would have other weights", True
         for old_variable, new_variable in zip(layer.variables, new.variables, strict=True):
-            new_variable.assign(old_variable)
+            new_variable.assign(weights.get(id(old_variable), old_variable))
         found = _arrays(new(*arguments, **named))
     except Exception as error:
-        return first_line(error)
+        return first_line(error), True
     same = [_same(*pair, layer.compute_dtype) for pair in zip(found, expected, strict=True)]
-    return None if all(same) else "it would compute something else, so a setting is missing there"
+    return (None if all(same) else "it would compute something else, so a setting is missing there"), True
 
 
 def _random_values(tensor: keras.KerasTensor, rng: np.random.Generator) -> Any:
@@ -247,6 +283,8 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
         # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
             new = type(layer).from_config(config)
+        if layer in _by_arguments:  # so that Keras can load what it saves of the new layer
+            new.get_config = partial(_arguments_of, new)  # type: ignore[method-assign]
         _return_activations(layer, new)
         new.name = layer.name  # a class without `get_config` may write none
         return new
@@ -287,15 +325,40 @@ def configuration(layer: Any, *, stock: bool = False) -> dict[str, Any]:
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")  # it is passed on as it is
         config = _unbuilt(layer.stock_config() if stock else _own_config(layer))
     config.update((key, value) for key, value in foreign.items() if key in config)
-    return config
+    return _arguments(layer, config) if layer in _by_arguments else config
+
+
+def _arguments(layer: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a layer's constructor takes, from its configuration or from attributes of the same names."""
+    found: dict[str, Any] = {}
+    for kind in type(layer).__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        parameters = signature(vars(kind)["__init__"]).parameters
+        for name in parameters:
+            if name in config:
+                found.setdefault(name, config[name])
+            elif kind is not keras.Layer and name in vars(layer):
+                found.setdefault(name, getattr(layer, name))
+        if kind is keras.Layer or not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            break
+    return found
+
+
+def _arguments_of(layer: Any) -> dict[str, Any]:
+    """Returns a configuration that the constructor takes; the class's own method returns another one."""
+    return _arguments(layer, _own_config(layer))
 
 
 def _own_config(layer: Any) -> dict[str, Any]:
-    """Returns what `get_config` says; if it fails on an attribute, those that the constructor's arguments name."""
+    """Returns what `get_config` says; if it fails on an attribute, those that the constructor's arguments name.
+
+    Keras' own method fails where arguments were objects, such as a dtype policy; then a guess must be compared.
+    """
     try:
-        return layer.get_config()
-    except AttributeError as error:
-        if id(error.obj) != id(layer):
+        return type(layer).get_config(layer)
+    except (AttributeError, NotImplementedError) as error:
+        if id(getattr(error, "obj", None)) != id(layer) and layer not in _by_arguments:
             raise
         kind: Any = type(layer)
         names = [name for name in signature(kind.__init__).parameters if name in vars(layer)]

@@ -1,6 +1,7 @@
 """A model at full width in which masked channels have no effect: the reference for slimmed models."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,8 +11,10 @@ from keras import ops
 from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups
 from tfprune.graph.labels import Axes, Slot, kept_positions, weight_at
-from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.layer_copies import copied_layer, remade_layer
 from tfprune.graph.rebuild import copy_operation, rebuild
+from tfprune.graph.rules.layer_trials import tried
+from tfprune.graph.rules.lookup import channel_axis, has_rule
 from tfprune.graph.rules.products import SUMMING
 from tfprune.graph.slim import checked_mask
 
@@ -38,19 +41,24 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     mask = checked_mask(mask, groups)
     reading: dict[int, list[Slot]] = {}
     kept: dict[int, list[np.ndarray]] = {}
+    normalized: dict[int, Call] = {}
     operands: dict[int, list[np.ndarray]] = {}
     for each in groups.by_layer.values():
         for slot in each.slots:
             if slot.role == "in":
                 reading.setdefault(id(weight_at(each.layer, slot.weight)), []).append(slot)
     for call in groups.calls:
-        if type(_applied(call.layer)) in _KEPT:
+        if _is_tried_normalization(call):
+            normalized[id(call.layer)] = call
+        elif type(_applied(call.layer)) in _KEPT:
             kept[id(call.layer)] = [_box(groups.axes(tensor), mask) for tensor in call.inputs]
         elif isinstance(call.layer, SUMMING):
             operands[id(call.layer)] = [_box(_summed(groups, call, tensor), mask) for tensor in call.inputs]
     zeroed: dict[int, list[np.ndarray]] = {}
 
     def make(layer: keras.Layer) -> keras.Layer:
+        if id(layer) in normalized:
+            return _KeptChannels.of(normalized[id(layer)], groups, mask)
         if id(layer) not in kept:
             return copied_layer(layer)
         inner, boxes = _applied(layer), kept[id(layer)]
@@ -87,6 +95,11 @@ def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras
     )
 
 
+def _is_tried_normalization(call: Call) -> bool:
+    found = None if has_rule(call.layer) else tried(call)
+    return found is not None and found.kind == "normalized"
+
+
 def _applied(layer: Any) -> Any:
     """Returns a layer, or the one that it applies at each point in time."""
     return layer.layer if isinstance(layer, keras.layers.TimeDistributed) else layer
@@ -119,6 +132,49 @@ def _box(axes: Axes, mask: np.ndarray) -> np.ndarray:
             shape[axis] = len(channels)
             box = box * kept_positions(channels, mask).reshape(shape)
     return box
+
+
+class _KeptChannels(keras.layers.Layer):
+    """A layer without a rule, made again at the smaller width, on the kept channels; zeros elsewhere.
+
+    Args:
+        small: The smaller layer, with its weights, which are constants here.
+        kept: Bool `[channels]`.
+        axis: Their axis.
+        name: Name of the layer that it stands for.
+    """
+
+    def __init__(self, small: keras.Layer, kept: np.ndarray, axis: int, name: str) -> None:
+        super().__init__(name=name, dtype=small.dtype_policy)
+        self._small = lambda: small  # Keras must not take its weights for those of the whole layer
+        self._kept, self._axis = kept, axis
+
+    @classmethod
+    def of(cls, call: Call, groups: ChannelGroups, mask: np.ndarray) -> keras.Layer:
+        """Makes what stands for the layer of a call: a copy of it, if it keeps all channels."""
+        layer: Any = call.layer
+        (tensor,) = call.inputs
+        axis = 1 + channel_axis(layer, tensor)
+        channels = groups.axes(tensor)[axis - 1]
+        if channels is None or (kept := kept_positions(channels, mask)).all():
+            return copied_layer(layer)
+        edits = groups.by_layer[call.name].edits
+        small = remade_layer(layer, {edit.key: partial(edit.value, mask=mask) for edit in edits})
+        sizes = [int(kept.sum()) if place == axis else size or 1 for place, size in enumerate(tensor.shape)]
+        arguments, named = call.arguments({id(tensor): ops.zeros(sizes, tensor.dtype)})
+        small(*arguments, **named)
+        for old, new in zip(layer.variables, small.variables, strict=True):
+            array = np.asarray(old)
+            for place, size in enumerate(array.shape):
+                array = array if size == new.shape[place] else np.compress(kept, array, place)
+            new.assign(array)
+        return cls(small, kept, axis, layer.name)
+
+    def call(self, inputs: Any, *others: Any, **named: Any) -> Any:
+        result = self._small()(ops.take(inputs, np.flatnonzero(self._kept), self._axis), *others, **named)
+        zero = ops.zeros_like(ops.take(result, [0], self._axis))
+        places = np.where(self._kept, np.cumsum(self._kept) - 1, self._kept.sum())
+        return ops.take(ops.concatenate([result, zero], self._axis), places, self._axis)
 
 
 class _KeptLayerNormalization(keras.layers.LayerNormalization):

@@ -9,9 +9,10 @@ from inspect import signature
 
 import keras
 
-from tfprune.graph.calls import ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
-from tfprune.keras_private import flat_layers
+from tfprune.keras_private import first_call, flat_layers, own_variables
 
 EXAMPLES = 2
 """Number of examples with which a model is read whose layers need to know it."""
@@ -57,7 +58,18 @@ def is_opaque(operation: keras.Operation, within: bool) -> bool:
     if not isinstance(operation, keras.Layer) or has_rule(operation):
         return False
     foreign = not type(operation).__module__.startswith("keras.")
-    return len(flat_layers(operation)) > 1 or (within and foreign and not operation.weights)
+    if len(flat_layers(operation)) == 1 and not (within and foreign and not operation.weights):
+        return False
+    return not (own_variables(operation) and _is_followed(operation))
+
+
+def _is_followed(layer: keras.Layer) -> bool:
+    """Returns whether a trial tells what a layer does; opened, weights that it uses itself would hold channels."""
+    node = first_call(layer)
+    if node is None:
+        return False
+    call = Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node)
+    return tried(call) is not None
 
 
 def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:

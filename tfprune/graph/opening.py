@@ -105,9 +105,7 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
     with calls_forgotten(layer), attributes_replaced(layer, {name: pair[1] for name, pair in stand_ins.items()}):
         try:
             traced_call(layer, look, *arguments, **named)
-        except OpeningError:
-            raise
-        except Exception as error:  # of any code
+        except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
             raise OpeningError(_cause(error)) from error
     return found[0]
 

@@ -236,13 +236,6 @@ class Unmakeable(layers.Layer):
         return inputs
 
 
-class Doubled(layers.Dense):
-    """Reads all channels; as wide as its input."""
-
-    def call(self, inputs):
-        return 2 * super().call(inputs)
-
-
 FOUND = {
     "scale": (Scale, [("factor", -1)]),
     "with the width as a setting": (lambda: Sized(8), [("factor", -1)]),
@@ -257,7 +250,6 @@ REFUSED = {
     "responding": Responding,
     "noise": Noise,
     "unmakeable": lambda: Unmakeable(object()),
-    "dense": lambda: Doubled(8),
     "lambda": lambda: layers.Lambda(centred),
 }
 

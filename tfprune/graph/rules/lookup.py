@@ -11,7 +11,9 @@ import numpy as np
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.probing import Separate, channel_axis, mixing, separate
+from tfprune.graph.rules.layer_trials import Treatment, tried
+from tfprune.graph.rules.probing import channel_axis as channel_axis  # for all rules
+from tfprune.graph.rules.probing import mixing
 from tfprune.keras_private import EXPORT_MARKS, flat_layers
 from tfprune.layers.kernels import stock_class
 from tfprune.layers.masked import Masked
@@ -25,6 +27,8 @@ MASKED = "its mask has one value for each of them"
 
 POSITIONS = "they are positions there, not channels"
 """Reason of layers along whose axis nothing can be removed, as it is no axis of channels."""
+
+_NOT_BY_THEMSELVES = "it does not compute each of them by itself, or none of its settings is their number"
 
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
@@ -131,13 +135,13 @@ _OF_ONE_TENSOR.add(_masked_weights)
 
 
 def _no_rule(labels: Labels, call: Call) -> None:
-    """Tries a layer without a rule; if it does not treat each channel separately, it is left alone.
+    """Tries a layer without a rule (`rules.layer_trials`); if no trial tells what it does, it is left alone.
 
     Layers of Keras that work on inputs, such as lookups, are not reported: there is no channel that they could hold.
     """
-    found = separate(call)
+    found = tried(call)
     if found is not None:
-        _separate(labels, call, found)
+        _treat(labels, call, found)
         return
     trained = getattr(call.layer, "trainable_weights", ())
     if type(call.layer).__module__.startswith("keras.") and not trained and not _labelled(labels, call):
@@ -153,17 +157,38 @@ def _labelled(labels: Labels, call: Call) -> bool:
     return any(vector is not None for tensor in call.inputs for vector in labels.of(tensor))
 
 
-def _separate(labels: Labels, call: Call, found: Separate) -> None:
-    """Passes channels on, and notes what was found to depend on them."""
-    axis = channel_axis(call.layer, call.inputs[0])
-    channels = pin_all_but(labels, labels.of(call.inputs[0]), axis)
-    for weight, weight_axis in found.weights:
-        labels.slot(call, weight, weight_axis, channels, "pass")
-    if found.setting is not None:
-        labels.edit(call, found.setting, channels)
-    if found.free and call.layer.weights:
+def _treat(labels: Labels, call: Call, found: Treatment) -> None:
+    """Passes channels on, or gives out new ones, and notes what was found to depend on them."""
+    output = call.outputs[0]
+    reads, makes = found.width("reads"), found.width("makes")
+    if reads is None:
+        labels.pin(*(vector for tensor in call.inputs for vector in labels.of(tensor)))
+    elif found.kind == "normalized":
+        labels.put(output, labels.of(call.inputs[0]))
+    else:
+        pin_all_but(labels, labels.of(call.inputs[0]), (reads.reads or 0) - 1)
+    vectors = []
+    for width in found.widths:
+        if width.reads is not None:
+            channels = labels.of(call.inputs[0])[width.reads - 1]
+        else:
+            channels = labels.make(call, width.count, "" if width.makes is not None else width.settings[0])
+        vectors.append(channels)
+        for weight, axis, role in width.weights:
+            labels.slot(call, weight, axis, channels, role)
+        for setting in width.settings:
+            labels.edit(call, setting, channels)
+        if width is makes and found.kind != "normalized":
+            labels.put(output, only((width.makes or 0) - 1, channels, output))
+    if makes is None:
+        made = labels.make(call, output.shape[-1] or 0) if len(output.shape) > 1 else None
+        labels.pin(made, reason=_NOT_BY_THEMSELVES)
+        labels.put(output, only(len(output.shape) - 2, made, output))
+    if found.cost is not None and call.layer.weights:
         labels.cost(call, 0)
-    labels.put(call.outputs[0], only(channel_axis(call.layer, call.outputs[0]), channels, call.outputs[0]))
+        for constant, indices in found.cost:
+            some = tuple(vectors[index] for index in indices)
+            labels.cost(call, constant * extent(some, [found.widths[index].count for index in indices]), *some)
 
 
 def register_rule(kind: Any, like: type | Rule) -> None:
