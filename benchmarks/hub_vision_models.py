@@ -12,9 +12,7 @@ _IMAGE = (32, 32, 3)
 
 def vit() -> keras.Model:
     """Returns a vision transformer."""
-    return models.ViTBackbone(
-        image_shape=_IMAGE, patch_size=8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=48
-    )
+    return models.ViTBackbone(image_shape=_IMAGE, patch_size=8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=48)
 
 
 def deit() -> keras.Model:
@@ -293,9 +291,10 @@ def cspnet() -> keras.Model:
         stackwise_num_filters=[8, 16],
         block_type="dark_block",
         stage_type="csp",
-        bottle_ratio=[0.5],
-        expand_ratio=[1.0],
-        stem_padding="same",
+        bottle_ratio=[1.0],
+        block_ratio=[1.0],
+        expand_ratio=[2.0],
+        down_growth=True,
         image_shape=_IMAGE,
     )
 
@@ -310,10 +309,10 @@ def resnet() -> keras.Model:
     return models.ResNetBackbone(
         input_conv_filters=[8],
         input_conv_kernel_sizes=[3],
-        stackwise_num_filters=[64, 16],
+        stackwise_num_filters=[64, 64],
         stackwise_num_blocks=[1, 1],
         stackwise_num_strides=[1, 2],
-        block_type="basic_block",
+        block_type="bottleneck_block",
         image_shape=_IMAGE,
     )
 
@@ -380,9 +379,7 @@ def parseq() -> keras.Model:
 
 def retinanet() -> keras.Model:
     """Returns a RetinaNet's feature pyramid."""
-    return models.RetinaNetBackbone(
-        image_encoder=resnet(), min_level=2, max_level=4, use_p5=False, image_shape=_IMAGE
-    )
+    return models.RetinaNetBackbone(image_encoder=resnet(), min_level=2, max_level=4, use_p5=False, image_shape=_IMAGE)
 
 
 def deeplab_v3() -> keras.Model:
@@ -390,7 +387,7 @@ def deeplab_v3() -> keras.Model:
     return models.DeepLabV3Backbone(
         image_encoder=resnet(),
         spatial_pyramid_pooling_key="P3",
-        upsampling_size=4,
+        upsampling_size=2,
         dilation_rates=[2, 4],
         low_level_feature_key="P2",
         projection_filters=8,

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
+from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.opening import Opening, OpeningError, opened
 from tfprune.keras_private import (
     Functional,
@@ -71,6 +72,13 @@ class Call:
     examples: int | None = None
 
     __repr__ = short_repr
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of its output for each example: more than one if positions were made examples."""
+        first = self.outputs[0].shape[:1] if self.outputs else ()
+        known = self.examples is not None and first not in ((), (None,)) and first[0] % self.examples == 0
+        return first[0] // self.examples if known else 1
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
@@ -131,6 +139,8 @@ class OpenedLayer:
         within: The name of the opened layer that holds it; None if the model calls it.
         openings: What each of its calls computes, by the `id` of Keras' record of the call.
         calls: For each of its calls, Keras' record and the symbolic tensors that it takes, as the graph has them.
+        sizes: Where the number of examples is in the calls within it, by the `id` of their records, if it was read with
+            a fixed one.
     """
 
     layer: keras.Layer
@@ -138,6 +148,7 @@ class OpenedLayer:
     within: str | None = None
     openings: dict[int, Opening] = field(default_factory=dict)
     calls: list[tuple[Any, tuple[keras.KerasTensor, ...]]] = field(default_factory=list)
+    sizes: dict[int, ExampleSizes] = field(default_factory=dict)
 
     __repr__ = short_repr
 

@@ -10,15 +10,18 @@ from inspect import signature
 import keras
 
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.example_sizes import example_sizes, open_sizes
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
+from tfprune.graph.rules.moving import moves_open_examples
 from tfprune.keras_private import first_call, flat_layers, own_variables
+from tfprune.keras_private import numpy_operations as numpy
 
 EXAMPLES = 2
 """Number of examples with which a model is read whose layers need to know it."""
 
-OPEN_SIZE = 8
-"""Size of other open axes in such a model."""
+OPEN_SIZES = (8, 64, 1024)
+"""Sizes of other open axes in such a model: the first with which all layers can be read."""
 
 
 def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | None = None) -> ModelGraph:
@@ -27,7 +30,7 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
     Args:
         model: A functional or sequential model, built.
         sizes: Shapes of its inputs with which to read it. Default: its own, or if a layer needs to know sizes, those
-            with `EXAMPLES` examples and `OPEN_SIZE` on other open axes.
+            with `EXAMPLES` examples and one of `OPEN_SIZES` on other open axes.
 
     Raises:
         UnsupportedLayerError: The model has no graph.
@@ -35,17 +38,32 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
     if sizes is not None:
         return model_graph(model, is_opaque, sizes)
     graph = model_graph(model, is_opaque)
-    used = any(opening.weights for layer in graph.opened for opening in layer.openings.values())
-    if not graph.closed and not used:
+    moved = bool(graph.opened) and any(map(_moves_examples, graph.calls))
+    if not graph.closed and not moved:
         return graph
-    definite = [_definite(tensor.shape) for tensor in functional_graph(model).inputs]
-    other = model_graph(model, is_opaque, definite)
-    return other if used or len(other.closed) < len(graph.closed) else graph
+    found = [] if moved else [graph]
+    shapes = [tensor.shape for tensor in functional_graph(model).inputs]
+    for size in OPEN_SIZES:
+        try:
+            found.append(model_graph(model, is_opaque, [_definite(shape, size) for shape in shapes]))
+        except Exception:  # of any layer's code: a convolution may need more positions
+            continue
+        if not found[-1].closed:
+            break
+    return min(found, key=lambda each: len(each.closed), default=graph)
 
 
-def _definite(shape: Sequence[int | None]) -> tuple[int, ...]:
+def _definite(shape: Sequence[int | None], open_size: int) -> tuple[int, ...]:
     first, *others = shape
-    return (first or EXAMPLES, *(size or OPEN_SIZE for size in others))
+    return (first or EXAMPLES, *(size or open_size for size in others))
+
+
+def _moves_examples(call: Call) -> bool:
+    """Returns whether a call makes examples of positions, or of examples other axes."""
+    reshapes = isinstance(call.layer, numpy.Reshape)
+    return any(tensor.shape and tensor.shape[0] is not None for tensor in call.outputs if call.inputs) or (
+        reshapes and moves_open_examples(call.inputs[0].shape, call.outputs[0].shape)
+    )
 
 
 def is_opaque(operation: keras.Operation, within: bool) -> bool:
@@ -75,8 +93,7 @@ def _is_followed(layer: keras.Layer) -> bool:
 def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """Returns the opened layers that a functional model can take the place of, for any number of examples.
 
-    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take; one
-    that uses weights itself has no layer for these.
+    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take.
 
     Args:
         graph: The model's graph with opened layers.
@@ -85,14 +102,54 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     Returns:
         Layers that the model calls, and those within them, by name.
     """
-    general = graph if graph.sizes is None else model_graph(model, is_opaque)
-    found = {layer.name: layer for layer in general.opened}
-    refused = {name for name, layer in found.items() if not _is_general(layer)} | set(general.closed)
-    outer = [layer.name for layer in general.opened if layer.within is None]
+    found = {layer.name: layer for layer in graph.opened}
+    refused = {name for name, layer in found.items() if _has_cache(layer)} | set(graph.closed)
+    refused |= _open(graph) if graph.sizes is None else _bound(graph, model)
+    outer = [layer.name for layer in graph.opened if layer.within is None]
     good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
     return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
 
 
-def _is_general(layer: OpenedLayer) -> bool:
-    arguments = signature(layer.layer.call).parameters
-    return not any("cache" in name for name in arguments) and not any(each.weights for each in layer.openings.values())
+def _open(graph: ModelGraph) -> set[str]:
+    """Returns the names of layers that need to know sizes when they run, and notes in others where these are."""
+    bound = set()
+    for layer in graph.opened:
+        for opening in layer.openings.values():
+            sizes = open_sizes(opening)
+            if sizes is None:
+                bound.add(layer.name)
+            else:
+                layer.sizes.update(sizes)
+    return bound
+
+
+def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
+    """Returns the names of layers that need to know sizes when they run, and notes in others where these are.
+
+    Args:
+        graph: The model's graph, read with sizes.
+        model: The model.
+    """
+    own = [tensor.shape for tensor in functional_graph(model).inputs]
+    more = [
+        [size or 2 * fixed for size, fixed in zip(*shapes, strict=True)]
+        for shapes in zip(own, graph.sizes or (), strict=True)
+    ]
+    try:
+        others = {layer.name: layer for layer in model_graph(model, is_opaque, more).opened}
+    except Exception:  # of any layer's code
+        others = {}
+    bound = {layer.name for layer in graph.opened} - others.keys()
+    for layer in graph.opened:
+        pairs = zip(layer.calls, others[layer.name].calls, strict=True) if layer.name in others else ()
+        for (node, _), (other, _) in pairs:
+            sizes = example_sizes(layer.openings[id(node)], others[layer.name].openings[id(other)])
+            if sizes is None:
+                bound.add(layer.name)
+            else:
+                layer.sizes.update(sizes)
+    return bound
+
+
+def _has_cache(layer: OpenedLayer) -> bool:
+    return any("cache" in name for name in signature(layer.layer.call).parameters)

@@ -35,6 +35,7 @@ class Weight(keras.Operation):
     def __init__(self, variable: keras.Variable, dtype: str) -> None:
         super().__init__()
         self.variable, self._dtype = variable, dtype
+        self.weights = [variable]
 
     def call(self) -> Any:
         """Returns the value."""

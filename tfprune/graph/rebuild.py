@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer, functional_graph, ordered_nodes, takes_in_order, timed_graph
+from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
     carry_attributes,
@@ -32,6 +34,7 @@ from tfprune.keras_private import (
     run_through_graph,
     takes_training,
 )
+from tfprune.layers import OwnWeight
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
@@ -91,7 +94,16 @@ def rebuild(
             f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
             "rebuild it as keras.Model(inputs, outputs)"
         )
-    copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
+    copies = _Copies(
+        make_layer,
+        make_operation or copy_operation,
+        call_layer,
+        weights,
+        keep_class,
+        expand,
+        without or {},
+        bool(sizes),
+    )
     new = copies.model(model, sizes or [tensor.shape for tensor in functional_graph(model).inputs])
     holders: dict[int, dict[int, str]] = {}
     for old_layer, new_layer in copies.layers:
@@ -182,10 +194,14 @@ class _Copies:
         make_layer: MakeLayer,
         make_operation: MakeOperation,
         call_layer: CallLayer | None,
+        weights: Callable[[keras.Layer, keras.Variable], Any] | None,
         keep_class: bool,
         expand: Iterable[OpenedLayer],
         without: Mapping[int, Sequence[int]],
+        fixed: bool,
     ) -> None:
+        self._weights, self._fixed = weights, fixed
+        self._sizes: dict[int, ExampleSizes] = {}
         self._expand = {id(each.layer): each for each in expand}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
@@ -291,7 +307,9 @@ class _Copies:
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
             opened = self._expand[id(layer)]
             opening = opened.openings[id(opened.calls[0][0])]
-            outputs = run_opening(opening, inputs, self._part, lambda variable: variable)
+            self._sizes.update(opened.sizes)
+            outputs = run_opening(opening, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
+            outputs = [keras.layers.Identity()(each) if _is_one_of(each, inputs) else each for each in outputs]
             self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
             self._made[id(layer)].trainable = layer.trainable
         result = self._made[id(layer)](list(tensors))
@@ -306,7 +324,21 @@ class _Copies:
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
         new = self._copy(operation, _nested_shapes(operation, args, kwargs))
+        if not self._fixed and id(node) in self._sizes:
+            args, kwargs = self._sizes[id(node)].arguments((args, kwargs))
+            new = _with_open_sizes(new, self._sizes[id(node)], node, args)
         return keras.tree.flatten(self._apply(operation, new, *args, **kwargs))
+
+    def _own_weight(self, layer: keras.Layer, place: keras.KerasTensor, variable: keras.Variable) -> Any:
+        """Returns a weight that an opened layer uses itself, from a layer of its own."""
+        if id(variable) not in self._made:
+            value = variable if self._weights is None else self._weights(layer, variable)
+            kind = None if keras.backend.is_float_dtype(variable.dtype) else variable.dtype
+            new = OwnWeight(value.shape, kind, dtype=layer.dtype_policy, trainable=variable.trainable)
+            new(place)  # builds it
+            new.weight.assign(value)
+            self._made[id(variable)] = new
+        return self._made[id(variable)](place)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -324,6 +356,18 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _with_open_sizes(new: Any, sizes: ExampleSizes, node: Any, args: Any) -> Any:
+    """Returns an operation for any number of examples, if it is a reshape that names one."""
+    if sizes.axis is None:
+        return new
+    examples = 1 if sizes.given is None else node.input_tensors[0].shape[sizes.given] or 1
+    return copy_operation(new, {"newshape": lambda old: sizes.target(old, args[0].shape, examples)})
+
+
+def _is_one_of(tensor: Any, others: Sequence[Any]) -> bool:
+    return any(tensor is each for each in others)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -46,7 +46,7 @@ def traced_flops(call: Call) -> int | None:
     if key not in known:
         known[key] = _count(call)
     count = known[key]
-    return None if count is None else count * call.times
+    return None if count is None else count * call.times * call.rows
 
 
 def estimated_flops(call: Call) -> int:
