@@ -1,4 +1,4 @@
-"""Tiny KerasHub backbones that read images, videos or sound: one function for each, by its name in `keras_hub.models`."""
+"""Tiny KerasHub backbones that read images, videos or sound, a function for each."""
 
 from collections.abc import Callable
 from typing import Any

@@ -76,9 +76,10 @@ class Call:
     @property
     def rows(self) -> int:
         """Number of rows of its output for each example: more than one if positions were made examples."""
-        first = self.outputs[0].shape[:1] if self.outputs else ()
-        known = self.examples is not None and first not in ((), (None,)) and first[0] % self.examples == 0
-        return first[0] // self.examples if known else 1
+        first = next((size for tensor in self.outputs[:1] for size in tensor.shape[:1]), None)
+        if first is None or not self.examples or first % self.examples:
+            return 1
+        return first // self.examples
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
@@ -171,7 +172,7 @@ class ModelGraph:
     opened: tuple[OpenedLayer, ...] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
-    opens: Callable[[keras.Operation, bool], bool] | None = None
+    opens: Callable[[keras.Operation, bool, Any], bool] | None = None
 
     __repr__ = short_repr
 
@@ -183,7 +184,7 @@ def model_calls(model: keras.Model) -> tuple[Call, ...]:
 
 def model_graph(
     model: keras.Model,
-    opens: Callable[[keras.Operation, bool], bool] | None = None,
+    opens: Callable[[keras.Operation, bool, Any], bool] | None = None,
     sizes: Sequence[Sequence[int | None]] | None = None,
 ) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
@@ -197,7 +198,7 @@ def model_graph(
     Args:
         model: A functional or sequential model, built.
         opens: Whether a layer is replaced by what its code does on symbolic tensors, if it runs on them; the second
-            argument is whether it stands within such a layer. Default: no layer is.
+            argument is whether it stands within such a layer, the third the record of the call. Default: no layer is.
         sizes: Shapes of the inputs, batch axis included, of which open ones may be given a size. Default: their own.
 
     Returns:
@@ -209,7 +210,7 @@ def model_graph(
     graph = functional_graph(model)
     if graph is None:
         raise no_graph(model)
-    reader = _Reader(opens or (lambda operation, within: False), sizes)
+    reader = _Reader(opens or (lambda operation, within, node: False), sizes)
     outputs = reader.open(graph, "", {})
     own = None if sizes is None else tuple(map(tuple, sizes))
     return ModelGraph(tuple(reader.calls), tuple(outputs), tuple(reader.opened.values()), reader.closed, own, opens)
@@ -343,7 +344,7 @@ class _Reader:
 
     def __init__(
         self,
-        opens: Callable[[keras.Operation, bool], bool],
+        opens: Callable[[keras.Operation, bool, Any], bool],
         sizes: Sequence[Sequence[int | None]] | None,
     ) -> None:
         self.calls: list[Call] = []
@@ -390,7 +391,7 @@ class _Reader:
             return self.open(inner, f"{name}/", nested, times)
         if timed_graph(node.operation) is not None and _opens(node):
             return [self._over_time(timed_graph(node.operation), name, inputs, times)]
-        if self._opens(node.operation, within is not None):
+        if self._opens(node.operation, within is not None, node):
             opening = self._opening(node, name, inputs)
             if opening is not None:
                 return self._within(node, name, inputs, opening, times, within)

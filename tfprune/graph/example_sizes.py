@@ -55,8 +55,7 @@ class ExampleSizes:
         if -1 in new:
             whole = prod(examples if axis == self.given else size for axis, size in enumerate(shape))
             new[new.index(-1)] = whole // -prod(new)
-        new[self.axis] = -1  # type: ignore[call-overload]
-        return tuple(new)
+        return tuple(-1 if axis == self.axis else size for axis, size in enumerate(new))
 
 
 def open_sizes(opening: Opening) -> dict[int, ExampleSizes] | None:

@@ -6,6 +6,7 @@ a block needs to know sizes, as causal masks do, the whole model is read again w
 
 from collections.abc import Sequence
 from inspect import signature
+from typing import Any
 
 import keras
 
@@ -66,24 +67,25 @@ def _moves_examples(call: Call) -> bool:
     )
 
 
-def is_opaque(operation: keras.Operation, within: bool) -> bool:
+def is_opaque(operation: keras.Operation, within: bool, node: Any = None) -> bool:
     """Returns whether what a layer does to channels shows only in its code.
 
     Args:
         operation: A layer or operation.
-        within: Whether the code of another opened layer calls it; then a layer without weights is opened, too.
+        within: Whether the code of another opened layer calls it; then a layer without layers is opened, too.
+        node: Keras' record of the call. Default: that of its first call.
     """
     if not isinstance(operation, keras.Layer) or has_rule(operation):
         return False
     foreign = not type(operation).__module__.startswith("keras.")
-    if len(flat_layers(operation)) == 1 and not (within and foreign and not operation.weights):
+    if len(flat_layers(operation)) == 1 and not (within and foreign):
         return False
-    return not (own_variables(operation) and _is_followed(operation))
+    return not (own_variables(operation) and _is_followed(operation, node))
 
 
-def _is_followed(layer: keras.Layer) -> bool:
+def _is_followed(layer: keras.Layer, node: Any) -> bool:
     """Returns whether a trial tells what a layer does; opened, weights that it uses itself would hold channels."""
-    node = first_call(layer)
+    node = node or first_call(layer)
     if node is None:
         return False
     call = Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node)
@@ -132,7 +134,7 @@ def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
     """
     own = [tensor.shape for tensor in functional_graph(model).inputs]
     more = [
-        [size or 2 * fixed for size, fixed in zip(*shapes, strict=True)]
+        [size or 2 * (fixed or 1) for size, fixed in zip(*shapes, strict=True)]
         for shapes in zip(own, graph.sizes or (), strict=True)
     ]
     try:

@@ -135,9 +135,7 @@ def _check_outputs(found: Sequence[Any], expected: Sequence[keras.KerasTensor]) 
     if len(found) != len(expected) or not all(isinstance(tensor, keras.KerasTensor) for tensor in found):
         raise OpeningError("on symbolic tensors it returns something else")
     for new, old in zip(found, expected, strict=True):
-        sizes = zip(new.shape, old.shape, strict=False)
-        alike = len(new.shape) == len(old.shape) and all(a == b or b is None or a is None for a, b in sizes)
-        if not alike or new.dtype != old.dtype:
+        if len(new.shape) != len(old.shape) or new.dtype != old.dtype:  # a class may compute sizes that it has not
             raise OpeningError(f"on symbolic tensors it returns {new.dtype} {new.shape}, not {old.dtype} {old.shape}")
 
 

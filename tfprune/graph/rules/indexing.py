@@ -149,7 +149,8 @@ def _take(labels: Labels, call: Call) -> None:
     axis = axis % len(axes)
     vector = axes[axis]
     made: tuple[Vector, ...] = (None,) * chosen.ndim
-    if vector is not None and chosen.ndim == 1 and chosen.size:
+    within = chosen.size > 0 and vector is not None and -len(vector) <= chosen.min() <= chosen.max() < len(vector)
+    if vector is not None and chosen.ndim == 1 and within:
         made = (vector[chosen],)
         labels.edit(call, "indices", vector, change=_renumbered, argument=True)
     else:

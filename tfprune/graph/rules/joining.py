@@ -9,7 +9,7 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.elementwise import united
-from tfprune.graph.rules.lookup import after_batch, keep_order, rule
+from tfprune.graph.rules.lookup import keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, put_blocks
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
@@ -166,21 +166,21 @@ def _copied(vector: Vector, times: int) -> Vector:
     return None if vector is None else np.tile(vector, times)
 
 
-@rule(numpy.Repeat)
+@rule(numpy.Repeat, all_axes=True)
 def _repeat(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
-    axis = -1 if call.layer.axis is None else after_batch(call.layer.axis, tensor)
-    if axis < 0:
+    axes = list(labels.axes(tensor))
+    axis = call.layer.axis
+    if axis is None or tensor.shape[axis] is None:
         labels.leave_alone(call, "it copies or flattens the batch axis")
         return
-    axes = list(labels.of(tensor))
     vector = axes[axis]
     if np.size(call.layer.repeats) > 1:
         labels.pin(vector, reason="they are repeated different numbers of times")
     if vector is not None:
         axes[axis] = np.repeat(vector, call.layer.repeats)
         keep_order(labels, call, vector)
-    labels.put(call.outputs[0], axes)
+    labels.put_axes(call.outputs[0], axes)
 
 
 @rule(numpy.Pad, all_axes=True)
