@@ -14,6 +14,8 @@ import os
 import resource
 import sys
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from program import missing, new_parser, processor_name
@@ -34,6 +36,7 @@ def measure(options: argparse.Namespace) -> None:
     import keras_hub
 
     import tfprune
+    from tfprune.graph.model_class import ModelClassWarning
 
     keras.config.set_dtype_policy(options.dtype)
     keras.utils.set_random_seed(0)
@@ -51,7 +54,8 @@ def measure(options: argparse.Namespace) -> None:
     rows = [("model", gigabytes() - nothing, time.process_time() - started)]
     plan = tfprune.plan_channels(model, options.criterion, params=options.params, scope="local")
     rows.append(("plan", gigabytes() - nothing, time.process_time() - started))
-    small = plan.apply()
+    with warnings.catch_warnings(action="ignore", category=ModelClassWarning):
+        small = plan.apply()
     rows.append(("pruned model", gigabytes() - nothing, time.process_time() - started))
     counts = [each.count_params() / 1e6 for each in (model, small)]
     print(f"{counts[0]:,.1f} M parameters of {size:.3f} GB, pruned to {counts[1]:,.1f} M")
@@ -61,19 +65,24 @@ def measure(options: argparse.Namespace) -> None:
     print(processor_name())
 
 
-def main() -> int:
-    """Reads the flags."""
-    parser = new_parser(__doc__)
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--hidden", type=int, default=2048)
-    parser.add_argument("--mlp", type=int, default=8192)
-    parser.add_argument("--heads", type=int, default=32)
-    parser.add_argument("--key_value_heads", type=int, default=8)
-    parser.add_argument("--vocabulary", type=int, default=32_000)
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--criterion", default="l2")
-    parser.add_argument("--params", type=float, default=0.6)
-    options = parser.parse_args()
+def make_parser() -> argparse.ArgumentParser:
+    """The flags."""
+    flags = new_parser(__doc__)
+    flags.add_argument("--layers", type=int, default=16)
+    flags.add_argument("--hidden", type=int, default=2048)
+    flags.add_argument("--mlp", type=int, default=8192)
+    flags.add_argument("--heads", type=int, default=32)
+    flags.add_argument("--key_value_heads", type=int, default=8)
+    flags.add_argument("--vocabulary", type=int, default=32_000)
+    flags.add_argument("--dtype", default="bfloat16")
+    flags.add_argument("--criterion", default="l2")
+    flags.add_argument("--params", type=float, default=0.6)
+    return flags
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads the flags, and measures."""
+    options = make_parser().parse_args(arguments)
     if missing("this benchmark makes models of KerasHub", "keras-hub"):
         return 2
     measure(options)

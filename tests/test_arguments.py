@@ -146,6 +146,7 @@ VALID = {
     tfprune.convert: {"model": MODEL, "family": "masked"},
     tfprune.masks_of: {"model": MODEL},
     tfprune.prunable_weights: {"model": MODEL},
+    tfprune.residual_blocks: {"model": MODEL},
     tfprune.slim: {"model": MODEL, "mask": np.ones(8, bool)},
     tfprune.plan_channels: {"model": MODEL, "criterion": "l2", "density": 0.5},
     tfprune.prune_channels: {"model": MODEL, "criterion": "l2", "density": 0.5},

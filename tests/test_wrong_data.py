@@ -51,6 +51,9 @@ TAKES_LABELS = {
 TAKES_INPUTS = {
     "dpp_node": lambda model, data, path: tfprune.plan_channels(model, "dpp_node", density=0.5, data=data).mask,
     "dpp_edge": lambda model, data, path: weight_criterion("dpp_edge")(model, 0.5, data)["conv/kernel"],
+    "wanda": lambda model, data, path: weight_criterion("wanda")(model, 0.5, data)["conv/kernel"],
+    "sparsegpt": lambda model, data, path: weight_criterion("sparsegpt").prune(model, 0.5, data)[0].weights[0].numpy(),
+    "flap": lambda model, data, path: tfprune.plan_channels(model, "flap", density=0.5, data=data).mask,
     "recalibrate": lambda model, data, path: prune(model, recalibrate=data).get_layer("norm").moving_mean.numpy(),
     "reweight": lambda model, data, path: prune(model, reweight=data).get_layer("second").kernel.numpy(),
     "apply": lambda model, data, path: (

@@ -24,6 +24,7 @@ from .graph import convert as convert
 from .graph import masks_of as masks_of
 from .graph import prunable_weights as prunable_weights
 from .graph import register_rule as register_rule
+from .graph import residual_blocks as residual_blocks
 from .graph import slim as slim
 from .layers import KernelLayer as KernelLayer
 from .layers import register_kernel_layer as register_kernel_layer

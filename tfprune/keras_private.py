@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
@@ -71,6 +72,7 @@ __all__ = [
     "functional_part",
     "has_gate",
     "image_operations",
+    "inferred_spec",
     "input_structure",
     "is_produced",
     "keras_mask",
@@ -263,14 +265,26 @@ def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **k
     if takes_training(layer):
         kwargs = {**kwargs, "training": False}
     vars(layer)["symbolic_call"] = run
-    for part in flat_layers(layer):
+    parts = flat_layers(layer)
+    for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part)
+    for part in parts[1:]:
+        vars(part)["call"] = partial(_symbolic_call, part)
     try:
         layer(*args, **kwargs)
     finally:
         del vars(layer)["symbolic_call"]
-        for part in flat_layers(layer):
+        for part in parts:
             del vars(part)["compute_output_spec"]
+        for part in parts[1:]:
+            del vars(part)["call"]
+
+
+def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+    """Calls the code of a layer, unless it has weights and is called on numbers, as its result would be a constant."""
+    if layer.weights and tf.executing_eagerly():
+        raise ValueError(f"it calls {layer.name} on constants")
+    return type(layer).call(layer, *args, **kwargs)
 
 
 def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
@@ -287,7 +301,20 @@ def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
         made = type(layer).compute_output_spec(layer, *args, **kwargs)
         if not _is_open(made) or _is_open((args, kwargs)):
             return made
-    return compute_output_spec(layer.call, *args, **kwargs)
+    return inferred_spec(layer.call, *args, **kwargs)
+
+
+def inferred_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Returns the symbolic outputs of a function, found by tracing it.
+
+    Keras marks the product of a tensor and a constant as sparse, and then traces with sparse tensors; these are dense.
+    """
+
+    def dense(value: Any) -> Any:
+        return keras.KerasTensor(value.shape, value.dtype) if isinstance(value, keras.KerasTensor) else value
+
+    args, kwargs = tree.map_structure(dense, (args, kwargs))
+    return compute_output_spec(function, *args, **kwargs)
 
 
 def _is_open(values: Any) -> bool:

@@ -114,6 +114,9 @@ SMALLEST = {
         "| SynFlow | Bop+PSG | ",
         slow=True,
     ),
+    "plan_memory.py": Small(
+        "--layers 1 --hidden 16 --mlp 32 --heads 2 --key_value_heads 1 --vocabulary 20 --params 0.9", "pruned model "
+    ),
     "prune_at_init.py": Small(
         "--arch ResNet-8x2 --iterations 1 --plain_iterations 1 --images 2 --yardstick_size 10 --out rows.json",
         '"grasp": ',

@@ -118,7 +118,7 @@ def test_residual_blocks_are_dropped_in_the_first_step(prune, residual, screen):
 
 
 @pytest.mark.parametrize("data", ["digits", "examples.npz"])
-@pytest.mark.parametrize("criterion", ["taylor", "ekg"])
+@pytest.mark.parametrize("criterion", ["taylor", "ekg", "flap", "ziplm"])
 def test_criteria_that_look_at_data(prune, folder, data, criterion):
     data = str(folder / data) if data.endswith(".npz") else data
     small = prune(density=0.5, criterion=criterion, data=data, examples=40)

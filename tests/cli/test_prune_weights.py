@@ -57,7 +57,7 @@ def test_it_does_as_in_python(prune, folder, settings, criterion):
     assert prune(density=0.25, **settings) == criterion(model, 0.25)
 
 
-@pytest.mark.parametrize("criterion", ["snip", "grasp", "grad_norm", "fisher", "dpp_edge"])
+@pytest.mark.parametrize("criterion", ["snip", "grasp", "grad_norm", "fisher", "dpp_edge", "wanda", "ria", "sparsegpt"])
 def test_criteria_that_look_at_data(prune, folder, criterion):
     masks = prune(density=0.5, criterion=criterion, data=str(folder / "examples.npz"), examples=20)
     model = keras.saving.load_model(folder / "net.keras")
@@ -114,6 +114,29 @@ def test_the_accuracy_before_and_after(prune, trained, folder, tmp_path, screen,
     assert f"on {len(labels)} test images of digits" in screen.lines
 
 
+def test_updated_weights_are_in_the_file(prune, trained, folder, tmp_path, screen):
+    """The file has the weights that go with its masks; the accuracy is theirs."""
+    masks = prune(trained, density=0.3, criterion="sparsegpt", data="digits", examples=200)
+    ticket = Ticket.load(tmp_path / "new" / "masks.npz")
+    model = keras.saving.load_model(folder / trained)
+    before = model.get_weights()
+    ticket.start(model)
+    assert screen.lines[-1].endswith(", with the weights that go with these masks")
+    data = load_data("digits")
+    chosen = np.sort(np.random.default_rng(0).choice(len(data.train_images), 200, replace=False))
+    examples = data.normalize(data.train_images)[chosen], data.train_labels[chosen]
+    pruned, same = criteria.SparseGPT().prune(keras.saving.load_model(folder / trained), 0.3, examples)
+    assert same == masks
+    for weight, expected in zip(model.get_weights(), pruned.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+    assert any(
+        np.abs(weight - old)[weight != 0].max(initial=0) > 0.01
+        for weight, old in zip(model.get_weights(), before, strict=True)
+    )
+    predicted = model.predict(data.normalize(data.test_images), verbose=0).argmax(-1)
+    assert ticket.origin["accuracy_after"] == pytest.approx(np.mean(predicted == data.test_labels))
+
+
 def test_the_accuracy_on_a_file(prune, trained, folder, tmp_path):
     with np.load(folder / "examples.npz") as arrays:
         x, y = arrays["x"], arrays["y"]
@@ -133,6 +156,15 @@ def test_without_data_no_accuracy_is_recorded(prune, tmp_path):
 def test_data_without_labels(prune, folder):
     with pytest.raises(ConfigError, match="lottery uses them for the accuracy only, and there are no labels"):
         prune(density=0.3, criterion="lottery", data=str(folder / "unlabelled.npz"))
+
+
+@pytest.mark.parametrize("criterion", ["wanda", "sparsegpt"])
+def test_inputs_are_enough_for_criteria_on_what_kernels_read(prune, folder, tmp_path, criterion):
+    masks = prune(density=0.5, criterion=criterion, data=str(folder / "unlabelled.npz"))
+    with np.load(folder / "unlabelled.npz") as arrays:
+        expected = criteria.weight_criterion(criterion)(keras.saving.load_model(folder / "net.keras"), 0.5, arrays["x"])
+    assert masks == expected
+    assert bool(Ticket.load(tmp_path / "new" / "masks.npz").weights) == (criterion == "sparsegpt")
 
 
 def test_numbers_that_are_no_classes_still_score(prune, tmp_path, screen):

@@ -7,11 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfprune import criteria
-from tfprune.criteria import EKG, FPGM, L1, L2, BNScale, Random, Taylor
+from tfprune.criteria import EKG, FLAP, FPGM, L1, L2, BNScale, Random, Taylor, ZipLM
 from tfprune.graph import channel_groups
 
 layers = keras.layers
-CRITERIA = (L1(), L2(reduce="max"), L2(roles=("out",), normalize="max"), BNScale(), FPGM(), Taylor(), EKG())
+CRITERIA = (
+    *(L1(), L2(reduce="max"), L2(roles=("out",), normalize="max"), BNScale(), FPGM(), Taylor(), EKG()),
+    *(FLAP(), ZipLM()),
+)
 
 
 def build(widths):

@@ -8,7 +8,7 @@ from tfprune import criteria
 from tfprune.criteria import L2, Criterion, Magnitude, Random, RandomWeights, WeightCriterion, registry
 from tfprune.errors import ConfigError
 
-NAMES = ("bn_scale", "dpp_node", "ekg", "fpgm", "l1", "l2", "random", "taylor")
+NAMES = ("bn_scale", "dpp_node", "ekg", "flap", "fpgm", "l1", "l2", "random", "taylor", "ziplm")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def test_all_criteria_are_known_by_name():
         criterion = criteria.get(name)
         assert criterion.name == name
         assert isinstance(criterion, Criterion)
-    assert [name for name in NAMES if criteria.get(name).uses_data == "always"] == ["ekg", "taylor"]
+    assert [name for name in NAMES if criteria.get(name).uses_data == "always"] == ["ekg", "flap", "taylor", "ziplm"]
 
 
 def test_objects_and_classes_are_taken_as_they_are():
@@ -33,7 +33,9 @@ def test_objects_and_classes_are_taken_as_they_are():
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match="bn_scale, dpp_node, ekg, fpgm, l1, l2, random, taylor, received 'l3'"):
+    with pytest.raises(
+        ConfigError, match="bn_scale, dpp_node, ekg, flap, fpgm, l1, l2, random, taylor, ziplm, received 'l3'"
+    ):
         criteria.get("l3")
 
 
@@ -112,7 +114,7 @@ print(len(registry.registered_criteria()))
 
 def test_what_is_known_of_built_in_criteria_is_what_their_classes_say():
     done = subprocess.run([sys.executable, "-c", BUILT_IN], capture_output=True, text=True, check=True)
-    assert done.stdout == "19\n"
+    assert done.stdout == "24\n"
 
 
 def test_criteria_of_both_kinds_are_created_by_name():

@@ -79,7 +79,7 @@ def test_pruned_models_equal_zeros_for_any_number_of_examples(name, part, tmp_pa
 
 
 def test_hidden_width_goes_through_tokens_and_tables(monkeypatch):
-    monkeypatch.setattr("tfprune.graph.opened_graph._is_followed", lambda *given: False)  # a trial would tell, too
+    monkeypatch.setattr("tfprune.graph.opened_graph._is_tried_whole", lambda *given: False)  # a trial would tell, too
     model = tokens_model()
     groups = channel_groups(model)
     assert [(group.name, group.size) for group in groups] == [("tokens/patches", 12)]

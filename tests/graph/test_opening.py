@@ -30,6 +30,19 @@ class Listed(layers.Layer):
         return ops.multiply(self.inside(x), self.factors[0])
 
 
+class Tabled(layers.Layer):
+    """Looks up its table of positions, which do not depend on its inputs."""
+
+    def build(self, shape):
+        self.table = layers.Embedding(shape[1], shape[2])
+        self.table.build(())
+        self.inside = layers.Dense(shape[-1])
+        self.inside.build(shape)
+
+    def call(self, x):
+        return self.inside(x) + self.table(ops.arange(x.shape[1]))
+
+
 class Shifting(layers.Layer):
     """Adds to a weight in the first call with the weight on the left."""
 
@@ -77,6 +90,7 @@ def test_shapes_may_be_more_definite():
     [
         (opaque.Branching(), "symbolic"),
         (Listed(), "none of its attributes holds"),
+        (Tabled(), "it calls embedding.* on constants"),
     ],
 )
 def test_what_stops_it_is_one_line(layer, message):

@@ -14,6 +14,25 @@ def names(model, **options):
     return list(prunable_weights(model, **options))
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class SelfAttending(layers.Layer):
+    """Keeps its attention where the attributes of TensorFlow's tracking begin, too, as KerasHub's encoders do."""
+
+    def build(self, shape):
+        self._self_attention_layer = layers.MultiHeadAttention(2, 3)
+        self._self_attention_layer.build(shape, shape)
+
+    def call(self, inputs):
+        return self._self_attention_layer(inputs, inputs)
+
+
+def test_attributes_that_begin_as_those_of_tensorflow():
+    inputs = keras.Input((4, 6))
+    model = keras.Model(inputs, SelfAttending(name="block")(inputs))
+    parts = ("query", "key", "value", "output")
+    assert list(prunable_weights(model)) == [f"block/_self_attention_layer.{part}_dense.kernel" for part in parts]
+
+
 def test_kernels_of_every_kind_in_order():
     x = inputs = keras.Input((12, 12, 4))
     x = layers.Conv2D(8, 3, name="conv")(x)

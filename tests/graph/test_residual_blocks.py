@@ -1,10 +1,14 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from tests.models import nested_blocks, residual_blocks_model
-from tfprune.errors import UnsupportedLayerError
+from tests.opaque_layers import Branching, Stack
+from tfprune.criteria import Cosine
+from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph import ModelClassWarning, residual_blocks, without_blocks
 
 layers = keras.layers
@@ -336,6 +340,12 @@ def test_an_attribute_that_is_a_dropped_layer_is_named():
     assert not hasattr(small, "first")
 
 
+def test_blocks_of_two_readings_are_refused():
+    model = residual_blocks_model(2)
+    with pytest.raises(ConfigError, match="expected those of one call of residual_blocks"):
+        without_blocks(model, [residual_blocks(model)[0], residual_blocks(model)[1]])
+
+
 @pytest.mark.parametrize("model", ["keras", None])
 def test_what_has_no_graph_is_refused(model):
     with pytest.raises(UnsupportedLayerError, match="expected a functional or sequential model"):
@@ -349,3 +359,62 @@ def test_copies_are_compiled_saved_loaded_and_trained(tmp_path):
     small.fit(IMAGES, np.array([0, 1, 1]), verbose=0)
     small.save(tmp_path / "small.keras")
     assert_same(keras.saving.load_model(tmp_path / "small.keras"), small, IMAGES)
+
+
+@pytest.fixture
+def stacks():
+    """Two layers of two blocks each, between dense layers."""
+    inputs = keras.Input((5,))
+    x = layers.Dense(6, name="before")(inputs)
+    x = Stack(8, name="second")(Stack(8, name="first")(x))
+    model = keras.Model(inputs, layers.Dense(2, name="after")(x))
+    rng = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return model
+
+
+def test_layers_that_hold_several_blocks_are_opened(stacks):
+    assert names(stacks) == [f"{stack}/block_{number}" for stack in ("first", "second") for number in range(2)]
+    small = without(stacks, "first/block_1")
+    x = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    first, second = (stacks.get_layer(name) for name in ("first", "second"))
+    by_hand = stacks.get_layer("after")(second(first.blocks[0](stacks.get_layer("before")(x))))
+    np.testing.assert_allclose(small(x), by_hand, rtol=1e-5, atol=1e-5)
+    assert isinstance(small.get_layer("second"), Stack)  # nothing of it goes
+    assert names(small) == ["first/block_0", "second/block_0", "second/block_1"]
+    neither = without(stacks, "first/block_0", "first/block_1", "second/block_0")
+    by_hand = stacks.get_layer("after")(second.blocks[1](stacks.get_layer("before")(x)))
+    np.testing.assert_allclose(neither(x), by_hand, rtol=1e-5, atol=1e-5)
+
+
+def test_where_classes_stay_blocks_within_a_layer_do_too(stacks):
+    assert residual_blocks(stacks, keep_classes=True) == ()
+
+
+def test_copies_of_opened_layers_are_saved_loaded_and_trained(stacks, tmp_path):
+    small = without(stacks, "second/block_0")
+    small.compile("sgd", "mse")
+    x = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    small.fit(x, np.zeros((3, 2)), verbose=0)
+    small.save(tmp_path / "small.keras")
+    assert_same(keras.saving.load_model(tmp_path / "small.keras"), small, x)
+
+
+def test_scores_of_blocks_within_layers(stacks):
+    """Those of each block, called by hand."""
+    x = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    values = [stacks.get_layer("before")(x)]
+    for name in ("first", "second"):
+        for block in stacks.get_layer(name).blocks:
+            values.append(block(values[-1]))
+    values = [np.asarray(value, np.float64) for value in values]
+    expected = [
+        np.mean(1 - (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)) for a, b in pairwise(values)
+    ]
+    np.testing.assert_allclose(Cosine().scores(stacks, residual_blocks(stacks), x), expected, rtol=1e-4)
+
+
+def test_a_layer_whose_code_looks_at_values_is_left_alone():
+    inputs = keras.Input((4,))
+    assert names(keras.Model(inputs, Branching()(inputs))) == []

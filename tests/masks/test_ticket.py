@@ -37,6 +37,22 @@ def test_masks_and_weights_come_back(tmp_path):
         np.testing.assert_array_equal(one, two)
 
 
+def test_weights_in_half_precision_and_an_origin_called_model(tmp_path):
+    """NumPy's files know no bfloat16; float32 holds the same values."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="fc", dtype="bfloat16")], name="half")
+    masks = Masks({"fc/kernel": np.eye(4, 3)})
+    Ticket.from_model(masks, model, model="half.keras").save(tmp_path / "ticket.npz")
+    found = Ticket.load(tmp_path / "ticket.npz")
+    assert dict(found.origin) == {"model": "half.keras"}
+    before = [np.asarray(weight, np.float32) for weight in model.weights]
+    for weight in model.weights:
+        weight.assign(np.ones(weight.shape))
+    found.start(model, model="half.keras")
+    for weight, old in zip(model.weights, before, strict=True):
+        assert weight.dtype == "bfloat16"
+        np.testing.assert_array_equal(np.asarray(weight, np.float32), old)
+
+
 def test_weights_are_those_at_the_time(tmp_path):
     model = network(0)
     ticket = Ticket.from_model(masks_of(model), model)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.arguments import LATER, wrong_answers
 from tests.models import residual_blocks_model
 from tfprune.criteria import LossIncrease
 from tfprune.errors import ConfigError, PruningError
@@ -362,6 +363,19 @@ def test_mistakes(model):
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.Dense(4)], name="plain")
     with pytest.raises(PruningError, match=r"a model with residual blocks .*, plain has none; leave depth out"):
         plan_channels(plain, depth=0.5, depth_criterion="l1")
+
+
+@pytest.mark.parametrize("function", [plan_channels, prune_channels])
+def test_wrong_values_are_answered_in_one_line(model, function, tmp_path):
+    kept = {"model", "criterion", "scope", "round_to", "min_channels", "max_sparsity", "allow_unknown"}
+    kept |= {"steps", "schedule", "keep_optimizer", "history"} | LATER
+    given = {"model": model, "depth": 0.5, "depth_criterion": "l1"}
+    assert list(wrong_answers(function, given, tmp_path, kept)) == []
+
+
+def test_a_criterion_without_depth_is_refused(model):
+    with pytest.raises(ConfigError, match="depth_criterion: expected none without depth, received 'loss'"):
+        plan_channels(model, depth_criterion="loss", flops=0.5)
 
 
 def test_plans_of_ones_own_are_checked():

@@ -84,6 +84,26 @@ def test_channels_in_the_span_of_others_are_not_missed(layer, reader):
             np.testing.assert_array_equal(old, new)
 
 
+def test_einsums_are_fitted_by_least_squares():
+    """The kernel that reads the heads that are left is the regression of the old outputs on them."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4, 5))
+    x = layers.EinsumDense("abc,cde->abde", (4, 3, 2), activation="tanh", name="heads")(inputs)
+    model = keras.Model(inputs, layers.EinsumDense("abde,def->abf", (4, 6), name="joined")(x))
+    data = np.random.default_rng(1).normal(size=(60, 4, 5)).astype(np.float32)
+    groups = channel_groups(model)
+    mask = np.ones(groups.channels, bool)
+    heads = next(group for group in groups if group.size == 3)
+    mask[heads.start + 1] = False
+    small, better = fitted(model, mask, groups, data)
+    rows = np.asarray(keras.Model(inputs, x)(data), float).reshape(-1, 3, 2)
+    outputs = rows.reshape(-1, 6) @ np.asarray(model.get_layer("joined").kernel, float).reshape(6, 6)
+    expected = np.linalg.lstsq(rows[:, [0, 2]].reshape(-1, 4), outputs, rcond=None)[0]
+    found = np.asarray(better.get_layer("joined").kernel).reshape(4, 6)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.abs(found - np.asarray(small.get_layer("joined").kernel).reshape(4, 6)).max() > 0.01
+
+
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 50), group=st.integers(0, 2))
 def test_no_output_errs_more_on_the_data(seed, group):

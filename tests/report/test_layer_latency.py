@@ -1,6 +1,7 @@
 import keras
 import pytest
 
+from tests import opaque_layers as opaque
 from tfprune.errors import ConfigError
 from tfprune.report import compare_layer_latency, layer_latency
 
@@ -83,3 +84,11 @@ def test_layers_are_timed_in_inference(monkeypatch):
     compare_layer_latency({"model": model}, runs=1, warm_up=0)
     assert seen
     assert not any(seen)
+
+
+def test_layers_within_opaque_ones_are_timed_by_their_names():
+    inputs = keras.Input((5, 8))
+    block = opaque.CausalBlock(2, name="block")
+    model = keras.Model(inputs, keras.layers.Dense(3, name="head")(block(inputs)))
+    times = compare_layer_latency({"model": model}, batch_size=3, runs=2, warm_up=0)["model"]
+    assert {"block/query", "block/merge", "head"} <= set(times)

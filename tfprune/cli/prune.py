@@ -15,10 +15,10 @@ from tfprune.cli.model_files import file_size
 from tfprune.cli.prune_config import PruneConfig
 from tfprune.cli.record import pruned_record
 from tfprune.console import working
-from tfprune.criteria import LayerCollapseWarning, weight_criterion
+from tfprune.criteria import LayerCollapseWarning, WeightCriterion, weight_criterion
 from tfprune.errors import ConfigError
 from tfprune.exporting import read_record, save_model
-from tfprune.graph import complexity
+from tfprune.graph import complexity, kernels_of_copy, prunable_weights
 from tfprune.masks import Masks, Ticket
 from tfprune.model_file import load_model
 from tfprune.pruning import PruningHistory, plan_channels, prune_channels
@@ -118,7 +118,7 @@ def _plans(config: PruneConfig, model: keras.Model, examples: Examples | None, c
         console.print(f"the last of {len(plans.plans)} steps:")
     for plan in plans.plans[-1:]:
         console.print(Text(plan.explain(width=console.width)))
-    if config.input_shape is None and has_unknown_sizes(model):
+    if config.input_shape is None and not plans.plans[-1].sizes and has_unknown_sizes(model):
         console.print(Text("\nThe model takes inputs of any size, which count as 1 here; --input_shape gives one."))
     console.print()
     if not config.reads_plan and config.plan is not None:
@@ -184,7 +184,7 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
     accuracy = _accuracy(config, model, console)
     with working(f"scoring weights by {config.criterion}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", LayerCollapseWarning)  # reported in a line of its own
-        masks = criterion(model, config.density, None if examples is None else tuple(examples))
+        masks = _masks(criterion, model, config.density, None if examples is None else tuple(examples))
     console.print(Text(masks.table(width=console.width)))
     console.print()
     if masks.collapsed:
@@ -199,8 +199,21 @@ def _prune_weights(config: PruneConfig, model: keras.Model, examples: Examples |
         console.print("dry run: nothing was written")
         return masks
     assert config.out is not None, "checked by the settings"
-    Ticket(masks, {}, origin).save(config.out)
-    console.print(Text(f"wrote {config.out}: {file_size(config.out)}"))
+    ticket = Ticket.from_model(masks, model, **origin) if criterion.updates else Ticket(masks, {}, origin)
+    ticket.save(config.out)
+    weights = ", with the weights that go with these masks" if criterion.updates else ""
+    console.print(Text(f"wrote {config.out}: {file_size(config.out)}{weights}"))
+    return masks
+
+
+def _masks(criterion: WeightCriterion, model: keras.Model, density: float | None, data: Any) -> Masks:
+    """Returns the masks; a criterion that updates the weights that it keeps does so in the model."""
+    if not criterion.updates:
+        return criterion(model, density, data)
+    pruned, masks = criterion.prune(model, density, data)
+    new = kernels_of_copy(model, pruned)
+    for name, weight in prunable_weights(model).items():
+        weight.assign(new[name][0])
     return masks
 
 

@@ -39,16 +39,7 @@ _CHANNELS_ONLY = (
     "plan",
 )
 _WEIGHTS_ONLY = ("iterations", "original_ties", "batch_size")
-_OF_WIDTHS = (
-    "criterion",
-    "scope",
-    "round_to",
-    "min_channels",
-    "max_sparsity",
-    "max_sparsity_of",
-    "allow_unknown",
-    "keep_classes",
-)
+_OF_WIDTHS = ("criterion", "scope", "round_to", "min_channels", "max_sparsity", "max_sparsity_of", "allow_unknown")
 """What has no effect where only residual blocks are dropped."""
 
 _DECIDED = (

@@ -19,6 +19,8 @@ from .channels.magnitude import L1 as L1
 from .channels.magnitude import L2 as L2
 from .channels.magnitude import BNScale as BNScale
 from .channels.magnitude import Random as Random
+from .channels.reading import FLAP as FLAP
+from .channels.reading import ZipLM as ZipLM
 from .data import CriterionData as CriterionData
 from .data import examples_at_once as examples_at_once
 from .registry import CriterionInfo as CriterionInfo
@@ -27,6 +29,8 @@ from .registry import criterion as criterion
 from .registry import criterion_names as criterion_names
 from .registry import load_plugins as load_plugins
 from .registry import register_criterion as register_criterion
+from .weights.activations import RIA as RIA
+from .weights.activations import Wanda as Wanda
 from .weights.criterion import LayerCollapseWarning as LayerCollapseWarning
 from .weights.criterion import UnprunedWeightsWarning as UnprunedWeightsWarning
 from .weights.criterion import WeightCriterion as WeightCriterion
@@ -46,4 +50,5 @@ from .weights.smart_ratio import SmartRatio as SmartRatio
 from .weights.smart_ratio import SmartRatios as SmartRatios
 from .weights.smart_ratio import SmartRatioWarning as SmartRatioWarning
 from .weights.smart_ratio import smart_ratios as smart_ratios
+from .weights.sparsegpt import SparseGPT as SparseGPT
 from .weights.synflow import SynFlow as SynFlow

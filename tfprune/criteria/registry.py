@@ -85,6 +85,22 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             ("dpp_node", "DPPNode", "optional", "Diverse channels, drawn by one k-DPP for each group."),
         ),
         *_built_in(
+            "channels",
+            "reading",
+            (
+                "flap",
+                "FLAP",
+                "always",
+                "Fluctuation of a channel on data, times the squared norm of the weights that read it.",
+            ),
+            (
+                "ziplm",
+                "ZipLM",
+                "always",
+                "Error of the layers that read a channel, after least squares on all channels that are left.",
+            ),
+        ),
+        *_built_in(
             "weights",
             "magnitude",
             ("magnitude", "Magnitude", "never", "Absolute value of a weight."),
@@ -113,6 +129,32 @@ _INFOS: dict[tuple[Kind, str], CriterionInfo] = {
             "smart_ratio",
             ("smart_ratio", "SmartRatio", "never", "A decreasing fraction per layer, of random weights."),
             ("hybrid", "Hybrid", "never", "The fractions of smart_ratio, of the largest weights."),
+        ),
+        *_built_in(
+            "weights",
+            "activations",
+            (
+                "wanda",
+                "Wanda",
+                "always",
+                "Absolute weight times the norm of its input, compared within each output channel.",
+            ),
+            (
+                "ria",
+                "RIA",
+                "always",
+                "Share of a weight in its output and in its input, times a power of the norm of its input.",
+            ),
+        ),
+        *_built_in(
+            "weights",
+            "sparsegpt",
+            (
+                "sparsegpt",
+                "SparseGPT",
+                "always",
+                "Error of a layer's outputs after the remaining weights have made up for a removed one.",
+            ),
         ),
         *_built_in(
             "weights",

@@ -11,7 +11,13 @@ from tfprune.graph.layer_copies import configuration, copied_layer
 from tfprune.graph.left_alone import Held, LeftAlone
 from tfprune.graph.masked import masked
 from tfprune.graph.model_class import ModelClassWarning
-from tfprune.graph.prunable_weights import adds_branches, main_path_order, prunable_weights, unpruned_weights
+from tfprune.graph.prunable_weights import (
+    adds_branches,
+    kernels_of_copy,
+    main_path_order,
+    prunable_weights,
+    unpruned_weights,
+)
 from tfprune.graph.rebuild import SharedWeightsWarning, rebuild
 from tfprune.graph.residual_blocks import ResidualBlock, residual_blocks, without_blocks
 from tfprune.graph.rules import register_rule
@@ -54,6 +60,7 @@ __all__ = [
     "executable_groups",
     "execute",
     "gate_sites",
+    "kernels_of_copy",
     "main_path_order",
     "mask_variables",
     "masked",

@@ -18,9 +18,9 @@ from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.opening import Opening, OpeningError, opened
 from tfprune.keras_private import (
     Functional,
-    compute_output_spec,
     flat_layers,
     functional_part,
+    inferred_spec,
     input_structure,
     producer,
     set_mask,
@@ -479,7 +479,7 @@ class _Reader:
         arguments, options = node.arguments.fill_in(given)
         made = keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
         if _is_open(made) and not _is_open(inputs):  # it may be written so that it does not say all sizes it knows
-            made = keras.tree.flatten(compute_output_spec(node.operation.call, *arguments, **options))
+            made = keras.tree.flatten(inferred_spec(node.operation.call, *arguments, **options))
         return [
             keras.KerasTensor(new.shape, old.dtype, old.sparse, name=old.name)
             for new, old in zip(made, node.output_tensors, strict=True)

@@ -1,8 +1,9 @@
 """What a kernel reads: rows of features, with which its output channels take inner products."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from string import ascii_letters
 from typing import Any
 
 import keras
@@ -19,8 +20,9 @@ class KernelReads:
     """A layer's kernel as output channels that take inner products with rows of the layer's inputs.
 
     A row holds all that an output channel reads at one position: for a dense layer the features, for a convolution the
-    positions of its window times its input channels. A convolution with groups has such rows for each group, a
-    depthwise one for each input channel.
+    positions of its window times its input channels, for an einsum all axes that it sums over. A convolution with
+    groups has such rows for each group, a depthwise one for each input channel, an einsum for each position of the axes
+    that its input, kernel and output share.
 
     Attributes:
         layer: A layer with one kernel whose row in the table of kernels says what it `reads`, built.
@@ -39,8 +41,11 @@ class KernelReads:
         if row is None or row.reads is None or is_variant(layer, "channel_masked"):
             return None
         (kernel,) = row.kernels
-        groups = getattr(layer, kernel.attribute).shape[-2] if kernel.depthwise else getattr(layer, "groups", 1)
-        return cls(layer, kernel, groups)
+        shape = getattr(layer, kernel.attribute).shape
+        if row.reads != "equation":
+            return cls(layer, kernel, shape[-2] if kernel.depthwise else getattr(layer, "groups", 1))
+        terms = _Terms.of(layer.equation)
+        return None if terms is None else cls(layer, kernel, terms.size(shape, terms.shared))
 
     @property
     def variable(self) -> keras.Variable:
@@ -50,8 +55,8 @@ class KernelReads:
     @property
     def features(self) -> int:
         """Number of features that an output channel reads."""
-        shape = self.variable.shape
-        return int(np.prod(shape[:-2] if self.kernel.depthwise else shape[:-1]))
+        groups, channels = self._layout(self.variable.shape)[2]
+        return int(np.prod(self.variable.shape)) // (groups * channels)
 
     def by_channel(self, kernel: Any) -> np.ndarray:
         """Returns an array of the kernel's shape by output channel; it may have lost inputs or outputs.
@@ -63,14 +68,14 @@ class KernelReads:
             `[groups, channels of a group, features]`.
         """
         array = np.asarray(kernel)
-        shape = self._factors(array.shape)
-        return np.transpose(array.reshape(shape), (2, 3, 0, 1)).reshape(self.groups, shape[3], -1)
+        split, order, counts = self._layout(array.shape)
+        return array.reshape(split).transpose(order).reshape(*counts, -1)
 
     def as_kernel(self, channels: np.ndarray) -> np.ndarray:
         """Returns an array of the kernel's shape from weights by output channel, the inverse of `by_channel`."""
-        shape = self._factors(self.variable.shape)
-        array = np.asarray(channels).reshape(self.groups, shape[3], shape[0], shape[1])
-        return np.transpose(array, (2, 3, 0, 1)).reshape(self.variable.shape)
+        split, order, _ = self._layout(self.variable.shape)
+        array = np.asarray(channels).reshape([split[axis] for axis in order])
+        return array.transpose(np.argsort(order)).reshape(self.variable.shape)
 
     def parts(self, values: tf.Tensor) -> Iterator[tf.Tensor]:
         """Yields the `rows` of a batch, about 64 MB at a time."""
@@ -80,7 +85,8 @@ class KernelReads:
 
     def examples_at_once(self, values: tf.Tensor) -> int:
         """Returns the number of examples whose rows take about 64 MB."""
-        return examples_at_once(values, int(np.prod(self.variable.shape[:-2], dtype=int)))
+        copies = int(np.prod(self.variable.shape[:-2], dtype=int)) if self._kind == "window" else 1
+        return examples_at_once(values, copies)
 
     def rows(self, values: tf.Tensor) -> tf.Tensor:
         """Returns what the output channels read of the layer's inputs.
@@ -92,24 +98,42 @@ class KernelReads:
             Rows in the order of the kernel, float64 `[groups, rows, features]`.
         """
         values = tf.cast(values, tf.float64)
-        if self._of_features:
+        if self._kind == "features":
             return tf.reshape(values, [1, -1, values.shape[-1]])
+        if self._kind == "equation":
+            terms = self._terms
+            read = terms.spelled(values.shape.rank)
+            order = (*terms.shared, *(each for each in read if each not in terms.kernel), *terms.summed)
+            ordered = tf.transpose(values, [read.index(each) for each in order])
+            return tf.reshape(ordered, [self.groups, -1, self.features])
         patches = self._patches(values)
         window = patches.shape[1]
         split = tf.reshape(patches, [-1, window, self.groups, patches.shape[2] // self.groups])
         return tf.reshape(tf.transpose(split, [2, 0, 1, 3]), [self.groups, -1, window * split.shape[3]])
 
     @property
-    def _of_features(self) -> bool:
+    def _kind(self) -> str | None:
         row = kernel_layer(self.layer)
-        return row is not None and row.reads == "features"
+        return None if row is None else row.reads
 
-    def _factors(self, shape: Any) -> tuple[int, int, int, int]:
-        """Returns the axes of a kernel: window, inputs of a group, groups, outputs of a group."""
+    @property
+    def _terms(self) -> "_Terms":
+        terms = _Terms.of(self.layer.equation)
+        assert terms is not None, "the layer was described by them"
+        return terms
+
+    def _layout(self, shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, int]]:
+        """Returns into which axes a kernel splits, their order by channel, and the numbers of groups and of channels.
+
+        By channel, axes of groups come first, those of the channels of a group next, those of features last.
+        """
+        if self._kind == "equation":
+            terms = self._terms
+            order = tuple(terms.kernel.index(each) for each in (*terms.shared, *terms.made, *terms.summed))
+            return tuple(shape), order, (terms.size(shape, terms.shared), terms.size(shape, terms.made))
         window = int(np.prod(shape[:-2], dtype=int))
-        if self.kernel.depthwise:
-            return window, 1, shape[-2], shape[-1]
-        return window, shape[-2], self.groups, shape[-1] // self.groups
+        read, channels = (1, shape[-1]) if self.kernel.depthwise else (shape[-2], shape[-1] // self.groups)
+        return (window, read, self.groups, channels), (2, 3, 0, 1), (self.groups, channels)
 
     def _patches(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the values in the window at each position, `[positions, window, channels]`."""
@@ -133,6 +157,51 @@ class KernelReads:
                 cut.append(slice(offset * rate, offset * rate + (count - 1) * stride + 1, stride))
             parts.append(tf.reshape(values[tuple(cut)], [-1, values.shape[-1]]))
         return tf.stack(parts, axis=1)
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """The letters of an einsum that projects: each letter of the kernel is summed over, made, or shared by all.
+
+    Attributes:
+        read: Those of the input, perhaps with an ellipsis.
+        kernel: Those of the kernel, in its order, and by what they are:
+        shared: In input and output, too.
+        made: In the output only.
+        summed: In the input only.
+    """
+
+    read: str
+    kernel: str
+    shared: tuple[str, ...]
+    made: tuple[str, ...]
+    summed: tuple[str, ...]
+
+    @classmethod
+    def of(cls, equation: str) -> "_Terms | None":
+        """Returns the terms of an equation; None if it sums over other letters, or takes a diagonal."""
+        source, _, written = equation.replace(" ", "").partition("->")
+        read, _, kernel = source.partition(",")
+        distinct = all(
+            len(set(each)) == len(each) for each in (term.replace("...", "") for term in (read, kernel, written))
+        )
+        kept = "..." not in kernel and set(kernel) <= set(read + written) and set(read) <= set(kernel + written)
+        if not (distinct and kept and set(written) <= set(read + kernel)):
+            return None
+        shared, made, summed = (
+            tuple(each for each in kernel if (each in read, each in written) == places)
+            for places in ((True, True), (False, True), (True, False))
+        )
+        return cls(read, kernel, shared, made, summed)
+
+    def spelled(self, rank: int) -> str:
+        """Returns the letters of an input of a rank, with the ellipsis written out."""
+        free = [each for each in ascii_letters if each not in self.read + self.kernel]
+        return self.read.replace("...", "".join(free[: rank - len(self.read) + 3]))
+
+    def size(self, shape: Sequence[int], letters: Sequence[str]) -> int:
+        """Returns the product of the sizes that some letters have in a kernel."""
+        return int(np.prod([shape[self.kernel.index(each)] for each in letters], dtype=int))
 
 
 def examples_at_once(values: tf.Tensor, copies: int = 1) -> int:

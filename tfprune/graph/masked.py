@@ -17,6 +17,7 @@ from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import channel_axis, has_rule
 from tfprune.graph.rules.products import SUMMING
 from tfprune.graph.slim import checked_mask
+from tfprune.keras_private import inferred_spec
 
 
 def masked(model: keras.Model, mask: np.ndarray, groups: ChannelGroups) -> keras.Model:
@@ -175,6 +176,9 @@ class _KeptChannels(keras.layers.Layer):
         zero = ops.zeros_like(ops.take(result, [0], self._axis))
         places = np.where(self._kept, np.cumsum(self._kept) - 1, self._kept.sum())
         return ops.take(ops.concatenate([result, zero], self._axis), places, self._axis)
+
+    def compute_output_spec(self, *inputs: Any, **named: Any) -> Any:
+        return inferred_spec(self.call, *inputs, **named)
 
 
 class _KeptLayerNormalization(keras.layers.LayerNormalization):

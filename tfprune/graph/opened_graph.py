@@ -12,10 +12,11 @@ import keras
 
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
 from tfprune.graph.example_sizes import example_sizes, open_sizes
+from tfprune.graph.opening import constants
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
 from tfprune.graph.rules.moving import moves_open_examples
-from tfprune.keras_private import first_call, flat_layers, own_variables
+from tfprune.keras_private import first_call, flat_layers, own_variables, producer
 from tfprune.keras_private import numpy_operations as numpy
 
 EXAMPLES = 2
@@ -80,22 +81,32 @@ def is_opaque(operation: keras.Operation, within: bool, node: Any = None) -> boo
     foreign = not type(operation).__module__.startswith("keras.")
     if len(flat_layers(operation)) == 1 and not (within and foreign):
         return False
-    return not (own_variables(operation) and _is_followed(operation, node))
+    return not _is_tried_whole(operation, node)
 
 
-def _is_followed(layer: keras.Layer, node: Any) -> bool:
-    """Returns whether a trial tells what a layer does; opened, weights that it uses itself would hold channels."""
-    node = node or first_call(layer)
-    if node is None:
+def _is_tried_whole(layer: keras.Layer, node: Any) -> bool:
+    """Returns whether a trial is better than opening a layer, and tells what it does.
+
+    That is so where weights of its own, or tables that it reads by numbers of its own, would be constants in its code:
+    in layers that use weights themselves, and in those that make channels of the model's inputs.
+    """
+    outer = first_call(layer)
+    node = node or outer
+    if node is None or len(node.output_tensors) != 1:
         return False
-    call = Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node)
-    return tried(call) is not None
+    read = () if outer is None else outer.input_tensors
+    first = bool(read) and all(isinstance(producer(tensor).operation, keras.layers.InputLayer) for tensor in read)
+    if not (first or own_variables(layer)):
+        return False
+    found = tried(Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node))
+    return found is not None and (found.width("makes") is not None or bool(own_variables(layer)))
 
 
 def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """Returns the opened layers that a functional model can take the place of, for any number of examples.
 
-    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take.
+    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take. All
+    calls of a layer must have the same settings.
 
     Args:
         graph: The model's graph with opened layers.
@@ -105,7 +116,7 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
         Layers that the model calls, and those within them, by name.
     """
     found = {layer.name: layer for layer in graph.opened}
-    refused = {name for name, layer in found.items() if _has_cache(layer)} | set(graph.closed)
+    refused = {name for name, layer in found.items() if not is_general(layer)} | set(graph.closed)
     refused |= _open(graph) if graph.sizes is None else _bound(graph, model)
     outer = [layer.name for layer in graph.opened if layer.within is None]
     good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
@@ -153,5 +164,8 @@ def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
     return bound
 
 
-def _has_cache(layer: OpenedLayer) -> bool:
-    return any("cache" in name for name in signature(layer.layer.call).parameters)
+def is_general(layer: OpenedLayer) -> bool:
+    """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
+    arguments = signature(layer.layer.call).parameters
+    alike = len({constants(node) for node, _ in layer.calls}) == 1
+    return alike and not any("cache" in name for name in arguments)

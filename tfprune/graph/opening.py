@@ -5,7 +5,7 @@ Here this code runs once on symbolic tensors, so that Keras records it. Nothing 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from re import sub
 from typing import Any
 
@@ -162,6 +162,24 @@ def _ordered(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterat
         else:
             pending.append((node, True))
             pending.extend(before(node.input_tensors))
+
+
+def needed_part(opening: Opening, without: Mapping[int, Sequence[int]]) -> Opening:
+    """Returns what a layer computes but for some calls, and what only these need; see `rebuild`."""
+    needed = {id(tensor) for tensor in opening.outputs}
+    nodes = []
+    for node in reversed(opening.nodes):
+        if any(id(tensor) in needed for tensor in node.output_tensors):
+            nodes.append(node)
+            positions = without.get(id(node), range(len(node.input_tensors)))
+            needed.update(id(node.input_tensors[position]) for position in positions)
+    return replace(opening, nodes=tuple(reversed(nodes)))
+
+
+def constants(node: Any) -> str:
+    """Returns the arguments of a recorded call that are no symbolic tensors, to be compared with those of another."""
+    places = (node.arguments.args, node.arguments.kwargs)
+    return repr(keras.tree.map_structure(lambda each: isinstance(each, keras.KerasTensor) or each, places))
 
 
 def run_opening(

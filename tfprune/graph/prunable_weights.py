@@ -73,6 +73,27 @@ def prunable_weights(
     return found
 
 
+def kernels_of_copy(model: keras.Model, copy: keras.Model) -> dict[str, list[keras.Variable]]:
+    """Returns the weights of a copy of a model that `prunable_weights(model)` names.
+
+    Args:
+        model: The model.
+        copy: A copy whose layers have the same names, as `convert` makes it.
+
+    Returns:
+        Variables by the names of the model; several where layers of the model share a weight, such as a layer and a
+        wrapper of it, which have one each in the copy.
+    """
+    new = {f"{call.name}/{path}": held for call in model_calls(copy) for path, held in _kernels(call.layer).items()}
+    names = {id(variable): name for name, variable in prunable_weights(model).items()}
+    found: dict[str, dict[int, keras.Variable]] = {}
+    for call in model_calls(model):
+        for path, held in _kernels(call.layer).items():
+            variable = new[f"{call.name}/{path}"].variable
+            found.setdefault(names[id(held.variable)], {})[id(variable)] = variable
+    return {name: list(variables.values()) for name, variables in found.items()}
+
+
 def unpruned_weights(model: keras.Model, *, ignore: Ignored | Iterable[Ignored] = ()) -> dict[str, keras.Variable]:
     """Returns trained matrices of a model's own layers that are not among `prunable_weights`.
 

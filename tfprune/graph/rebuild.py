@@ -22,7 +22,7 @@ from tfprune.graph.model_class import (
     sequential_like,
     warn_of_losses,
 )
-from tfprune.graph.opening import run_opening
+from tfprune.graph.opening import constants, needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -124,7 +124,7 @@ def rebuild(
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
-        _compile_alike(model, new, optimizer)
+        compile_alike(model, new, optimizer)
     return new
 
 
@@ -136,11 +136,17 @@ def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
                 other.build_from_config(one.get_build_config())
 
 
-def _compile_alike(model: keras.Model, new: keras.Model, optimizer: Any) -> None:
+def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -> None:
     """Compiles a copy with the same losses, with another optimizer, and with new metrics.
 
     An optimizer may have a method `fitting(variables)` that returns the optimizer to use for the copy's variables.
+
+    Args:
+        model: A compiled model.
+        new: The copy. It is compiled.
+        optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
+    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
         settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
@@ -202,7 +208,9 @@ class _Copies:
     ) -> None:
         self._weights, self._fixed = weights, fixed
         self._sizes: dict[int, ExampleSizes] = {}
+        self._own: dict[int, OwnWeight] = {}
         self._expand = {id(each.layer): each for each in expand}
+        self._parts: dict[int, dict[Any, keras.Model]] = {}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
         self._models: list[tuple[keras.Model, keras.Model]] = []
         self._keep_class, self._without = keep_class, without
@@ -286,9 +294,9 @@ class _Copies:
     def _run(self, graph: Any, inputs: Any) -> Any:
         def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
             if id(operation) in self._expand:
-                return self._call_parts(
-                    operation, [each for each in keras.tree.flatten((args, kwargs)) if _is_tensor(each)]
-                )
+                (first, _), *_ = self._expand[id(operation)].calls
+                tensors = [each for each in keras.tree.flatten((args, kwargs)) if isinstance(each, keras.KerasTensor)]
+                return self._call_parts(first, tensors)
             new = self._copy(operation, _nested_shapes(operation, args, kwargs))
             return self._apply(operation, new, *args, **kwargs)
 
@@ -301,25 +309,38 @@ class _Copies:
             return new(*args, **kwargs)
         return self._call_layer(new, *args, **kwargs)
 
-    def _call_parts(self, layer: keras.Layer, tensors: Sequence[keras.KerasTensor]) -> Any:
-        """Calls the functional model that takes the place of an opened layer."""
-        if id(layer) not in self._made:
+    def _call_parts(self, node: Any, tensors: Sequence[keras.KerasTensor]) -> Any:
+        """Calls the functional model that takes the place of an opened layer, one for all calls that are alike.
+
+        Args:
+            node: Keras' record of the call.
+            tensors: The tensors to call the model with.
+        """
+        layer = node.operation
+        models = self._parts.setdefault(id(layer), {})
+        key = (constants(node), *(tuple(each.shape) for each in tensors))
+        if key not in models:
+            opening = self._expand[id(layer)].openings[id(node)]
             inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
-            opened = self._expand[id(layer)]
-            opening = opened.openings[id(opened.calls[0][0])]
-            self._sizes.update(opened.sizes)
-            outputs = run_opening(opening, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
+            needed = needed_part(opening, self._without)
+            self._sizes.update(self._expand[id(layer)].sizes)
+            outputs = run_opening(needed, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
             outputs = [keras.layers.Identity()(each) if _is_one_of(each, inputs) else each for each in outputs]
-            self._made[id(layer)] = keras.Model(inputs, outputs, name=layer.name)
-            self._made[id(layer)].trainable = layer.trainable
-        result = self._made[id(layer)](list(tensors))
+            name = f"{layer.name}_{len(models) + 1}" if models else layer.name
+            models[key] = keras.Model(inputs, outputs, name=name)
+            models[key].trainable = layer.trainable
+            self._made.setdefault(id(layer), models[key])
+        result = models[key](list(tensors))
         return result[0] if len(result) == 1 else result
 
     def _part(self, node: Any, values: Mapping[int, Any]) -> list[Any]:
         """Carries out a call within an opened layer, with a new layer or operation."""
         operation = node.operation
+        if id(node) in self._without:
+            return [values[id(node.input_tensors[position])] for position in self._without[id(node)]]
         if id(operation) in self._expand:
-            return keras.tree.flatten(self._call_parts(operation, [values[id(each)] for each in node.input_tensors]))
+            given = [values[id(each)] for each in node.input_tensors]
+            return keras.tree.flatten(self._call_parts(node, given))
         args, kwargs = node.arguments.fill_in(values)
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
@@ -331,14 +352,14 @@ class _Copies:
 
     def _own_weight(self, layer: keras.Layer, place: keras.KerasTensor, variable: keras.Variable) -> Any:
         """Returns a weight that an opened layer uses itself, from a layer of its own."""
-        if id(variable) not in self._made:
+        if id(variable) not in self._own:
             value = variable if self._weights is None else self._weights(layer, variable)
             kind = None if keras.backend.is_float_dtype(variable.dtype) else variable.dtype
             new = OwnWeight(value.shape, kind, dtype=layer.dtype_policy, trainable=variable.trainable)
             new(place)  # builds it
             new.weight.assign(value)
-            self._made[id(variable)] = new
-        return self._made[id(variable)](place)
+            self._own[id(variable)] = new
+        return self._own[id(variable)](place)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -368,10 +389,6 @@ def _with_open_sizes(new: Any, sizes: ExampleSizes, node: Any, args: Any) -> Any
 
 def _is_one_of(tensor: Any, others: Sequence[Any]) -> bool:
     return any(tensor is each for each in others)
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, keras.KerasTensor)
 
 
 def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:

@@ -2,7 +2,8 @@
 
 A block is found where a sum adds what a branch computes to the branch's own input, or to another term of the same sum;
 or it is one layer that has such a sum within it, such as a transformer layer. Without the first kind, the sum is the
-other term, as if the branch gave zeros; without the second kind, its input is passed on.
+other term, as if the branch gave zeros; without the second kind, its input is passed on. Layers that hold several of
+the second kind, such as the encoder of a vision transformer, are opened.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,8 +14,11 @@ from weakref import WeakKeyDictionary
 import keras
 import tensorflow as tf
 
-from tfprune.graph.calls import Call, ModelGraph, model_graph
+from tfprune.arguments import truth
+from tfprune.errors import ConfigError
+from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, model_graph
 from tfprune.graph.layer_copies import copied_layer
+from tfprune.graph.opened_graph import is_general, is_opaque
 from tfprune.graph.prunable_weights import ADDITIONS
 from tfprune.graph.rebuild import rebuild
 from tfprune.graph.rules.lookup import has_rule
@@ -40,12 +44,14 @@ class ResidualBlock:
         call: The call of that layer or sum.
         passed: For each output of the call, the position of the input that takes its place where the block is left out.
         calls: The calls that go with it, the one above included.
+        graph: The graph of the model, in which layers that hold several blocks are opened.
     """
 
     name: str
     call: Call
     passed: tuple[int, ...]
     calls: tuple[Call, ...]
+    graph: ModelGraph
 
     __repr__ = short_repr
 
@@ -54,15 +60,23 @@ class ResidualBlock:
         """Names of the layers that go with the block."""
         return tuple(dict.fromkeys(call.name for call in self.calls))
 
+    @property
+    def opened(self) -> tuple[OpenedLayer, ...]:
+        """The opened layers that hold the block, the outermost first."""
+        return tuple(layer for layer in self.graph.opened if self.call.name.startswith(f"{layer.name}/"))
 
-def residual_blocks(model: keras.Model) -> tuple[ResidualBlock, ...]:
+
+def residual_blocks(model: keras.Model, *, keep_classes: bool = False) -> tuple[ResidualBlock, ...]:
     """Finds the residual blocks of a model that can be left out, in the order of its calls.
 
     A block contains products of what it reads, such as convolutions. All that goes with it is used nowhere else: a
     layer that is also called elsewhere stays, and so does the block. Of blocks within each other, the innermost counts.
+    A layer that holds several blocks in layers of their own, such as the encoder of a vision transformer, is opened. It
+    becomes a functional model where one of them is left out.
 
     Args:
         model: A functional or sequential model, built. It is not changed.
+        keep_classes: Whether layers stay of their class, so that blocks within them are left alone.
 
     Returns:
         The blocks, of different names. Any of them can be left out together.
@@ -77,8 +91,8 @@ def residual_blocks(model: keras.Model) -> tuple[ResidualBlock, ...]:
         >>> [block.name for block in residual_blocks(model)]
         ['sum']
     """
-    graph = model_graph(model)
-    terms = _Terms(graph)
+    graph, closed = _with_stacks_opened(model, truth("keep_classes", keep_classes))
+    terms = _Terms(graph, closed)
     found = [block for call in graph.calls if (block := terms.block(call)) is not None]
     ends = {id(block.call) for block in found}
     inner = [block for block in found if len(ends & {id(call) for call in block.calls}) == 1]
@@ -100,11 +114,14 @@ def without_blocks(
 
     Args:
         model: A functional or sequential model. It is not changed.
-        blocks: The blocks, of `residual_blocks(model)`.
+        blocks: The blocks, of one call of `residual_blocks(model)`.
         copies: Receives the copy of each variable that stays, by the `id` of the model's own.
 
     Returns:
         A new model of the other layers, of the class of the model.
+
+    Raises:
+        ConfigError: The blocks come from several calls, of which each reads the model again.
     """
     made: list[tuple[keras.Layer, keras.Layer]] = []
 
@@ -112,19 +129,62 @@ def without_blocks(
         made.append((layer, copied_layer(layer)))
         return made[-1][1]
 
+    blocks = tuple(blocks)
+    if len({id(block.graph) for block in blocks}) > 1:
+        raise ConfigError("blocks: expected those of one call of residual_blocks, received blocks of several calls")
     passed = {id(block.call.node): block.passed for block in blocks}
-    new = rebuild(model, copied, without=passed, keep_class=True)
+    expand = {id(layer): layer for block in blocks for layer in block.opened}
+    new = rebuild(model, copied, without=passed, expand=expand.values(), keep_class=True)
     if copies is not None:
         pairs = (pair for old, other in made for pair in zip(old.variables, other.variables, strict=True))
         copies.update((id(old), other) for old, other in pairs)
     return new
 
 
-class _Terms:
-    """Finds out of which terms the tensors of a model are summed, and what they depend on."""
+def _with_stacks_opened(model: keras.Model, keep_classes: bool) -> tuple[ModelGraph, set[type]]:
+    """Returns the graph of a model in which layers that hold several blocks are opened, and the classes of such layers.
 
-    def __init__(self, graph: ModelGraph) -> None:
-        self._graph = graph
+    Whether a class holds blocks is seen in its first layer. Layers within opened ones are looked at in turn.
+    """
+    stacks: set[type] = set()
+    opens: set[type] = set()
+    judged: set[type] = set()
+    while True:
+        graph = _opened(model, opens, set())
+        first: dict[type, int] = {}
+        for call in graph.calls:
+            if is_opaque(call.layer, False) and type(call.layer) not in judged:
+                first.setdefault(type(call.layer), id(call.layer))
+        judged |= first.keys()
+        ids = set(first.values())
+        inner = _opened(model, opens, ids)
+        holders = [layer for layer in inner.opened if id(layer.layer) in ids and _holds_blocks(layer, inner)]
+        stacks |= {type(layer.layer) for layer in holders}
+        new = set() if keep_classes else {type(layer.layer) for layer in holders if is_general(layer)}
+        if not new:
+            return graph, stacks
+        opens |= new
+
+
+def _opened(model: keras.Model, kinds: set[type], ids: set[int]) -> ModelGraph:
+    """Returns the graph of a model in which layers of some classes, or with some `id`s, are opened."""
+    return model_graph(model, lambda layer, within, node: type(layer) in kinds or id(layer) in ids)
+
+
+def _holds_blocks(layer: OpenedLayer, graph: ModelGraph) -> bool:
+    return any(call.name.startswith(f"{layer.name}/") and _is_block_layer(call) for call in graph.calls)
+
+
+class _Terms:
+    """Finds out of which terms the tensors of a model are summed, and what they depend on.
+
+    Args:
+        graph: The graph of the model.
+        closed: Classes of layers that are no blocks, as they hold several.
+    """
+
+    def __init__(self, graph: ModelGraph, closed: set[type]) -> None:
+        self._graph, self._closed = graph, closed
         self._producers = {id(tensor): call for call in graph.calls for tensor in call.outputs}
         self._sources: dict[int, int] = {}
         self._bits: dict[int, int] = {}
@@ -145,13 +205,14 @@ class _Terms:
         for passed in self._skips(call):
             gone = self._only_for(call, passed)
             if self._is_whole(call, passed, gone) and any(_multiplies(each) for each in gone):
-                return ResidualBlock(call.name, call, passed, tuple(gone))
+                return ResidualBlock(call.name, call, passed, tuple(gone), self._graph)
         return None
 
     def _skips(self, call: Call) -> Iterable[tuple[int, ...]]:
         """Returns which inputs may take the place of the outputs of a call."""
         if not _is_sum(call):
-            return () if has_rule(call.layer) else filter(None, [_held_skip(call)])
+            skip = _held_skip(call) if _is_block_layer(call) else None
+            return () if skip is None or type(call.layer) in self._closed else (skip,)
         return ((position,) for position in range(len(call.inputs)) if self._adds_to(call, position))
 
     def _adds_to(self, call: Call, position: int) -> bool:
@@ -207,6 +268,10 @@ def _alike(one: keras.KerasTensor, other: keras.KerasTensor) -> bool:
 def _multiplies(call: Call) -> bool:
     """Returns whether a call has multiply-adds: products by kernels, or of tensors."""
     return bool(prunable_kernels(call.layer)) or bool(traced_flops(call))
+
+
+def _is_block_layer(call: Call) -> bool:
+    return isinstance(call.layer, keras.Layer) and not has_rule(call.layer) and _held_skip(call) is not None
 
 
 def _held_skip(call: Call) -> tuple[int, ...] | None:

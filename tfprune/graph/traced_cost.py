@@ -6,6 +6,7 @@ of several branches the most expensive one. All other operations cost nothing, a
 counts with the rows and columns that TensorFlow pads it with.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -97,7 +98,8 @@ def traced_graph(call: Call) -> Any:
         tf.TensorSpec([1, *(size or 1 for size in tensor.shape[1:])], keras.backend.standardize_dtype(tensor.dtype))
         for tensor in call.inputs
     ]
-    with _portable(layer):
+    with _portable(layer), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the sizes, which are not the user's
         return tf.function(run, autograph=False).get_concrete_function(*signature).graph
 
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfprune.keras_private import child_layers
 
-_OWN = frozenset(vars(keras.layers.Layer(name="any")))
-_OF_TENSORFLOW = "_self_"  # what TensorFlow's tracking adds to objects
+_TRACKED = tf.Module(name="any")
+_TRACKED.items = []  # now TensorFlow's tracking has added its attributes
+_OWN = frozenset(vars(keras.layers.Layer(name="any"))) | (vars(_TRACKED).keys() - {"items"})
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _attributes(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
         yield from ((f"layers.{index}", each) for index, each in enumerate(layer.layers))
         return
     for name, value in list(vars(layer).items()):
-        if name not in _OWN and not name.startswith(_OF_TENSORFLOW):
+        if name not in _OWN:
             public = name.lstrip("_")
             same = public.isidentifier() and getattr(type(layer), public, None) is not None
             yield from _leaves(public if same and getattr(layer, public, None) is value else name, value)

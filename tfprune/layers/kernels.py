@@ -11,7 +11,7 @@ A class that derives from one in the table is treated like it, unless it has a r
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import keras
 import tensorflow as tf
@@ -35,6 +35,7 @@ from tfprune.reprs import described
 Weights = Mapping[str, tf.Tensor]
 ApplyKernels = Callable[[Any, tf.Tensor, Weights], tf.Tensor]
 LayerVariant = Literal["masked", "psg", "channel_masked", "subnet"]
+Reads = Literal["features", "window", "equation"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class KernelLayer:
         channel_masked: The class that masks input and output channels.
         subnet: The class that trains scores which pick among frozen weights (a `Subnet`).
         reads: What the rows of its inputs are that the kernel is multiplied with (`graph.KernelReads`): `features` of
-            the last axis, or a `window`, by the layer's `strides`, `padding`, `dilation_rate` and `data_format`. None:
-            something else.
+            the last axis, a `window`, by the layer's `strides`, `padding`, `dilation_rate` and `data_format`, or what
+            the layer's `equation` sums over. None: something else.
         product: Computes the layer on given kernels, before bias and activation, from `(layer, inputs, kernels by
             attribute)`, channels last. It lets a search run the layer at other widths. None: it is never run so.
         folds_norm: Whether an export may fold a batch norm right behind the layer into its kernel and bias; the layer
@@ -86,16 +87,17 @@ class KernelLayer:
     psg: type[MaskedWeights] | None = None
     channel_masked: type[keras.Layer] | None = None
     subnet: type[Subnet] | None = None
-    reads: Literal["features", "window"] | None = None
+    reads: Reads | None = None
     product: ApplyKernels | None = None
     folds_norm: bool = False
 
     def __post_init__(self) -> None:
         if not (isinstance(self.layer, type) and issubclass(self.layer, keras.Layer)):
             raise ConfigError(f"KernelLayer: expected a class of layers, received {described(self.layer)}")
-        if self.reads not in (None, "features", "window"):
+        if self.reads not in (None, *get_args(Reads)):
             raise ConfigError(
-                f"{self.layer.__name__}: expected reads to be features, window or None, received {self.reads!r}"
+                f"{self.layer.__name__}: expected reads to be {', '.join(get_args(Reads))} or None, received "
+                f"{self.reads!r}"
             )
         for kernel in self.kernels:
             if "kernel" not in kernel.attribute and kernel.prunable:
@@ -104,10 +106,11 @@ class KernelLayer:
                     f"weights apart by it, received {kernel.attribute!r}; rename it"
                 )
         axes = [(kernel.inputs, kernel.outputs) for kernel in self.kernels]
-        if self.reads is not None and axes != [(-2, -1)]:
+        fitting = (None, None) if self.reads == "equation" else (-2, -1)
+        if self.reads is not None and axes != [fitting]:
             raise ConfigError(
-                f"{self.layer.__name__}: expected one kernel [..., in, out] with reads={self.reads!r}, received axes "
-                f"(in, out) {axes}; leave reads out"
+                f"{self.layer.__name__}: expected one kernel with the axes (in, out) {fitting} with "
+                f"reads={self.reads!r}, received {axes}; leave reads out"
             )
         if self.folds_norm and (len(axes) != 1 or axes[0][1] is None):
             raise ConfigError(
@@ -278,7 +281,7 @@ _ROWS: dict[type, KernelLayer] = {
             product=_matmul,
             folds_norm=True,
         ),
-        KernelLayer(keras.layers.EinsumDense, (Kernel(inputs=None, outputs=None),)),
+        KernelLayer(keras.layers.EinsumDense, (Kernel(inputs=None, outputs=None),), reads="equation"),
         KernelLayer(keras.layers.Embedding, (Kernel("embeddings", inputs=None, prunable=False),)),
         KernelLayer(keras.layers.Conv1D, masked=MaskedConv1D, reads="window"),
         KernelLayer(

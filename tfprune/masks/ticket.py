@@ -42,7 +42,7 @@ class Ticket:
     __repr__ = short_repr
 
     @classmethod
-    def from_model(cls, masks: Masks, model: Any, **origin: Any) -> "Ticket":
+    def from_model(cls, masks: Masks, model: Any, /, **origin: Any) -> "Ticket":
         """Makes a ticket of a model with its present weights.
 
         Args:
@@ -50,7 +50,7 @@ class Ticket:
             model: A Keras model.
             **origin: What the model is, as plain values.
         """
-        weights = {variable.path: np.asarray(variable).copy() for variable in model.variables}
+        weights = {variable.path: _stored(np.asarray(variable)) for variable in model.variables}
         return cls(masks, MappingProxyType(weights), MappingProxyType(dict(origin)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -89,7 +89,7 @@ class Ticket:
         named = {name.removeprefix(_WEIGHTS): array for name, array in weights.items()}
         return cls(masks, MappingProxyType(named), MappingProxyType(origin))
 
-    def start(self, model: Any, **origin: Any) -> None:
+    def start(self, model: Any, /, **origin: Any) -> None:
         """Assigns the weights to a model; does nothing if the file contained only masks.
 
         Args:
@@ -114,6 +114,11 @@ class Ticket:
                 raise ConfigError(f"the masks belong to another model: its {name} is {ours}, that of this one {theirs}")
         for name, variable in variables.items():
             variable.assign(self.weights[name])
+
+
+def _stored(value: np.ndarray) -> np.ndarray:
+    """Returns a copy in a format that files of NumPy know: bfloat16 becomes float32, which holds all its values."""
+    return value.astype(np.float32) if value.dtype.kind == "V" else value.copy()
 
 
 def _append(file: zipfile.ZipFile, name: str, value: np.ndarray) -> None:

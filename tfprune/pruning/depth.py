@@ -1,6 +1,8 @@
 """Which residual blocks of a model are dropped: the decision, as a part of a plan, and how it is carried out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +13,9 @@ from tfprune.arguments import number
 from tfprune.criteria import get_block_criterion
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError
-from tfprune.graph import Match, ResidualBlock, residual_blocks, without_blocks
+from tfprune.graph import Match, ModelClassWarning, ResidualBlock, residual_blocks, without_blocks
 from tfprune.graph.calls import check_finite_weights
+from tfprune.graph.model_settings import remade_without
 from tfprune.ops.density import kept_count
 from tfprune.pruning.cut import move_optimizer
 from tfprune.pruning.protection import IGNORED, WIDTH_KEPT
@@ -85,17 +88,20 @@ class DepthPlan:
         """The names of the blocks that do not stay."""
         return tuple(block.name for block in self.blocks if not block.keep)
 
-    def found_in(self, model: keras.Model, match: Match = "name") -> tuple[ResidualBlock, ...]:
+    def found_in(
+        self, model: keras.Model, match: Match = "name", *, keep_classes: bool = False
+    ) -> tuple[ResidualBlock, ...]:
         """Returns the blocks of a model that are dropped.
 
         Args:
             model: A model of the same layers.
             match: `name` or `position`, see `PruningPlan.apply`.
+            keep_classes: See `residual_blocks`.
 
         Raises:
             PruningError: The model has other blocks.
         """
-        blocks = residual_blocks(model)
+        blocks = residual_blocks(model, keep_classes=keep_classes)
         meant, found = [block.name for block in self.blocks], [block.name for block in blocks]
         if meant != found and (match == "name" or len(meant) != len(found)):
             raise PruningError(
@@ -132,18 +138,19 @@ class BlockScorer:
         """Raises `ConfigError` if there is data that the criterion does not use."""
         reject_unused_data(self._criterion, data)
 
-    def plan(self, model: keras.Model, held: Mapping[str, Iterable[str]]) -> DepthPlan:
+    def plan(self, model: keras.Model, held: Mapping[str, Iterable[str]], *, keep_classes: bool = False) -> DepthPlan:
         """Decides which blocks of a model are dropped: those of the lowest scores, the first ones of equal scores.
 
         Args:
             model: A functional or sequential model. It is not changed.
             held: Names of layers whose blocks stay, by the reason.
+            keep_classes: See `residual_blocks`.
 
         Raises:
             ConfigError: The scores are no finite numbers, one for each block.
             PruningError: The model has no block, or too many stay.
         """
-        blocks = residual_blocks(model)
+        blocks = residual_blocks(model, keep_classes=keep_classes)
         if not blocks:
             raise PruningError(
                 f"depth={self.fraction:g}: expected a model with residual blocks that can be dropped (sums x + f(x), "
@@ -184,6 +191,32 @@ def _reason(block: ResidualBlock, held: Mapping[str, Iterable[str]]) -> str:
             if any(name == layer or name.startswith(f"{layer}/") for name in names):
                 return reason
     return ""
+
+
+@contextmanager
+def held_back() -> Iterator[list[warnings.WarningMessage]]:
+    """Keeps warnings back, to be given to `in_its_class` once it is known which of them hold."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", ModelClassWarning)
+        yield said
+
+
+def in_its_class(
+    model: keras.Model, small: keras.Model, dropped: Sequence[str], said: Iterable[warnings.WarningMessage] = ()
+) -> keras.Model:
+    """Returns a smaller model made by the class of the whole one, if a setting of it says how many blocks there are.
+
+    Args:
+        model: The whole model.
+        small: The smaller one.
+        dropped: The names of the blocks that it lacks.
+        said: Warnings that came with the smaller model; they are given, except those that hold no more.
+    """
+    new = remade_without(model, small, dropped) if dropped else None
+    for each in said:
+        if new is None or not isinstance(each.message, ModelClassWarning):
+            warnings.warn(each.message, stacklevel=3)
+    return small if new is None else new
 
 
 def drop_blocks(model: keras.Model, blocks: Iterable[ResidualBlock], *, keep_optimizer: bool = False) -> keras.Model:

@@ -199,8 +199,10 @@ def opened_text(sizes: Sequence[Sequence[int]], expanded: Sequence[str], width: 
     """
     lines = []
     if sizes:
-        shapes = listed([" x ".join(map(str, shape[1:])) for shape in sizes], 3)
-        lines.append(f"FLOPs are those of one example of {shapes}: the model leaves sizes open, its layers need them")
+        shapes = listed(list(dict.fromkeys(str(tuple(shape[1:])) for shape in sizes)), 3)
+        lines.append(
+            f"FLOPs are counted for inputs of shape {shapes}: the model leaves sizes open, its layers need them"
+        )
     if expanded:
         lines.append(f"Functional models of the same layers take the place of {listed(expanded, 6)}")
     return "\n".join(paragraph(line, width=width, hanging=2) for line in lines)

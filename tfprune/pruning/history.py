@@ -18,6 +18,7 @@ from tfprune.files import as_path
 from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
+from tfprune.pruning.depth import held_back, in_its_class
 from tfprune.pruning.plan import HISTORY_FORMAT, PruningPlan, plan_of, reading_plans, write_plans
 from tfprune.pruning.recalibration import Recalibration
 from tfprune.reading import RefusedError, read_json, typed
@@ -78,7 +79,9 @@ class PruningHistory:
             PruningError: The history is empty or belongs to another model, or `between` returned one of other layers.
         """
         check_between(between)
-        model, whole = self._checked(model, match, truth("keep_optimizer", keep_optimizer))
+        original = model
+        with held_back() as said:
+            model, whole = self._checked(model, match, truth("keep_optimizer", keep_optimizer))
         kept = np.ones(whole.channels, bool)
         for step, plan in enumerate(self.plans, start=1):
             groups = remaining_groups(model, whole, kept)
@@ -87,7 +90,7 @@ class PruningHistory:
             if between is not None and step < len(self.plans):
                 other = between(model, step)
                 model = model if other is None else other
-        return model
+        return in_its_class(original, model, self.plans[0].dropped, said)
 
     def check(self, model: keras.Model, match: Match = "name") -> ChannelGroups:
         """Checks that the steps belong to a model.

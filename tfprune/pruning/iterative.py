@@ -13,6 +13,7 @@ from tfprune.errors import ConfigError
 from tfprune.graph import ChannelGroups
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
+from tfprune.pruning.depth import in_its_class
 from tfprune.pruning.history import Between, PruningHistory, carried_out, check_between, remaining_groups
 from tfprune.pruning.plan import PruningPlan
 from tfprune.pruning.planner import Planner, Scorer, scorers, target
@@ -110,8 +111,7 @@ def prune_channels(
         4
     """
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
-    settings |= {"max_sparsity": max_sparsity, "keep_classes": keep_classes, "allow_unknown": allow_unknown}
+    settings = {"criterion": criterion, "scope": scope, "allow_unknown": allow_unknown, **vars(constraints)}
     budget = target(flops, params, density, depth, settings)
     scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     keep_optimizer = truth("keep_optimizer", keep_optimizer)
@@ -137,7 +137,7 @@ def prune_channels(
         blocks=blocks,
         keep_optimizer=keep_optimizer,
     )
-    model = planner.rest
+    whole, model = model, planner.rest
     kept = np.ones(planner.groups.channels, bool)
     for step, fraction in enumerate(path, start=1):
         groups = remaining_groups(model, planner.groups, kept)
@@ -150,7 +150,7 @@ def prune_channels(
         if between is not None and step < steps:
             other = between(model, step)
             model = model if other is None else other
-    return model
+    return in_its_class(whole, model, () if planner.depth is None else planner.depth.dropped, planner.said)
 
 
 def _step_plan(

@@ -17,7 +17,7 @@ from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
-from tfprune.pruning.depth import DepthPlan, drop_blocks
+from tfprune.pruning.depth import DepthPlan, drop_blocks, held_back, in_its_class
 from tfprune.pruning.explain import (
     blocks_table,
     effective_limits,
@@ -167,12 +167,13 @@ class PruningPlan:
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
         check_weights(model)
-        rest = self.remaining(model, match, keep_optimizer=truth("keep_optimizer", keep_optimizer))
+        with held_back() as said:
+            rest = self.remaining(model, match, keep_optimizer=truth("keep_optimizer", keep_optimizer))
         groups, mask = channel_groups(rest, keep_classes=self.keep_classes), self.mask
         self.check(rest, groups, match, whole=model)
-        if rest is not model and mask.all() and reweight is None:
-            return rest
-        return cut(rest, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
+        whole = rest is not model and mask.all() and reweight is None
+        small = rest if whole else cut(rest, mask, groups, keep_optimizer=keep_optimizer, data=reweight, stacklevel=2)
+        return in_its_class(model, small, self.dropped, said)
 
     def remaining(self, model: keras.Model, match: Match = "name", *, keep_optimizer: bool = False) -> keras.Model:
         """Returns a model without the residual blocks that the plan drops; the model itself if it drops none.
@@ -188,7 +189,9 @@ class PruningPlan:
         check_choice("match", match, Match)
         if self.depth is None or not self.dropped:
             return model
-        return drop_blocks(model, self.depth.found_in(model, match), keep_optimizer=keep_optimizer)
+        return drop_blocks(
+            model, self.depth.found_in(model, match, keep_classes=self.keep_classes), keep_optimizer=keep_optimizer
+        )
 
     def explain(self, *, width: int = WIDTH) -> str:
         """Returns a text: a table of the groups, the totals, the limits that had an effect, what is left alone.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
+from warnings import WarningMessage
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from tfprune.errors import ConfigError, PruningError, check_choice
 from tfprune.graph import ChannelGroups, CostModel, channel_groups
 from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
-from tfprune.pruning.depth import BlockScorer, drop_blocks
+from tfprune.pruning.depth import BlockScorer, drop_blocks, held_back
 from tfprune.pruning.explain import share_text
 from tfprune.pruning.group_plan import FITS, GroupPlan, Hold, describe_reasons, holds
 from tfprune.pruning.plan import PruningPlan
@@ -107,8 +108,7 @@ def plan_channels(
         4
     """
     constraints = WidthConstraints(round_to, min_channels, max_sparsity)
-    settings = {"criterion": criterion, "scope": scope, "round_to": round_to, "min_channels": min_channels}
-    settings |= {"max_sparsity": max_sparsity, "keep_classes": keep_classes, "allow_unknown": allow_unknown}
+    settings = {"criterion": criterion, "scope": scope, "allow_unknown": allow_unknown, **vars(constraints)}
     budget = target(flops, params, density, depth, settings)
     scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     planner = Planner(
@@ -144,15 +144,19 @@ def target(
     Raises:
         ConfigError: None or several fractions are given, or a setting for channels without a target for them.
     """
-    if depth is None or (flops, params, density) != (None, None, None):
+    if depth is None or any(each is not None for each in (flops, params, density)):
         return Budget.from_fractions(flops, params, density)
     defaults = {name: each.default for name, each in signature(plan_channels).parameters.items()}
-    if given := [name for name, value in settings.items() if value is not defaults[name] and value != defaults[name]]:
+    if given := [name for name, value in settings.items() if not _same(value, defaults[name])]:
         raise ConfigError(
             f"{given[0]}: expected none, as it is for channels and depth={short(depth)} is the only target, received "
             f"{short(settings[given[0]])}; give flops, params or density, too, or leave {given[0]} out"
         )
     return None
+
+
+def _same(value: Any, default: Any) -> bool:
+    return isinstance(value, type(default)) and bool(value == default)
 
 
 def scorers(
@@ -163,6 +167,8 @@ def scorers(
     Raises:
         ConfigError: There is no such criterion, or data that none uses.
     """
+    if depth is None and not (isinstance(depth_criterion, str) and depth_criterion == "cosine"):
+        raise ConfigError(f"depth_criterion: expected none without depth, received {short(depth_criterion)}")
     blocks = None if depth is None else BlockScorer(depth, depth_criterion, data)
     if blocks is not None and budget is None:
         blocks.check_data(data)
@@ -188,6 +194,7 @@ class Planner:
         rest: The model without the blocks that are dropped.
         groups: The channel groups of `rest`.
         whole: The totals of the whole model.
+        said: Warnings on `rest`.
 
     Raises:
         ConfigError: The scope is unknown.
@@ -220,9 +227,15 @@ class Planner:
         self.whole, self._uncounted = self._totals(np.ones(self.groups.channels, bool)), dict(self._cost.uncounted)
         self._check(allow_unknown)
         self.depth, self.rest = None, model
+        self._expanded: tuple[str, ...] = ()
+        self.said: list[WarningMessage] = []
         if blocks is not None:
-            self.depth = blocks.plan(model, kept_layers(self.groups, self.ignore, self.keep_width))
-            self.rest = drop_blocks(model, self.depth.found_in(model), keep_optimizer=keep_optimizer)
+            held = kept_layers(self.groups, self.ignore, self.keep_width)
+            self.depth = blocks.plan(model, held, keep_classes=keep_classes)
+            dropped = self.depth.found_in(model, keep_classes=keep_classes)
+            with held_back() as self.said:
+                self.rest = drop_blocks(model, dropped, keep_optimizer=keep_optimizer)
+            self._expanded = tuple(block.opened[0].name for block in dropped if block.opened)
         if self.rest is not model:
             self.groups = channel_groups(self.rest, keep_classes=keep_classes)
             self._read(self.rest)
@@ -285,6 +298,7 @@ class Planner:
     def _plan(
         self, criterion: str, budget: Budget | None, plans: tuple[GroupPlan, ...], mask: np.ndarray
     ) -> PruningPlan:
+        expanded = (layer.name for layer in self.groups.expanded(mask) if layer.within is None)
         return PruningPlan(
             model=self.model.name,
             criterion=criterion,
@@ -302,7 +316,7 @@ class Planner:
             unknown=sum(self._uncounted.values()),
             depth=self.depth,
             keep_classes=self.groups.keep_classes,
-            expanded=tuple(layer.name for layer in self.groups.expanded(mask) if layer.within is None),
+            expanded=tuple(dict.fromkeys((*self._expanded, *expanded))),
             sizes=tuple(tuple(size or 1 for size in shape) for shape in self.groups.graph.sizes or ()),
             source=self.model,
         )

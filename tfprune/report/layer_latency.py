@@ -13,7 +13,8 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tfprune.errors import ConfigError
-from tfprune.graph import Call, model_calls
+from tfprune.graph import Call
+from tfprune.graph.opened_graph import opened_graph
 from tfprune.keras_private import takes_training
 from tfprune.report.latency import SIZES, alternating_times, example_tensor
 from tfprune.report.model_report import moves_nothing
@@ -41,7 +42,7 @@ def compare_layer_latency(
     Raises:
         ConfigError: A tensor in a model has an unknown size.
     """
-    calls = {name: _calls_by_layer(model) for name, model in models.items()}
+    calls = {name: _calls_by_layer(model, batch_size) for name, model in models.items()}
     layers = list(dict.fromkeys(layer for each in calls.values() for layer in each))
     result: dict[str, dict[str, float]] = {name: {} for name in models}
     for layer in tqdm(layers, desc="timing layers", disable=None, leave=False):
@@ -51,10 +52,13 @@ def compare_layer_latency(
     return result
 
 
-def _calls_by_layer(model: keras.Model) -> dict[str, list[Call]]:
-    """Returns the calls of each layer; raises `ConfigError` for tensors of unknown size."""
+def _calls_by_layer(model: keras.Model, batch_size: int) -> dict[str, list[Call]]:
+    """Returns the calls of each layer, also within opaque ones; raises `ConfigError` for tensors of unknown size."""
     found: dict[str, list[Call]] = {}
-    for call in model_calls(model):
+    graph = opened_graph(model)
+    if graph.sizes is not None:
+        graph = opened_graph(model, [(batch_size, *shape[1:]) for shape in graph.sizes])
+    for call in graph.calls:
         found.setdefault(call.name, []).append(call)
         for tensor in (*call.inputs, *call.outputs):
             if None in tensor.shape[1:]:
@@ -98,7 +102,8 @@ def _empty(call: Call, batch_size: int) -> Callable[[], object]:
 
 def _traced(compute: Callable[..., Any], call: Call, batch_size: int) -> Callable[[], object]:
     """Traces a function for the inputs of a call; it is complete, also on a GPU, when it returns."""
-    values = [example_tensor(tensor.shape, tensor.dtype, batch_size) for tensor in call.inputs]
+    sizes = [tensor.shape[0] if call.examples else batch_size for tensor in call.inputs]  # a weight has its own
+    values = [example_tensor(tensor.shape, tensor.dtype, size) for tensor, size in zip(call.inputs, sizes, strict=True)]
     concrete = tf.function(compute).get_concrete_function(*(tf.TensorSpec(each.shape, each.dtype) for each in values))
 
     def run() -> None:

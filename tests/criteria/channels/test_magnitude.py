@@ -113,7 +113,7 @@ def test_shares_of_the_groups_mean_do_not_depend_on_the_groups_scale():
         ({"roles": ()}, "roles"),
         ({"roles": ("made",)}, "made"),
         ({"reduce": "median"}, "reduce: expected sum, mean or max, received 'median'"),
-        ({"normalize": "sum"}, "normalize: expected mean, max or none"),
+        ({"normalize": "sum"}, "normalize: expected mean, max, standard or none"),
     ],
 )
 def test_settings_without_sense_are_refused(settings, said):

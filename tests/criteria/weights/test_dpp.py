@@ -74,6 +74,17 @@ def test_exact_counts_equal_for_all_channels(network, scope):
         assert counts.max() - counts.min() <= 1
 
 
+def test_einsums_read_all_that_they_sum_over():
+    inputs = keras.Input((4, 3, 2))
+    model = keras.Model(inputs, layers.EinsumDense("abcd,cde->abe", (4, 5), name="joined")(inputs))
+    x = np.random.default_rng(0).normal(size=(30, 4, 3, 2)).astype(np.float32)
+    masks = DPPEdge()(model, 0.5, (x, np.zeros(30)))
+    assert (masks["joined/kernel"].sum(axis=(0, 1)) == 3).all()
+    scores = DPPEdge().weight_scores(model, data=(x, np.zeros(30)))["joined/kernel"]
+    squares = np.square(x.astype(float)).mean(axis=(0, 1))[..., None]
+    np.testing.assert_allclose(scores, np.square(np.asarray(model.get_layer("joined").kernel)) * squares, rtol=1e-5)
+
+
 def test_seeds_and_earlier_masks(network):
     model, data = network
     masks = DPPEdge(seed=3)(model, 0.34, data)

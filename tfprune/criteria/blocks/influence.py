@@ -61,7 +61,7 @@ class Cosine(_Measured):
             ConfigError: There is no data that can be used.
         """
         source = CriterionData.required(data, self.name, model)
-        forward = Forward(model)
+        forward = Forward(model, blocks[0].graph)
         ends = BlockEnds.of(forward, blocks)
         totals, examples = np.zeros(len(blocks)), 0
         for x in source.inputs(self.batches):
@@ -115,7 +115,7 @@ class BlockTaylor(_Measured):
             ConfigError: There is no data, or no loss, that can be used.
         """
         source = CriterionData.required(data, self.name).for_loss(model, self.loss)
-        forward = Forward(model)
+        forward = Forward(model, blocks[0].graph)
         ends = BlockEnds.of(forward, blocks)
         totals, examples, changes = np.zeros(len(blocks)), 0, None
         for x, y in source.batches(self.batches, size=examples_at_once(model)):
@@ -176,7 +176,7 @@ class LossIncrease(_Measured):
             ConfigError: There is no data, or no loss, that can be used.
         """
         source = CriterionData.required(data, self.name).for_loss(model, self.loss)
-        forward = Forward(model)
+        forward = Forward(model, blocks[0].graph)
         ends = BlockEnds.of(forward, blocks)
         totals, examples = np.zeros(len(blocks)), 0
         loss: Loss | None = None

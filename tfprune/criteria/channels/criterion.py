@@ -22,8 +22,8 @@ from tfprune.reprs import short_repr
 Reduce = Literal["sum", "mean", "max"]
 """How a channel's values at all its positions become one."""
 
-Normalize = Literal["mean", "max", "none"]
-"""Whether scores are divided by the mean, or the maximum, of their group."""
+Normalize = Literal["mean", "max", "standard", "none"]
+"""Whether scores are divided by the mean or the maximum of their group, or standardized to mean 0 and deviation 1."""
 
 _VECTORS = {"bias", "beta", "gamma", "scale", "alpha", "moving_mean", "moving_variance"}
 _AnyClass = TypeVar("_AnyClass", bound=type)
@@ -122,7 +122,7 @@ def normalized(scores: np.ndarray, groups: ChannelGroups, how: Normalize) -> np.
     Args:
         scores: `[channels]`, NaN where unknown.
         groups: The channel groups.
-        how: See `Normalize`. Groups whose mean or maximum is 0 keep their scores.
+        how: See `Normalize`. Groups whose mean, maximum or deviation is 0 are not divided.
 
     Returns:
         The new scores `[channels]`.
@@ -136,7 +136,11 @@ def normalized(scores: np.ndarray, groups: ChannelGroups, how: Normalize) -> np.
     for group in groups:
         part = result[group.channels]
         known = part[~np.isnan(part)]
-        scale = (known.mean() if how == "mean" else known.max()) if known.size else 0.0
+        if not known.size:
+            continue
+        if how == "standard":
+            part -= known.mean()
+        scale = known.max() if how == "max" else known.mean() if how == "mean" else known.std()
         if scale > 0:
             part /= scale
     return result

@@ -1,3 +1,5 @@
+from .activations import RIA as RIA
+from .activations import Wanda as Wanda
 from .criterion import LayerCollapseWarning as LayerCollapseWarning
 from .criterion import UnprunedWeightsWarning as UnprunedWeightsWarning
 from .criterion import WeightCriterion as WeightCriterion
@@ -17,4 +19,5 @@ from .smart_ratio import SmartRatio as SmartRatio
 from .smart_ratio import SmartRatios as SmartRatios
 from .smart_ratio import SmartRatioWarning as SmartRatioWarning
 from .smart_ratio import smart_ratios as smart_ratios
+from .sparsegpt import SparseGPT as SparseGPT
 from .synflow import SynFlow as SynFlow

@@ -22,7 +22,14 @@ from tfprune.criteria.data import CriterionData, reject_unused_data
 from tfprune.criteria.registry import DataUse, Kind, criterion, criterion_names, register_criterion
 from tfprune.criteria.weights.selection import Schedule, Scope, Selection, keep_counts
 from tfprune.errors import ConfigError, check_choice
-from tfprune.graph import prunable_weights, unpruned_weights
+from tfprune.graph import (
+    ModelClassWarning,
+    SharedWeightsWarning,
+    convert,
+    kernels_of_copy,
+    prunable_weights,
+    unpruned_weights,
+)
 from tfprune.graph.calls import check_finite_weights
 from tfprune.masks import Masks
 from tfprune.tables import listed
@@ -46,6 +53,7 @@ class WeightCriterion(ABC):
         kind: What it scores: `weights`.
         uses_data: Whether it uses data, see `DataUse`. Data for a criterion that never uses any is an error.
         traceable: Whether `scores` can be traced, so that scoring and choosing are one compiled step.
+        updates: Whether `prune` changes the weights that are kept, so that masks go with its model only.
         iterations: Prune in this many rounds, each of which scores the remaining weights.
         schedule: Density after each round: `exponential` removes the same fraction of the remaining weights each time,
             `linear` the same number.
@@ -69,6 +77,7 @@ class WeightCriterion(ABC):
     kind: ClassVar[Kind] = "weights"
     uses_data: ClassVar[DataUse] = "never"
     traceable: ClassVar[bool] = False
+    updates: ClassVar[bool] = False
     iterations: int = 1
     schedule: Schedule = "exponential"
     scope: Scope = "global"
@@ -138,7 +147,7 @@ class WeightCriterion(ABC):
         kept: int | None = None,
         on_scores: Callable[[dict[str, np.ndarray]], None] | None = None,
     ) -> Masks:
-        """Prunes: decides which weights are kept. The model is not changed.
+        """Decides which weights are kept. The model is not changed.
 
         Warns with `LayerCollapseWarning` if nothing is left of a kernel, and with `UnprunedWeightsWarning` if layers of
         one's own hold matrices that are no kernels.
@@ -151,7 +160,7 @@ class WeightCriterion(ABC):
             masks: The masks of an earlier pruning. Default: everything is left.
             kept: Instead of a density, the number of weights to keep (scope `global` only).
             on_scores: Called at the end with the scores of the last round by name, float64. A criterion that draws sets
-                of weights has none, and does not call it.
+                of weights, or prunes kernel after kernel, has none, and does not call it.
 
         Returns:
             The masks of all prunable weights.
@@ -161,19 +170,65 @@ class WeightCriterion(ABC):
                 model or keep fewer weights than asked for.
             UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
         """
+        return self._run(on_scores)._pruned(model, density, data, masks, kept)
+
+    def prune(
+        self,
+        model: keras.Model,
+        density: float | None = None,
+        data: Any = None,
+        *,
+        masks: Masks | None = None,
+        kept: int | None = None,
+    ) -> tuple[keras.Model, Masks]:
+        """Prunes a copy of a model: removed weights are 0 and, if the criterion `updates`, kept ones make up for them.
+
+        Args:
+            model: A functional or sequential model, built. It is not changed.
+            density: As in a call, like the other arguments, warnings and errors.
+            data: See there.
+            masks: See there.
+            kept: See there.
+
+        Returns:
+            The copy, of Keras' own layers as `tfprune.convert(model, "plain")` makes it, and the masks of all prunable
+            weights: `tfprune.convert(copy, "masked", masks)` can be trained while removed weights stay 0.
+
+        Example:
+            >>> from tfprune.criteria import Magnitude
+            >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="fc")])
+            >>> pruned, masks = Magnitude().prune(model, density=0.5)
+            >>> int(np.count_nonzero(pruned.get_layer("fc").kernel))
+            3
+        """
         run = self._run()
-        object.__setattr__(run, "_on_scores", on_scores)
-        weights = run._prunable(model)
+        pruned = run.once("copy", lambda: convert(model, "plain"))
+        found = run._pruned(model, density, data, masks, kept)
+        for name, variables in kernels_of_copy(model, pruned).items():
+            for variable in variables if name in found else ():
+                variable.assign(np.where(found[name], np.asarray(variable), 0))
+        return pruned, found
+
+    def _pruned(
+        self,
+        model: keras.Model,
+        density: float | None,
+        data: Any,
+        masks: Masks | None,
+        kept: int | None,
+    ) -> Masks:
+        """Does what a call does, in a copy of the criterion that remembers what it made."""
+        weights = self._prunable(model)
         check_finite_weights(model)
         start = _start(masks, weights)
         start = Masks({name: start[name] for name in weights})
-        counts = run._counts(model, start, density, kept)
-        chosen = run._choose(model, start, counts, run._checked_data(data, model))
+        counts = self._counts(model, start, density, kept)
+        chosen = self._choose(model, start, counts, self._checked_data(data, model))
         found = Masks(chosen, parameters=_parameters(model))
         if unseen := unpruned_weights(model, ignore=self.ignore):
-            warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=2)
+            warnings.warn(UnprunedWeightsWarning(unseen), stacklevel=3)
         if found.collapsed:
-            warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=2)
+            warnings.warn(LayerCollapseWarning(found.collapsed), stacklevel=3)
         return found
 
     def weight_scores(
@@ -263,11 +318,23 @@ class WeightCriterion(ABC):
         if (on_scores := self.__dict__.get("_on_scores")) is not None:
             on_scores({name: np.asarray(score, np.float64) for name, score in scores.items()})
 
-    def _run(self) -> Self:
+    def _run(self, on_scores: Callable[[dict[str, np.ndarray]], None] | None = None) -> Self:
         """Returns a copy of this criterion for one pruning, in which `once` remembers what it made."""
         run = copy.copy(self)
         object.__setattr__(run, "_made", {})
+        object.__setattr__(run, "_on_scores", on_scores)
         return run
+
+    def _copy(self, model: keras.Model) -> keras.Model:
+        """Returns the copy of the model that `prune` returns; in a call, one for the moment, without its warnings."""
+
+        def make() -> keras.Model:
+            with warnings.catch_warnings():
+                for kind in (ModelClassWarning, SharedWeightsWarning):
+                    warnings.simplefilter("ignore", kind)
+                return convert(model, "plain")
+
+        return self.once("copy", make)
 
     def _checked_data(self, data: Any, model: keras.Model) -> CriterionData | None:
         reject_unused_data(self, data)

@@ -37,7 +37,7 @@ class EdgeKernels:
         reads: How each kernel reads, by name.
 
     Raises:
-        ConfigError: A kernel belongs to a layer other than dense layers and convolutions.
+        ConfigError: A kernel belongs to a layer other than dense layers, einsums and convolutions.
 
     Reference:
         Zhang et al., Statistical mechanical analysis of neural network pruning (UAI 2021), edge kernels.
@@ -174,7 +174,7 @@ def _reads(layer: Any, name: str) -> KernelReads:
     reads = KernelReads.from_layer(layer)
     if reads is None:
         raise ConfigError(
-            f"criterion dpp_edge: expected kernels of dense layers and convolutions, received {name} of a "
+            f"criterion dpp_edge: expected kernels of dense layers, einsums and convolutions, received {name} of a "
             f"{type(layer).__name__}; ignore it"
         )
     return reads
