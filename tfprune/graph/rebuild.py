@@ -321,7 +321,10 @@ class _Copies:
         key = (constants(node), *(tuple(each.shape) for each in tensors))
         if key not in models:
             opening = self._expand[id(layer)].openings[id(node)]
-            inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
+            shapes = [_sure_sizes(*each) for each in zip(tensors, node.input_tensors, opening.inputs, strict=True)]
+            inputs = [
+                keras.Input(batch_shape=shape, dtype=each.dtype) for shape, each in zip(shapes, tensors, strict=True)
+            ]
             needed = needed_part(opening, self._without)
             self._sizes.update(self._expand[id(layer)].sizes)
             outputs = run_opening(needed, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
@@ -385,6 +388,12 @@ def _with_open_sizes(new: Any, sizes: ExampleSizes, node: Any, args: Any) -> Any
         return new
     examples = 1 if sizes.given is None else node.input_tensors[0].shape[sizes.given] or 1
     return copy_operation(new, {"newshape": lambda old: sizes.target(old, args[0].shape, examples)})
+
+
+def _sure_sizes(new: Any, recorded: Any, read: Any) -> list[int | None]:
+    """Returns the shape of a tensor without sizes that a layer states, but does not have where its code is read."""
+    known = zip(new.shape, recorded.shape, read.shape, strict=True)
+    return [None if None not in (old, own) and old != own else size for size, old, own in known]
 
 
 def _is_one_of(tensor: Any, others: Sequence[Any]) -> bool:
