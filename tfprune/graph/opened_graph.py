@@ -5,6 +5,7 @@ a block needs to know sizes, as causal masks do, the whole model is read again w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
@@ -40,10 +41,11 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
     if sizes is not None:
         return model_graph(model, is_opaque, sizes)
     graph = model_graph(model, is_opaque)
-    moved = bool(graph.opened) and any(map(_moves_examples, graph.calls))
+    widths = any(map(_has_unknown_width, graph.opened))
+    moved = widths or (bool(graph.opened) and any(map(_moves_examples, graph.calls)))
     if not graph.closed and not moved:
         return graph
-    found = [] if moved else [graph]
+    found: list[ModelGraph] = []
     shapes = [tensor.shape for tensor in functional_graph(model).inputs]
     for size in OPEN_SIZES:
         try:
@@ -52,12 +54,21 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
             continue
         if not found[-1].closed:
             break
-    return min(found, key=lambda each: len(each.closed), default=graph)
+    if not found:
+        return graph
+    best = min(found, key=lambda each: len(each.closed))
+    return best if moved or len(best.closed) < len(graph.closed) else replace(graph, closed=best.closed)
 
 
 def _definite(shape: Sequence[int | None], open_size: int) -> tuple[int, ...]:
     first, *others = shape
     return (first or EXAMPLES, *(size or open_size for size in others))
+
+
+def _has_unknown_width(layer: OpenedLayer) -> bool:
+    """Returns whether an opened layer has tensors whose last axis has a size only if the others do."""
+    tensors = [each for opening in layer.openings.values() for node in opening.nodes for each in node.output_tensors]
+    return any(len(tensor.shape) > 2 and tensor.shape[-1] is None for tensor in tensors)
 
 
 def _moves_examples(call: Call) -> bool:
@@ -168,4 +179,5 @@ def is_general(layer: OpenedLayer) -> bool:
     """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
     alike = len({constants(node) for node, _ in layer.calls}) == 1
-    return alike and not any("cache" in name for name in arguments)
+    cached = any("cache" in name for name in arguments)
+    return alike and not cached and not _has_unknown_width(layer)
