@@ -1,6 +1,7 @@
 """Layers with layers inside, as users and KerasHub write them: what they compute shows only in their code."""
 
 import keras
+import numpy as np
 from keras import ops
 
 layers = keras.layers
@@ -227,6 +228,113 @@ class TwoAttentions(layers.Layer):
     def call(self, x, cache=None):
         first, second = self.attentions
         return second(first(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Tokens(layers.Layer):
+    """Patches of images after a class token, with positions, registers and a scale of its own."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.width = width
+
+    def build(self, shape):
+        count = (shape[1] // 4) * (shape[2] // 4)
+        self.patches = layers.Conv2D(self.width, 4, 4, name="patches")
+        self.patches.build(shape)
+        draw = {"initializer": "random_normal"}
+        self.token = self.add_weight(shape=(1, 1, self.width), name="token", **draw)
+        self.registers = self.add_weight(shape=(2, self.width), name="registers", **draw)
+        self.table = self.add_weight(shape=(1, 1 + count, self.width), name="table", **draw)
+        self.factor = self.add_weight(shape=(self.width,), name="factor", **draw)
+
+    def call(self, images):
+        x = self.patches(images)
+        examples = ops.shape(x)[0]
+        x = ops.reshape(x, (examples, -1, self.width))
+        x = ops.concatenate([ops.tile(self.token, (examples, 1, 1)), x], axis=1) + self.table
+        registers = ops.repeat(ops.expand_dims(self.registers, 0), examples, axis=0)
+        x = ops.concatenate([x[:, :1], ops.broadcast_to(registers, (examples, 2, self.width)), x[:, 1:]], axis=1)
+        return x * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Windows(layers.Layer):
+    """Attention within shifted windows, with a table of biases by relative position, and an MLP."""
+
+    def __init__(self, heads, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.inner = heads, inner
+
+    def build(self, shape):
+        width = shape[-1]
+        self.project = layers.Dense(3 * width, name="project")
+        self.merge = layers.Dense(width, name="merge")
+        self.up = layers.Dense(self.inner * 3, activation="relu", name="up")
+        self.down = layers.Dense(width, name="down")
+        for each, size in ((self.project, width), (self.merge, width), (self.up, width), (self.down, self.inner * 3)):
+            each.build((None, None, None, size))
+        self.biases = self.add_weight(shape=(9, self.heads), initializer="random_normal", name="biases")
+        places = np.stack(np.meshgrid([0, 1], [0, 1], indexing="ij")).reshape(2, -1)
+        steps = places[:, :, None] - places[:, None] + 1
+        self.steps = steps[0] * 3 + steps[1]
+
+    def call(self, x):
+        examples, height, width, size = ops.shape(x)
+        inside = ops.roll(x, (-1, -1), (1, 2))
+        inside = ops.reshape(inside, (examples, height // 2, 2, width // 2, 2, size))
+        inside = ops.reshape(ops.transpose(inside, (0, 1, 3, 2, 4, 5)), (-1, 4, size))
+        windows = ops.shape(inside)[0]
+        parts = ops.reshape(self.project(inside), (windows, 4, 3, self.heads, -1))
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), axis=0)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        scores = scores + ops.transpose(ops.take(self.biases, self.steps, axis=0), (2, 0, 1))
+        seen = ops.matmul(ops.softmax(scores), value)
+        seen = self.merge(ops.reshape(ops.transpose(seen, (0, 2, 1, 3)), (windows, 4, size)))
+        seen = ops.reshape(seen, (examples, height // 2, width // 2, 2, 2, size))
+        seen = ops.reshape(ops.transpose(seen, (0, 1, 3, 2, 4, 5)), (examples, height, width, size))
+        x = x + ops.roll(seen, (1, 1), (1, 2))
+        return x + self.down(self.up(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "inner": self.inner}
+
+
+@keras.saving.register_keras_serializable("tests")
+class ByHand(layers.Layer):
+    """Its product has a weight of its own as one operand; examples and heads share an axis."""
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, shape):
+        self.inside = layers.Dense(self.heads * 6, name="inside")
+        self.outside = layers.Dense(shape[-1], name="outside")
+        self.inside.build(shape)
+        self.outside.build((*shape[:-1], self.heads * 6))
+        self.places = self.add_weight(shape=(shape[1], 6), initializer="random_normal", name="places")
+
+    def call(self, x):
+        examples, length, _ = ops.shape(x)
+        heads = ops.transpose(ops.reshape(self.inside(x), (examples, length, self.heads, 6)), (0, 2, 1, 3))
+        heads = ops.reshape(heads, (examples * self.heads, length, 6))
+        weights = ops.softmax(ops.einsum("bqc,kc->bqk", heads, self.places))
+        heads = ops.reshape(ops.matmul(weights, heads), (examples, self.heads, length, 6))
+        heads = ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (examples, length, self.heads * 6))
+        return x + self.outside(heads)
 
     def compute_output_shape(self, shape):
         return shape

@@ -131,6 +131,7 @@ def test_call_by_call_the_model_computes_the_same(make, shape):
         (lambda: opaque.GatedMLP(12, name="b"), []),
         (lambda: opaque.CausalBlock(4, head_dim=3, name="b"), []),
         (lambda: opaque.Stack(8, name="b"), ["b", "b/block_0", "b/block_1"]),
+        (lambda: opaque.Scaled(name="b"), ["b"]),
         (lambda: opaque.MergedHeads(4, 3, name="b"), []),
         (lambda: opaque.Experts(8, name="b"), []),
         (lambda: opaque.TwoAttentions(4, name="b"), []),
@@ -184,12 +185,12 @@ def test_classes_are_kept_if_asked():
     ]
 
 
-def test_a_weight_that_the_layer_uses_itself_holds_what_it_meets():
+def test_a_weight_that_the_layer_uses_itself_goes_with_what_it_meets():
     groups = channel_groups(model_of(opaque.Scaled(name="scaled")))
-    (group,) = groups
-    assert {"stem", "scaled/outside"} == set(group.layers), "it is made as wide as its inputs"
-    (entry,) = (each for each in groups.left_alone if each.unknown)
-    assert str(entry).startswith("scaled/multiply (Multiply): it computes with the weight scaled/factor")
+    assert [(group.name, group.size) for group in groups] == [("stem", 8), ("scaled/inside", 6), ("scaled/outside", 8)]
+    (slot,) = groups.by_layer["scaled/factor"].slots
+    np.testing.assert_array_equal(slot.channels, groups.produced["scaled/inside"])
+    assert list(groups.freed) == ["scaled"], "no setting says the width"
 
 
 def test_gradients_reach_weights_within_opened_layers_in_training():

@@ -14,6 +14,7 @@ from keras import ops
 
 from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
+from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.model_class import GraphModel
 from tfprune.graph.opening import Opening, OpeningError, opened
 from tfprune.keras_private import (
@@ -78,7 +79,7 @@ class Call:
 
         Some code makes positions of examples to rows, so that there are several for each.
         """
-        rows = self.inputs[0].shape[0] if self.inputs else None
+        rows = next((size for tensor in self.outputs[:1] for size in tensor.shape[:1]), None)
         known = rows is not None and self.examples is not None and rows > self.examples
         return cost * self.times * rows // self.examples if known else cost * self.times  # type: ignore[operator]
 
@@ -141,6 +142,8 @@ class OpenedLayer:
         within: The name of the opened layer that holds it; None if the model calls it.
         openings: What each of its calls computes, by the `id` of Keras' record of the call.
         calls: For each of its calls, Keras' record and the symbolic tensors that it takes, as the graph has them.
+        sizes: Where the number of examples is in the calls within it, by the `id` of their records, if it was read with
+            a fixed one.
     """
 
     layer: keras.Layer
@@ -148,6 +151,7 @@ class OpenedLayer:
     within: str | None = None
     openings: dict[int, Opening] = field(default_factory=dict)
     calls: list[tuple[Any, tuple[keras.KerasTensor, ...]]] = field(default_factory=list)
+    sizes: dict[int, ExampleSizes] = field(default_factory=dict)
 
     __repr__ = short_repr
 
@@ -171,7 +175,7 @@ class ModelGraph:
     opened: tuple[OpenedLayer, ...] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
-    opens: Callable[[keras.Operation, bool], bool] | None = None
+    opens: Callable[[keras.Operation, bool, Any], bool] | None = None
     general: "ModelGraph | None" = None
 
     __repr__ = short_repr
@@ -184,7 +188,7 @@ def model_calls(model: keras.Model) -> tuple[Call, ...]:
 
 def model_graph(
     model: keras.Model,
-    opens: Callable[[keras.Operation, bool], bool] | None = None,
+    opens: Callable[[keras.Operation, bool, Any], bool] | None = None,
     sizes: Sequence[Sequence[int | None]] | None = None,
 ) -> ModelGraph:
     """Lists a functional or sequential model's calls, producers before consumers.
@@ -198,7 +202,7 @@ def model_graph(
     Args:
         model: A functional or sequential model, built.
         opens: Whether a layer is replaced by what its code does on symbolic tensors, if it runs on them; the second
-            argument is whether it stands within such a layer. Default: no layer is.
+            argument is whether it stands within such a layer, the third the record of the call. Default: no layer is.
         sizes: Shapes of the inputs, batch axis included, of which open ones may be given a size. Default: their own.
 
     Returns:
@@ -210,7 +214,7 @@ def model_graph(
     graph = functional_graph(model)
     if graph is None:
         raise no_graph(model)
-    reader = _Reader(opens or (lambda operation, within: False), sizes)
+    reader = _Reader(opens or (lambda operation, within, node: False), sizes)
     outputs = reader.open(graph, "", {})
     own = None if sizes is None else tuple(map(tuple, sizes))
     return ModelGraph(tuple(reader.calls), tuple(outputs), tuple(reader.opened.values()), reader.closed, own, opens)
@@ -358,7 +362,7 @@ class _Reader:
 
     def __init__(
         self,
-        opens: Callable[[keras.Operation, bool], bool],
+        opens: Callable[[keras.Operation, bool, Any], bool],
         sizes: Sequence[Sequence[int | None]] | None,
     ) -> None:
         self.calls: list[Call] = []
@@ -405,7 +409,7 @@ class _Reader:
             return self.open(inner, f"{name}/", nested, times)
         if timed_graph(node.operation) is not None and _opens(node):
             return [self._over_time(timed_graph(node.operation), name, inputs, times)]
-        if self._opens(node.operation, within is not None):
+        if self._opens(node.operation, within is not None, node):
             opening = self._opening(node, name, inputs)
             if opening is not None:
                 return self._within(node, name, inputs, opening, times, within)

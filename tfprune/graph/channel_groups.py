@@ -34,8 +34,7 @@ from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.layer_parts import Parts
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.opened_graph import expandable, opened_graph
-from tfprune.graph.opening import Weight
-from tfprune.graph.rules import rule_for
+from tfprune.graph.rules import apply_rule
 from tfprune.graph.subclassed import functional_model
 from tfprune.keras_private import flat_layers
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
@@ -407,11 +406,10 @@ def _is_held(labels: Labels, name: str) -> bool:
 def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, int]) -> Labels:
     """Applies the rule of each call; see `groups_except`, and `Labels` for the choices."""
     labels = Labels(choices, graph.closed)
-    weights: dict[int, str] = {}
     for labels.current in graph.calls:
         call = labels.current
         labels.records.setdefault(call.name, LayerRecord(call.layer))
-        _apply_rule(labels, call, weights)
+        apply_rule(labels, call)
         if unset := [str(tensor.shape) for tensor in call.outputs if not labels.knows(tensor)]:
             raise ConfigError(
                 f"the rule of {call.name} ({type(call.layer).__name__}) sets no labels of its output of shape "
@@ -420,28 +418,9 @@ def _read(graph: ModelGraph, reasons: Mapping[str, str], choices: Mapping[str, i
         _pin_for_reasons(labels, call, reasons)
     _pin_shared_weights(labels, graph.calls)
     for tensor in graph.outputs:
-        labels.pin_outputs(*labels.of(tensor))
+        labels.pin_outputs(*labels.axes(tensor))
     _pin_what_cannot_be_remade(labels, graph.calls)
     return labels
-
-
-def _apply_rule(labels: Labels, call: Call, weights: dict[int, str]) -> None:
-    """Applies the rule of a call, unless it computes with a weight that an opened layer uses itself.
-
-    Args:
-        labels: The labels so far.
-        call: The call.
-        weights: Names of the weights that tensors were computed from, by `id`; it is filled.
-    """
-    names = [weights[id(tensor)] for tensor in call.inputs if id(tensor) in weights]
-    if isinstance(call.layer, Weight) or (names and len(names) == len(call.inputs)):
-        weights.update(dict.fromkeys(map(id, call.outputs), names[0] if names else call.name))
-        for tensor in call.outputs:
-            labels.put(tensor, (None,) * len(tensor.shape[1:]))
-    elif names:
-        labels.leave_alone(call, f"it computes with the weight {names[0]}, which has no rule")
-    else:
-        rule_for(call.layer)(labels, call)
 
 
 def _pin_for_reasons(labels: Labels, call: Call, reasons: Mapping[str, str]) -> None:
@@ -451,7 +430,7 @@ def _pin_for_reasons(labels: Labels, call: Call, reasons: Mapping[str, str]) -> 
             labels.pin(produced, reason=reason)
     if call.name in reasons:
         record = labels.records[call.name]
-        tensors = [labels.of(tensor) for tensor in (*call.inputs, *call.outputs)]
+        tensors = [labels.axes(tensor) for tensor in (*call.inputs, *call.outputs)]
         settings = [edit.axes for edit in record.edits.values()]
         weights = [vector for vector, _ in record.slots.values()]
         labels.pin(*chain(*tensors, *settings, weights), reason=reasons[call.name])

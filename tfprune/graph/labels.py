@@ -206,6 +206,7 @@ class Labels:
         self._parent: list[int] = []
         self._pinned: dict[int, Cause] = {}
         self._axes: dict[int, Axes] = {}
+        self._first: dict[int, np.ndarray] = {}
 
     @property
     def count(self) -> int:
@@ -289,6 +290,23 @@ class Labels:
     def of(self, tensor: keras.KerasTensor) -> Axes:
         """Returns the labels of a tensor: one vector per axis after the batch axis."""
         return self._axes[id(tensor)]
+
+    def axes(self, tensor: keras.KerasTensor) -> Axes:
+        """Returns the labels of a tensor along all of its axes."""
+        return (self.first(tensor), *self.of(tensor)) if tensor.shape else ()
+
+    def first(self, tensor: keras.KerasTensor) -> Vector:
+        """Returns the labels of a tensor along its first axis.
+
+        There are some only where an opened layer uses a weight itself, or moves the axis of examples.
+        """
+        return self._first.get(id(tensor))
+
+    def put_axes(self, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> None:
+        """Sets the labels of a tensor along all of its axes, see `put`."""
+        self.put(tensor, axes[1:])
+        if axes and axes[0] is not None:
+            self._first[id(tensor)] = axes[0]
 
     def knows(self, tensor: keras.KerasTensor) -> bool:
         """Returns whether the labels of a tensor were set."""
@@ -422,7 +440,7 @@ class Labels:
         self.record(call).untold.append(call)
         self.unknown.setdefault(call.name, reason)
         for tensor in call.inputs:
-            self.pin(*self.of(tensor), reason=self.unknown[call.name])
+            self.pin(*self.axes(tensor), reason=self.unknown[call.name])
         for tensor in call.outputs:
             self.put(tensor, (None,) * (len(tensor.shape) - 1))
 

@@ -382,11 +382,14 @@ def _own_config(layer: Any) -> dict[str, Any]:
     try:
         return type(layer).get_config(layer)
     except (AttributeError, NotImplementedError) as error:
-        if id(getattr(error, "obj", None)) != id(layer) and layer not in _by_arguments:
-            raise
         kind: Any = type(layer)
+        stock = kind.__module__.startswith("keras.")
+        if id(getattr(error, "obj", None)) != id(layer) and layer not in _by_arguments and not stock:
+            raise
         names = [name for name in signature(kind.__init__).parameters if name in vars(layer)]
-        own = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy}
+        policy = layer.dtype_policy
+        plain = type(policy) is keras.DTypePolicy  # by its name, the copy can be saved
+        own = {"name": layer.name, "trainable": layer.trainable, "dtype": policy.name if plain else policy}
         return {name: getattr(layer, name) for name in names} | own
 
 

@@ -7,20 +7,24 @@ a block needs to know sizes, as causal masks do, the whole model is read again w
 from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
+from typing import Any
 
 import keras
 
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.example_sizes import example_sizes, open_sizes
 from tfprune.graph.opening import constants
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
+from tfprune.graph.rules.moving import moves_open_examples
 from tfprune.keras_private import first_call, flat_layers, own_variables, producer
+from tfprune.keras_private import numpy_operations as numpy
 
 EXAMPLES = 2
 """Number of examples with which a model is read whose layers need to know it."""
 
-OPEN_SIZE = 8
-"""Size of other open axes in such a model."""
+OPEN_SIZES = (8, 64, 1024)
+"""Sizes of other open axes in such a model: the first with which all layers can be read."""
 
 
 def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | None = None) -> ModelGraph:
@@ -29,7 +33,7 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
     Args:
         model: A functional or sequential model, built.
         sizes: Shapes of its inputs with which to read it. Default: its own, or if a layer needs to know sizes, those
-            with `EXAMPLES` examples and `OPEN_SIZE` on other open axes.
+            with `EXAMPLES` examples and one of `OPEN_SIZES` on other open axes.
 
     Raises:
         UnsupportedLayerError: The model has no graph.
@@ -37,19 +41,28 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
     if sizes is not None:
         return model_graph(model, is_opaque, sizes)
     graph = model_graph(model, is_opaque)
-    used = any(opening.weights for layer in graph.opened for opening in layer.openings.values())
-    unknown = any(map(_has_unknown_width, graph.opened))
-    if not graph.closed and not used and not unknown:
+    widths = any(map(_has_unknown_width, graph.opened))
+    moved = widths or (bool(graph.opened) and any(map(_moves_examples, graph.calls)))
+    if not graph.closed and not moved:
         return graph
-    definite = [_definite(tensor.shape) for tensor in functional_graph(model).inputs]
-    other = model_graph(model, is_opaque, definite)
-    better = used or unknown or len(other.closed) < len(graph.closed)
-    return replace(other, general=graph) if better else replace(graph, closed=other.closed)
+    found: list[ModelGraph] = []
+    shapes = [tensor.shape for tensor in functional_graph(model).inputs]
+    for size in OPEN_SIZES:
+        try:
+            found.append(model_graph(model, is_opaque, [_definite(shape, size) for shape in shapes]))
+        except Exception:  # of any layer's code: a convolution may need more positions
+            continue
+        if not found[-1].closed:
+            break
+    if not found:
+        return graph
+    best = min(found, key=lambda each: len(each.closed))
+    return best if moved or len(best.closed) < len(graph.closed) else replace(graph, closed=best.closed)
 
 
-def _definite(shape: Sequence[int | None]) -> tuple[int, ...]:
+def _definite(shape: Sequence[int | None], open_size: int) -> tuple[int, ...]:
     first, *others = shape
-    return (first or EXAMPLES, *(size or OPEN_SIZE for size in others))
+    return (first or EXAMPLES, *(size or open_size for size in others))
 
 
 def _has_unknown_width(layer: OpenedLayer) -> bool:
@@ -58,31 +71,42 @@ def _has_unknown_width(layer: OpenedLayer) -> bool:
     return any(len(tensor.shape) > 2 and tensor.shape[-1] is None for tensor in tensors)
 
 
-def is_opaque(operation: keras.Operation, within: bool) -> bool:
+def _moves_examples(call: Call) -> bool:
+    """Returns whether a call makes examples of positions, or of examples other axes."""
+    reshapes = isinstance(call.layer, numpy.Reshape)
+    return any(tensor.shape and tensor.shape[0] is not None for tensor in call.outputs if call.inputs) or (
+        reshapes and moves_open_examples(call.inputs[0].shape, call.outputs[0].shape)
+    )
+
+
+def is_opaque(operation: keras.Operation, within: bool, node: Any = None) -> bool:
     """Returns whether what a layer does to channels shows only in its code.
 
     Args:
         operation: A layer or operation.
-        within: Whether the code of another opened layer calls it; then a layer without weights is opened, too.
+        within: Whether the code of another opened layer calls it; then a layer without layers is opened, too.
+        node: Keras' record of the call. Default: that of its first call.
     """
     if not isinstance(operation, keras.Layer) or has_rule(operation):
         return False
     foreign = not type(operation).__module__.startswith("keras.")
-    if len(flat_layers(operation)) == 1 and not (within and foreign and not operation.weights):
+    if len(flat_layers(operation)) == 1 and not (within and foreign):
         return False
-    return not _is_tried_whole(operation)
+    return not _is_tried_whole(operation, node)
 
 
-def _is_tried_whole(layer: keras.Layer) -> bool:
+def _is_tried_whole(layer: keras.Layer, node: Any) -> bool:
     """Returns whether a trial is better than opening a layer, and tells what it does.
 
     That is so where weights of its own, or tables that it reads by numbers of its own, would be constants in its code:
     in layers that use weights themselves, and in those that make channels of the model's inputs.
     """
-    node = first_call(layer)
+    outer = first_call(layer)
+    node = node or outer
     if node is None or len(node.output_tensors) != 1:
         return False
-    first = all(isinstance(producer(tensor).operation, keras.layers.InputLayer) for tensor in node.input_tensors)
+    read = () if outer is None else outer.input_tensors
+    first = bool(read) and all(isinstance(producer(tensor).operation, keras.layers.InputLayer) for tensor in read)
     if not (first or own_variables(layer)):
         return False
     found = tried(Call(layer, layer.name, tuple(node.input_tensors), tuple(node.output_tensors), node))
@@ -92,8 +116,8 @@ def _is_tried_whole(layer: keras.Layer) -> bool:
 def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     """Returns the opened layers that a functional model can take the place of, for any number of examples.
 
-    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take; one
-    that uses weights itself has no layer for these. All calls of a layer must have the same settings.
+    A layer that is called with a cache, as when text is generated, has arguments that such a model cannot take. All
+    calls of a layer must have the same settings.
 
     Args:
         graph: The model's graph with opened layers.
@@ -102,18 +126,58 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     Returns:
         Layers that the model calls, and those within them, by name.
     """
-    general = graph.general or (graph if graph.sizes is None else model_graph(model, is_opaque))
-    found = {layer.name: layer for layer in general.opened}
-    refused = {name for name, layer in found.items() if not is_general(layer)} | set(general.closed)
-    outer = [layer.name for layer in general.opened if layer.within is None]
+    found = {layer.name: layer for layer in graph.opened}
+    refused = {name for name, layer in found.items() if not is_general(layer)} | set(graph.closed)
+    refused |= _open(graph) if graph.sizes is None else _bound(graph, model)
+    outer = [layer.name for layer in graph.opened if layer.within is None]
     good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
     return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
+
+
+def _open(graph: ModelGraph) -> set[str]:
+    """Returns the names of layers that need to know sizes when they run, and notes in others where these are."""
+    bound = set()
+    for layer in graph.opened:
+        for opening in layer.openings.values():
+            sizes = open_sizes(opening)
+            if sizes is None:
+                bound.add(layer.name)
+            else:
+                layer.sizes.update(sizes)
+    return bound
+
+
+def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
+    """Returns the names of layers that need to know sizes when they run, and notes in others where these are.
+
+    Args:
+        graph: The model's graph, read with sizes.
+        model: The model.
+    """
+    own = [tensor.shape for tensor in functional_graph(model).inputs]
+    more = [
+        [size or 2 * (fixed or 1) for size, fixed in zip(*shapes, strict=True)]
+        for shapes in zip(own, graph.sizes or (), strict=True)
+    ]
+    try:
+        others = {layer.name: layer for layer in model_graph(model, is_opaque, more).opened}
+    except Exception:  # of any layer's code
+        others = {}
+    bound = {layer.name for layer in graph.opened} - others.keys()
+    for layer in graph.opened:
+        pairs = zip(layer.calls, others[layer.name].calls, strict=True) if layer.name in others else ()
+        for (node, _), (other, _) in pairs:
+            sizes = example_sizes(layer.openings[id(node)], others[layer.name].openings[id(other)])
+            if sizes is None:
+                bound.add(layer.name)
+            else:
+                layer.sizes.update(sizes)
+    return bound
 
 
 def is_general(layer: OpenedLayer) -> bool:
     """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
     alike = len({constants(node) for node, _ in layer.calls}) == 1
-    weights = any(each.weights for each in layer.openings.values())
     cached = any("cache" in name for name in arguments)
-    return alike and not weights and not cached and not _has_unknown_width(layer)
+    return alike and not cached and not _has_unknown_width(layer)

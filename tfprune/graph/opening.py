@@ -40,6 +40,7 @@ class Weight(keras.Operation):
     def __init__(self, variable: keras.Variable, dtype: str) -> None:
         super().__init__()
         self.variable, self._dtype = variable, dtype
+        self.weights = [variable]
 
     def call(self) -> Any:
         """Returns the value."""
@@ -169,9 +170,7 @@ def _check_outputs(found: Sequence[Any], expected: Sequence[keras.KerasTensor]) 
     if len(found) != len(expected) or not all(isinstance(tensor, keras.KerasTensor) for tensor in found):
         raise OpeningError("on symbolic tensors it returns something else")
     for new, old in zip(found, expected, strict=True):
-        sizes = zip(new.shape, old.shape, strict=False)
-        alike = len(new.shape) == len(old.shape) and all(a == b or b is None or a is None for a, b in sizes)
-        if not alike or new.dtype != old.dtype:
+        if len(new.shape) != len(old.shape) or new.dtype != old.dtype:  # a class may compute sizes that it has not
             raise OpeningError(f"on symbolic tensors it returns {new.dtype} {new.shape}, not {old.dtype} {old.shape}")
 
 

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
@@ -13,6 +14,7 @@ import keras
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer, functional_graph, no_graph, ordered_nodes, takes_in_order, timed_graph
 from tfprune.graph.configured_model import configured_model, own_attributes
+from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
     GraphModel,
@@ -40,6 +42,7 @@ from tfprune.keras_private import (
     takes_training,
     tensors_in,
 )
+from tfprune.layers import OwnWeight
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
@@ -108,7 +111,16 @@ def rebuild(
     widths = widths or {}
 
     def copied(nested: Mapping[int, ModelWidths]) -> tuple[_Copies, keras.Model]:
-        made = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
+        made = _Copies(
+            make_layer,
+            make_operation or copy_operation,
+            call_layer,
+            weights,
+            keep_class,
+            expand,
+            without or {},
+            bool(sizes),
+        )
         made.widths = nested
         return made, made.model(model, shapes)
 
@@ -253,12 +265,17 @@ class _Copies:
         make_layer: MakeLayer,
         make_operation: MakeOperation,
         call_layer: CallLayer | None,
+        weights: Callable[[keras.Layer, keras.Variable], Any] | None,
         keep_class: bool,
         expand: Iterable[OpenedLayer],
         without: Mapping[int, Sequence[int]],
+        fixed: bool,
     ) -> None:
         self.widths: Mapping[int, ModelWidths] = {}
         self._configured: dict[int, keras.Model] = {}
+        self._weights, self._fixed = weights, fixed
+        self._sizes: dict[int, ExampleSizes] = {}
+        self._own: dict[int, OwnWeight] = {}
         self._expand = {id(each.layer): each for each in expand}
         self._parts: dict[int, dict[Any, keras.Model]] = {}
         self.layers: list[tuple[keras.Layer, keras.Layer]] = []
@@ -432,9 +449,14 @@ class _Copies:
         key = (constants(node), *(tuple(each.shape) for each in tensors))
         if key not in models:
             opening = self._expand[id(layer)].openings[id(node)]
-            inputs = [keras.Input(batch_shape=each.shape, dtype=each.dtype) for each in tensors]
+            shapes = [_sure_sizes(*each) for each in zip(tensors, node.input_tensors, opening.inputs, strict=True)]
+            inputs = [
+                keras.Input(batch_shape=shape, dtype=each.dtype) for shape, each in zip(shapes, tensors, strict=True)
+            ]
             needed = needed_part(opening, self._without)
-            outputs = run_opening(needed, inputs, self._part, lambda variable: variable)
+            self._sizes.update(self._expand[id(layer)].sizes)
+            outputs = run_opening(needed, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
+            outputs = [keras.layers.Identity()(each) if _is_one_of(each, inputs) else each for each in outputs]
             name = f"{layer.name}_{len(models) + 1}" if models else layer.name
             models[key] = keras.Model(inputs, outputs, name=name)
             models[key].trainable = layer.trainable
@@ -454,8 +476,22 @@ class _Copies:
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
         new = self._copy(operation, _nested_shapes(operation, args, kwargs))
+        if not self._fixed and id(node) in self._sizes:
+            args, kwargs = self._sizes[id(node)].arguments((args, kwargs))
+            new = _with_open_sizes(new, self._sizes[id(node)], node, args)
         with outputs_inferred(new):
             return tensors_in(self._apply(operation, new, *args, **kwargs))
+
+    def _own_weight(self, layer: keras.Layer, place: keras.KerasTensor, variable: keras.Variable) -> Any:
+        """Returns a weight that an opened layer uses itself, from a layer of its own."""
+        if id(variable) not in self._own:
+            value = variable if self._weights is None else self._weights(layer, variable)
+            kind = None if keras.backend.is_float_dtype(variable.dtype) else variable.dtype
+            new = OwnWeight(value.shape, kind, dtype=layer.dtype_policy, trainable=variable.trainable)
+            new(place)  # builds it
+            new.weight.assign(value)
+            self._own[id(variable)] = new
+        return self._own[id(variable)](place)
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:
@@ -475,6 +511,24 @@ class _Copies:
         new = self._make_layer(operation)
         self.layers.append((operation, new))
         return new
+
+
+def _with_open_sizes(new: Any, sizes: ExampleSizes, node: Any, args: Any) -> Any:
+    """Returns an operation for any number of examples, if it is a reshape that names one."""
+    if sizes.axis is None:
+        return new
+    examples = 1 if sizes.given is None else node.input_tensors[0].shape[sizes.given] or 1
+    return copy_operation(new, {"newshape": lambda old: sizes.target(old, args[0].shape, examples)})
+
+
+def _sure_sizes(new: Any, recorded: Any, read: Any) -> list[int | None]:
+    """Returns the shape of a tensor without sizes that a layer states, but does not have where its code is read."""
+    known = zip(new.shape, recorded.shape, read.shape, strict=True)
+    return [None if None not in (old, own) and old != own else size for size, old, own in known]
+
+
+def _is_one_of(tensor: Any, others: Sequence[Any]) -> bool:
+    return any(tensor is each for each in others)
 
 
 def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:

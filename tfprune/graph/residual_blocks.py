@@ -169,7 +169,7 @@ def _with_stacks_opened(model: keras.Model, keep_classes: bool) -> tuple[ModelGr
 
 def _opened(model: keras.Model, kinds: set[type], ids: set[int]) -> ModelGraph:
     """Returns the graph of a model in which layers of some classes, or with some `id`s, are opened."""
-    return model_graph(model, lambda layer, within: type(layer) in kinds or id(layer) in ids)
+    return model_graph(model, lambda layer, within, node: type(layer) in kinds or id(layer) in ids)
 
 
 def _holds_blocks(layer: OpenedLayer, graph: ModelGraph) -> bool:

@@ -16,6 +16,7 @@ from tfprune.layers.masked import (
     MaskedWeights,
 )
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
+from tfprune.layers.own_weight import OwnWeight
 from tfprune.layers.psg import PSG, PSGConv2D, PSGDense, PSGDepthwiseConv2D
 from tfprune.layers.subnet import Subnet, SubnetConv2D, SubnetDense, SubnetDepthwiseConv2D, global_selection
 
@@ -39,6 +40,7 @@ __all__ = [
     "MaskedDepthwiseConv2D",
     "MaskedLayer",
     "MaskedWeights",
+    "OwnWeight",
     "PSGConv2D",
     "PSGDense",
     "PSGDepthwiseConv2D",

@@ -20,10 +20,11 @@ from tfprune.graph.rules import (
     unfollowed,
     wrapping,
 )
-from tfprune.graph.rules.lookup import Rule, register_rule, rule_for
+from tfprune.graph.rules.lookup import Rule, apply_rule, register_rule, rule_for
 
 __all__ = [
     "Rule",
+    "apply_rule",
     "attention",
     "augmenting",
     "elementwise",

@@ -39,6 +39,7 @@ _DIVIDING = (numpy.Divide, numpy.TrueDivide, numpy.FloorDivide, numpy.Mod, numpy
     *(numpy.Array, numpy.View, numpy.EmptyLike),
     *(math.Rsqrt, math.Erf, math.Erfc, math.Erfinv),
     *(core.Cast, core.SaturateCast, core.StopGradient, core.ConvertToTensor),
+    all_axes=True,
 )
 def _each(labels: Labels, call: Call) -> None:
     (tensor,), (output,) = call.inputs, call.outputs
@@ -46,8 +47,8 @@ def _each(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "its output has another shape than its input")
         return
     if isinstance(call.layer, _INFINITE_AT_ZERO):
-        keep_order(labels, call, *labels.of(tensor))
-    labels.put(output, labels.of(tensor))
+        keep_order(labels, call, *labels.axes(tensor))
+    labels.put_axes(output, labels.axes(tensor))
     put_blocks(labels, output, blocks_of(labels, tensor))
 
 
@@ -106,6 +107,7 @@ def _activation(labels: Labels, call: Call) -> None:
     *(numpy.LeftShift, numpy.RightShift, numpy.Where, numpy.Select, nn.Polar),
     *(numpy.Equal, numpy.NotEqual, numpy.Less, numpy.LessEqual, numpy.Greater, numpy.GreaterEqual),
     several=True,
+    all_axes=True,
 )
 def _merge(labels: Labels, call: Call) -> None:
     """Unites the labels of its inputs axis by axis, counted from the last one, as they are broadcast."""
@@ -114,19 +116,19 @@ def _merge(labels: Labels, call: Call) -> None:
     if all(len(tensor.shape) != rank for tensor in call.inputs):
         labels.leave_alone(call, "it moves the batch axis")
         return
-    merged, blocks = [], []
+    merged = [_united(labels, call.inputs, axis, output.shape[axis]) for axis in range(-rank, 0)]
+    blocks = []
     for axis in range(1 - rank, 0):
-        merged.append(_united(labels, call.inputs, axis, output.shape[axis]))
         present = [tensor for tensor in call.inputs if len(tensor.shape) > -axis and tensor.shape[axis] != 1]
         blocks.append(common_blocks([blocks_of(labels, tensor)[axis] for tensor in present], output.shape[axis]))
     if isinstance(call.layer, _DIVIDING) and not _finite_at_zero(named_arguments(call)["x2"]):
         keep_order(labels, call, *merged)
     for name, constant in _constants(call):
         shape = np.shape(constant)
-        varying = [axis for axis in range(-min(len(shape), rank - 1), 0) if shape[axis] > 1]
+        varying = [axis for axis in range(-min(len(shape), rank), 0) if shape[axis] > 1]
         _slice_constant(labels, call, name, varying, [merged[axis] for axis in varying])
         blocks = [None if axis - rank + 1 in varying else each for axis, each in enumerate(blocks)]
-    labels.put(output, merged)
+    labels.put_axes(output, merged)
     put_blocks(labels, output, blocks)
 
 
@@ -208,8 +210,8 @@ def _united(labels: Labels, tensors: Sequence[keras.KerasTensor], axis: int, siz
 
 
 def along(labels: Labels, tensor: keras.KerasTensor, axis: int) -> Vector:
-    """Returns the labels along an axis that is counted from the last one; none along the batch axis."""
-    return None if -axis == len(tensor.shape) else labels.of(tensor)[axis]
+    """Returns the labels along an axis that is counted from the last one."""
+    return labels.axes(tensor)[axis]
 
 
 def united(labels: Labels, vectors: Axes | list[Vector]) -> Vector:

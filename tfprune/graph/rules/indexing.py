@@ -16,7 +16,7 @@ _Part = int | slice | None
 """What is taken of an axis; None for a new axis of size one."""
 
 
-@rule(numpy.GetItem)
+@rule(numpy.GetItem, all_axes=True)
 def _get_item(labels: Labels, call: Call) -> None:
     """Follows ranges, single positions and new axes; indices that are arrays or tensors block pruning."""
     (tensor,) = call.inputs
@@ -24,7 +24,7 @@ def _get_item(labels: Labels, call: Call) -> None:
     if parts is None:
         labels.leave_alone(call, "no rule for slices by arrays, or of the batch axis")
         return
-    axes = iter(labels.of(tensor))
+    axes = iter(labels.axes(tensor))
     left: list[Vector] = []
     taken: list[int | slice] = []
     for part in parts:
@@ -39,13 +39,13 @@ def _get_item(labels: Labels, call: Call) -> None:
         if not isinstance(part, int):
             left.append(vector)
         taken.append(part)
-    labels.put(call.outputs[0], left)
+    labels.put_axes(call.outputs[0], left)
     new = _Key(parts, taken)
-    labels.edit(call, "key", *labels.of(tensor), change=new, argument=True)
+    labels.edit(call, "key", *labels.axes(tensor), change=new, argument=True)
 
 
 def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
-    """Returns what is taken of each axis after the batch axis; None if the key is of another kind."""
+    """Returns what is taken of each axis; None if the key is of another kind, or takes unknown examples apart."""
     parts = list(key) if isinstance(key, (tuple, list)) else [key]
     if any(
         part is not Ellipsis and part is not None and not isinstance(part, (int, np.integer, slice)) for part in parts
@@ -60,7 +60,9 @@ def _parts(key: Any, shape: tuple[int | None, ...]) -> list[_Part] | None:
     else:
         parts[dots : dots + 1] = [_WHOLE] * missing
     whole = isinstance(parts[0], slice) and parts[0].indices(10) == (0, 10, 1)
-    return [int(part) if isinstance(part, np.integer) else part for part in parts[1:]] if whole else None
+    if shape[0] is None and not whole:
+        return None
+    return [_WHOLE if part == _WHOLE else int(part) if isinstance(part, np.integer) else part for part in parts]
 
 
 def _sliced(labels: Labels, vector: np.ndarray, part: slice) -> tuple[np.ndarray, slice]:
@@ -89,7 +91,7 @@ class _Key:
         self._parts, self._taken = parts, taken
 
     def __call__(self, old: Any, kept: list[Any]) -> tuple[_Part, ...]:
-        key: list[_Part] = [_WHOLE]
+        key: list[_Part] = []
         axes = iter(zip(self._taken, kept, strict=True))
         for part in self._parts:
             if part is None:
@@ -131,7 +133,7 @@ def _resized(old: Any, kept: list[Any]) -> Any:
     return [size if mask is None else int(mask.sum()) for size, mask in zip(old, kept, strict=True)]
 
 
-@rule(numpy.Take, several=True)
+@rule(numpy.Take, several=True, all_axes=True)
 def _take(labels: Labels, call: Call) -> None:
     given = named_arguments(call)
     tensor, indices = given["x"], given["indices"]
@@ -139,19 +141,21 @@ def _take(labels: Labels, call: Call) -> None:
     if not isinstance(tensor, keras.KerasTensor):
         _take_of_constant(labels, call, indices)
         return
-    axis = -1 if call.layer.axis is None else after_batch(call.layer.axis, tensor)
-    if isinstance(indices, keras.KerasTensor) or axis < 0:
+    axis = call.layer.axis
+    if isinstance(indices, keras.KerasTensor) or axis is None or tensor.shape[axis % len(tensor.shape)] is None:
         labels.leave_alone(call, "it selects positions by a tensor, or of the batch axis")
         return
-    axes, chosen = labels.of(tensor), np.asarray(indices)
+    axes, chosen = labels.axes(tensor), np.asarray(indices)
+    axis = axis % len(axes)
     vector = axes[axis]
     made: tuple[Vector, ...] = (None,) * chosen.ndim
-    if vector is not None and chosen.ndim == 1 and chosen.size:
+    within = chosen.size > 0 and vector is not None and -len(vector) <= chosen.min() <= chosen.max() < len(vector)
+    if vector is not None and chosen.ndim == 1 and within:
         made = (vector[chosen],)
         labels.edit(call, "indices", vector, change=_renumbered, argument=True)
     else:
         labels.pin(vector, reason="some of them are selected by their numbers")
-    labels.put(output, (*axes[:axis], *made, *axes[axis + 1 :]))
+    labels.put_axes(output, (*axes[:axis], *made, *axes[axis + 1 :]))
 
 
 def _take_of_constant(labels: Labels, call: Call, indices: keras.KerasTensor) -> None:

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.labels import Labels, Vector
+from tfprune.graph.labels import Axes, Labels, Vector
 from tfprune.graph.rules.elementwise import united
-from tfprune.graph.rules.lookup import after_batch, keep_order, rule
+from tfprune.graph.rules.lookup import keep_order, rule
 from tfprune.graph.rules.uniform import blocks_of, common_blocks, put_blocks
 from tfprune.keras_private import core_operations as core
 from tfprune.keras_private import numpy_operations as numpy
@@ -19,28 +19,42 @@ _JOINED_AXIS = {numpy.Hstack: 1, numpy.Dstack: 2, numpy.Vstack: 0}
 _SPLIT_AXIS = {numpy.Hsplit: 1, numpy.Dsplit: 2, numpy.Vsplit: 0}
 
 
-@rule(layers.Concatenate, numpy.Concatenate, numpy.Hstack, numpy.Dstack, numpy.Vstack, numpy.Append, several=True)
+@rule(
+    *(layers.Concatenate, numpy.Concatenate, numpy.Hstack, numpy.Dstack, numpy.Vstack, numpy.Append),
+    several=True,
+    all_axes=True,
+)
 def _concatenate(labels: Labels, call: Call) -> None:
     """Joins labels along one axis; along the others, the parts are united. Constants keep their sizes."""
     operands = _parts_of(call)
     axis = _JOINED_AXIS.get(type(call.layer), getattr(call.layer, "axis", None))
     output = call.outputs[0]
-    joined = -1 if axis is None else after_batch(axis, output)
-    if joined < 0 or any(len(np.shape(each)) != len(output.shape) for each in operands):
+    joined = -1 if axis is None else axis % len(output.shape)
+    of_examples = joined == 0 and output.shape[0] is None
+    if joined < 0 or of_examples or any(len(np.shape(each)) != len(output.shape) for each in operands):
         labels.leave_alone(call, "it joins batches, or flattens what it joins")
         return
     result, blocks = [], []
-    for index, size in enumerate(output.shape[1:]):
-        vectors = [labels.of(each)[index] if isinstance(each, keras.KerasTensor) else None for each in operands]
-        equal = [blocks_of(labels, each)[index] if isinstance(each, keras.KerasTensor) else None for each in operands]
+    for index, size in enumerate(output.shape):
+        vectors = [_axes(labels, each)[index] for each in operands]
+        equal = [(None, *blocks_of(labels, each))[index] if _symbolic(each) else None for each in operands]
         if index == joined:
-            result.append(_joined(labels, vectors, [np.shape(each)[1 + index] for each in operands]))
+            result.append(_joined(labels, vectors, [np.shape(each)[index] for each in operands]))
             blocks.append(_joined_blocks(equal))
         else:
             result.append(united(labels, vectors))
             blocks.append(common_blocks(equal, size))
-    labels.put(output, result)
-    put_blocks(labels, output, blocks)
+    labels.put_axes(output, result)
+    put_blocks(labels, output, blocks[1:])
+
+
+def _axes(labels: Labels, operand: Any) -> Axes:
+    """Returns the labels along all axes of an operand; a constant has none."""
+    return labels.axes(operand) if _symbolic(operand) else (None,) * len(np.shape(operand))
+
+
+def _symbolic(operand: Any) -> bool:
+    return isinstance(operand, keras.KerasTensor)
 
 
 def _parts_of(call: Call) -> list[Any]:
@@ -79,44 +93,44 @@ def _fixed(labels: Labels, count: int) -> np.ndarray:
     return new
 
 
-@rule(numpy.Stack, several=True)
+@rule(numpy.Stack, several=True, all_axes=True)
 def _stack(labels: Labels, call: Call) -> None:
     """Unites the labels of its parts, beside a new axis that is always kept."""
     operands = _parts_of(call)
     output = call.outputs[0]
-    place = call.layer.axis % len(output.shape) - 1
-    if place < 0 or any(len(np.shape(each)) != len(output.shape) - 1 for each in operands):
+    place = call.layer.axis % len(output.shape)
+    moved = place == 0 and None in output.shape[:2]
+    if moved or any(len(np.shape(each)) != len(output.shape) - 1 for each in operands):
         labels.leave_alone(call, "it moves the batch axis")
         return
-    rank = len(output.shape) - 2
-    axes = [labels.of(each) if isinstance(each, keras.KerasTensor) else (None,) * rank for each in operands]
+    axes = [_axes(labels, each) for each in operands]
     made = [united(labels, list(vectors)) for vectors in zip(*axes, strict=True)]
-    labels.put(output, (*made[:place], None, *made[place:]))
+    labels.put_axes(output, (*made[:place], None, *made[place:]))
 
 
-@rule(core.Unstack)
+@rule(core.Unstack, all_axes=True)
 def _unstack(labels: Labels, call: Call) -> None:
-    axis = after_batch(call.layer.axis, call.inputs[0])
-    axes = labels.of(call.inputs[0])
-    if axis < 0:
+    axes = labels.axes(call.inputs[0])
+    axis = call.layer.axis % len(axes)
+    if call.inputs[0].shape[axis] is None:
         labels.leave_alone(call, "it takes the batch apart")
         return
     labels.pin(axes[axis], reason="it takes them apart one by one")
     for output in call.outputs:
-        labels.put(output, (*axes[:axis], *axes[axis + 1 :]))
+        labels.put_axes(output, (*axes[:axis], *axes[axis + 1 :]))
 
 
-@rule(numpy.Split, numpy.ArraySplit, numpy.Hsplit, numpy.Vsplit, numpy.Dsplit)
+@rule(numpy.Split, numpy.ArraySplit, numpy.Hsplit, numpy.Vsplit, numpy.Dsplit, all_axes=True)
 def _split(labels: Labels, call: Call) -> None:
     layer: Any = call.layer
     axis = _SPLIT_AXIS.get(type(layer), getattr(layer, "axis", 0))
-    axis = after_batch(axis, call.inputs[0])
-    if axis < 0:
+    axes = labels.axes(call.inputs[0])
+    axis = axis % len(axes)
+    if axis == 0 and call.inputs[0].shape[0] is None:
         labels.leave_alone(call, "it splits batches")
         return
-    axes = labels.of(call.inputs[0])
     cut = axes[axis]
-    sizes = [tensor.shape[1 + axis] for tensor in call.outputs]
+    sizes = [tensor.shape[axis] for tensor in call.outputs]
     by_number = isinstance(layer.indices_or_sections, int)
     equal = by_number and len(set(sizes)) == 1
     if cut is not None and equal:
@@ -126,7 +140,7 @@ def _split(labels: Labels, call: Call) -> None:
     start = 0
     for tensor, size in zip(call.outputs, sizes, strict=True):
         part = None if cut is None else cut[start : start + (size or 0)]
-        labels.put(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
+        labels.put_axes(tensor, (*axes[:axis], part, *axes[axis + 1 :]))
         start += size or 0
     if not by_number:
         labels.edit(call, "indices_or_sections", cut, change=_new_sections)
@@ -136,39 +150,40 @@ def _new_sections(old: Any, kept: list[np.ndarray]) -> Any:
     return [int(kept[0][:point].sum()) for point in old]
 
 
-@rule(numpy.Tile)
+@rule(numpy.Tile, all_axes=True)
 def _tile(labels: Labels, call: Call) -> None:
     (tensor,), (output,) = call.inputs, call.outputs
     repeats = np.ravel(call.layer.repeats).tolist()
     repeats = [1] * (len(tensor.shape) - len(repeats)) + repeats
-    if len(output.shape) != len(tensor.shape) or repeats[0] != 1:
+    if len(output.shape) != len(tensor.shape) or (repeats[:1] != [1] and tensor.shape[0] is None):
         labels.leave_alone(call, "it copies or moves the batch axis")
         return
-    labels.put(output, [_copied(vector, times) for vector, times in zip(labels.of(tensor), repeats[1:], strict=True)])
+    made = [_copied(vector, times) for vector, times in zip(labels.axes(tensor), repeats, strict=True)]
+    labels.put_axes(output, made)
 
 
 def _copied(vector: Vector, times: int) -> Vector:
     return None if vector is None else np.tile(vector, times)
 
 
-@rule(numpy.Repeat)
+@rule(numpy.Repeat, all_axes=True)
 def _repeat(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
-    axis = -1 if call.layer.axis is None else after_batch(call.layer.axis, tensor)
-    if axis < 0:
+    axes = list(labels.axes(tensor))
+    axis = call.layer.axis
+    if axis is None or tensor.shape[axis] is None:
         labels.leave_alone(call, "it copies or flattens the batch axis")
         return
-    axes = list(labels.of(tensor))
     vector = axes[axis]
     if np.size(call.layer.repeats) > 1:
         labels.pin(vector, reason="they are repeated different numbers of times")
     if vector is not None:
         axes[axis] = np.repeat(vector, call.layer.repeats)
         keep_order(labels, call, vector)
-    labels.put(call.outputs[0], axes)
+    labels.put_axes(call.outputs[0], axes)
 
 
-@rule(numpy.Pad)
+@rule(numpy.Pad, all_axes=True)
 def _pad(labels: Labels, call: Call) -> None:
     """Adds positions: constant ones stay, copies of others keep these."""
     (tensor,) = call.inputs
@@ -179,25 +194,27 @@ def _pad(labels: Labels, call: Call) -> None:
         labels.leave_alone(call, "it pads the batch axis")
         return
     axes = []
-    for vector, (before, after) in zip(labels.of(tensor), widths[1:], strict=True):
+    for vector, (before, after) in zip(labels.axes(tensor), widths, strict=True):
         if vector is None or not before + after:
             axes.append(vector)
             continue
         if layer.mode != "constant":
             labels.pin(vector, reason=f"it pads them by copies ({layer.mode})")
         axes.append(np.concatenate([_fixed(labels, before), vector, _fixed(labels, after)]))
-    labels.put(call.outputs[0], axes)
+    labels.put_axes(call.outputs[0], axes)
 
 
-@rule(numpy.BroadcastTo)
+@rule(numpy.BroadcastTo, all_axes=True)
 def _broadcast_to(labels: Labels, call: Call) -> None:
     (tensor,), (output,) = call.inputs, call.outputs
-    if len(tensor.shape) != len(output.shape):
+    new = len(output.shape) - len(tensor.shape)
+    if new and None in tensor.shape[:1]:
         labels.leave_alone(call, "it moves the batch axis")
         return
-    axes: list[Vector] = []
-    blocks: list[Vector] = []
-    known = zip(labels.of(tensor), blocks_of(labels, tensor), tensor.shape[1:], output.shape[1:], strict=True)
+    axes: list[Vector] = [None] * new
+    blocks: list[Vector] = [None] * new
+    given = (None, *blocks_of(labels, tensor))[: len(tensor.shape)]
+    known = zip(labels.axes(tensor), given, tensor.shape, output.shape[new:], strict=True)
     for vector, equal, before, after in known:
         if before == after:
             axes.append(vector)
@@ -206,9 +223,9 @@ def _broadcast_to(labels: Labels, call: Call) -> None:
             labels.pin(vector, reason="it repeats them along an axis")
             axes.append(None)
             blocks.append(None)
-    labels.put(output, axes)
-    put_blocks(labels, output, blocks)
-    labels.edit(call, "shape", None, *axes, change=_new_shape)
+    labels.put_axes(output, axes)
+    put_blocks(labels, output, blocks[1:])
+    labels.edit(call, "shape", *axes, change=_new_shape)
 
 
 def _new_shape(old: Any, kept: list[Any]) -> Any:

@@ -32,6 +32,7 @@ _NOT_BY_THEMSELVES = "it does not compute each of them by itself, or none of its
 
 _RULES: dict[type, Rule] = {}
 _OF_ONE_TENSOR: set[Rule] = set()
+_OF_ALL_AXES: set[Rule] = set()
 _DECLARED: list[Any] = []
 _MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 _HARMLESS = {
@@ -41,7 +42,7 @@ _HARMLESS = {
 }
 
 
-def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[Rule], Rule]:
+def rule(*kinds: type, several: bool = False, masks: bool = False, all_axes: bool = False) -> Callable[[Rule], Rule]:
     """Registers the decorated function as the rule of some layer classes.
 
     Args:
@@ -49,10 +50,15 @@ def rule(*kinds: type, several: bool = False, masks: bool = False) -> Callable[[
         several: Whether the rule reads all tensors that a call takes. Otherwise it reads the first one, and calls with
             several tensors block pruning.
         masks: Whether the call may also take a mask of one value per position, whose axes are pinned.
+        all_axes: Whether the rule follows labels along the first axis, too. Otherwise calls whose inputs have any there
+            block pruning.
     """
 
     def register(function: Rule) -> Rule:
-        _RULES.update(dict.fromkeys(kinds, function if several else _of_one_tensor(function, masks)))
+        found = function if several else _of_one_tensor(function, masks)
+        _RULES.update(dict.fromkeys(kinds, found))
+        if all_axes:
+            _OF_ALL_AXES.add(found)
         return function
 
     return register
@@ -100,6 +106,15 @@ def rule_for(layer: keras.Operation) -> Rule:
     if kind is None or any(_replaces(each, kind) for each in own[: own.index(kind)]):
         return _masked_weights if isinstance(layer, Masked) else _no_rule
     return _RULES[_stock(kind)]
+
+
+def apply_rule(labels: Labels, call: Call) -> None:
+    """Reads the labels of a call's inputs, and sets those of its outputs."""
+    found = rule_for(call.layer)
+    if found not in _OF_ALL_AXES and any(labels.first(tensor) is not None for tensor in call.inputs):
+        labels.leave_alone(call, "no rule for channels along its first axis")
+    else:
+        found(labels, call)
 
 
 def has_rule(layer: keras.Operation) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import POSITIONS, put_whole, rule
+from tfprune.graph.rules.lookup import POSITIONS, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -34,34 +34,31 @@ def _reshape(labels: Labels, call: Call) -> None:
     labels.edit(call, "target_shape", *made, change=_new_sizes)
 
 
-@rule(numpy.Reshape)
+@rule(numpy.Reshape, all_axes=True)
 def _reshape_operation(labels: Labels, call: Call) -> None:
-    made = _reshape_whole(labels, call, "it reshapes the batch axis")
-    labels.edit(call, "newshape", None, *made, change=_new_sizes)
+    if moves_open_examples(call.inputs[0].shape, call.outputs[0].shape):
+        labels.leave_alone(call, "it reshapes the batch axis")
+        return
+    labels.edit(call, "newshape", *_reshape_all(labels, call), change=_new_sizes)
+
+
+def moves_open_examples(old: Sizes, new: Sizes) -> bool:
+    """Returns whether a reshape does more than to reshape each of an unknown number of examples."""
+    return None in (*old[:1], *new[:1]) and (old[:1] != new[:1] or not same_positions(old[1:], new[1:]))
+
+
+def _reshape_all(labels: Labels, call: Call) -> Axes:
+    """Follows a reshape of all axes."""
+    (tensor,), (output,) = call.inputs, call.outputs
+    made = reshaped(labels, labels.axes(tensor), tensor.shape, output.shape)
+    labels.put_axes(output, made)
+    return made
 
 
 def _reshape_to_output(labels: Labels, call: Call) -> Axes:
     made = reshaped(labels, labels.of(call.inputs[0]), call.inputs[0].shape[1:], call.outputs[0].shape[1:])
     labels.put(call.outputs[0], made)
     return made
-
-
-def _reshape_whole(labels: Labels, call: Call, reason: str) -> Axes:
-    """Does the same as `_reshape_to_output` where the first axis may change, too.
-
-    Args:
-        labels: Where labels are united and pinned.
-        call: The call.
-        reason: Why all of them stay if sizes are not known.
-    """
-    (tensor,), (output,) = call.inputs, call.outputs
-    if tensor.shape[0] == output.shape[0] and same_positions(tensor.shape[1:], output.shape[1:]):
-        return _reshape_to_output(labels, call)
-    if None in (*tensor.shape, *output.shape):
-        labels.leave_alone(call, reason)
-        return labels.of(output)
-    axes = reshaped(labels, (None, *labels.of(tensor)), tensor.shape, output.shape)
-    return put_whole(labels, output, axes)
 
 
 def _new_sizes(old: Any, kept: list[np.ndarray]) -> Any:
@@ -77,12 +74,16 @@ def _permute(labels: Labels, call: Call) -> None:
     labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in call.layer.dims))
 
 
-@rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis, numpy.Rot90)
+@rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis, numpy.Rot90, all_axes=True)
 def _transpose(labels: Labels, call: Call) -> None:
-    axes = (None, *labels.of(call.inputs[0]))
+    order = _order(call.layer, len(call.inputs[0].shape))
+    if order[:1] != [0] and call.inputs[0].shape[0] is None:
+        labels.leave_alone(call, "it moves the batch axis")
+        return
+    axes = labels.axes(call.inputs[0])
     if isinstance(call.layer, numpy.Rot90):
         labels.pin(*(axes[axis] for axis in call.layer.axes), reason="it turns them")
-    put_whole(labels, call.outputs[0], [axes[axis] for axis in _order(call.layer, len(axes))])
+    labels.put_axes(call.outputs[0], tuple(axes[axis] for axis in order))
 
 
 def _order(operation: Any, rank: int) -> list[int]:
@@ -107,10 +108,13 @@ def _order(operation: Any, rank: int) -> list[int]:
     return left
 
 
-@rule(numpy.ExpandDims, numpy.Squeeze)
+@rule(numpy.ExpandDims, numpy.Squeeze, all_axes=True)
 def _size_one_axes(labels: Labels, call: Call) -> None:
     """Adds or drops axes of size one, like a reshape."""
-    made = _reshape_whole(labels, call, "it changes the batch axis")
+    if moves_open_examples(call.inputs[0].shape, call.outputs[0].shape):
+        labels.leave_alone(call, "it changes the batch axis")
+        return
+    made = _reshape_all(labels, call)
     if isinstance(call.layer, numpy.Squeeze) and call.layer.axis is None:
         gone = tuple(axis for axis, size in enumerate(call.inputs[0].shape) if size == 1)
         # Axes that shrink to size 1 are not dropped.

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
+from tfprune.graph.opening import Weight
 from tfprune.graph.rules.lookup import (
     channel_axis,
     extent,
@@ -28,6 +29,17 @@ _MISTAKEN_BIAS = (
 def _input(labels: Labels, call: Call) -> None:
     for tensor in call.outputs:
         labels.put(tensor, (None,) * (len(tensor.shape) - 1))
+
+
+@rule(Weight, several=True)
+def _weight(labels: Labels, call: Call) -> None:
+    """Gives labels to all axes of a weight that an opened layer uses itself: they go with what they meet."""
+    (output,) = call.outputs
+    axes = [labels.fresh(size) if size > 1 else None for size in output.shape]
+    for axis, vector in enumerate(axes, start=-len(axes)):
+        if vector is not None:
+            labels.slot(call, "variable", axis, vector, "pass")
+    labels.put_axes(output, axes)
 
 
 @rule(layers.Dense)

@@ -37,14 +37,14 @@ Terms = list[str]
 """The letter of each axis of some tensors."""
 
 
-@rule(numpy.Einsum, several=True)
+@rule(numpy.Einsum, several=True, all_axes=True)
 def _einsum(labels: Labels, call: Call) -> None:
     operands = list(named_arguments(call)["operands"])
     terms, written = _equation(call.layer.subscripts, [len(np.shape(each)) for each in operands])
     _product(labels, call, operands, terms, written)
 
 
-@rule(numpy.Matmul, several=True)
+@rule(numpy.Matmul, several=True, all_axes=True)
 def _matmul(labels: Labels, call: Call) -> None:
     first, second = operands = _two(call)
     ranks = [len(np.shape(each)) for each in operands]
@@ -55,7 +55,7 @@ def _matmul(labels: Labels, call: Call) -> None:
     _product(labels, call, [first, second], [left, right], written)
 
 
-@rule(numpy.Dot, several=True)
+@rule(numpy.Dot, several=True, all_axes=True)
 def _dot(labels: Labels, call: Call) -> None:
     operands = _two(call)
     ranks = [len(np.shape(each)) for each in operands]
@@ -63,13 +63,13 @@ def _dot(labels: Labels, call: Call) -> None:
     _contraction(labels, call, operands, [ranks[0] - 1], [summed] if min(ranks) else [])
 
 
-@rule(numpy.Inner, several=True)
+@rule(numpy.Inner, several=True, all_axes=True)
 def _inner(labels: Labels, call: Call) -> None:
     operands = _two(call)
     _contraction(labels, call, operands, [-1], [-1])
 
 
-@rule(numpy.Tensordot, several=True)
+@rule(numpy.Tensordot, several=True, all_axes=True)
 def _tensordot(labels: Labels, call: Call) -> None:
     operands, axes = _two(call), call.layer.axes
     if isinstance(axes, int):
@@ -122,11 +122,12 @@ def _product(labels: Labels, call: Call, operands: list[Any], terms: Terms, writ
     for operand, term in zip(operands, terms, strict=True):
         for letter, size in zip(term, np.shape(operand), strict=True):
             sizes[letter] = size if sizes.get(letter, 1) == 1 else sizes[letter]
-    vectors: dict[str, Vector] = {written[0]: None}
+    vectors: dict[str, Vector] = {}
     for letter in dict.fromkeys("".join(terms)):
-        if letter != written[0]:
-            summed = letter not in written
-            vectors[letter] = _along_letter(labels, call, operands, terms, letter, sizes[letter], summed)
+        summed = letter not in written
+        vectors[letter] = _along_letter(labels, call, operands, terms, letter, sizes[letter], summed)
+    labels.pin(vectors[written[0]], reason="they are not counted along the first axis of a product")
+    vectors[written[0]] = None
     _note_operands(labels, call, symbolic, terms, written, vectors)
     labels.put(call.outputs[0], [vectors[letter] for letter in written[1:]])
     every = [letter for letter in vectors if letter != written[0]]
@@ -135,11 +136,13 @@ def _product(labels: Labels, call: Call, operands: list[Any], terms: Terms, writ
 
 
 def _simple(operands: list[Any], symbolic: list[bool], terms: Terms, written: str) -> bool:
-    """Returns whether the batch is the first axis of every tensor and of the result, and no letter is repeated."""
+    """Returns whether no letter is repeated, and unknown examples are the first axis of all tensors and the result."""
     distinct = all(len(set(term)) == len(term) for term in [*terms, written])
     if not written or not distinct or set(written) - set("".join(terms)):
         return False
     batch = written[0]
+    if not any(known and None in np.shape(operand)[:1] for operand, known in zip(operands, symbolic, strict=True)):
+        return True
     return all(
         term[:1] == batch if known else batch not in term or np.shape(operand)[term.index(batch)] == 1
         for operand, known, term in zip(operands, symbolic, terms, strict=True)
@@ -156,7 +159,7 @@ def _along_letter(
         if letter not in term:
             continue
         place = term.index(letter)
-        vector = labels.of(operand)[place - 1] if isinstance(operand, keras.KerasTensor) else None
+        vector = labels.axes(operand)[place] if isinstance(operand, keras.KerasTensor) else None
         if np.shape(operand)[place] == 1 and size != 1:
             labels.pin(vector, reason="it repeats them along the axis of another input")
             continue
@@ -164,7 +167,7 @@ def _along_letter(
         if isinstance(operand, keras.KerasTensor):
             full.append(vector)
     vector = united(labels, full)
-    if summed and holders == 1:
+    if summed and (holders == 1 or all(term[:1] == letter for term in terms if letter in term)):
         labels.pin(vector, reason="it sums over them")
     return vector
 
