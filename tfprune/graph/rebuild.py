@@ -182,7 +182,7 @@ def copied_graphs(model: keras.Layer, make_layer: MakeLayer) -> dict[int, Any]:
     Returns:
         The copies of models and layers, by the `id`s of the old ones.
     """
-    copies = _Copies(make_layer, copy_operation, None, True, (), {})
+    copies = _Copies(make_layer, copy_operation, None, None, True, (), {}, False)
     for each in flat_layers(model):
         copies.add(each)
     for old, new in copies.layers:
