@@ -73,6 +73,15 @@ class Call:
 
     __repr__ = short_repr
 
+    def per_example(self, cost: int) -> int:
+        """Returns what a call costs for one example, given the cost for one position of its first axis.
+
+        Some code makes positions of examples to rows, so that there are several for each.
+        """
+        rows = self.inputs[0].shape[0] if self.inputs else None
+        known = rows is not None and self.examples is not None and rows > self.examples
+        return cost * self.times * rows // self.examples if known else cost * self.times  # type: ignore[operator]
+
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
 
@@ -154,6 +163,7 @@ class ModelGraph:
         closed: What stopped other layers from being opened, by name.
         sizes: The shapes of the inputs with which the model was read; None if they are the model's own.
         opens: Which layers were to be opened.
+        general: The same read without sizes, if this was read with sizes because of that.
     """
 
     calls: tuple[Call, ...]
@@ -162,6 +172,7 @@ class ModelGraph:
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
     opens: Callable[[keras.Operation, bool], bool] | None = None
+    general: "ModelGraph | None" = None
 
     __repr__ = short_repr
 

@@ -4,6 +4,7 @@ Keras records which layers a functional model calls, but not what happens within
 Here this code runs once on symbolic tensors, so that Keras records it. Nothing of the layer changes.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +23,7 @@ from tfprune.keras_private import (
     numpy_operations,
     own_variables,
     producer,
+    tensors_in,
     traced_call,
 )
 from tfprune.reprs import short_repr
@@ -97,25 +99,28 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
     found: list[Opening] = []
 
     def look(result: Any) -> None:
-        outputs = keras.tree.flatten(result)
+        outputs = tensors_in(result)
         _check_outputs(outputs, node.output_tensors)
         nodes = tuple(nodes_between(outputs, boundary))
-        resolve_sizes(nodes)
         check_arguments(nodes)
         read = {id(tensor) for each in nodes for tensor in each.input_tensors}
         used = {name: pair for name, pair in stand_ins.items() if id(pair[1]) in read}
         found.append(Opening(tuple(given), tuple(outputs), nodes, used))
 
-    reads = VariableReads()
     own = {name: pair[1] for name, pair in stand_ins.items()}
-    with calls_forgotten(layer), attributes_replaced(layer, own), reads:
-        try:
-            traced_call(layer, look, *arguments, **named)
-        except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
-            raise OpeningError(cause_of(error)) from error
-    if reads.read:
-        raise OpeningError(f"it uses the weight {reads.read[0].path}, which none of its attributes holds")
-    return found[0]
+    with calls_forgotten(layer), attributes_replaced(layer, own):
+        for trusting in (True, False):
+            reads = VariableReads()
+            try:
+                with reads, warnings.catch_warnings(action="ignore"):  # Keras gave them when the model was made
+                    traced_call(layer, look, arguments, named, trusting=trusting)
+            except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
+                cause = error
+                continue
+            if reads.read:
+                raise OpeningError(f"it uses the weight {reads.read[0].path}, which none of its attributes holds")
+            return found[0]
+    raise OpeningError(cause_of(cause)) from cause
 
 
 def cause_of(error: BaseException) -> str:
@@ -148,8 +153,13 @@ def resolve_sizes(nodes: Sequence[Any]) -> None:
 
 
 def check_arguments(nodes: Sequence[Any]) -> None:
-    """Raises `OpeningError` if a call takes a weight, which would count as a constant there."""
+    """Checks that no call takes a weight, which would count as a constant there, or sizes that are not known."""
     for node in nodes:
+        sizes = [getattr(node.operation, name, None) for name in ("newshape", "shape")]
+        if not isinstance(node.operation, keras.Layer) and any(
+            isinstance(each, tuple | list) and None in each for each in sizes
+        ):
+            raise OpeningError("it needs to know the sizes of its inputs")
         for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
             if isinstance(value, keras.Variable):
                 raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")

@@ -30,9 +30,11 @@ from tfprune.keras_private import (
     input_structure,
     operation_settings,
     output_structure,
+    outputs_inferred,
     producer,
     run_through_graph,
     takes_training,
+    tensors_in,
 )
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
@@ -378,7 +380,8 @@ class _Copies:
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
         new = self._copy(operation, _nested_shapes(operation, args, kwargs))
-        return keras.tree.flatten(self._apply(operation, new, *args, **kwargs))
+        with outputs_inferred(new):
+            return tensors_in(self._apply(operation, new, *args, **kwargs))
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:

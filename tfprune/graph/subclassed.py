@@ -174,6 +174,10 @@ def _twin(model: keras.Model) -> tuple[Any, list[str]]:
     weights = {id(variable): variable for variable in model.variables}
     # Models with a graph are copied by it: a copy of all they hold is too deep for Python.
     graphs = copied_graphs(model, lambda layer: duplicated(layer, weights))
+    if isinstance(model, keras.Sequential):
+        own = {id(layer): graphs.get(id(layer)) or duplicated(layer, weights) for layer in model.layers}
+        keras.Sequential.__init__(twin, list(own.values()), name=model.name)
+        graphs |= own
     gone = carry_attributes(model, twin, {**weights, **graphs, id(model): twin}, share_fixed=False)
     twin.built = True
     return twin, gone
@@ -215,16 +219,21 @@ def _run(twin: Any, symbols: Any, *, in_training: bool) -> tuple[Any, list[Any]]
     own = {name: keras.KerasTensor(each.shape, each.dtype) for name, each in own_variables(twin).items()}
     vars(twin)["add_loss"] = losses.append
     reads = VariableReads()
+
+    def look(result: Any) -> None:
+        flat = keras.tree.flatten(result)
+        if not flat or not all(isinstance(tensor, keras.KerasTensor) for tensor in flat):
+            raise OpeningError("it returns something else than tensors")
+        found.append(result)
+
     try:
         with attributes_replaced(twin, own), reads:
-            traced_call(twin, found.append, symbols, in_training=in_training)
+            traced_call(twin, look, [symbols], {}, in_training=in_training)
     except Exception as error:  # of any code
         raise OpeningError(cause_of(error)) from error
     finally:
         del vars(twin)["add_loss"]
     flat = keras.tree.flatten(found[0])
-    if not flat or not all(isinstance(tensor, keras.KerasTensor) for tensor in flat):
-        raise OpeningError("it returns something else than tensors")
     names = {id(tensor): name for name, tensor in own.items()}
     used = [names[id(tensor)] for tensor in _read(flat, [*keras.tree.flatten(symbols), *own.values()], names)]
     used += [variable.path for variable in reads.read]
@@ -242,8 +251,8 @@ def _read(outputs: Sequence[Any], boundary: Sequence[Any], names: dict[int, str]
 
 def _nodes(outputs: Any, symbols: Any) -> list[Any]:
     nodes = list(nodes_between(keras.tree.flatten(outputs), {id(each) for each in keras.tree.flatten(symbols)}))
-    check_arguments(nodes)
     resolve_sizes(nodes)
+    check_arguments(nodes)
     return nodes
 
 
