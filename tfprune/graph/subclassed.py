@@ -124,8 +124,9 @@ def _known_inputs(model: keras.Model) -> Any:
     except (TypeError, ValueError):  # its `build` takes something else
         pass
     raise UnsupportedLayerError(
-        f"expected a model that knows its inputs, received {_shown(model)}, which was not built for their shapes; "
-        "give them: inputs=keras.Input(shape), or tfprune.functional_model(model, keras.Input(shape))"
+        f"expected a functional or sequential model, or one that knows its inputs, received {_shown(model)}, which was "
+        "not built for their shapes; give them: inputs=keras.Input(shape), or tfprune.functional_model(model, "
+        "keras.Input(shape))"
     )
 
 
