@@ -247,6 +247,23 @@ def test_a_warning_says_what_is_lost(code, prepare, text):
     close(functional(ROWS), model(ROWS))
 
 
+def test_a_container_with_other_code_becomes_a_plain_functional_model():
+    class Residual(keras.Sequential):
+        def call(self, x):
+            for layer in self.layers:
+                x = x + layer(x)
+            return x
+
+    model = Residual([layers.Dense(6, name="one"), layers.Dense(6, activation="relu", name="two")], name="chain")
+    model(ROWS)
+    before = state_of(model)
+    with pytest.warns(ModelClassWarning, match=r"chain \(Residual\): its copy is a functional model without the class"):
+        functional = functional_model(model, keras.Input((6,)))
+    assert state_of(model) == before
+    assert functional.get_layer("two").kernel is model.layers[1].kernel
+    close(functional(ROWS), model(ROWS))
+
+
 def test_attributes_that_cannot_be_copied_are_shared():
     def prepare(model):
         model.lock, model.both = threading.Lock(), [model.hidden, model.hidden]
@@ -325,7 +342,7 @@ def with_namesake(model):
         (
             lambda self, x: {"y": self.head(x), "n": ops.ones((3,))},
             lambda model: None,
-            "returns something else than tensors",
+            "something else than tensors",
         ),
     ],
 )

@@ -124,8 +124,9 @@ def _known_inputs(model: keras.Model) -> Any:
     except (TypeError, ValueError):  # its `build` takes something else
         pass
     raise UnsupportedLayerError(
-        f"expected a model that knows its inputs, received {_shown(model)}, which was not built for their shapes; "
-        "give them: inputs=keras.Input(shape), or tfprune.functional_model(model, keras.Input(shape))"
+        f"expected a functional or sequential model, or one that knows its inputs, received {_shown(model)}, which was "
+        "not built for their shapes; give them: inputs=keras.Input(shape), or tfprune.functional_model(model, "
+        "keras.Input(shape))"
     )
 
 
@@ -174,6 +175,10 @@ def _twin(model: keras.Model) -> tuple[Any, list[str]]:
     weights = {id(variable): variable for variable in model.variables}
     # Models with a graph are copied by it: a copy of all they hold is too deep for Python.
     graphs = copied_graphs(model, lambda layer: duplicated(layer, weights))
+    if isinstance(model, keras.Sequential):
+        own = {id(layer): graphs.get(id(layer)) or duplicated(layer, weights) for layer in model.layers}
+        keras.Sequential.__init__(twin, list(own.values()), name=model.name)
+        graphs |= own
     gone = carry_attributes(model, twin, {**weights, **graphs, id(model): twin}, share_fixed=False)
     twin.built = True
     return twin, gone
