@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pytest
 from keras import ops
 
 from tests import opaque_layers as opaque
@@ -34,7 +33,7 @@ class Settings(layers.Layer):
 
 
 class TwoWidths(Settings):
-    """Both widths follow one setting, so neither can be cut alone."""
+    """Both widths follow one setting, so both are cut together."""
 
     def build(self, shape):
         super().build(shape)
@@ -68,7 +67,7 @@ def edits(groups, name):
 def test_settings_of_the_same_value_are_told_apart():
     model = model_of(Settings(12, 12, 12, name="block"))
     groups = channel_groups(model, keep_classes=True)
-    assert [group.name for group in groups] == ["block/up"]
+    assert [group.name for group in groups] == ["stem", "block/up"]
     assert edits(groups, "block") == {"width"}
     mask = np.ones(groups.channels, bool)
     mask[-5:] = False
@@ -88,9 +87,19 @@ def test_a_setting_may_be_a_multiple_of_the_width():
     assert scaled(24, np.array([True] * 9 + [False] * 3)) == 18
 
 
-@pytest.mark.parametrize("kind", [TwoWidths, Unsaid])
-def test_widths_that_no_setting_says_are_held_or_become_functional(kind):
-    model = model_of(kind(12, 5, name="block"))
+def test_widths_of_one_setting_and_widths_that_follow_the_inputs_are_cut_together():
+    model = model_of(TwoWidths(12, 5, name="block"))
+    groups = channel_groups(model, keep_classes=True)
+    assert [group.layers for group in groups] == [("stem", "block/down", "block/back"), ("block/up", "block/side")]
+    mask = np.ones(groups.channels, bool)
+    mask[[0, 3, -1, -4, -5]] = False
+    small = slim(model, mask, groups)
+    assert (type(small.get_layer("block")), small.get_layer("block").width) == (TwoWidths, 9)
+    np.testing.assert_allclose(small(batch()), with_zeros(model, mask, groups)(batch()), rtol=1e-5, atol=1e-5)
+
+
+def test_widths_that_no_setting_says_are_held_or_become_functional():
+    model = model_of(Unsaid(12, 5, name="block"))
     assert not any(group.name.startswith("block/up") for group in channel_groups(model, keep_classes=True))
     groups = channel_groups(model)
     assert "block/up" in [group.name for group in groups]
