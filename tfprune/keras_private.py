@@ -15,7 +15,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
@@ -55,9 +54,11 @@ __all__ = [
     "SafeModeScope",
     "SharedObjects",
     "StochasticDepth",
+    "VariableReads",
     "adam_moments",
     "attention_sizes",
     "attributes_replaced",
+    "build_shapes",
     "built_shapes",
     "calls_forgotten",
     "causal_padding",
@@ -88,6 +89,7 @@ __all__ = [
     "nn_operations",
     "numpy_operations",
     "operation_settings",
+    "order_parts",
     "output_structure",
     "outputs_inferred",
     "own_state",
@@ -185,6 +187,13 @@ def reorder_parts(
         model._layers[:] = ordered
 
 
+def order_parts(model: keras.Model, variables: Sequence[keras.Variable]) -> None:
+    """Sorts the parts of a model, so that its variables come in a given order; those without one come last."""
+    positions = {id(variable): position for position, variable in enumerate(variables)}
+    last = len(positions)
+    model._layers.sort(key=lambda part: min((positions.get(id(each), last) for each in part.variables), default=last))
+
+
 def input_structure(graph: Any) -> Any:
     """Returns the symbolic inputs of a functional graph in the structure that it is called with."""
     return graph._inputs_struct
@@ -252,34 +261,43 @@ def attributes_replaced(layer: keras.Layer, values: Mapping[str, Any]) -> Iterat
 
 
 def traced_call(
-    layer: keras.Layer, look: Callable[[Any], None], args: Sequence[Any], kwargs: Mapping[str, Any], *, trusting: bool
+    layer: keras.Layer,
+    look: Callable[[Any], None],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    trusting: bool = True,
+    in_training: bool = False,
 ) -> None:
-    """Calls a layer on symbolic tensors, in inference mode, and lets Keras record each call that its code makes.
+    """Calls a layer on symbolic tensors, and lets Keras record each call that its code makes.
 
     Keras itself records only the call of the layer; its casts and checks of arguments are those of an ordinary call.
+    Afterwards the symbolic tensors that the code returns still come from the calls that its code makes.
 
     Args:
         layer: The layer.
-        look: Called with what its code returns, before Keras says that the layer has made it.
+        look: Called with what its code returns.
         args: Arguments of the call.
         kwargs: Named arguments of the call.
         trusting: Whether layers within it return what they say. Else what their code returns is found out, which takes
             longer: nothing else reads what they say, so it may be wrong.
+        in_training: Whether it is called as in training, not as in inference.
     """
+
+    made: dict[int, tuple[Any, Any]] = {}
 
     def run(*given: Any, **named: Any) -> Any:
         result = layer.call(*given, **named)
+        made.update((id(each), (each, each._keras_history)) for each in tree.flatten(result) if is_produced(each))
         look(result)
         return result
 
     if takes_training(layer):
-        kwargs = {**kwargs, "training": False}
+        kwargs = {**kwargs, "training": in_training}
     vars(layer)["symbolic_call"] = run
     parts = flat_layers(layer)
     for part in parts:
         vars(part)["compute_output_spec"] = partial(_definite_spec, part, trusting)
-    for part in parts[1:]:
-        vars(part)["call"] = partial(_symbolic_call, part)
     replaced = [(layer_module, "Node", _node_of_tensors), (operation_module, "Node", _node_of_tensors)]
     replaced.append((numpy_operations, "Ndim", _Rank))
     before = [getattr(module, name) for module, name, _ in replaced]
@@ -290,18 +308,11 @@ def traced_call(
     finally:
         for (module, name, _), value in zip(replaced, before, strict=True):
             setattr(module, name, value)
+        for tensor, history in made.values():
+            tensor._keras_history = history
         del vars(layer)["symbolic_call"]
         for part in parts:
             del vars(part)["compute_output_spec"]
-        for part in parts[1:]:
-            del vars(part)["call"]
-
-
-def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-    """Calls the code of a layer, unless it has weights and is called on numbers, as its result would be a constant."""
-    if layer.weights and tf.executing_eagerly():
-        raise ValueError(f"it calls {layer.name} on constants")
-    return type(layer).call(layer, *args, **kwargs)
 
 
 def _node_of_tensors(operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None) -> Node:
@@ -394,6 +405,38 @@ def built_shapes(layer: keras.Layer, *args: Any, **kwargs: Any) -> list[tuple[in
 
 class _BuiltError(Exception):
     """Ends a call after the layer was built."""
+
+
+class VariableReads(keras.StatelessScope):
+    """A scope that notes which variables Python code reads itself, not by layers that Keras calls on symbolic tensors.
+
+    What it computes with them would count as a constant in a graph that Keras records.
+
+    Attributes:
+        read: The variables.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[keras.Variable] = []
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """Returns the value that a variable was given within the scope; None if it was given none."""
+        self.read.append(variable)
+        return super().get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        """Notes a variable that is given another value."""
+        self.read.append(update[0])
+        super().add_update(update)
+
+
+def build_shapes(model: keras.Model) -> dict[str, Any]:
+    """Returns the shapes that a model was built for, by the arguments of its `call` or `build`; none if not known.
+
+    `get_build_config` is public, and a class may override it for its files.
+    """
+    return dict(model._build_shapes_dict or {})
 
 
 def own_variables(layer: keras.Layer) -> dict[str, keras.Variable]:

@@ -68,6 +68,7 @@ def test_settings_of_the_same_value_are_told_apart():
     model = model_of(Settings(12, 12, 12, name="block"))
     groups = channel_groups(model, keep_classes=True)
     assert [group.name for group in groups] == ["stem", "block/up"]
+    assert "block/down" in groups[0].layers, "it is made as wide as its inputs"
     assert edits(groups, "block") == {"width"}
     mask = np.ones(groups.channels, bool)
     mask[-5:] = False
@@ -87,15 +88,17 @@ def test_a_setting_may_be_a_multiple_of_the_width():
     assert scaled(24, np.array([True] * 9 + [False] * 3)) == 18
 
 
-def test_widths_of_one_setting_and_widths_that_follow_the_inputs_are_cut_together():
+def test_widths_of_one_setting_go_together():
     model = model_of(TwoWidths(12, 5, name="block"))
     groups = channel_groups(model, keep_classes=True)
-    assert [group.layers for group in groups] == [("stem", "block/down", "block/back"), ("block/up", "block/side")]
+    (group,) = (each for each in groups if each.name == "block/up")
+    assert "block/side" in group.layers
     mask = np.ones(groups.channels, bool)
-    mask[[0, 3, -1, -4, -5]] = False
+    mask[group.channels][::2] = False
     small = slim(model, mask, groups)
-    assert (type(small.get_layer("block")), small.get_layer("block").width) == (TwoWidths, 9)
-    np.testing.assert_allclose(small(batch()), with_zeros(model, mask, groups)(batch()), rtol=1e-5, atol=1e-5)
+    assert small.get_layer("block").width == 6
+    found = small(batch())
+    np.testing.assert_allclose(found, with_zeros(model, mask, groups)(batch()), rtol=1e-5, atol=1e-5)
 
 
 def test_widths_that_no_setting_says_are_held_or_become_functional():

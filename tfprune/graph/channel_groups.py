@@ -36,6 +36,7 @@ from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.opened_graph import expandable, opened_graph
 from tfprune.graph.opening import Weight
 from tfprune.graph.rules import rule_for
+from tfprune.graph.subclassed import functional_model
 from tfprune.keras_private import flat_layers
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
@@ -236,13 +237,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False) -> ChannelGroups:
-    """Finds the channel groups of a functional model.
+    """Finds the channel groups of a model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
     Nested models are opened; if a layer is called several times, the channels of its calls are united.
 
     Args:
-        model: A functional or sequential model, built. It is not changed.
+        model: A functional or sequential model, or a subclassed one, built. It is not changed. `slim` takes the groups
+            with the model that they were found in: of a subclassed one, that is `tfprune.functional_model(model)`.
         ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read, within
             them or outside: names (`outer/inner` in nested models), patterns such as `stage1_*`, or layers. The name
             of a group, such as `attention.heads`, stands for its channels only.
@@ -265,6 +267,7 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_c
         [4]
     """
     keep_classes = truth("keep_classes", keep_classes)
+    model = functional_model(model)
     meant = as_list(ignore)
     if not meant:
         return groups_except(model, {}, keep_classes=keep_classes)
