@@ -256,3 +256,12 @@ def test_masks_of_tensors():
     values = keras.ops.reshape(keras.ops.arange(6, dtype="float32"), (1, 3, 2))
     keras_private.set_mask(values, keras.ops.convert_to_tensor([[True, True, False]]))
     assert keras.ops.convert_to_numpy(keras.layers.GlobalAveragePooling1D()(values)).tolist() == [[1.0, 2.0]]
+
+
+def test_shapes_of_weights_are_known_without_values():
+    layer = keras.layers.MultiHeadAttention(2, 3)
+    shapes = keras_private.built_shapes(layer, keras.KerasTensor((2, 5, 8)), keras.KerasTensor((2, 5, 8)))
+    other = keras.layers.MultiHeadAttention(2, 3)
+    other(np.zeros((2, 5, 8)), np.zeros((2, 5, 8)))
+    assert shapes == [weight.shape for weight in other.weights]
+    assert all(weight._value is None for weight in layer.weights)

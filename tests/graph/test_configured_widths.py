@@ -33,7 +33,7 @@ class Settings(layers.Layer):
 
 
 class TwoWidths(Settings):
-    """Both widths follow one setting, so neither can be cut alone."""
+    """Both widths follow one setting, so both are cut together."""
 
     def build(self, shape):
         super().build(shape)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.hub_models import TEXT_MODELS
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import channel_groups, slim
 from tfprune.graph.labels import PINNED, kept_positions, weight_at
 from tfprune.graph.masked import masked
@@ -12,8 +13,16 @@ from tfprune.graph.masked import masked
 pytest.importorskip("keras_hub", reason="KerasHub is not installed")
 
 FAST = ("BertBackbone", "LlamaBackbone", "GemmaBackbone")
-CLOSED: dict[str, str] = {}
-"""Backbones of which nothing can be pruned yet."""
+CLOSED = {
+    "GptOssBackbone": "its attention joins a weight of its own to the scores, and its experts have no setting",
+    "XLNetBackbone": "its code does not run on symbolic tensors",
+    "Gemma4Backbone": "its code reads kernels of layers within it",
+}
+"""Backbones of which nothing can be pruned yet, and why."""
+
+REFUSED = {"Gemma3nBackbone": "KerasHub's layers do not make it again from its configuration"}
+UNREADABLE = ("RWKV7Backbone",)
+"""Backbones whose pruned form Keras saves, but cannot load."""
 
 
 def inputs_of(model, sizes=None, seed=0):
@@ -82,6 +91,15 @@ def check_close(found, expected, tolerance=1e-5):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(other).max())
 
 
+def test_heads_and_the_mlp_of_encoders_are_groups():
+    groups = channel_groups(TEXT_MODELS["BertBackbone"]())
+    assert groups.graph.sizes is None, "no part of it needs to know them"
+    block = "transformer_layer_0/self_attention_layer"
+    assert [group.name for group in groups][:4] == [
+        *(f"{block}.heads", f"{block}.keys", f"{block}.values", "transformer_layer_0/feedforward_intermediate_dense"),
+    ]
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of classes that are lost, and Keras' own on KerasHub's layers
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TEXT_MODELS]
@@ -90,6 +108,10 @@ def test_pruned_backbones_compute_what_remains(name, tmp_path):
     model = TEXT_MODELS[name]()
     spread(model)
     groups = channel_groups(model)
+    if name in REFUSED:
+        with pytest.raises(UnsupportedLayerError, match="expected layers that Keras can create"):
+            slim(model, random_mask(groups), groups)
+        return
     if name in CLOSED:
         assert len(groups) == 0, f"{name} can be pruned now: take it off the list"
         pytest.skip(CLOSED[name])
@@ -101,8 +123,9 @@ def test_pruned_backbones_compute_what_remains(name, tmp_path):
     assert max(np.abs(one - two).max() for one, two in zip(whole, keras.tree.flatten(result), strict=True)) > 1e-2
     assert small.count_params() == planned_parameters(model, mask, groups) < model.count_params()
     check_close(result, masked(model, mask, groups)(x))
-    small.save(tmp_path / "small.keras")
-    check_close(keras.models.load_model(tmp_path / "small.keras")(x), result)
+    if name not in UNREADABLE:
+        small.save(tmp_path / "small.keras")
+        check_close(keras.models.load_model(tmp_path / "small.keras")(x), result)
     other = inputs_of(model, [(3, *shape[1:]) for shape in groups.graph.sizes or []] or None, seed=3)
     seen = normalized_channels(groups)
     mask[seen[seen != PINNED]] = True

@@ -185,6 +185,12 @@ def test_classes_are_kept_if_asked():
     ]
 
 
+def test_what_no_setting_says_stays_where_classes_are_kept():
+    groups = channel_groups(model_of(opaque.CausalBlock(2, name="block")), keep_classes=True)
+    assert len(groups) == 0
+    assert "none of its settings says their number" in " ".join(str(groups).split())
+
+
 def test_a_weight_that_the_layer_uses_itself_goes_with_what_it_meets():
     groups = channel_groups(model_of(opaque.Scaled(name="scaled")))
     assert [(group.name, group.size) for group in groups] == [("stem", 8), ("scaled/inside", 6), ("scaled/outside", 8)]

@@ -27,7 +27,7 @@ from tfprune.graph.layer_copies import (
     why_not_remade,
 )
 from tfprune.graph.layer_parts import Parts
-from tfprune.keras_private import built_shapes, flat_layers, takes_training
+from tfprune.keras_private import built_shapes, flat_layers, takes_training, tensors_in
 
 _MOST_SETTINGS = 6
 _TIMES = (1, 2, 3, 4)  # Gemma's width of the MLP is half of what its setting says
@@ -166,18 +166,20 @@ class _Trial:
         whole = [tuple(variable.shape) for variable in self._layer.variables]
         smaller = [each.shape for each in self._make_parts(self._mask(kinds)).weights(self._layer)]
         meant = _resized(whole, smaller)
-        found = {}
-        for key in options:
-            if key not in self._resized:
-                change = {key: max(1, self._settings[key] // 2)}
-                try:
-                    shapes = self._shapes(change, *self._opened.calls[0], lambda tensor: tensor.shape)
-                except Exception:  # of the layer's own code, or as it cannot be made again
-                    shapes = []
-                self._resized[key] = _resized(whole, shapes) if len(shapes) == len(whole) else set()
-            found[key] = self._resized[key]
+        for key in options.keys() - self._resized.keys():
+            self._resized[key] = self._effect(key, whole)
+        found = {key: self._resized[key] for key in options}
         likely = [key for key, resized in found.items() if resized <= meant]
         return sorted(likely, key=lambda key: not found[key])
+
+    def _effect(self, key: str, whole: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
+        """Returns the axes of weights that a setting resizes; none if the layer cannot be made with half its value."""
+        node, symbols = self._opened.calls[0]
+        try:
+            shapes = self._shapes({key: max(1, self._settings[key] // 2)}, node, symbols, lambda tensor: tensor.shape)
+        except Exception:  # of the layer's own code
+            return set()
+        return _resized(whole, shapes) if len(shapes) == len(whole) else set()
 
     def _mask(self, kinds: Sequence[np.ndarray], most: bool = False) -> np.ndarray:
         """Returns a mask that removes every second channel of some kinds, or only the last one."""
@@ -223,7 +225,7 @@ class _Trial:
             return False
         for variable, value in zip(new.variables, weights, strict=True):
             variable.assign(value)
-        found = keras.tree.flatten(new(*arguments, **named))
+        found = tensors_in(new(*arguments, **named))
         dtype = self._layer.compute_dtype
         return all(alike(*pair, dtype) for pair in zip(found, parts.run(self._layer, node, inputs), strict=True))
 
@@ -244,8 +246,9 @@ class _Trial:
         """
         inputs = [keras.KerasTensor(shape(symbol), symbol.dtype) for symbol in symbols]
         arguments, named = node.arguments.fill_in(dict(zip(map(id, node.input_tensors), inputs, strict=True)))
-        new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
-        return built_shapes(new, *arguments, **named)
+        with random_state_kept(), default_policy(flat_layers(self._layer)[-1].dtype_policy):
+            new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
+            return built_shapes(new, *arguments, **named)
 
 
 def _find_arguments(opened: OpenedLayer) -> None:

@@ -66,9 +66,10 @@ def _definite(shape: Sequence[int | None], open_size: int) -> tuple[int, ...]:
 
 
 def _has_unknown_width(layer: OpenedLayer) -> bool:
-    """Returns whether an opened layer has tensors whose last axis has a size only if the others do."""
-    tensors = [each for opening in layer.openings.values() for node in opening.nodes for each in node.output_tensors]
-    return any(len(tensor.shape) > 2 and tensor.shape[-1] is None for tensor in tensors)
+    """Returns whether a layer within an opened one reads a width that is known only if the other sizes are."""
+    nodes = [node for opening in layer.openings.values() for node in opening.nodes]
+    reading = [node.input_tensors for node in nodes if getattr(node.operation, "weights", ())]
+    return any(len(tensors) == 1 and tensors[0].shape[-1] is None for tensors in reading)  # others have masks, too
 
 
 def _moves_examples(call: Call) -> bool:
