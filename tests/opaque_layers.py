@@ -117,3 +117,119 @@ class Scaled(layers.Layer):
 
     def call(self, x):
         return self.outside(ops.multiply(self.inside(x), self.factor))
+
+
+class _Pair(layers.Layer):
+    """Returns None beside its result, says that it returns something else, and asks for the rank of its input."""
+
+    def build(self, shape):
+        self.inside = layers.Dense(6, name="inside")
+        self.outside = layers.Dense(shape[-1], name="outside")
+        self.inside.build(shape)
+        self.outside.build((*shape[:-1], 6))
+
+    def call(self, x):
+        axis = ops.ndim(x) or 1
+        return self.outside(ops.squeeze(ops.relu(self.inside(ops.expand_dims(x, axis - 1))), axis - 1)), None
+
+    def compute_output_shape(self, shape):
+        return shape[0]["batch"]
+
+
+class Unpacking(layers.Layer):
+    """Unpacks what a layer within it returns."""
+
+    def build(self, shape):
+        self.pair = _Pair(name="pair")
+        self.pair.build(shape)
+
+    def call(self, x):
+        result, cache = self.pair(x)
+        assert cache is None
+        return x + result
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable("tests")
+class MergedHeads(layers.Layer):
+    """Attention whose heads are merged to a width that its code does not say, but that follows from the other sizes."""
+
+    def __init__(self, heads, head_dim, **kwargs):
+        super().__init__(**kwargs)
+        self.heads, self.head_dim = heads, head_dim
+
+    def build(self, shape):
+        self.project = {name: layers.Dense(self.heads * self.head_dim, name=name) for name in ("query", "key", "value")}
+        self.merge = layers.Dense(shape[-1], name="merge")
+        for each in self.project.values():
+            each.build(shape)
+        self.merge.build((*shape[:-1], self.heads * self.head_dim))
+
+    def call(self, x):
+        examples, length = ops.shape(x)[:2]
+        query, key, value = (
+            ops.reshape(self.project[name](x), (examples, length, self.heads, self.head_dim))
+            for name in ("query", "key", "value")
+        )
+        attended = ops.dot_product_attention(query, key, value)
+        return x + self.merge(ops.reshape(attended, (examples, length, -1)))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads, "head_dim": self.head_dim}
+
+
+@keras.saving.register_keras_serializable("tests")
+class Experts(layers.Layer):
+    """An MLP on all positions as rows, whose two halves are stacked along the first axis and summed, as experts are."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        self.parts = [layers.Dense(self.inner, name=f"part_{index}") for index in range(2)]
+        self.down = layers.Dense(shape[-1], name="down")
+        for part in self.parts:
+            part.build(shape)
+        self.down.build((*shape[:-1], self.inner))
+
+    def call(self, x):
+        rows = ops.reshape(x, (-1, x.shape[-1]))
+        both = ops.concatenate([ops.expand_dims(part(rows), 1) for part in self.parts], axis=1)
+        merged = ops.sum(ops.relu(ops.transpose(both, (1, 0, 2))), axis=0)
+        return x + ops.reshape(self.down(merged), ops.shape(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "inner": self.inner}
+
+
+@keras.saving.register_keras_serializable("tests")
+class TwoAttentions(layers.Layer):
+    """Two attentions with as many heads; one that is called with a cache, so no functional model takes its place."""
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+
+    def build(self, shape):
+        self.attentions = [CausalBlock(self.heads, 3, name=name) for name in ("first", "second")]
+        for each in self.attentions:
+            each.build(shape)
+
+    def call(self, x, cache=None):
+        first, second = self.attentions
+        return second(first(x))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}

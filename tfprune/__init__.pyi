@@ -21,6 +21,7 @@ from .exporting import save_model as save_model
 from .graph import channel_groups as channel_groups
 from .graph import complexity as complexity
 from .graph import convert as convert
+from .graph import functional_model as functional_model
 from .graph import masks_of as masks_of
 from .graph import prunable_weights as prunable_weights
 from .graph import register_rule as register_rule

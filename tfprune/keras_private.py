@@ -7,7 +7,7 @@ has changed one. Private methods that tfprune overrides are listed in `OVERRIDDE
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from inspect import signature
 from types import FunctionType
@@ -15,13 +15,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec, get_keras_mask, get_stateless_scope, set_keras_mask
 from keras.src.backend.common.global_state import set_global_attribute
 from keras.src.backend.common.variables import AutocastScope
+from keras.src.layers import layer as layer_module
 from keras.src.models.functional import Functional, functional_like_constructor
 from keras.src.ops import core as core_operations
 from keras.src.ops import einops as einops_operations
@@ -30,6 +30,8 @@ from keras.src.ops import linalg as linear_operations
 from keras.src.ops import math as math_operations
 from keras.src.ops import nn as nn_operations
 from keras.src.ops import numpy as numpy_operations
+from keras.src.ops import operation as operation_module
+from keras.src.ops.node import Node
 from keras.src.saving.saving_lib import DiskIOStore, NpzIOStore, _load_state
 from keras.src.saving.serialization_lib import ObjectSharingScope as SharedObjects
 from keras.src.saving.serialization_lib import SafeModeScope
@@ -52,9 +54,12 @@ __all__ = [
     "SafeModeScope",
     "SharedObjects",
     "StochasticDepth",
+    "VariableReads",
     "adam_moments",
     "attention_sizes",
     "attributes_replaced",
+    "build_shapes",
+    "built_shapes",
     "calls_forgotten",
     "causal_padding",
     "child_layers",
@@ -84,7 +89,9 @@ __all__ = [
     "nn_operations",
     "numpy_operations",
     "operation_settings",
+    "order_parts",
     "output_structure",
+    "outputs_inferred",
     "own_state",
     "own_variables",
     "producer",
@@ -98,6 +105,7 @@ __all__ = [
     "stored_value",
     "substituted_values",
     "takes_training",
+    "tensors_in",
     "traced_call",
     "uses_weight_decay",
     "variable_index",
@@ -179,6 +187,13 @@ def reorder_parts(
         model._layers[:] = ordered
 
 
+def order_parts(model: keras.Model, variables: Sequence[keras.Variable]) -> None:
+    """Sorts the parts of a model, so that its variables come in a given order; those without one come last."""
+    positions = {id(variable): position for position, variable in enumerate(variables)}
+    last = len(positions)
+    model._layers.sort(key=lambda part: min((positions.get(id(each), last) for each in part.variables), default=last))
+
+
 def input_structure(graph: Any) -> Any:
     """Returns the symbolic inputs of a functional graph in the structure that it is called with."""
     return graph._inputs_struct
@@ -245,59 +260,86 @@ def attributes_replaced(layer: keras.Layer, values: Mapping[str, Any]) -> Iterat
         vars(layer).update(before)
 
 
-def traced_call(layer: keras.Layer, look: Callable[[Any], None], *args: Any, **kwargs: Any) -> None:
-    """Calls a layer on symbolic tensors, in inference mode, and lets Keras record each call that its code makes.
+def traced_call(
+    layer: keras.Layer,
+    look: Callable[[Any], None],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    *,
+    trusting: bool = True,
+    in_training: bool = False,
+) -> None:
+    """Calls a layer on symbolic tensors, and lets Keras record each call that its code makes.
 
     Keras itself records only the call of the layer; its casts and checks of arguments are those of an ordinary call.
+    Afterwards the symbolic tensors that the code returns still come from the calls that its code makes.
 
     Args:
         layer: The layer.
-        look: Called with what its code returns, before Keras says that the layer has made it.
-        *args: Arguments of the call.
-        **kwargs: Named arguments of the call.
+        look: Called with what its code returns.
+        args: Arguments of the call.
+        kwargs: Named arguments of the call.
+        trusting: Whether layers within it return what they say. Else what their code returns is found out, which takes
+            longer: nothing else reads what they say, so it may be wrong.
+        in_training: Whether it is called as in training, not as in inference.
     """
+
+    made: dict[int, tuple[Any, Any]] = {}
 
     def run(*given: Any, **named: Any) -> Any:
         result = layer.call(*given, **named)
+        made.update((id(each), (each, each._keras_history)) for each in tree.flatten(result) if is_produced(each))
         look(result)
         return result
 
     if takes_training(layer):
-        kwargs = {**kwargs, "training": False}
+        kwargs = {**kwargs, "training": in_training}
     vars(layer)["symbolic_call"] = run
     parts = flat_layers(layer)
     for part in parts:
-        vars(part)["compute_output_spec"] = partial(_definite_spec, part)
-    for part in parts[1:]:
-        vars(part)["call"] = partial(_symbolic_call, part)
+        vars(part)["compute_output_spec"] = partial(_definite_spec, part, trusting)
+    replaced = [(layer_module, "Node", _node_of_tensors), (operation_module, "Node", _node_of_tensors)]
+    replaced.append((numpy_operations, "Ndim", _Rank))
+    before = [getattr(module, name) for module, name, _ in replaced]
     try:
+        for module, name, value in replaced:
+            setattr(module, name, value)
         layer(*args, **kwargs)
     finally:
+        for (module, name, _), value in zip(replaced, before, strict=True):
+            setattr(module, name, value)
+        for tensor, history in made.values():
+            tensor._keras_history = history
         del vars(layer)["symbolic_call"]
         for part in parts:
             del vars(part)["compute_output_spec"]
-        for part in parts[1:]:
-            del vars(part)["call"]
 
 
-def _symbolic_call(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
-    """Calls the code of a layer, unless it has weights and is called on numbers, as its result would be a constant."""
-    if layer.weights and tf.executing_eagerly():
-        raise ValueError(f"it calls {layer.name} on constants")
-    return type(layer).call(layer, *args, **kwargs)
+def _node_of_tensors(operation: Any, call_args: Any = None, call_kwargs: Any = None, outputs: Any = None) -> Node:
+    """Records a call; Keras refuses one that returns None beside tensors, as attention does in place of a cache."""
+    return Node(operation, call_args, call_kwargs, tensors_in(outputs))
 
 
-def _definite_spec(layer: keras.Layer, *args: Any, **kwargs: Any) -> Any:
+class _Rank(numpy_operations.Ndim):
+    """Makes a number of `keras.ops.ndim`, which is known, as code that asks for it expects."""
+
+    def symbolic_call(self, x: Any) -> int:
+        return len(x.shape)
+
+
+def tensors_in(result: Any) -> list[Any]:
+    """Returns what a call returns as a flat list, without the places where it returns None."""
+    return [each for each in tree.flatten(result) if each is not None]
+
+
+def _definite_spec(layer: keras.Layer, trusting: bool, *args: Any, **kwargs: Any) -> Any:
     """Returns the symbolic outputs of a layer, with all sizes that follow from those of its inputs.
 
     A layer may say less than it knows: `EinsumDense` has sizes in its settings. A class whose `call` has arguments that
     its base class lacks, as KerasHub's attention with a cache, may say what its base class says.
     """
-    owners = [
-        next(kind for kind in type(layer).__mro__ if name in vars(kind)) for name in ("call", "compute_output_spec")
-    ]
-    own = owners[1] in (keras.Layer, keras.Operation) or not issubclass(owners[0], owners[1]) or owners[0] is owners[1]
-    if own:
+    stock = type(layer).__module__.startswith("keras.")
+    if stock or (trusting and not any(_is_of_base(layer, f"compute_output_{each}") for each in ("spec", "shape"))):
         made = type(layer).compute_output_spec(layer, *args, **kwargs)
         if not _is_open(made) or _is_open((args, kwargs)):
             return made
@@ -317,8 +359,84 @@ def inferred_spec(function: Callable[..., Any], *args: Any, **kwargs: Any) -> An
     return compute_output_spec(function, *args, **kwargs)
 
 
+@contextmanager
+def outputs_inferred(layer: keras.Operation) -> Iterator[None]:
+    """Lets a layer that is called on symbolic tensors within the block return what its code does, not what it says."""
+    foreign = isinstance(layer, keras.Layer) and not type(layer).__module__.startswith("keras.")
+    if foreign:
+        vars(layer)["compute_output_spec"] = partial(_definite_spec, layer, False)
+    try:
+        yield
+    finally:
+        if foreign:
+            del vars(layer)["compute_output_spec"]
+
+
+def _is_of_base(layer: keras.Layer, name: str) -> bool:
+    """Returns whether a method was written for another `call` than that of a layer."""
+    call, other = (next(kind for kind in type(layer).__mro__ if each in vars(kind)) for each in ("call", name))
+    return other not in (keras.Layer, keras.Operation, call) and issubclass(call, other)
+
+
 def _is_open(values: Any) -> bool:
     return any(isinstance(each, keras.KerasTensor) and None in each.shape for each in tree.flatten(values))
+
+
+def built_shapes(layer: keras.Layer, *args: Any, **kwargs: Any) -> list[tuple[int, ...]]:
+    """Returns the shapes of the variables that a layer would have after a call, without giving them values.
+
+    Args:
+        layer: A layer that is not built. It is useless afterwards.
+        *args: Arguments of the call, tensors symbolic.
+        **kwargs: Named arguments of the call.
+
+    Returns:
+        The shapes; some may lack if the layer builds layers within it only when these compute.
+    """
+
+    def stop(*given: Any, **named: Any) -> Any:
+        raise _BuiltError
+
+    vars(layer)["symbolic_call"] = stop
+    with keras.StatelessScope(initialize_variables=False), suppress(_BuiltError):
+        layer(*args, **kwargs)
+    return [tuple(variable.shape) for variable in layer.variables]
+
+
+class _BuiltError(Exception):
+    """Ends a call after the layer was built."""
+
+
+class VariableReads(keras.StatelessScope):
+    """A scope that notes which variables Python code reads itself, not by layers that Keras calls on symbolic tensors.
+
+    What it computes with them would count as a constant in a graph that Keras records.
+
+    Attributes:
+        read: The variables.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[keras.Variable] = []
+
+    def get_current_value(self, variable: keras.Variable) -> Any:
+        """Returns the value that a variable was given within the scope; None if it was given none."""
+        self.read.append(variable)
+        return super().get_current_value(variable)
+
+    def add_update(self, update: tuple[keras.Variable, Any]) -> None:
+        """Notes a variable that is given another value."""
+        self.read.append(update[0])
+        super().add_update(update)
+
+
+def build_shapes(model: keras.Model) -> dict[str, Any]:
+    """Returns the shapes that a model was built for, by the arguments of its `call` or `build`; none if not known.
+
+    `get_build_config` is public, and a class may override it for its files.
+    """
+    return dict(model._build_shapes_dict or {})
 
 
 def own_variables(layer: keras.Layer) -> dict[str, keras.Variable]:

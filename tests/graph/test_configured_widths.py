@@ -68,7 +68,8 @@ def edits(groups, name):
 def test_settings_of_the_same_value_are_told_apart():
     model = model_of(Settings(12, 12, 12, name="block"))
     groups = channel_groups(model, keep_classes=True)
-    assert [group.name for group in groups] == ["block/up"]
+    assert [group.name for group in groups] == ["stem", "block/up"]
+    assert "block/down" in groups[0].layers, "it is made as wide as its inputs"
     assert edits(groups, "block") == {"width"}
     mask = np.ones(groups.channels, bool)
     mask[-5:] = False
@@ -88,9 +89,21 @@ def test_a_setting_may_be_a_multiple_of_the_width():
     assert scaled(24, np.array([True] * 9 + [False] * 3)) == 18
 
 
-@pytest.mark.parametrize("kind", [TwoWidths, Unsaid])
-def test_widths_that_no_setting_says_are_held_or_become_functional(kind):
-    model = model_of(kind(12, 5, name="block"))
+def test_widths_of_one_setting_go_together():
+    model = model_of(TwoWidths(12, 5, name="block"))
+    groups = channel_groups(model, keep_classes=True)
+    (group,) = (each for each in groups if each.name == "block/up")
+    assert "block/side" in group.layers
+    mask = np.ones(groups.channels, bool)
+    mask[group.channels][::2] = False
+    small = slim(model, mask, groups)
+    assert small.get_layer("block").width == 6
+    found = small(batch())
+    np.testing.assert_allclose(found, with_zeros(model, mask, groups)(batch()), rtol=1e-5, atol=1e-5)
+
+
+def test_widths_that_no_setting_says_are_held_or_become_functional():
+    model = model_of(Unsaid(12, 5, name="block"))
     assert not any(group.name.startswith("block/up") for group in channel_groups(model, keep_classes=True))
     groups = channel_groups(model)
     assert "block/up" in [group.name for group in groups]

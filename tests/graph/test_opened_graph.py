@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import opaque_layers as opaque
-from tfprune.graph import channel_groups, slim
+from tfprune.graph import channel_groups, complexity, slim
 from tfprune.graph.calls import model_graph
 from tfprune.graph.execute import Forward
 from tfprune.graph.labels import kept_positions, weight_at
@@ -36,10 +36,10 @@ def names(model):
 
 
 def with_zeros(model, mask, groups):
-    """Sets what reads masked channels to zero: an independent reference where no normalization sees them."""
+    """Sets what makes and reads masked channels to zero: an independent reference where no normalization sees them."""
     for each in groups.by_layer.values():
         for slot in each.slots:
-            if slot.role == "in":
+            if slot.role != "pass":
                 weight = weight_at(each.layer, slot.weight)
                 array = np.asarray(weight).copy()
                 np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
@@ -85,6 +85,20 @@ def test_sizes_are_given_only_if_a_layer_needs_to_know_them():
     assert opened_graph(model_of(opaque.CausalBlock(2)), [(4, 6, 8)]).sizes == ((4, 6, 8),)
 
 
+def test_code_counts_and_not_what_a_layer_says_that_it_returns():
+    model = model_of(opaque.Unpacking(name="block"))
+    assert [layer.name for layer in opened_graph(model).opened] == ["block", "block/pair"]
+    groups = channel_groups(model)
+    assert [group.name for group in groups] == ["stem", "block/pair/inside"]
+    np.testing.assert_allclose(Forward(model, groups)(batch()), model(batch()), rtol=1e-5, atol=1e-6)
+
+
+def test_sizes_are_given_where_a_width_follows_from_them():
+    graph = opened_graph(model_of(opaque.MergedHeads(4, 3, name="block")))
+    assert graph.sizes == ((2, 8, 8),)
+    assert {tensor.shape[-1] for call in graph.calls if call.name == "block/merge" for tensor in call.inputs} == {12}
+
+
 def test_what_cannot_be_traced_is_left_alone_with_what_stopped_it():
     model = model_of(opaque.Branching(name="branching"))
     graph = opened_graph(model)
@@ -117,6 +131,9 @@ def test_call_by_call_the_model_computes_the_same(make, shape):
         (lambda: opaque.GatedMLP(12, name="b"), []),
         (lambda: opaque.CausalBlock(4, head_dim=3, name="b"), []),
         (lambda: opaque.Stack(8, name="b"), ["b", "b/block_0", "b/block_1"]),
+        (lambda: opaque.MergedHeads(4, 3, name="b"), []),
+        (lambda: opaque.Experts(8, name="b"), []),
+        (lambda: opaque.TwoAttentions(4, name="b"), []),
     ],
 )
 def test_pruned_models_equal_those_with_zeros(make, freed, tmp_path):
@@ -140,11 +157,28 @@ def test_pruned_models_equal_those_with_zeros(make, freed, tmp_path):
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "small.keras")(x), small(x), rtol=1e-6, atol=1e-6)
 
 
+def test_heads_of_one_setting_go_together():
+    groups = channel_groups(model_of(opaque.TwoAttentions(4, name="b")))
+    assert [(group.name, group.size) for group in groups if group.name != "stem"] == [("b/first/query.h", 4)]
+    assert "b/second/query.h" in groups[-1].layers
+
+
+def test_an_axis_is_split_where_a_setting_says_the_part():
+    groups = channel_groups(model_of(opaque.MergedHeads(4, 3, name="b")))
+    assert [(group.name, group.size, group.multiplicity) for group in groups[1:]] == [("b/query", 4, 3)]
+
+
+def test_rows_of_positions_cost_what_positions_do():
+    model = model_of(opaque.Experts(8, name="b"), length=5)
+    assert channel_groups(model).graph.sizes == ((2, 5, 8),)
+    assert complexity(model).macs == 5 * (8 * 8 + 2 * 8 * 8 + 8 * 8 + 8 * 3)
+
+
 def test_classes_are_kept_if_asked():
     model = model_of(opaque.Stack(8, name="stack"), opaque.GatedMLP(8, name="mlp"))
     groups = channel_groups(model, keep_classes=True)
-    assert [group.name for group in groups] == ["stem", "mlp/gate"]
-    assert "none of its settings says their number" in " ".join(str(groups).split())
+    assert [group.name for group in groups] == ["stem", "stack/block_0/gate", "mlp/gate"]
+    assert "stack/block_1/gate" in groups[1].layers, "one setting says both widths"
     assert [group.name for group in channel_groups(model)] == [
         *("stem", "stack/block_0/gate", "stack/block_1/gate", "mlp/gate"),
     ]
@@ -152,7 +186,8 @@ def test_classes_are_kept_if_asked():
 
 def test_a_weight_that_the_layer_uses_itself_holds_what_it_meets():
     groups = channel_groups(model_of(opaque.Scaled(name="scaled")))
-    assert len(groups) == 0, "it is made as wide as its inputs, so these cannot be cut alone"
+    (group,) = groups
+    assert {"stem", "scaled/outside"} == set(group.layers), "it is made as wide as its inputs"
     (entry,) = (each for each in groups.left_alone if each.unknown)
     assert str(entry).startswith("scaled/multiply (Multiply): it computes with the weight scaled/factor")
 

@@ -90,7 +90,7 @@ def test_shapes_may_be_more_definite():
     [
         (opaque.Branching(), "symbolic"),
         (Listed(), "none of its attributes holds"),
-        (Tabled(), "it calls embedding.* on constants"),
+        (Tabled(), "it uses the weight .*embeddings"),
     ],
 )
 def test_what_stops_it_is_one_line(layer, message):

@@ -23,6 +23,7 @@ from tfprune.graph.residual_blocks import ResidualBlock, residual_blocks, withou
 from tfprune.graph.rules import register_rule
 from tfprune.graph.segments import GateSite, Segment, gate_sites, segments, sites_by_group
 from tfprune.graph.slim import ALIGNMENT, SlimWeights, slim
+from tfprune.graph.subclassed import functional_model
 
 __all__ = [
     "ALIGNMENT",
@@ -59,6 +60,7 @@ __all__ = [
     "copied_layer",
     "executable_groups",
     "execute",
+    "functional_model",
     "gate_sites",
     "kernels_of_copy",
     "main_path_order",

@@ -1,6 +1,6 @@
 """The calls of a functional model in one well-defined order, with nested models opened."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from inspect import signature
@@ -14,6 +14,7 @@ from keras import ops
 
 from tfprune.arrays import check_finite
 from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
+from tfprune.graph.model_class import GraphModel
 from tfprune.graph.opening import Opening, OpeningError, opened
 from tfprune.keras_private import (
     Functional,
@@ -71,6 +72,15 @@ class Call:
     examples: int | None = None
 
     __repr__ = short_repr
+
+    def per_example(self, cost: int) -> int:
+        """Returns what a call costs for one example, given the cost for one position of its first axis.
+
+        Some code makes positions of examples to rows, so that there are several for each.
+        """
+        rows = self.inputs[0].shape[0] if self.inputs else None
+        known = rows is not None and self.examples is not None and rows > self.examples
+        return cost * self.times * rows // self.examples if known else cost * self.times  # type: ignore[operator]
 
     def arguments(self, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Returns positional and named arguments of the call.
@@ -153,6 +163,7 @@ class ModelGraph:
         closed: What stopped other layers from being opened, by name.
         sizes: The shapes of the inputs with which the model was read; None if they are the model's own.
         opens: Which layers were to be opened.
+        general: The same read without sizes, if this was read with sizes because of that.
     """
 
     calls: tuple[Call, ...]
@@ -161,6 +172,7 @@ class ModelGraph:
     closed: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[tuple[int | None, ...], ...] | None = None
     opens: Callable[[keras.Operation, bool], bool] | None = None
+    general: "ModelGraph | None" = None
 
     __repr__ = short_repr
 
@@ -216,7 +228,8 @@ def no_graph(model: Any) -> UnsupportedLayerError:
         )
     return UnsupportedLayerError(
         f"expected a functional or sequential model, received {model.name} ({type(model).__name__}), which has no "
-        "graph of layers; rebuild it as keras.Model(inputs, outputs)"
+        "graph of layers; give tfprune.functional_model(model, keras.Input(shape)), or rebuild it as "
+        "keras.Model(inputs, outputs)"
     )
 
 
@@ -226,7 +239,12 @@ def functional_graph(model: Any) -> Any:
     Args:
         model: Any model, layer or operation.
     """
-    if getattr(type(model), "call", None) not in (Functional.call, keras.Sequential.call, GlobalSubnet.call):
+    if getattr(type(model), "call", None) not in (
+        Functional.call,
+        keras.Sequential.call,
+        GlobalSubnet.call,
+        GraphModel.call,
+    ):
         return None  # such a class may compute anything
     return functional_part(model)
 
@@ -306,8 +324,16 @@ def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[st
     if isinstance(ignored, str):
         names = {call.name for call in calls} | set(further)
         return {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
-    within = {id(layer) for layer in flat_layers(ignored)} if isinstance(ignored, keras.Layer) else {id(ignored)}
-    return {call.name for call in calls if id(call.layer) in within}
+    if not isinstance(ignored, keras.Layer):
+        return {call.name for call in calls if call.layer is ignored}
+    within, weights = {id(layer) for layer in flat_layers(ignored)}, {id(variable) for variable in ignored.weights}
+    return {call.name for call in calls if id(call.layer) in within or _consists_of(call.layer, weights)}
+
+
+def _consists_of(layer: Any, weights: Collection[int]) -> bool:
+    """Returns whether a layer has weights, all among some, by `id`: layers of subclassed models have twins."""
+    held = layer.weights if isinstance(layer, keras.Layer) else []
+    return bool(held) and all(id(variable) in weights for variable in held)
 
 
 def no_such_layer(setting: str, name: str, known: Iterable[str]) -> str:

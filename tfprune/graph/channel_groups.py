@@ -6,8 +6,10 @@ Each axis of a weight that runs over channels records its labels. Labels that ar
 channel; the prunable channels that one layer produces are a channel group.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -34,6 +36,8 @@ from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.opened_graph import expandable, opened_graph
 from tfprune.graph.opening import Weight
 from tfprune.graph.rules import rule_for
+from tfprune.graph.subclassed import functional_model
+from tfprune.keras_private import flat_layers
 from tfprune.tables import WIDTH, Cell, Column, count, make_table, paragraph
 
 
@@ -233,13 +237,14 @@ class ChannelGroups(Sequence[ChannelGroup]):
 
 
 def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_classes: bool = False) -> ChannelGroups:
-    """Finds the channel groups of a functional model.
+    """Finds the channel groups of a model.
 
     Channels of the model's inputs and outputs are not prunable, nor is anything that a layer without a rule touches.
     Nested models are opened; if a layer is called several times, the channels of its calls are united.
 
     Args:
-        model: A functional or sequential model, built. It is not changed.
+        model: A functional or sequential model, or a subclassed one, built. It is not changed. `slim` takes the groups
+            with the model that they were found in: of a subclassed one, that is `tfprune.functional_model(model)`.
         ignore: Layers whose channels are not pruned, neither those that they produce nor those that they read, within
             them or outside: names (`outer/inner` in nested models), patterns such as `stage1_*`, or layers. The name
             of a group, such as `attention.heads`, stands for its channels only.
@@ -262,6 +267,7 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_c
         [4]
     """
     keep_classes = truth("keep_classes", keep_classes)
+    model = functional_model(model)
     meant = as_list(ignore)
     if not meant:
         return groups_except(model, {}, keep_classes=keep_classes)
@@ -286,28 +292,52 @@ def groups_except(
         keep_classes: See `channel_groups`.
     """
     graph = opened_graph(model) if opens else model_graph(model)
-    labels = _read(graph, reasons, {})
+    general = {} if keep_classes or not graph.opened else expandable(graph, model)
+    read = partial(_settled, graph, reasons, general)
+    labels, freed = read({})
     choices: dict[str, int] = {}
     for choice in range(1, max((axes for _, axes in labels.splits.values()), default=0)):
         held = [name for name, (_, axes) in labels.splits.items() if choice < axes and _is_held(labels, name)]
-        other = _read(graph, reasons, choices | dict.fromkeys(held, choice)) if held else labels
+        other, _ = read(choices | dict.fromkeys(held, choice)) if held else (labels, freed)
         helped = choices | {name: choice for name in held if name in other.splits and not _is_held(other, name)}
         if helped != choices:
-            other = _read(graph, reasons, helped)
+            other, others = read(helped)
             if other.free_count() > labels.free_count():
-                labels, choices = other, helped
-    groups, roots = _collect(graph, labels)
-    if not graph.opened:
-        return replace(groups, keep_classes=keep_classes)
-    general = {} if keep_classes else expandable(graph, model)
-    freed = _note_opened(labels, groups, roots, general)
+                labels, freed, choices = other, others, helped
+    if graph.opened and len(general) < len(graph.opened):
+        labels, freed = read(choices, tied=True)
     groups, roots = _collect(graph, labels)
     numbers = {name: np.flatnonzero(np.isin(roots, labels.roots(each))) for name, each in freed.items()}
     return replace(groups, expandable=tuple(general.values()), freed=numbers, keep_classes=keep_classes)
 
 
+def _settled(
+    graph: ModelGraph,
+    reasons: Mapping[str, str],
+    general: Mapping[str, OpenedLayer],
+    choices: Mapping[str, int],
+    *,
+    tied: bool = False,
+) -> tuple[Labels, dict[str, np.ndarray]]:
+    """Reads a graph, and finds which settings of opened layers depend on channels.
+
+    Args:
+        graph: The graph.
+        reasons: See `groups_except`.
+        general: The layers that functional models may take the place of, by name.
+        choices: See `Labels`.
+        tied: Whether channels may go together because one setting says the number of several kinds.
+
+    Returns:
+        The labels, and those of channels that only functional models can lose, by the name of the opened layer.
+    """
+    labels = _read(graph, reasons, choices)
+    freed = _note_opened(labels, *_collect(graph, labels), general, tied=tied) if graph.opened else {}
+    return labels, freed
+
+
 def _note_opened(
-    labels: Labels, groups: ChannelGroups, roots: np.ndarray, general: Mapping[str, OpenedLayer]
+    labels: Labels, groups: ChannelGroups, roots: np.ndarray, general: Mapping[str, OpenedLayer], *, tied: bool
 ) -> dict[str, np.ndarray]:
     """Notes which settings of opened layers depend on channels within them; pins those on which none does.
 
@@ -316,21 +346,31 @@ def _note_opened(
         groups: What they were collected to.
         roots: The label of each channel.
         general: The layers that functional models may take the place of, by name.
+        tied: See `_settled`.
 
     Returns:
         The labels of the channels that only these models can lose, by the name of the layer.
     """
     opened = groups.graph.opened
-
-    def make_parts(mask: np.ndarray) -> Parts:
-        return Parts(opened, groups.by_layer, groups.axes, mask, _random_value)
-
     freed: dict[str, np.ndarray] = {}
     for layer in opened:
         if layer.within is not None:
             continue
         labels.current = Call(layer.layer, layer.name, (), (), None)
-        found = configured_widths(layer, groups.by_layer, make_parts, groups.channels)
+        own = {id(part) for part in flat_layers(layer.layer)}
+        within = {
+            name: each
+            for name, each in groups.by_layer.items()
+            if name.startswith(f"{layer.name}/") or id(each.layer) in own
+        }
+        make_parts = partial(_parts, opened, within, groups)
+        with warnings.catch_warnings(action="ignore"):  # of trials that fail
+            found = configured_widths(
+                layer, list(within.values()), make_parts, groups.channels, tied=tied and layer.name not in general
+            )
+        for first, *others in found.ties:
+            for other in others:
+                labels.unite(roots[first], roots[other])
         if layer.name in general:
             freed[layer.name] = roots[found.unexplained]
         else:
@@ -342,6 +382,12 @@ def _note_opened(
             labels.edit(labels.current, key, vector, change=lambda old, kept: scaled(old, kept[0]))
         labels.record(labels.current)
     return freed
+
+
+def _parts(
+    opened: Sequence[OpenedLayer], within: Mapping[str, LayerChannels], groups: ChannelGroups, mask: np.ndarray
+) -> Parts:
+    return Parts(opened, within, groups.axes, mask, _random_value)
 
 
 def _random_value(variable: keras.Variable) -> np.ndarray:

@@ -15,11 +15,19 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
+from tfprune.errors import UnsupportedLayerError
 from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.labels import PINNED, LayerChannels, kept_positions
-from tfprune.graph.layer_copies import are_close, configuration, default_policy, random_state_kept, remade_layer
+from tfprune.graph.layer_copies import (
+    are_close,
+    configuration,
+    default_policy,
+    random_state_kept,
+    remade_layer,
+    why_not_remade,
+)
 from tfprune.graph.layer_parts import Parts
-from tfprune.keras_private import flat_layers, takes_training
+from tfprune.keras_private import built_shapes, flat_layers, takes_training
 
 _MOST_SETTINGS = 6
 _TIMES = (1, 2, 3, 4)  # Gemma's width of the MLP is half of what its setting says
@@ -27,6 +35,7 @@ _TOLERANCE = {"float64": 1e-8, "float32": 1e-4}
 _PLAIN = (int, float, str, bytes, type(None))
 _NAMES = ("name", "path")
 _tried: "WeakKeyDictionary[type, dict[Any, bool]]" = WeakKeyDictionary()
+_effects: "WeakKeyDictionary[type, dict[Any, dict[str, set[tuple[int, int]]]]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -36,27 +45,30 @@ class ConfiguredWidths:
     Attributes:
         settings: The channel numbers along an axis, of whose kept positions the value is a multiple, by setting.
         unexplained: Prunable channels within the layer that cannot be removed, as no setting says their number.
+        ties: Lists of channels of which the first ones go together, the second ones, and so on, as one setting says the
+            number of each.
     """
 
     settings: Mapping[str, np.ndarray] = field(default_factory=dict)
     unexplained: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    ties: Sequence[Sequence[np.ndarray]] = ()
 
 
 MakeParts = Callable[[np.ndarray], Parts]
 
 
 def configured_widths(
-    opened: OpenedLayer, by_layer: Mapping[str, LayerChannels], make_parts: MakeParts, channels: int
+    opened: OpenedLayer, within: Sequence[LayerChannels], make_parts: MakeParts, channels: int, *, tied: bool = False
 ) -> ConfiguredWidths:
     """Finds which settings of a layer say the widths of what is within it.
 
     Args:
         opened: An opened layer that the model calls itself.
-        by_layer: Where the channels of the model are in every layer.
+        within: Where the channels of the model are in the layers and operations within it.
         make_parts: Gives what runs the layers within it at other widths, for a mask of the channels.
         channels: Number of prunable channels of the model.
+        tied: Whether channels may be removed together because one setting says the number of several kinds.
     """
-    within = [each for name, each in by_layer.items() if name.startswith(f"{opened.name}/")]
     noted = [slot.channels for each in within for slot in each.slots]
     noted += [axis for each in within for edit in each.edits for axis in edit.axes if axis is not None]
     vectors = _distinct(noted)
@@ -64,15 +76,23 @@ def configured_widths(
     settings: dict[str, np.ndarray] = {}
     explained: list[np.ndarray] = []
     unexplained: list[np.ndarray] = []
-    for kind in _kinds(vectors):
-        axes = [vector for vector in vectors if np.isin(kind, vector).all()]
-        found = trial.settings(kind, axes, explained, settings)
-        if found is None:
-            unexplained.append(kind)
-        else:
-            explained.append(kind)
+    ties: list[list[np.ndarray]] = []
+    kinds = [[kind] for kind in _kinds(vectors)]
+    while kinds:
+        together = kinds.pop(0)
+        axes = [vector for vector in vectors if np.isin(together[0], vector).all()]
+        found = trial.settings(together, axes, explained, settings)
+        if found is not None:
+            explained.extend(together)
             settings |= found
-    return ConfiguredWidths(settings, np.concatenate(unexplained) if unexplained else np.zeros(0, int))
+            ties.extend([together] if len(together) > 1 else [])
+        else:
+            unexplained.extend(together)
+        if not kinds and tied:
+            alike = [[each for each in unexplained if len(each) == size] for size in {*map(len, unexplained)}]
+            kinds, tied = [each for each in alike if len(each) > 1], False
+            unexplained = [each for each in unexplained if not any(each is other for all_ in kinds for other in all_)]
+    return ConfiguredWidths(settings, np.concatenate(unexplained) if unexplained else np.zeros(0, int), ties)
 
 
 def _distinct(vectors: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -99,12 +119,14 @@ class _Trial:
         self._opened, self._make_parts, self._channels = opened, make_parts, channels
         self._layer = opened.layer
         self._described = _described(opened.layer)
+        self._resized = _effects.setdefault(type(opened.layer), {}).setdefault(self._described, {})
         with contextlib.suppress(Exception):  # of its get_config; then no setting can be tried
+            _find_arguments(opened)
             self._settings = {key: value for key, value in configuration(opened.layer).items() if type(value) is int}
 
     def settings(
         self,
-        kind: np.ndarray,
+        kinds: Sequence[np.ndarray],
         vectors: Sequence[np.ndarray],
         explained: Sequence[np.ndarray],
         taken: Mapping[str, np.ndarray],
@@ -112,11 +134,12 @@ class _Trial:
         """Returns the settings that say how many channels of a kind are kept; None if none do.
 
         Args:
-            kind: The channels.
-            vectors: The axes that have them.
+            kinds: The channels; if of several kinds, as many of each are removed.
+            vectors: The axes that have those of the first kind.
             explained: The kinds of channels that settings say already, which are removed as well in the trials.
             taken: These settings.
         """
+        kind = kinds[0]
         if len(kind) == 1:
             return {}  # the only channel is never removed
         options: dict[str, np.ndarray] = {}
@@ -127,12 +150,33 @@ class _Trial:
             )
             if axis is not None and key not in taken:
                 options[key] = axis
-        masks = [self._mask((kind, *explained)), self._mask((kind,), most=True)]
-        for keys in _subsets(list(options)[:_MOST_SETTINGS]):
+        masks = [self._mask((*kinds, *explained)), self._mask(kinds, most=True)]
+        for keys in _subsets(self._likely(options, kinds)[:_MOST_SETTINGS]):
             chosen = {key: options[key] for key in keys}
             if all(self._agrees({**taken, **chosen}, mask) for mask in masks):
                 return chosen
         return None
+
+    def _likely(self, options: Mapping[str, np.ndarray], kinds: Sequence[np.ndarray]) -> list[str]:
+        """Returns the settings that resize nothing but axes of weights with some channels; last those that resize none.
+
+        Args:
+            options: The settings.
+            kinds: The channels.
+        """
+        whole = [tuple(variable.shape) for variable in self._layer.variables]
+        smaller = [each.shape for each in self._make_parts(self._mask(kinds)).weights(self._layer)]
+        meant = _resized(whole, smaller)
+        found = {}
+        for key in options:
+            if key not in self._resized:
+                shapes = self._shapes(
+                    {key: max(1, self._settings[key] // 2)}, *self._opened.calls[0], lambda tensor: tensor.shape
+                )
+                self._resized[key] = _resized(whole, shapes) if len(shapes) == len(whole) else set()
+            found[key] = self._resized[key]
+        likely = [key for key, resized in found.items() if resized <= meant]
+        return sorted(likely, key=lambda key: not found[key])
 
     def _mask(self, kinds: Sequence[np.ndarray], most: bool = False) -> np.ndarray:
         """Returns a mask that removes every second channel of some kinds, or only the last one."""
@@ -163,6 +207,10 @@ class _Trial:
     def _call_agrees(
         self, parts: Parts, changes: Mapping[str, int], node: Any, symbols: Sequence[keras.KerasTensor]
     ) -> bool:
+        weights = parts.weights(self._layer)
+        shapes = self._shapes(changes, node, symbols, parts.kept_shape)
+        if len(shapes) == len(weights) and shapes != [each.shape for each in weights]:
+            return False  # quickly
         new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
         inputs = [parts.random_input(symbol) for symbol in symbols]
         values = {id(tensor): value for tensor, value in zip(node.input_tensors, inputs, strict=True)}
@@ -170,7 +218,6 @@ class _Trial:
         if takes_training(self._layer):
             named = {**named, "training": False}
         new(*arguments, **named)  # builds it
-        weights = parts.weights(self._layer)
         if [tuple(each.shape) for each in new.variables] != [each.shape for each in weights]:
             return False
         for variable, value in zip(new.variables, weights, strict=True):
@@ -178,6 +225,45 @@ class _Trial:
         found = keras.tree.flatten(new(*arguments, **named))
         tolerance = _TOLERANCE.get(self._layer.compute_dtype, 5e-2)
         return all(_alike(*pair, tolerance) for pair in zip(found, parts.run(self._layer, node, inputs), strict=True))
+
+    def _shapes(
+        self,
+        changes: Mapping[str, int],
+        node: Any,
+        symbols: Sequence[keras.KerasTensor],
+        shape: Callable[[keras.KerasTensor], Sequence[int | None]],
+    ) -> list[tuple[int, ...]]:
+        """Returns the shapes of the weights that the layer would have with other settings, see `built_shapes`.
+
+        Args:
+            changes: The settings.
+            node: Keras' record of a call.
+            symbols: The symbolic tensors that it takes.
+            shape: Gives the shape of what takes the place of one of them.
+        """
+        inputs = [keras.KerasTensor(shape(symbol), symbol.dtype) for symbol in symbols]
+        arguments, named = node.arguments.fill_in(dict(zip(map(id, node.input_tensors), inputs, strict=True)))
+        new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
+        return built_shapes(new, *arguments, **named)
+
+
+def _find_arguments(opened: OpenedLayer) -> None:
+    """Finds out what a constructor takes that refuses a layer's configuration."""
+    with random_state_kept(), default_policy(flat_layers(opened.layer)[-1].dtype_policy):
+        try:
+            remade_layer(opened.layer)
+        except UnsupportedLayerError:
+            why_not_remade(opened.layer, opened.calls[0][0])
+
+
+def _resized(before: Sequence[tuple[int, ...]], after: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
+    """Returns the axes of weights that two lists of shapes differ in, as `(number of the weight, axis)`."""
+    return {
+        (number, axis)
+        for number, (old, new) in enumerate(zip(before, after, strict=True))
+        for axis in range(len(old))
+        if len(old) != len(new) or old[axis] != new[axis]
+    }
 
 
 def _described(layer: keras.Layer) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from tfprune.graph.calls import Call, check_not_quantized, model_calls, no_graph
 from tfprune.graph.layer_copies import configuration, copied_layer, recast_layer
 from tfprune.graph.prunable_weights import prunable_weights
 from tfprune.graph.rebuild import rebuild
+from tfprune.graph.subclassed import functional_model
 from tfprune.graph.subnet import bake_subnets, keep_selection, subnet_model, subnet_options
 from tfprune.layers import (
     PSG,
@@ -95,7 +96,7 @@ def convert(
     to Keras' layers, with the weights that they compute with: zeros where they were masked.
 
     Args:
-        model: A functional or sequential model. It is not changed.
+        model: A functional, sequential or subclassed model. It is not changed.
         family: One of `LAYER_TYPES`.
         masks: For `masked` and `psg`: `tfprune.masks.Masks`, or arrays of zeros and ones by name as in
             `prunable_weights(model, embeddings=True)`. Only layers with a mask are swapped. Default: all layers with
@@ -129,6 +130,7 @@ def convert(
         raise no_graph(model)
     _check_family(family)
     check_not_quantized(model)
+    model = functional_model(model)
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(f"options: expected arguments by name, received {described(options)}")
     options, dtype = {**(options or {}), **settings}, _policy(dtype)

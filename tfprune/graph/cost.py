@@ -14,6 +14,7 @@ import numpy as np
 from tfprune.graph.calls import Call
 from tfprune.graph.channel_groups import ChannelGroups, channel_groups
 from tfprune.graph.labels import PINNED, Cost, LayerChannels, weight_at
+from tfprune.graph.subclassed import functional_model
 from tfprune.graph.traced_cost import estimated_flops, traced_flops
 from tfprune.reprs import short_repr
 
@@ -213,11 +214,13 @@ def _computes_nothing(layer: Any) -> bool:
     return isinstance(layer, _FREE) or type(layer).__name__ == "LayerScale"
 
 
-def complexity(model: keras.Model) -> Complexity:
+def complexity(model: keras.Model, *, inputs: Any = None) -> Complexity:
     """Counts parameters and FLOPs (multiply-adds) of a model, for one example.
 
     Args:
-        model: A functional or sequential model. Unknown spatial sizes count as 1: build it with a fixed input shape.
+        model: A functional, sequential or subclassed model. Unknown spatial sizes count as 1: build it with a fixed
+            input shape.
+        inputs: The inputs of a subclassed model, see `tfprune.functional_model`.
 
     Returns:
         The totals, and the cost of each layer.
@@ -228,5 +231,6 @@ def complexity(model: keras.Model) -> Complexity:
         >>> complexity(model).flops
         6912
     """
+    model = functional_model(model, inputs)
     groups = channel_groups(model)
     return CostModel(model, groups).complexity(np.ones(groups.channels, bool))

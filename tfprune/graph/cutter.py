@@ -47,6 +47,10 @@ class Cutter:
         ] = {}  # the operations keep their ids as they live
         self.edits_arguments = any(edit.argument for each in by_layer.values() for edit in each.edits)
 
+    def changes(self, operation: keras.Operation) -> bool:
+        """Returns whether settings of a layer or operation, or arguments of its calls, depend on what is kept."""
+        return bool(self._of(operation).edits)
+
     def layer(self, layer: keras.Layer) -> keras.Layer:
         """Returns a layer without the masked channels, not built, without its weights."""
         record = self._of(layer)

@@ -19,7 +19,7 @@ from tfprune.graph.calls import Call, ModelGraph, functional_graph, model_graph
 from tfprune.graph.channel_groups import ChannelGroups, groups_except
 from tfprune.graph.labels import PINNED, LayerChannels
 from tfprune.graph.rules.lookup import has_rule
-from tfprune.keras_private import LayerScale, standardized_inputs, takes_training
+from tfprune.keras_private import LayerScale, standardized_inputs, takes_training, tensors_in
 from tfprune.layers.kernels import Weights, kernel_layer
 
 Runner = Callable[[Any, list[tf.Tensor], Weights], tf.Tensor]
@@ -168,7 +168,7 @@ class Forward:
         if takes_training(layer):
             norm = isinstance(layer, keras.layers.BatchNormalization)
             named = named | {"training": self._batch_statistics and norm}
-        return keras.tree.flatten(function(*arguments, **named))
+        return tensors_in(function(*arguments, **named))
 
     def _reading(self, tensors: Mapping[int, Any]) -> dict[int, Call]:
         """Returns the calls of the model for the sizes of a batch, by the `id` of those that it was given."""

@@ -402,7 +402,7 @@ class Labels:
         labelled = tuple(vector for vector in vectors if vector is not None)
         record = self.record(call)
         record.untold = [each for each in record.untold if each is not call]
-        record.costs.append(Cost(int(constant) * call.times, labelled, normalization))
+        record.costs.append(Cost(call.per_example(int(constant)), labelled, normalization))
 
     def scale(self, call: Call, weight: str, labels: Vector) -> None:
         """Notes that a weight is multiplied by the root of the fraction that is kept along an axis."""

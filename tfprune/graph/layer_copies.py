@@ -283,7 +283,7 @@ def remade_layer(layer: keras.Layer, changes: Mapping[str, Callable[[Any], Any]]
         # The code comes from a layer in memory, not from a file.
         with SafeModeScope(False), keras.saving.custom_object_scope(_own_kinds(layer)):
             new = type(layer).from_config(config)
-        if layer in _by_arguments:  # so that Keras can load what it saves of the new layer
+        if layer in _by_arguments or _lacks_settings(layer):  # so that Keras can load what it saves of the new layer
             new.get_config = partial(_arguments_of, new)  # type: ignore[method-assign]
         _return_activations(layer, new)
         new.name = layer.name  # a class without `get_config` may write none
@@ -348,6 +348,17 @@ def _arguments(layer: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 def _arguments_of(layer: Any) -> dict[str, Any]:
     """Returns a configuration that the constructor takes; the class's own method returns another one."""
     return _arguments(layer, _own_config(layer))
+
+
+def _lacks_settings(layer: Any) -> bool:
+    """Returns whether `get_config` reads attributes that a layer does not have."""
+    try:
+        type(layer).get_config(layer)
+    except AttributeError as error:
+        return id(getattr(error, "obj", None)) == id(layer)
+    except Exception:
+        return False
+    return False
 
 
 def _own_config(layer: Any) -> dict[str, Any]:

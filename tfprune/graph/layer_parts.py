@@ -10,7 +10,7 @@ from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.cutter import Cutter
 from tfprune.graph.labels import Axes, LayerChannels, kept_positions
 from tfprune.graph.opening import run_opening
-from tfprune.keras_private import takes_training
+from tfprune.keras_private import takes_training, tensors_in
 
 _EXAMPLES, _OPEN_SIZE = 2, 6
 _ZEROS = 0.2
@@ -49,6 +49,12 @@ class Parts:
         """Returns the shape of a symbolic tensor, its type, and which positions are kept along each axis, as bytes."""
         kept = (None if each is None else kept_positions(each, self._mask).tobytes() for each in self._axes(tensor))
         return tuple(tensor.shape), tensor.dtype, *kept
+
+    def kept_shape(self, tensor: keras.KerasTensor) -> tuple[int | None, ...]:
+        """Returns the shape of what is kept of a symbolic tensor."""
+        kept = (None if each is None else int(kept_positions(each, self._mask).sum()) for each in self._axes(tensor))
+        sizes = zip(tensor.shape[1:], kept, strict=True)
+        return tensor.shape[0], *(size if count is None else count for size, count in sizes)
 
     def kept_part(self, variable: keras.Variable) -> tuple[Any, ...]:
         """Returns the shape of a variable, and which positions are kept along its axes, as bytes."""
@@ -91,7 +97,8 @@ class Parts:
             return self.run(operation, node, [values[id(tensor)] for tensor in node.input_tensors])
         arguments, named = node.arguments.fill_in(values)
         if not isinstance(operation, keras.Layer):
-            return keras.tree.flatten(self._cutter.call(self._cutter.operation(operation), *arguments, **named))
+            new = self._cutter.operation(operation) if self._cutter.changes(operation) else operation
+            return tensors_in(self._cutter.call(new, *arguments, **named))
         if takes_training(operation):
             named = {**named, "training": False}
         if id(operation) not in self._made:
@@ -99,4 +106,4 @@ class Parts:
             self._cutter.call(new, *arguments, **named)  # builds it
             for variable, value in zip(new.variables, self.weights(operation), strict=True):
                 variable.assign(value)
-        return keras.tree.flatten(self._cutter.call(self._made[id(operation)], *arguments, **named))
+        return tensors_in(self._cutter.call(self._made[id(operation)], *arguments, **named))

@@ -16,6 +16,8 @@ from tfprune.graph.layer_copies import random_state_kept
 from tfprune.keras_private import TRAINING_STATE, Functional, flat_layers, functional_like, reorder_parts
 from tfprune.layers import GlobalSubnet
 
+_OF_FILES = ("get_build_config", "build_from_config", "compile_from_config", "get_compile_config", "compute_mask")
+
 
 class ModelClassWarning(UserWarning):
     """A copy of a model lacks something of the model's own class.
@@ -25,7 +27,13 @@ class ModelClassWarning(UserWarning):
     """
 
     def __init__(self, lost: Sequence[tuple[keras.Model, str]]) -> None:
-        super().__init__("; ".join(f"{model.name} ({type(model).__name__}): {text}" for model, text in lost))
+        super().__init__("; ".join(f"{model.name} ({_class_name(model)}): {text}" for model, text in lost))
+
+
+def _class_name(model: Any) -> str:
+    """Returns the name of a model's class; of one that is derived from the user's, the user's."""
+    kind = type(model)
+    return kind.__mro__[1].__name__ if isinstance(model, GraphModel) else kind.__name__
 
 
 def has_own_class(model: Any) -> bool:
@@ -106,8 +114,45 @@ def _saved_as(base: Any, kind: Any) -> Any:
     return type(kind)(base.__name__, (kind,), {"__module__": base.__module__, **methods})
 
 
+class GraphModel(Functional):
+    """A functional model whose `call` takes no further arguments, which a graph cannot heed."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Runs the graph."""
+        return super().call(inputs, training=training, mask=mask)
+
+
+def derived_with_graph(kind: Any) -> Any:
+    """Returns a class derived from one of `keras.Model`, whose instances have a graph and are saved by it.
+
+    Args:
+        kind: A class whose `call` and `build` are its own.
+
+    Returns:
+        The class; None if there can be none, as of sequential models.
+    """
+    if issubclass(kind, keras.Sequential):
+        return None
+    own = [each for each in kind.__mro__ if each not in GraphModel.__mro__]
+    methods: dict[str, Any] = {
+        name: getattr(GraphModel, name)
+        for name in {**vars(keras.Function), **vars(Functional), **dict.fromkeys(_OF_FILES)}
+        if any(name in vars(each) for each in own) and not name.startswith("__")
+    }
+    try:
+        base = type(kind)(kind.__name__, (kind, GraphModel), {**methods, "__module__": kind.__module__})
+    except TypeError:  # the orders of its and Keras' base classes contradict each other
+        return None
+    return _saved_as(Functional, base)
+
+
 def carry_attributes(
-    model: keras.Model, new: keras.Model, counterparts: Mapping[int, Any], left_out: Collection[int] = ()
+    model: keras.Model,
+    new: keras.Model,
+    counterparts: Mapping[int, Any],
+    left_out: Collection[int] = (),
+    *,
+    share_fixed: bool = True,
 ) -> list[str]:
     """Gives a copy of a model the attributes that were set on the model.
 
@@ -120,6 +165,7 @@ def carry_attributes(
         new: The copy, of the class of the old one. It is changed.
         counterparts: The new object for each old one of the graph, by `id` of the old one.
         left_out: The `id`s of layers that the copy lacks: lists and dicts of layers lose them.
+        share_fixed: Share layers and models that have nothing to train.
 
     Returns:
         The names of the attributes that cannot be carried over.
@@ -129,12 +175,12 @@ def carry_attributes(
     own = {name: _remaining(value, left_out) for name, value in own.items() if name not in gone}
     lost: list[str] = []
     try:
-        values = duplicated(own, counterparts, share_fixed=True)
+        values = duplicated(own, counterparts, share_fixed=share_fixed)
     except Exception:  # of any object of the user
-        values, lost = _copied_one_by_one(own, counterparts)
+        values, lost = _what_can_be_copied(own, counterparts, share_fixed)
     for name, value in values.items():
         setattr(new, name, value)
-    if not isinstance(model, keras.Sequential):
+    if not isinstance(model, keras.Sequential | GraphModel):  # files of that have the order of the graph
         reorder_parts(new, model, counterparts, left_out)
     return [*gone, *lost]
 
@@ -149,19 +195,21 @@ def _remaining(value: Any, left_out: Collection[int]) -> Any:
     return value
 
 
-def _copied_one_by_one(own: Mapping[str, Any], counterparts: Mapping[int, Any]) -> tuple[dict[str, Any], list[str]]:
+def _what_can_be_copied(
+    own: Mapping[str, Any], counterparts: Mapping[int, Any], share_fixed: bool
+) -> tuple[dict[str, Any], list[str]]:
     """Returns the attributes that can be copied or shared, and the names of others."""
-    values: dict[str, Any] = {}
-    lost: list[str] = []
+    strange: dict[str, Any] = {}
     for name, value in own.items():
         try:
-            values[name] = duplicated({name: value}, counterparts, share_fixed=True)[name]
+            duplicated({name: value}, counterparts, share_fixed=share_fixed)
         except Exception:  # of any object of the user
-            if _holds_keras(value):
-                lost.append(name)
-            else:
-                values[name] = value
-    return values, lost
+            strange[name] = value
+    # Those that can be copied are copied together: they may hold the same layers.
+    rest = {name: value for name, value in own.items() if name not in strange}
+    lost = [name for name, value in strange.items() if _holds_keras(value)]
+    shared = {name: value for name, value in strange.items() if name not in lost}
+    return {**duplicated(rest, counterparts, share_fixed=share_fixed), **shared}, lost
 
 
 def _holds_keras(value: Any) -> bool:

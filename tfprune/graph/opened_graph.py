@@ -5,6 +5,7 @@ a block needs to know sizes, as causal masks do, the whole model is read again w
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from inspect import signature
 
 import keras
@@ -37,16 +38,24 @@ def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | Non
         return model_graph(model, is_opaque, sizes)
     graph = model_graph(model, is_opaque)
     used = any(opening.weights for layer in graph.opened for opening in layer.openings.values())
-    if not graph.closed and not used:
+    unknown = any(map(_has_unknown_width, graph.opened))
+    if not graph.closed and not used and not unknown:
         return graph
     definite = [_definite(tensor.shape) for tensor in functional_graph(model).inputs]
     other = model_graph(model, is_opaque, definite)
-    return other if used or len(other.closed) < len(graph.closed) else graph
+    better = used or unknown or len(other.closed) < len(graph.closed)
+    return replace(other, general=graph) if better else replace(graph, closed=other.closed)
 
 
 def _definite(shape: Sequence[int | None]) -> tuple[int, ...]:
     first, *others = shape
     return (first or EXAMPLES, *(size or OPEN_SIZE for size in others))
+
+
+def _has_unknown_width(layer: OpenedLayer) -> bool:
+    """Returns whether an opened layer has tensors whose last axis has a size only if the others do."""
+    tensors = [each for opening in layer.openings.values() for node in opening.nodes for each in node.output_tensors]
+    return any(len(tensor.shape) > 2 and tensor.shape[-1] is None for tensor in tensors)
 
 
 def is_opaque(operation: keras.Operation, within: bool) -> bool:
@@ -93,7 +102,7 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     Returns:
         Layers that the model calls, and those within them, by name.
     """
-    general = graph if graph.sizes is None else model_graph(model, is_opaque)
+    general = graph.general or (graph if graph.sizes is None else model_graph(model, is_opaque))
     found = {layer.name: layer for layer in general.opened}
     refused = {name for name, layer in found.items() if not is_general(layer)} | set(general.closed)
     outer = [layer.name for layer in general.opened if layer.within is None]
@@ -106,4 +115,5 @@ def is_general(layer: OpenedLayer) -> bool:
     arguments = signature(layer.layer.call).parameters
     alike = len({constants(node) for node, _ in layer.calls}) == 1
     weights = any(each.weights for each in layer.openings.values())
-    return alike and not weights and not any("cache" in name for name in arguments)
+    cached = any("cache" in name for name in arguments)
+    return alike and not weights and not cached and not _has_unknown_width(layer)

@@ -4,8 +4,10 @@ Keras records which layers a functional model calls, but not what happens within
 Here this code runs once on symbolic tensors, so that Keras records it. Nothing of the layer changes.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from re import sub
 from typing import Any
 
@@ -13,12 +15,15 @@ import keras
 
 from tfprune.errors import first_line
 from tfprune.keras_private import (
+    VariableReads,
     attributes_replaced,
     calls_forgotten,
     is_produced,
     keras_mask,
+    numpy_operations,
     own_variables,
     producer,
+    tensors_in,
     traced_call,
 )
 from tfprune.reprs import short_repr
@@ -94,23 +99,31 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
     found: list[Opening] = []
 
     def look(result: Any) -> None:
-        outputs = keras.tree.flatten(result)
+        outputs = tensors_in(result)
         _check_outputs(outputs, node.output_tensors)
-        nodes = tuple(_ordered(outputs, boundary))
-        _check_arguments(nodes)
+        nodes = tuple(nodes_between(outputs, boundary))
+        check_arguments(nodes)
         read = {id(tensor) for each in nodes for tensor in each.input_tensors}
         used = {name: pair for name, pair in stand_ins.items() if id(pair[1]) in read}
         found.append(Opening(tuple(given), tuple(outputs), nodes, used))
 
-    with calls_forgotten(layer), attributes_replaced(layer, {name: pair[1] for name, pair in stand_ins.items()}):
-        try:
-            traced_call(layer, look, *arguments, **named)
-        except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
-            raise OpeningError(_cause(error)) from error
-    return found[0]
+    own = {name: pair[1] for name, pair in stand_ins.items()}
+    with calls_forgotten(layer), attributes_replaced(layer, own):
+        for trusting in (True, False):
+            reads = VariableReads()
+            try:
+                with reads, warnings.catch_warnings(action="ignore"):  # Keras gave them when the model was made
+                    traced_call(layer, look, arguments, named, trusting=trusting)
+            except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
+                cause = error
+                continue
+            if reads.read:
+                raise OpeningError(f"it uses the weight {reads.read[0].path}, which none of its attributes holds")
+            return found[0]
+    raise OpeningError(cause_of(cause)) from cause
 
 
-def _cause(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Returns in one line what an error says that passed through Keras, which puts a line before it."""
     text = sub(r"\x1b\[[0-9;]*m", "", str(error))
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Exception encountered when")]
@@ -122,9 +135,31 @@ def _read_as(layer: keras.Layer, variable: keras.Variable) -> str:
     return layer.compute_dtype if casts else variable.dtype
 
 
-def _check_arguments(nodes: Sequence[Any]) -> None:
-    """Checks that no call takes a weight, which would count as a constant there."""
+def resolve_sizes(nodes: Sequence[Any]) -> None:
+    """Lets reshapes run at any number of examples whose code has that number among their sizes, where it is not known.
+
+    Keras records None in its place, as for `ops.reshape(x, (ops.shape(x)[0], -1))`, and cannot run that.
+    """
     for node in nodes:
+        operation = node.operation
+        if not isinstance(operation, numpy_operations.Reshape) or None not in operation.newshape:
+            continue
+        (tensor,), wanted = node.input_tensors, operation.newshape
+        known = [size for size in tensor.shape if size is not None]
+        if len(known) < len(tensor.shape) - 1 or wanted.count(None) > 1:
+            raise OpeningError(f"it reshapes to {tuple(wanted)}, of which several sizes are not known")
+        rest = prod(known) // max(1, prod(size for size in wanted if size not in (None, -1)))
+        operation.newshape = tuple(-1 if size is None else rest if size == -1 else size for size in wanted)
+
+
+def check_arguments(nodes: Sequence[Any]) -> None:
+    """Checks that no call takes a weight, which would count as a constant there, or sizes that are not known."""
+    for node in nodes:
+        sizes = [getattr(node.operation, name, None) for name in ("newshape", "shape")]
+        if not isinstance(node.operation, keras.Layer) and any(
+            isinstance(each, tuple | list) and None in each for each in sizes
+        ):
+            raise OpeningError("it needs to know the sizes of its inputs")
         for value in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
             if isinstance(value, keras.Variable):
                 raise OpeningError(f"it uses the weight {value.path}, which none of its attributes holds")
@@ -140,7 +175,7 @@ def _check_outputs(found: Sequence[Any], expected: Sequence[keras.KerasTensor]) 
             raise OpeningError(f"on symbolic tensors it returns {new.dtype} {new.shape}, not {old.dtype} {old.shape}")
 
 
-def _ordered(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterator[Any]:
+def nodes_between(outputs: Sequence[keras.KerasTensor], boundary: set[int]) -> Iterator[Any]:
     """Yields the records of the calls that lead from some tensors to others, depth first from the outputs."""
 
     def before(tensors: Sequence[keras.KerasTensor]) -> list[tuple[Any, bool]]:

@@ -16,6 +16,7 @@ from tfprune.graph.calls import (
     model_graph,
     no_such_layer,
 )
+from tfprune.graph.subclassed import functional_model
 from tfprune.keras_private import numpy_operations
 from tfprune.layers.held_weights import HeldWeight
 from tfprune.layers.kernels import prunable_kernels, uncovered_weights
@@ -34,7 +35,7 @@ def prunable_weights(
     `kernel` in their name; `tfprune.layers.register_kernel_layer` says it of others.
 
     Args:
-        model: A functional or sequential model, built.
+        model: A functional, sequential or subclassed model, built.
         ignore: One or several of: paths of layers (`outer/inner` in nested models, `outer` for all layers in it) or of
             weights (`fc/kernel`), patterns of these such as `stage1_*`, or layers.
         embeddings: Whether tables of embeddings count, too. No criterion scores them; `convert` takes masks of them.
@@ -54,6 +55,7 @@ def prunable_weights(
         {'fc/kernel': (4, 3)}
     """
     check_not_quantized(model)
+    model = functional_model(model)
     embeddings = truth("embeddings", embeddings)
     calls = model_calls(model)
     out = _left_out(calls, ignore)

@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 
 from tfprune.errors import UnsupportedLayerError
-from tfprune.graph.calls import OpenedLayer, functional_graph, ordered_nodes, takes_in_order, timed_graph
+from tfprune.graph.calls import OpenedLayer, functional_graph, no_graph, ordered_nodes, takes_in_order, timed_graph
 from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.model_class import (
+    GraphModel,
     carry_attributes,
     ensure_loadable,
     has_own_class,
@@ -28,15 +30,20 @@ from tfprune.keras_private import (
     input_structure,
     operation_settings,
     output_structure,
+    outputs_inferred,
     producer,
     run_through_graph,
     takes_training,
+    tensors_in,
 )
 from tfprune.layers.masked_layer import MaskedLayer, unmasked
 
 MakeLayer = Callable[[keras.Layer], keras.Layer]
 MakeOperation = Callable[[keras.Operation], keras.Operation]
 CallLayer = Callable[..., Any]
+
+_made: "WeakKeyDictionary[keras.Model, dict[int, keras.Variable]]" = WeakKeyDictionary()
+"""The variables of each copy, by the `id`s of those that they are copies of."""
 
 
 class SharedWeightsWarning(UserWarning):
@@ -87,10 +94,7 @@ def rebuild(
         UnsupportedLayerError: The model has no graph.
     """
     if functional_graph(model) is None:
-        raise UnsupportedLayerError(
-            f"expected a functional or sequential model, received {model.name} ({type(model).__name__}); "
-            "rebuild it as keras.Model(inputs, outputs)"
-        )
+        raise no_graph(model)
     copies = _Copies(make_layer, make_operation or copy_operation, call_layer, keep_class, expand, without or {})
     new = copies.model(model, sizes or [tensor.shape for tensor in functional_graph(model).inputs])
     holders: dict[int, dict[int, str]] = {}
@@ -98,6 +102,7 @@ def rebuild(
         _build_parts(old_layer, new_layer)
         for variable, target in _matched(old_layer, new_layer, may_add_weights):
             target.assign(variable if weights is None else weights(old_layer, variable))
+            _made.setdefault(new, {})[id(variable)] = target
             holders.setdefault(id(variable), {})[id(target)] = old_layer.name
         if hasattr(old_layer, "save_assets"):  # such as a vocabulary, which is neither a weight nor a setting
             with TemporaryDirectory() as folder:
@@ -108,12 +113,27 @@ def rebuild(
             new_part.trainable = old_part.trainable
     for names in dict.fromkeys(tuple(each.values()) for each in holders.values() if len(each) > 1):
         warnings.warn(SharedWeightsWarning(names), stacklevel=3)
-    optimizer = _fresh(model.optimizer) if model.compiled else None
+    optimizer = fresh(model.optimizer) if model.compiled else None
     if keep_class:
         warn_of_losses(copies.carry_attributes({id(getattr(model, "optimizer", None)): optimizer} if optimizer else {}))
     if model.compiled:
         compile_alike(model, new, optimizer)
     return new
+
+
+def variable_copies(model: keras.Model, new: keras.Model) -> dict[int, keras.Variable]:
+    """Returns the trainable variables of a copy that `rebuild` made, by the `id`s of those of the model.
+
+    The orders may differ: a layer that became a functional model has the order of its graph. Layers outside of the
+    graph, which are copied as attributes, come in the same order in both.
+    """
+    known = _made.get(new, {})
+    targets = {id(target) for target in known.values()}
+    others = [
+        [each for each in model.trainable_variables if id(each) not in known],
+        [each for each in new.trainable_variables if id(each) not in targets],
+    ]
+    return known | {id(one): other for one, other in zip(*others, strict=True)}
 
 
 def _build_parts(old: keras.Layer, new: keras.Layer) -> None:
@@ -134,12 +154,12 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
         new: The copy. It is compiled.
         optimizer: The copy's optimizer. Default: a new one with the settings of the model's.
     """
-    optimizer = _fresh(model.optimizer) if optimizer is None else optimizer
+    optimizer = fresh(model.optimizer) if optimizer is None else optimizer
     settings = compile_settings(model)
     for key in ("metrics", "weighted_metrics"):
-        settings[key] = keras.tree.map_structure(_fresh, settings.get(key))
+        settings[key] = keras.tree.map_structure(fresh, settings.get(key))
     if isinstance(new, type(model)):
-        settings = keras.tree.map_structure(lambda value: _rebound(value, model, new), settings)
+        settings = keras.tree.map_structure(lambda value: rebound(value, model, new), settings)
     if hasattr(optimizer, "fitting"):
         optimizer = optimizer.fitting(new.trainable_variables)
     # A class may take other arguments; what it makes of them are attributes, and arguments of Keras' own method.
@@ -148,13 +168,13 @@ def compile_alike(model: keras.Model, new: keras.Model, optimizer: Any = None) -
         new.optimizer.build(new.trainable_variables)
 
 
-def _fresh(value: Any) -> Any:
+def fresh(value: Any) -> Any:
     """Returns a new metric or optimizer with the same settings; other values have no state and are returned."""
     has_state = isinstance(value, (keras.Metric, keras.Optimizer))
     return type(value).from_config(value.get_config()) if has_state else value
 
 
-def _rebound(value: Any, old: Any, new: Any) -> Any:
+def rebound(value: Any, old: Any, new: Any) -> Any:
     """Returns a method of the new object for one of the old; other values are returned."""
     return MethodType(value.__func__, new) if isinstance(value, MethodType) and value.__self__ is old else value
 
@@ -252,7 +272,7 @@ class _Copies:
             attributes = carry_attributes(old, new, known, left_out)
             if type(new) is type(old):
                 ensure_loadable(new)
-            if type(new) is not type(old):
+            if type(new) is not type(old) or (isinstance(new, GraphModel) and old not in _made):
                 lost.append((old, self._loss_in_files()))
             if attributes:
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
@@ -326,7 +346,8 @@ class _Copies:
         if takes_training(operation):
             kwargs.pop("training", None)  # it was recorded in inference mode
         new = self._copy(operation, _nested_shapes(operation, args, kwargs))
-        return keras.tree.flatten(self._apply(operation, new, *args, **kwargs))
+        with outputs_inferred(new):
+            return tensors_in(self._apply(operation, new, *args, **kwargs))
 
     def _copy(self, operation: Any, shapes: list[Any]) -> Any:
         if id(operation) not in self._made:

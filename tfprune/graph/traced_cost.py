@@ -47,7 +47,7 @@ def traced_flops(call: Call) -> int | None:
     if key not in known:
         known[key] = _count(call)
     count = known[key]
-    return None if count is None else count * call.times
+    return None if count is None else call.per_example(count)
 
 
 def estimated_flops(call: Call) -> int:
@@ -63,7 +63,7 @@ def estimated_flops(call: Call) -> int:
     sizes = [[size or 1 for size in tensor.shape[1:]] for tensor in (*call.inputs, *call.outputs)]
     places = max((prod(each[:-1]) for each in sizes), default=1)
     kernels = sum(prod(weight.shape) for weight in getattr(call.layer, "weights", ()) if len(weight.shape) > 1)
-    return call.times * max(places * kernels, sum(map(prod, sizes[len(call.inputs) :])))
+    return call.per_example(max(places * kernels, sum(map(prod, sizes[len(call.inputs) :]))))
 
 
 def _count(call: Call) -> int | None:

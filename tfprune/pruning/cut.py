@@ -13,6 +13,7 @@ from tfprune.errors import PruningError
 from tfprune.graph import ChannelGroups, Slot, slim
 from tfprune.graph.cutter import cut_weight
 from tfprune.graph.labels import weight_at
+from tfprune.graph.rebuild import variable_copies
 from tfprune.pruning.reweighting import ReweightingWarning, reweight
 
 
@@ -73,8 +74,7 @@ def carry_optimizer(model: keras.Model, small: keras.Model, mask: np.ndarray, gr
     def small_array(variable: keras.Variable, array: np.ndarray) -> np.ndarray:
         return cut_weight(array, slots.get(id(variable), ()), mask)
 
-    copies = dict(zip(map(id, model.trainable_variables), small.trainable_variables, strict=True))
-    move_optimizer(model, small, copies, small_array)
+    move_optimizer(model, small, variable_copies(model, small), small_array)
 
 
 def move_optimizer(

@@ -15,7 +15,7 @@ from tfprune.arguments import truth
 from tfprune.batches.inputs import input_batches
 from tfprune.errors import ConfigError, PruningError
 from tfprune.files import as_path
-from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
+from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups, functional_model
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.cut import cut
 from tfprune.pruning.depth import held_back, in_its_class
@@ -112,6 +112,7 @@ class PruningHistory:
         """Returns what is left of a model without the residual blocks that the first step drops, and its groups."""
         if not self.plans:
             raise PruningError("the history has no steps; give it to prune_channels(history=...) first")
+        model = functional_model(model)
         check_weights(model)
         rest = self.plans[0].remaining(model, match, keep_optimizer=keep_optimizer)
         groups = channel_groups(rest, keep_classes=self.plans[0].keep_classes)

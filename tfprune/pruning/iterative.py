@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.arguments import truth, whole_number
 from tfprune.criteria import Magnitude, WeightCriterion
 from tfprune.errors import ConfigError
-from tfprune.graph import ChannelGroups
+from tfprune.graph import ChannelGroups, functional_model
 from tfprune.masks import Masks
 from tfprune.pruning.budget import Budget, WidthConstraints
 from tfprune.pruning.depth import in_its_class
@@ -59,6 +59,7 @@ def prune_channels(
     recalibrate: Any = None,
     keep_optimizer: bool = False,
     history: PruningHistory | None = None,
+    inputs: Any = None,
 ) -> keras.Model:
     """Prunes channels and residual blocks of a model.
 
@@ -67,7 +68,7 @@ def prune_channels(
     All targets and limits are relative to the original model.
 
     Args:
-        model: A functional or sequential model. It is not changed.
+        model: A functional, sequential or subclassed model. It is not changed.
         criterion: See `plan_channels`, as for all others up to `allow_unknown`.
         flops: Fraction of the FLOPs (multiply-adds) to keep.
         params: Fraction of the parameters to keep.
@@ -94,6 +95,7 @@ def prune_channels(
         keep_optimizer: Carry the state of a compiled model's optimizer over, cut like the weights.
         history: An empty history, to which the plan of each step is added; it can be saved, and replayed on another
             model.
+        inputs: The inputs of a subclassed model, see `tfprune.functional_model`.
 
     Returns:
         A new, smaller model of the same layers; compiled like the old one if that was compiled.
@@ -126,7 +128,7 @@ def prune_channels(
     if history is not None and history.plans:
         raise ConfigError(f"history: expected an empty one, received one of {len(history.plans)} steps")
     planner = Planner(
-        model,
+        functional_model(model, inputs),
         budget,
         scope=scope,
         constraints=constraints,

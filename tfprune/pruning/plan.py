@@ -13,7 +13,7 @@ import numpy as np
 from tfprune.arguments import line_width, truth
 from tfprune.errors import PruningError, check_choice
 from tfprune.files import as_file, as_path, write_text
-from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups
+from tfprune.graph import ChannelGroups, CostModel, Match, channel_groups, functional_model
 from tfprune.graph.calls import check_weights
 from tfprune.pruning.budget import Budget, Totals, WidthConstraints
 from tfprune.pruning.cut import cut
@@ -166,6 +166,7 @@ class PruningPlan:
         model = self.source if model is None else model
         if model is None:
             raise PruningError("a plan that was loaded has no model; give it: plan.apply(model)")
+        model = functional_model(model)
         check_weights(model)
         with held_back() as said:
             rest = self.remaining(model, match, keep_optimizer=truth("keep_optimizer", keep_optimizer))

@@ -12,7 +12,7 @@ import numpy as np
 from tfprune import criteria
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError, check_choice
-from tfprune.graph import ChannelGroups, CostModel, channel_groups
+from tfprune.graph import ChannelGroups, CostModel, channel_groups, functional_model
 from tfprune.graph.calls import check_finite_weights, check_not_quantized
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.depth import BlockScorer, drop_blocks, held_back
@@ -57,6 +57,7 @@ def plan_channels(
     keep_width: Any | Iterable[Any] = (),
     keep_classes: bool = False,
     allow_unknown: bool = False,
+    inputs: Any = None,
 ) -> PruningPlan:
     """Decides which channels and residual blocks of a model to prune, and prunes nothing yet.
 
@@ -67,7 +68,8 @@ def plan_channels(
     back after all later ones of layers that share channels with its own.
 
     Args:
-        model: A functional or sequential model. It is not changed.
+        model: A functional or sequential model, or a subclassed one, which is read as `tfprune.functional_model` does.
+            It is not changed.
         criterion: Name of a criterion for channels (`tfprune.criteria.names()`), or an object with a method `scores`.
         flops: Fraction of the FLOPs (multiply-adds) to keep. Exactly one of `flops`, `params`, `density` is given, or
             `depth` alone.
@@ -92,6 +94,7 @@ def plan_channels(
             the place of a layer that loses others.
         allow_unknown: Whether to plan for `flops` although more than 5 % of the model's FLOPs are probably not known;
             these count as 0.
+        inputs: The inputs of a subclassed model, see `tfprune.functional_model`.
 
     Returns:
         The plan: `print(plan.explain())`, then `plan.apply()`.
@@ -112,7 +115,7 @@ def plan_channels(
     budget = target(flops, params, density, depth, settings)
     scorer, blocks = scorers(criterion, budget, depth, depth_criterion, data)
     planner = Planner(
-        model,
+        functional_model(model, inputs),
         budget,
         scope=scope,
         constraints=constraints,

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, channel_groups
-from tfprune.graph.calls import Ignored, as_list
+from tfprune.graph.calls import Ignored, as_list, matching_names
 from tfprune.graph.channel_groups import all_matching_names
 from tfprune.graph.labels import Vector
 
@@ -32,10 +32,17 @@ def layer_paths(model: keras.Model, groups: ChannelGroups, ignore: Ignored | Ite
     paths = {id(layer): path for path, layer in groups.layers.items()}
     paths |= {id(layer): layer.name for layer in model.layers if isinstance(layer, keras.Model)}
     every = as_list(ignore)
-    unknown = [each for each in every if not isinstance(each, str) and id(each) not in paths]
+    # A layer of a subclassed model is not in the graph itself, but layers with its weights are.
+    others = {
+        id(each): matching_names(groups.calls, each)
+        for each in every
+        if not isinstance(each, str) and id(each) not in paths
+    }
+    unknown = [each for each in every if others.get(id(each)) == set()]
     if unknown:
         channel_groups(model, unknown)  # raises the error that says what is wrong with it
-    return tuple(each if isinstance(each, str) else paths[id(each)] for each in every)
+    names = ([each] if isinstance(each, str) else others.get(id(each)) or [paths[id(each)]] for each in every)
+    return tuple(name for found in names for name in sorted(found))
 
 
 def ignored_channels(groups: ChannelGroups, ignore: tuple[str, ...]) -> np.ndarray:

@@ -268,8 +268,9 @@ def _copy(model: keras.Model, input_shape: tuple[int, ...]) -> keras.Model:
     except ValueError as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"input_shape: {model.name} does not take inputs of {list(input_shape)}: {reason}") from error
-    for old, new in zip(model.weights, copy.weights, strict=True):
-        new.assign(old)
+    for layer in model.layers:
+        for old, new in zip(layer.weights, copy.get_layer(layer.name).weights, strict=True):
+            new.assign(old)
     for call in model_calls(copy):
         if any(None in tensor.shape[1:] for tensor in call.outputs):
             raise ConfigError(

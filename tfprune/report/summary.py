@@ -16,7 +16,7 @@ from rich.text import Text
 from tfprune.arguments import truth, whole_number
 from tfprune.console import report_console
 from tfprune.errors import ConfigError
-from tfprune.graph import ChannelGroups
+from tfprune.graph import ChannelGroups, functional_model
 from tfprune.report.latency import compare_latency
 from tfprune.report.layer_latency import compare_layer_latency
 from tfprune.report.model_report import LayerReport, ModelReport, model_report, sized_model
@@ -139,7 +139,7 @@ def summarize(
     """Returns the numbers that `summary` prints.
 
     Args:
-        model: A functional or sequential model.
+        model: A functional, sequential or subclassed model.
         small: The same model after pruning.
         groups: The channel groups of `model`, if they are known.
         latency: Whether to measure the latency.
@@ -154,7 +154,8 @@ def summarize(
         UnsupportedLayerError: The model has no graph.
     """
     batch_size, latency = whole_number("batch_size", batch_size), truth("latency", latency)
-    models = {"model": model} if small is None else {"model": model, "small": small}
+    model = functional_model(model)
+    models = {"model": model} if small is None else {"model": model, "small": functional_model(small)}
     if input_shape is not None:
         models = {name: sized_model(each, input_shape) for name, each in models.items()}
         groups = groups if models["model"] is model else None

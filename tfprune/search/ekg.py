@@ -11,7 +11,7 @@ from tfprune.arguments import instance, number, optional, truth, whole_number
 from tfprune.arrays import checked_array
 from tfprune.batches.source import Source
 from tfprune.errors import ConfigError
-from tfprune.graph import copied_layer, executable_groups, rebuild
+from tfprune.graph import copied_layer, executable_groups, functional_model, rebuild
 from tfprune.keras_private import producer
 from tfprune.landscape.measure import Landscape
 from tfprune.landscape.settings import LandscapeSettings
@@ -37,8 +37,8 @@ def search(
     outputs agree best with the labels and with the ensemble. During the search, batch norms use batch statistics.
 
     Args:
-        model: A functional or sequential classifier with one input of numbers and one output `[batch, classes]`, logits
-            or softmax. It is not changed.
+        model: A functional, sequential or subclassed classifier with one input of numbers and one output
+            `[batch, classes]`, logits or softmax. It is not changed.
         data: Examples and class numbers, held out from training if you can: a pair of arrays, or batches of such pairs
             (a `tf.data.Dataset`, which may be endless).
         flops: Fraction of the FLOPs to keep, between 0 and 1.
@@ -66,6 +66,7 @@ def search(
         `small = tfprune.ekg.search(model, (images, labels), flops=0.45).slim()`
     """
     instance("model", model, keras.Model, "a Keras model")
+    model = functional_model(model)
     flops = number("flops", flops, above=0, below=1)
     examples, progress = whole_number("examples", examples), truth("progress", progress)
     optional(instance, "landscape", landscape, kind=LandscapeSettings, words="LandscapeSettings")

@@ -26,6 +26,7 @@ from tfprune.graph import (
     ModelClassWarning,
     SharedWeightsWarning,
     convert,
+    functional_model,
     kernels_of_copy,
     prunable_weights,
     unpruned_weights,
@@ -170,7 +171,7 @@ class WeightCriterion(ABC):
                 model or keep fewer weights than asked for.
             UnsupportedLayerError: The model has no graph, or layers that Keras cannot copy.
         """
-        return self._run(on_scores)._pruned(model, density, data, masks, kept)
+        return self._run(on_scores)._pruned(functional_model(model), density, data, masks, kept)
 
     def prune(
         self,
@@ -201,6 +202,7 @@ class WeightCriterion(ABC):
             >>> int(np.count_nonzero(pruned.get_layer("fc").kernel))
             3
         """
+        model = functional_model(model)
         run = self._run()
         pruned = run.once("copy", lambda: convert(model, "plain"))
         found = run._pruned(model, density, data, masks, kept)
@@ -253,6 +255,7 @@ class WeightCriterion(ABC):
         Raises:
             ConfigError: As in a call; or the model has no such weight.
         """
+        model = functional_model(model)
         every = prunable_weights(model, ignore=self.ignore if weights is None else ())
         names = list(every) if weights is None else list(weights)
         for name in names:

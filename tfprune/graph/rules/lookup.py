@@ -1,6 +1,6 @@
 """The rules by layer class, and helpers that several rules use."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from inspect import signature
 from typing import Any
@@ -269,6 +269,23 @@ def _borrowed(kind: type, like: type) -> Rule:
 def after_batch(axis: int, tensor: keras.KerasTensor) -> int:
     """Returns the index after the batch axis of an axis that is counted with it; -1 for the batch axis itself."""
     return axis % len(tensor.shape) - 1
+
+
+def put_whole(labels: Labels, tensor: keras.KerasTensor, axes: Sequence[Vector]) -> Axes:
+    """Sets the labels of a tensor whose first axis may come from another one; what is along it stays.
+
+    Args:
+        labels: Where they are set.
+        tensor: The tensor.
+        axes: One vector for each axis, the first one included.
+
+    Returns:
+        Those after the first one.
+    """
+    first, *others = axes
+    labels.pin(first, reason="it moves them to the batch axis")
+    labels.put(tensor, others)
+    return tuple(others)
 
 
 def positions(sizes: Iterable[int | None]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Axes, Labels, Vector
-from tfprune.graph.rules.lookup import POSITIONS, rule
+from tfprune.graph.rules.lookup import POSITIONS, put_whole, rule
 from tfprune.keras_private import nn_operations as nn
 from tfprune.keras_private import numpy_operations as numpy
 
@@ -36,12 +36,7 @@ def _reshape(labels: Labels, call: Call) -> None:
 
 @rule(numpy.Reshape)
 def _reshape_operation(labels: Labels, call: Call) -> None:
-    if call.inputs[0].shape[0] != call.outputs[0].shape[0] or not same_positions(
-        call.inputs[0].shape[1:], call.outputs[0].shape[1:]
-    ):
-        labels.leave_alone(call, "it reshapes the batch axis")
-        return
-    made = _reshape_to_output(labels, call)
+    made = _reshape_whole(labels, call, "it reshapes the batch axis")
     labels.edit(call, "newshape", None, *made, change=_new_sizes)
 
 
@@ -49,6 +44,24 @@ def _reshape_to_output(labels: Labels, call: Call) -> Axes:
     made = reshaped(labels, labels.of(call.inputs[0]), call.inputs[0].shape[1:], call.outputs[0].shape[1:])
     labels.put(call.outputs[0], made)
     return made
+
+
+def _reshape_whole(labels: Labels, call: Call, reason: str) -> Axes:
+    """Does the same as `_reshape_to_output` where the first axis may change, too.
+
+    Args:
+        labels: Where labels are united and pinned.
+        call: The call.
+        reason: Why all of them stay if sizes are not known.
+    """
+    (tensor,), (output,) = call.inputs, call.outputs
+    if tensor.shape[0] == output.shape[0] and same_positions(tensor.shape[1:], output.shape[1:]):
+        return _reshape_to_output(labels, call)
+    if None in (*tensor.shape, *output.shape):
+        labels.leave_alone(call, reason)
+        return labels.of(output)
+    axes = reshaped(labels, (None, *labels.of(tensor)), tensor.shape, output.shape)
+    return put_whole(labels, output, axes)
 
 
 def _new_sizes(old: Any, kept: list[np.ndarray]) -> Any:
@@ -66,14 +79,10 @@ def _permute(labels: Labels, call: Call) -> None:
 
 @rule(numpy.Transpose, numpy.Swapaxes, numpy.Moveaxis, numpy.Rot90)
 def _transpose(labels: Labels, call: Call) -> None:
-    order = np.array(_order(call.layer, len(call.inputs[0].shape)))
-    if order[0] != 0:
-        labels.leave_alone(call, "it moves the batch axis")
-        return
-    axes = labels.of(call.inputs[0])
+    axes = (None, *labels.of(call.inputs[0]))
     if isinstance(call.layer, numpy.Rot90):
-        labels.pin(*(axes[axis - 1] for axis in call.layer.axes if axis), reason="it turns them")
-    labels.put(call.outputs[0], tuple(axes[axis - 1] for axis in order[1:]))
+        labels.pin(*(axes[axis] for axis in call.layer.axes), reason="it turns them")
+    put_whole(labels, call.outputs[0], [axes[axis] for axis in _order(call.layer, len(axes))])
 
 
 def _order(operation: Any, rank: int) -> list[int]:
@@ -101,10 +110,7 @@ def _order(operation: Any, rank: int) -> list[int]:
 @rule(numpy.ExpandDims, numpy.Squeeze)
 def _size_one_axes(labels: Labels, call: Call) -> None:
     """Adds or drops axes of size one, like a reshape."""
-    if call.inputs[0].shape[0] != call.outputs[0].shape[0]:
-        labels.leave_alone(call, "it changes the batch axis")
-        return
-    made = _reshape_to_output(labels, call)
+    made = _reshape_whole(labels, call, "it changes the batch axis")
     if isinstance(call.layer, numpy.Squeeze) and call.layer.axis is None:
         gone = tuple(axis for axis, size in enumerate(call.inputs[0].shape) if size == 1)
         # Axes that shrink to size 1 are not dropped.

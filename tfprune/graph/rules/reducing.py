@@ -7,7 +7,7 @@ import keras
 
 from tfprune.graph.calls import Call
 from tfprune.graph.labels import Labels
-from tfprune.graph.rules.lookup import MASKED, after_batch, constants_of, keep_order, rule
+from tfprune.graph.rules.lookup import MASKED, after_batch, constants_of, keep_order, put_whole, rule
 from tfprune.graph.rules.uniform import blocks_of, put_blocks
 from tfprune.keras_private import linear_operations as linear
 from tfprune.keras_private import math_operations as math
@@ -29,24 +29,23 @@ _OF_EQUAL_VALUES = (numpy.Max, numpy.Min, numpy.Amax, numpy.Amin, numpy.Any, num
 def _reduction(labels: Labels, call: Call) -> None:
     (tensor,) = call.inputs
     layer: Any = call.layer
-    axes = labels.of(tensor)
+    axes = (None, *labels.of(tensor))
     given = layer.axes if isinstance(layer, nn.Moments) else layer.axis
-    reduced = {after_batch(axis, tensor) for axis in _listed(given, range(len(tensor.shape)))}
+    reduced = {axis % len(axes) for axis in _listed(given, range(len(axes)))}
     kept = getattr(layer, "keepdims", False)
-    rank = len(axes) if kept else len(axes) - len(reduced)
-    if -1 in reduced or any(len(output.shape) != rank + 1 for output in call.outputs):
-        labels.leave_alone(call, "it reduces or moves the batch axis")
+    left = [index for index in range(len(axes)) if kept or index not in reduced]
+    if not left or any(len(output.shape) != len(left) for output in call.outputs):
+        labels.leave_alone(call, "it reduces the batch axis")
         return
-    blocks = blocks_of(labels, tensor)
+    blocks = (None, *blocks_of(labels, tensor))
     for index in reduced:
         if blocks[index] is None or not isinstance(layer, _OF_EQUAL_VALUES):
             labels.pin(axes[index], reason="it reduces over them")
     if constants_of(call):
         labels.pin(*axes, reason="its weights are an array of a fixed size")
-    left = [index for index in range(len(axes)) if kept or index not in reduced]
     for output in call.outputs:
-        labels.put(output, [None if index in reduced else axes[index] for index in left])
-        put_blocks(labels, output, [None if index in reduced else blocks[index] for index in left])
+        put_whole(labels, output, [None if index in reduced else axes[index] for index in left])
+        put_blocks(labels, output, [None if index in reduced else blocks[index] for index in left][1:])
 
 
 def _listed(given: Any, every: Iterable[int]) -> list[int]:
