@@ -33,12 +33,13 @@ from tfprune.graph import ModelClassWarning, complexity
 from tfprune.pruning import plan_channels
 
 CALL_ONCE = """
-import resource, sys
+import re, sys
+from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 def most():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return int(re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
 before = most()
 interpreter = Interpreter(sys.argv[1])

@@ -275,8 +275,6 @@ def plot(rows: Sequence[Row], file: Path) -> None:
         title, measure = SHOWN[network]
         axes.set(xlabel="fraction of the parameters kept", ylabel=measure, title=title)
         axes.grid(alpha=0.3)
-        if network == "gpt2":
-            axes.set_yscale("log")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right", fontsize=8)
     make_folder(file.parent)
     figure.savefig(file)
