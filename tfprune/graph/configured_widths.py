@@ -170,9 +170,11 @@ class _Trial:
         found = {}
         for key in options:
             if key not in self._resized:
-                shapes = self._shapes(
-                    {key: max(1, self._settings[key] // 2)}, *self._opened.calls[0], lambda tensor: tensor.shape
-                )
+                changes = {key: max(1, self._settings[key] // 2)}
+                try:
+                    shapes = self._shapes(changes, *self._opened.calls[0], lambda tensor: tensor.shape)
+                except Exception:  # of the layer's own code, at a width that it may not be for
+                    shapes = []
                 self._resized[key] = _resized(whole, shapes) if len(shapes) == len(whole) else set()
             found[key] = self._resized[key]
         likely = [key for key, resized in found.items() if resized <= meant]
