@@ -172,7 +172,8 @@ class _Trial:
             if key not in self._resized:
                 changes = {key: max(1, self._settings[key] // 2)}
                 try:
-                    shapes = self._shapes(changes, *self._opened.calls[0], lambda tensor: tensor.shape)
+                    with random_state_kept():
+                        shapes = self._shapes(changes, *self._opened.calls[0], lambda tensor: tensor.shape)
                 except Exception:  # of the layer's own code, at a width that it may not be for
                     shapes = []
                 self._resized[key] = _resized(whole, shapes) if len(shapes) == len(whole) else set()
