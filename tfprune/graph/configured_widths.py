@@ -175,8 +175,10 @@ class _Trial:
     def _effect(self, key: str, whole: Sequence[tuple[int, ...]]) -> set[tuple[int, int]]:
         """Returns the axes of weights that a setting resizes; none if the layer cannot be made with half its value."""
         node, symbols = self._opened.calls[0]
+        change = {key: max(1, self._settings[key] // 2)}
         try:
-            shapes = self._shapes({key: max(1, self._settings[key] // 2)}, node, symbols, lambda tensor: tensor.shape)
+            with random_state_kept():
+                shapes = self._shapes(change, node, symbols, lambda tensor: tensor.shape)
         except Exception:  # of the layer's own code
             return set()
         return _resized(whole, shapes) if len(shapes) == len(whole) else set()
