@@ -83,6 +83,9 @@ class Task(keras.Model):
         self.classes = classes
         self.compile()
 
+    def build(self, shape=None):
+        self.built = True
+
     def compile(self, optimizer="adam", loss="mse", sampler="greedy", **settings):
         super().compile(optimizer, loss, **settings)
         self.sampler = sampler
