@@ -162,7 +162,8 @@ def test_tasks_keep_their_class_state_and_parts(no_loss, tmp_path):
     assert small.optimizer is not model.optimizer
     small.fit(X, np.zeros((4, 5, 3), np.float32), verbose=0)
     del small.backbone.teacher
-    small.save(tmp_path / "small.keras", include_optimizer=False)
+    small.optimizer = None  # Keras itself cannot load the state of one that a class makes in its constructor
+    small.save(tmp_path / "small.keras")
     loaded = keras.models.load_model(tmp_path / "small.keras", compile=False)
     assert type(loaded) is Task
     np.testing.assert_allclose(loaded(X), small(X), rtol=1e-6, atol=1e-6)
