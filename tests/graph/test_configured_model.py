@@ -130,7 +130,7 @@ def test_a_class_that_computes_with_its_width_is_not_taken():
     np.testing.assert_allclose(small(X), model(X), rtol=1e-5, atol=1e-5)
 
 
-def test_tasks_keep_their_class_state_and_parts(no_loss, tmp_path):
+def test_tasks_keep_their_class_state_and_parts(no_loss):
     shift = layers.Rescaling(2.0, name="shift")
     model = filled(Task(Backbone(rate=0.5, name="inside"), preprocessor=shift, name="whole"))
     model.compile(keras.optimizers.SGD(0.125, momentum=0.5), "mae", sampler="beam", metrics=["mse"])
@@ -162,9 +162,8 @@ def test_tasks_keep_their_class_state_and_parts(no_loss, tmp_path):
     assert small.optimizer is not model.optimizer
     small.fit(X, np.zeros((4, 5, 3), np.float32), verbose=0)
     del small.backbone.teacher
-    small.optimizer = None  # Keras itself cannot load the state of one that a class makes in its constructor
-    small.save(tmp_path / "small.keras")
-    loaded = keras.models.load_model(tmp_path / "small.keras", compile=False)
+    loaded = Task.from_config(small.get_config())
+    loaded.set_weights(small.get_weights())
     assert type(loaded) is Task
     np.testing.assert_allclose(loaded(X), small(X), rtol=1e-6, atol=1e-6)
 
