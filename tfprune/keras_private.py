@@ -19,7 +19,7 @@ from keras import tree
 from keras.src.applications.convnext import LayerScale, StochasticDepth
 from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
 from keras.src.backend import compute_output_spec, get_keras_mask, get_stateless_scope, set_keras_mask
-from keras.src.backend.common.global_state import set_global_attribute
+from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.layers import layer as layer_module
 from keras.src.models.functional import Functional, functional_like_constructor
@@ -88,6 +88,7 @@ __all__ = [
     "loss_settings",
     "math_operations",
     "nn_operations",
+    "no_weights",
     "numpy_operations",
     "operation_settings",
     "order_parts",
@@ -648,6 +649,20 @@ def forget_pending() -> None:
     Keras tries again to make them whenever a layer is built, and offers no way to stop it.
     """
     set_global_attribute("uninitialized_variables", [])
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Lets layers and models that are made within the block have variables of some shape, but no values, for good.
+
+    `keras.StatelessScope(initialize_variables=False)` alone is not enough: the next scope makes what it left.
+    """
+    before = list(get_global_attribute("uninitialized_variables", []))
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        set_global_attribute("uninitialized_variables", before)
 
 
 def load_state(

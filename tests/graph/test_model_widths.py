@@ -5,7 +5,7 @@ import random
 import keras
 import pytest
 
-from tests.settings_models import Backbone, Scaled, Stages, Task
+from tests.settings_models import Backbone, Stages, Task, TimesRootOfWidth
 from tfprune.graph.model_widths import model_widths
 
 
@@ -24,7 +24,7 @@ def shapes_of(model, other):
         (Stages, {"widths": [3, 16]}),
         (Stages, {"widths": [8, 5]}),
         (Stages, {"widths": [7, 9], "classes": 8}),
-        (Scaled, {"width": 3}),
+        (TimesRootOfWidth, {"width": 3}),
         (Backbone, {}),
     ],
 )
@@ -54,6 +54,13 @@ def test_different_widths_have_no_setting():
     (found,) = model_widths(model, shape).values()
     assert found.config is None
     assert found.changed == ("inner",)
+
+
+def test_where_another_setting_counts_weights_of_other_ranks_it_is_not_taken():
+    model, target = Stages(widths=[8, 16]), [(3, 3, 3, 8), (8,), (8, 8), (8,)]
+    shapes = {id(variable): shape for variable, shape in zip(model.variables, target, strict=False)}
+    (found,) = model_widths(model, lambda variable: shapes.get(id(variable))).values()
+    assert found.config is None
 
 
 def test_a_task_has_the_settings_of_its_backbone():
@@ -99,3 +106,7 @@ def test_no_memory_is_taken_for_weights():
     shapes = {id(variable): shape for variable, shape in zip(model.variables, targets, strict=True)}
     (found,) = model_widths(model, lambda variable: shapes[id(variable)]).values()
     assert found.config["widths"] == [huge, huge], "which has 36 TB of weights"
+    with keras.StatelessScope():
+        pass  # at its end, Keras makes what waits for it
+    layers = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    assert layers.count_params() == 6

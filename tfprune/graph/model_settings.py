@@ -19,7 +19,7 @@ from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import random_state_kept
 from tfprune.graph.model_class import has_own_class, is_saved_with_its_graph
 from tfprune.graph.rebuild import compile_alike
-from tfprune.keras_private import TRAINING_STATE, flat_layers, input_structure
+from tfprune.keras_private import TRAINING_STATE, flat_layers, input_structure, no_weights
 
 _WORDS = re.compile("layer|depth|block|stage|repeat")
 _TRIES = 100
@@ -114,7 +114,7 @@ def _made(kind: Any, config: Any, *, bare: bool) -> Any:
             warnings.simplefilter("ignore")
             if not bare:
                 return kind.from_config(deepcopy(config))
-            with keras.StatelessScope(initialize_variables=False):
+            with no_weights():
                 return _shapes(kind.from_config(deepcopy(config)))
     except Exception:  # any error of the user's methods
         return None

@@ -7,6 +7,7 @@ memory for weights. The sizes that change are those that the setting is for; how
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import keras
 from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import random_state_kept, unbuilt
 from tfprune.graph.model_class import graph_variables, has_own_class, is_saved_with_its_graph, model_from
-from tfprune.keras_private import flat_layers
+from tfprune.keras_private import flat_layers, no_weights
 
 Shape = tuple[int, ...]
 _Place = tuple[str | int, ...]
@@ -120,7 +121,7 @@ class _Trial:
         key = repr(config)
         if key not in self._known:
             try:
-                with random_state_kept(), keras.StatelessScope(initialize_variables=False):
+                with random_state_kept(), no_weights():
                     made = model_from(self._model, config)
                 self.first = made if self.first is None else self.first
                 self._known[key] = [tuple(variable.shape) for variable in graph_variables(made)]
@@ -219,11 +220,8 @@ class _Trial:
         apart = abs(len(shapes) - len(self.targets))
         if apart:
             return apart, 0
-        return 0, sum(
-            one != other
-            for shape, target in zip(shapes, self.targets, strict=True)
-            for one, other in zip(shape, target, strict=True)
-        )
+        pairs = zip(shapes, self.targets, strict=True)
+        return 0, sum(one != other for shape, target in pairs for one, other in zip_longest(shape, target))
 
 
 def _numbers(value: Any, place: _Place = ()) -> Iterator[tuple[_Place, int]]:
