@@ -50,6 +50,7 @@ def spread(model):
 def random_mask(groups, kept=0.6):
     mask = np.random.default_rng(2).random(groups.channels) < kept
     for group in groups:
+        mask[group.start + group.size - 1] = False
         mask[group.start] = True
     return mask
 
