@@ -38,7 +38,6 @@ def measure(options: argparse.Namespace) -> None:
     import tfprune
     from tfprune.graph.model_class import ModelClassWarning
 
-    keras.config.set_dtype_policy(options.dtype)
     keras.utils.set_random_seed(0)
     keras.layers.Dense(1)(keras.ops.zeros((1, 1)))  # TensorFlow's own memory
     nothing, started = gigabytes(most=False), time.process_time()
@@ -49,6 +48,7 @@ def measure(options: argparse.Namespace) -> None:
         num_key_value_heads=options.key_value_heads,
         hidden_dim=options.hidden,
         intermediate_dim=options.mlp,
+        dtype=options.dtype,
     )
     size = sum(weight.value.dtype.size * weight.value.shape.num_elements() for weight in model.weights) / 1e9
     rows = [("model", gigabytes() - nothing, time.process_time() - started)]

@@ -97,9 +97,12 @@ def _kind(operation: keras.Operation) -> Any:
 
 def _random_weight(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Returns random values that keep outputs from growing from layer to layer; of vectors, positive ones."""
+    values = rng.random(shape, np.float32)
     if len(shape) < 2:
-        return rng.uniform(0.5, 1.5, shape)
-    return rng.uniform(-1, 1, shape) * (3 / np.prod(shape[:-1])) ** 0.5
+        return values + 0.5
+    values -= 0.5  # in place: a table may be a third of a model
+    values *= 2 * (3 / np.prod(shape[:-1])) ** 0.5
+    return values
 
 
 def _agree(copy: keras.Model, new: keras.Model) -> bool:
