@@ -69,6 +69,7 @@ def test_pages_with_python_code():
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if blocks(page, "python") and page not in ("CONTRIBUTING.md", "docs/ekg.md")]
 )
+@pytest.mark.filterwarnings("ignore:.*its copy is saved as a plain model")
 def test_python_code_runs(page, tmp_path, monkeypatch, capsys):
     if "import keras_hub" in text(page):
         pytest.importorskip("keras_hub")
