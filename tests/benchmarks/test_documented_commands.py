@@ -91,6 +91,7 @@ SMALLEST = {
     ),
     "graph.py": Small("--models Tiny --rounds 1", "same shapes"),
     "hostile.py": Small("", elsewhere="test_hostile.py"),
+    "hub_table.py": Small("--only BertBackbone", "| BertBackbone | ", {"--page": "page.md"}, slow=True),
     "input_pipeline.py": Small(
         "--images 4 --rounds 1 --batches 1 --batch_size 4 --size 32 --results rows.jsonl", "images/s"
     ),
@@ -343,7 +344,7 @@ def needs(words):
     """The package that a command asks for where it is missing; empty if it asks for none."""
     if words[0] == "graph.py" or "--torch" in words:
         return "torch"
-    return "keras-hub" if words[0].startswith("transformer") else ""
+    return "keras-hub" if words[0].startswith(("transformer", "hub_")) else ""
 
 
 def runs():
