@@ -255,6 +255,21 @@ def test_what_a_file_of_a_graph_cannot_hold_is_named():
         convert(Tokens(6), "masked")
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_a_layer_that_two_graphs_share_cannot_be_in_a_file_of_a_graph(tmp_path):
+    class Tied(keras.Model):
+        def __init__(self, width):
+            table, hidden, inputs = layers.Dense(width, name="table"), keras.Input((width,)), keras.Input((width,))
+            body = keras.Model(hidden, layers.Dense(width)(table(hidden)), name="body")
+            super().__init__(inputs, table(body(inputs)))
+
+    with pytest.warns(ModelClassWarning, match="saved as a plain model.*but Keras cannot load table from it"):
+        copy = convert(Tied(6), "fused")
+    copy.save(tmp_path / "copy.keras")
+    with pytest.raises(ValueError, match="could not be loaded"):
+        keras.models.load_model(tmp_path / "copy.keras")
+
+
 @keras.saving.register_keras_serializable("test_model_class")
 class Configured(keras.Model):
     """Takes any arguments, and writes its graph besides the settings from which it makes layers again."""

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -395,18 +396,19 @@ class _Copies:
                 if type(new) is type(old):
                     ensure_loadable(new)
             if type(new) is not type(old) or (isinstance(new, GraphModel) and old not in _made):
-                lost.append((old, self._loss_in_files()))
+                lost.append((old, self._loss_in_files(old)))
             if attributes:
                 lost.append((old, f"its copy lacks {', '.join(attributes)}, which hold layers or symbolic tensors"))
         return lost
 
-    def _loss_in_files(self) -> str:
-        """Returns what is lost where a copy is saved by its graph, which its class made itself."""
+    def _loss_in_files(self, model: keras.Model) -> str:
+        """Returns what is lost where a copy of a model is saved by its graph, which its class made itself."""
         text = "its copy is saved as a plain model, as the class makes its layers itself"
         failing = {new.name: cause for _, new in self.layers if (cause := why_not_saved(new))}
         if failing:
             return f"{text}, but Keras cannot save {', '.join(failing)} ({next(iter(failing.values()))})"
-        strange = [old.name for old, _ in self.layers if why_not_remade(old)]
+        shared = _shared_between_graphs(model)
+        strange = [old.name for old, _ in self.layers if why_not_remade(old) or id(old) in shared]
         return f"{text}, but Keras cannot load {', '.join(strange)} from it" if strange else text
 
     def _copy_models_of_the_same_layers(self, model: keras.Model) -> None:
@@ -529,6 +531,15 @@ def _sure_sizes(new: Any, recorded: Any, read: Any) -> list[int | None]:
 
 def _is_one_of(tensor: Any, others: Sequence[Any]) -> bool:
     return any(tensor is each for each in others)
+
+
+def _shared_between_graphs(model: keras.Model) -> set[int]:
+    """Returns the `id`s of layers that a model and a model within it call: Keras loads them as two layers."""
+    graphs, counts = [functional_graph(model)], Counter[int]()
+    for graph in graphs:
+        counts.update({id(operation) for operation in graph.operations})
+        graphs += [inner for each in graph.operations if (inner := functional_graph(each)) is not None]
+    return {key for key, count in counts.items() if count > 1}
 
 
 def _run_without(graph: Any, inputs: Any, call: CallLayer, without: Mapping[int, Sequence[int]]) -> Any:
