@@ -120,3 +120,28 @@ def test_a_class_that_branches_on_sizes_keeps_its_code():
     for length in (2, 7):
         x = np.random.default_rng(0).normal(size=(3, length, 4)).astype(np.float32)
         np.testing.assert_allclose(small(x), model(x), atol=1e-5)
+
+
+class Doubling(layers.Layer):
+    """Has code for training, as stochastic depth of a package has, and no layers within."""
+
+    def call(self, x, training=None):
+        return 2.0 * x if training else x
+
+
+class WithDoubling(Branching):
+    def build(self, shape):
+        super().build(shape)
+        self.double = Doubling()
+
+    def changed(self, hidden, x, training):
+        return self.double(hidden, training=training)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_layer_within_keeps_its_code_for_training(training):
+    model = model_of(WithDoubling)
+    small = tfprune.plan_channels(model, "l2", density=0.5).apply()
+    assert small.count_params() < model.count_params()
+    x = np.random.default_rng(0).normal(size=(3, 7, 4)).astype(np.float32)
+    np.testing.assert_allclose(small(x, training=training), model(x, training=training), atol=1e-5)

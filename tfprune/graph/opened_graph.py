@@ -17,7 +17,7 @@ from tfprune.graph.opening import Opening, constants, has_training_code
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
 from tfprune.graph.rules.moving import moves_open_examples
-from tfprune.keras_private import first_call, flat_layers, own_variables, producer
+from tfprune.keras_private import first_call, flat_layers, own_variables, producer, takes_training
 from tfprune.keras_private import numpy_operations as numpy
 
 EXAMPLES = 2
@@ -94,8 +94,8 @@ def is_opaque(operation: keras.Operation, within: bool, node: Any = None) -> boo
     if not isinstance(operation, keras.Layer) or has_rule(operation):
         return False
     foreign = not type(operation).__module__.startswith("keras.")
-    if len(flat_layers(operation)) == 1 and not (within and foreign):
-        return False
+    if len(flat_layers(operation)) == 1 and not (within and foreign and not takes_training(operation)):
+        return False  # such as stochastic depth of its own: what it does in training stays in its code
     return not _is_tried_whole(operation, node)
 
 
