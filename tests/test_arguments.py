@@ -147,6 +147,7 @@ VALID = {
     tfprune.masks_of: {"model": MODEL},
     tfprune.prunable_weights: {"model": MODEL},
     tfprune.residual_blocks: {"model": MODEL},
+    tfprune.functional_model: {"model": MODEL},
     tfprune.slim: {"model": MODEL, "mask": np.ones(8, bool)},
     tfprune.plan_channels: {"model": MODEL, "criterion": "l2", "density": 0.5},
     tfprune.prune_channels: {"model": MODEL, "criterion": "l2", "density": 0.5},
@@ -215,6 +216,7 @@ AS_IN_KERAS = {
 """Layers that take what Keras' layers take, and bases of layers that have a row."""
 
 MADE_INSIDE = {
+    "OwnWeight",
     *("OrderParameters", "Alignment", "Spectrum", "dppy_draws", "Nonlinearity", "BatchNorm"),
     *("Curvature", "Landscape", "Section", "UnconvergedWarning"),
     *("Candidate", "SearchResult", "SearchState", "Step", "SubNetwork"),

@@ -307,7 +307,7 @@ def traced_call(
         look(result)
         return result
 
-    if takes_training(layer):
+    if in_training or takes_training(layer):  # the layers within it heed what it is asked for, even if it does not
         kwargs = {**kwargs, "training": in_training}
     vars(layer)["symbolic_call"] = run
     parts = flat_layers(layer)

@@ -14,7 +14,7 @@ pytest.importorskip("keras_hub", reason="KerasHub is not installed")
 
 FAST = ("BertBackbone", "LlamaBackbone", "GemmaBackbone")
 CLOSED = {
-    "XLNetBackbone": "its code does not run on symbolic tensors",
+    "XLNetBackbone": "its code cannot be read on symbolic tensors",
     "Gemma4Backbone": "its code reads kernels of layers within it",
 }
 """Backbones of which nothing can be pruned yet, and why."""

@@ -107,7 +107,7 @@ def test_what_cannot_be_traced_is_left_alone_with_what_stopped_it():
     groups = channel_groups(model)
     assert len(groups) == 0
     (entry,) = (each for each in groups.left_alone if each.unknown)
-    assert entry.reason.startswith("no rule for Branching, and its code does not run on symbolic tensors (")
+    assert entry.reason.startswith("no rule for Branching, and its code cannot be read on symbolic tensors (")
 
 
 def test_layers_with_rules_and_models_are_not_opaque():

@@ -17,6 +17,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError, suggestion
 from tfprune.graph.example_sizes import ExampleSizes
 from tfprune.graph.model_class import GraphModel
 from tfprune.graph.opening import Opening, OpeningError, opened
+from tfprune.graph.opening_trial import check_opening
 from tfprune.keras_private import (
     Functional,
     flat_layers,
@@ -439,7 +440,9 @@ class _Reader:
 
     def _opening(self, node: Any, name: str, inputs: list[keras.KerasTensor]) -> Opening | None:
         try:
-            return opened(node, [tensor.shape for tensor in inputs])
+            opening = opened(node, [tensor.shape for tensor in inputs])
+            check_opening(node, opening)
+            return opening
         except OpeningError as error:
             self.closed.setdefault(name, str(error))
             return None

@@ -28,6 +28,7 @@ from tfprune.graph.layer_copies import (
 )
 from tfprune.graph.layer_parts import Parts
 from tfprune.keras_private import built_shapes, flat_layers, takes_training, tensors_in
+from tfprune.reprs import short_repr
 
 _MOST_SETTINGS = 6
 _TIMES = (1, 2, 3, 4)  # Gemma's width of the MLP is half of what its setting says
@@ -51,6 +52,8 @@ class ConfiguredWidths:
     settings: Mapping[str, np.ndarray] = field(default_factory=dict)
     unexplained: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     ties: Sequence[Sequence[np.ndarray]] = ()
+
+    __repr__ = short_repr
 
 
 MakeParts = Callable[[np.ndarray], Parts]

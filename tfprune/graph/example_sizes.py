@@ -16,6 +16,7 @@ import numpy as np
 from tfprune.graph.opening import Opening
 from tfprune.keras_private import numpy_operations as numpy
 from tfprune.keras_private import operation_settings
+from tfprune.reprs import short_repr
 
 _BROADCASTING = (
     *(numpy.Add, numpy.Subtract, numpy.Multiply, numpy.Divide, numpy.TrueDivide, numpy.Maximum, numpy.Minimum),
@@ -36,6 +37,8 @@ class ExampleSizes:
     axis: int | None = None
     given: int | None = None
     constants: tuple[int, ...] = ()
+
+    __repr__ = short_repr
 
     def arguments(self, values: Any) -> Any:
         """Returns arguments of a call with constants for a single example, which are repeated for all."""

@@ -16,6 +16,7 @@ from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import random_state_kept, unbuilt
 from tfprune.graph.model_class import graph_variables, has_own_class, is_saved_with_its_graph, model_from
 from tfprune.keras_private import flat_layers, no_weights
+from tfprune.reprs import short_repr
 
 Shape = tuple[int, ...]
 _Place = tuple[str | int, ...]
@@ -34,6 +35,8 @@ class ModelWidths:
     config: Mapping[str, Any] | None = None
     changed: tuple[str, ...] = ()
     first: Any = None
+
+    __repr__ = short_repr
 
 
 def model_widths(model: keras.Model, shape: Callable[[keras.Variable], Shape | None]) -> dict[int, ModelWidths]:

@@ -4,7 +4,7 @@ Blocks of transformers are layers with layers inside. They are opened on symboli
 a block needs to know sizes, as causal masks do, the whole model is read again with a size on each open axis.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from typing import Any
@@ -13,11 +13,11 @@ import keras
 
 from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
 from tfprune.graph.example_sizes import example_sizes, open_sizes
-from tfprune.graph.opening import constants
+from tfprune.graph.opening import Opening, constants, has_training_code
 from tfprune.graph.rules.layer_trials import tried
 from tfprune.graph.rules.lookup import has_rule
 from tfprune.graph.rules.moving import moves_open_examples
-from tfprune.keras_private import first_call, flat_layers, own_variables, producer
+from tfprune.keras_private import first_call, flat_layers, own_variables, producer, takes_training
 from tfprune.keras_private import numpy_operations as numpy
 
 EXAMPLES = 2
@@ -25,6 +25,9 @@ EXAMPLES = 2
 
 OPEN_SIZES = (8, 64, 1024)
 """Sizes of other open axes in such a model: the first with which all layers can be read."""
+
+_FEW = (1, 3)
+"""A small number of examples, and size of other open axes, with which a model is read that was read with others."""
 
 
 def opened_graph(model: keras.Model, sizes: Sequence[Sequence[int | None]] | None = None) -> ModelGraph:
@@ -91,8 +94,8 @@ def is_opaque(operation: keras.Operation, within: bool, node: Any = None) -> boo
     if not isinstance(operation, keras.Layer) or has_rule(operation):
         return False
     foreign = not type(operation).__module__.startswith("keras.")
-    if len(flat_layers(operation)) == 1 and not (within and foreign):
-        return False
+    if len(flat_layers(operation)) == 1 and not (within and foreign and not takes_training(operation)):
+        return False  # such as stochastic depth of its own: what it does in training stays in its code
     return not _is_tried_whole(operation, node)
 
 
@@ -155,20 +158,16 @@ def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
         graph: The model's graph, read with sizes.
         model: The model.
     """
-    own = [tensor.shape for tensor in functional_graph(model).inputs]
-    more = [
-        [size or 2 * (fixed or 1) for size, fixed in zip(*shapes, strict=True)]
-        for shapes in zip(own, graph.sizes or (), strict=True)
-    ]
-    try:
-        others = {layer.name: layer for layer in model_graph(model, is_opaque, more).opened}
-    except Exception:  # of any layer's code
-        others = {}
+    sizes_of = [[fixed or 1 for fixed in shape] for shape in graph.sizes or ()]
+    others = _read_at(model, [[2 * fixed for fixed in shape] for shape in sizes_of])
+    few = _read_at(model, [[_FEW[min(axis, 1)] for axis in range(len(shape))] for shape in sizes_of])
     bound = {layer.name for layer in graph.opened} - others.keys()
     for layer in graph.opened:
-        pairs = zip(layer.calls, others[layer.name].calls, strict=True) if layer.name in others else ()
-        for (node, _), (other, _) in pairs:
-            sizes = example_sizes(layer.openings[id(node)], others[layer.name].openings[id(other)])
+        for one, other in _pairs(layer, few):
+            if example_sizes(one, other) is None:
+                bound.add(layer.name)
+        for one, other in _pairs(layer, others):
+            sizes = example_sizes(one, other)
             if sizes is None:
                 bound.add(layer.name)
             else:
@@ -176,9 +175,37 @@ def _bound(graph: ModelGraph, model: keras.Model) -> set[str]:
     return bound
 
 
+def _read_at(model: keras.Model, sizes: Sequence[Sequence[int]]) -> dict[str, OpenedLayer]:
+    """Returns the opened layers of a model, by name, as read with sizes on its open axes.
+
+    Args:
+        model: The model.
+        sizes: A size for each axis of its inputs.
+
+    Returns:
+        The layers; none if the model does not take these sizes.
+    """
+    own = [tensor.shape for tensor in functional_graph(model).inputs]
+    shapes = [[known or size for known, size in zip(*pair, strict=True)] for pair in zip(own, sizes, strict=True)]
+    try:
+        return {layer.name: layer for layer in model_graph(model, is_opaque, shapes).opened}
+    except Exception:  # of any layer's code
+        return {}
+
+
+def _pairs(layer: OpenedLayer, others: Mapping[str, OpenedLayer]) -> list[tuple[Opening, Opening]]:
+    """Returns what each call of a layer computes, as read with some sizes and with others; none if it was not."""
+    if layer.name not in others:
+        return []
+    other = others[layer.name]
+    calls = zip(layer.calls, other.calls, strict=True)
+    return [(layer.openings[id(one)], other.openings[id(another)]) for (one, _), (another, _) in calls]
+
+
 def is_general(layer: OpenedLayer) -> bool:
     """Returns whether a functional model can take the place of an opened layer, whatever is within that; see above."""
     arguments = signature(layer.layer.call).parameters
     alike = len({constants(node) for node, _ in layer.calls}) == 1
     cached = any("cache" in name for name in arguments)
-    return alike and not cached and not _has_unknown_width(layer)
+    plain = alike and not cached and not _has_unknown_width(layer)
+    return plain and not any(has_training_code(node, layer.openings[id(node)]) for node, _ in layer.calls)

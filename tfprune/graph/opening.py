@@ -74,12 +74,13 @@ class Opening:
     __repr__ = short_repr
 
 
-def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
+def opened(node: Any, shapes: Sequence[Sequence[int | None]], *, in_training: bool = False) -> Opening:
     """Runs the code of a layer on symbolic tensors.
 
     Args:
         node: Keras' record of a call of the layer.
         shapes: The shapes of its inputs, of which some may be more definite than those in the record.
+        in_training: Whether it runs as in training.
 
     Raises:
         OpeningError: The code does not run on symbolic tensors, or does something that Keras does not record.
@@ -114,7 +115,7 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
             reads = VariableReads()
             try:
                 with reads, warnings.catch_warnings(action="ignore"):  # Keras gave them when the model was made
-                    traced_call(layer, look, arguments, named, trusting=trusting)
+                    traced_call(layer, look, arguments, named, trusting=trusting, in_training=in_training)
             except Exception as error:  # of any code; Keras adds lines to what is raised within a layer
                 cause = error
                 continue
@@ -122,6 +123,30 @@ def opened(node: Any, shapes: Sequence[Sequence[int | None]]) -> Opening:
                 raise OpeningError(f"it uses the weight {reads.read[0].path}, which none of its attributes holds")
             return found[0]
     raise OpeningError(cause_of(cause)) from cause
+
+
+def has_training_code(node: Any, opening: Opening) -> bool:
+    """Returns whether a layer does in training what the layers within it, called as in training, do not.
+
+    It calls others, or calls some as in inference even then.
+
+    Args:
+        node: Keras' record of a call of the layer.
+        opening: What this call computes in inference.
+    """
+    try:
+        other = opened(node, [tensor.shape for tensor in opening.inputs], in_training=True)
+    except OpeningError:
+        return True
+    fixed = any(each.arguments.kwargs.get("training") is False for each in other.nodes)
+    return fixed or list(map(call_kind, opening.nodes)) != list(map(call_kind, other.nodes))
+
+
+def call_kind(node: Any) -> tuple[Any, ...]:
+    """Returns what recordings of a call in inference and in training have in common."""
+    operation = node.operation
+    kind = id(operation) if isinstance(operation, keras.Layer) else type(operation)
+    return (kind, *(tuple(tensor.shape) for tensor in node.output_tensors))
 
 
 def cause_of(error: BaseException) -> str:

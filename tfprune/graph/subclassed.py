@@ -17,7 +17,7 @@ from tfprune.errors import ConfigError, UnsupportedLayerError
 from tfprune.graph.calls import functional_graph, no_graph
 from tfprune.graph.duplicate import duplicated
 from tfprune.graph.model_class import carry_attributes, derived_with_graph, set_attributes, warn_of_losses
-from tfprune.graph.opening import OpeningError, cause_of, check_arguments, nodes_between, resolve_sizes
+from tfprune.graph.opening import OpeningError, call_kind, cause_of, check_arguments, nodes_between, resolve_sizes
 from tfprune.graph.rebuild import compile_alike, copied_graphs, rebound
 from tfprune.keras_private import (
     Functional,
@@ -207,7 +207,7 @@ def _training_texts(twin: Any, symbols: Any, nodes: Sequence[Any]) -> list[str]:
             other = _nodes(_run(twin, symbols, in_training=True)[0], symbols)
         except OpeningError:
             other = []
-        if list(map(_kind, nodes)) != list(map(_kind, other)):
+        if list(map(call_kind, nodes)) != list(map(call_kind, other)):
             return ["in training it runs the layers that it runs in inference, although its code runs others"]
     fixed = [node.operation.name for node in other if node.arguments.kwargs.get("training") is False]
     return [f"{', '.join(fixed)} heed training, although its code says training=False there"] if fixed else []
@@ -293,13 +293,6 @@ def _is_given_numbers(node: Any) -> bool:
     """Returns whether an input of the model that is in floating point goes to a layer."""
     (tensor,) = node.input_tensors
     return producer(tensor).is_input and keras.backend.is_float_dtype(tensor.dtype)
-
-
-def _kind(node: Any) -> tuple[Any, ...]:
-    """Returns what recordings of a call in inference and in training have in common."""
-    operation = node.operation
-    kind = id(operation) if isinstance(operation, keras.Layer) else type(operation)
-    return (kind, *(tuple(tensor.shape) for tensor in node.output_tensors))
 
 
 def _refused(model: keras.Model, twin: Any, symbols: Any, error: OpeningError, *, known: bool) -> UnsupportedLayerError:

@@ -164,7 +164,7 @@ def _no_rule(labels: Labels, call: Call) -> None:
             labels.put(tensor, (None,) * (len(tensor.shape) - 1))
         return
     why = labels.closed.get(call.name)
-    stopped = f", and its code does not run on symbolic tensors ({why})" if why else ""
+    stopped = f", and its code cannot be read on symbolic tensors ({why})" if why else ""
     labels.leave_alone(call, f"no rule for {type(call.layer).__name__}{stopped}; give one to tfprune.register_rule")
 
 
