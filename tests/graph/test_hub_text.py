@@ -19,8 +19,11 @@ CLOSED = {
 }
 """Backbones of which nothing can be pruned yet, and why."""
 
-REFUSED = {"Gemma3nBackbone": "KerasHub's layers do not make it again from its configuration"}
-UNREADABLE = ("RWKV7Backbone",)
+REFUSED = {
+    "Gemma3nBackbone": "KerasHub's layers do not make it again from its configuration",
+    "RWKV7Backbone": "its time mixing needs to know the number of examples",
+}
+UNREADABLE = ("DebertaV3Backbone",)
 """Backbones whose pruned form Keras saves, but cannot load."""
 
 
@@ -109,7 +112,7 @@ def test_pruned_backbones_compute_what_remains(name, tmp_path):
     spread(model)
     groups = channel_groups(model)
     if name in REFUSED:
-        with pytest.raises(UnsupportedLayerError, match="expected layers that Keras can create"):
+        with pytest.raises(UnsupportedLayerError, match="expected layers that"):
             slim(model, random_mask(groups), groups)
         return
     if name in CLOSED:

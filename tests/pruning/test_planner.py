@@ -398,7 +398,7 @@ class Block(keras.layers.Layer):
 
 
 class Product(keras.layers.Layer):
-    """A dense layer without a rule, which holds its kernel itself."""
+    """A dense layer without a rule, of which no trial tells what it does: it is scaled by the mean of its inputs."""
 
     def __init__(self, units, **arguments):
         super().__init__(**arguments)
@@ -408,7 +408,7 @@ class Product(keras.layers.Layer):
         self.matrix = self.add_weight(shape=(shape[-1], self.units), name="matrix")
 
     def call(self, values):
-        return keras.ops.matmul(values, self.matrix)
+        return keras.ops.matmul(values, self.matrix) * keras.ops.mean(values)
 
 
 def with_block(units, hidden=False):
@@ -465,7 +465,7 @@ def test_nothing_to_prune_is_an_error_for_every_target(measure):
     inputs = keras.Input((10, 12))
     outputs_only = keras.Model(inputs, layers.LSTM(16, return_sequences=True)(inputs))
     blocked = keras.Model(inputs, Product(5, name="own")(layers.Dense(9)(inputs)))
-    for model, reason in ((outputs_only, "output"), (blocked, "no rule for Product")):
+    for model, reason in ((outputs_only, "output"), (blocked, "it has no rule for removing them")):
         for prune in (plan_channels, prune_channels):
             with pytest.raises(
                 PruningError, match=rf"{measure}=0.5 cannot be met: the model has no prunable.*{reason}"

@@ -29,7 +29,7 @@ from tfprune.graph.model_class import (
     why_not_saved,
 )
 from tfprune.graph.model_widths import ModelWidths
-from tfprune.graph.opening import constants, needed_part, run_opening
+from tfprune.graph.opening import cause_of, constants, needed_part, run_opening
 from tfprune.keras_private import (
     compile_settings,
     flat_layers,
@@ -457,7 +457,15 @@ class _Copies:
             ]
             needed = needed_part(opening, self._without)
             self._sizes.update(self._expand[id(layer)].sizes)
-            outputs = run_opening(needed, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
+            try:
+                outputs = run_opening(needed, inputs, self._part, partial(self._own_weight, layer, inputs[0]))
+            except UnsupportedLayerError:
+                raise
+            except Exception as error:  # of the code of a layer
+                raise UnsupportedLayerError(
+                    f"expected layers that run for any number of examples, received {layer.name} "
+                    f"({type(layer).__name__}), where this fails: {cause_of(error)}; prune with keep_classes=True"
+                ) from error
             outputs = [keras.layers.Identity()(each) if _is_one_of(each, inputs) else each for each in outputs]
             name = f"{layer.name}_{len(models) + 1}" if models else layer.name
             models[key] = keras.Model(inputs, outputs, name=name)
