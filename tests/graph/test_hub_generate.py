@@ -187,14 +187,13 @@ def test_blocks_are_dropped_from_the_cache_too():
     np.testing.assert_array_equal(generated(small), generated(model))
 
 
-def test_what_cannot_be_saved_is_said_at_once(tmp_path):
+def test_what_cannot_be_loaded_is_said_at_once(tmp_path):
     with pytest.warns(ModelClassWarning) as caught:
         small = pruned(causal_model("Llama"), is_mlp, uneven=True)
     (text,) = {str(each.message) for each in caught if each.category is ModelClassWarning}
-    assert "Keras cannot save transformer_layer_0, transformer_layer_1, transformer_layer_2" in text
+    assert "Keras cannot load token_embedding from it" in text
     assert "\n" not in text
-    with pytest.raises(Exception, match="rope_scaling_factor"):
-        small.save(tmp_path / "small.keras")
+    small.save(tmp_path / "small.keras")
 
 
 def test_a_classifier_keeps_its_class_and_preprocessor(tmp_path):
