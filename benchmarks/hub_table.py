@@ -17,6 +17,7 @@ that are there already are kept. Half of every channel group is removed by chanc
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -138,7 +139,8 @@ def row_of(name: str) -> Row:
     except subprocess.TimeoutExpired:
         return {"backbone": name, "failed": f"it took more than {_SECONDS} seconds"}
     if ended.returncode:
-        return {"backbone": name, "failed": (ended.stderr.strip().splitlines() or ["no message"])[-1][:200]}
+        said = [line for line in ended.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception): ", line)]
+        return {"backbone": name, "failed": (said or ["no message"])[-1][:200]}
     return json.loads(ended.stdout.splitlines()[-1])
 
 
