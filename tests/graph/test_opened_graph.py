@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import opaque_layers as opaque
 from tfprune.graph import channel_groups, complexity, slim
@@ -209,3 +210,12 @@ def test_gradients_reach_weights_within_opened_layers_in_training():
     before = [np.asarray(weight) for weight in small.trainable_weights]
     small.fit(batch(), np.zeros((3, 5, 3), np.float32), verbose=0)
     assert all(np.any(np.asarray(new) != old) for new, old in zip(small.trainable_weights, before, strict=True))
+
+
+def test_a_model_is_read_for_other_sizes_while_a_function_is_traced():
+    model = model_of(opaque.CausalBlock(2, name="b"))
+    forward = Forward(model, channel_groups(model))
+    x = batch(3, 6)
+    for _ in range(2):
+        np.testing.assert_allclose(tf.function(forward)(x), model(x), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(forward(x), model(x), rtol=1e-5, atol=1e-6)

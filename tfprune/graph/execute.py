@@ -175,7 +175,8 @@ class Forward:
         assert isinstance(tensors, Tensors), "they come from `inputs`"
         sizes = tensors.sizes
         if sizes not in self._readings:
-            calls = model_graph(self._model, self._source.opens, sizes).calls
+            with tf.init_scope():  # within a function that is traced, constants would belong to it
+                calls = model_graph(self._model, self._source.opens, sizes).calls
             if list(map(_kind, calls)) != list(map(_kind, self._source.calls)):
                 raise ConfigError(
                     f"data: expected inputs for which {self._model.name} computes the same as for those of shapes "
