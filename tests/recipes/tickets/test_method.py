@@ -1,7 +1,6 @@
 """All stages on a tiny network."""
 
 import csv
-from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from tfprune.criteria import SmartRatio
 from tfprune.errors import CheckpointError, ConfigError, RunFolderError
 from tfprune.graph import prunable_weights
 from tfprune.masks import Masks, Ticket
+from tfprune.recipes.data import load_data
 from tfprune.recipes.models import build_model
 from tfprune.recipes.tickets import TicketConfig
 from tfprune.recipes.tickets.method import Dense
@@ -172,8 +172,8 @@ def test_ticket_of_another_network(tiny_world, tmp_path):
 
 
 def test_gradients_reach_all_branches_of_a_new_model():
-    shape = {"num_classes": 10, "input_shape": (8, 8, 3)}
-    dense = Dense(TicketConfig(arch="ResNet-20", batch_size=1), SimpleNamespace(**shape, steps_per_epoch=lambda _: 1))
+    shape = {"num_classes": 10, "input_shape": (8, 8, 1)}
+    dense = Dense(TicketConfig(arch="ResNet-20", batch_size=1), load_data("digits"))
     network = dense.new_model(seed=0)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) == 21
