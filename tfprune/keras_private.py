@@ -77,7 +77,9 @@ __all__ = [
     "functional_like",
     "functional_part",
     "has_gate",
+    "has_open_sizes",
     "image_operations",
+    "inference_arguments",
     "inferred_spec",
     "input_structure",
     "is_produced",
@@ -356,7 +358,7 @@ def _definite_spec(layer: keras.Layer, trusting: bool, *args: Any, **kwargs: Any
     stock = type(layer).__module__.startswith("keras.")
     if stock or (trusting and not any(_is_of_base(layer, f"compute_output_{each}") for each in ("spec", "shape"))):
         made = type(layer).compute_output_spec(layer, *args, **kwargs)
-        if not _is_open(made) or _is_open((args, kwargs)):
+        if not has_open_sizes(made) or has_open_sizes((args, kwargs)):
             return made
     return inferred_spec(layer.call, *args, **kwargs)
 
@@ -393,7 +395,8 @@ def _is_of_base(layer: keras.Layer, name: str) -> bool:
     return other not in (keras.Layer, keras.Operation, call) and issubclass(call, other)
 
 
-def _is_open(values: Any) -> bool:
+def has_open_sizes(values: Any) -> bool:
+    """Returns whether the size of an axis of a symbolic tensor among some values is not known."""
     return any(isinstance(each, keras.KerasTensor) and None in each.shape for each in tree.flatten(values))
 
 
@@ -509,6 +512,17 @@ def operation_settings(operation: keras.Operation) -> dict[str, Any]:
 def takes_training(layer: Any) -> bool:
     """Returns whether a layer's `call` has an argument `training`."""
     return bool(getattr(layer, "_call_has_training_arg", False))
+
+
+def inference_arguments(call: Any, values: Mapping[int, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Returns the arguments of a recorded call, positional and named, in inference mode.
+
+    Args:
+        call: Keras' record of the call.
+        values: A value for each symbolic tensor that it takes, by its `id`.
+    """
+    arguments, named = call.arguments.fill_in(values)
+    return arguments, {**named, "training": False} if takes_training(call.operation) else named
 
 
 def set_tensor_type(tensor: keras.KerasTensor, dtype: str) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from tfprune.errors import ConfigError, suggestion
+from tfprune.reprs import described
 
 Kind = Literal["channels", "weights", "blocks"]
 """What a criterion scores; a setting of its own names those for residual blocks, so other settings do not find them."""
@@ -288,6 +289,27 @@ def criterion(name: str, *, kind: Kind | None = None, **settings: Any) -> Any:
     if unknown:
         raise ConfigError(f"criterion {name}: expected settings of {', '.join(known)}, received {unknown[0]}")
     return cls(**settings)
+
+
+def given_criterion(given: Any, kind: Kind, setting: str = "") -> Any:
+    """Returns the criterion that a name, an object or a class stands for; the last two with their settings.
+
+    Args:
+        given: A name of `criterion_names(kind)`, a criterion, or a class of criteria.
+        kind: What it scores.
+        setting: The setting that a user gives it as, for the message.
+
+    Raises:
+        ConfigError: There is no such criterion.
+    """
+    if isinstance(given, str):
+        return criterion(given, kind=kind)
+    if not callable(getattr(given, "scores", None)):
+        raise ConfigError(
+            f"{setting}{setting and ': '}expected a criterion's name ({', '.join(criterion_names(kind))}) or an object "
+            f"with a method scores, received {described(given)}"
+        )
+    return given() if isinstance(given, type) else given
 
 
 def criterion_names(kind: Kind | None = None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from tfprune.keras_private import (
     Functional,
     flat_layers,
     functional_part,
+    has_open_sizes,
     inferred_spec,
     input_structure,
     producer,
@@ -299,6 +300,16 @@ def check_finite_weights(model: keras.Model) -> None:
             check_finite(array, f"the weight {weight.path} of {model.name}", within=array.dtype)
 
 
+def is_within(name: str, outer: str) -> bool:
+    """Returns whether a name is that of a layer, or of one within it: `block` or `block/attention` for `block`."""
+    return name == outer or name.startswith(f"{outer}/")
+
+
+def is_meant(name: str, pattern: str) -> bool:
+    """Returns whether a path or a pattern such as `stage1_*` stands for a layer: it, or one that holds it."""
+    return fnmatchcase(name, pattern) or is_within(name, pattern)
+
+
 def as_list(ignored: Ignored | Iterable[Ignored]) -> list[Ignored]:
     """Returns what a user gives as `ignore`, one or several names, patterns or layers, as a list.
 
@@ -328,7 +339,7 @@ def matching_names(calls: Sequence[Call], ignored: Ignored, further: Iterable[st
     """
     if isinstance(ignored, str):
         names = {call.name for call in calls} | set(further)
-        return {name for name in names if fnmatchcase(name, ignored) or name.startswith(f"{ignored}/")}
+        return {name for name in names if is_meant(name, ignored)}
     if not isinstance(ignored, keras.Layer):
         return {call.name for call in calls if call.layer is ignored}
     within, weights = {id(layer) for layer in flat_layers(ignored)}, {id(variable) for variable in ignored.weights}
@@ -492,14 +503,15 @@ class _Reader:
     def _outputs(self, node: Any, inputs: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
         """Returns what a node outputs; if the nested model is called at other sizes than its own, of those sizes."""
         pairs = list(zip(node.input_tensors, inputs, strict=True))
-        known = self._sizes is None or not _is_open(node.output_tensors) or _is_open(inputs)
+        known = self._sizes is None or not has_open_sizes(node.output_tensors) or has_open_sizes(inputs)
         if known and all(raw.shape == tensor.shape for raw, tensor in pairs):
             return [self._fresh(tensor) for tensor in node.output_tensors]
         # A nested model casts what it is given.
         given = {id(raw): keras.KerasTensor(tensor.shape, raw.dtype, raw.sparse) for raw, tensor in pairs}
         arguments, options = node.arguments.fill_in(given)
         made = keras.tree.flatten(node.operation.compute_output_spec(*arguments, **options))
-        if _is_open(made) and not _is_open(inputs):  # it may be written so that it does not say all sizes it knows
+        # It may be written so that it does not say all sizes that it knows.
+        if has_open_sizes(made) and not has_open_sizes(inputs):
             made = keras.tree.flatten(inferred_spec(node.operation.call, *arguments, **options))
         return [
             keras.KerasTensor(new.shape, old.dtype, old.sparse, name=old.name)
@@ -512,11 +524,6 @@ class _Reader:
             tensor = keras.KerasTensor(tensor.shape, tensor.dtype, name=tensor.name)
         self._used.add(id(tensor))
         return tensor
-
-
-def _is_open(tensors: Iterable[keras.KerasTensor]) -> bool:
-    """Returns whether the size of an axis is not known."""
-    return any(None in tensor.shape for tensor in tensors)
 
 
 def _opened_graph(node: Any) -> Any:

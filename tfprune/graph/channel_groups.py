@@ -24,6 +24,7 @@ from tfprune.graph.calls import (
     ModelGraph,
     OpenedLayer,
     as_list,
+    is_within,
     matching_names,
     model_graph,
     no_such_layer,
@@ -34,6 +35,7 @@ from tfprune.graph.layer_copies import why_not_remade
 from tfprune.graph.layer_parts import Parts
 from tfprune.graph.left_alone import LeftAlone, all_left_alone
 from tfprune.graph.opened_graph import expandable, opened_graph
+from tfprune.graph.random_inputs import random_weight
 from tfprune.graph.rules import apply_rule
 from tfprune.graph.subclassed import functional_model
 from tfprune.keras_private import flat_layers
@@ -202,9 +204,7 @@ class ChannelGroups(Sequence[ChannelGroup]):
             mask: Bool `[channels]`, True for what is kept.
         """
         outer = [name for name, channels in self.freed.items() if not mask[channels].all()]
-        return tuple(
-            layer for layer in self.expandable if any(f"{layer.name}/".startswith(f"{name}/") for name in outer)
-        )
+        return tuple(layer for layer in self.expandable if any(is_within(layer.name, name) for name in outer))
 
     def __repr__(self) -> str:
         alone = f", {len(self.left_alone)} left alone" if self.left_alone else ""
@@ -272,11 +272,16 @@ def channel_groups(model: keras.Model, ignore: Iterable[Ignored] = (), *, keep_c
         return groups_except(model, {}, keep_classes=keep_classes)
     graph = opened_graph(model)
     ignored = all_matching_names(graph.calls, _read(graph, {}, {}).produced, meant, setting="ignore")
-    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"), keep_classes=keep_classes)
+    return groups_except(model, dict.fromkeys(ignored, "ignored as asked"), graph=graph, keep_classes=keep_classes)
 
 
 def groups_except(
-    model: keras.Model, reasons: Mapping[str, str], *, opens: bool = True, keep_classes: bool = False
+    model: keras.Model,
+    reasons: Mapping[str, str],
+    *,
+    opens: bool = True,
+    graph: ModelGraph | None = None,
+    keep_classes: bool = False,
 ) -> ChannelGroups:
     """Finds the channel groups of a model; some layers are left alone.
 
@@ -288,9 +293,10 @@ def groups_except(
         reasons: Why a layer's channels are not pruned, by its name; or those of one kind that it produces, by
             `layer.part`.
         opens: Whether opaque layers are opened; without, nothing in them is pruned.
+        graph: The model's graph, if it is known.
         keep_classes: See `channel_groups`.
     """
-    graph = opened_graph(model) if opens else model_graph(model)
+    graph = graph or (opened_graph(model) if opens else model_graph(model))
     general = {} if keep_classes or not graph.opened else expandable(graph, model)
     read = partial(_settled, graph, reasons, general)
     labels, freed = read({})
@@ -358,9 +364,7 @@ def _note_opened(
         labels.current = Call(layer.layer, layer.name, (), (), None)
         own = {id(part) for part in flat_layers(layer.layer)}
         within = {
-            name: each
-            for name, each in groups.by_layer.items()
-            if name.startswith(f"{layer.name}/") or id(each.layer) in own
+            name: each for name, each in groups.by_layer.items() if is_within(name, layer.name) or id(each.layer) in own
         }
         make_parts = partial(_parts, opened, within, groups)
         with warnings.catch_warnings(action="ignore"):  # of trials that fail
@@ -386,16 +390,7 @@ def _note_opened(
 def _parts(
     opened: Sequence[OpenedLayer], within: Mapping[str, LayerChannels], groups: ChannelGroups, mask: np.ndarray
 ) -> Parts:
-    return Parts(opened, within, groups.axes, mask, _random_value)
-
-
-def _random_value(variable: keras.Variable) -> np.ndarray:
-    """Returns random values in place of a variable's own, which may be zeros; the same each time."""
-    if not keras.backend.is_float_dtype(variable.dtype):
-        return np.asarray(variable)
-    rng = np.random.default_rng(len(variable.path))
-    values = rng.random(variable.shape, np.float32)
-    return (2 * values - 1 if values.ndim > 1 else values + 0.5).astype(variable.dtype)  # a variance is positive
+    return Parts(opened, within, groups.axes, mask, random_weight)
 
 
 def _is_held(labels: Labels, name: str) -> bool:

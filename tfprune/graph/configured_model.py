@@ -15,12 +15,12 @@ from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import alike, random_state_kept
 from tfprune.graph.model_class import model_from
 from tfprune.graph.model_widths import ModelWidths
+from tfprune.graph.random_inputs import definite_shape, random_tensor
 from tfprune.keras_private import TRAINING_STATE, flat_layers, input_structure
 
 Pairs = list[tuple[Any, Any]]
 
-_EXAMPLES, _OPEN_SIZES = 2, (8, 32, 64)
-_ZEROS = 0.2
+_OPEN_SIZES = (8, 32, 64)
 _PLAIN = (int, float, str, bytes, type(None))
 
 
@@ -124,15 +124,11 @@ def _agree(copy: keras.Model, new: keras.Model) -> bool:
 
 
 def _random_inputs(model: keras.Model, size: int) -> Any:
-    """Returns random inputs, whole ones zeros and ones, of a model, with a size for open axes."""
+    """Returns random inputs of a model, with a size for open axes."""
     rng = np.random.default_rng(0)
 
     def values(tensor: keras.KerasTensor) -> Any:
-        first, *others = tensor.shape
-        shape = (first or _EXAMPLES, *(each or size for each in others))
-        if keras.backend.is_float_dtype(tensor.dtype):
-            return keras.ops.convert_to_tensor(rng.normal(size=shape), tensor.dtype)
-        return keras.ops.convert_to_tensor((rng.uniform(size=shape) > _ZEROS).astype(int), tensor.dtype)
+        return random_tensor(definite_shape(tensor.shape, open_size=size), tensor.dtype, rng)
 
     return keras.tree.map_structure(values, input_structure(functional_graph(model)))
 

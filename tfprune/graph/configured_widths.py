@@ -6,6 +6,7 @@ and computes what the layers within it compute when each is made again smaller. 
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations
@@ -27,7 +28,7 @@ from tfprune.graph.layer_copies import (
     why_not_remade,
 )
 from tfprune.graph.layer_parts import Parts
-from tfprune.keras_private import built_shapes, flat_layers, takes_training, tensors_in
+from tfprune.keras_private import built_shapes, flat_layers, inference_arguments, tensors_in
 from tfprune.reprs import short_repr
 
 _MOST_SETTINGS = 6
@@ -91,9 +92,10 @@ def configured_widths(
         else:
             unexplained.extend(together)
         if not kinds and tied:
-            alike = [[each for each in unexplained if len(each) == size] for size in {*map(len, unexplained)}]
-            kinds, tied = [each for each in alike if len(each) > 1], False
-            unexplained = [each for each in unexplained if not any(each is other for all_ in kinds for other in all_)]
+            sizes = Counter(map(len, unexplained))
+            kinds = [[kind for kind in unexplained if len(kind) == size] for size in sizes if sizes[size] > 1]
+            unexplained = [kind for kind in unexplained if sizes[len(kind)] == 1]
+            tied = False
     return ConfiguredWidths(settings, np.concatenate(unexplained) if unexplained else np.zeros(0, int), ties)
 
 
@@ -222,9 +224,7 @@ class _Trial:
         new = remade_layer(self._layer, {key: _to(value) for key, value in changes.items()})
         inputs = [parts.random_input(symbol) for symbol in symbols]
         values = {id(tensor): value for tensor, value in zip(node.input_tensors, inputs, strict=True)}
-        arguments, named = node.arguments.fill_in(values)
-        if takes_training(self._layer):
-            named = {**named, "training": False}
+        arguments, named = inference_arguments(node, values)
         new(*arguments, **named)  # builds it
         if [tuple(each.shape) for each in new.variables] != [each.shape for each in weights]:
             return False

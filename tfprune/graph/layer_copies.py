@@ -20,17 +20,17 @@ import numpy as np
 
 from tfprune.errors import UnsupportedLayerError, first_line
 from tfprune.graph.duplicate import duplicated
+from tfprune.graph.random_inputs import definite_shape, random_tensor
 from tfprune.keras_private import (
     SafeModeScope,
     first_call,
     flat_layers,
+    inference_arguments,
     lambda_output_shape,
-    takes_training,
 )
 from tfprune.layers.masked_layer import MaskedLayer
 
 _REPLACEABLE = ("activation", "_initializer", "_regularizer", "_constraint")
-_OPEN_SIZE = 6
 _TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 _ALIKE = {"float64": 1e-8, "float32": 1e-4}
 _differences: "WeakKeyDictionary[keras.Layer, str | None]" = WeakKeyDictionary()
@@ -172,10 +172,8 @@ def _difference(layer: keras.Layer, new: keras.Layer, call: Any, weights: Mappin
     if call is None or not layer.built:
         return None, False
     rng = np.random.default_rng(0)
-    values = {id(tensor): _random_values(tensor, rng) for tensor in call.input_tensors}
-    arguments, named = call.arguments.fill_in(values)
-    if takes_training(layer):
-        named = named | {"training": False}
+    values = {id(each): random_tensor(_shape_of_few(each), each.dtype, rng) for each in call.input_tensors}
+    arguments, named = inference_arguments(call, values)
     try:
         given = [(each, weights[id(each)]) for each in layer.variables if id(each) in weights]
         with keras.StatelessScope(state_mapping=given):  # the user's layer keeps its state
@@ -197,11 +195,9 @@ def _difference(layer: keras.Layer, new: keras.Layer, call: Any, weights: Mappin
     return (None if all(same) else "it would compute something else, so a setting is missing there"), True
 
 
-def _random_values(tensor: keras.KerasTensor, rng: np.random.Generator) -> Any:
-    shape = [2, *(size or _OPEN_SIZE for size in tensor.shape[1:])] if tensor.shape else []
-    whole = not keras.backend.is_float_dtype(tensor.dtype)
-    values = rng.integers(0, 2, shape) if whole else rng.normal(0, 1, shape)
-    return keras.ops.convert_to_tensor(values, tensor.dtype)
+def _shape_of_few(tensor: keras.KerasTensor) -> tuple[int, ...]:
+    """Returns the shape of a symbolic tensor with few examples, however many it is for."""
+    return definite_shape((None, *tensor.shape[1:]) if tensor.shape else ())
 
 
 def _arrays(values: Any) -> list[np.ndarray]:
@@ -228,6 +224,12 @@ def are_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool
     return np.allclose(found, expected, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
+def arrays_agree(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    """Returns whether two arrays are equal but for rounding, and not all NaN or infinite; see `are_close`."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    return bool(np.isfinite(expected).any()) and are_close(found, expected, tolerance)
+
+
 def alike(found: Any, expected: Any, dtype: str) -> bool:
     """Returns whether two results are equal but for rounding, and not all NaN or infinite.
 
@@ -237,7 +239,7 @@ def alike(found: Any, expected: Any, dtype: str) -> bool:
         dtype: The type of numbers that they were computed in.
     """
     one, other = (np.asarray(keras.ops.cast(each, "float64")) for each in (found, expected))
-    return bool(np.isfinite(other).any()) and are_close(one, other, _ALIKE.get(dtype, 5e-2))
+    return arrays_agree(one, other, _ALIKE.get(dtype, 5e-2))
 
 
 def _not_remade(layer: keras.Layer, cause: str) -> str:

@@ -10,10 +10,8 @@ from tfprune.graph.calls import OpenedLayer
 from tfprune.graph.cutter import Cutter
 from tfprune.graph.labels import Axes, LayerChannels, kept_positions
 from tfprune.graph.opening import run_opening
-from tfprune.keras_private import takes_training, tensors_in
-
-_EXAMPLES, _OPEN_SIZE = 2, 6
-_ZEROS = 0.2
+from tfprune.graph.random_inputs import definite_shape, random_array
+from tfprune.keras_private import inference_arguments, tensors_in
 
 
 class Parts:
@@ -64,13 +62,8 @@ class Parts:
         )
 
     def random_input(self, tensor: keras.KerasTensor) -> Any:
-        """Returns random values, whole ones zeros and ones, for what is kept of a symbolic tensor."""
-        first, *others = tensor.shape
-        shape = (first or _EXAMPLES, *(size or _OPEN_SIZE for size in others))
-        if keras.backend.is_float_dtype(tensor.dtype):
-            values = self._rng.normal(0, 1, shape)
-        else:
-            values = (self._rng.uniform(size=shape) > _ZEROS).astype(int)
+        """Returns random values for what is kept of a symbolic tensor."""
+        values = random_array(definite_shape(tensor.shape), tensor.dtype, self._rng)
         for axis, channels in enumerate(self._axes(tensor), start=1):
             if channels is not None:
                 values = np.compress(kept_positions(channels, self._mask), values, axis)
@@ -95,12 +88,10 @@ class Parts:
         inner = self._opened.get(id(operation))
         if inner is not None and id(node) in inner.openings:
             return self.run(operation, node, [values[id(tensor)] for tensor in node.input_tensors])
-        arguments, named = node.arguments.fill_in(values)
+        arguments, named = inference_arguments(node, values)
         if not isinstance(operation, keras.Layer):
             new = self._cutter.operation(operation) if self._cutter.changes(operation) else operation
             return tensors_in(self._cutter.call(new, *arguments, **named))
-        if takes_training(operation):
-            named = {**named, "training": False}
         if id(operation) not in self._made:
             new = self._made[id(operation)] = self._cutter.layer(operation)
             self._cutter.call(new, *arguments, **named)  # builds it

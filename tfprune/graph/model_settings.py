@@ -7,8 +7,7 @@ copy, so a wrong guess never passes.
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -17,15 +16,14 @@ import numpy as np
 
 from tfprune.graph.calls import functional_graph
 from tfprune.graph.layer_copies import random_state_kept
-from tfprune.graph.model_class import has_own_class, is_saved_with_its_graph
+from tfprune.graph.model_class import has_own_class, is_saved_with_its_graph, model_from
+from tfprune.graph.model_widths import Place, numbers, with_value
+from tfprune.graph.random_inputs import definite_shape, random_tensor
 from tfprune.graph.rebuild import compile_alike
 from tfprune.keras_private import TRAINING_STATE, flat_layers, input_structure, no_weights
 
 _WORDS = re.compile("layer|depth|block|stage|repeat")
 _TRIES = 100
-_EXAMPLES, _OPEN_SIZE = 2, 6
-
-Place = tuple[str | int, ...]
 
 
 def remade_without(model: keras.Model, small: keras.Model, dropped: Sequence[str]) -> keras.Model | None:
@@ -42,16 +40,17 @@ def remade_without(model: keras.Model, small: keras.Model, dropped: Sequence[str
     """
     if not has_own_class(model) or is_saved_with_its_graph(model):
         return None
-    kind: Any = type(model)
     shapes = _shapes(small)
     try:
         config = model.get_config()
     except Exception:  # any error of the user's method
         return None
     for changes in islice(_changes(config, dropped), _TRIES):
-        other = _changed(config, changes)
-        if _made(kind, other, bare=True) in (shapes, None):  # a class may do what needs values
-            new = _made(kind, other, bare=False)
+        other = config
+        for place, value in changes.items():
+            other = with_value(other, place, value)
+        if _made(model, other, bare=True) in (shapes, None):  # a class may do what needs values
+            new = _made(model, other, bare=False)
             if new is not None and _shapes(new) == shapes and _is_like(model, small, new):
                 return new
     return None
@@ -63,7 +62,7 @@ def _changes(config: Any, dropped: Sequence[str]) -> Iterator[dict[Place, int]]:
     for name in dropped:
         stem = re.sub(r"\d+(?=\D*$)", "", name)
         counts[stem] = counts.get(stem, 0) + 1
-    places = dict(_numbers(config))
+    places = {place: value for place, value in numbers(config) if _may_count_blocks(place)}
     for chosen in product(places, repeat=len(counts)):
         changes: dict[Place, int] = {}
         for place, count in zip(chosen, counts.values(), strict=True):
@@ -74,48 +73,21 @@ def _changes(config: Any, dropped: Sequence[str]) -> Iterator[dict[Place, int]]:
             yield changes
 
 
-def _numbers(value: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
-    """Yields the whole numbers of settings that may count blocks, with their places."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _numbers(each, (*place, key))
-    elif isinstance(value, list | tuple):
-        for index, each in enumerate(value):
-            yield from _numbers(each, (*place, index))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        names = [each for each in place if isinstance(each, str)]
-        if names and _WORDS.search(names[-1]):
-            yield place, value
+def _may_count_blocks(place: Place) -> bool:
+    """Returns whether the innermost name of a setting is one for numbers of blocks."""
+    names = [each for each in place if isinstance(each, str)]
+    return bool(names) and bool(_WORDS.search(names[-1]))
 
 
-def _changed(config: Any, changes: Mapping[Place, int]) -> Any:
-    new = deepcopy(config)
-    for place, value in changes.items():
-        new = _with(new, place, value)
-    return new
-
-
-def _with(config: Any, place: Place, value: int) -> Any:
-    """Returns settings with another value at a place."""
-    if not place:
-        return value
-    first, *rest = place
-    changed = _with(config[first], tuple(rest), value)
-    if isinstance(config, tuple):
-        return tuple(changed if index == first else each for index, each in enumerate(config))
-    config[first] = changed
-    return config
-
-
-def _made(kind: Any, config: Any, *, bare: bool) -> Any:
-    """Returns the model that a class makes of settings, with `bare` the shapes of its variables; None if it fails."""
+def _made(model: keras.Model, config: Any, *, bare: bool) -> Any:
+    """Returns what the class of a model makes of settings, or the shapes of its variables; None if it fails."""
     try:
         with random_state_kept(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if not bare:
-                return kind.from_config(deepcopy(config))
+                return model_from(model, config)
             with no_weights():
-                return _shapes(kind.from_config(deepcopy(config)))
+                return _shapes(model_from(model, config))
     except Exception:  # any error of the user's methods
         return None
 
@@ -141,7 +113,7 @@ def _is_like(model: keras.Model, small: keras.Model, new: keras.Model) -> bool:
     elif not all(each.trainable for each in parts[0]):
         return False
     rng = np.random.default_rng(0)
-    inputs = [_random(tensor, rng) for tensor in functional_graph(small).inputs]
+    inputs = [random_tensor(definite_shape(each.shape), each.dtype, rng) for each in functional_graph(small).inputs]
     try:
         x = keras.tree.pack_sequence_as(input_structure(functional_graph(small)), inputs)
         found = [keras.tree.flatten(each(x, training=False)) for each in (small, new)]
@@ -158,11 +130,3 @@ def _is_like(model: keras.Model, small: keras.Model, new: keras.Model) -> bool:
 def _state(model: keras.Model) -> Sequence[keras.Variable]:
     """Returns the variables of a compiled model's optimizer."""
     return () if model.optimizer is None else model.optimizer.variables
-
-
-def _random(tensor: keras.KerasTensor, rng: np.random.Generator) -> Any:
-    first, *others = tensor.shape
-    shape = (first or _EXAMPLES, *(size or _OPEN_SIZE for size in others))
-    if keras.backend.is_float_dtype(tensor.dtype):
-        return keras.ops.convert_to_tensor(rng.normal(size=shape), tensor.dtype)
-    return keras.ops.convert_to_tensor(rng.integers(0, 2, shape), tensor.dtype)

@@ -19,7 +19,7 @@ from tfprune.keras_private import flat_layers, no_weights
 from tfprune.reprs import short_repr
 
 Shape = tuple[int, ...]
-_Place = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Trial:
 
     def solved(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns a configuration with shapes that are nearer to those that are wanted, if possible equal."""
-        places = [place for place, _ in _numbers(config)]
+        places = [place for place, _ in numbers(config)]
         before: Mapping[str, Any] | None = None
         while before is not config:
             before = config
@@ -143,7 +143,7 @@ class _Trial:
                 if shapes is None or shapes == self.targets:
                     return config
                 value = self._value(config, place, shapes)
-                other = config if value is None else _with_value(config, place, value)
+                other = config if value is None else with_value(config, place, value)
                 new = self.shapes(other)
                 if new is not None and self._distance(new) < self._distance(shapes):
                     config = other
@@ -157,7 +157,7 @@ class _Trial:
             before: Its configuration.
             config: The configuration that is nearest to what is wanted.
         """
-        held = [str(place[0]) for place, value in _numbers(before) if len(place) == 1]
+        held = [str(place[0]) for place, value in numbers(before) if len(place) == 1]
         return tuple(
             key
             for key in held
@@ -174,14 +174,14 @@ class _Trial:
             return len(shapes) != len(self.targets)
         return any(size != target for size, other, target in self._sizes(shapes, probe[1]) if size != other)
 
-    def _probed(self, config: Mapping[str, Any], place: _Place, shapes: list[Shape]) -> tuple[int, list[Shape]] | None:
+    def _probed(self, config: Mapping[str, Any], place: Place, shapes: list[Shape]) -> tuple[int, list[Shape]] | None:
         """Returns another value of a setting, and the shapes that it gives, which are other ones; None if none are."""
         value = _at(config, place)
         if not self._may_say(value):
             return None
         deeper = len(shapes) != len(self.targets)
         for other in (value - 1, value // 2) if deeper else (value * 2, value // 2, value - 1):
-            probed = self.shapes(_with_value(config, place, other))
+            probed = self.shapes(with_value(config, place, other))
             if probed is not None and probed != shapes:
                 return other, probed
         return None
@@ -192,7 +192,7 @@ class _Trial:
             return value <= len(self.targets) + 1  # blocks are dropped
         return any(old % value == 0 or value % old == 0 for old in self._changed)
 
-    def _value(self, config: Mapping[str, Any], place: _Place, shapes: list[Shape]) -> int | None:
+    def _value(self, config: Mapping[str, Any], place: Place, shapes: list[Shape]) -> int | None:
         """Returns the value of a setting with which all sizes that it is for are those that are wanted; None if none.
 
         Sizes and numbers of weights are taken to be linear in it.
@@ -227,12 +227,12 @@ class _Trial:
         return 0, sum(one != other for shape, target in pairs for one, other in zip_longest(shape, target))
 
 
-def _numbers(value: Any, place: _Place = ()) -> Iterator[tuple[_Place, int]]:
+def numbers(value: Any, place: Place = ()) -> Iterator[tuple[Place, int]]:
     """Yields the whole numbers above 1 in a configuration, with their places."""
     if type(value) is int and value > 1:
         yield place, value
     for key, each in _entries(value):
-        yield from _numbers(each, (*place, key))
+        yield from numbers(each, (*place, key))
 
 
 def _entries(value: Any) -> Sequence[tuple[Any, Any]]:
@@ -241,18 +241,18 @@ def _entries(value: Any) -> Sequence[tuple[Any, Any]]:
     return list(enumerate(value)) if isinstance(value, list | tuple) else ()
 
 
-def _at(config: Any, place: _Place) -> Any:
+def _at(config: Any, place: Place) -> Any:
     for key in place:
         config = config[key]
     return config
 
 
-def _with_value(config: Any, place: _Place, value: int) -> Any:
+def with_value(config: Any, place: Place, value: int) -> Any:
     """Returns a configuration with another value at a place."""
     if not place:
         return value
     key, *rest = place
     if isinstance(config, Mapping):
-        return {**config, key: _with_value(config[key], tuple(rest), value)}
-    changed = (_with_value(each, tuple(rest), value) if index == key else each for index, each in enumerate(config))
+        return {**config, key: with_value(config[key], tuple(rest), value)}
+    changed = (with_value(each, tuple(rest), value) if index == key else each for index, each in enumerate(config))
     return type(config)(changed)

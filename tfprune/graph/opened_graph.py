@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, model_graph
+from tfprune.graph.calls import Call, ModelGraph, OpenedLayer, functional_graph, is_within, model_graph
 from tfprune.graph.example_sizes import example_sizes, open_sizes
 from tfprune.graph.opening import Opening, constants, has_training_code
 from tfprune.graph.rules.layer_trials import tried
@@ -134,8 +134,8 @@ def expandable(graph: ModelGraph, model: keras.Model) -> dict[str, OpenedLayer]:
     refused = {name for name, layer in found.items() if not is_general(layer)} | set(graph.closed)
     refused |= _open(graph) if graph.sizes is None else _bound(graph, model)
     outer = [layer.name for layer in graph.opened if layer.within is None]
-    good = [name for name in outer if not any(f"{each}/".startswith(f"{name}/") for each in refused)]
-    return {name: layer for name, layer in found.items() if any(f"{name}/".startswith(f"{each}/") for each in good)}
+    good = [name for name in outer if not any(is_within(each, name) for each in refused)]
+    return {name: layer for name, layer in found.items() if any(is_within(name, each) for each in good)}
 
 
 def _open(graph: ModelGraph) -> set[str]:

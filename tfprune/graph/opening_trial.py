@@ -4,7 +4,7 @@ Code on symbolic tensors may take another way than on numbers: a branch on a siz
 NumPy that becomes a constant.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,8 @@ import numpy as np
 
 from tfprune.graph.layer_copies import alike, random_state_kept
 from tfprune.graph.opening import Opening, OpeningError, run_opening
-from tfprune.keras_private import takes_training, tensors_in
+from tfprune.graph.random_inputs import definite_shape, random_tensor
+from tfprune.keras_private import inference_arguments, tensors_in
 
 _SIZES = ((2, 6), (1, 3))
 """Numbers of examples, and sizes of other open axes, of the trials."""
@@ -30,10 +31,10 @@ def check_opening(node: Any, opening: Opening) -> None:
     Raises:
         OpeningError: They compute something else.
     """
-    shapes = {tuple(_shapes(opening, *sizes)): None for sizes in _SIZES}
+    shapes = {tuple(definite_shape(tensor.shape, *sizes) for tensor in opening.inputs): None for sizes in _SIZES}
     rng = np.random.default_rng(0)
     for each in shapes:
-        inputs = [_random(shape, tensor.dtype, rng) for shape, tensor in zip(each, opening.inputs, strict=True)]
+        inputs = [random_tensor(shape, tensor.dtype, rng) for shape, tensor in zip(each, opening.inputs, strict=True)]
         with random_state_kept():
             try:
                 expected = _run_layer(node, inputs)
@@ -53,17 +54,6 @@ def check_opening(node: Any, opening: Opening) -> None:
             raise OpeningError(f"for inputs of shape {shown} its code takes another way than on symbolic tensors")
 
 
-def _shapes(opening: Opening, examples: int, size: int) -> Iterator[tuple[int, ...]]:
-    for tensor in opening.inputs:
-        first, *others = tensor.shape or (1,)
-        yield (first or examples, *(each or size for each in others)) if tensor.shape else ()
-
-
-def _random(shape: tuple[int, ...], dtype: str, rng: np.random.Generator) -> Any:
-    values = rng.normal(size=shape) if keras.backend.is_float_dtype(dtype) else rng.integers(0, 2, shape)
-    return keras.ops.convert_to_tensor(values, dtype)
-
-
 def _run_layer(node: Any, inputs: list[Any]) -> list[Any]:
     values = {id(tensor): value for tensor, value in zip(node.input_tensors, inputs, strict=True)}
     with keras.StatelessScope():
@@ -71,9 +61,7 @@ def _run_layer(node: Any, inputs: list[Any]) -> list[Any]:
 
 
 def _run_call(node: Any, values: Mapping[int, Any]) -> list[Any]:
-    arguments, named = node.arguments.fill_in(values)
-    if takes_training(node.operation):
-        named = {**named, "training": False}
+    arguments, named = inference_arguments(node, values)
     return tensors_in(node.operation(*arguments, **named))
 
 

@@ -14,7 +14,7 @@ from tfprune.criteria import get_block_criterion
 from tfprune.criteria.data import reject_unused_data
 from tfprune.errors import ConfigError, PruningError
 from tfprune.graph import Match, ModelClassWarning, ResidualBlock, residual_blocks, without_blocks
-from tfprune.graph.calls import check_finite_weights
+from tfprune.graph.calls import check_finite_weights, is_within
 from tfprune.graph.model_settings import remade_without
 from tfprune.ops.density import kept_count
 from tfprune.pruning.cut import move_optimizer
@@ -188,7 +188,7 @@ def _reason(block: ResidualBlock, held: Mapping[str, Iterable[str]]) -> str:
     """Returns why a block stays whatever its score is; empty if its score decides."""
     for reason, names in held.items():
         for layer in block.layers:
-            if any(name == layer or name.startswith(f"{layer}/") for name in names):
+            if any(is_within(name, layer) for name in names):
                 return reason
     return ""
 

@@ -4,8 +4,8 @@ Each function takes the values that it shows; `PruningPlan.explain` puts them to
 """
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
+from tfprune.graph.calls import is_meant
 from tfprune.graph.channel_groups import other_makers
 from tfprune.pruning.budget import MEASURES, Budget, Totals, WidthConstraints
 from tfprune.pruning.depth import DepthPlan
@@ -182,11 +182,7 @@ def left_alone(
 
 def _naming(names: Sequence[str], group: GroupPlan) -> list[str]:
     """Returns those of the names and patterns that stand for layers that make a group; a single one in any case."""
-    return [
-        each
-        for each in names
-        if len(names) == 1 or any(fnmatchcase(layer, each) or layer.startswith(f"{each}/") for layer in group.layers)
-    ]
+    return [each for each in names if len(names) == 1 or any(is_meant(layer, each) for layer in group.layers)]
 
 
 def opened_text(sizes: Sequence[Sequence[int]], expanded: Sequence[str], width: int) -> str:

@@ -7,10 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 import numpy as np
 
-from tfprune.criteria.registry import DataUse, criterion, criterion_names
+from tfprune.criteria.registry import DataUse, given_criterion
 from tfprune.errors import ConfigError
 from tfprune.graph import Call, Forward, ResidualBlock
-from tfprune.reprs import described, short_repr
+from tfprune.reprs import short_repr
 
 
 @runtime_checkable
@@ -49,15 +49,8 @@ def get_block_criterion(given: Any) -> BlockCriterion:
         >>> get_block_criterion("cosine").name
         'cosine'
     """
-    if isinstance(given, str):
-        found: BlockCriterion = criterion(given, kind="blocks")
-        return found
-    if not callable(getattr(given, "scores", None)):
-        raise ConfigError(
-            f"depth_criterion: expected a criterion's name ({', '.join(criterion_names('blocks'))}) or an object with "
-            f"a method scores, received {described(given)}"
-        )
-    return given() if isinstance(given, type) else given
+    found: BlockCriterion = given_criterion(given, "blocks", "depth_criterion")
+    return found
 
 
 def finite_scores(scores: np.ndarray, blocks: Sequence[ResidualBlock]) -> np.ndarray:

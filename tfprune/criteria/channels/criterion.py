@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 import keras
 import numpy as np
 
-from tfprune.criteria.registry import DataUse, criterion, criterion_names, register_criterion
+from tfprune.criteria.registry import DataUse, criterion_names, given_criterion, register_criterion
 from tfprune.errors import ConfigError
 from tfprune.graph import PINNED, ChannelGroups
 from tfprune.graph.labels import weight_at
@@ -76,14 +76,8 @@ def get(given: Any) -> Criterion:
         >>> get("random").name
         'random'
     """
-    if isinstance(given, str):
-        found: Criterion = criterion(given, kind="channels")
-        return found
-    if not callable(getattr(given, "scores", None)):
-        raise ConfigError(
-            f"expected a criterion's name ({', '.join(names())}) or an object with a method scores, received {given!r}"
-        )
-    return given() if isinstance(given, type) else given
+    found: Criterion = given_criterion(given, "channels")
+    return found
 
 
 def names() -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from tfprune.graph.calls import Call
-from tfprune.graph.layer_copies import configuration, remade_layer
-from tfprune.graph.rules.probing import SCALES, arrays_agree, as_array, tolerance_of
+from tfprune.graph.layer_copies import arrays_agree, configuration, remade_layer
+from tfprune.graph.rules.probing import SCALES, as_array, tolerance_of
 from tfprune.keras_private import takes_training
 from tfprune.layers.held_weights import held_weights
 
