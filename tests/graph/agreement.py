@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from tfprune.graph import PINNED, ChannelGroups, CostModel, channel_groups, complexity, masked, slim
+from tfprune.graph.labels import kept_positions, weight_at
 from tfprune.graph.traced_cost import traced_flops
 
 
@@ -34,6 +35,18 @@ def zero_channel(layer, channel):
         array = np.array(np.asarray(weight))
         array[..., channel] = 0
         weight.assign(array)
+
+
+def with_zeros(model, mask, groups):
+    """Sets what makes and reads masked channels to zero: an independent reference where no normalization sees them."""
+    for each in groups.by_layer.values():
+        for slot in each.slots:
+            if slot.role != "pass":
+                weight = weight_at(each.layer, slot.weight)
+                array = np.asarray(weight).copy()
+                np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
+                weight.assign(array)
+    return model
 
 
 def example_inputs(model, examples=3, seed=0):

@@ -5,7 +5,8 @@ import numpy as np
 from keras import ops
 
 from tests import opaque_layers as opaque
-from tests.graph.test_opened_graph import batch, model_of, with_zeros
+from tests.graph.agreement import with_zeros
+from tests.graph.test_opened_graph import batch, model_of
 from tfprune.graph import channel_groups, slim
 from tfprune.graph.configured_widths import scaled
 

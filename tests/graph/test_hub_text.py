@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks.hub_models import TEXT_MODELS
+from tests.graph.agreement import with_zeros
 from tfprune.errors import UnsupportedLayerError
 from tfprune.graph import channel_groups, slim
 from tfprune.graph.labels import PINNED, kept_positions, weight_at
@@ -66,17 +67,6 @@ def planned_parameters(model, mask, groups):
         sizes = dict(enumerate(weight.shape, start=-len(weight.shape))) | kept.get(id(weight), {})
         total += int(np.prod(list(sizes.values()), dtype=int))
     return total
-
-
-def with_zeros(model, mask, groups):
-    for each in groups.by_layer.values():
-        for slot in each.slots:
-            if slot.role != "pass":
-                weight = weight_at(each.layer, slot.weight)
-                array = np.asarray(weight).copy()
-                np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
-                weight.assign(array)
-    return model
 
 
 def normalized_channels(groups):

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 
 from tests import opaque_layers as opaque
+from tests.graph.agreement import with_zeros
 from tfprune.graph import channel_groups, complexity, slim
 from tfprune.graph.calls import model_graph
 from tfprune.graph.execute import Forward
-from tfprune.graph.labels import kept_positions, weight_at
 from tfprune.graph.masked import masked
 from tfprune.graph.opened_graph import is_opaque, opened_graph
 
@@ -34,18 +34,6 @@ def batch(examples=3, length=5, width=8):
 
 def names(model):
     return [call.name for call in opened_graph(model).calls]
-
-
-def with_zeros(model, mask, groups):
-    """Sets what makes and reads masked channels to zero: an independent reference where no normalization sees them."""
-    for each in groups.by_layer.values():
-        for slot in each.slots:
-            if slot.role != "pass":
-                weight = weight_at(each.layer, slot.weight)
-                array = np.asarray(weight).copy()
-                np.moveaxis(array, slot.axis, 0)[~kept_positions(slot.channels, mask)] = 0
-                weight.assign(array)
-    return model
 
 
 def test_calls_within_a_layer_are_named_after_it_and_their_layers():

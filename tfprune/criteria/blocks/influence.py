@@ -1,6 +1,6 @@
 """Criteria that measure on data what a residual block does: to its input, or to the loss."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,6 +18,11 @@ from tfprune.criteria.registry import DataUse, Kind, register_criterion
 from tfprune.graph import Forward, ResidualBlock
 from tfprune.graph.execute import Tensors
 
+Changes = Callable[[Any, Any], Sequence[Any]]
+"""From a batch to what each block changes its mean loss by."""
+ChangesOf = Callable[[Forward, BlockEnds, Loss, Any, Any], Changes]
+"""From a model, its blocks, a loss and a batch to a function of such batches."""
+
 
 @dataclass(frozen=True)
 class _Measured:
@@ -27,6 +32,7 @@ class _Measured:
         batches: Use only this many batches. Default: all.
     """
 
+    name: ClassVar[str]
     kind: ClassVar[Kind] = "blocks"
     uses_data: ClassVar[DataUse] = "always"
     batches: int | None = None
@@ -87,9 +93,38 @@ def _turned(before: tf.Tensor, after: tf.Tensor) -> float:
     return float(tf.reduce_sum(tf.reduce_mean(by_example, -1)))
 
 
+@dataclass(frozen=True)
+class _OfLoss(_Measured):
+    """Base class of criteria that say what a block changes the loss by.
+
+    Attributes:
+        batches: Use only this many batches. Default: all.
+        loss: What `compile(loss=...)` takes. Default: the loss that the model is compiled with, and cross-entropy if it
+            is not compiled.
+    """
+
+    loss: Any = None
+
+    def _mean_changes(
+        self, model: keras.Model, blocks: Sequence[ResidualBlock], data: Any, changes_of: ChangesOf
+    ) -> np.ndarray:
+        """Returns the mean change of the loss for each block, over all examples; `changes_of` finds that of a batch."""
+        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
+        forward = Forward(model, blocks[0].graph)
+        ends = BlockEnds.of(forward, blocks)
+        totals, examples = np.zeros(len(blocks)), 0
+        changes: Changes | None = None
+        for x, y in source.batches(self.batches, size=examples_at_once(model)):
+            changes = changes or changes_of(forward, ends, data_loss(model, self.loss, y), x, y)
+            rows = len(keras.tree.flatten(y)[0])
+            totals += rows * np.array([float(each) for each in changes(x, y)])
+            examples += rows
+        return totals / examples
+
+
 @register_criterion("taylor")
 @dataclass(frozen=True)
-class BlockTaylor(_Measured):
+class BlockTaylor(_OfLoss):
     """First-order change of the loss if a block is left out.
 
     The score is the absolute sum of `dL/dy * (y - x)` over the values of a block's output y, where x is its input and L
@@ -106,7 +141,6 @@ class BlockTaylor(_Measured):
     """
 
     name: ClassVar[str] = "taylor"
-    loss: Any = None
 
     def scores(self, model: keras.Model, blocks: Sequence[ResidualBlock], data: Any = None) -> np.ndarray:
         """Returns the scores `[blocks]`.
@@ -114,20 +148,11 @@ class BlockTaylor(_Measured):
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
         """
-        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
-        forward = Forward(model, blocks[0].graph)
-        ends = BlockEnds.of(forward, blocks)
-        totals, examples, changes = np.zeros(len(blocks)), 0, None
-        for x, y in source.batches(self.batches, size=examples_at_once(model)):
-            changes = changes or traced(_changes(forward, ends, data_loss(model, self.loss, y)), x, y)
-            rows = len(keras.tree.flatten(y)[0])
-            totals += rows * np.array([float(each) for each in changes(x, y)])
-            examples += rows
-        return finite_scores(np.abs(totals / examples), blocks)
+        return finite_scores(np.abs(self._mean_changes(model, blocks, data, _first_order)), blocks)
 
 
-def _changes(forward: Forward, ends: BlockEnds, loss: Loss) -> Any:
-    """Returns a function from a batch to the first-order changes of its loss, one for each block."""
+def _first_order(forward: Forward, ends: BlockEnds, loss: Loss, x: Any, y: Any) -> Changes:
+    """Returns a function, traced for a batch, to the first-order changes of the loss, one for each block."""
 
     def compute(x: Any, y: Any) -> list[tf.Tensor]:
         tensors = forward.inputs(x)
@@ -146,12 +171,12 @@ def _changes(forward: Forward, ends: BlockEnds, loss: Loss) -> Any:
             for (before, after), gradient in zip(pairs, gradients, strict=True)
         ]
 
-    return compute
+    return traced(compute, x, y)
 
 
 @register_criterion("loss")
 @dataclass(frozen=True)
-class LossIncrease(_Measured):
+class LossIncrease(_OfLoss):
     """Loss of the model without a block, minus its loss with it.
 
     Both are means over all examples. The model runs once, and again for each block from there on.
@@ -167,7 +192,6 @@ class LossIncrease(_Measured):
     """
 
     name: ClassVar[str] = "loss"
-    loss: Any = None
 
     def scores(self, model: keras.Model, blocks: Sequence[ResidualBlock], data: Any = None) -> np.ndarray:
         """Returns the scores `[blocks]`, negative where the loss is smaller without the block.
@@ -175,23 +199,21 @@ class LossIncrease(_Measured):
         Raises:
             ConfigError: There is no data, or no loss, that can be used.
         """
-        source = CriterionData.required(data, self.name).for_loss(model, self.loss)
-        forward = Forward(model, blocks[0].graph)
-        ends = BlockEnds.of(forward, blocks)
-        totals, examples = np.zeros(len(blocks)), 0
-        loss: Loss | None = None
-        for x, y in source.batches(self.batches, size=examples_at_once(model)):
-            loss = loss or data_loss(model, self.loss, y)
-            rows = len(keras.tree.flatten(y)[0])
-            tensors = forward.inputs(x)
-            for call in forward.calls:
-                forward.run(call, tensors)
-            whole = float(loss(y, forward.results(tensors)))
-            for index in range(len(blocks)):
-                other = _without(forward, ends, index, tensors)
-                totals[index] += rows * (float(loss(y, forward.results(other))) - whole)
-            examples += rows
-        return finite_scores(totals / examples, blocks)
+        return finite_scores(self._mean_changes(model, blocks, data, _increases), blocks)
+
+
+def _increases(forward: Forward, ends: BlockEnds, loss: Loss, *_: Any) -> Changes:
+    """Returns a function from a batch to the loss without each block, minus that of the whole model."""
+
+    def compute(x: Any, y: Any) -> list[float]:
+        tensors = forward.inputs(x)
+        for call in forward.calls:
+            forward.run(call, tensors)
+        whole = float(loss(y, forward.results(tensors)))
+        others = (_without(forward, ends, index, tensors) for index in range(len(ends.calls)))
+        return [float(loss(y, forward.results(each))) - whole for each in others]
+
+    return compute
 
 
 def _without(forward: Forward, ends: BlockEnds, index: int, tensors: Tensors) -> Tensors:
